@@ -1,0 +1,162 @@
+"""Every job of the repository, one session each: demo, tests, matrix, lint, types, docs, bench.
+
+`python3 noxfile.py -s tests` needs nothing but Python: it builds nox's own environment in
+`.nox/bootstrap` first, and runs this file under it. With nox at hand, `nox -s tests` does the same.
+No session fails for want of an interpreter, of uv, or of anything else that is optional.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent
+NOX = "nox>=2025.5.1"
+SUPPORTED = ("3.11", "3.12", "3.13")
+
+
+def _bootstrapped_python() -> Path:
+    """Return the Python of `.nox/bootstrap`, built anew unless a whole one stands there."""
+    home = ROOT / ".nox" / "bootstrap"
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp, expected = home / "whole", f"{NOX} on {sys.version}"
+    if not (python.exists() and stamp.is_file() and stamp.read_text("utf-8") == expected):
+        print(f"noxfile.py: installing {NOX} into {home} (once)", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", NOX], check=True)
+        stamp.write_text(expected, "utf-8")  # last, so that a build cut short is never taken
+    return python
+
+
+def _run_under_nox() -> None:
+    """Replace this process by nox, run on this file with the same arguments."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - it runs before any metadata is read
+        sys.exit("noxfile.py: needs Python 3.11 or newer, this is " + sys.version.split()[0])
+    python = str(_bootstrapped_python())
+    command = [python, "-m", "nox", "--noxfile", __file__, *sys.argv[1:]]
+    if os.name == "posix":
+        os.execv(python, command)  # noqa: S606 - no shell is wanted
+    sys.exit(subprocess.call(command))
+
+
+if __name__ == "__main__":
+    _run_under_nox()
+
+import nox
+
+nox.options.sessions = ["demo"]
+nox.options.default_venv_backend = "uv|venv"  # uv where it is installed: it is much faster
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Read the sample conversations from the embedded server: no key, no network."""
+    session.install(".[cli]")
+    session.run("aiomessages", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the suite on this Python and hold branch coverage at 100 %."""
+    _install_for_tests(session)
+    session.run("coverage", "erase")
+    c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=c_parser)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def suite(session: nox.Session) -> None:
+    """Run the suite without coverage; `matrix` calls this once per interpreter."""
+    _install_for_tests(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def matrix(session: nox.Session) -> None:
+    """Run the suite without aiohttp's C parser, then on each other Python that is installed."""
+    _run_nox(session, "--session", "suite", env={"AIOHTTP_NO_EXTENSIONS": "1"})
+    found = {version: _interpreter(version) for version in SUPPORTED if version != _version()}
+    for interpreter in filter(None, found.values()):
+        _run_nox(session, "--session", "suite", "--force-python", interpreter)
+    if missing := [version for version, interpreter in found.items() if interpreter is None]:
+        session.warn(f"not run, for no interpreter was found: Python {', '.join(missing)}")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check rules and layout with ruff."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the package with mypy, and the promises that its types make to a user."""
+    session.install("-e", ".[cli]", *_group("types"))
+    session.run("mypy", *session.posargs)
+    session.run("python", "tests/typing/check.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run what the documentation shows, against the package as a user installs it."""
+    session.install(".[cli]", *_group("docs"))
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; what is given after `--` goes to `python -m benchmarks`."""
+    session.install(".", *_group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+def _install_for_tests(session: nox.Session) -> None:
+    session.install("-e", ".[cli]", *_group("tests"))
+
+
+def _group(name: str) -> tuple[str, ...]:
+    """Return a dependency group's requirements, for a pip too old to read groups itself."""
+    return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
+
+
+def _run_nox(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run another session of this file, with the same arguments after `--`."""
+    command = [sys.executable, "-m", "nox", "--noxfile", __file__, *arguments, "--"]
+    session.run(*command, *session.posargs, env=env, external=True)
+
+
+def _version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _interpreter(version: str) -> str | None:
+    """Return the first Python of this version that works, or None."""
+    return next((path for path in _candidates(version) if _is_python(path, version)), None)
+
+
+def _candidates(version: str) -> Iterator[str]:
+    """Yield where a Python of this version may be: each folder on PATH, then pyenv's own."""
+    pyenv = [os.environ.get("PYENV_ROOT"), "~/.pyenv"]
+    roots = [Path(root).expanduser() / "versions" for root in pyenv if root]
+    homes = [home for root in roots for home in sorted(root.glob(f"{version}*"))]
+    for folder in [*os.get_exec_path(), *(str(home / "bin") for home in homes)]:
+        if path := shutil.which(f"python{version}", path=folder):
+            yield path
+
+
+def _is_python(path: str, version: str) -> bool:
+    """Ask it: a pyenv shim stands on PATH for versions that it then refuses to run."""
+    ask = "import ensurepip, sqlite3, ssl, sys; print('%d.%d' % sys.version_info[:2])"
+    answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and answer.stdout.strip() == version
