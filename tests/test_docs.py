@@ -1,0 +1,161 @@
+"""What the documentation shows, runs: each python and console block of README.md and docs/*.md.
+
+A comment in front of a block, `<!-- not run: the reason -->`, exempts it.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from aiomessages.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
+
+# Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
+LANGUAGES = {"python", "console", "json", "jsonl", "text", "toml", "yaml"}
+
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>.*)\n(?P<code>(?s:.*?))^```$",
+    re.MULTILINE,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page, and where it stands."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    reason: str | None
+
+    def commands(self) -> list[str]:
+        """Return what a person types: the lines after `$ `, with their continuations."""
+        whole = self.code.replace("\\\n", " ")
+        return [line.removeprefix("$ ") for line in whole.splitlines() if line.startswith("$ ")]
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return a page's fenced blocks, in order."""
+    text, name = page.read_text("utf-8"), str(page.relative_to(ROOT))
+    return [
+        Block(name, 1 + text.count("\n", 0, m.start("code")), m["language"], m["code"], m["reason"])
+        for m in BLOCK.finditer(text)
+    ]
+
+
+BLOCKS = [block for page in FILES for block in blocks(page)]
+COMMANDS = [
+    pytest.param(command, id=f"{block.page}:{block.line}: {command}")
+    for block in BLOCKS
+    if block.language == "console" and not block.reason
+    for command in block.commands()
+]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Point the environment at the sample server, and home and working folder at an empty one.
+
+    The server runs in a thread, so that a block is free to start an event loop of its own.
+    """
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(LocalServer(sample=True)) as server,
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        yield
+
+
+def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) -> None:
+    """Execute a block, awaiting it where it awaits at its top level."""
+    padded = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's line
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    result = eval(compile(padded, block.page, "exec", flags=flags), namespace)  # noqa: S307 - ours
+    if inspect.iscoroutine(result):
+        runner.run(result)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_run(page: Path) -> None:
+    """A page's python blocks run in order, each going on from the names of the last."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    with asyncio.Runner() as runner:
+        for block in blocks(page):
+            if block.language == "python" and not block.reason:
+                run_python(block, namespace, runner)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_console_commands_run(command: str) -> None:
+    """What a page tells a person to type works."""
+    check = next((check for start, check in CHECKS.items() if command.startswith(start)), None)
+    assert check is not None, f"nothing here knows how to check {command!r}"
+    check(command)
+
+
+def run_cli(command: str) -> None:
+    """Run a command line of ours in a shell, and require success."""
+    here = str(Path(sys.executable).parent)
+    if shutil.which("aiomessages", path=here) is None:
+        pytest.skip("the package is not installed beside this Python: nox installs it")
+    path = os.pathsep.join([here, os.environ["PATH"]])
+    subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "PATH": path})
+
+
+def check_sessions(command: str) -> None:
+    """Require that each session named after `-s` stands in the noxfile."""
+    _, _, after = command.partition(" -s ")
+    named = set(takewhile(lambda word: not word.startswith("-"), shlex.split(after)))
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    sessions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.decorator_list}
+    assert named <= sessions
+
+
+def check_extras(command: str) -> None:
+    """Require that each extra named in brackets is one of ours."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = {extra for group in re.findall(r"\[(.+?)\]", command) for extra in group.split(",")}
+    assert named <= set(project["optional-dependencies"])
+
+
+CHECKS = {
+    "aiomessages ": run_cli,
+    "python3 noxfile.py": check_sessions,
+    "nox ": check_sessions,
+    "pip install ": check_extras,
+    "git clone ": lambda _: None,  # no network here
+    "cd ": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_names_a_known_language(page: Path) -> None:
+    """No block escapes being run by its indentation, or by calling its language something else."""
+    found = blocks(page)
+    assert {block.language for block in found} <= LANGUAGES
+    assert page.read_text("utf-8").count("```") == 2 * len(found)
