@@ -1,0 +1,80 @@
+"""Usage that a type checker must accept: what the public annotations promise to a user."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import aiohttp
+
+from aiomessages import (
+    APIStatusError,
+    AsyncMessagesClient,
+    Message,
+    MessagePage,
+    MessagesError,
+    MessageStream,
+    RateLimitError,
+    RetryPolicy,
+    Timeout,
+)
+
+
+async def key_from_a_vault() -> str:
+    """Stand for a caller's provider of keys."""
+    return "sk-from-a-vault"
+
+
+async def one_page(client: AsyncMessagesClient) -> None:
+    """Await a stream: it gives one page, and pages give messages and further pages."""
+    page = await client.list("chatcmpl-1", limit=20, order="desc", after="chatcmpl-1-3")
+    assert_type(page, MessagePage)
+    assert_type(page.data[0], Message)
+    assert_type(page.has_next_page(), bool)
+    assert_type(await page.get_next_page(), MessagePage)
+    assert_type(page.body, bytes)
+    first_id: str | None = page.first_id
+    request_id: str | None = page.request_id
+    print(first_id, request_id)
+
+
+async def every_message(client: AsyncMessagesClient) -> None:
+    """Iterate a stream: as messages, as pages, as bytes."""
+    stream = client.list("chatcmpl-1", max_items=500, prefetch=False, wait_until_visible=10)
+    assert_type(stream, MessageStream)
+    async for message in stream:
+        assert_type(message, Message)
+        assert_type(message.role, str)
+        assert_type(message.content, str | None)
+    cursor: str | None = stream.cursor
+    async for page in client.list("chatcmpl-1", after=cursor).pages():
+        assert_type(page, MessagePage)
+    async with client.list("chatcmpl-1") as closing:
+        async for raw in closing.raw():
+            assert_type(raw, bytes)
+
+
+async def ways_to_build_a_client() -> None:
+    """Build clients with every kind of argument that the documentation names."""
+    async with (
+        aiohttp.ClientSession() as session,
+        AsyncMessagesClient(
+            key_from_a_vault,
+            base_url="https://gateway.example/v1",
+            session=session,
+            timeout=Timeout(total=30, connect=2),
+            deadline=120,
+            retry=RetryPolicy(max_retries=5, initial_backoff=0.1),
+            default_headers={"x-team": "archive"},
+        ) as client,
+    ):
+        assert_type(client.with_options(timeout=5.0), AsyncMessagesClient)
+
+
+def what_an_error_tells(error: MessagesError) -> float | None:
+    """Read the facts of an error after narrowing it."""
+    if isinstance(error, RateLimitError):
+        return error.retry_after
+    if isinstance(error, APIStatusError):
+        assert_type(error.status, int)
+        assert_type(error.attempts, int)
+    return None

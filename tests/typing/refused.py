@@ -1,0 +1,34 @@
+"""Usage that a type checker must refuse, with the error code that each marked line must get."""
+
+from __future__ import annotations
+
+from aiomessages import AsyncMessagesClient, Message, RetryPolicy, Timeout
+
+client = AsyncMessagesClient("sk-key", "https://gateway.example/v1")  # error: call-arg
+client = AsyncMessagesClient(api_key=42)  # error: arg-type
+client = AsyncMessagesClient(api_key=lambda: "not awaitable")  # error: arg-type
+client = AsyncMessagesClient(timeout="30")  # error: arg-type
+client = AsyncMessagesClient(retries=3)  # error: call-arg
+client.with_options(retry=3)  # error: arg-type
+
+Timeout(total="30")  # error: arg-type
+RetryPolicy(max_retries="many")  # error: arg-type
+
+client.list()  # error: call-arg
+client.list("chatcmpl-1", "chatcmpl-1-3")  # error: call-arg
+client.list("chatcmpl-1", limit="20")  # error: arg-type
+client.list("chatcmpl-1", order="newest")  # error: arg-type
+client.list("chatcmpl-1", page_size=20)  # error: call-arg
+
+for _ in client.list("chatcmpl-1"):  # error: attr-defined
+    pass
+
+
+async def reading(message: Message) -> None:
+    """Read a message as if it were what it is not."""
+    message.content = "changed"  # error: misc
+    message.content.upper()  # error: union-attr
+    print(message["content"])  # error: index
+    print(client.list("chatcmpl-1").data)  # error: attr-defined
+    async for page in client.list("chatcmpl-1").pages():
+        print(page.role)  # error: attr-defined
