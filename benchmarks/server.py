@@ -1,0 +1,110 @@
+"""A loopback server that answers any messages list with pre-rendered pages, in its own process.
+
+It is as cheap as Python allows (a bare protocol, each page rendered once), so that a round trip
+costs little beyond what its client spends. It checks nothing: no key, no path, no order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+COMPLETION_ID = "chatcmpl-bench"
+LIMIT, AFTER = re.compile(rb"[?&]limit=(\d+)"), re.compile(rb"[?&]after=[^ &]*-(\d+)")
+
+# A text has a line break to unescape and a letter outside ASCII, as most real ones do.
+OPENING = "First things first.\nThen the café: "
+FILLER = "the quick brown fox jumps over the lazy dog and comes back for another round of it, "
+
+HEADERS = (
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    "x-request-id: req_{start}\r\nopenai-processing-ms: 150\r\nopenai-version: 2020-10-01\r\n\r\n"
+)
+
+
+@asynccontextmanager
+async def serving(messages: int, size: int) -> AsyncIterator[str]:
+    """Start the server as a process of its own and give its base URL."""
+    command = [sys.executable, "-m", "benchmarks.server", str(messages), str(size)]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    assert process.stdin
+    assert process.stdout
+    try:
+        port = int(await process.stdout.readline())
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.stdin.close()  # this is what ends it, even if we are killed
+        await process.wait()
+
+
+def message(number: int, size: int) -> bytes:
+    """Render one message of `size` bytes, with the keys that the live API sends."""
+    about = {"id": f"{COMPLETION_ID}-{number}", "role": ("user", "assistant")[number % 2]}
+    rest = {"content_parts": None, "name": None}
+    room = max(size - len(compact({**about, "content": OPENING, **rest})), 0)
+    filler = FILLER * (room // len(FILLER) + 1)
+    return compact({**about, "content": OPENING + filler[:room], **rest})
+
+
+def compact(value: object) -> bytes:
+    """Encode as the live API does: on one line, without spaces, in UTF-8."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def page(messages: list[bytes], start: int, limit: int) -> bytes:
+    """Render the whole response for one page."""
+    shown = messages[start : start + limit]
+    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (start, start + len(shown) - 1))
+    more = "true" if start + limit < len(messages) else "false"
+    tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
+    body = b'{"object":"list","data":[' + b",".join(shown) + tail.encode()
+    return HEADERS.format(length=len(body), start=start).encode() + body
+
+
+class PageProtocol(asyncio.Protocol):
+    """Answer each request on a kept-alive connection; a GET ends where its headers end."""
+
+    def __init__(self, respond: Callable[[int, int], bytes]) -> None:
+        self.respond, self.pending = respond, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what answers are written to."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is complete by now."""
+        *requests, self.pending = (self.pending + data).split(b"\r\n\r\n")
+        for request in requests:
+            after, limit = AFTER.search(request), LIMIT.search(request)
+            start = int(after[1]) + 1 if after else 0
+            self.transport.write(self.respond(start, int(limit[1]) if limit else 20))
+
+
+async def serve(count: int, size: int) -> None:
+    """Serve on a free port, print it, and stop when standard input ends."""
+    messages = [message(number, size) for number in range(count)]
+    respond = cache(lambda start, limit: page(messages, start, limit))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: PageProtocol(respond), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("messages", type=int)
+    parser.add_argument("size", type=int)
+    options = parser.parse_args()
+    asyncio.run(serve(options.messages, options.size))

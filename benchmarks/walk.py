@@ -1,0 +1,101 @@
+"""The question: what does a walk through a conversation cost in CPU, per message and per page.
+
+Every client runs in this one process against a server in another. In each round all of them walk
+the same conversation, in an order that rotates from round to round, so that a slow moment of the
+machine hits them alike. CPU time (user and system, of this process) is what is counted: waiting
+for the network costs nothing here, and is the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import report
+from benchmarks.contenders import BARE, CONTENDERS, OPENAI
+from benchmarks.server import serving
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Walk
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print the tables, and write the raw figures where `--json` says."""
+    options = parser().parse_args(arguments)
+    costs = asyncio.run(measure(options))
+    for name, fact in report.environment().items():
+        print(f"{name}: {fact}")
+    print(f"{options.messages} messages of {options.size} bytes, {options.rounds} rounds")
+    for limit in options.limits:
+        print("\n" + report.table(costs, limit, options.messages, reference=OPENAI, floor=BARE))
+    if options.json:
+        options.json.write_bytes(report.as_json(costs, vars(options)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks walk")
+    parser.add_argument("--limits", type=int, nargs="+", default=[20, 100], metavar="N")
+    parser.add_argument("--messages", type=int, default=4000, help="length of the conversation")
+    parser.add_argument("--size", type=int, default=400, help="bytes of one message")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    return parser
+
+
+async def measure(options: argparse.Namespace) -> report.Costs:
+    """Return the CPU seconds of each walk, by page size and contender, in order of rounds."""
+    async with serving(options.messages, options.size) as base_url, AsyncExitStack() as stack:
+        walks = await opened(base_url, stack)
+        await warm_up(walks, options.limits)
+        costs: report.Costs = {limit: {name: [] for name in walks} for limit in options.limits}
+        for number in range(options.rounds):
+            for limit in options.limits:
+                for name in rotated(list(walks), number):
+                    costs[limit][name].append(await cost(walks[name], limit, options.messages))
+    return costs
+
+
+async def opened(base_url: str, stack: AsyncExitStack) -> dict[str, Walk]:
+    """Open each contender that can be opened here, and say which cannot."""
+    walks = {}
+    for name, contender in CONTENDERS.items():
+        try:
+            walks[name] = await stack.enter_async_context(contender(base_url))
+        except RuntimeError as error:
+            print(f"left out: {name}: {error}", file=sys.stderr)
+    return walks
+
+
+async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:
+    """Walk once with everybody, then put all that is alive out of the collector's sight.
+
+    Else each collection in one contender's walk would also traverse what the others have loaded.
+    """
+    for limit in limits:
+        for walk in walks.values():
+            await walk(limit)
+    gc.collect()
+    gc.freeze()
+
+
+def rotated(names: list[str], by: int) -> list[str]:
+    """Return the names, each round beginning with another."""
+    start = by % len(names)
+    return names[start:] + names[:start]
+
+
+async def cost(walk: Walk, limit: int, messages: int) -> float:
+    """Return the CPU seconds of one walk, which must see every message."""
+    gc.collect()
+    start = time.process_time()
+    seen = await walk(limit)
+    spent = time.process_time() - start
+    assert seen == messages, f"saw {seen} of {messages} messages"
+    return spent
