@@ -122,7 +122,7 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
         yield walk
 
 
-OURS, OPENAI, BARE = "aiomessages", "openai", "aiohttp + msgspec"
+OURS, OPENAI, BARE = "aiomessages", "openai", "bare aiohttp + msgspec"
 CONTENDERS: dict[str, Contender] = {
     OURS: aiomessages_typed,
     f"{OURS}, raw": aiomessages_raw,
