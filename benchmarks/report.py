@@ -31,7 +31,7 @@ def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str
     A ratio is the median of the ratios within each round, where both ran close to each other.
     """
     walks = costs[limit]
-    head = ["µs/message", "(min-max)", "µs/page", f"{reference} ÷ it", f"it ÷ {floor.split()[0]}"]
+    head = ["µs/message", "(min-max)", "µs/page", f"{reference} ÷ it", "it ÷ bare"]
     rows = [[f"limit {limit}", *head]]
     for name, seconds in walks.items():
         each = [1e6 * spent / messages for spent in seconds]
