@@ -1,0 +1,56 @@
+"""What an error means to the caller of the program: one table from error to exit code.
+
+Nothing here prints or exits.
+"""
+
+from cyclopts import CycloptsError
+
+from aiomessages.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+
+OK = 0
+RUNTIME = 1
+USAGE = 2
+NOT_FOUND = 3
+AUTHENTICATION = 4
+RATE_LIMITED = 5
+INTERRUPTED = 130  # 128 + SIGINT, as every shell counts it
+
+
+class UsageError(ValueError):
+    """The command line asks for what cannot be: found before any request."""
+
+
+class OutputError(Exception):
+    """The data could not be written where it was to go."""
+
+
+class TransformError(Exception):
+    """An expression does not fit a message, as the length of a number would not."""
+
+
+class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads has seen enough
+    """The other end of the pipe was closed."""
+
+
+_CODES: dict[type[BaseException], int] = {
+    UsageError: USAGE,
+    CycloptsError: USAGE,
+    ConfigurationError: USAGE,
+    NotFoundError: NOT_FOUND,
+    AuthenticationError: AUTHENTICATION,
+    PermissionDeniedError: AUTHENTICATION,
+    RateLimitError: RATE_LIMITED,
+    ReaderGone: OK,
+    KeyboardInterrupt: INTERRUPTED,
+}
+
+
+def code_of(error: BaseException) -> int:
+    """Return the exit code for an error: that of its nearest class in the table, else 1."""
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), RUNTIME)

@@ -1,0 +1,129 @@
+"""The formats in two tables: a name → how a run of messages becomes bytes, one at a time.
+
+`MESSAGES` is for messages as they come, `VALUES` for what a transform made of them. No format
+holds more than one message, so that a conversation of any length streams through. Nothing here
+opens a file or asks a server.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from aiomessages.cli import pretty, yaml
+from aiomessages.cli.exits import UsageError
+from aiomessages.cli.output import Screen
+from aiomessages.cli.safe_text import visible_json
+
+Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a run of items becomes bytes: head, items with something between them, tail.
+
+    With `reads_raw` an item is the bytes of one message as the server sent them: what is not
+    decoded cannot be lost. Otherwise it is a message in wire shape or another JSON value.
+    """
+
+    item: Callable[[Any], bytes]
+    reads_raw: bool = False
+    head: bytes = b""
+    between: bytes = b""
+    tail: bytes = b""
+    empty: bytes = b""
+
+
+def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
+    """Return the format of this name for a screen; auto is pretty at a terminal, else jsonl.
+
+    Raises UsageError for a format that a transform leaves without meaning.
+    """
+    chosen = ("pretty" if screen.terminal else "jsonl") if name == "auto" else name
+    build = (VALUES if transformed else MESSAGES).get(chosen)
+    if build is None:
+        raise UsageError(f"--transform has no bytes from the server for --format {chosen}")
+    return build(screen)
+
+
+def on_one_line(message: bytes) -> bytes:
+    """Return the JSON without its line breaks and indentation, and otherwise as it is.
+
+    A JSON string cannot hold a line break, so that what is cut is always outside of strings; no
+    parser has to agree with a lone surrogate or a number of forty digits.
+    """
+    return b"".join(line.strip() for line in message.splitlines()) if b"\n" in message else message
+
+
+def _pretty(screen: Screen) -> Format:
+    show = pretty.message(screen)
+    return Format(lambda message: _encoded(show(message), screen), between=b"\n")
+
+
+def _pretty_values(screen: Screen) -> Format:
+    show = pretty.value(screen)
+    return Format(lambda value: _encoded(show(value), screen))
+
+
+def _table(screen: Screen) -> Format:
+    heading = _encoded(pretty.heading_row(screen), screen)
+    show = pretty.row(screen)
+    return Format(lambda message: _encoded(show(message), screen), head=heading, empty=heading)
+
+
+def _json(screen: Screen) -> Format:
+    return _array(lambda message: _safe(on_one_line(message), screen), reads_raw=True)
+
+
+def _json_values(screen: Screen) -> Format:
+    return _array(lambda value: _safe(msgspec.json.encode(value), screen), reads_raw=False)
+
+
+def _array(item: Callable[[Any], bytes], *, reads_raw: bool) -> Format:
+    return Format(item, reads_raw, head=b"[\n", between=b",\n", tail=b"\n]\n", empty=b"[]\n")
+
+
+def _jsonl(screen: Screen) -> Format:
+    return Format(lambda message: _safe(on_one_line(message), screen) + b"\n", reads_raw=True)
+
+
+def _jsonl_values(screen: Screen) -> Format:
+    return Format(lambda value: _safe(msgspec.json.encode(value), screen) + b"\n")
+
+
+def _raw(screen: Screen) -> Format:
+    return Format(lambda message: _safe(message, screen) + b"\n", reads_raw=True)
+
+
+def _yaml(_: Screen) -> Format:
+    """One list, an item a message: it can be cut or appended to, and stays one document."""
+    return Format(lambda value: yaml.item(value).encode(), empty=b"[]\n")
+
+
+MESSAGES: dict[str, Callable[[Screen], Format]] = {
+    "pretty": _pretty,
+    "table": _table,
+    "json": _json,
+    "jsonl": _jsonl,
+    "yaml": _yaml,
+    "raw": _raw,
+}
+VALUES: dict[str, Callable[[Screen], Format]] = {
+    "pretty": _pretty_values,
+    "table": _pretty_values,
+    "json": _json_values,
+    "jsonl": _jsonl_values,
+    "yaml": _yaml,
+}
+
+
+def _encoded(text: str, screen: Screen) -> bytes:
+    return text.encode(screen.encoding, "backslashreplace")
+
+
+def _safe(document: bytes, screen: Screen) -> bytes:
+    """Return the JSON as it is for a file or a pipe, with nothing that acts for a terminal."""
+    if not screen.terminal:
+        return document
+    return visible_json(document.decode("utf-8", "backslashreplace")).encode()

@@ -1,0 +1,134 @@
+"""Where the data goes: standard output, or a file that is either whole or absent.
+
+It moves bytes and knows no format. What a format has to know of the place (is it a terminal, how
+wide, with colour) is a `Screen`.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from aiomessages.cli.exits import OutputError, ReaderGone, UsageError
+
+Write = Callable[[bytes], None]
+STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a format has to know of the place that it writes for; width in character cells."""
+
+    terminal: bool = False
+    color: bool = False
+    width: int = 80
+    encoding: str = "utf-8"
+
+    @property
+    def unicode(self) -> bool:
+        """Tell whether line-drawing characters can be shown."""
+        return self.encoding.lower().replace("-", "") == "utf8"
+
+
+def screen_for(path: Path) -> Screen:
+    """Return the screen behind the path: a file is none, only a terminal gets colour."""
+    if path != STANDARD_OUTPUT or sys.stdout is None:
+        return Screen()
+    terminal = sys.stdout.isatty()
+    return Screen(
+        terminal=terminal,
+        color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        width=shutil.get_terminal_size().columns,
+        encoding=sys.stdout.encoding or "utf-8",
+    )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Write]:
+    """Open the path, ``-`` for standard output, and hand out what writes to it.
+
+    A file is written beside its place, readable by its owner alone, and takes its place only when
+    the block ends well: an incomplete file never looks complete. What is no regular file (a pipe,
+    a device) is written directly.
+
+    Raises UsageError if it cannot be opened, OutputError if it cannot be written, ReaderGone if
+    standard output's reader went away.
+    """
+    if path == STANDARD_OUTPUT:
+        yield _write_standard_output
+    elif path.exists() and not path.is_file():
+        with _direct(path) as write:
+            yield write
+    else:
+        with _replaced(path.resolve()) as write:  # a link stays, what it points to is replaced
+            yield write
+
+
+def _write_standard_output(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _silence_standard_output()
+        raise ReaderGone from None
+    except OSError as error:
+        _silence_standard_output()
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _silence_standard_output() -> None:
+    """Point the descriptor elsewhere: the interpreter flushes it once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def _direct(path: Path) -> Iterator[Write]:
+    if path.is_dir():
+        raise UsageError(f"-o {path} is a directory; name a file in it")
+    with _reported(path, UsageError):
+        file = path.open("wb", buffering=0)
+    with file:
+        yield _writer(path, file)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Write]:
+    with _reported(path, UsageError):
+        descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    unfinished = Path(name)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            yield _writer(path, file)
+            with _reported(path, OutputError):
+                file.flush()
+                os.fsync(file.fileno())
+        with _reported(path, OutputError):
+            unfinished.replace(path)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _writer(path: Path, file: BinaryIO) -> Write:
+    def write(data: bytes) -> None:
+        with _reported(path, OutputError):
+            file.write(data)
+
+    return write
+
+
+@contextmanager
+def _reported(path: Path, kind: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,134 @@
+"""Each format, over messages in memory: what it writes can be read back, or read by a person."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import yaml as yaml_reader
+
+from aiomessages.cli import formats
+from aiomessages.cli.exits import UsageError
+from aiomessages.cli.output import Screen
+
+PIPE = Screen()
+TERMINAL = Screen(terminal=True)
+MESSAGES: list[dict[str, Any]] = [
+    {"id": "c-0", "role": "user", "content": "Grüße \x1b[31m\u202e 😀"},
+    {"id": "c-1", "role": "assistant", "content": None, "odd": [1, {"x": None}]},
+]
+RAW = [json.dumps(message, ensure_ascii=False).encode() for message in MESSAGES]
+NAMES: list[formats.Name] = ["pretty", "table", "json", "jsonl", "yaml", "raw"]
+
+
+def written(format_: formats.Format, items: Sequence[Any]) -> bytes:
+    """Return what the format makes of the items."""
+    if not items:
+        return format_.empty
+    return format_.head + format_.between.join(map(format_.item, items)) + format_.tail
+
+
+def of(name: formats.Name, screen: Screen, messages: Sequence[Any] = MESSAGES) -> bytes:
+    """Return what the format of this name makes of the messages."""
+    format_ = formats.named(name, screen)
+    items = [json.dumps(m, ensure_ascii=False).encode() for m in messages]
+    return written(format_, items if format_.reads_raw else messages)
+
+
+@pytest.mark.parametrize("screen", [PIPE, TERMINAL])
+def test_json(screen: Screen) -> None:
+    """Json is one valid array with every field."""
+    assert json.loads(of("json", screen)) == MESSAGES
+
+
+def test_json_of_nothing() -> None:
+    """Json of no messages is still an array."""
+    assert json.loads(of("json", PIPE, [])) == []
+
+
+@pytest.mark.parametrize("screen", [PIPE, TERMINAL])
+def test_jsonl(screen: Screen) -> None:
+    """Jsonl is one message a line."""
+    assert [json.loads(line) for line in of("jsonl", screen).splitlines()] == MESSAGES
+
+
+def test_jsonl_of_an_indenting_server() -> None:
+    """A message that the server spread over lines is brought to one."""
+    indented = json.dumps(MESSAGES[1], indent=2).replace("\n", "\r\n").encode()
+    line = formats.named("jsonl", PIPE).item(indented)
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == MESSAGES[1]
+
+
+def test_jsonl_of_what_no_parser_likes() -> None:
+    """Nothing is decoded on the way: a lone surrogate and a long number stay as they came."""
+    odd = rb'{"id":"c-0","content":"\ud83d","n":1.00000000000000000000000000000000001}'
+    assert formats.named("jsonl", PIPE).item(odd) == odd + b"\n"
+
+
+@pytest.mark.parametrize("screen", [PIPE, TERMINAL])
+def test_yaml(screen: Screen) -> None:
+    """Yaml is one list with every field."""
+    assert yaml_reader.safe_load(of("yaml", screen)) == MESSAGES
+
+
+def test_yaml_of_nothing() -> None:
+    """Yaml of no messages is still a list."""
+    assert yaml_reader.safe_load(of("yaml", PIPE, [])) == []
+
+
+def test_raw_in_a_pipe() -> None:
+    """Raw gives the server's bytes, whatever they are."""
+    odd = [b'{"a" : 1.0}', b'{\n  "a": "\xff"\n}']
+    assert written(formats.named("raw", PIPE), odd) == b"".join(item + b"\n" for item in odd)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_a_terminal(name: formats.Name) -> None:
+    """No format lets a control character or a bidi mark of a message reach a terminal."""
+    shown = of(name, TERMINAL).decode()
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "Grüße" in shown
+    assert "😀" in shown
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl", "raw"])
+def test_in_a_pipe(name: formats.Name) -> None:
+    """A program gets the characters as the server sent them."""
+    assert "\u202e" in of(name, PIPE).decode()
+
+
+@pytest.mark.parametrize(("screen", "chosen"), [(PIPE, "jsonl"), (TERMINAL, "pretty")])
+def test_auto(screen: Screen, chosen: formats.Name) -> None:
+    """Auto is pretty at a terminal and jsonl elsewhere."""
+    assert of("auto", screen) == of(chosen, screen)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("json", '[\n"é",\n{"a":[1]},\nnull\n]\n'),
+        ("jsonl", '"é"\n{"a":[1]}\nnull\n'),
+        ("yaml", '- "é"\n- a:\n    - 1\n- null\n'),
+        ("pretty", 'é\n{\n  "a": [\n    1\n  ]\n}\nnull\n'),
+        ("table", 'é\n{\n  "a": [\n    1\n  ]\n}\nnull\n'),
+    ],
+)
+def test_values_of_a_transform(name: formats.Name, shown: str) -> None:
+    """What a transform made can be of any JSON type, in every format."""
+    format_ = formats.named(name, PIPE, transformed=True)
+    assert written(format_, ["é", {"a": [1]}, None]).decode() == shown
+
+
+def test_raw_of_a_transform() -> None:
+    """A transform and the server's bytes exclude each other."""
+    with pytest.raises(UsageError, match="--transform"):
+        formats.named("raw", PIPE, transformed=True)
+
+
+def test_a_terminal_without_unicode() -> None:
+    """Where the terminal cannot show a character, its escape stands."""
+    shown = of("pretty", Screen(terminal=True, encoding="ascii"))
+    assert rb"Gr\xfc\xdfe" in shown
+    assert b"user -----" in shown

@@ -1,0 +1,47 @@
+"""Standard error gets one harmless line at a time, and never a key."""
+
+import io
+import logging
+
+import pytest
+
+from aiomessages.cli import stderr
+
+
+def test_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is said is one line, with what could act on the terminal escaped."""
+    stderr.say("a\nb \x1b[2J")
+    assert capsys.readouterr() == ("", "aiomessages: a b \\x1b[2J\n")
+
+
+def test_concealed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A concealed secret is never shown, nor is anything that looks like a key."""
+    stderr.conceal("correct-horse")
+    stderr.conceal(None)
+    stderr.say_all("correct-horse\nsk-proj-abcdefgh and sky-high")
+    assert capsys.readouterr().err == "[key]\n[key] and sky-high\n"
+
+
+def test_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """The library's log comes as such lines too, from the level that is asked for."""
+    stderr.show_log(logging.WARNING)
+    logging.getLogger("aiomessages.stream").info("quiet")
+    logging.getLogger("aiomessages.stream").warning("two\nlines")
+    assert capsys.readouterr().err == "aiomessages: two lines\n"
+
+
+def test_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program started without standard error goes on."""
+    monkeypatch.setattr("sys.stderr", None)
+    stderr.say("nobody hears")
+
+
+def test_a_closed_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standard error whose reader went away is no error."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    stderr.say("nobody hears")
