@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
     "values": ("errors", "models", "settings"),
-    "decisions": ("protocol", "retry", "stream"),
+    "decisions": ("retry", "protocol", "stream"),
     "I/O": ("transport", "client"),
     "uses": ("conversations", "export", "server", "fastapi", "ray", "cli", "__main__"),
 }
