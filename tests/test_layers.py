@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 LAYERS = {
     "values": ("errors", "models", "settings"),
     "decisions": ("retry", "protocol", "stream"),
-    "I/O": ("transport", "client"),
+    "I/O": ("transport", "attempts", "listing", "client"),
     "uses": ("conversations", "export", "server", "fastapi", "ray", "cli", "__main__"),
 }
 USES = set(LAYERS["uses"])

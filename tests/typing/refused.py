@@ -26,8 +26,8 @@ for _ in client.list("chatcmpl-1"):  # error: attr-defined
 
 async def reading(message: Message) -> None:
     """Read a message as if it were what it is not."""
-    message.content = "changed"  # error: misc
     message.content.upper()  # error: union-attr
+    message.content = "changed"  # error: misc
     print(message["content"])  # error: index
     print(client.list("chatcmpl-1").data)  # error: attr-defined
     async for page in client.list("chatcmpl-1").pages():
