@@ -1,0 +1,137 @@
+"""An async client for the messages of stored chat completions.
+
+    async with AsyncMessagesClient() as client:
+        async for message in client.list("chatcmpl-1"):
+            print(message.role, message.content)
+
+Names load when they are first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .attempts import RetryDetails
+    from .client import AsyncMessagesClient
+    from .errors import (
+        APIConnectionError,
+        APIError,
+        APIResponseError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ClientClosedError,
+        ConfigurationError,
+        ConflictError,
+        DecodeError,
+        InsufficientQuotaError,
+        InternalServerError,
+        MessagesError,
+        NotFoundError,
+        PaginationError,
+        PermissionDeniedError,
+        RateLimitError,
+        RedirectError,
+        ResponseTooLargeError,
+        SchemaError,
+        TLSError,
+        UnprocessableEntityError,
+    )
+    from .listing import CompletionStream, MessageStream
+    from .models import (
+        CustomToolCall,
+        FilePart,
+        FunctionToolCall,
+        ImagePart,
+        InputAudioPart,
+        Message,
+        RefusalPart,
+        StoredCompletion,
+        TextPart,
+        UnknownPart,
+        UnknownToolCall,
+    )
+    from .pages import CompletionPage, MessagePage
+    from .retry import RetryPolicy
+    from .settings import Timeout
+
+_MODULES = {
+    "attempts": "RetryDetails",
+    "client": "AsyncMessagesClient",
+    "errors": (
+        "APIConnectionError APIError APIResponseError APIStatusError APITimeoutError"
+        " AuthenticationError BadRequestError ClientClosedError ConfigurationError ConflictError"
+        " DecodeError InsufficientQuotaError InternalServerError MessagesError NotFoundError"
+        " PaginationError PermissionDeniedError RateLimitError RedirectError ResponseTooLargeError"
+        " SchemaError TLSError UnprocessableEntityError"
+    ),
+    "listing": "CompletionStream MessageStream",
+    "models": (
+        "CustomToolCall FilePart FunctionToolCall ImagePart InputAudioPart Message RefusalPart"
+        " StoredCompletion TextPart UnknownPart UnknownToolCall"
+    ),
+    "pages": "CompletionPage MessagePage",
+    "retry": "RetryPolicy",
+    "settings": "Timeout",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncMessagesClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "CompletionPage",
+    "CompletionStream",
+    "ConfigurationError",
+    "ConflictError",
+    "CustomToolCall",
+    "DecodeError",
+    "FilePart",
+    "FunctionToolCall",
+    "ImagePart",
+    "InputAudioPart",
+    "InsufficientQuotaError",
+    "InternalServerError",
+    "Message",
+    "MessagePage",
+    "MessageStream",
+    "MessagesError",
+    "NotFoundError",
+    "PaginationError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RedirectError",
+    "RefusalPart",
+    "ResponseTooLargeError",
+    "RetryDetails",
+    "RetryPolicy",
+    "SchemaError",
+    "StoredCompletion",
+    "TLSError",
+    "TextPart",
+    "Timeout",
+    "UnknownPart",
+    "UnknownToolCall",
+    "UnprocessableEntityError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value  # the next look-up finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

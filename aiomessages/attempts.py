@@ -1,0 +1,276 @@
+"""A call is made of attempts: send, read, and decide whether to send again.
+
+What an answer means is `protocol`'s to say, whether and when to try again `retry`'s; here they are
+held together, within one deadline, for as long as the client is open.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeVar, cast
+
+import anyio
+import msgspec
+from msgspec import structs
+
+from .errors import APIError, APITimeoutError, ClientClosedError
+from .protocol import Response
+from .retry import RetryPolicy, RetryQuota, retry_delay, visibility_delay
+from .settings import ApiKey, SecretStr, Timeout, check_key, hide
+from .transport import Transport
+
+log = logging.getLogger("aiomessages")
+
+CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
+
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+ResultT = TypeVar("ResultT")
+
+
+class RetryDetails(msgspec.Struct, frozen=True):
+    """What `on_retry` is told: attempt 1, 2, … failed by `error`; the next follows in `delay` s."""
+
+    completion_id: str | None
+    cursor: str | None
+    attempt: int
+    delay: float
+    error: APIError
+
+
+OnRetry = Callable[[RetryDetails], object]
+
+
+class Deadline:
+    """When a whole call must be over: `seconds` after its first request, by the loop's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends: float | None = None
+
+    def remaining(self) -> float:
+        """Return the seconds that are left; the first call starts the clock."""
+        now = asyncio.get_running_loop().time()
+        if self._ends is None:
+            self._ends = now + self.seconds
+        return self._ends - now
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One GET request with all that its attempts need to know.
+
+    `patience` is how many seconds a 404 may mean "not visible yet".
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    timeout: Timeout
+    deadline: Deadline | None = None
+    completion_id: str | None = None
+    cursor: str | None = None
+    patience: float = 0.0
+
+
+class Read(Protocol[ResultT_co]):
+    """What turns a response into a result, or raises the error that it is."""
+
+    def __call__(self, response: Response, *, secret: str) -> ResultT_co:
+        """Read; `secret` is what must not stand in any error."""
+        ...
+
+
+class Attempts:
+    """Make calls over one transport, with one retry quota, until closed."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        api_key: ApiKey,
+        policy: RetryPolicy,
+        max_bytes: int,
+        on_retry: OnRetry | None,
+    ) -> None:
+        self._transport = transport
+        self._quota = RetryQuota()
+        self._api_key = api_key
+        self._policy = policy
+        self._max_bytes = max_bytes
+        self._on_retry = on_retry
+        self._running = _Running()
+        self._elder: Attempts | None = None
+        self._closed = False
+
+    def share(self, elder: "Attempts") -> None:
+        """Use another one's transport and quota, and end when it ends."""
+        self._elder = elder
+        self._transport, self._quota, self._running = elder.parts()
+
+    def parts(self) -> tuple[Transport, RetryQuota, "_Running"]:
+        """Return what may be shared."""
+        return self._transport, self._quota, self._running
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether this one, or the one that it shares with, was closed."""
+        return self._closed or (self._elder is not None and self._elder.closed)
+
+    async def call(self, request: Request, read: Read[ResultT]) -> tuple[ResultT, int]:
+        """Return what was read, and how many attempts it took.
+
+        Raises APIError, and ClientClosedError when the client is closed before the end.
+        """
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
+        cancelled_before = task.cancelling()
+        self._running.enter(task, self)
+        try:
+            return await self._attempt_until_done(request, read)
+        except asyncio.CancelledError:
+            # Closing interrupts a call by the means that asyncio.timeout uses: a cancellation of
+            # our own, taken back. Somebody else's goes its way.
+            if self.closed and task.uncancel() <= cancelled_before:
+                raise ClientClosedError("the client was closed during the call") from None
+            raise
+        finally:
+            self._running.leave(task)
+
+    async def _attempt_until_done(
+        self, request: Request, read: Read[ResultT]
+    ) -> tuple[ResultT, int]:
+        began = time.monotonic()
+        for attempt in itertools.count(1):
+            try:
+                result = await self._attempt(request, read, attempt)
+            except APIError as error:
+                error.at(
+                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt
+                )
+                delay = self._delay(request, error, waited=time.monotonic() - began)
+                if delay is None:
+                    raise
+                self._tell(error, delay)
+            else:
+                self._quota.succeed()
+                return result, attempt
+            await asyncio.sleep(delay)
+        raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
+
+    def _delay(self, request: Request, error: APIError, *, waited: float) -> float | None:
+        """Return the seconds until the next attempt, or None to give up."""
+        delay = visibility_delay(
+            error, attempt=error.attempts, waited=waited, patience=request.patience
+        )
+        if delay is None:
+            delay = retry_delay(
+                self._policy,
+                error,
+                attempt=error.attempts,
+                dice=random.random(),  # noqa: S311 jitter
+            )
+            if delay is None or not self._quota.take():
+                return None
+        if request.deadline is not None and delay >= request.deadline.remaining():
+            return None  # to say now what is known is better than to wait for nothing
+        return delay
+
+    def _tell(self, error: APIError, delay: float) -> None:
+        log.info("retry in %.2f s: %s", delay, type(error).__name__)
+        if self._on_retry is not None:
+            details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
+            try:
+                self._on_retry(details)
+            except Exception:
+                log.exception("on_retry failed; the call goes on")
+
+    async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
+        timeout = _within(request.deadline, request.timeout)
+        key = await self._key(timeout)
+        headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
+        began = time.monotonic()
+        try:
+            response = await self._transport.get(
+                request.url, headers, timeout=timeout, max_bytes=self._max_bytes
+            )
+        except APIError as error:
+            _log_attempt(request, type(error).__name__, None, began, attempt)
+            raise
+        _log_attempt(request, response.status, response, began, attempt)
+        return read(response, secret=key)
+
+    async def _key(self, timeout: Timeout) -> SecretStr:
+        if isinstance(self._api_key, str):
+            return self._api_key  # type: ignore[return-value]  # Settings made it a SecretStr
+        try:
+            async with asyncio.timeout(timeout.total):
+                return check_key(hide(await self._api_key()))
+        except TimeoutError:
+            raise APITimeoutError(
+                f"the api_key callable gave no key within {timeout.total} s"
+            ) from None
+
+    async def aclose(self) -> None:
+        """End the calls under way, wait up to 5 s for them, and close the transport if owned."""
+        if self._closed:
+            return
+        self._closed = True
+        # A session closed under a body that is being read leaves the reader waiting for ever, so
+        # the readers go first.
+        await self._running.end(lambda owner: owner.closed)
+        if self._elder is None:
+            await self._transport.aclose()
+
+
+class _Running:
+    """The calls under way, of a client and of those that share its session."""
+
+    def __init__(self) -> None:
+        self._owners: dict[asyncio.Task[object], Attempts] = {}
+        self._left = asyncio.Event()
+
+    def enter(self, task: asyncio.Task[object], owner: Attempts) -> None:
+        self._owners[task] = owner
+
+    def leave(self, task: asyncio.Task[object]) -> None:
+        del self._owners[task]
+        self._left.set()
+
+    async def end(self, doomed: Callable[[Attempts], bool]) -> None:
+        """Cancel the calls of doomed owners, and wait up to 5 s until they have left."""
+        tasks = {task for task, owner in self._owners.items() if doomed(owner)}
+        for task in tasks:
+            task.cancel()
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            while tasks & self._owners.keys():
+                self._left.clear()
+                await self._left.wait()
+
+
+def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
+    """Return the attempt's timeout, cut to what the deadline leaves."""
+    if deadline is None:
+        return timeout
+    remaining = deadline.remaining()
+    if remaining <= 0:
+        raise APITimeoutError(f"the deadline of {deadline.seconds} s for the whole call is over")
+    if timeout.total is not None and timeout.total <= remaining:
+        return timeout
+    return structs.replace(timeout, total=remaining)
+
+
+def _log_attempt(
+    request: Request, status: object, response: Response | None, began: float, attempt: int
+) -> None:
+    if not log.isEnabledFor(logging.DEBUG):
+        return
+    log.debug(
+        "GET %s %s in %.0f ms, attempt %d, request %s",
+        request.url.partition("://")[2].partition("/")[2],
+        status,
+        (time.monotonic() - began) * 1000,
+        attempt,
+        response.headers.get("x-request-id") if response else None,
+    )

@@ -1,0 +1,317 @@
+"""The client that people use: its options, its calls, and what closing it means."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
+
+from msgspec import UNSET, UnsetType
+
+from . import __version__, protocol
+from .attempts import Attempts, Deadline, OnRetry, Request
+from .decoding import COMPLETIONS, MESSAGES
+from .errors import ConfigurationError
+from .listing import CompletionStream, Listing, MessageStream
+from .models import StoredCompletion
+from .retry import DEFAULT_POLICY, RetryPolicy
+from .settings import (
+    DEFAULT_MAX_RESPONSE_BYTES,
+    DEFAULT_TIMEOUT,
+    ApiKey,
+    Settings,
+    Timeout,
+    check_headers,
+    check_query,
+    check_seconds,
+    hide,
+)
+from .transport import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Order = Literal["asc", "desc"]
+
+
+class ClientOptions(TypedDict, total=False):
+    """What `with_options` may change."""
+
+    api_key: ApiKey | None
+    base_url: str | None
+    organization: str | None
+    project: str | None
+    timeout: Timeout | float | None
+    deadline: float | None
+    retry: RetryPolicy
+    max_response_bytes: int
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, object] | None
+    allow_http: bool
+    on_retry: OnRetry | None
+
+
+class AsyncMessagesClient:
+    """Read the messages of stored chat completions.
+
+    `api_key` is a str, or an async callable that is asked anew for each attempt; without it,
+    OPENAI_API_KEY counts, and OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID for the others.
+    `session` is an aiohttp.ClientSession of the caller's, used and never closed; without one the
+    client opens its own on first use, so it can be built outside a running loop. `timeout` is in
+    seconds for one attempt, `deadline` in seconds for a whole call, with its retries and waits.
+    `on_retry` is called with a RetryDetails before each wait.
+
+    Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        api_key: ApiKey | None = None,
+        *,
+        # where to, and as whom
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        session: "aiohttp.ClientSession | None" = None,
+        # how long, how often, how much
+        timeout: Timeout | float | None = DEFAULT_TIMEOUT,
+        deadline: float | None = None,
+        retry: RetryPolicy = DEFAULT_POLICY,
+        max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
+        # what goes along with each request
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, object] | None = None,
+        # what is allowed, and who is told
+        allow_http: bool = False,
+        trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        api_key = hide(api_key)
+        self._options: ClientOptions = {
+            "api_key": api_key,
+            "base_url": base_url,
+            "organization": organization,
+            "project": project,
+            "timeout": timeout,
+            "deadline": deadline,
+            "retry": retry,
+            "max_response_bytes": max_response_bytes,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "allow_http": allow_http,
+            "on_retry": on_retry,
+        }
+        self._settings = Settings.load(
+            api_key=api_key,
+            base_url=base_url,
+            organization=organization,
+            project=project,
+            default_headers=default_headers,
+            default_query=default_query,
+            allow_http=allow_http,
+        )
+        check_seconds("deadline", deadline)
+        self._timeout = Timeout.of(timeout)
+        self._deadline = deadline
+        self._headers = {
+            "accept": "application/json",
+            "accept-encoding": protocol.ACCEPT_ENCODING,
+            "user-agent": f"aiomessages/{__version__}",
+            **self._settings.headers,
+        }
+        self._attempts = Attempts(
+            Transport(session, trace_configs=trace_configs),
+            api_key=self._settings.api_key,
+            policy=_checked_policy(retry),
+            max_bytes=_checked_bytes(max_response_bytes),
+            on_retry=on_retry,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._settings.base_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client is not pickled: make one in each process")
+
+    def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
+        """Return a client with some options changed that shares this one's session.
+
+        It ends when this one is closed; closing it leaves this one open.
+        """
+        if unknown := changes.keys() - self._options.keys():
+            raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
+        options: dict[str, Any] = {**self._options, **changes}
+        twin = type(self)(**options)
+        twin._attempts.share(self._attempts)
+        return twin
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def list(
+        self,
+        completion_id: str,
+        *,
+        # which messages
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order | None = None,
+        max_items: int | None = None,
+        # how they are fetched
+        prefetch: bool = True,
+        wait_until_visible: float = 0,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        deadline: float | UnsetType | None = UNSET,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+    ) -> MessageStream:
+        """List the messages of one completion: `await` it for a page, iterate it for all of them.
+
+        `limit` is the size of a page, `max_items` the number of messages in all. A page without
+        `limit` is the server's to size (20); a walk asks for 100. `after` is the id of a message:
+        the list begins behind it. `wait_until_visible` is how many seconds to go on asking for a
+        completion that answers 404, as a fresh one does for some seconds. `deadline` counts from
+        the first request of this list to its last.
+
+        Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
+        and iterating raise APIError and ClientClosedError.
+        """
+        protocol.check_completion_id(completion_id)
+        protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
+        check_seconds("wait_until_visible", wait_until_visible or None)
+        listing = Listing(
+            self._attempts,
+            self._request(
+                protocol.completion_url(self._settings.base_url, completion_id) + "/messages",
+                extra_headers,
+                completion_id=completion_id,
+                timeout=timeout,
+                deadline=deadline,
+                patience=wait_until_visible,
+            ),
+            query={**self._settings.query, "order": order, **check_query(extra_query or {})},
+            after=after,
+            limit=limit,
+            max_items=max_items,
+        )
+        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch)
+
+    def completions(
+        self,
+        *,
+        # which completions
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order | None = None,
+        max_items: int | None = None,
+        # how they are fetched
+        prefetch: bool = True,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        deadline: float | UnsetType | None = UNSET,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+    ) -> CompletionStream:
+        """List the stored completions, of a model or with certain metadata where that is given.
+
+        Each carries its replies in `choices`. The order is `asc`, oldest first, unless another is
+        asked for: it is always sent, since servers differ in what they do without. Everything
+        else is as in `list`.
+        """
+        protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
+        wanted = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        listing = Listing(
+            self._attempts,
+            self._request(
+                f"{self._settings.base_url}/chat/completions",
+                extra_headers,
+                timeout=timeout,
+                deadline=deadline,
+            ),
+            query={
+                **self._settings.query,
+                "order": order or "asc",
+                "model": model,
+                **check_query(wanted),
+                **check_query(extra_query or {}),
+            },
+            after=after,
+            limit=limit,
+            max_items=max_items,
+        )
+        return listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
+
+    async def completion(
+        self,
+        completion_id: str,
+        *,
+        wait_until_visible: float = 0,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        deadline: float | UnsetType | None = UNSET,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+    ) -> StoredCompletion:
+        """Fetch one stored completion, with the model's replies in `choices`.
+
+        Raises ConfigurationError, APIError and ClientClosedError as `list` does.
+        """
+        protocol.check_completion_id(completion_id)
+        check_seconds("wait_until_visible", wait_until_visible or None)
+        request = self._request(
+            protocol.with_query(
+                protocol.completion_url(self._settings.base_url, completion_id),
+                {**self._settings.query, **check_query(extra_query or {})},
+            ),
+            extra_headers,
+            completion_id=completion_id,
+            timeout=timeout,
+            deadline=deadline,
+            patience=wait_until_visible,
+        )
+        completion, _ = await self._attempts.call(request, protocol.read_one_completion)
+        return completion
+
+    def _request(
+        self,
+        url: str,
+        extra_headers: Mapping[str, str] | None,
+        *,
+        timeout: Timeout | float | UnsetType | None,
+        deadline: float | UnsetType | None,
+        completion_id: str | None = None,
+        patience: float = 0.0,
+    ) -> Request:
+        seconds = self._deadline if deadline is UNSET else deadline
+        check_seconds("deadline", seconds)
+        return Request(
+            url,
+            {**self._headers, **check_headers(extra_headers)} if extra_headers else self._headers,
+            timeout=self._timeout if timeout is UNSET else Timeout.of(timeout),
+            deadline=None if seconds is None else Deadline(seconds),
+            completion_id=completion_id,
+            patience=patience,
+        )
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End the calls under way, which raise ClientClosedError, and close the client's session.
+
+        A session that was handed in stays open. Calling it again does nothing.
+        """
+        await self._attempts.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _checked_policy(retry: object) -> RetryPolicy:
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError("retry must be a RetryPolicy; RetryPolicy(max_retries=0) is none")
+    return retry
+
+
+def _checked_bytes(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigurationError(f"max_response_bytes must be an int of 1 or more, not {number!r}")
+    return number

@@ -1,0 +1,95 @@
+"""Lists of the API: one list is one set of arguments, from which pages are fetched as asked for."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from msgspec import structs
+
+from . import protocol
+from .attempts import Attempts, Request
+from .decoding import RAW
+from .models import Message, StoredCompletion
+from .pages import CompletionPage, MessagePage, Page, RawPage
+from .protocol import Codec, Response
+from .stream import PageStream
+
+
+class MessageStream(PageStream[Message, MessagePage]):
+    """The messages of a completion: `await` it for one page, iterate it for all of them."""
+
+
+class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
+    """The stored completions: `await` it for one page, iterate it for all of them."""
+
+
+class RawStream(PageStream[bytes, RawPage]):
+    """A list whose items are the exact bytes that the server sent."""
+
+
+StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
+
+
+class Listing:
+    """Fetch the pages of one list, and make the streams over them."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        request: Request,
+        *,
+        query: Mapping[str, object],
+        after: str | None,
+        limit: int | None,
+        max_items: int | None,
+    ) -> None:
+        self._attempts = attempts
+        self._request = request
+        self._query = query
+        self._after = after
+        self._limit = limit
+        self._max_items = max_items
+
+    def stream(self, kind: type[StreamT], codec: Codec[Any], *, prefetch: bool) -> StreamT:
+        """Return a stream of the given kind, of what the codec reads."""
+
+        async def fetch(after: str | None, remaining: int | None) -> Page[Any]:
+            limit = protocol.page_limit(self._limit, remaining, default=protocol.WALK_LIMIT)
+            return await self._fetch(codec, after, limit)
+
+        return kind(
+            fetch,
+            fetch_one=partial(self._fetch_one, codec, self._after),
+            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch),
+            after=self._after,
+            max_items=self._max_items,
+            prefetch=prefetch,
+        )
+
+    async def _fetch_one(self, codec: Codec[Any], after: str | None) -> Page[Any]:
+        limit = protocol.page_limit(self._limit, self._max_items, default=None)
+        return await self._fetch(codec, after, limit)
+
+    async def _fetch(self, codec: Codec[Any], after: str | None, limit: int | None) -> Page[Any]:
+        request = self._page_request(after, limit)
+
+        def read(response: Response, *, secret: str) -> Page[Any]:
+            return protocol.read_page(
+                response, codec, completion_id=request.completion_id, secret=secret
+            )
+
+        page, attempts = await self._attempts.call(request, read)
+        page.attempts = attempts
+        page.completion_id = request.completion_id
+        page.get_next = partial(self._fetch_one, codec, page.next_cursor)
+        return page
+
+    def _page_request(self, after: str | None, limit: int | None) -> Request:
+        query = {**self._query, "after": after, "limit": limit}
+        return structs.replace(
+            self._request,
+            url=protocol.with_query(self._request.url, query),
+            cursor=after,
+            # Only a list that was not seen yet can be one that is not visible yet.
+            patience=self._request.patience if after == self._after else 0.0,
+        )

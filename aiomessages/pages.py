@@ -1,0 +1,106 @@
+"""Pages: what a list answer is to the caller, and the frame that it comes in.
+
+Nothing here performs I/O.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, Self, TypeVar
+
+from msgspec import Struct
+
+from .models import Json, Message, StoredCompletion
+
+ItemT = TypeVar("ItemT")
+
+
+class Envelope(Struct, Generic[ItemT]):
+    """The body of a list answer. `has_more` is None where a server leaves it out."""
+
+    data: list[ItemT]
+    object: str = "list"
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool | None = None
+    error: Json = None  # some gateways answer 200 and put an error in the body
+
+
+class Page(Generic[ItemT]):
+    """One page of a list.
+
+    `data` holds its items, `body` the answer's exact bytes, `headers` its headers (case does not
+    matter). `next_cursor` is the `after` of the page behind it, None at the end.
+    """
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "completion_id",
+        "data",
+        "first_id",
+        "get_next",
+        "has_more",
+        "headers",
+        "ids",
+        "last_id",
+        "next_cursor",
+        "object",
+    )
+
+    def __init__(
+        self,
+        envelope: Envelope[ItemT],
+        ids: list[str],
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data = envelope.data
+        self.object = envelope.object
+        self.first_id = envelope.first_id or None  # some servers send "" on an empty page
+        self.last_id = envelope.last_id or None
+        self.ids = ids
+        self.body = body
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        # Where a server leaves has_more out, only an empty page is the end.
+        self.has_more = bool(ids) if envelope.has_more is None else envelope.has_more
+        self.next_cursor = ids[-1] if self.has_more else None
+        self.attempts = 1
+        self.completion_id: str | None = None
+        self.get_next: Callable[[], Awaitable[Any]] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.data)} items, first_id={self.first_id!r},"
+            f" last_id={self.last_id!r}, has_more={self.has_more})"
+        )
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, to quote in a support case."""
+        return self.headers.get("x-request-id")
+
+    def has_next_page(self) -> bool:
+        """Tell whether there is a page behind this one."""
+        return self.next_cursor is not None
+
+    async def get_next_page(self) -> Self:
+        """Fetch the page behind this one.
+
+        Raises RuntimeError if there is none: see has_next_page().
+        """
+        if self.get_next is None or not self.has_next_page():
+            raise RuntimeError("there is no next page: look at page.has_next_page() first")
+        page: Self = await self.get_next()
+        return page
+
+
+class MessagePage(Page[Message]):
+    """One page of a completion's messages."""
+
+
+class CompletionPage(Page[StoredCompletion]):
+    """One page of the stored completions."""
+
+
+class RawPage(Page[bytes]):
+    """One page whose items are the exact bytes that the server sent."""

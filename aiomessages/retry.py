@@ -1,0 +1,150 @@
+"""Whether, and when, to try again: pure functions of an error, an attempt and the throw of a dice.
+
+Nothing here performs I/O, reads a clock or rolls dice.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from .errors import APIError, APIStatusError, ConfigurationError, DecodeError, NotFoundError
+
+# A server that asks for more than an hour is mistaken, or not worth waiting for within one call.
+MAX_RETRY_AFTER: Final = 3600.0
+
+# What cannot be decoded may have been garbled on its way, or is what this server sends: two more
+# tries tell, whatever the policy allows.
+MAX_DECODE_RETRIES: Final = 2
+
+# Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.
+FIRST_POLL: Final = 0.25
+MAX_POLL: Final = 2.0
+
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often to try again, and how long to wait before it, in seconds.
+
+    The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
+    to the share `jitter` of it, so that callers who failed together do not come back together. A
+    Retry-After of the server goes before it.
+    """
+
+    max_retries: int = 2
+    initial_backoff: float = 0.5
+    max_backoff: float = 8.0
+    jitter: float = 0.25
+
+    def __post_init__(self) -> None:
+        retries: Any = self.max_retries
+        if not isinstance(retries, int) or retries < 0:
+            raise ConfigurationError("max_retries must be an int of 0 or more")
+        if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
+            raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError("jitter is a share of the wait, from 0 to 1")
+
+    def backoff(self, retry: int, dice: float) -> float:
+        """Return the seconds before retry 1, 2, …; `dice` is a number from 0 to 1."""
+        doublings = min(retry - 1, 64)  # beyond that a float only overflows
+        wait = min(self.initial_backoff * 2.0**doublings, self.max_backoff)
+        return wait * (1 - self.jitter * dice)
+
+
+DEFAULT_POLICY: Final = RetryPolicy()
+
+
+def retry_delay(policy: RetryPolicy, error: APIError, *, attempt: int, dice: float) -> float | None:
+    """Return the seconds to wait after attempt 1, 2, … failed, or None to give up."""
+    most = policy.max_retries
+    if isinstance(error, DecodeError):
+        most = min(most, MAX_DECODE_RETRIES)
+    if attempt > most or not wants_retry(error):
+        return None
+    if attempt == 1 and getattr(error, "stale", False):
+        return 0.0
+    retry_after: float | None = getattr(error, "retry_after", None)
+    return policy.backoff(attempt, dice) if retry_after is None else retry_after
+
+
+def wants_retry(error: APIError) -> bool:
+    """Tell whether another attempt could help. The server's own x-should-retry has the last word.
+
+    That header is what the official clients obey, too.
+    """
+    if isinstance(error, APIStatusError):
+        told = error.headers.get("x-should-retry")
+        if told in ("true", "false"):
+            return told == "true"
+    return error.retryable
+
+
+def visibility_delay(
+    error: APIError, *, attempt: int, waited: float, patience: float
+) -> float | None:
+    """Return the seconds until the next look for a completion that is not visible yet."""
+    if not isinstance(error, NotFoundError) or waited >= patience:
+        return None
+    return min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, patience - waited)
+
+
+def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that a server asks to wait, or None where it does not, or makes no sense.
+
+    `now` is in Unix seconds. Retry-After is a number of seconds or an HTTP date (RFC 9110, section
+    10.2.3); `retry-after-ms` is OpenAI's own, finer, and goes first.
+    """
+    if (millis := _number(headers.get("retry-after-ms"))) is not None:
+        return _sensible(millis / 1000)
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None:
+        return _sensible(seconds)
+    return _sensible(_seconds_until(value, now)) if value else None
+
+
+def _number(value: str | None) -> float | None:
+    return float(value) if value and _SECONDS.fullmatch(value.strip()) else None
+
+
+def _seconds_until(date: str, now: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.fromtimestamp(now, UTC)).total_seconds())
+
+
+def _sensible(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds <= MAX_RETRY_AFTER else None
+
+
+class RetryQuota:
+    """How many retries a client's calls may spend together, so that an outage stays an outage.
+
+    After the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes 5 and
+    a success gives 1 back. Once it is spent, a call that fails is not repeated.
+    """
+
+    CAPACITY: Final = 500
+    RETRY_COST: Final = 5
+    SUCCESS_GAIN: Final = 1
+
+    def __init__(self) -> None:
+        self.tokens = self.CAPACITY
+
+    def take(self) -> bool:
+        """Pay for a retry; False if what is left does not pay for it."""
+        if self.tokens < self.RETRY_COST:
+            return False
+        self.tokens -= self.RETRY_COST
+        return True
+
+    def succeed(self) -> None:
+        """Give back what a success earns."""
+        self.tokens = min(self.tokens + self.SUCCESS_GAIN, self.CAPACITY)

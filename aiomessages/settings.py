@@ -1,0 +1,201 @@
+"""What a client is told once: where to, as whom, and how long it may take.
+
+Everything is checked here, before anything is sent. This is the only module that reads the
+environment.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .errors import ConfigurationError
+
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+
+# 100 messages with an inlined image each (about 43 KB a small one) stay far below it; an endless
+# body or a decompression bomb does not.
+DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+ApiKeyT = TypeVar("ApiKeyT")
+_KEY = re.compile(r"[\x21-\x7e]+")
+
+
+class SecretStr(str):
+    """A str that never shows itself in a repr, so that no dict, traceback or log does either."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: make a client in each process")
+
+
+def hide(key: ApiKeyT) -> ApiKeyT:
+    """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
+    return SecretStr(key) if isinstance(key, str) else key  # type: ignore[return-value]
+
+
+ApiKey = str | Callable[[], Awaitable[str]]
+
+
+class Timeout(msgspec.Struct, frozen=True):
+    """Bound one attempt, in seconds; None means no bound.
+
+    `total` covers everything from the wait for a pool slot to the last byte of the body,
+    `connect` the wait for a connection, `read` each gap between two reads.
+    """
+
+    total: float | None = 60.0
+    connect: float | None = 5.0
+    read: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            check_seconds(f"timeout {name}", getattr(self, name))
+
+    @classmethod
+    def of(cls, value: "Timeout | float | None") -> "Timeout":
+        """Return a Timeout of what a caller may give: seconds in total, or a Timeout."""
+        if isinstance(value, Timeout):
+            return value
+        if value is None:
+            return cls(total=None, connect=None)
+        check_seconds("timeout", value)
+        return cls(total=value)
+
+
+DEFAULT_TIMEOUT: Final = Timeout()
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where requests go and as whom: checked, and safe to print."""
+
+    base_url: str
+    api_key: ApiKey
+    headers: dict[str, str]
+    query: dict[str, str]
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        api_key: ApiKey | None,
+        base_url: str | None,
+        organization: str | None,
+        project: str | None,
+        default_headers: Mapping[str, str] | None,
+        default_query: Mapping[str, object] | None,
+        allow_http: bool,
+    ) -> "Settings":
+        """Check what was given and fill the rest from the OPENAI_* environment variables."""
+        key = api_key if api_key is not None else hide(os.environ.get("OPENAI_API_KEY"))
+        url = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL")
+        identity = {
+            "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
+            "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
+        }
+        named = {name: value for name, value in identity.items() if value}
+        return cls(
+            base_url=check_base_url(url or DEFAULT_BASE_URL, allow_http=allow_http),
+            api_key=key if callable(key) else check_key(key),
+            headers=check_headers(named) | check_headers(default_headers or {}),
+            query=check_query(default_query or {}),
+        )
+
+
+def check_key(key: object) -> SecretStr:
+    """Return the key, hidden from every repr; raise ConfigurationError if it cannot be sent."""
+    if key is None or key == "":
+        raise ConfigurationError("no API key: set OPENAI_API_KEY or pass api_key=")
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key must be a str, not {type(key).__name__}")
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(
+            "the API key holds spaces, line breaks, control or non-ASCII characters"
+            " (a stray newline from a file, perhaps?)"
+        )
+    return SecretStr(key)
+
+
+def check_base_url(url: object, *, allow_http: bool) -> str:
+    """Return the base URL without a trailing slash, or raise ConfigurationError.
+
+    The key goes wherever this points to, so http:// needs a loopback host or allow_http=True.
+    """
+    if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
+        raise ConfigurationError("base_url must be an ASCII URL without spaces")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url is not a URL: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("base_url must not hold a user or password; pass api_key=")
+    if parts.scheme not in ("https", "http") or not host:
+        raise ConfigurationError("base_url must begin with https:// and name a host")
+    if "?" in url or "#" in url:
+        raise ConfigurationError("base_url must not hold a query or fragment; see default_query=")
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
+        raise ConfigurationError(
+            f"base_url would send the API key to {host} unencrypted;"
+            " use https://, or allow_http=True if you must"
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, without asking a resolver."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the headers, names in lower case, or raise ConfigurationError.
+
+    Their values are hidden from every repr: any of them may be a credential.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} is not the name of a header")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"the value of header {name} must be a str of printable ASCII characters"
+            )
+        if value != value.strip():
+            raise ConfigurationError(f"the value of header {name} has spaces around it")
+    return {name.lower(): SecretStr(value) for name, value in headers.items()}
+
+
+def check_query(query: Mapping[str, object]) -> dict[str, str]:
+    """Return query parameters as text, or raise ConfigurationError."""
+    return {str(name): _query_value(name, value) for name, value in query.items()}
+
+
+def _query_value(name: object, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        raise ConfigurationError(f"query parameter {name} must be a str, int, float or bool")
+    return str(value)
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise ConfigurationError unless a value is None or a positive number of seconds."""
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):  # type: ignore[operator]
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
