@@ -26,11 +26,15 @@ class UsageError(ValueError):
     """The command line asks for what cannot be: found before any request."""
 
 
-class OutputError(Exception):
+class CommandError(Exception):
+    """The command failed for a reason outside of this program, told in words."""
+
+
+class OutputError(CommandError):
     """The data could not be written where it was to go."""
 
 
-class TransformError(Exception):
+class TransformError(CommandError):
     """An expression does not fit a message, as the length of a number would not."""
 
 

@@ -1,0 +1,99 @@
+"""The program `aiomessages`: its commands, and the one place where an error becomes an exit code.
+
+Each command has its own module, loaded when it is called. Data goes to standard output, everything
+else through `stderr.say`. `aiomessages.__main__` guards the way here, as the packages below come
+with the extra `cli`.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+
+from aiomessages import __version__
+from aiomessages.cli import exits, stderr
+from aiomessages.cli.options import spelled_out
+from aiomessages.errors import MessagesError
+
+_EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
+
+_EXAMPLES = """\
+Examples:
+  aiomessages demo                              see it work: no key, no network
+  aiomessages list chatcmpl-abc123              read one conversation
+  aiomessages list chatcmpl-abc123 | jq .role   as JSON lines in a pipe
+  aiomessages serve                             a server to try against
+"""
+
+app = App(
+    name="aiomessages",
+    help="Read the messages of stored chat completions.",
+    version=f"aiomessages {__version__}",
+    help_format="plaintext",
+    help_epilogue=_EXAMPLES,
+    suppress_keyboard_interrupt=False,
+)
+_COMMANDS = {
+    "list": "Show the messages of a stored chat completion.",
+    "serve": "Serve stored completions on this machine, as the API does.",
+    "demo": "Read the sample conversations: no key, no network.",
+}
+for _name, _help in _COMMANDS.items():
+    app.command(f"aiomessages.cli.{_name}:app", name=_name, help=_help)
+app.register_install_completion_command(help="Install completion for this shell.")
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command line and return its exit code; no error leaves here as a traceback."""
+    debug = "--debug" in tokens
+    stderr.show_log(logging.DEBUG if debug else logging.WARNING)
+    try:
+        return _run(tokens)
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else exits.RUNTIME
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the end of the way up
+        if debug:
+            stderr.say_all("".join(traceback.format_exception(error)))
+        _explain(error)
+        return exits.code_of(error)
+
+
+def _run(tokens: Sequence[str]) -> int:
+    result = app(
+        spelled_out(tokens),
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
+    sys.stdout.flush()
+    return result if isinstance(result, int) else exits.OK
+
+
+def _explain(error: BaseException) -> None:
+    if isinstance(error, exits.ReaderGone):
+        return
+    if isinstance(error, CycloptsError):
+        command = " ".join(["aiomessages", *(error.command_chain or ())])
+        stderr.say(f"{_usage(error)} (see {command} --help)")
+    elif isinstance(error, KeyboardInterrupt):
+        stderr.say("interrupted")
+    elif isinstance(error, _EXPECTED):
+        stderr.say(str(error))
+    else:
+        stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+
+
+def _usage(error: CycloptsError) -> str:
+    """Return what is wrong with the command line, without a value that may be a secret."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
+        return f"{error.argument.parameter.metavar} is missing"
+    said = str(error)
+    if isinstance(error, UnknownOptionError):
+        given = error.token.keyword or error.token.value
+        said = said.replace(given, given.partition("=")[0])
+    return said.rstrip(".")

@@ -1,0 +1,45 @@
+"""The local server, started for a command, with its failures told in words.
+
+This is the only module of the program that knows how the server fails.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiomessages.cli.exits import CommandError
+from aiomessages.server import LocalServer, RecordError
+
+
+@asynccontextmanager
+async def serving(
+    database: Path | None = None, *, port: int = 0, **settings: Any
+) -> AsyncIterator[LocalServer]:
+    """Run a LocalServer on the database, in memory if there is none.
+
+    Raises CommandError if it cannot start.
+    """
+    async with AsyncExitStack() as held:
+        with _explained(database):
+            server = LocalServer(str(database or ":memory:"), port=port, **settings)
+            await held.enter_async_context(server)
+        yield server
+
+
+async def imported(server: LocalServer, records: Path) -> int:
+    """Import a file of records; return the number of completions. Raises CommandError."""
+    with _explained(records):
+        return await server.import_records(records)
+
+
+@contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    named = f"{path}: " if path else ""
+    try:
+        yield
+    except (sqlite3.Error, RecordError) as error:
+        raise CommandError(f"{named}{error}") from error
+    except OSError as error:
+        raise CommandError(f"cannot serve: {error.strerror or error}") from error

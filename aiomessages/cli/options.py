@@ -1,0 +1,222 @@
+"""The options that every command with a client shares, and the client that they describe.
+
+The key comes from the environment, a file or standard input. There is no option that takes it:
+whatever stands in argv, every process of the machine can read.
+"""
+
+import math
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+import aiomessages
+from aiomessages.cli import stderr
+from aiomessages.cli.exits import UsageError
+from aiomessages.errors import ConfigurationError
+from aiomessages.settings import Settings
+
+if TYPE_CHECKING:
+    from aiomessages.client import AsyncMessagesClient
+
+# What a bare --local stands for; sqlite's own :memory: has the same manner.
+SAMPLE = ":sample:"
+_SERVER = Group("Server and account", sort_key=2)
+_LONGEST_KEY = 65_536
+_DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
+# The library speaks of its arguments; whoever types has options.
+_SPELLING = {
+    "pass api_key=": "use --api-key-file FILE",
+    ", or allow_http=True if you must": "",
+}
+
+AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
+Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
+NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
+
+
+def spelled_out(tokens: Sequence[str]) -> list[str]:
+    """Return the command line with the value of each --local written out.
+
+    Its value may be left out, and then the next word is another argument. That word is a database
+    if a file of that name exists or it is written like a path.
+
+    Raises UsageError if someone gives a key: it would be in the process list already.
+    """
+    words = list(tokens)
+    end = words.index("--") if "--" in words else len(words)
+    for position, word in enumerate(words[:end]):
+        if _KEY_OPTION.fullmatch(word):
+            raise UsageError(
+                "a key in argv can be read by everyone on this machine; "
+                "use OPENAI_API_KEY, --api-key-file FILE or --api-key-file -"
+            )
+        if word == "--local" and not _is_database([*words[:end], ""][position + 1]):
+            words[position] = f"--local={SAMPLE}"
+    return words
+
+
+def _is_database(word: str) -> bool:
+    path_like = any(mark in word for mark in "/\\") or word.endswith(_DATABASE_ENDINGS)
+    return not word.startswith("-") and (path_like or word == SAMPLE or Path(word).is_file())
+
+
+@Parameter(name="*", group=_SERVER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Which server to ask, as whom, and how patiently."""
+
+    api_key_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="Read the API key from FILE, or from standard input if it is -. Without it:"
+            " OPENAI_API_KEY.",
+        ),
+    ] = None
+    local: Annotated[
+        str | None,
+        Parameter(
+            metavar="[DB]",
+            help="Ask the embedded server: the sample conversations, or DB, a database of"
+            " `aiomessages serve DB`. No key, no network.",
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None, Parameter(metavar="URL", help="Without it: OPENAI_BASE_URL, or OpenAI.")
+    ] = None
+    organization: Annotated[
+        str | None, Parameter(metavar="ID", help="Without it: OPENAI_ORG_ID.")
+    ] = None
+    project: Annotated[
+        str | None, Parameter(metavar="ID", help="Without it: OPENAI_PROJECT_ID.")
+    ] = None
+    timeout: Annotated[
+        Positive | None, Parameter(metavar="SECONDS", help="Bound one attempt (60).")
+    ] = None
+    max_retries: Annotated[
+        int,
+        Parameter(metavar="N", help="Attempts after a failed one.", validator=Number(gte=0)),
+    ] = 2
+    debug: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Say on standard error what is sent, and where an error arose.",
+        ),
+    ] = False
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator["AsyncMessagesClient"]:
+        """Open the client that the options describe, on the embedded server if they say so.
+
+        Raises UsageError or ConfigurationError before anything is sent or started.
+        """
+        async with AsyncExitStack() as held:
+            if self.local is None:
+                key, url = self._key(), self.base_url
+            else:
+                key, url = await held.enter_async_context(_embedded(self._database()))
+            yield await held.enter_async_context(self._client(api_key=key, base_url=url))
+
+    def _client(self, *, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
+        _check(self, api_key, base_url)
+        return aiomessages.AsyncMessagesClient(
+            api_key,
+            base_url=base_url,
+            organization=self.organization,
+            project=self.project,
+            timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
+            retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
+            **(_told() if self.debug else {}),
+        )
+
+    def _key(self) -> str | None:
+        return None if self.api_key_file is None else _read_key(self.api_key_file)
+
+    def _database(self) -> Path | None:
+        """Return the database of --local, None for the sample."""
+        if self.base_url is not None or self.api_key_file is not None:
+            raise UsageError(
+                "--local has its own server and key: leave --base-url and --api-key-file out"
+            )
+        if self.local == SAMPLE:
+            return None
+        database = Path(str(self.local))
+        if not database.is_file():
+            raise UsageError(f"--local {database}: there is no such database")
+        return database
+
+
+def _told() -> dict[str, Any]:
+    """Return the arguments of a client that tells what it does."""
+    from aiomessages.cli import debug  # noqa: PLC0415 - it brings aiohttp along
+
+    return {"trace_configs": [debug.trace()], "on_retry": debug.on_retry}
+
+
+def _check(account: Connection, api_key: str | None, base_url: str | None) -> None:
+    """Check what the client will be told before it exists, and learn the key to conceal.
+
+    Raises UsageError in the words of the command line.
+    """
+    try:
+        settings = Settings.load(
+            api_key=api_key,
+            base_url=base_url,
+            organization=account.organization,
+            project=account.project,
+            default_headers=None,
+            default_query=None,
+            allow_http=False,
+        )
+    except ConfigurationError as error:
+        said = str(error)
+        for argument, option in _SPELLING.items():
+            said = said.replace(argument, option)
+        raise UsageError(said) from None
+    stderr.conceal(str(settings.api_key))
+
+
+@asynccontextmanager
+async def _embedded(database: Path | None) -> AsyncIterator[tuple[str, str]]:
+    from aiomessages.cli.local import serving  # noqa: PLC0415 - aiohttp.web, only where needed
+
+    async with serving(database, sample=database is None) as server:
+        yield server.api_key, server.base_url
+
+
+def _read_key(source: str) -> str:
+    """Return the key, without the newline that ends a file; no message names its source.
+
+    Someone may give the key itself in the place of the file's name.
+    """
+    try:
+        key = _ask() if source == "-" else _head(source)
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"cannot read the file of --api-key-file: {reason}") from None
+    if not key:
+        raise UsageError("--api-key-file holds no key")
+    return key
+
+
+def _ask() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        return getpass("API key: ").strip()
+    return sys.stdin.read(_LONGEST_KEY).strip()
+
+
+def _head(path: str) -> str:
+    with Path(path).open(encoding="utf-8") as file:
+        return file.read(_LONGEST_KEY).strip()

@@ -1,0 +1,127 @@
+"""A server with a few conversations for the whole run, and two ways to run the program."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from aiomessages.__main__ import main
+from aiomessages.server import LocalServer
+
+KEY = "key-of-the-tests-0123456789"
+NASTY = "red \x1b[31m, turned \u202etxt.exe, 😀"
+
+
+def _message(completion_id: str, number: int, **fields: Any) -> dict[str, Any]:
+    absent = {"content": None, "content_parts": None, "name": None}
+    return {"id": f"{completion_id}-{number}", "role": "user"} | absent | fields
+
+
+def _record(completion_id: str, *messages: dict[str, Any]) -> dict[str, Any]:
+    reply = {"role": "assistant", "content": "Bye.", "refusal": None}
+    completion = {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": 1_761_955_200,
+        "model": "gpt-4o",
+        "metadata": {},
+        "choices": [{"index": 0, "message": reply, "finish_reason": "stop", "logprobs": None}],
+    }
+    return {
+        "completion": completion,
+        "messages": [_message(completion_id, n, **fields) for n, fields in enumerate(messages)],
+    }
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"a":1}'}}
+RECORDS = [
+    _record(
+        "chatcmpl-short",
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": NASTY},
+        {"role": "assistant", "tool_calls": [CALL]},
+    ),
+    _record("chatcmpl-empty"),
+    # Larger than a pipe holds, so that its writer meets the end of its reader.
+    _record("chatcmpl-long", *({"content": f"{n} " + "word " * 200} for n in range(250))),
+]
+SHORT: list[dict[str, Any]] = RECORDS[0]["messages"]
+
+
+class Ran(NamedTuple):
+    """What a run of the program came to."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """Serve RECORDS from a thread of its own, as the program has its own event loop."""
+    with start_blocking_portal() as portal:
+        local = LocalServer(records=RECORDS, api_key=KEY)
+        with portal.wrap_async_context_manager(local) as serving:
+            yield serving
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def reachable(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
+    """Let the environment lead to the server, as a user's would."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    return server
+
+
+@pytest.fixture
+def run(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Ran]:
+    """Run the program in this process."""
+
+    def run(*words: object) -> Ran:
+        code = main([str(word) for word in words])
+        out, err = capsysbinary.readouterr()
+        return Ran(code, out, err.decode())
+
+    return run
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Start the program as a process of its own, and end it with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def spawn(*words: object, **settings: Any) -> "subprocess.Popen[bytes]":
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command = [sys.executable, "-W", "error", "-m", "aiomessages", *map(str, words)]
+        started.append(subprocess.Popen(command, **(pipes | settings)))
+        return started[-1]
+
+    yield spawn
+    for process in started:
+        with process:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.fixture
+def execute(spawn: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[..., Ran]:
+    """Run the program as a process of its own to its end."""
+
+    def execute(*words: object, stdin: bytes = b"") -> Ran:
+        process = spawn(*words)
+        out, err = process.communicate(stdin, timeout=30)
+        return Ran(process.returncode, out, err.decode())
+
+    return execute

@@ -1,0 +1,69 @@
+"""`aiomessages demo`: one conversation to read, and true figures about all of them."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Ran
+
+from aiomessages import AsyncMessagesClient
+from aiomessages.cli import demo
+from aiomessages.server import LocalServer
+
+Run = Callable[..., Ran]
+
+
+def test_what_is_shown(run: Run) -> None:
+    """A conversation with a tool call, its reply, true figures, and what to type next."""
+    ran = run("demo")
+    text = ran.out.decode()
+    assert (ran.code, ran.err) == (0, "")
+    assert text.startswith("The messages of chatcmpl-")
+    assert "\n→ " in text
+    assert "And the reply" in text
+    assert re.search(r"Read [\d,]+ messages of \d+ conversations with \d+ requests in \d", text)
+    assert re.search(r"list chatcmpl-\S+ --local", text)
+
+
+async def test_every_message_is_read() -> None:
+    """It reads what the server has, every page of every conversation."""
+    async with (
+        LocalServer(sample=True) as server,
+        AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
+    ):
+        read = await demo._read_all(client)  # noqa: SLF001 - what the figures count
+        for completion, messages in read:
+            page = await client.list(completion.id, limit=1000)
+            assert [message.id for message in messages] == [message.id for message in page.data]
+        assert len({completion.id for completion, _ in read}) == len(read) > 20
+
+
+@pytest.mark.parametrize(
+    ("found", "beside", "typed"),
+    [
+        ("/usr/bin/aiomessages", False, "aiomessages"),
+        (None, True, "venv/aiomessages"),
+        (None, False, "venv/python -m aiomessages"),
+    ],
+)
+def test_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str | None, typed: str, *, beside: bool
+) -> None:
+    """The program that it names is one that starts from here."""
+    (tmp_path / "venv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
+    monkeypatch.setattr("shutil.which", lambda _: found)
+    if beside:
+        (tmp_path / "venv" / "aiomessages").touch()
+    assert demo._program() == typed  # noqa: SLF001 - it depends on how the program was installed
+
+
+def test_a_program_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program that is not below this directory is named in full."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", "/opt/python")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert demo._program() == "/opt/python -m aiomessages"  # noqa: SLF001 - as above

@@ -1,0 +1,225 @@
+"""`aiomessages list`, against a real server: what arrives, in which form, with which exit code."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from anyio.from_thread import start_blocking_portal
+from conftest import KEY, SHORT, Ran
+
+from aiomessages.server import LocalServer
+
+Run = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("reachable")
+
+
+def body(server: LocalServer) -> bytes:
+    """Return the page as the server sends it, fetched without our client."""
+    url = f"{server.base_url}/chat/completions/chatcmpl-short/messages"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"})  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - our own server
+        content: bytes = response.read()
+        return content
+
+
+def contents(ran: Ran) -> list[Any]:
+    """Return the values of the JSON lines, of a run that went well."""
+    assert (ran.code, ran.err) == (0, "")
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+@pytest.mark.parametrize("words", [["chatcmpl-short"], ["--completion-id", "chatcmpl-short"]])
+def test_every_message(run: Run, words: list[str]) -> None:
+    """In a pipe the messages come as JSON lines, with every field."""
+    assert contents(run("list", *words)) == SHORT
+
+
+def test_json(run: Run) -> None:
+    """Json is one array of all pages."""
+    ran = run("list", "chatcmpl-long", "--format", "json", "--limit", 100)
+    assert len(json.loads(ran.out)) == 250
+
+
+def test_json_of_no_messages(run: Run) -> None:
+    """A completion without messages is an empty array."""
+    assert run("list", "chatcmpl-empty", "--format", "json") == (0, b"[]\n", "")
+
+
+def test_yaml(run: Run) -> None:
+    """Yaml is one list."""
+    assert yaml.safe_load(run("list", "chatcmpl-short", "--format", "yaml").out) == SHORT
+
+
+def test_raw(run: Run, server: LocalServer) -> None:
+    """Raw is the bytes of the server, a message a line."""
+    lines = run("list", "chatcmpl-short", "--format", "raw").out.splitlines()
+    assert len(lines) == len(SHORT)
+    assert b",".join(lines) in body(server).replace(b", {", b",{")
+
+
+def test_pretty(run: Run) -> None:
+    """Pretty is a conversation to read."""
+    text = run("list", "chatcmpl-short", "--format", "pretty").out.decode()
+    assert text.startswith("system ──")
+    assert '→ find · call_1\n  {\n    "a": 1\n  }\n' in text
+
+
+def test_table(run: Run) -> None:
+    """A table has a heading and a row a message."""
+    lines = run("list", "chatcmpl-short", "--format", "table").out.decode().splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["#", "role"],
+        ["0", "system"],
+        ["1", "user"],
+        ["2", "assistant"],
+    ]
+
+
+def test_a_range(run: Run) -> None:
+    """The messages can be narrowed down and turned round."""
+    words = ["--after", "chatcmpl-short-2", "--order", "desc", "--max-items", 1]
+    assert contents(run("list", "chatcmpl-short", *words)) == [SHORT[1]]
+
+
+def test_limit(run: Run, server: LocalServer) -> None:
+    """Limit is the size of a page: more requests, the same messages."""
+    before = server.requests
+    assert contents(run("list", "chatcmpl-short", "--limit", 1)) == SHORT
+    assert server.requests - before == 3
+
+
+def test_transform(run: Run) -> None:
+    """A transform is applied to each message."""
+    assert contents(run("list", "chatcmpl-short", "--transform", "[role, tool_calls[0].id]")) == [
+        ["system", None],
+        ["user", None],
+        ["assistant", "call_1"],
+    ]
+
+
+def test_a_transform_that_does_not_fit(run: Run) -> None:
+    """An expression that fails on a message says which expression it was."""
+    ran = run("list", "chatcmpl-short", "--transform", "abs(role)")
+    assert (ran.code, ran.out) == (1, b"")
+    assert ran.err.startswith("aiomessages: --transform abs(role): ")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["chatcmpl-short", "--transform", "[["],
+        ["chatcmpl-short", "--transform", "role", "--format", "raw"],
+        ["chatcmpl-short", "--limit", "0"],
+        ["chatcmpl-short", "--max-items", "-1"],
+        ["chatcmpl-short", "--order", "up"],
+        ["chatcmpl-short", "--format", "xml"],
+        ["chatcmpl-short", "--timeout", "0"],
+        ["chatcmpl-short", "--timeout", "nan"],
+        ["chatcmpl-short", "--max-retries", "-1"],
+        ["chatcmpl-short", "--wait-until-visible", "-1"],
+        ["chatcmpl-short", "--base-url", "http://example.com/v1"],
+        ["chatcmpl-short", "-o", "."],
+        ["chatcmpl-short", "--organization", "a\nb"],
+        ["chatcmpl-short", "more"],
+        ["chatcmpl/short"],
+        [""],
+        [],
+    ],
+)
+def test_a_wrong_command_line(run: Run, server: LocalServer, words: list[str]) -> None:
+    """What is wrong with a command line is told in one line, before any request."""
+    before = server.requests
+    code, out, err = run("list", *words)
+    assert (code, out, server.requests) == (2, b"", before)
+    assert err.startswith("aiomessages: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_completion(run: Run) -> None:
+    """A completion that is not there is exit code 3, even where an array was asked for."""
+    ran = run("list", "chatcmpl-nobody", "--format", "json")
+    assert (ran.code, ran.out) == (3, b"")
+    assert "chatcmpl-nobody" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_wrong_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is refused is exit code 4, and the key is not shown."""
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
+    ran = run("list", "chatcmpl-short", "--debug")
+    assert (ran.code, ran.out) == (4, b"")
+    assert "wrong-key" not in ran.err
+
+
+def test_too_many_requests(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate limit is exit code 5; what came before it was shown."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(
+            LocalServer(sample=True, api_key=KEY, rate=0.001)
+        ) as slow,
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", slow.base_url)
+        codes = [run("list", "chatcmpl-x", "--max-retries", 0).code for _ in range(3)]
+    assert codes[-1] == 5
+
+
+def test_nobody_listens(run: Run) -> None:
+    """A server that is not there is exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    ran = run("list", "chatcmpl-short", "--base-url", url, "--max-retries", 0)
+    assert (ran.code, ran.out) == (1, b"")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_file(run: Run, tmp_path: Path) -> None:
+    """With -o the data goes to the file and to nowhere else."""
+    path = tmp_path / "out.json"
+    assert run("list", "chatcmpl-short", "--format", "json", "-o", path) == (0, b"", "")
+    assert json.loads(path.read_text("utf-8")) == SHORT
+
+
+def test_a_file_that_cannot_be_filled(run: Run, tmp_path: Path) -> None:
+    """A run that fails leaves no file behind."""
+    assert run("list", "chatcmpl-nobody", "-o", tmp_path / "out").code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug(run: Run) -> None:
+    """Debug tells the requests, and still keeps data and talk apart."""
+    ran = run("list", "chatcmpl-short", "--debug", "--timeout", 20)
+    assert [json.loads(line) for line in ran.out.splitlines()] == SHORT
+    assert "/chat/completions/chatcmpl-short/messages" in ran.err
+    assert "status 200 in " in ran.err
+    assert KEY not in ran.err
+
+
+def test_debug_of_an_error(run: Run) -> None:
+    """Debug tells where an error arose, each request, each wait, and never the key."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["--base-url", f"http://127.0.0.1:{port}/v1", "--max-retries", 1, "--debug"]
+    ran = run("list", "chatcmpl-short", *words)
+    assert ran.code == 1
+    assert "Traceback" in ran.err
+    assert "→ ClientConnectorError" in ran.err
+    assert ran.err.splitlines()[-1].startswith("aiomessages: ")
+    assert KEY not in ran.err
+
+
+def test_an_error_nobody_foresaw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even a mistake of ours is one line and exit code 1."""
+    monkeypatch.setattr("aiomessages.cli.formats.on_one_line", lambda _: 1 / 0)
+    code, out, err = run("list", "chatcmpl-short")
+    assert (code, out) == (1, b"")
+    assert err == (
+        "aiomessages: unexpected ZeroDivisionError: division by zero (--debug shows where)\n"
+    )

@@ -1,0 +1,86 @@
+"""The way into the program: cheap for --version, and in words without the extra."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from conftest import Ran
+
+import aiomessages
+from aiomessages.__main__ import main
+
+Run = Callable[..., Ran]
+
+
+def test_version(run: Run) -> None:
+    """The version is the package's."""
+    assert run("--version") == (0, f"aiomessages {aiomessages.__version__}\n".encode(), "")
+
+
+def test_version_loads_little() -> None:
+    """Scripts ask for the version: it loads no framework, no client, not even asyncio."""
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        "from aiomessages.__main__ import main; main(['--version'])\n"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+    loaded = set(out.decode().splitlines()[-1].split())
+    assert not loaded & {"cyclopts", "rich", "jmespath", "aiohttp", "asyncio", "msgspec"}
+
+
+@pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
+def test_without_the_extra(missing: str) -> None:
+    """Where the program's packages are missing, one line says how to install them."""
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from aiomessages.__main__ import main; sys.exit(main(['list', 'x', '--local']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert run.stderr == b"aiomessages: the program needs: pip install 'aiomessages[cli]'\n"
+
+
+def test_arguments_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an argument, main reads the command line."""
+    monkeypatch.setattr("sys.argv", ["aiomessages", "--version"])
+    assert main() == 0
+    assert aiomessages.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["serve"], ["demo"]])
+def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """Every command has help with examples, for a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = run(*command, "--help")
+    lines = ran.out.decode().splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("  aiomessages") for line in lines[lines.index("Examples:") :])
+
+
+def test_no_command(run: Run) -> None:
+    """Without a command the program shows what there is."""
+    ran = run()
+    assert ran.code == 0
+    assert b"list" in ran.out
+
+
+def test_an_unknown_command(run: Run) -> None:
+    """A mistyped command is a usage error that names the right one."""
+    code, out, err = run("lits")
+    assert (code, out) == (2, b"")
+    assert '"list"' in err
+    assert err.count("\n") == 1
+
+
+def test_completion(run: Run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Shell completion can be installed, and knows the commands."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert run("--install-completion", "--shell", "bash").code == 0
+    scripts = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("serve" in path.read_text("utf-8") for path in scripts)

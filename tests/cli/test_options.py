@@ -1,0 +1,140 @@
+"""Where the key comes from and never does, and what --local stands for."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import KEY, RECORDS, SHORT, Ran
+
+from aiomessages.cli.exits import UsageError
+from aiomessages.cli.options import SAMPLE, spelled_out
+from aiomessages.server import LocalServer, import_records
+
+Run = Callable[..., Ran]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["x", "--local"], ["x", f"--local={SAMPLE}"]),
+        (["--local", "chatcmpl-1"], [f"--local={SAMPLE}", "chatcmpl-1"]),
+        (["--local", "--debug"], [f"--local={SAMPLE}", "--debug"]),
+        (["x", "--local", "my.db"], ["x", "--local", "my.db"]),
+        (["--local", "./my", "x"], ["--local", "./my", "x"]),
+        (["--local", __file__], ["--local", __file__]),
+        (["--local=my"], ["--local=my"]),
+        (["--", "--local"], ["--", "--local"]),
+    ],
+)
+def test_local_with_and_without_a_database(words: list[str], meant: list[str]) -> None:
+    """The word after --local is a database if it exists or is written like a path."""
+    assert spelled_out(words) == meant
+
+
+@pytest.mark.parametrize(
+    "word", ["--api-key", "--api_key=x", "--key", "--token=x", "--openai-api-key", "-api-key=x"]
+)
+def test_a_key_in_argv(word: str) -> None:
+    """Whoever gives a key in argv hears why not, and it is not repeated."""
+    with pytest.raises(UsageError, match="OPENAI_API_KEY") as caught:
+        spelled_out(["list", "x", word, "secret"])
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_option_with_a_value(run: Run) -> None:
+    """The value of an option that does not exist may be a secret, so it is not repeated."""
+    ran = run("list", "x", "--api-kye=secret")
+    assert ran.code == 2
+    assert "--api-kye" in ran.err
+    assert "secret" not in ran.err
+
+
+def test_a_key_where_it_does_not_belong(run: Run) -> None:
+    """What looks like a key is hidden wherever someone put it."""
+    ran = run("list", "x", "sk-proj-abcdefghijkl")
+    assert ran.code == 2
+    assert "abcdefghijkl" not in ran.err
+
+
+def test_no_key(run: Run) -> None:
+    """Without a key the message says how to give one."""
+    ran = run("list", "chatcmpl-short")
+    assert (ran.code, ran.out) == (2, b"")
+    assert "OPENAI_API_KEY" in ran.err
+    assert "--api-key-file" in ran.err
+
+
+def test_a_key_from_a_file(run: Run, server: LocalServer, tmp_path: Path) -> None:
+    """The key is the file's text without the newline at its end."""
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n", "utf-8")
+    words = ["--api-key-file", path, "--base-url", server.base_url]
+    assert len(run("list", "chatcmpl-short", *words).out.splitlines()) == len(SHORT)
+
+
+def test_a_key_from_standard_input(
+    run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file - is standard input."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{KEY}\n"))
+    words = ["--api-key-file", "-", "--base-url", server.base_url]
+    assert run("list", "chatcmpl-short", *words).code == 0
+
+
+def test_a_key_typed_at_a_terminal(
+    run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a terminal the key is asked for and not echoed."""
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("aiomessages.cli.options.getpass", lambda _: KEY)
+    words = ["--api-key-file=-", "--base-url", server.base_url]
+    assert run("list", "chatcmpl-short", *words).code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "holds no key"), (b"\xff", "not text"), (b"a b", "spaces"), (None, "No such file")],
+)
+def test_a_file_without_a_key(run: Run, tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """A file that cannot be the key's is refused; its name is not repeated, as it may be a key."""
+    path = tmp_path / "name-or-key"
+    if content is not None:
+        path.write_bytes(content)
+    ran = run("list", "chatcmpl-short", "--api-key-file", path)
+    assert (ran.code, ran.out) == (2, b"")
+    assert reason in ran.err
+    assert "name-or-key" not in ran.err
+
+
+def test_local(run: Run) -> None:
+    """The sample needs no key and no network, and not the way that the environment points."""
+    ran = run("list", "chatcmpl-nobody", "--local")
+    assert ran.code == 3
+
+
+def test_local_with_a_database(run: Run, tmp_path: Path) -> None:
+    """A database that the server made can be read without starting the server."""
+    database, records = tmp_path / "my.db", tmp_path / "records.jsonl"
+    records.write_text("".join(json.dumps(record) + "\n" for record in RECORDS), "utf-8")
+    import_records(str(database), str(records))
+    ran = run("list", "chatcmpl-short", "--local", database)
+    assert [json.loads(line) for line in ran.out.splitlines()] == SHORT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--local", "missing.db"],
+        ["--local=missing"],
+        ["--local", "--base-url", "https://example.com"],
+        ["--local", "--api-key-file", "-"],
+    ],
+)
+def test_local_that_cannot_be(run: Run, words: list[str]) -> None:
+    """A missing database, or another server beside --local, is an error and nothing is made."""
+    ran = run("list", "x", *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert "--local" in ran.err
+    assert not Path("missing.db").exists()

@@ -1,0 +1,134 @@
+"""What only a process of its own can show: terminals, pipes, signals, and what is in argv."""
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import KEY, NASTY, SHORT, Ran
+
+if TYPE_CHECKING:
+    import subprocess
+
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+Execute = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("reachable")
+
+
+def at_terminal(spawn: Spawn, *words: object) -> str:
+    """Return what the program shows at a terminal."""
+    ours, its = pty.openpty()
+    process = spawn(*words, stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    assert process.wait(timeout=30) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux says so where the other end is closed
+        return b""
+
+
+def test_at_a_terminal(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person gets the conversation in colour, and the text cannot add any."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = at_terminal(spawn, "list", "chatcmpl-short")
+    assert "\x1b[1;32muser\x1b[0m" in shown
+    assert "\x1b[31m" not in shown
+    assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize("name", ["auto", "table", "json", "jsonl", "yaml", "raw"])
+def test_without_color(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With NO_COLOR no format sends any escape sequence to a terminal."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = at_terminal(spawn, "list", "chatcmpl-short", "--format", name)
+    assert not re.search("[\x1b\u202e]", shown)
+    assert "😀" in shown
+
+
+def test_in_a_pipe(execute: Execute) -> None:
+    """A program gets JSON lines, with the text as it is."""
+    code, out, err = execute("list", "chatcmpl-short")
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == SHORT
+    assert SHORT[1]["content"] == NASTY
+
+
+@pytest.mark.parametrize("words", [["list", "chatcmpl-long"], ["demo"], ["list", "--help"]])
+def test_a_reader_that_goes_away(spawn: Spawn, words: list[str]) -> None:
+    """When the pipe's reader has seen enough, the program ends in silence."""
+    process = spawn(*words)
+    assert process.stdout
+    assert process.stderr
+    os.read(process.stdout.fileno(), 1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=30) in (0, 1)
+
+
+def test_no_reader_at_all(spawn: Spawn) -> None:
+    """A program started without standard output says so in one line."""
+    process = spawn("list", "chatcmpl-short", stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err == b"aiomessages: standard output is closed\n"
+
+
+def test_a_full_disk(spawn: Spawn) -> None:
+    """Where nothing more can be written, one line says so."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        process = spawn("list", "chatcmpl-short", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err == b"aiomessages: cannot write to standard output: No space left on device\n"
+
+
+def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:
+    """Ctrl-C in the middle is exit code 130 and a short line; no half file stays."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        process = spawn("list", "chatcmpl-short", "--base-url", url, "-o", tmp_path / "out")
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, b"", b"aiomessages: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_from_standard_input(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that comes through a pipe is used, and is nowhere in what is shown."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    words = ["list", "chatcmpl-short", "--debug", "--api-key-file", "-"]
+    ran = execute(*words, stdin=KEY.encode())
+    assert ran.code == 0
+    assert KEY not in ran.err
+    assert KEY.encode() not in ran.out
+
+
+def test_local(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample is read without a key, wherever the environment points."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    shown = execute("demo").out.decode()
+    found = re.search(r"The messages of (\S+):", shown)
+    assert found
+    ran = execute("list", found[1], "--local")
+    assert ran.code == 0
+    assert all(json.loads(line)["id"].startswith(found[1]) for line in ran.out.splitlines())

@@ -1,0 +1,119 @@
+"""`aiomessages serve`: a server that tells how to reach it and ends when it is told to."""
+
+import json
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import RECORDS, Ran
+
+if TYPE_CHECKING:
+    import subprocess
+
+Run = Callable[..., Ran]
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def exported(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+    """Return what the two lines to paste would set."""
+    assert process.stdout
+    lines = [process.stdout.readline().decode() for _ in range(2)]
+    return dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
+
+
+def completions(variables: dict[str, str]) -> list[Any]:
+    """Return the stored completions of the server that the variables lead to."""
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{variables['OPENAI_BASE_URL']}/chat/completions?limit=100",
+        headers={"Authorization": f"Bearer {variables['OPENAI_API_KEY']}"},
+    )
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - the same
+        found: list[Any] = json.load(response)["data"]
+        return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_sample(spawn: Spawn, number: signal.Signals) -> None:
+    """Without a database the sample is served, until Ctrl-C or SIGTERM end it cleanly."""
+    process = spawn("serve")
+    variables = exported(process)
+    assert len(completions(variables)) > 20
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"")
+    assert [line.partition(":")[0] for line in err.decode().splitlines()][-1] == "aiomessages"
+    assert b"Traceback" not in err
+
+
+def test_a_database(spawn: Spawn, tmp_path: Path) -> None:
+    """Records are imported into a file, on a port that was chosen, and are still there later."""
+    records, database = tmp_path / "records.jsonl", tmp_path / "my.db"
+    records.write_text("".join(json.dumps(record) + "\n" for record in RECORDS), "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for words in (["--import", records, "--port", port], []):
+        process = spawn("serve", database, *words)
+        variables = exported(process)
+        assert len(completions(variables)) == len(RECORDS)
+        assert not words or variables["OPENAI_BASE_URL"].endswith(f":{port}/v1")
+        process.terminate()
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_records_that_are_none(execute: Run, tmp_path: Path) -> None:
+    """A file of other things is refused with the number of the line."""
+    records = tmp_path / "records.jsonl"
+    records.write_text(json.dumps(RECORDS[0]) + "\n{}\n", "utf-8")
+    code, out, err = execute("serve", "--import", records)
+    assert (code, out) == (1, b"")
+    assert "2" in err
+    assert "unexpected" not in err
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_no_database(execute: Run, tmp_path: Path) -> None:
+    """A file of another kind is refused in words, and left alone."""
+    path = tmp_path / "my.db"
+    path.write_text("precious " * 1000, "utf-8")
+    code, out, err = execute("serve", path)
+    assert (code, out) == (1, b"")
+    assert str(path) in err
+    assert "unexpected" not in err
+    assert path.read_text("utf-8") == "precious " * 1000
+
+
+def test_a_port_in_use(execute: Run) -> None:
+    """A port that is taken is told in words."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = execute("serve", "--port", port)
+    assert (code, out) == (1, b"")
+    assert str(port) in err
+    assert "unexpected" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["."],
+        ["nowhere/my.db"],
+        ["--import", "nowhere"],
+        ["--port", "65536"],
+        ["--latency", "-1"],
+        ["--rate", "0"],
+        ["one.db", "two.db"],
+    ],
+)
+def test_a_wrong_command_line(run: Run, words: list[str]) -> None:
+    """What cannot be served is told before a server starts."""
+    code, out, err = run("serve", *words)
+    assert (code, out) == (2, b"")
+    assert err.startswith("aiomessages: ")
+    assert err.count("\n") == 1
