@@ -1,0 +1,112 @@
+"""The routes: three GETs over a store, as an aiohttp.web application.
+
+A handler reads the query, asks the store and renders the answer; it keeps no state. Requests wait
+while records are being imported, so that none sees half an import.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+
+from . import wire
+from .store import Order, Store, UnknownCompletionError, UnknownCursorError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from aiohttp.typedefs import Middleware
+
+DEFAULT_LIMIT = 20
+# int() would also take "+5", " 5", "1_0" and other scripts' digits, and any number of digits.
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
+
+
+def build_app(
+    store: Store, lock: asyncio.Lock, middlewares: Sequence[Middleware] = ()
+) -> web.Application:
+    """Build the application that serves `store`; whoever writes to it holds `lock`."""
+    routes = _Routes(store, lock)
+    app = web.Application(middlewares=middlewares)
+    base = "/v1/chat/completions"
+    # HEAD is not answered: aiohttp would add it to every GET.
+    app.router.add_get(base, routes.completions, allow_head=False)
+    app.router.add_get(base + "/{completion_id}", routes.completion, allow_head=False)
+    app.router.add_get(base + "/{completion_id}/messages", routes.messages, allow_head=False)
+    return app
+
+
+class _Routes:
+    def __init__(self, store: Store, lock: asyncio.Lock) -> None:
+        self._store = store
+        self._lock = lock
+
+    async def messages(self, request: web.Request) -> web.Response:
+        completion_id = request.match_info["completion_id"]
+        after, limit, order = _paging(request, default_order="asc")
+        async with self._lock:
+            try:
+                rows = self._store.messages(completion_id, after=after, limit=limit, order=order)
+            except UnknownCompletionError:
+                raise wire.completion_not_found(completion_id) from None
+            except UnknownCursorError as error:
+                raise wire.unknown_cursor(str(error)) from None
+        return _json(wire.page_body(rows))
+
+    async def completions(self, request: web.Request) -> web.Response:
+        # Newest first: so the live API does, although its contract says `asc`.
+        after, limit, order = _paging(request, default_order="desc")
+        async with self._lock:
+            try:
+                rows = self._store.completions(
+                    after=after,
+                    limit=limit,
+                    order=order,
+                    model=request.query.get("model"),
+                    metadata=_metadata(request),
+                )
+            except UnknownCursorError as error:
+                raise wire.unknown_cursor(str(error)) from None
+        return _json(wire.page_body(rows))
+
+    async def completion(self, request: web.Request) -> web.Response:
+        completion_id = request.match_info["completion_id"]
+        async with self._lock:
+            try:
+                body = self._store.completion(completion_id)
+            except UnknownCompletionError:
+                raise wire.completion_not_found(completion_id) from None
+        return _json(body)
+
+
+def _paging(request: web.Request, *, default_order: Order) -> tuple[str | None, int, Order]:
+    query = request.query
+    order = query.get("order", default_order)
+    if order not in ("asc", "desc"):
+        raise wire.unknown_order(order)
+    return query.get("after"), _limit(query.get("limit")), cast("Order", order)
+
+
+def _limit(text: str | None) -> int:
+    """Read the page size. The API documents no largest one, so there is none here."""
+    if text is None:
+        return DEFAULT_LIMIT
+    if not _INTEGER.fullmatch(text):
+        raise wire.limit_not_an_integer()
+    if int(text) < 1:
+        raise wire.limit_below_one(int(text))
+    return int(text)
+
+
+def _metadata(request: web.Request) -> dict[str, str]:
+    """Collect the filters of the form `metadata[name]=value`."""
+    named = ((_METADATA.fullmatch(key), value) for key, value in request.query.items())
+    return {match[1]: value for match, value in named if match}
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")

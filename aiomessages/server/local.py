@@ -1,0 +1,183 @@
+"""The local server's life: open the store, listen on loopback, import, close.
+
+Nothing here answers a request, and nothing here ever listens beyond this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from . import middleware
+from .app import build_app
+from .store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from aiohttp.typedefs import Middleware
+
+    from .records import Source
+
+# A request in flight at the end gets this many seconds twice, once to finish and once to be
+# cancelled (aiohttp's manner), so that closing takes less than a second.
+_SHUTDOWN_SECONDS = 0.2
+
+
+class LocalServer:
+    """Serve stored completions from SQLite on a loopback port, as the live API serves them.
+
+    `database` is a path or ":memory:". `sample` loads the conversations that come with the
+    package, `records` a `.jsonl` or `.jsonl.gz` file or an iterable of dicts. Port 0 takes a free
+    one. `api_key` is generated when not given. `latency` and `visibility_delay` are seconds,
+    `rate` is requests a second, with bursts of one second's worth.
+
+    Raises ValueError for a host that is not loopback and for settings below zero, and on entering
+    RecordError for bad records.
+    """
+
+    def __init__(
+        self,
+        database: str | os.PathLike[str] = ":memory:",
+        *,
+        sample: bool = False,
+        records: Source | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str | None = None,
+        latency: float = 0.0,
+        rate: float | None = None,
+        visibility_delay: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if latency < 0 or visibility_delay < 0 or (rate is not None and rate <= 0):
+            raise ValueError("latency and visibility_delay must be >= 0, and rate > 0")
+        self.api_key = api_key or f"sk-local-{secrets.token_urlsafe(24)}"
+        self._database = os.fspath(database)
+        self._sample = sample
+        self._records = records
+        self._host = _loopback(host)
+        self._port = port
+        self._latency = latency
+        self._rate = rate
+        self._visibility_delay = visibility_delay
+        self._clock = clock
+        self._traffic = middleware.Traffic()
+        self._store: Store | None = None
+        self._runner: web.AppRunner | None = None
+
+    def __repr__(self) -> str:
+        where = self.base_url if self._runner else "not running"
+        return f"<LocalServer {self._database!r} {where}>"
+
+    @property
+    def base_url(self) -> str:
+        """The URL to give to a client, "/v1" included. Raises RuntimeError unless running."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the server is not running")
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+    @property
+    def requests(self) -> int:
+        """The number of requests that really arrived."""
+        return self._traffic.requests
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Open the database, import what was asked for, and listen. Raises OSError, RecordError."""
+        if self._store is not None:
+            raise RuntimeError("the server is running already")
+        self._store = Store(
+            self._database, visibility_delay=self._visibility_delay, clock=self._clock
+        )
+        self._lock = asyncio.Lock()
+        try:
+            await self._fill()
+            await self._listen(self._store)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Stop listening, drop open connections and close the database; idempotent.
+
+        Takes less than a second, unless an import is under way: that one is waited for.
+        """
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        store, self._store = self._store, None
+        if store is not None:
+            async with self._lock:
+                store.close()
+
+    async def import_records(self, source: Source) -> int:
+        """Import records while serving and return the number of completions.
+
+        Requests wait until it is done. A caller that is cancelled leaves the import running, as
+        a thread cannot be stopped; it is still all or nothing.
+        Raises RecordError, and keeps nothing then.
+        """
+        return await asyncio.shield(asyncio.create_task(self._import(source)))
+
+    async def _import(self, source: Source) -> int:
+        async with self._lock:
+            if self._store is None:
+                raise RuntimeError("the server is not running")
+            return await asyncio.to_thread(self._store.load, source)
+
+    async def _fill(self) -> None:
+        if self._sample:
+            # The only place that needs the sample's texts.
+            from .sample import sample_records  # noqa: PLC0415
+
+            await self.import_records(sample_records())
+        if self._records is not None:
+            await self.import_records(self._records)
+
+    async def _listen(self, store: Store) -> None:
+        app = build_app(store, self._lock, self._middlewares())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    def _middlewares(self) -> list[Middleware]:
+        """Chain what stands before the routes, outermost first. Faults go in last."""
+        chain = [middleware.envelope(self._traffic)]
+        if self._latency:
+            chain.append(middleware.latency(self._latency))
+        chain.append(middleware.authentication(self.api_key))
+        if self._rate is not None:
+            chain.append(middleware.rate_limit(middleware.TokenBucket(self._rate)))
+        return chain
+
+
+def _loopback(host: str) -> str:
+    """Return the address to bind. "localhost" is one address here: two would get two ports."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise ValueError(f"host must be a loopback address, not {host!r}")

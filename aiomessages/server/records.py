@@ -1,0 +1,176 @@
+"""The record form: one stored completion with its messages, as one line of JSON.
+
+A line is ``{"completion": {…}, "messages": [{…}, …]}`` in the API's wire shape. What lives here
+reads and validates such lines and keeps the JSON text of each object as it was written, brought
+to one compact line. Nothing here touches a database, and nothing here is lenient about the few
+fields the server itself needs; about all others it is, since unknown fields, parts and roles
+must survive.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
+
+# What can stand in one segment of a URL's path without escaping that clients disagree about.
+_Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^\s/?#%\x00-\x1f\x7f]{1,256}$")]
+# SQLite's integers end here; a Unix time in seconds never comes near it.
+_Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class RecordError(ValueError):
+    """Report a record that cannot be stored, with its `line` (from 1) and the `reason`."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line = line
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
+
+
+class StoredMessage(Struct, frozen=True):
+    """One message: its id, and the JSON text that the server sends for it."""
+
+    id: str
+    body: bytes
+
+
+class Record(Struct, frozen=True):
+    """One stored completion: what the server looks it up by, its JSON text, its messages."""
+
+    id: str
+    created: int
+    model: str
+    metadata: Mapping[str, str]
+    body: bytes
+    messages: tuple[StoredMessage, ...]
+
+
+class _Typed(Struct, frozen=True):
+    """A content part or a tool call: of any kind, as long as it names its kind."""
+
+    type: str
+
+
+class _MessageFields(Struct, frozen=True):
+    role: Annotated[str, Meta(min_length=1)]
+    id: _Id | UnsetType = UNSET
+    content: str | None = None
+    name: str | None = None
+    content_parts: list[_Typed] | None = None
+    tool_calls: list[_Typed] | None = None
+
+
+class _CompletionFields(Struct, frozen=True):
+    id: _Id
+    created: _Seconds
+    model: str
+    choices: list[Raw]
+    metadata: dict[str, str] | None = None
+
+
+class _Fields(Struct, frozen=True):
+    completion: _CompletionFields
+    messages: list[_MessageFields]
+
+    def __post_init__(self) -> None:
+        given = [message.id for message in self.messages if message.id is not UNSET]
+        if len(set(given)) < len(given):
+            raise ValueError("Two messages have the same `id`")
+
+
+class _Texts(Struct, frozen=True):
+    completion: Raw
+    messages: list[Raw]
+
+
+_fields = msgspec.json.Decoder(_Fields)
+_texts = msgspec.json.Decoder(_Texts)
+# In msgspec a hostile nesting depth is a RecursionError, a lone surrogate a UnicodeDecodeError.
+_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BAD_FILE = (gzip.BadGzipFile, EOFError, zlib.error)
+
+
+def parse_record(line: bytes) -> Record:
+    """Validate one line of JSON and return its record.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError.
+    """
+    line.decode("utf-8")  # msgspec does not look into the strings it skips
+    fields, texts = _fields.decode(line), _texts.decode(line)
+    completion = fields.completion
+    return Record(
+        id=completion.id,
+        created=completion.created,
+        model=completion.model,
+        metadata=completion.metadata or {},
+        body=_one_line(texts.completion),
+        messages=tuple(
+            _message(f"{completion.id}-{n}", message, _one_line(text))
+            for n, (message, text) in enumerate(zip(fields.messages, texts.messages, strict=True))
+        ),
+    )
+
+
+def read_records(source: Source) -> Iterator[Record]:
+    """Yield the records of a file (`.jsonl`, `.jsonl.gz`) or of an iterable of dicts.
+
+    One record is held at a time. Blank lines of a file are passed over.
+    Raises RecordError with the number of the line, or of the dict, that cannot be stored.
+    """
+    for number, line in _lines(source):
+        try:
+            yield parse_record(line)
+        except _BAD_JSON as error:
+            raise RecordError(number, str(error)) from None
+
+
+def _message(default_id: str, fields: _MessageFields, body: bytes) -> StoredMessage:
+    """Give a message that came without an id the one that the API would give it."""
+    if fields.id is not UNSET:
+        return StoredMessage(fields.id, body)
+    return StoredMessage(default_id, b'{"id":' + msgspec.json.encode(default_id) + b"," + body[1:])
+
+
+def _one_line(text: Raw) -> bytes:
+    return msgspec.json.format(bytes(text), indent=-1)
+
+
+def _lines(source: Source) -> Iterator[tuple[int, bytes]]:
+    if isinstance(source, (str, os.PathLike)):
+        return _file_lines(Path(source))
+    return _encoded(source)
+
+
+def _file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    with _opened(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+        except _BAD_FILE as error:
+            raise RecordError(number + 1, f"damaged gzip data: {error}") from error
+
+
+def _opened(path: Path) -> gzip.GzipFile | IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _encoded(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
+    for number, record in enumerate(records, start=1):
+        try:
+            yield number, msgspec.json.encode(record)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise RecordError(number, str(error)) from error

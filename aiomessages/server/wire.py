@@ -1,0 +1,151 @@
+"""The bytes of the API's answers: list pages on one line, errors indented by two.
+
+Written down from recorded traffic and on purpose shared with nothing: the client has its own
+reading of the same wire, so that one mistake cannot pass on both sides. Performs no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .store import Rows
+
+
+class ApiError(Exception):
+    """Carry one error answer: status, the four members of its body, extra headers."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.error = {"message": message, "type": type, "param": param, "code": code}
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> bytes:
+        """Render the body as the API indents it."""
+        return json.dumps({"error": self.error}, indent=2, ensure_ascii=False).encode()
+
+
+def page_body(rows: Rows) -> bytes:
+    """Render a page from stored JSON texts; the ids of an empty page are null."""
+    first, last = (rows.items[0][0], rows.items[-1][0]) if rows.items else (None, None)
+    return b"".join(
+        (
+            b'{"object":"list","data":[',
+            b",".join([body for _, body in rows.items]),
+            b'],"first_id":',
+            msgspec.json.encode(first),
+            b',"last_id":',
+            msgspec.json.encode(last),
+            b',"has_more":',
+            msgspec.json.encode(rows.has_more),
+            b"}",
+        )
+    )
+
+
+def completion_not_found(completion_id: str) -> ApiError:
+    """Say that a completion does not exist, or cannot be seen yet."""
+    message = f"Completion {completion_id} not found"
+    return ApiError(404, message, param="completion_id", code="not_found")
+
+
+def unknown_cursor(after: str) -> ApiError:
+    """Say that `after` names nothing in the list.
+
+    No recording shows this case. It is a 400 here, since the API's 404 on these routes means a
+    completion that may still appear, and clients poll for that.
+    """
+    message = f"Invalid value for 'after': no object with id '{after}' in this list."
+    return ApiError(400, message, param="after", code="invalid_value")
+
+
+def limit_not_an_integer() -> ApiError:
+    """Say that `limit` is not a number."""
+    message = "Invalid type for 'limit': expected an integer, but got a string instead."
+    return ApiError(400, message, param="limit", code="invalid_type")
+
+
+def limit_below_one(limit: int) -> ApiError:
+    """Say that `limit` asks for nothing."""
+    message = (
+        "Invalid 'limit': integer below minimum value. "
+        f"Expected a value >= 1, but got {limit} instead."
+    )
+    return ApiError(400, message, param="limit", code="integer_below_min_value")
+
+
+def unknown_order(order: str) -> ApiError:
+    """Say which orders there are."""
+    message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
+    return ApiError(400, message, param="order", code="invalid_value")
+
+
+def missing_key() -> ApiError:
+    """Say that the request carries no bearer key."""
+    return ApiError(
+        401,
+        "You didn't provide an API key. You need to provide your API key in an Authorization "
+        "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+    )
+
+
+def wrong_key(key: str) -> ApiError:
+    """Say that the key is wrong, and show no more of it than its last four characters."""
+    shown = "*" * max(len(key) - 4, 4) + (key[-4:] if len(key) >= 16 else "")
+    return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+def unknown_url(method: str, path: str) -> ApiError:
+    """Say that there is no such route."""
+    return ApiError(404, f"Invalid URL ({method} {path})")
+
+
+def method_not_supported(method: str, path: str) -> ApiError:
+    """Say that a route is only for reading."""
+    return ApiError(
+        405,
+        f"Not allowed to {method} on {path}.",
+        code="method_not_supported",
+        headers={"Allow": "GET"},
+    )
+
+
+def rate_limited(wait: float) -> ApiError:
+    """Say in how many seconds (`wait`) the next request will be let through.
+
+    Retry-After knows whole seconds only; retry-after-ms is the exact one, rounded up.
+    """
+    milliseconds = math.ceil(wait * 1000)
+    return ApiError(
+        429,
+        f"Rate limit reached for requests. Please try again in {milliseconds}ms.",
+        type="requests",
+        code="rate_limit_exceeded",
+        headers={"Retry-After": str(math.ceil(wait)), "retry-after-ms": str(milliseconds)},
+    )
+
+
+def server_failure() -> ApiError:
+    """Say that the fault is the server's."""
+    return ApiError(
+        500,
+        "The server had an error while processing your request. Sorry about that!",
+        type="server_error",
+    )
