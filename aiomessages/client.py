@@ -61,6 +61,8 @@ class AsyncMessagesClient:
     Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
     """
 
+    _base_url: str | None = None  # so that one that could not be built has a repr as well
+
     def __init__(
         self,
         api_key: ApiKey | None = None,
@@ -83,7 +85,8 @@ class AsyncMessagesClient:
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
-        api_key = hide(api_key)
+        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        default_headers = check_headers(default_headers or {})
         self._options: ClientOptions = {
             "api_key": api_key,
             "base_url": base_url,
@@ -107,6 +110,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
+        self._base_url = self._settings.base_url
         check_seconds("deadline", deadline)
         self._timeout = Timeout.of(timeout)
         self._deadline = deadline
@@ -125,7 +129,7 @@ class AsyncMessagesClient:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._settings.base_url!r})"
+        return f"{type(self).__name__}(base_url={self._base_url!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not pickled: make one in each process")

@@ -73,9 +73,6 @@ class Timeout(msgspec.Struct, frozen=True):
         return cls(total=value)
 
 
-DEFAULT_TIMEOUT: Final = Timeout()
-
-
 class Settings(msgspec.Struct, frozen=True):
     """Where requests go and as whom: checked, and safe to print."""
 
@@ -199,3 +196,6 @@ def check_seconds(name: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):  # type: ignore[operator]
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+DEFAULT_TIMEOUT: Final = Timeout()

@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("errors", "models", "settings"),
-    "decisions": ("retry", "protocol", "stream"),
+    "values": ("errors", "models", "pages", "settings"),
+    "decisions": ("decoding", "retry", "protocol", "stream"),
     "I/O": ("transport", "attempts", "listing", "client"),
     "uses": ("conversations", "export", "server", "fastapi", "ray", "cli", "__main__"),
 }

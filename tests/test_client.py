@@ -1,0 +1,569 @@
+"""The client over a real loopback socket: what is asked, what comes back, who closes what."""
+
+import asyncio
+import pickle
+from typing import Any
+
+import aiohttp
+import pytest
+from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
+
+from aiomessages import (
+    APIConnectionError,
+    APITimeoutError,
+    AsyncMessagesClient,
+    AuthenticationError,
+    ClientClosedError,
+    ConfigurationError,
+    InternalServerError,
+    MessagePage,
+    NotFoundError,
+    RateLimitError,
+    RetryDetails,
+    RetryPolicy,
+    Timeout,
+)
+
+KEY = "sk-canary-0123456789"
+AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
+
+
+def client_of(server: Loopback, **options: Any) -> AsyncMessagesClient:
+    return AsyncMessagesClient(KEY, base_url=server.base_url, **options)
+
+
+async def test_awaiting_a_list() -> None:
+    """An awaited list is one page of the server's own size, with what its answer said."""
+    answer = Answer(page([message(0)]), headers={"x-request-id": "req_7"})
+    async with Loopback(replies(answer)) as server, client_of(server) as client:
+        got = await client.list("chatcmpl-1")
+    assert isinstance(got, MessagePage)
+    assert [m.to_dict() for m in got.data] == [message(0)]
+    assert (got.object, got.first_id, got.last_id) == ("list", "chatcmpl-1-0", "chatcmpl-1-0")
+    assert (got.has_more, got.has_next_page(), got.request_id) == (False, False, "req_7")
+    assert got.headers["X-Request-Id"] == "req_7"
+    assert got.body == answer.encode().partition(b"\r\n\r\n")[2]
+    assert server.asked[0].path == "/v1/chat/completions/chatcmpl-1/messages"
+    assert server.asked[0].query == {}
+    assert server.asked[0].headers["authorization"] == f"bearer {KEY}"
+
+
+async def test_turning_pages_by_hand() -> None:
+    """get_next_page() goes on behind the page, in the same order and size, up to the end."""
+    script = conversation(message(n) for n in range(5))
+    async with Loopback(script) as server, client_of(server) as client:
+        first = await client.list("chatcmpl-1", limit=2, order="desc")
+        second = await first.get_next_page()
+        third = await second.get_next_page()
+        with pytest.raises(RuntimeError, match="has_next_page"):
+            await third.get_next_page()
+    ids = [m.id for p in (first, second, third) for m in p.data]
+    assert ids == [f"chatcmpl-1-{n}" for n in (4, 3, 2, 1, 0)]
+    assert [p.has_next_page() for p in (first, second, third)] == [True, True, False]
+
+
+async def test_iterating_a_list() -> None:
+    """`async for` gives every message of every page once, in order, and asks for 100 a page."""
+    script = conversation(message(n) for n in range(250))
+    async with Loopback(script) as server, client_of(server) as client:
+        ids = [m.id async for m in client.list("chatcmpl-1")]
+    assert ids == [f"chatcmpl-1-{n}" for n in range(250)]
+    assert [a.query for a in server.asked] == [
+        {"limit": "100"},
+        {"limit": "100", "after": "chatcmpl-1-99"},
+        {"limit": "100", "after": "chatcmpl-1-199"},
+    ]
+
+
+async def test_max_items() -> None:
+    """max_items bounds the messages, and nothing more than they need is asked for."""
+    script = conversation(message(n) for n in range(250))
+    async with Loopback(script) as server, client_of(server) as client:
+        stream = client.list("chatcmpl-1", max_items=130)
+        assert len([m async for m in stream]) == 130
+        assert stream.cursor == "chatcmpl-1-129"
+        assert len([m async for m in client.list("chatcmpl-1", limit=50, max_items=10)]) == 10
+        assert len((await client.list("chatcmpl-1", max_items=7)).data) == 7
+        assert len((await client.list("chatcmpl-1", max_items=30)).data) == 20
+    assert [a.query["limit"] for a in server.asked] == ["100", "30", "50", "7", "20"]
+
+
+async def test_extra_headers_and_query() -> None:
+    """Headers and query parameters of the client and of the call are sent, the call's first."""
+    options = {
+        "organization": "org-1",
+        "project": "proj-1",
+        "default_headers": {"X-A": "client", "X-B": "client"},
+        "default_query": {"api-version": "v1", "b": 1},
+    }
+    script = replies(Answer(page([])))
+    async with Loopback(script) as server, client_of(server, **options) as client:
+        await client.list("x", extra_headers={"x-b": "call"}, extra_query={"b": True, "c": "ü &"})
+    asked = server.asked[0]
+    assert asked.headers["openai-organization"] == "org-1"
+    assert asked.headers["openai-project"] == "proj-1"
+    assert (asked.headers["x-a"], asked.headers["x-b"]) == ("client", "call")
+    assert asked.query == {"api-version": "v1", "b": "true", "c": "ü &"}
+
+
+async def test_an_authorization_header_of_the_callers_own() -> None:
+    """A caller who authorizes in another way replaces the bearer token."""
+    script = replies(Answer(page([])))
+    headers = {"Authorization": "Basic abc"}
+    async with Loopback(script) as server, client_of(server, default_headers=headers) as client:
+        await client.list("x")
+    assert server.asked[0].headers["authorization"] == "basic abc"
+
+
+async def test_unusual_completion_ids() -> None:
+    """An id that another server may use is quoted into one name of the path."""
+    script = replies(Answer(page([])))
+    async with Loopback(script) as server, client_of(server) as client:
+        await client.list("run:é+1@x")
+    assert server.asked[0].path == "/v1/chat/completions/run:é+1@x/messages"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"completion_id": ""},
+        {"completion_id": "a/b"},
+        {"limit": 0},
+        {"limit": True},
+        {"max_items": 0},
+        {"order": "up"},
+        {"after": ""},
+        {"timeout": -1},
+        {"deadline": 0},
+        {"wait_until_visible": -1},
+        {"extra_headers": {"x": "a\nb"}},
+        {"extra_query": {"x": object()}},
+    ],
+    ids=lambda arguments: "-".join(f"{k}={v!r}"[:24] for k, v in arguments.items()),
+)
+async def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
+    """A wrong argument is refused at the call, by name, and nothing is sent."""
+    async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
+        with pytest.raises(ConfigurationError):
+            client.list(**{"completion_id": "chatcmpl-1", **arguments})
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retry": 3},
+        {"max_response_bytes": 0},
+        {"deadline": "soon"},
+        {"timeout": "soon"},
+        {"default_headers": {"a b": "c"}},
+        {"base_url": "http://example.com/v1"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_cannot_be_used(options: dict[str, Any]) -> None:
+    """A wrong option is refused when the client is built."""
+    with pytest.raises(ConfigurationError):
+        AsyncMessagesClient(KEY, **options)
+
+
+def test_a_client_shows_no_key() -> None:
+    """Neither the repr of a client nor of anything in it shows the key, nor can it be pickled."""
+    client = AsyncMessagesClient(KEY, default_headers={"X-Key": KEY})
+    assert repr(client) == "AsyncMessagesClient(base_url='https://api.openai.com/v1')"
+    assert KEY not in repr(vars(client)) + repr(vars(vars(client)["_attempts"]))
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(client)
+
+
+def test_a_wrong_key_shows_in_no_traceback() -> None:
+    """A traceback that shows local variables does not show a key that was refused."""
+    import traceback  # noqa: PLC0415 for this test alone
+
+    try:
+        AsyncMessagesClient("sk-canary with spaces")
+    except ConfigurationError as problem:
+        frames = traceback.TracebackException.from_exception(problem, capture_locals=True)
+    ours = [frame for frame in frames.stack if "test_client" not in frame.filename]
+    assert ours
+    assert not any("canary" in value for frame in ours for value in (frame.locals or {}).values())
+
+
+async def test_a_client_built_outside_a_loop() -> None:
+    """A client may be built where no loop runs, and opens its session when it is first used."""
+    async with Loopback(replies(Answer(page([message(0)])))) as server:
+        client = await asyncio.to_thread(client_of, server)
+        assert len((await client.list("chatcmpl-1")).data) == 1
+        await client.aclose()
+        await client.aclose()
+        await server.all_gone()
+
+
+async def test_a_borrowed_session() -> None:
+    """A session that was handed in is used with its own middlewares, and stays open."""
+    seen = []
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        seen.append(request.url.path)
+        return await handler(request)
+
+    async with (
+        Loopback(replies(Answer(page([])))) as server,
+        aiohttp.ClientSession(middlewares=[middleware], raise_for_status=True) as session,
+    ):
+        async with client_of(server, session=session) as client:
+            await client.list("x")
+        assert not session.closed
+    assert seen == ["/v1/chat/completions/x/messages"]
+
+
+async def test_a_borrowed_session_that_its_owner_closed() -> None:
+    """A call over a session that its owner has closed is a ClientClosedError."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    client = AsyncMessagesClient(KEY, base_url="http://127.0.0.1:9/v1", session=session)
+    with pytest.raises(ClientClosedError, match="session was closed"):
+        await client.list("x")
+
+
+async def test_trace_configs() -> None:
+    """Trace configs see the client's requests, and cannot go with somebody else's session."""
+    paths = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+        paths.append(params.url.path)
+
+    trace.on_request_start.append(on_start)
+    async with Loopback(replies(Answer(page([])))) as server:
+        async with client_of(server, trace_configs=[trace]) as client:
+            await client.list("x")
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(ConfigurationError, match="trace_configs"):
+                client_of(server, session=session, trace_configs=[trace])
+    assert paths == ["/v1/chat/completions/x/messages"]
+
+
+async def test_an_async_key_provider() -> None:
+    """An async callable is asked for the key anew at each attempt."""
+    keys = iter(["sk-first", "sk-second"])
+
+    async def provide() -> str:
+        return next(keys)
+
+    script = replies(error(500), Answer(page([])))
+    async with Loopback(script) as server:
+        client = AsyncMessagesClient(provide, base_url=server.base_url, retry=AT_ONCE)
+        async with client:
+            await client.list("x")
+    assert [a.headers["authorization"] for a in server.asked] == [
+        "bearer sk-first",
+        "bearer sk-second",
+    ]
+
+
+async def test_a_key_provider_that_hangs() -> None:
+    """The wait for a key counts against the attempt's timeout."""
+
+    async def provide() -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = AsyncMessagesClient(provide, timeout=0.01, retry=RetryPolicy(max_retries=0))
+    with pytest.raises(APITimeoutError, match="api_key"):
+        await client.list("x")
+
+
+async def test_with_options() -> None:
+    """A client with other options shares the session, and closes nothing but itself."""
+    script = replies(Answer(page([])))
+    async with Loopback(script) as server, client_of(server) as client:
+        await client.list("x")
+        other = client.with_options(organization="org-2", api_key="sk-2")
+        await other.list("x")
+        await other.aclose()
+        with pytest.raises(ClientClosedError):
+            await other.list("x")
+        await client.list("x")
+        third = client.with_options(timeout=1)
+        with pytest.raises(ConfigurationError, match="session"):
+            client.with_options(session=None)  # type: ignore[call-arg]
+    with pytest.raises(ClientClosedError):
+        await third.list("x")
+    assert {a.connection for a in server.asked} == {1}
+    assert [a.headers["authorization"] for a in server.asked] == [
+        f"bearer {KEY}",
+        "bearer sk-2",
+        f"bearer {KEY}",
+    ]
+
+
+async def test_a_client_in_two_loops() -> None:
+    """A client used in a second event loop says so."""
+    async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
+        await client.list("x")
+
+        def elsewhere() -> None:
+            asyncio.run(client.list("x")._fetch_one())
+
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
+
+
+async def test_a_client_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client used in a forked process says so."""
+    async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with pytest.raises(RuntimeError, match="fork"):
+            await client.list("x")
+
+
+# --- attempts -------------------------------------------------------------------------------------
+
+
+async def test_a_failure_that_passes() -> None:
+    """What a server cannot do now is asked for again, and on_retry hears of it."""
+    told: list[RetryDetails] = []
+    script = replies(error(500), error(429, "rate_limit_exceeded"), Answer(page([message(0)])))
+    async with (
+        Loopback(script) as server,
+        client_of(server, retry=AT_ONCE, on_retry=told.append) as client,
+    ):
+        got = await client.list("chatcmpl-1", after="chatcmpl-1-x")
+    assert got.attempts == len(server.asked) == 3
+    assert [(d.attempt, type(d.error)) for d in told] == [
+        (1, InternalServerError),
+        (2, RateLimitError),
+    ]
+    assert (told[0].completion_id, told[0].cursor) == ("chatcmpl-1", "chatcmpl-1-x")
+
+
+async def test_a_failure_that_stays() -> None:
+    """After the last retry the error says for what, after which cursor and how many attempts."""
+    async with Loopback(replies(error(503))) as server, client_of(server, retry=AT_ONCE) as client:
+        with pytest.raises(InternalServerError) as caught:
+            await client.list("chatcmpl-1", after="chatcmpl-1-3")
+    assert len(server.asked) == 3
+    assert (caught.value.completion_id, caught.value.cursor) == ("chatcmpl-1", "chatcmpl-1-3")
+    assert (caught.value.attempts, caught.value.status) == (3, 503)
+
+
+async def test_on_retry_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """An on_retry that raises is logged and does not end the call."""
+    script = replies(error(500), Answer(page([])))
+
+    def on_retry(_: RetryDetails) -> None:
+        raise ZeroDivisionError
+
+    async with (
+        Loopback(script) as server,
+        client_of(server, retry=AT_ONCE, on_retry=on_retry) as client,
+    ):
+        await client.list("x")
+    assert "on_retry failed" in caplog.text
+
+
+async def test_a_spent_quota() -> None:
+    """When the retries of all calls together have spent the quota, a failing call is not repeated.
+
+    500 tokens, 5 a retry: 100 retries, whoever makes them.
+    """
+    async with Loopback(replies(error(500))) as server, client_of(server, retry=AT_ONCE) as client:
+        for _ in range(60):
+            with pytest.raises(InternalServerError):
+                await client.list("x")
+    assert len(server.asked) == 60 + 100
+
+
+async def test_a_server_that_loses_connections() -> None:
+    """A connection lost before the answer is one attempt, and the next one follows at once."""
+    waits: list[float] = []
+    script = replies(None, Answer(page([])))
+    async with (
+        Loopback(script) as server,
+        client_of(server, on_retry=lambda d: waits.append(d.delay)) as client,
+    ):
+        got = await client.list("x")
+    assert (got.attempts, len(server.asked), waits) == (2, 2, [0.0])
+
+
+async def test_a_timeout_of_an_attempt() -> None:
+    """A server that does not answer within the timeout is an APITimeoutError, and a TimeoutError."""
+
+    async def never(_: Asked) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        Loopback(never) as server,
+        client_of(server, timeout=0.02, retry=AT_ONCE) as client,
+    ):
+        with pytest.raises(APITimeoutError) as caught:
+            await client.list("x")
+        with pytest.raises(TimeoutError):
+            await client.list("x", timeout=Timeout(total=0.01))
+    assert caught.value.attempts == 3
+
+
+async def test_a_deadline_of_a_call() -> None:
+    """A deadline cuts the attempts short, and what would wait beyond it is not waited for."""
+
+    async def never(_: Asked) -> None:
+        await asyncio.Event().wait()
+
+    async with Loopback(never) as server, client_of(server, deadline=0.03) as client:
+        with pytest.raises(APITimeoutError) as caught:
+            await client.list("x")
+    assert caught.value.attempts == 1
+
+
+async def test_a_deadline_that_is_over() -> None:
+    """A walk whose deadline is over ends with an error that says so, after what it had."""
+    script = conversation(message(n) for n in range(3))
+    async with Loopback(script) as server, client_of(server) as client:
+        stream = client.list("chatcmpl-1", limit=1, deadline=0.05, prefetch=False)
+        assert (await anext(stream)).id == "chatcmpl-1-0"
+        await asyncio.sleep(0.06)
+        with pytest.raises(APITimeoutError, match=r"deadline of 0.05 s .* after chatcmpl-1-0"):
+            await anext(stream)
+
+
+async def test_a_retry_after_beyond_the_deadline() -> None:
+    """A server that asks to wait beyond the deadline is believed: the error comes now."""
+    script = replies(error(429, "rate_limit_exceeded", retry_after="30"))
+    async with Loopback(script) as server, client_of(server, deadline=5) as client:
+        with pytest.raises(RateLimitError) as caught:
+            await client.list("x")
+    assert (caught.value.retry_after, len(server.asked)) == (30.0, 1)
+
+
+async def test_a_completion_that_is_not_visible_yet() -> None:
+    """With wait_until_visible a 404 is asked about again until the completion is there."""
+    script = replies(error(404, "not_found"), Answer(page([message(0)])))
+    async with Loopback(script) as server, client_of(server) as client:
+        got = await client.list("chatcmpl-1", wait_until_visible=5)
+        assert len(got.data) == 1
+    assert len(server.asked) == 2
+
+
+async def test_a_completion_that_stays_invisible() -> None:
+    """When the wait is over the 404 is raised, with a hint at how long it was."""
+    async with Loopback(replies(error(404, "not_found"))) as server, client_of(server) as client:
+        with pytest.raises(NotFoundError):
+            await client.list("x")
+        with pytest.raises(NotFoundError):
+            await client.list("x", wait_until_visible=0.02)
+    assert len(server.asked) == 3
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+async def test_closing_during_a_call() -> None:
+    """A call that closing interrupts ends with ClientClosedError, also when it was awaited."""
+    arrived = asyncio.Event()
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with Loopback(never) as server:
+        client = client_of(server)
+        call = asyncio.ensure_future(client.list("x")._fetch_one())
+        await arrived.wait()
+        await client.aclose()
+        with pytest.raises(ClientClosedError, match="during the call"):
+            await call
+        await server.all_gone()
+
+
+async def test_cancelling_a_call() -> None:
+    """Somebody else's cancellation passes unchanged, and leaves no connection behind."""
+    arrived = asyncio.Event()
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with Loopback(never) as server, client_of(server) as client:
+        call = asyncio.ensure_future(client.list("x")._fetch_one())
+        await arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await server.all_gone()
+
+
+# --- completions ----------------------------------------------------------------------------------
+
+
+def completion(n: int) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{n}",
+        "object": "chat.completion",
+        "model": "gpt-x",
+        "created": 1_700_000_000 + n,
+        "metadata": {"n": str(n)},
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": f"reply {n}"}, "new": 1}
+        ],
+        "something_new": {"a": 1},
+    }
+
+
+async def test_listing_completions() -> None:
+    """Completions are listed with their replies, oldest first unless asked, filtered as asked."""
+    script = conversation(completion(n) for n in range(3))
+    async with Loopback(script) as server, client_of(server) as client:
+        got = [c async for c in client.completions(model="gpt-x", metadata={"k": "v"})]
+        newest = await client.completions(order="desc", limit=1)
+        raw = [r async for r in client.completions(limit=2).raw()]
+    assert [c.to_dict() for c in got] == [completion(n) for n in range(3)]
+    assert got[1].choices[0].message.content == "reply 1"
+    assert newest.data[0].id == "chatcmpl-2"
+    assert len(raw) == 3
+    assert server.asked[0].query == {
+        "order": "asc",
+        "model": "gpt-x",
+        "metadata[k]": "v",
+        "limit": "100",
+    }
+
+
+async def test_fetching_one_completion() -> None:
+    """One completion comes with everything that the server sent; an unknown one is a 404."""
+    script = replies(Answer(completion(7)), error(404, "not_found"))
+    async with Loopback(script) as server, client_of(server, default_query={"v": 1}) as client:
+        got = await client.completion("chatcmpl-7")
+        with pytest.raises(NotFoundError, match="completion chatcmpl-8"):
+            await client.completion("chatcmpl-8")
+    assert got.to_dict() == completion(7)
+    assert pickle.loads(pickle.dumps(got)) == got  # noqa: S301 our own bytes
+    assert server.asked[0].path == "/v1/chat/completions/chatcmpl-7"
+    assert server.asked[0].query == {"v": "1"}
+
+
+async def test_a_wrong_key() -> None:
+    """A 401 is an AuthenticationError, and a key that the server repeats is taken out of it."""
+    answer = error(401, "invalid_api_key")
+    answer.body["error"]["message"] = f"Incorrect API key provided: {KEY}"
+    answer.headers = {"x-echo": KEY}
+    async with Loopback(replies(answer)) as server, client_of(server) as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.list("x")
+    problem = caught.value
+    assert "Incorrect API key provided: [the API key]" in str(problem)
+    assert KEY not in f"{problem}{problem!r}{problem.args}{problem.body!r}{problem.headers}"
+    assert KEY.encode() not in pickle.dumps(problem)
+
+
+async def test_no_server() -> None:
+    """A refused connection is an APIConnectionError that keeps its cause."""
+    async with Loopback(replies(None)) as server:
+        url = server.base_url
+    async with AsyncMessagesClient(KEY, base_url=url, retry=AT_ONCE) as client:
+        with pytest.raises(APIConnectionError, match="no connection to the host") as caught:
+            await client.list("x")
+    assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+    assert caught.value.attempts == 3
