@@ -12,7 +12,7 @@ import aiohttp
 from aiomessages.cli.stderr import say
 
 if TYPE_CHECKING:
-    from aiomessages.client import RetryDetails
+    from aiomessages import RetryDetails
 
 
 def trace() -> aiohttp.TraceConfig:

@@ -17,8 +17,7 @@ from aiomessages.cli import formats, output
 from aiomessages.cli.local import serving
 
 if TYPE_CHECKING:
-    from aiomessages.client import AsyncMessagesClient
-    from aiomessages.models import Message, StoredCompletion
+    from aiomessages import AsyncMessagesClient, Message, StoredCompletion
 
 _EXAMPLES = """\
 Examples:
@@ -59,11 +58,11 @@ async def _read_all(client: "AsyncMessagesClient") -> list[_Conversation]:
 
 
 def _worth_reading(conversations: list[_Conversation]) -> _Conversation:
-    """Return the shortest one with a tool call: it shows most on one screen."""
+    """Return the shortest one in which a function is called: it shows most on one screen."""
 
     def dullness(conversation: _Conversation) -> tuple[bool, int]:
-        calls = any(message.tool_calls for message in conversation.messages)
-        return not calls, len(conversation.messages)
+        calls = [call for message in conversation.messages for call in message.tool_calls or ()]
+        return not any(call.type == "function" for call in calls), len(conversation.messages)
 
     return min(conversations, key=dullness)
 
@@ -81,9 +80,10 @@ def _show(conversation: _Conversation, write: output.Write) -> None:
 def _figures(conversations: list[_Conversation], requests: int, seconds: float) -> str:
     count = sum(len(conversation.messages) for conversation in conversations)
     return (
-        f"Read {count:,} messages of {len(conversations)} conversations with {requests} requests"
-        f" in {seconds:.2f} s: {count / seconds:,.0f} messages a second,\n"
-        "one request after another, with the server in this same process.\n"
+        f"Read {count:,} messages of {len(conversations)} conversations"
+        f" with {requests} requests in {seconds:.2f} s:\n"
+        f"{count / seconds:,.0f} messages a second, one request after another,"
+        " server included.\n"
     )
 
 
@@ -91,7 +91,7 @@ def _next(completion_id: str) -> str:
     program = _program()
     return (
         "\nWhat to type next:\n"
-        f"  {program} list {completion_id} --local --format json\n"
+        f"  {program} list {completion_id} --local --format table\n"
         f"  {program} serve\n"
         "With a key of your own in OPENAI_API_KEY:\n"
         f"  {program} list YOUR_COMPLETION_ID\n"

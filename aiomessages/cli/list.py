@@ -3,6 +3,7 @@
 It joins options, client, format and output, and decides nothing about any of them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,9 @@ from aiomessages.cli.exits import TransformError, UsageError
 from aiomessages.cli.options import AtLeastOne, Connection, NotNegative
 
 if TYPE_CHECKING:
-    from aiomessages.client import MessageStream
+    from contextlib import AbstractAsyncContextManager
+
+    from aiomessages import AsyncMessagesClient, MessageStream
 
 _WHICH = Group("Which messages", sort_key=0)
 _HOW = Group("How they are shown", sort_key=1)
@@ -37,7 +40,7 @@ app = App(name="list", help_epilogue=_EXAMPLES)
 
 
 @app.default
-async def list_messages(
+def list_messages(
     completion_id: Annotated[
         str, Parameter(metavar="COMPLETION_ID", help="The stored completion, chatcmpl-….")
     ],
@@ -101,21 +104,33 @@ async def list_messages(
     change = _compiled(transform)
     screen = output.screen_for(output_file)
     shown = formats.named(format, screen, transformed=change is not None)
+
+    def asked(client: "AsyncMessagesClient") -> "MessageStream":
+        return client.list(
+            completion_id,
+            after=after,
+            limit=limit,
+            order=order,
+            max_items=max_items,
+            wait_until_visible=wait_until_visible,
+        )
+
     with output.opened(output_file) as write:
-        async with connection.client() as client:
-            stream = client.list(
-                completion_id,
-                after=after,
-                limit=limit,
-                order=order,
-                max_items=max_items,
-                wait_until_visible=wait_until_visible,
-            )
-            async with stream:
-                await write_items(_items(stream, shown, change), shown, write)
+        asyncio.run(_write(connection.client(), asked, shown, change, write))
 
 
-async def write_items(
+async def _write(
+    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
+    asked: Callable[["AsyncMessagesClient"], "MessageStream"],
+    shown: formats.Format,
+    change: Transform | None,
+    write: output.Write,
+) -> None:
+    async with opening as client, asked(client) as stream:
+        await _write_items(_items(stream, shown, change), shown, write)
+
+
+async def _write_items(
     items: AsyncIterator[Any], shown: formats.Format, write: output.Write
 ) -> None:
     """Write the items as they come; nothing at all if the first one fails to."""

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
@@ -24,7 +24,7 @@ from aiomessages.errors import ConfigurationError
 from aiomessages.settings import Settings
 
 if TYPE_CHECKING:
-    from aiomessages.client import AsyncMessagesClient
+    from aiomessages import AsyncMessagesClient
 
 # What a bare --local stands for; sqlite's own :memory: has the same manner.
 SAMPLE = ":sample:"
@@ -116,21 +116,30 @@ class Connection:
         ),
     ] = False
 
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator["AsyncMessagesClient"]:
-        """Open the client that the options describe, on the embedded server if they say so.
+    def client(self) -> "AbstractAsyncContextManager[AsyncMessagesClient]":
+        """Check the options and read the key; return what opens the client they describe.
 
-        Raises UsageError or ConfigurationError before anything is sent or started.
+        It is to be called outside of an event loop: whoever is asked for a key there could not
+        interrupt it. Raises UsageError before anything is sent or started.
         """
-        async with AsyncExitStack() as held:
-            if self.local is None:
-                key, url = self._key(), self.base_url
-            else:
-                key, url = await held.enter_async_context(_embedded(self._database()))
-            yield await held.enter_async_context(self._client(api_key=key, base_url=url))
+        if self.local is not None:
+            return self._embedded(self._database())
+        key = self._key()
+        _check(self, key)
+        return self._opened(key, self.base_url)
 
-    def _client(self, *, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
-        _check(self, api_key, base_url)
+    @asynccontextmanager
+    async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
+        from aiomessages.cli.local import serving  # noqa: PLC0415 - it brings aiohttp.web along
+
+        async with (
+            serving(database, sample=database is None) as server,
+            self._opened(server.api_key, server.base_url) as client,
+        ):
+            stderr.conceal(server.api_key)
+            yield client
+
+    def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
         return aiomessages.AsyncMessagesClient(
             api_key,
             base_url=base_url,
@@ -165,7 +174,7 @@ def _told() -> dict[str, Any]:
     return {"trace_configs": [debug.trace()], "on_retry": debug.on_retry}
 
 
-def _check(account: Connection, api_key: str | None, base_url: str | None) -> None:
+def _check(account: Connection, api_key: str | None) -> None:
     """Check what the client will be told before it exists, and learn the key to conceal.
 
     Raises UsageError in the words of the command line.
@@ -173,7 +182,7 @@ def _check(account: Connection, api_key: str | None, base_url: str | None) -> No
     try:
         settings = Settings.load(
             api_key=api_key,
-            base_url=base_url,
+            base_url=account.base_url,
             organization=account.organization,
             project=account.project,
             default_headers=None,
@@ -186,14 +195,6 @@ def _check(account: Connection, api_key: str | None, base_url: str | None) -> No
             said = said.replace(argument, option)
         raise UsageError(said) from None
     stderr.conceal(str(settings.api_key))
-
-
-@asynccontextmanager
-async def _embedded(database: Path | None) -> AsyncIterator[tuple[str, str]]:
-    from aiomessages.cli.local import serving  # noqa: PLC0415 - aiohttp.web, only where needed
-
-    async with serving(database, sample=database is None) as server:
-        yield server.api_key, server.base_url
 
 
 def _read_key(source: str) -> str:

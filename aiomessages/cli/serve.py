@@ -102,7 +102,7 @@ def _stop_signal() -> asyncio.Event:
 def _show(server: "LocalServer", database: Path | None) -> None:
     """Put the lines to paste on standard output, so that a script can take them from there."""
     say(f"serving {database or 'from memory'} at {server.base_url}; Ctrl-C stops it")
-    say_all("The key below is this server's own, made up for this run and worth nothing elsewhere.")
+    say_all("The key is this server's own, made up for this run and worth nothing elsewhere:")
     exports = f"export OPENAI_BASE_URL={server.base_url}\nexport OPENAI_API_KEY={server.api_key}\n"
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(exports.encode())

@@ -132,3 +132,16 @@ def test_local(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = execute("list", found[1], "--local")
     assert ran.code == 0
     assert all(json.loads(line)["id"].startswith(found[1]) for line in ran.out.splitlines())
+
+
+def test_interrupted_at_the_question_for_the_key(spawn: Spawn) -> None:
+    """Ctrl-C ends the program also while it waits for someone to type the key."""
+    ours, its = pty.openpty()
+    words = ["list", "chatcmpl-short", "--api-key-file", "-"]
+    process = spawn(*words, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    assert _read(ours) == b"API key: "
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert b"Traceback" not in _read(ours)
+    os.close(ours)
