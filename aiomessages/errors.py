@@ -63,7 +63,8 @@ class APIError(MessagesError):
     def __str__(self) -> str:
         facts = ", ".join(self._facts())
         hint = f" {self.hint}" if self.hint else ""
-        return f"{self.message} ({facts}).{hint}" if facts else f"{self.message}.{hint}"
+        said = self.message.rstrip(".")
+        return f"{said} ({facts}).{hint}" if facts else f"{said}.{hint}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import warnings
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
@@ -52,32 +53,132 @@ Fetch = Callable[[str | None, int | None], Awaitable[PageT]]
 """From a cursor, and the number of items still wanted (None: all), to a page."""
 
 
-class _Slot:
-    """Where a walk keeps its fetch: apart, so that a finalizer can reach it without the walk."""
+class _Fetcher(Generic[PageT]):
+    """Fetches pages in a task, and hands them to the walk that holds it.
 
-    def __init__(self) -> None:
-        self.task: asyncio.Task[Any] | None = None
+    The task knows the fetcher and the fetcher does not know the walk, so that a walk can be dropped
+    while its task runs. The task goes on for as long as there is room for a page, and then ends.
+    """
+
+    def __init__(
+        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, prefetch: bool
+    ) -> None:
+        self._fetch = fetch
+        self._prefetch = prefetch
+        self._cursor = after
+        self._remaining = max_items
+        self._seen_cursors = {after}
+        self._last_ids: frozenset[str] = frozenset()
+        self._task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._stopped = False
+        # What the walk hands out: pages, then the error or the end.
+        self.pages: deque[PageT] = deque()
+        self.error: Exception | None = None
+        self.ended = False
+        # Whether the walk takes a page now, so that the one after it may come as well.
+        self.taking = False
+
+    @property
+    def running(self) -> bool:
+        """Tell whether a page is being fetched."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> bool:
+        """Fetch, if there is room and it is not being done; tell whether it was begun."""
+        if self.running or not self._has_room():
+            return False
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._wake)
+        return True
+
+    def _has_room(self) -> bool:
+        if self.ended or self._stopped or self.error is not None:
+            return False
+        if self._prefetch:
+            return len(self.pages) < 1 + self.taking
+        return self.taking and not self.pages
+
+    async def _run(self) -> None:
+        while self._has_room():
+            try:
+                page = await self._fetch(self._cursor, self._remaining)
+            except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
+                self.error = error
+            else:  # nothing awaits from here on, so that no cancellation comes in between
+                if not self._stopped:
+                    self._accept(page)
+            self._wake()
+
+    async def arrival(self) -> None:
+        """Wait until there is something new: a page, an error, or a task that was cancelled."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _accept(self, page: PageT) -> None:
+        repeated = self._last_ids.intersection(page.ids)
+        if problem := self._contradiction(page, repeated):
+            self.error = PaginationError(problem, status=200, headers=page.headers).at(
+                completion_id=page.completion_id, cursor=self._cursor, attempts=page.attempts
+            )
+            return
+        self._last_ids = frozenset(page.ids)
+        if repeated:
+            _drop(page, repeated)
+        self._count(page)
+        self._cursor = page.next_cursor
+        self._seen_cursors.add(self._cursor)
+        self.ended = self._cursor is None or self._remaining == 0
+        self.pages.append(page)
+
+    def _contradiction(self, page: PageT, repeated: frozenset[str]) -> str | None:
+        """Say what is wrong with a page by which the walk would lose messages, or never end."""
+        cursor = page.next_cursor
+        if cursor is not None and cursor in self._seen_cursors:
+            return f"the cursor {cursor} came a second time"
+        if repeated and len(repeated) == len(page.ids):
+            return "the page only repeats the one before it"
+        return None
+
+    def _count(self, page: PageT) -> None:
+        if self._remaining is not None:
+            del page.data[self._remaining :], page.ids[self._remaining :]
+            self._remaining -= len(page.ids)
+
+    async def stop(self) -> None:
+        """Cancel the task, and wait for it to leave, for a bounded time."""
+        self._stopped = True
+        self.pages.clear()
+        self._wake()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+
+    def abandon(self) -> None:
+        """Cancel the task of a walk that nobody holds any more, and warn."""
+        task = self._task
+        if task is None or task.done() or task.get_loop().is_closed():
+            return
+        task.get_loop().call_soon_threadsafe(task.cancel)  # the collector may run in any thread
+        warnings.warn(
+            "a message stream was dropped while it was fetching a page;"
+            " leave it by `async with` or `await stream.aclose()`",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
 
-async def _outcome(fetch: Fetch[PageT], after: str | None, remaining: int | None) -> Any:
-    """Fetch a page; return the error instead of raising it, so that it can wait to be asked for."""
-    try:
-        return await fetch(after, remaining)
-    except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
-        return error
-
-
-def _abandon(slot: _Slot) -> None:
-    task = slot.task
-    if task is None or task.done() or task.get_loop().is_closed():
-        return
-    task.get_loop().call_soon_threadsafe(task.cancel)  # the collector may run in any thread
-    warnings.warn(
-        "a message stream was dropped while it was fetching a page;"
-        " leave it by `async with` or `await stream.aclose()`",
-        ResourceWarning,
-        stacklevel=2,
-    )
+def _drop(page: AnyPage, repeated: frozenset[str]) -> None:
+    """Leave out what the page before had already, as when a list grew in between."""
+    log.warning("a page repeats %d items of the one before it", len(repeated))
+    fresh = [n for n, item in enumerate(page.ids) if item not in repeated]
+    page.data = [page.data[n] for n in fresh]
+    page.ids = [page.ids[n] for n in fresh]
 
 
 class Walk(Generic[PageT]):
@@ -91,16 +192,8 @@ class Walk(Generic[PageT]):
         max_items: int | None = None,
         prefetch: bool = True,
     ) -> None:
-        self._fetch = fetch
-        self._cursor = after
-        self._remaining = max_items
-        self._prefetch = prefetch
-        self._seen_cursors = {after}
-        self._last_ids: frozenset[str] = frozenset()
-        self._slot = _Slot()
-        self._ready: PageT | None = None
-        self._error: Exception | None = None
-        self._ended = False
+        self._fetcher = _Fetcher(fetch, after=after, max_items=max_items, prefetch=prefetch)
+        self._all_delivered = True
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -115,98 +208,51 @@ class Walk(Generic[PageT]):
         Raises the error of the fetch, again at each call, and ClientClosedError after `aclose`.
         """
         self._stay_in_one_loop()
-        while True:
-            if self._ready is not None:
-                return await self._hand_out()
-            if self._ended:
+        fetcher = self._fetcher
+        while not fetcher.pages:
+            if self._is_over():
                 return None
-            if self._error is not None:
-                raise self._error
-            if self._closed:
-                raise ClientClosedError(_CLOSED)
-            await self._arrival()
+            fetcher.taking = True
+            fetcher.start()
+            await fetcher.arrival()
+        fetcher.taking = True
+        if fetcher.start():
+            # One turn of the loop sends the request, also for a consumer that never awaits. Being
+            # cancelled here leaves the page where it is.
+            await asyncio.sleep(0)
+        fetcher.taking = False
+        return fetcher.pages.popleft() if fetcher.pages else await self.next_page()
+
+    def _is_over(self) -> bool:
+        if self._fetcher.error is not None:
+            raise self._fetcher.error
+        if self._fetcher.ended and self._all_delivered:
+            return True
+        if self._closed:
+            raise ClientClosedError(
+                "the stream was closed before its end; list the rest with after=stream.cursor"
+            )
+        return False
 
     def _stay_in_one_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            weakref.finalize(self, _abandon, self._slot).atexit = False
+            weakref.finalize(self, self._fetcher.abandon).atexit = False
         elif self._loop is not loop:
             raise RuntimeError(
                 "this stream belongs to another event loop; list the rest in this one"
                 " with after=stream.cursor"
             )
 
-    async def _hand_out(self) -> PageT | None:
-        if self._prefetch and not self._ended and self._slot.task is None:
-            self._start()
-            # One turn of the loop sends the request, also for a consumer that never awaits. Being
-            # cancelled here leaves the page where it is.
-            await asyncio.sleep(0)
-        page, self._ready = self._ready, None
-        return page
-
-    def _start(self) -> asyncio.Task[Any]:
-        fetch = _outcome(self._fetch, self._cursor, self._remaining)
-        self._slot.task = asyncio.get_running_loop().create_task(fetch)
-        return self._slot.task
-
-    async def _arrival(self) -> None:
-        task = self._slot.task or self._start()
-        # wait() neither raises the task's error nor cancels it along with the waiting. From here to
-        # the end nothing awaits, so no cancellation can come between the result and its place.
-        await asyncio.wait({task})
-        self._slot.task = None
-        if task.cancelled():  # by this stream's closing, or by somebody else: then fetch anew
-            return
-        result = task.result()
-        if isinstance(result, Exception):
-            self._error = result
-        else:
-            self._accept(result)
-
-    def _accept(self, page: PageT) -> None:
-        self._drop_repeated(page)
-        cursor = page.next_cursor
-        if cursor is not None and cursor in self._seen_cursors:
-            self._error = PaginationError(
-                f"the cursor {cursor} came a second time", status=200, headers=page.headers
-            ).at(completion_id=page.completion_id, cursor=self._cursor, attempts=page.attempts)
-            return
-        self._seen_cursors.add(cursor)
-        self._count(page)
-        self._ended = cursor is None or self._remaining == 0
-        self._cursor = cursor
-        self._ready = page
-
-    def _drop_repeated(self, page: PageT) -> None:
-        """Leave out what the page before it had already, as when a list grew in between."""
-        fresh = [n for n, item in enumerate(page.ids) if item not in self._last_ids]
-        self._last_ids = frozenset(page.ids)
-        if len(fresh) < len(page.ids):
-            log.warning("a page repeats %d items of the one before", len(page.ids) - len(fresh))
-            page.data = [page.data[n] for n in fresh]
-            page.ids = [page.ids[n] for n in fresh]
-
-    def _count(self, page: PageT) -> None:
-        if self._remaining is not None:
-            del page.data[self._remaining :], page.ids[self._remaining :]
-            self._remaining -= len(page.ids)
-
     async def aclose(self, *, all_delivered: bool = True) -> None:
         """Cancel the fetch that is under way, and wait up to 5 s for it to leave."""
         # A walk whose last page was not delivered whole must not say that it reached its end.
-        self._ended = self._ended and self._ready is None and all_delivered
+        if not self._closed:
+            self._all_delivered = all_delivered and not self._fetcher.pages
         self._closed = True
-        self._ready = None
-        task = self._slot.task
-        if task is not None and not task.done():
-            task.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
+        await self._fetcher.stop()
 
-
-_CLOSED: Final = "the stream was closed before its end; list the rest with after=stream.cursor"
 
 YieldT = TypeVar("YieldT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
@@ -218,6 +264,7 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
     def __init__(self, walk: Walk[Any], *, after: str | None = None) -> None:
         self._walk = walk
         self._delivered = after
+        self._turning = asyncio.Lock()  # for tasks that share the iterator
 
     @property
     def cursor(self) -> str | None:
@@ -251,7 +298,8 @@ class PageIterator(WalkIterator[PageT]):
     """The pages of a walk, one after another."""
 
     async def __anext__(self) -> PageT:
-        page: PageT | None = await self._walk.next_page()
+        async with self._turning:
+            page: PageT | None = await self._walk.next_page()
         if page is None:
             raise StopAsyncIteration
         self._delivered = page.ids[-1] if page.ids else self._delivered
@@ -266,7 +314,6 @@ class ItemIterator(WalkIterator[ItemT]):
         self._items: list[ItemT] = []
         self._ids: list[str] = []
         self._index = 0
-        self._turning = asyncio.Lock()
 
     @property
     def cursor(self) -> str | None:
