@@ -85,9 +85,16 @@ class _Fields(Struct, frozen=True):
     messages: list[_MessageFields]
 
     def __post_init__(self) -> None:
-        given = [message.id for message in self.messages if message.id is not UNSET]
-        if len(set(given)) < len(given):
+        ids = self.message_ids()
+        if len(set(ids)) < len(ids):
             raise ValueError("Two messages have the same `id`")
+
+    def message_ids(self) -> list[str]:
+        """Give a message that came without an id the one that the API would give it."""
+        return [
+            f"{self.completion.id}-{n}" if message.id is UNSET else message.id
+            for n, message in enumerate(self.messages)
+        ]
 
 
 class _Texts(Struct, frozen=True):
@@ -117,8 +124,10 @@ def parse_record(line: bytes) -> Record:
         metadata=completion.metadata or {},
         body=_one_line(texts.completion),
         messages=tuple(
-            _message(f"{completion.id}-{n}", message, _one_line(text))
-            for n, (message, text) in enumerate(zip(fields.messages, texts.messages, strict=True))
+            StoredMessage(id, _with_id(id, message, _one_line(text)))
+            for id, message, text in zip(
+                fields.message_ids(), fields.messages, texts.messages, strict=True
+            )
         ),
     )
 
@@ -136,11 +145,9 @@ def read_records(source: Source) -> Iterator[Record]:
             raise RecordError(number, str(error)) from None
 
 
-def _message(default_id: str, fields: _MessageFields, body: bytes) -> StoredMessage:
-    """Give a message that came without an id the one that the API would give it."""
-    if fields.id is not UNSET:
-        return StoredMessage(fields.id, body)
-    return StoredMessage(default_id, b'{"id":' + msgspec.json.encode(default_id) + b"," + body[1:])
+def _with_id(id: str, fields: _MessageFields, body: bytes) -> bytes:
+    """Put the id in front of the other members, where the API has it, unless it is there."""
+    return b'{"id":%b,%b' % (msgspec.json.encode(id), body[1:]) if fields.id is UNSET else body
 
 
 def _one_line(text: Raw) -> bytes:

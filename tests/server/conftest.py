@@ -1,0 +1,117 @@
+"""A server to ask, a way to ask it with plain aiohttp, and records to fill it with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from aiomessages.server import LocalServer
+
+Record = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What came back, whole."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the page's items."""
+        return [item["id"] for item in self.json["data"]]
+
+    @property
+    def error(self) -> dict[str, str | None]:
+        """What stands in the error body."""
+        error: dict[str, str | None] = self.json["error"]
+        return error
+
+
+Ask = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture
+def record() -> Callable[..., Record]:
+    """Build a record of `count` messages; keywords change its completion."""
+
+    def build(name: str = "c1", count: int = 3, **changes: Any) -> Record:
+        id = f"chatcmpl-{name}"
+        completion = {
+            "id": id,
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": "gpt-4o",
+            "metadata": {},
+            "choices": [],
+        }
+        messages = [
+            {"id": f"{id}-{n}", "role": "user", "content": f"message {n}"} for n in range(count)
+        ]
+        return {"completion": completion | changes, "messages": messages}
+
+    return build
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    """An empty server in memory."""
+    async with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A plain session without a key."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def ask_at(http: aiohttp.ClientSession) -> Callable[[LocalServer], Ask]:
+    """Return a way to ask a given server, with its key unless told otherwise."""
+
+    def at(server: LocalServer) -> Ask:
+        async def ask(
+            path: str = "/chat/completions",
+            *,
+            method: str = "GET",
+            headers: dict[str, str] | None = None,
+            **query: Any,
+        ) -> Answer:
+            key = {"Authorization": f"Bearer {server.api_key}"} if headers is None else headers
+            url = server.base_url + path
+            async with http.request(method, url, headers=key, params=query) as response:
+                return Answer(response.status, dict(response.headers), await response.read())
+
+        return ask
+
+    return at
+
+
+@pytest.fixture
+def arrived() -> Callable[[LocalServer], Awaitable[None]]:
+    """Return a way to wait until a server has received a request."""
+
+    async def wait(server: LocalServer) -> None:
+        while not server.requests:  # noqa: ASYNC110 - the server has a count and no event
+            await asyncio.sleep(0)
+
+    return wait
+
+
+@pytest.fixture
+def ask(server: LocalServer, ask_at: Callable[[LocalServer], Ask]) -> Ask:
+    """Ask the server of the test."""
+    return ask_at(server)

@@ -1,0 +1,233 @@
+"""Claims about the routes, asked with plain aiohttp over a loopback socket."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiomessages.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Ask
+
+    Build = Callable[..., dict[str, Any]]
+
+MESSAGES = "/chat/completions/chatcmpl-c1/messages"
+
+
+@pytest.fixture(autouse=True)
+async def _filled(server: LocalServer, record: Build) -> None:
+    await server.import_records(
+        [
+            record("c1", 25, created=1),
+            record("c2", 0, created=2, model="o4", metadata={"team": "a b", "x": "1"}),
+            record("c3", 1, created=3, metadata={"team": "a b"}),
+        ]
+    )
+
+
+async def test_messages_come_in_pages_of_twenty_oldest_first(ask: Ask) -> None:
+    """Without a query the page is the API's default one."""
+    page = await ask(MESSAGES)
+    assert page.status == 200
+    assert page.ids == [f"chatcmpl-c1-{n}" for n in range(20)]
+    assert {k: v for k, v in page.json.items() if k != "data"} == {
+        "object": "list",
+        "first_id": "chatcmpl-c1-0",
+        "last_id": "chatcmpl-c1-19",
+        "has_more": True,
+    }
+
+
+async def test_after_limit_and_order_are_obeyed(ask: Ask) -> None:
+    """In descending order a cursor goes on downwards."""
+    page = await ask(MESSAGES, after="chatcmpl-c1-5", limit=3, order="desc")
+    assert page.ids == ["chatcmpl-c1-4", "chatcmpl-c1-3", "chatcmpl-c1-2"]
+    rest = await ask(MESSAGES, after="chatcmpl-c1-2", limit=3, order="desc")
+    assert (rest.ids, rest.json["has_more"]) == (["chatcmpl-c1-1", "chatcmpl-c1-0"], False)
+
+
+async def test_a_large_limit_is_not_refused(ask: Ask) -> None:
+    """No largest limit is documented; even one beyond SQLite's numbers gives all there is."""
+    assert len((await ask(MESSAGES, limit=10**17)).ids) == 25
+
+
+async def test_messages_are_served_as_they_were_stored(
+    server: LocalServer, ask: Ask, record: Build
+) -> None:
+    """The text of a message, unknown fields included, reaches the reader on one line."""
+    odd = record("odd", 1)
+    odd["messages"][0] |= {"mood": {"pride": 1.0}, "content": "\x1b\u202e \U0001f600\u2028"}
+    await server.import_records([odd])
+    page = await ask("/chat/completions/chatcmpl-odd/messages")
+    assert page.json["data"] == odd["messages"]
+    compact = json.dumps(odd["messages"], separators=(",", ":"), ensure_ascii=False)
+    assert compact.encode() in page.body
+
+
+async def test_completions_come_newest_first_unless_asked(ask: Ask) -> None:
+    """The default is the live API's, not the contract's."""
+    newest_first = ["chatcmpl-c3", "chatcmpl-c2", "chatcmpl-c1"]
+    assert (await ask()).ids == newest_first
+    assert (await ask(order="asc")).ids == newest_first[::-1]
+    assert (await ask(after="chatcmpl-c3", limit=1)).ids == ["chatcmpl-c2"]
+
+
+async def test_completions_are_filtered(ask: Ask) -> None:
+    """By model and by metadata, which stands in the query as metadata[key]=value."""
+    assert (await ask(model="o4")).ids == ["chatcmpl-c2"]
+    assert (await ask(**{"metadata[team]": "a b"})).ids == ["chatcmpl-c3", "chatcmpl-c2"]
+    both = {"metadata[team]": "a b", "metadata[x]": "1"}
+    assert (await ask(**both)).ids == ["chatcmpl-c2"]
+
+
+async def test_no_match_is_an_empty_page(ask: Ask) -> None:
+    """Its ids are null."""
+    page = (await ask(model="none")).json
+    assert (page["data"], page["first_id"], page["last_id"]) == ([], None, None)
+
+
+async def test_one_completion_is_served_whole(ask: Ask, record: Build) -> None:
+    """It is the object as it was stored."""
+    answer = await ask("/chat/completions/chatcmpl-c2")
+    stored = record("c2", created=2, model="o4", metadata={"team": "a b", "x": "1"})
+    assert answer.json == stored["completion"]
+
+
+async def test_every_answer_has_the_headers_of_the_api(ask: Ask) -> None:
+    """Errors too; each has a request id of its own, and none has a rate limit header."""
+    answers = [await ask(MESSAGES), await ask(MESSAGES), await ask("/nowhere")]
+    for answer in answers:
+        names = {name.lower() for name in answer.headers}
+        assert names >= {"x-request-id", "openai-processing-ms", "openai-version"}
+        assert not [name for name in names if name.startswith("x-ratelimit")]
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["openai-processing-ms"].isdecimal()
+    assert len({answer.headers["X-Request-ID"] for answer in answers}) == 3
+
+
+@pytest.mark.parametrize("rest", ["", "/messages"])
+async def test_an_unknown_completion_is_404(ask: Ask, rest: str) -> None:
+    """The error body is the recorded one, indented by two."""
+    answer = await ask(f"/chat/completions/nope{rest}")
+    assert answer.status == 404
+    expected = {
+        "message": "Completion nope not found",
+        "type": "invalid_request_error",
+        "param": "completion_id",
+        "code": "not_found",
+    }
+    assert answer.body.decode() == json.dumps({"error": expected}, indent=2)
+
+
+BAD_QUERIES = [
+    ({"limit": "0"}, "limit", "integer_below_min_value"),
+    ({"limit": "-3"}, "limit", "integer_below_min_value"),
+    ({"limit": "many"}, "limit", "invalid_type"),
+    ({"limit": ""}, "limit", "invalid_type"),
+    ({"limit": "1.5"}, "limit", "invalid_type"),
+    ({"limit": "٣"}, "limit", "invalid_type"),
+    ({"limit": "9" * 5000}, "limit", "invalid_type"),
+    ({"order": "newest"}, "order", "invalid_value"),
+    ({"after": "chatcmpl-c9-0"}, "after", "invalid_value"),
+    ({"after": ""}, "after", "invalid_value"),
+]
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", MESSAGES])
+@pytest.mark.parametrize(("query", "param", "code"), BAD_QUERIES)
+async def test_a_bad_query_is_400(
+    ask: Ask, path: str, query: dict[str, str], param: str, code: str
+) -> None:
+    """The error names the parameter, on both lists; an unknown cursor is one of them."""
+    answer = await ask(path, **query)
+    assert answer.status == 400
+    assert (answer.error["param"], answer.error["code"]) == (param, code)
+    assert answer.error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "sk-1"])
+async def test_a_missing_key_is_401(ask: Ask, header: str | None) -> None:
+    """Whatever is not a bearer key counts as none."""
+    answer = await ask(headers={} if header is None else {"Authorization": header})
+    assert answer.status == 401
+    assert "didn't provide an API key" in (answer.error["message"] or "")
+
+
+@pytest.mark.parametrize("key", ["sk-wrong-and-secret", "schl\u00fcssel-\u2603"])
+async def test_a_wrong_key_is_401(ask: Ask, key: str) -> None:
+    """Its code is invalid_api_key, and the body does not repeat the key."""
+    answer = await ask(headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+    assert key.encode() not in answer.body
+
+
+async def test_the_scheme_may_be_lower_case(server: LocalServer, ask: Ask) -> None:
+    """Schemes are case-insensitive (RFC 9110, 11.1)."""
+    answer = await ask(headers={"Authorization": f"bearer {server.api_key}"})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
+async def test_another_method_is_405(ask: Ask, method: str) -> None:
+    """The server only reads."""
+    answer = await ask(MESSAGES, method=method)
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    assert method == "HEAD" or answer.error["code"] == "method_not_supported"
+
+
+async def test_another_url_is_404(ask: Ask) -> None:
+    """It is named, and it is told apart from a completion that is not there."""
+    answer = await ask("/models")
+    assert (answer.status, answer.error["code"]) == (404, None)
+    assert answer.error["message"] == "Invalid URL (GET /v1/models)"
+
+
+async def test_beyond_the_rate_is_429(ask_at: Callable[[LocalServer], Ask]) -> None:
+    """The error says when to come again, in seconds and in milliseconds."""
+    async with LocalServer(rate=0.001) as slow:
+        ask = ask_at(slow)
+        assert (await ask()).status == 200
+        answer = await ask()
+    assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
+    milliseconds = int(answer.headers["retry-after-ms"])
+    assert 0 < milliseconds <= 1_000_000
+    assert int(answer.headers["Retry-After"]) == -(-milliseconds // 1000)
+
+
+async def test_a_wrong_key_does_not_use_up_the_rate(
+    ask_at: Callable[[LocalServer], Ask],
+) -> None:
+    """Who may not come in takes no place."""
+    async with LocalServer(rate=0.001) as slow:
+        ask = ask_at(slow)
+        assert (await ask(headers={})).status == 401
+        assert (await ask()).status == 200
+
+
+async def test_latency_is_part_of_the_processing_time(
+    ask_at: Callable[[LocalServer], Ask],
+) -> None:
+    """The answer says itself that it took as long."""
+    async with LocalServer(latency=0.02) as slow:
+        answer = await ask_at(slow)()
+    assert int(answer.headers["openai-processing-ms"]) >= 20
+
+
+async def test_a_failure_of_the_server_is_500_and_is_logged(
+    tmp_path: Any, ask_at: Callable[[LocalServer], Ask], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error has the API's shape and tells nothing of the cause, which is in the log."""
+
+    def broken_clock() -> float:
+        raise ZeroDivisionError("the clock fell down")
+
+    async with LocalServer(tmp_path / "a.db", clock=broken_clock) as broken:
+        answer = await ask_at(broken)()
+    assert (answer.status, answer.error["type"]) == (500, "server_error")
+    assert b"clock" not in answer.body
+    assert "the clock fell down" in caplog.text

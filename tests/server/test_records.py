@@ -1,0 +1,164 @@
+"""Claims about the record form: what is refused, and that nothing else is changed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiomessages.server import RecordError
+from aiomessages.server.records import parse_record, read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Build = Callable[..., dict[str, Any]]
+
+GOOD = '{"completion":{"id":"c","created":1,"model":"m","choices":[]},"messages":[%s]}'
+
+
+def line(messages: str = "") -> bytes:
+    """Write a good record with the given messages."""
+    return (GOOD % messages).encode()
+
+
+def test_a_record_keeps_what_the_server_looks_for(record: Build) -> None:
+    """Id, time, model and metadata of the completion are taken out of its JSON."""
+    given = record("a", 2, created=7, model="m1", metadata={"k": "v"})
+    read = parse_record(json.dumps(given).encode())
+    assert (read.id, read.created, read.model) == ("chatcmpl-a", 7, "m1")
+    assert read.metadata == {"k": "v"}
+    assert [message.id for message in read.messages] == ["chatcmpl-a-0", "chatcmpl-a-1"]
+
+
+def test_metadata_may_be_null_or_absent() -> None:
+    """A completion without metadata is one with none."""
+    assert parse_record(line()).metadata == {}
+    assert parse_record(line().replace(b'"model"', b'"metadata":null,"model"')).metadata == {}
+
+
+def test_json_text_is_compacted_and_otherwise_untouched() -> None:
+    """Numbers, escapes, key order, unknown keys and spaces within strings stay as written."""
+    text = '{ "role" : "x" ,\n "id": "a", "odd": [ 1.50e3, "\\u00e9  \\ud83d\\ude00", -0 ] }'
+    (message,) = parse_record(line(text)).messages
+    assert message.body == rb'{"role":"x","id":"a","odd":[1.50e3,"\u00e9  \ud83d\ude00",-0]}'
+
+
+def test_a_message_without_id_gets_the_one_of_the_api() -> None:
+    """The id is `{completion_id}-{n}`, and it stands in the JSON that is served."""
+    _, second = parse_record(line('{"id":"own","role":"user"},{"role":"user"}')).messages
+    assert second.id == "c-1"
+    assert json.loads(second.body) == {"id": "c-1", "role": "user"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"role":"ambassador"}',
+        '{"role":"user","mood":{"pride":1}}',
+        '{"role":"user","content_parts":[{"type":"scent","scent":[1,{}]}]}',
+        '{"role":"assistant","content":null,"tool_calls":[{"type":"gesture"}]}',
+    ],
+)
+def test_what_the_future_brings_is_accepted(message: str) -> None:
+    """Unknown roles, fields, part types and tool calls are no reason to refuse a record."""
+    assert len(parse_record(line(message)).messages) == 1
+
+
+BAD = {
+    "no JSON": (b"hello", "malformed"),
+    "cut short": (line()[:-1], "truncated"),
+    "two values": (line() + b"{}", "trailing characters"),
+    "not UTF-8": (line('{"role":"\xff"}').replace(b"\xc3\xbf", b"\xff"), "utf-8"),
+    "lone surrogate": (line(r'{"role":"user","content":"\ud83d, alone"}'), "surrogate pair"),
+    "NaN": (line('{"role":"user","temperature":NaN}'), "invalid character"),
+    "too deep": (line('{"role":"user","x":' + "[" * 100_000), "recursion"),
+    "a list": (b"[]", "Expected `object`"),
+    "no completion": (b'{"messages":[]}', "missing required field `completion`"),
+    "no messages": (line().replace(b"messages", b"massages"), "`messages`"),
+    "id with a slash": (line().replace(b'"c"', b'"a/b"'), "`str` matching regex"),
+    "id of dots": (line().replace(b'"c"', b'".."'), "`str` matching regex"),
+    "id empty": (line().replace(b'"c"', b'""'), "`str` matching regex"),
+    "created a text": (line().replace(b":1,", b':"now",'), r"created"),
+    "created negative": (line().replace(b":1,", b":-1,"), r"created"),
+    "created too large": (line().replace(b":1,", b":9223372036854775808,"), r"created"),
+    "metadata nested": (line().replace(b'"model"', b'"metadata":{"a":1},"model"'), r"metadata"),
+    "no role": (line("{}"), r"`role` - at `\$.messages\[0\]`"),
+    "role empty": (line('{"role":""}'), "role"),
+    "content a number": (line('{"role":"a"},{"role":"b","content":5}'), r"messages\[1\].content"),
+    "part without type": (line('{"role":"a","content_parts":[{}]}'), "`type`"),
+    "the same id twice": (line('{"role":"a","id":"x"},{"role":"a","id":"x"}'), "same `id`"),
+    "an id that another gets": (line('{"role":"a","id":"c-1"},{"role":"a"}'), "same `id`"),
+}
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD.values(), ids=BAD)
+def test_a_bad_record_is_refused_with_its_line(tmp_path: Path, bad: bytes, reason: str) -> None:
+    """The error names the line, counted from 1 with blank lines, and what is wrong with it."""
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(line() + b"\n\n" + bad + b"\n" + line())
+    records = read_records(file)
+    next(records)
+    with pytest.raises(RecordError, match=f"(?i)^line 3: .*({reason})") as caught:
+        next(records)
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_a_file_is_read_by_its_ending(tmp_path: Path, ending: str) -> None:
+    """Plain and compressed files give the same records."""
+    content = line() + b"\n" + line('{"role":"user"}')
+    file = tmp_path / f"records{ending}"
+    file.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    assert [len(record.messages) for record in read_records(str(file))] == [0, 1]
+
+
+DAMAGES = {"cut short": lambda data: data[:-9], "no gzip": lambda _: b"no gzip at all"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_gzip_file_is_a_bad_record(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """A file that ends early or is no gzip raises the same error as a bad line does."""
+    file = tmp_path / "records.jsonl.gz"
+    file.write_bytes(damage(gzip.compress(line() + b"\n")))
+    with pytest.raises(RecordError, match=r"line \d: damaged gzip data"):
+        list(read_records(file))
+
+
+def test_dicts_are_records_as_well(record: Build) -> None:
+    """An iterable of dicts is validated as a file is, and its records are counted from 1."""
+    records = read_records([record("a"), {"completion": 1}])
+    assert next(records).id == "chatcmpl-a"
+    with pytest.raises(RecordError, match=r"line 2: .*completion"):
+        next(records)
+
+
+def test_a_dict_that_is_no_json_is_a_bad_record(record: Build) -> None:
+    """What JSON cannot hold is refused with its number."""
+    with pytest.raises(RecordError, match="line 1: "):
+        list(read_records([record("a", seed=object())]))
+
+
+def test_records_are_read_one_at_a_time(record: Build) -> None:
+    """Nothing is taken from the source before it is asked for."""
+    taken = []
+
+    def source() -> Any:
+        for name in "abc":
+            taken.append(name)
+            yield record(name)
+
+    next(read_records(source()))
+    assert taken == ["a"]
+
+
+def test_the_error_survives_a_pickle() -> None:
+    """A record error crosses process borders with its facts."""
+    error = pickle.loads(pickle.dumps(RecordError(4, "bad")))  # noqa: S301 - our own bytes
+    assert (error.line, error.reason, str(error)) == (4, "bad", "line 4: bad")
