@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write("aiomessages: the program needs: pip install 'aiomessages[cli]'\n")
         return 2
+    except KeyboardInterrupt:  # the imports take long enough for a quick hand
+        return 130
     return run(words)
 
 

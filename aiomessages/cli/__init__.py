@@ -51,7 +51,7 @@ def run(tokens: Sequence[str]) -> int:
     debug = "--debug" in tokens
     stderr.show_log(logging.DEBUG if debug else logging.WARNING)
     try:
-        return _run(tokens)
+        return _run([word for word in tokens if word != "--debug"])
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else exits.RUNTIME
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the end of the way up

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -107,6 +107,7 @@ class Connection:
         int,
         Parameter(metavar="N", help="Attempts after a failed one.", validator=Number(gte=0)),
     ] = 2
+    # Every command takes it, and `aiomessages.cli.run` has read it before any option is parsed.
     debug: Annotated[
         bool,
         Parameter(
@@ -147,7 +148,6 @@ class Connection:
             project=self.project,
             timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
             retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
-            **(_told() if self.debug else {}),
         )
 
     def _key(self) -> str | None:
@@ -165,13 +165,6 @@ class Connection:
         if not database.is_file():
             raise UsageError(f"--local {database}: there is no such database")
         return database
-
-
-def _told() -> dict[str, Any]:
-    """Return the arguments of a client that tells what it does."""
-    from aiomessages.cli import debug  # noqa: PLC0415 - it brings aiohttp along
-
-    return {"trace_configs": [debug.trace()], "on_retry": debug.on_retry}
 
 
 def _check(account: Connection, api_key: str | None) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import Ran
@@ -42,6 +43,23 @@ def test_without_the_extra(missing: str) -> None:
     assert run.stderr == b"aiomessages: the program needs: pip install 'aiomessages[cli]'\n"
 
 
+def test_a_package_of_ours_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken installation of the package itself is not taken for a missing extra."""
+    monkeypatch.setitem(sys.modules, "aiomessages.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"aiomessages\.cli"):
+        main(["list"])
+
+
+def test_interrupted_early(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Ctrl-C while the program is still being loaded ends it without a word."""
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aiomessages.__main__.import_module", interrupted)
+    assert run("list", "x") == (130, b"", "")
+
+
 def test_arguments_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +95,7 @@ def test_an_unknown_command(run: Run) -> None:
     assert err.count("\n") == 1
 
 
-def test_completion(run: Run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shell completion can be installed, and knows the commands."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)

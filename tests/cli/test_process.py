@@ -6,15 +6,13 @@ import pty
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from conftest import KEY, NASTY, SHORT, Ran
-
-if TYPE_CHECKING:
-    import subprocess
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 Execute = Callable[..., Ran]
@@ -79,12 +77,13 @@ def test_a_reader_that_goes_away(spawn: Spawn, words: list[str]) -> None:
     assert process.wait(timeout=30) in (0, 1)
 
 
-def test_no_reader_at_all(spawn: Spawn) -> None:
+def test_no_standard_output_at_all() -> None:
     """A program started without standard output says so in one line."""
-    process = spawn("list", "chatcmpl-short", stdout=None, preexec_fn=lambda: os.close(1))
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert err == b"aiomessages: standard output is closed\n"
+    script = 'exec "$0" -m aiomessages list chatcmpl-short >&-'
+    command = ["sh", "-c", script, sys.executable]
+    run = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    assert run.returncode == 1
+    assert run.stderr == b"aiomessages: standard output is closed\n"
 
 
 def test_a_full_disk(spawn: Spawn) -> None:

@@ -88,6 +88,15 @@ def test_a_file_that_is_no_database(execute: Run, tmp_path: Path) -> None:
     assert path.read_text("utf-8") == "precious " * 1000
 
 
+def test_debug(execute: Run, tmp_path: Path) -> None:
+    """Here as well --debug shows where an error arose."""
+    (tmp_path / "my.db").write_text("precious " * 1000, "utf-8")
+    code, _, err = execute("serve", tmp_path / "my.db", "--debug")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("aiomessages: ")
+
+
 def test_a_port_in_use(execute: Run) -> None:
     """A port that is taken is told in words."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
