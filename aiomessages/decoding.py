@@ -22,6 +22,7 @@ from .models import (
     InputAudioPart,
     Json,
     Message,
+    Nil,
     OddMessage,
     RefusalPart,
     Reply,
@@ -59,6 +60,14 @@ _OPEN_LISTS: Final[dict[str, tuple[dict[str, type[Tagged]], type[Unknown]]]] = {
 }
 
 
+def read_message(wire: dict[str, Json]) -> Message:
+    """Read one message of any page. Raises msgspec.ValidationError."""
+    try:
+        return convert(wire, Message)
+    except ValidationError:
+        return odd_message(wire)
+
+
 def odd_message(wire: dict[str, Json]) -> OddMessage:
     """Read a message that the strict decoder refused, keeping all that is new in it.
 
@@ -74,9 +83,9 @@ def read_reply(wire: dict[str, Json]) -> Reply:
 
 def read_completion(wire: dict[str, Json]) -> StoredCompletion:
     """Read a stored completion. Raises msgspec.ValidationError."""
-    choices = convert(wire.get("choices") or [], list[dict[str, Json]])
-    known = {name: value for name, value in wire.items() if name != "choices"}
-    values = _read_fields(StoredCompletion, known | {"choices": []})
+    sent = wire.get("choices")
+    choices = [] if sent is None else _at(".choices", _objects, sent)
+    values = _read_fields(StoredCompletion, wire | {"choices": []})
     values["choices"] = [
         _at(f".choices[{n}]", _read_choice, choice) for n, choice in enumerate(choices)
     ]
@@ -86,8 +95,16 @@ def read_completion(wire: dict[str, Json]) -> StoredCompletion:
 def _read_choice(wire: dict[str, Json]) -> Choice:
     known = {name: value for name, value in wire.items() if name in Choice.__struct_fields__}
     blank = convert(known | {"message": {}}, Choice)
-    reply = convert(wire.get("message"), dict[str, Json])
-    return msgspec.structs.replace(blank, message=_at(".message", read_reply, reply))
+    reply = _at(".message", lambda sent: read_reply(_object(sent)), wire.get("message"))
+    return msgspec.structs.replace(blank, message=reply)
+
+
+def _object(value: Json) -> dict[str, Json]:
+    return convert(value, dict[str, Json])
+
+
+def _objects(value: Json) -> list[dict[str, Json]]:
+    return convert(value, list[dict[str, Json]])
 
 
 def _read_fields(cls: type[Struct], wire: dict[str, Json]) -> dict[str, Json]:
@@ -100,10 +117,8 @@ def _read_fields(cls: type[Struct], wire: dict[str, Json]) -> dict[str, Json]:
 
 
 def _open_list(name: str, items: Json) -> list[Json]:
-    listed = _at(f".{name}", lambda value: convert(value, list[dict[str, Json]]), items)
-    return [
-        _at(f".{name}[{n}]", lambda item: _open(name, item), item) for n, item in enumerate(listed)
-    ]
+    listed = enumerate(_at(f".{name}", _objects, items))
+    return [_at(f".{name}[{n}]", lambda item: _open(name, item), item) for n, item in listed]
 
 
 def _open(name: str, item: dict[str, Json]) -> Json:
@@ -130,8 +145,12 @@ def _prune(value: Json, cls: type[Struct]) -> Json:
 
 @functools.cache
 def _structs_inside(cls: type[Struct]) -> dict[str, type[Struct] | None]:
-    """Map each key that a Struct knows to the Struct that its value is, if it is one."""
-    inner = {info.encode_name: _struct_in(info.type) for info in msgspec.structs.fields(cls)}
+    """Map each key that a Struct knows to the Struct that its value is, if it is one.
+
+    A key that can only be null says nothing, and need not: some servers send "" in its place.
+    """
+    known = [info for info in msgspec.structs.fields(cls) if info.type != Nil]
+    inner = {info.encode_name: _struct_in(info.type) for info in known}
     tag = cls.__struct_config__.tag_field
     return inner | ({tag: None} if tag else {})
 
@@ -180,7 +199,7 @@ class PageCodec(Generic[ItemT]):
 
     def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
         """Return the page and the ids of its items."""
-        page, _ = _despite_lone_surrogates(self._decode, body)
+        page, _ = despite_lone_surrogates(self._decode, body)
         return page, [item.id for item in page.data]  # type: ignore[attr-defined]  # every item has one
 
     def _decode(self, body: bytes) -> Envelope[ItemT]:
@@ -206,7 +225,7 @@ class RawCodec:
         """Return the page and the ids of its items."""
         if not body.isascii():
             body.decode()  # the frame's decoder does not look into an item, and lets bad UTF-8 pass
-        (page, ids), readable = _despite_lone_surrogates(self._decode, body)
+        (page, ids), readable = despite_lone_surrogates(self._decode, body)
         items = _sent_items(body, readable, page.data)
         return _refill(page, items), ids
 
@@ -238,7 +257,7 @@ _ESCAPE: Final = re.compile(
 )
 
 
-def _despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tuple[ReadT, bytes]:
+def despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tuple[ReadT, bytes]:
     """Read a body; if half an emoji bars it, read it with U+FFFD in that place.
 
     Returns what was read, and the body that it was read from.
@@ -254,14 +273,13 @@ def _despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tup
         return read(repaired), repaired
 
 
-def read_message(wire: dict[str, Json]) -> Message:
-    """Read one message of any page. Raises msgspec.ValidationError."""
-    try:
-        return convert(wire, Message)
-    except ValidationError:
-        return odd_message(wire)
+def decode_completion(body: bytes) -> StoredCompletion:
+    """Read the body that is one stored completion. Raises what PageCodec.decode does."""
+    wire, _ = despite_lone_surrogates(_OBJECT.decode, body)
+    return read_completion(wire)
 
 
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Json])
 _LOOSE_PAGE: Final = msgspec.json.Decoder(Envelope[dict[str, Json]])
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
 _ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])

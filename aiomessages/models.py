@@ -8,7 +8,6 @@ The contract is OpenAI's OpenAPI description; where the live API was seen to dif
 value a null, roles other than `assistant`) the API is right.
 """
 
-import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -326,7 +325,8 @@ def keep(value: KeptT, wire: dict[str, Json]) -> KeptT:
 
 
 def _kept(value: Struct) -> dict[str, Json]:
-    wire: dict[str, Json] = copy.deepcopy(value.__dict__["wire"])
+    # to_builtins copies all the way down, and as deep as the decoder read, where deepcopy gives up.
+    wire: dict[str, Json] = msgspec.to_builtins(value.__dict__["wire"])
     return wire
 
 
