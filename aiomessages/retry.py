@@ -113,7 +113,7 @@ def _number(value: str | None) -> float | None:
 
 def _seconds_until(date: str, now: float) -> float | None:
     try:
-        moment = parsedate_to_datetime(date)
+        moment = parsedate_to_datetime(date if date.isascii() else "")
     except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -22,7 +22,7 @@ DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
 ApiKeyT = TypeVar("ApiKeyT")
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -133,8 +133,8 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"base_url is not a URL: {error}") from None
+    except ValueError:  # its text may quote a password
+        raise ConfigurationError("base_url is not a URL: its host or port makes no sense") from None
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("base_url must not hold a user or password; pass api_key=")
     if parts.scheme not in ("https", "http") or not host:
