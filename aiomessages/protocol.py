@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from .decoding import read_completion
+from .decoding import decode_completion, despite_lone_surrogates
 from .errors import (
     APIConnectionError,
     APIResponseError,
@@ -46,7 +46,10 @@ _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 MAX_ID_LENGTH: Final = 256
 MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 
+_AFTER: Final = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate cannot be sent
+
 ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -57,9 +60,13 @@ class Response(msgspec.Struct, frozen=True):
     body: bytes
     received_at: float
 
+    def __repr__(self) -> str:
+        # A traceback that shows local variables shows neither texts nor a key that was sent back.
+        return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
+
 
 class Codec(Protocol[ItemT]):
-    """What reads the body of a page: see models."""
+    """What reads the body of a page: see decoding."""
 
     @property
     def page_class(self) -> type[Page[ItemT]]:
@@ -91,7 +98,7 @@ def check_completion_id(completion_id: object) -> str:
 
 def check_page_options(*, after: object, limit: object, order: object, max_items: object) -> None:
     """Raise ConfigurationError for what no server would accept. A large limit is left to it."""
-    if after is not None and (not isinstance(after, str) or not after):
+    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
         raise ConfigurationError("after must be the id of a message, or None for the beginning")
     for name, number in (("limit", limit), ("max_items", max_items)):
         whole = isinstance(number, int) and not isinstance(number, bool)
@@ -132,7 +139,11 @@ def read_page(
     envelope, ids = _decode(response, codec.decode, secret=secret)
     if envelope.error is not None:
         raise _status_error(_without_secret(response, secret))
-    _check_cursors(response, envelope, ids)
+    if problem := _contradiction(envelope, ids):
+        safe = _without_secret(response, secret)
+        raise PaginationError(
+            f"the page contradicts itself: {problem}", status=safe.status, headers=safe.headers
+        )
     if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
         raise APIConnectionError("the answer to another request arrived on this connection")
     return codec.page_class(envelope, ids, body=response.body, headers=response.headers)
@@ -141,31 +152,38 @@ def read_page(
 def read_one_completion(response: Response, *, secret: str) -> StoredCompletion:
     """Return the completion, or raise the error that the response is."""
     check_status(response, secret=secret)
-    completion: StoredCompletion = _decode(
-        response, lambda body: read_completion(_OBJECT.decode(body)), secret=secret
-    )
-    return completion
+    return _decode(response, decode_completion, secret=secret)
 
 
-def _decode(response: Response, decode: Callable[[bytes], Any], *, secret: str) -> Any:
+def _decode(response: Response, decode: Callable[[bytes], ResultT], *, secret: str) -> ResultT:
     try:
         return decode(response.body)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = _unreadable(_without_secret(response, secret), error)
+    raise problem
+
+
+def _unreadable(response: Response, error: Exception) -> APIResponseError:
+    """Return what a body is that the decoder refused."""
+    if isinstance(error, msgspec.ValidationError):
         if _error_facts(response.body) is not None:
-            raise _status_error(_without_secret(response, secret)) from None
-        what, _, path = str(error).partition(" - at `")
-        raise SchemaError(
-            f"the answer has another shape than expected: {what}",
-            path=path.rstrip("`") or "$",
-            status=response.status,
-            headers=response.headers,
-        ) from None
-    except RecursionError:
-        raise _decode_error(response, "is nested too deep", retryable=False) from None
-    except UnicodeDecodeError:
-        raise _decode_error(response, "is not UTF-8") from None
-    except msgspec.DecodeError:
-        raise _decode_error(response, _what_it_is(response)) from None
+            return _status_error(response)
+        return _schema_error(response, str(error))
+    if isinstance(error, RecursionError):
+        return _decode_error(response, "is nested too deep", retryable=False)
+    if isinstance(error, UnicodeDecodeError):
+        return _decode_error(response, "is not UTF-8")
+    return _decode_error(response, _what_it_is(response))
+
+
+def _schema_error(response: Response, complaint: str) -> SchemaError:
+    what, _, path = complaint.partition(" - at `")
+    return SchemaError(
+        f"the answer has another shape than expected: {what}",
+        path=path.rstrip("`") or "$",
+        status=response.status,
+        headers=response.headers,
+    )
 
 
 def _what_it_is(response: Response) -> str:
@@ -184,21 +202,13 @@ def _decode_error(response: Response, what: str, *, retryable: bool | None = Non
     )
 
 
-def _check_cursors(response: Response, page: Envelope[Any], ids: list[str]) -> None:
-    """Refuse a page by which a walk would lose or repeat messages."""
+def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
+    """Say why a walk by this page would lose or repeat messages, if it would."""
     if page.has_more and not ids:
-        problem = "it has no messages and says that there are more"
-    elif ids and page.last_id and page.last_id != ids[-1]:
-        problem = "its last_id is not the id of its last message"
-    elif "" in ids:
-        problem = "a message of it has an empty id"
-    else:
-        return
-    raise PaginationError(
-        f"the page contradicts itself: {problem}",
-        status=response.status,
-        headers=response.headers,
-    )
+        return "it has no messages and says that there are more"
+    if ids and page.last_id and page.last_id != ids[-1]:
+        return "its last_id is not the id of its last message"
+    return "a message of it has an empty id" if "" in ids else None
 
 
 def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
@@ -208,7 +218,8 @@ def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
     """
     owner, _, number = message_id.rpartition("-")
     alike = owner.startswith("chatcmpl-") and completion_id.startswith("chatcmpl-")
-    return alike and number.isdecimal() and owner != completion_id
+    own = message_id.startswith(f"{completion_id}-")
+    return alike and number.isdecimal() and not own
 
 
 # --- a response, to an error ----------------------------------------------------------------------
@@ -222,15 +233,17 @@ _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
+_HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
 _RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
 
-# For an error that comes with status 200: its code tells which it is.
-_CODE_STATUSES: Final = {
+# For an error that comes with status 200: its code tells which it is, or else its type.
+_NAMED_STATUSES: Final = {
     "invalid_api_key": 401,
     "not_found": 404,
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
     "server_error": 500,
+    "invalid_request_error": 400,  # a type: last, for most of the API's errors are of it
 }
 
 
@@ -248,7 +261,6 @@ class _ErrorBody(msgspec.Struct):
 
 
 _ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
-_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def check_status(response: Response, *, secret: str) -> None:
@@ -256,12 +268,12 @@ def check_status(response: Response, *, secret: str) -> None:
 
     A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
     """
-    if response.status == 200:
-        encoding = response.headers.get("content-encoding", "").lower()
-        if encoding not in _ENCODINGS:
-            raise _decode_error(response, "has an unknown compression", retryable=False)
+    encoding = response.headers.get("content-encoding", "").lower()
+    if response.status == 200 and encoding in _ENCODINGS:
         return
     safe = _without_secret(response, secret)
+    if response.status == 200:
+        raise _decode_error(safe, "has an unknown compression", retryable=False)
     if response.status >= 400:
         raise _status_error(safe)
     if 300 <= response.status < 400:
@@ -270,20 +282,23 @@ def check_status(response: Response, *, secret: str) -> None:
 
 
 def _without_secret(response: Response, secret: str) -> Response:
-    hidden = "[the API key]"
-    headers = {name: value.replace(secret, hidden) for name, value in response.headers.items()}
-    body = response.body.replace(secret.encode(), hidden.encode())
-    return msgspec.structs.replace(
-        response, body=body, headers={name.lower(): value for name, value in headers.items()}
-    )
+    hidden, shown = "[the API key]", _in_json(secret)
+    headers = {
+        name.lower(): value.replace(secret, hidden) for name, value in response.headers.items()
+    }
+    body = re.sub(shown.encode(), hidden.encode(), response.body)
+    return msgspec.structs.replace(response, body=body, headers=headers)
+
+
+def _in_json(secret: str) -> str:
+    """Return a pattern of all that a JSON string may write for it: some servers escape / or +."""
+    return "".join(rf"(?:\\?{re.escape(char)}|\\u00(?i:{ord(char):02x}))" for char in secret)
 
 
 def _status_error(response: Response) -> APIStatusError:
     facts = _error_facts(response.body) or _ErrorFacts()
     code = None if facts.code is None else str(facts.code)
-    status = response.status
-    if status == 200:
-        status = _CODE_STATUSES.get(code or "", 200)
+    status = _named_status(code, facts.type) if response.status == 200 else response.status
     cls = _STATUS_ERRORS.get(status, InternalServerError if status >= 500 else APIStatusError)
     if code == "insufficient_quota":
         cls = InsufficientQuotaError
@@ -302,10 +317,17 @@ def _status_error(response: Response) -> APIStatusError:
     )
 
 
+def _named_status(code: str | None, kind: str | None) -> int:
+    """Return the status that an error stands for which came with 200."""
+    if code in _HTTP_ERRORS:
+        return int(code)
+    return _NAMED_STATUSES.get(code or "") or _NAMED_STATUSES.get(kind or "", 200)
+
+
 def _error_facts(body: bytes) -> _ErrorFacts | None:
     """Find what an error body says: in OpenAI's form, or as a `detail` or `message` of its own."""
     try:
-        said = _ERROR_BODY.decode(body)
+        said, _ = despite_lone_surrogates(_ERROR_BODY.decode, body)
     except (ValueError, RecursionError):
         return None
     if isinstance(said.error, _ErrorFacts):
@@ -315,7 +337,7 @@ def _error_facts(body: bytes) -> _ErrorFacts | None:
 
 
 def _redirect_error(response: Response) -> APIResponseError:
-    host = urlsplit(response.headers.get("location", "")).hostname
+    host = _host_of(response.headers.get("location", ""))
     where = f" to {host}" if host else ""
     return RedirectError(
         f"the server redirects{where}, and redirects are not followed",
@@ -323,3 +345,10 @@ def _redirect_error(response: Response) -> APIResponseError:
         status=response.status,
         headers=response.headers,
     )
+
+
+def _host_of(location: str) -> str | None:
+    try:
+        return urlsplit(location).hostname
+    except ValueError:  # what it says is no URL
+        return None
