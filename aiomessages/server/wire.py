@@ -39,7 +39,8 @@ class ApiError(Exception):
     @property
     def body(self) -> bytes:
         """Render the body as the API indents it."""
-        return json.dumps({"error": self.error}, indent=2, ensure_ascii=False).encode()
+        text = json.dumps({"error": self.error}, indent=2, ensure_ascii=False)
+        return text.encode("utf-8", "replace")  # a request may hold bytes that are no UTF-8
 
 
 def page_body(rows: Rows) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -164,6 +166,19 @@ async def test_a_wrong_key_is_401(ask: Ask, key: str) -> None:
     answer = await ask(headers={"Authorization": f"Bearer {key}"})
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
     assert key.encode() not in answer.body
+
+
+async def test_bytes_that_are_no_text_are_answered(server: LocalServer) -> None:
+    """A key that is no UTF-8 is a wrong key, and the answer is UTF-8 all the same."""
+    url = urlsplit(server.base_url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(b"GET /v1/chat/completions HTTP/1.1\r\nHost: local\r\nConnection: close\r\n")
+    writer.write(b"Authorization: Bearer sk-0123456789abcd\xff\xfe\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert json.loads(body)["error"]["code"] == "invalid_api_key"
 
 
 async def test_the_scheme_may_be_lower_case(server: LocalServer, ask: Ask) -> None:
