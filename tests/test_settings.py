@@ -1,0 +1,364 @@
+"""Settings: what may be sent where, checked before anything is; the environment; hidden keys."""
+
+import copy
+import math
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiomessages import ConfigurationError, Timeout
+from aiomessages.settings import (
+    DEFAULT_BASE_URL,
+    DEFAULT_TIMEOUT,
+    SecretStr,
+    Settings,
+    check_base_url,
+    check_headers,
+    check_key,
+    check_query,
+    check_seconds,
+    hide,
+    is_loopback,
+)
+
+KEY = "sk-canary-0123456789"
+NOTHING: dict[str, Any] = {
+    "api_key": None,
+    "base_url": None,
+    "organization": None,
+    "project": None,
+    "default_headers": None,
+    "default_query": None,
+    "allow_http": False,
+}
+
+
+def load(**changes: Any) -> Settings:
+    """Load settings of which nothing is given but this."""
+    return Settings.load(**{**NOTHING, **changes})
+
+
+# --- the key --------------------------------------------------------------------------------------
+
+
+def test_a_key() -> None:
+    """A key of visible ASCII is taken as it is, and hidden."""
+    key = check_key(KEY)
+    assert key == KEY
+    assert repr(key) == "'**********'"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        None,
+        5,
+        b"sk-canary-0123456789",
+        f"{KEY}\n",
+        f"{KEY}\r\nX-Evil: 1",
+        f"{KEY}\0",
+        f" {KEY}",
+        f"{KEY} ",
+        f"{KEY}\t",
+        "sk canary-0123456789",
+        f"{KEY}é",
+        f"{KEY}\x7f",
+        f"{KEY}\ud800",
+    ],
+)
+def test_a_key_that_cannot_be_sent(key: object) -> None:
+    """A key that is empty or holds what no header may is refused, and not shown."""
+    with pytest.raises(ConfigurationError, match="API key") as caught:
+        check_key(key)
+    assert "canary" not in f"{caught.value}{caught.value!r}"
+
+
+@given(st.text())
+def test_any_key(text: str) -> None:
+    """Whatever the text, it is either refused or fits into one header line."""
+    try:
+        key = check_key(text)
+    except ConfigurationError:
+        assert not text or not text.isascii() or not text.isprintable() or " " in text
+    else:
+        assert key.encode("ascii").split() == [key.encode()]
+
+
+def test_a_secret() -> None:
+    """A secret equals its text, shows in no repr, not even inside others, and is not pickled."""
+    secret = SecretStr(KEY)
+    assert f"Bearer {secret}" == f"Bearer {KEY}"
+    assert "canary" not in repr([secret, {"key": (secret,)}])
+    for leave in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="not pickled"):
+            leave(secret)
+
+
+def test_hiding() -> None:
+    """hide() hides a str, and leaves anything else, such as a callable, as it is."""
+    assert repr(hide(KEY)) == "'**********'"
+    assert hide(None) is None
+    assert hide(load) is load
+
+
+# --- base_url -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("https://h//", "https://h"),
+        ("https://h:8443", "https://h:8443"),
+        ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
+        ("HTTPS://h/v1", "HTTPS://h/v1"),
+        ("http://localhost:8000/v1", "http://localhost:8000/v1"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.1.2.3", "http://127.1.2.3"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("http://LOCALHOST/v1", "http://LOCALHOST/v1"),
+    ],
+)
+def test_a_base_url(given: str, taken: str) -> None:
+    """https:// goes anywhere, http:// to this machine; a slash at the end does not matter."""
+    assert check_base_url(given, allow_http=False) == taken
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://api.example/v1", "unencrypted"),
+        ("http://10.0.0.1/v1", "unencrypted"),
+        ("http://0.0.0.0/v1", "unencrypted"),
+        ("http://localhost.example/v1", "unencrypted"),
+        ("http://127.0.0.1.example/v1", "unencrypted"),
+        ("https://user:pa55word@h/v1", "user or password"),
+        ("https://user@h/v1", "user or password"),
+        ("https://:pa55word@h/v1", "user or password"),
+        ("https://127.0.0.1@h/v1", "user or password"),
+        ("https://h/v1?api-version=1", "query"),
+        ("https://h/v1?", "query"),
+        ("https://h/v1#x", "fragment"),
+        ("h/v1", "https://"),
+        ("ftp://h/v1", "https://"),
+        ("https://", "https://"),
+        ("https:///v1", "https://"),
+        ("https://h /v1", "spaces"),
+        ("https://h/v1\n", "spaces"),
+        ("https://h\\@evil/v1", "ASCII"),
+        ("https://hé/v1", "ASCII"),
+        (b"https://h/v1", "ASCII"),
+        (5, "ASCII"),
+        ("https://h:99999/v1", "not a URL"),
+        ("https://h:pa55word/v1", "not a URL"),
+        ("https://[::1/v1", "not a URL"),
+    ],
+)
+def test_a_base_url_that_cannot_be_used(url: object, reason: str) -> None:
+    """A URL that is none, is unsafe, or holds more than a place is refused; nothing is quoted."""
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        check_base_url(url, allow_http=False)
+    assert "pa55word" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_http_where_it_is_wanted() -> None:
+    """allow_http=True sends over http:// to any host, and allows nothing else."""
+    assert check_base_url("http://proxy:8000/v1", allow_http=True) == "http://proxy:8000/v1"
+    with pytest.raises(ConfigurationError):
+        check_base_url("http://user@proxy/v1", allow_http=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.255.255.254", True),
+        ("::1", True),
+        ("0.0.0.0", False),  # noqa: S104 a host to judge, not one to bind
+        ("128.0.0.1", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    """A host is this machine by its address or by the one name that always is, unresolved."""
+    assert is_loopback(host) is loopback
+
+
+# --- headers and query ----------------------------------------------------------------------------
+
+
+def test_headers() -> None:
+    """Header names go to lower case, and values show in no repr: any may be a credential."""
+    headers = check_headers({"X-Key": KEY, "x-b": "a b\tc"})
+    assert headers == {"x-key": KEY, "x-b": "a b\tc"}
+    assert "canary" not in repr(headers)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "ä", "a\0", 5, None])
+def test_header_names_that_cannot_be_sent(name: object) -> None:
+    """What is no token is not the name of a header."""
+    with pytest.raises(ConfigurationError, match="name of a header"):
+        check_headers({name: "x"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        " canary",
+        "canary ",
+        "canary\t",
+        "canary\r\nx: 1",
+        "canary\n",
+        "canary\0",
+        "canaryé",
+        "canary\x7f",
+        "canary\ud800",
+        5,
+        None,
+        b"canary",
+    ],
+)
+def test_header_values_that_cannot_be_sent(value: object) -> None:
+    """A value that is empty, not one line of ASCII, or spaced around is refused, and not shown."""
+    with pytest.raises(ConfigurationError, match="header X-A") as caught:
+        check_headers({"X-A": value})
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"a": "ü &", "b": 1, "c": 1.5}, {"a": "ü &", "b": "1", "c": "1.5"}),
+        ({"a": True, "b": False}, {"a": "true", "b": "false"}),
+        ({}, {}),
+    ],
+)
+def test_query(given: Mapping[str, object], sent: dict[str, str]) -> None:
+    """Query parameters become text, booleans as JSON writes them."""
+    assert check_query(given) == sent
+
+
+@pytest.mark.parametrize("value", [None, [1], b"x", {"a": 1}])
+def test_query_values_that_cannot_be_sent(value: object) -> None:
+    """What has no one text is refused by the parameter's name."""
+    with pytest.raises(ConfigurationError, match="query parameter q"):
+        check_query({"q": value})
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.001, 1e9])
+def test_seconds(value: object) -> None:
+    """A positive number of seconds, or None for no bound, is fine."""
+    check_seconds("timeout", value)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "1", b"2", [1]])
+def test_seconds_that_make_no_sense(value: object) -> None:
+    """Anything else is refused by its name, in a Timeout as well."""
+    with pytest.raises(ConfigurationError, match="deadline must be a positive number"):
+        check_seconds("deadline", value)
+    for field in ("total", "connect", "read"):
+        with pytest.raises(ConfigurationError, match=f"timeout {field}"):
+            Timeout(**{field: value})
+    with pytest.raises(ConfigurationError, match="timeout"):
+        Timeout.of(value)  # type: ignore[arg-type]
+
+
+def test_timeouts() -> None:
+    """A number is the total of an attempt, None no bound at all, and a Timeout is itself."""
+    assert Timeout(total=60.0, connect=5.0, read=None) == DEFAULT_TIMEOUT
+    assert Timeout.of(7) == Timeout(total=7, connect=5.0, read=None)
+    assert Timeout.of(None) == Timeout(total=None, connect=None, read=None)
+    assert Timeout.of(timeout := Timeout(read=1)) is timeout
+
+
+# --- the environment ------------------------------------------------------------------------------
+
+
+def test_no_key() -> None:
+    """Without a key anywhere the error says where one is looked for."""
+    with pytest.raises(ConfigurationError, match=r"OPENAI_API_KEY or pass api_key="):
+        load()
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not given comes from the OPENAI_* variables."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/v1/")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    settings = load()
+    assert (settings.api_key, settings.base_url) == (KEY, "https://proxy.example/v1")
+    assert settings.headers == {"openai-organization": "org-1", "openai-project": "proj-1"}
+
+
+def test_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given counts before the environment, and a given header before both."""
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://environment.example")
+    settings = load(
+        api_key=KEY,
+        base_url="https://h/v1",
+        organization="org-2",
+        default_headers={"OpenAI-Project": "proj-2"},
+        default_query={"v": 1},
+    )
+    assert (settings.api_key, settings.base_url) == (KEY, "https://h/v1")
+    assert settings.headers == {"openai-organization": "org-2", "openai-project": "proj-2"}
+    assert settings.query == {"v": "1"}
+
+
+def test_empty_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing counts as not set."""
+    for name in ("BASE_URL", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "")
+    settings = load(api_key=KEY)
+    assert (settings.base_url, settings.headers) == (DEFAULT_BASE_URL, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEY", f"{KEY}\n"),
+        ("BASE_URL", "http://api.example"),
+        ("ORG_ID", "a\nb"),
+        ("PROJECT_ID", " a"),
+    ],
+)
+def test_a_wrong_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """What comes from the environment is checked as what is given is."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv(f"OPENAI_{name}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert "canary" not in str(caught.value)
+
+
+def test_settings_that_are_printed() -> None:
+    """The settings' repr shows neither the key nor the value of a header."""
+    settings = load(api_key=KEY, default_headers={"X-Key": "canary"})
+    assert "canary" not in repr(settings)
+
+
+def test_a_key_provider() -> None:
+    """A callable is kept to be asked later, not checked now."""
+
+    async def provide() -> str:
+        raise AssertionError
+
+    assert load(api_key=provide).api_key is provide
