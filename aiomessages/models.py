@@ -326,7 +326,8 @@ def keep(value: KeptT, wire: dict[str, Json]) -> KeptT:
 
 def _kept(value: Struct) -> dict[str, Json]:
     # to_builtins copies all the way down, and as deep as the decoder read, where deepcopy gives up.
-    wire: dict[str, Json] = msgspec.to_builtins(value.__dict__["wire"])
+    # What was changed by structs.replace() has no JSON behind it and is just what it says.
+    wire: dict[str, Json] = msgspec.to_builtins(value.__dict__.get("wire", value))
     return wire
 
 

@@ -1,0 +1,94 @@
+"""Pages: what they say of themselves, whether there is a next one, and fetching it."""
+
+import pytest
+
+from aiomessages.models import Message
+from aiomessages.pages import CompletionPage, Envelope, MessagePage, Page, RawPage
+
+
+def page(count: int = 2, *, has_more: bool | None = False, **fields: str | None) -> MessagePage:
+    """Return a page of so many messages."""
+    messages = [Message(f"m-{n}", "user", f"secret text {n}") for n in range(count)]
+    envelope = Envelope(messages, has_more=has_more, **fields)
+    return MessagePage(envelope, [m.id for m in messages], body=b"secret text")
+
+
+def test_a_page() -> None:
+    """A page has what its answer said."""
+    got = page(first_id="m-0", last_id="m-1", has_more=True)
+    assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
+    assert (got.object, got.first_id, got.last_id, got.has_more) == ("list", "m-0", "m-1", True)
+    assert (got.body, got.attempts, got.completion_id) == (b"secret text", 1, None)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_ids_of_an_empty_page(nothing: str | None) -> None:
+    """An empty page has no first and last id, whether the server sends null or ""."""
+    got = page(0, first_id=nothing, last_id=nothing)
+    assert (got.first_id, got.last_id, got.next_cursor) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "has_more", "last_id", "cursor"),
+    [
+        (2, True, "m-1", "m-1"),
+        (2, True, None, "m-1"),
+        (2, True, "", "m-1"),
+        (2, False, "m-1", None),
+        (2, None, "m-1", "m-1"),
+        (1, None, None, "m-0"),
+        (0, None, None, None),
+        (0, False, None, None),
+    ],
+)
+def test_where_the_next_page_begins(
+    count: int, has_more: bool | None, last_id: str | None, cursor: str | None
+) -> None:
+    """The next page begins behind the last item; without has_more, only an empty page ends."""
+    got = page(count, has_more=has_more, last_id=last_id)
+    assert got.next_cursor == cursor
+    assert got.has_next_page() is got.has_more is (cursor is not None)
+
+
+def test_repr() -> None:
+    """The repr says how many items and which, and shows nothing of their text."""
+    got = page(first_id="m-0", last_id="m-1", has_more=True)
+    assert repr(got) == "MessagePage(2 items, first_id='m-0', last_id='m-1', has_more=True)"
+
+
+def test_headers() -> None:
+    """The request id is a header; a page that came without headers has none."""
+    empty = Envelope[Message]([])
+    assert MessagePage(empty, [], headers={"x-request-id": "req_7"}).request_id == "req_7"
+    assert MessagePage(empty, []).request_id is None
+    assert MessagePage(empty, []).headers == {}
+
+
+@pytest.mark.parametrize("kind", [MessagePage, CompletionPage, RawPage])
+def test_kinds_of_pages(kind: type[Page[object]]) -> None:
+    """Each kind of page says in its repr what it is."""
+    assert repr(kind(Envelope([]), [])).startswith(f"{kind.__name__}(0 items")
+
+
+async def test_the_next_page() -> None:
+    """get_next_page() is what the page was given to fetch it with."""
+    first, second = page(has_more=True), page()
+
+    async def fetch() -> MessagePage:
+        return second
+
+    first.get_next = fetch
+    assert await first.get_next_page() is second
+
+
+async def test_no_next_page() -> None:
+    """Behind the last page, and behind one that nobody fetched, there is none."""
+    last, alone = page(has_more=False), page(has_more=True)
+
+    async def fetch() -> MessagePage:
+        raise AssertionError
+
+    last.get_next = fetch
+    for got in (last, alone):
+        with pytest.raises(RuntimeError, match="has_next_page"):
+            await got.get_next_page()
