@@ -229,24 +229,26 @@ class _Running:
 
     def __init__(self) -> None:
         self._owners: dict[asyncio.Task[object], Attempts] = {}
-        self._left = asyncio.Event()
+        self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
 
     def enter(self, task: asyncio.Task[object], owner: Attempts) -> None:
         self._owners[task] = owner
 
     def leave(self, task: asyncio.Task[object]) -> None:
         del self._owners[task]
-        self._left.set()
+        if self._left is not None:
+            self._left.set()
 
     async def end(self, doomed: Callable[[Attempts], bool]) -> None:
         """Cancel the calls of doomed owners, and wait up to 5 s until they have left."""
         tasks = {task for task, owner in self._owners.items() if doomed(owner)}
         for task in tasks:
             task.cancel()
+        self._left = left = self._left or asyncio.Event()
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             while tasks & self._owners.keys():
-                self._left.clear()
-                await self._left.wait()
+                left.clear()
+                await left.wait()
 
 
 def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:

@@ -114,14 +114,14 @@ class AsyncMessagesClient:
         check_seconds("deadline", deadline)
         self._timeout = Timeout.of(timeout)
         self._deadline = deadline
-        self._headers = {
+        constant_headers = {
             "accept": "application/json",
             "accept-encoding": protocol.ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
-            **self._settings.headers,
         }
+        self._headers = {**({} if session is None else constant_headers), **self._settings.headers}
         self._attempts = Attempts(
-            Transport(session, trace_configs=trace_configs),
+            Transport(session, headers=constant_headers, trace_configs=trace_configs),
             api_key=self._settings.api_key,
             policy=_checked_policy(retry),
             max_bytes=_checked_bytes(max_response_bytes),

@@ -38,27 +38,21 @@ class Listing:
         attempts: Attempts,
         request: Request,
         *,
-        query: Mapping[str, object],
+        query: Mapping[str, str | None],
         after: str | None,
         limit: int | None,
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
-        self._request = request
-        self._query = query
+        self._request = structs.replace(request, url=protocol.with_query(request.url, query))
         self._after = after
         self._limit = limit
         self._max_items = max_items
 
     def stream(self, kind: type[StreamT], codec: Codec[Any], *, prefetch: bool) -> StreamT:
         """Return a stream of the given kind, of what the codec reads."""
-
-        async def fetch(after: str | None, remaining: int | None) -> Page[Any]:
-            limit = protocol.page_limit(self._limit, remaining, default=protocol.WALK_LIMIT)
-            return await self._fetch(codec, after, limit)
-
         return kind(
-            fetch,
+            partial(self._fetch, codec),
             fetch_one=partial(self._fetch_one, codec, self._after),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch),
             after=self._after,
@@ -67,10 +61,16 @@ class Listing:
         )
 
     async def _fetch_one(self, codec: Codec[Any], after: str | None) -> Page[Any]:
-        limit = protocol.page_limit(self._limit, self._max_items, default=None)
-        return await self._fetch(codec, after, limit)
+        return await self._fetch(codec, after, self._max_items, default_limit=None)
 
-    async def _fetch(self, codec: Codec[Any], after: str | None, limit: int | None) -> Page[Any]:
+    async def _fetch(
+        self,
+        codec: Codec[Any],
+        after: str | None,
+        remaining: int | None,
+        default_limit: int | None = protocol.WALK_LIMIT,
+    ) -> Page[Any]:
+        limit = protocol.page_limit(self._limit, remaining, default=default_limit)
         request = self._page_request(after, limit)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
@@ -85,10 +85,9 @@ class Listing:
         return page
 
     def _page_request(self, after: str | None, limit: int | None) -> Request:
-        query = {**self._query, "after": after, "limit": limit}
         return structs.replace(
             self._request,
-            url=protocol.with_query(self._request.url, query),
+            url=protocol.page_url(self._request.url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,

@@ -17,7 +17,8 @@ import logging
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from operator import length_hint
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
@@ -120,7 +121,9 @@ class _Fetcher(Generic[PageT]):
             self._waiter.set_result(None)
 
     def _accept(self, page: PageT) -> None:
-        repeated = self._last_ids.intersection(page.ids)
+        repeated = frozenset[str]()
+        if not self._last_ids.isdisjoint(page.ids):
+            repeated = self._last_ids.intersection(page.ids)
         if problem := self._contradiction(page, repeated):
             self.error = PaginationError(problem, status=200, headers=page.headers).at(
                 completion_id=page.completion_id, cursor=self._cursor, attempts=page.attempts
@@ -311,40 +314,39 @@ class ItemIterator(WalkIterator[ItemT]):
 
     def __init__(self, walk: Walk[Any], *, after: str | None = None) -> None:
         super().__init__(walk, after=after)
-        self._items: list[ItemT] = []
         self._ids: list[str] = []
-        self._index = 0
+        self._unread: Iterator[ItemT] = iter(())
 
     @property
     def cursor(self) -> str | None:
         """The id of the last item delivered; a later list with `after=` it goes on there."""
-        return self._ids[self._index - 1] if self._index else self._delivered
+        read = len(self._ids) - length_hint(self._unread)
+        return self._ids[read - 1] if read else self._delivered
 
     async def __anext__(self) -> ItemT:
-        while self._index == len(self._items):
+        while True:
+            for item in self._unread:  # goes on where it was left: the cheapest way to take one
+                return item
             await self._turn_page()
-        item = self._items[self._index]
-        self._index += 1
-        return item
 
     async def _turn_page(self) -> None:
         async with self._turning:
-            if self._index < len(self._items):
+            if length_hint(self._unread):
                 return  # another task turned it
             self._put_down()
             page = await self._walk.next_page()
             if page is None:
                 raise StopAsyncIteration
-            self._items, self._ids = page.data, page.ids
+            self._ids, self._unread = page.ids, iter(page.data)
 
     def _put_down(self) -> None:
         """Let go of the page that was read, before another one comes."""
         self._delivered = self.cursor
-        self._items, self._ids, self._index = [], [], 0
+        self._ids, self._unread = [], iter(())
 
     async def aclose(self) -> None:
         """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
-        all_delivered = self._index == len(self._items)
+        all_delivered = not length_hint(self._unread)
         self._put_down()
         await self._walk.aclose(all_delivered=all_delivered)
 

@@ -5,11 +5,12 @@ in the terms of our errors. It knows aiohttp's surprises, so that nobody else ha
 """
 
 import asyncio
+import functools
 import os
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypedDict
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
@@ -64,13 +65,16 @@ class Transport:
         self,
         session: aiohttp.ClientSession | None = None,
         *,
+        headers: Mapping[str, str],
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
     ) -> None:
         if session is not None and trace_configs:
             raise ConfigurationError("give trace_configs to the session that you hand in")
         self._session = session
         self._owns = session is None
+        self._headers = headers
         self._trace_configs = list(trace_configs or ())
+        self._options: _RequestOptions = {} if session is None else _options_for(session)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
@@ -84,12 +88,20 @@ class Transport:
         """
         session = self._open()
         try:
-            return await _exchange(session, url, headers, timeout, max_bytes)
-        except (
-            aiohttp.ClientError,
-            OSError,
-            _DisconnectedError,
-        ) as error:  # TimeoutError is an OSError
+            response = await session.get(
+                URL(url, encoded=True),
+                headers=headers,
+                timeout=_client_timeout(timeout),
+                allow_redirects=False,
+                **self._options,
+            )
+            try:
+                body = await _read_body(response, max_bytes)
+            except BaseException:
+                response.close()
+                raise
+            return Response(response.status, response.headers, body, time.time())
+        except (aiohttp.ClientError, OSError, _DisconnectedError) as error:  # also TimeoutError
             problem: MessagesError = _translate(error, timeout)
         except RuntimeError as error:
             if not session.closed:
@@ -102,9 +114,12 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
         if self._session is None:
+            # What every request has in common costs least where the session holds it.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                middlewares=[_send_once],
                 trace_configs=self._trace_configs,
             )
         return self._session
@@ -124,39 +139,33 @@ class Transport:
             await self._session.close()
 
 
-async def _exchange(
-    session: aiohttp.ClientSession,
-    url: str,
-    headers: Mapping[str, str],
-    timeout: Timeout,
-    max_bytes: int,
-) -> Response:
-    response = await session.get(
-        URL(url, encoded=True),
-        headers=headers,
-        timeout=aiohttp.ClientTimeout(
-            total=timeout.total,
-            sock_connect=timeout.connect,
-            sock_read=timeout.read,
-            ceil_threshold=float("inf"),  # else it rounds up to whole seconds, past a deadline
-        ),
-        allow_redirects=False,
-        raise_for_status=False,
-        auto_decompress=True,
-        middlewares=_middlewares(session),
+class _RequestOptions(TypedDict, total=False):
+    """What a request needs only in a session that was handed in."""
+
+    raise_for_status: bool
+    auto_decompress: bool
+    middlewares: Sequence[aiohttp.ClientMiddlewareType]
+
+
+def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
+    # Middlewares given for one request replace the session's own, and there is no public way to ask
+    # for these; without the attribute, the session just loses its middlewares for our requests.
+    own: Sequence[aiohttp.ClientMiddlewareType] = getattr(session, "_middlewares", ())
+    return {
+        "raise_for_status": False,
+        "auto_decompress": True,
+        "middlewares": (*own, _send_once),
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=timeout.total,
+        sock_connect=timeout.connect,
+        sock_read=timeout.read,
+        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, past a deadline
     )
-    try:
-        body = await _read_body(response, max_bytes)
-    except BaseException:
-        response.close()
-        raise
-    return Response(response.status, response.headers, body, time.time())
-
-
-def _middlewares(session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType]:
-    # Those given for one request replace the session's own, and there is no public way to ask for
-    # these; without the attribute, a session that was handed in just loses its middlewares.
-    return (*getattr(session, "_middlewares", ()), _send_once)
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -111,7 +111,6 @@ class Loopback:
         await writer.drain()
         return True
 
-
     async def _unless_gone(
         self, answer: Awaitable[Answer | bytes | None], reader: asyncio.StreamReader
     ) -> Answer | bytes | None:
