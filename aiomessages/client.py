@@ -143,7 +143,7 @@ class AsyncMessagesClient:
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
         options: dict[str, Any] = {**self._options, **changes}
         twin = type(self)(**options)
-        twin._attempts.share(self._attempts)
+        twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
         return twin
 
     # --- calls ------------------------------------------------------------------------------------

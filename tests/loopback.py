@@ -33,6 +33,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
+        """Return the whole response as it goes over the wire."""
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
         given = {"content-type": "application/json", **self.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
@@ -41,7 +42,7 @@ class Answer:
         ).encode() + body
 
 
-Script = Callable[[Asked], "Answer | bytes | None | Awaitable[Answer | bytes | None]"]
+Script = Callable[[Asked], "Answer | bytes | Awaitable[Answer | bytes | None] | None"]
 
 
 class Loopback:
@@ -57,6 +58,7 @@ class Loopback:
 
     @property
     def base_url(self) -> str:
+        """Where a client finds it."""
         port = self._server.sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}/v1"
 

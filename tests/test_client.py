@@ -29,7 +29,13 @@ AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
 
 
 def client_of(server: Loopback, **options: Any) -> AsyncMessagesClient:
+    """Return a client of a scripted server."""
     return AsyncMessagesClient(KEY, base_url=server.base_url, **options)
+
+
+async def page_of(client: AsyncMessagesClient) -> MessagePage:
+    """Await one page, as a coroutine."""
+    return await client.list("x")
 
 
 async def test_awaiting_a_list() -> None:
@@ -306,7 +312,7 @@ async def test_a_client_in_two_loops() -> None:
         await client.list("x")
 
         def elsewhere() -> None:
-            asyncio.run(client.list("x")._fetch_one())
+            asyncio.run(page_of(client))
 
         with pytest.raises(RuntimeError, match="another event loop"):
             await asyncio.to_thread(elsewhere)
@@ -390,7 +396,7 @@ async def test_a_server_that_loses_connections() -> None:
 
 
 async def test_a_timeout_of_an_attempt() -> None:
-    """A server that does not answer within the timeout is an APITimeoutError, and a TimeoutError."""
+    """A server that does not answer in time is an APITimeoutError, and a TimeoutError."""
 
     async def never(_: Asked) -> None:
         await asyncio.Event().wait()
@@ -470,7 +476,7 @@ async def test_closing_during_a_call() -> None:
 
     async with Loopback(never) as server:
         client = client_of(server)
-        call = asyncio.ensure_future(client.list("x")._fetch_one())
+        call = asyncio.ensure_future(client.list("x"))
         await arrived.wait()
         await client.aclose()
         with pytest.raises(ClientClosedError, match="during the call"):
@@ -487,7 +493,7 @@ async def test_cancelling_a_call() -> None:
         await asyncio.Event().wait()
 
     async with Loopback(never) as server, client_of(server) as client:
-        call = asyncio.ensure_future(client.list("x")._fetch_one())
+        call = asyncio.ensure_future(client.list("x"))
         await arrived.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -499,6 +505,7 @@ async def test_cancelling_a_call() -> None:
 
 
 def completion(n: int) -> dict[str, Any]:
+    """Return a stored completion with a field that is new."""
     return {
         "id": f"chatcmpl-{n}",
         "object": "chat.completion",
