@@ -6,7 +6,6 @@ held together, within one deadline, for as long as the client is open.
 
 import asyncio
 import itertools
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +16,11 @@ import msgspec
 from msgspec import structs
 
 from .errors import APIError, APITimeoutError, ClientClosedError
+from .logs import log, log_attempt
 from .protocol import Response
 from .retry import RetryPolicy, RetryQuota, retry_delay, visibility_delay
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .transport import Transport
-
-log = logging.getLogger("aiomessages")
 
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
@@ -183,7 +181,7 @@ class Attempts:
             details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
             try:
                 self._on_retry(details)
-            except Exception:
+            except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
@@ -191,15 +189,26 @@ class Attempts:
         key = await self._key(timeout)
         headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
         began = time.monotonic()
+        outcome: int | str = "cancelled"
+        request_id: str | None = None
         try:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
+            outcome, request_id = response.status, response.headers.get("x-request-id")
+            return read(response, secret=key)
         except APIError as error:
-            _log_attempt(request, type(error).__name__, None, began, attempt)
+            outcome = getattr(error, "status", 0) or type(error).__name__
+            request_id = getattr(error, "request_id", None)
             raise
-        _log_attempt(request, response.status, response, began, attempt)
-        return read(response, secret=key)
+        finally:
+            log_attempt(
+                request.url,
+                outcome,
+                request_id=request_id and request_id.replace(key, "[the API key]"),
+                seconds=time.monotonic() - began,
+                attempt=attempt,
+            )
 
     async def _key(self, timeout: Timeout) -> SecretStr:
         if isinstance(self._api_key, str):
@@ -261,18 +270,3 @@ def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
     if timeout.total is not None and timeout.total <= remaining:
         return timeout
     return structs.replace(timeout, total=remaining)
-
-
-def _log_attempt(
-    request: Request, status: object, response: Response | None, began: float, attempt: int
-) -> None:
-    if not log.isEnabledFor(logging.DEBUG):
-        return
-    log.debug(
-        "GET %s %s in %.0f ms, attempt %d, request %s",
-        request.url.partition("://")[2].partition("/")[2],
-        status,
-        (time.monotonic() - began) * 1000,
-        attempt,
-        response.headers.get("x-request-id") if response else None,
-    )

@@ -10,6 +10,7 @@ from .attempts import Attempts, Deadline, OnRetry, Request
 from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
 from .listing import CompletionStream, Listing, MessageStream
+from .logs import show_log
 from .models import StoredCompletion
 from .retry import DEFAULT_POLICY, RetryPolicy
 from .settings import (
@@ -22,6 +23,7 @@ from .settings import (
     check_query,
     check_seconds,
     hide,
+    log_level,
 )
 from .transport import Transport
 
@@ -56,7 +58,8 @@ class AsyncMessagesClient:
     `session` is an aiohttp.ClientSession of the caller's, used and never closed; without one the
     client opens its own on first use, so it can be built outside a running loop. `timeout` is in
     seconds for one attempt, `deadline` in seconds for a whole call, with its retries and waits.
-    `on_retry` is called with a RetryDetails before each wait.
+    `on_retry` is called with a RetryDetails before each wait. AIOMESSAGES_LOG=debug or info writes
+    one line an attempt to standard error.
 
     Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
     """
@@ -85,6 +88,7 @@ class AsyncMessagesClient:
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
+        show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
         default_headers = check_headers(default_headers or {})
         self._options: ClientOptions = {

@@ -109,6 +109,11 @@ class Settings(msgspec.Struct, frozen=True):
         )
 
 
+def log_level() -> str | None:
+    """Return what AIOMESSAGES_LOG says: `debug` or `info`, if it is to be heeded."""
+    return os.environ.get("AIOMESSAGES_LOG")
+
+
 def check_key(key: object) -> SecretStr:
     """Return the key, hidden from every repr; raise ConfigurationError if it cannot be sent."""
     if key is None or key == "":

@@ -13,7 +13,6 @@ whose next call then says that the stream is complete. Here
 """
 
 import asyncio
-import logging
 import warnings
 import weakref
 from collections import deque
@@ -25,8 +24,7 @@ from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 import anyio
 
 from .errors import ClientClosedError, PaginationError
-
-log = logging.getLogger("aiomessages")
+from .logs import log
 
 # A fetch that was cancelled needs a moment to give its connection back; one that does not end by
 # then must not hold up whoever closes the stream.
