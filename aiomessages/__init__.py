@@ -15,6 +15,7 @@ TYPE_CHECKING = False  # for type checkers it is true; importing it from typing 
 if TYPE_CHECKING:
     from .attempts import RetryDetails
     from .client import AsyncMessagesClient
+    from .conversations import Conversation, ConversationStream
     from .errors import (
         APIConnectionError,
         APIError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "attempts": "RetryDetails",
     "client": "AsyncMessagesClient",
+    "conversations": "Conversation ConversationStream",
     "errors": (
         "APIConnectionError APIError APIResponseError APIStatusError APITimeoutError"
         " AuthenticationError BadRequestError ClientClosedError ConfigurationError ConflictError"
@@ -93,6 +95,8 @@ __all__ = [
     "CompletionStream",
     "ConfigurationError",
     "ConflictError",
+    "Conversation",
+    "ConversationStream",
     "CustomToolCall",
     "DecodeError",
     "FilePart",

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from . import __version__, protocol
 from .attempts import Attempts, Deadline, OnRetry, Request
+from .conversations import ConversationStream, Ids, OnError, Reader, check_options
 from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
 from .listing import CompletionStream, Listing, MessageStream
@@ -150,6 +151,11 @@ class AsyncMessagesClient:
         twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
         return twin
 
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without a slash at the end."""
+        return self._settings.base_url
+
     # --- calls ------------------------------------------------------------------------------------
 
     def list(
@@ -275,6 +281,31 @@ class AsyncMessagesClient:
         )
         completion, _ = await self._attempts.call(request, protocol.read_one_completion)
         return completion
+
+    def conversations(
+        self,
+        ids: Ids,
+        *,
+        concurrency: int = 64,
+        ordered: bool = False,
+        include_reply: bool = False,
+        on_error: OnError = "raise",
+    ) -> ConversationStream:
+        """Read many conversations at once, and give each as it is done, or in the order of `ids`.
+
+        `ids` is any iterable or async iterable of completion ids, or a list of completions such as
+        `client.completions()`, which carries the replies already. It is never read further ahead
+        than `concurrency` conversations. `include_reply` fetches what the model answered as well.
+        With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
+        others go on; else the error is raised.
+
+        Raises ConfigurationError for arguments that cannot be used.
+        """
+        check_options(ids, concurrency=concurrency, on_error=on_error)
+        reader = Reader(
+            self.list, self.completion, include_reply=include_reply, on_error=on_error
+        )
+        return ConversationStream(ids, reader, concurrency=concurrency, ordered=ordered)
 
     def _request(
         self,

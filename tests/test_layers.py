@@ -20,8 +20,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 LAYERS = {
     "values": ("errors", "logs", "models", "pages", "settings"),
     "decisions": ("decoding", "retry", "protocol", "stream"),
-    "I/O": ("transport", "attempts", "listing", "client"),
-    "uses": ("conversations", "export", "server", "fastapi", "ray", "cli", "__main__"),
+    "I/O": ("transport", "attempts", "listing", "workers", "conversations", "client"),
+    "uses": ("export", "server", "fastapi", "ray", "cli", "__main__"),
 }
 USES = set(LAYERS["uses"])
 CORE = [part for layer, parts in LAYERS.items() if layer != "uses" for part in parts]

@@ -1,0 +1,84 @@
+"""Many conversations at once: each completion's messages, and its reply where that is wanted.
+
+This module knows what a conversation is made of; how many are read at a time is `workers`' matter,
+and what a page is `listing`'s.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Literal
+
+import msgspec
+
+from .errors import ClientClosedError, ConfigurationError, MessagesError
+from .models import Message, Reply, StoredCompletion
+from .workers import Results
+
+OnError = Literal["raise", "continue"]
+Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A completion's messages and, where asked for, the model's reply.
+
+    With `on_error="continue"`, `error` says why this one could not be read; `messages` then holds
+    what came before it.
+    """
+
+    completion_id: str
+    messages: list[Message]
+    reply: Reply | None = None
+    error: MessagesError | None = None
+
+
+class ConversationStream(Results[Conversation]):
+    """Conversations, as they are read or in the order of their ids."""
+
+
+class Reader:
+    """Read one conversation, of an id or of a completion that was listed with its reply."""
+
+    def __init__(
+        self,
+        list_messages: Callable[[str], AsyncIterator[Message]],
+        get_completion: Callable[[str], Awaitable[StoredCompletion]],
+        *,
+        include_reply: bool,
+        on_error: OnError,
+    ) -> None:
+        self._list_messages = list_messages
+        self._get_completion = get_completion
+        self._include_reply = include_reply
+        self._on_error = on_error
+
+    async def __call__(self, item: str | StoredCompletion) -> Conversation:
+        """Return the conversation; raise what went wrong, unless that is to be kept in it."""
+        completion_id = item.id if isinstance(item, StoredCompletion) else item
+        messages: list[Message] = []
+        try:
+            async for message in self._list_messages(completion_id):
+                messages.append(message)  # noqa: PERF401 those before an error are kept
+            return Conversation(completion_id, messages, await self._reply(item))
+        except ClientClosedError:
+            raise  # not this conversation's matter: none can be read any more
+        except MessagesError as error:
+            if self._on_error == "raise":
+                raise
+            return Conversation(completion_id, messages, error=error)
+
+    async def _reply(self, item: str | StoredCompletion) -> Reply | None:
+        if not self._include_reply:
+            return None
+        completion = await self._get_completion(item) if isinstance(item, str) else item
+        return completion.choices[0].message if completion.choices else None
+
+
+def check_options(ids: object, *, concurrency: object, on_error: object) -> None:
+    """Raise ConfigurationError for what cannot be worked with."""
+    if isinstance(ids, str | bytes):
+        raise ConfigurationError("ids must be an iterable of ids, not one id: put it in a list")
+    if not isinstance(ids, Iterable | AsyncIterable):
+        raise ConfigurationError(f"ids must be an iterable of ids, not {type(ids).__name__}")
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise ConfigurationError(f"concurrency must be an int of 1 or more, not {concurrency!r}")
+    if on_error not in ("raise", "continue"):
+        raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {on_error!r}")

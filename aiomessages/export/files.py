@@ -1,0 +1,117 @@
+"""Files that keep what they were given: every write, fsync and rename of an export goes through here.
+
+All that is durable depends on these few operations and on their order, so they stand in one class,
+which a test can replace by one that fails at any of them.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from .errors import DiskFullError, LockedError
+
+PRIVATE: Final = 0o600  # conversations are nobody else's business
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Files:
+    """The operating system's file operations, as an export uses them."""
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Write at the end of a file, which is made if it is not there, and make it durable."""
+        with _told_of_full_disk(path), self._open(path) as descriptor:
+            view = memoryview(data)
+            while view:
+                view = view[self.write(descriptor, view) :]
+            self.fsync(descriptor)
+
+    @contextlib.contextmanager
+    def _open(self, path: Path) -> Iterator[int]:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(path, flags, PRIVATE)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write, and return how many bytes were taken."""
+        return os.write(descriptor, data)
+
+    def fsync(self, descriptor: int) -> None:
+        """Make what was written durable."""
+        os.fsync(descriptor)
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file to its committed bytes."""
+        with self._open(path) as descriptor:
+            os.ftruncate(descriptor, size)
+            self.fsync(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Give a file its final name, durably: the rename, then the directory that holds it."""
+        with _told_of_full_disk(target):
+            self.rename(source, target)
+            self.fsync_directory(target.parent)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename within a directory, in one step."""
+        source.rename(target)
+
+    def fsync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def put(self, path: Path, data: bytes) -> None:
+        """Write a whole small file so that it is there whole or not at all."""
+        partial = path.with_name(path.name + ".tmp")
+        partial.unlink(missing_ok=True)
+        self.append(partial, data)
+        self.replace(partial, path)
+
+    def size(self, path: Path) -> int | None:
+        """Return a file's size in bytes, or None where there is none."""
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def lock(self, path: Path) -> Iterator[None]:
+        """Hold a file's lock: one writer at a time, until its process ends in whatever way.
+
+        Raises LockedError at once where another one holds it.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LockedError(
+                f"another process is writing to {path.stem}; wait for it, or look for it in ps"
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told_of_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFullError(
+                f"no room left on the disk of {path.parent}: what was committed is safe;"
+                " free some room and run the same export again"
+            ) from error
+        raise

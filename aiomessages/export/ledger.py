@@ -1,0 +1,183 @@
+"""The ledger: what an export has committed, in a SQLite file beside its output.
+
+A file of the output is worth what the ledger says of it: its bytes up to `committed`, no more. One
+transaction records a batch whole, after its bytes are durable, and never before.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import msgspec
+
+from .errors import ChangedError, CorruptError
+from .files import PRIVATE
+
+VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS completions (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,      -- partial: go on behind cursor; done; skipped or failed: see reason
+    messages INTEGER NOT NULL,
+    cursor TEXT,
+    reason TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+    number INTEGER PRIMARY KEY,
+    committed INTEGER NOT NULL,   -- bytes
+    crc32 INTEGER NOT NULL,       -- of these bytes, running
+    rows INTEGER NOT NULL,
+    closed INTEGER NOT NULL
+);
+"""
+
+State = Literal["partial", "done", "skipped", "failed"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """How far one completion is: `messages` lines of it are committed, up to `cursor`."""
+
+    completion_id: str
+    state: State
+    messages: int = 0
+    cursor: str | None = None
+    reason: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How far one file of the output is."""
+
+    number: int
+    committed: int = 0
+    crc32: int = 0
+    rows: int = 0
+    closed: bool = False
+
+
+class Ledger:
+    """The ledger of one destination; opening it makes it where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+        # Two connections: while a thread commits, the event loop goes on reading.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._reader = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                self._db.executescript(_SCHEMA)
+            self._reader.execute("CREATE TEMP TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        except sqlite3.DatabaseError as error:
+            self._close()
+            raise CorruptError(f"{path} is not a ledger: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.close()
+        self._db.close()
+
+    # --- what the export is -----------------------------------------------------------------------
+
+    def agree(self, settings: Mapping[str, Any]) -> None:
+        """Record what the export is, or raise ChangedError where the ledger knows another one."""
+        known = dict(self._db.execute("SELECT name, value FROM settings WHERE name != 'finished'"))
+        wanted = {name: json.dumps(value) for name, value in {**settings, "version": VERSION}.items()}
+        if not known:
+            self._db.executemany("INSERT INTO settings VALUES (?, ?)", wanted.items())
+        elif known != wanted:
+            names = sorted(n for n in known.keys() | wanted if known.get(n) != wanted.get(n))
+            told = ", ".join(
+                f"{n} was {known.get(n, 'not set')} and is now {wanted.get(n, 'not set')}"
+                for n in names
+            )
+            raise ChangedError(
+                f"this destination holds an export with other options: {told};"
+                " give it another destination, or delete that one with its ledger"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the export is."""
+        rows = self._db.execute("SELECT name, value FROM settings")
+        return {name: json.loads(value) for name, value in rows}
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the output has its final name."""
+        query = "SELECT 1 FROM settings WHERE name = 'finished'"
+        return self._db.execute(query).fetchone() is not None
+
+    def finish(self) -> None:
+        """Record that the output has its final name."""
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES ('finished', 'true')")
+
+    def reopen(self) -> None:
+        """Record that there is more to come."""
+        self._db.execute("DELETE FROM settings WHERE name = 'finished'")
+
+    # --- how far it is ----------------------------------------------------------------------------
+
+    def entry(self, completion_id: str) -> Entry | None:
+        """Return how far a completion is, or None where it is not known yet."""
+        query = "SELECT id, state, messages, cursor, reason FROM completions WHERE id = ?"
+        row = self._reader.execute(query, (completion_id,)).fetchone()
+        return None if row is None else Entry(*row)
+
+    def parts(self) -> list[Part]:
+        """Return the files of the output, in order."""
+        query = "SELECT number, committed, crc32, rows, closed FROM parts ORDER BY number"
+        rows = self._reader.execute(query)
+        return [Part(number, size, crc, count, bool(end)) for number, size, crc, count, end in rows]
+
+    def commit(self, part: Part, entries: Iterable[Entry]) -> None:
+        """Record a batch whose bytes are durable: the file's new extent and its completions."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute(
+                "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(part)
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?)",
+                map(msgspec.structs.astuple, entries),
+            )
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return, by state, the number of completions and of their messages."""
+        query = "SELECT state, count(*), sum(messages) FROM completions GROUP BY state"
+        return {state: (number, messages) for state, number, messages in self._reader.execute(query)}
+
+    def reasons(self, state: State) -> dict[str, int]:
+        """Return how many completions are in a state, by reason."""
+        query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
+        return dict(self._reader.execute(query, (state,)))
+
+    # --- what this run has seen -------------------------------------------------------------------
+    # In a temporary table: a run that changes nothing leaves the ledger as it is.
+
+    def first_sight(self, completion_id: str) -> bool:
+        """Note that the source named a completion; False if it did before in this run."""
+        query = "INSERT OR IGNORE INTO seen VALUES (?)"
+        return self._reader.execute(query, (completion_id,)).rowcount == 1
+
+    def removed(self) -> int:
+        """Return how many completions the ledger knows that the source has not named in this run."""
+        query = "SELECT count(*) FROM completions WHERE id NOT IN (SELECT id FROM seen)"
+        number: int = self._reader.execute(query).fetchone()[0]
+        return number

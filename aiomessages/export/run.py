@@ -1,0 +1,304 @@
+"""The export itself: a source of completions, many fetched at once, written batch by batch.
+
+Killed at any moment and run again, it goes on behind what the ledger has recorded.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+from msgspec import structs
+
+from ..client import AsyncMessagesClient
+from ..conversations import OnError, check_options
+from ..errors import APIError, ConfigurationError, NotFoundError
+from ..listing import CompletionStream
+from ..pace import Pace
+from ..pages import RawPage
+from ..stream import PageIterator
+from ..workers import Results, each
+from .files import Files
+from .finetune import finetune_layout
+from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
+from .ledger import Entry, Ledger
+from .media import MediaStore
+from .output import PART_BYTES, Output
+from .report import ExportReport, Progress
+from .writer import Writer
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    "messages": messages_layout,
+    "conversations": conversations_layout,
+    "finetune": finetune_layout,
+}
+# Layouts in which a conversation longer than this is committed in stretches, so that it need not
+# be held whole, nor be begun anew.
+STRETCHING: Final = frozenset({"messages"})
+STRETCH_BYTES: Final = 256 * 1024
+
+Source = Iterable[str] | AsyncIterable[str] | CompletionStream
+TELL_SECONDS: Final = 0.1
+
+
+class _Item(msgspec.Struct):
+    """A completion to fetch: where to go on, and its JSON if it was listed with it."""
+
+    completion_id: str
+    entry: Entry
+    completion: bytes | None = None
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+_ID: Final = msgspec.json.Decoder(_Id)
+
+
+async def export(
+    client: AsyncMessagesClient,
+    source: Source,
+    destination: str | Path,
+    *,
+    # what is written
+    layout: str = "messages",
+    include_reply: bool = True,
+    media: str | Path | None = None,
+    part_bytes: int = PART_BYTES,
+    # how it is fetched
+    concurrency: int = 64,
+    max_rps: float | None = None,
+    on_error: OnError = "raise",
+    refresh: bool = False,
+    # who is told, and what writes
+    on_progress: Callable[[Progress], object] | None = None,
+    files: Files | None = None,
+) -> ExportReport:
+    """Write the conversations of many completions to files, each exactly once.
+
+    `source` is ids, an async iterable of ids, or `client.completions(...)`, which carries the
+    replies already. The destination's ending says how: `.jsonl`, `.jsonl.gz`, `.jsonl.zst`,
+    `.parquet`, `.duckdb`, or a directory of part files of about `part_bytes` each. `layout` is
+    `messages` (a line a message), `conversations` (a line a completion) or `finetune`.
+
+    Killed at any moment and run again, it goes on where it was. Run again when it is finished, it
+    fetches ids that are new; a list of completions is only asked for again with `refresh`. The rate
+    that the server bears is found by itself; `max_rps` and `concurrency` bound it. With
+    `on_error="continue"` a completion that cannot be read is tried again by the next run.
+
+    Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
+    """
+    _check(layout, include_reply=include_reply, concurrency=concurrency, on_error=on_error)
+    settings = {
+        "layout": layout,
+        "include_reply": include_reply,
+        "media": None if media is None else str(media),
+        "base_url": client.base_url,
+    }
+    target, files = Path(destination), files or Files()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        files.lock(target.with_name(target.name + ".lock")),
+        Ledger(target.with_name(target.name + ".ledger")) as ledger,
+    ):
+        ledger.agree(settings)
+        run = _Run(
+            client.paced(Pace(max_rps=max_rps)),
+            ledger,
+            Output(target, ledger, files, part_bytes=part_bytes),
+            layout=layout,
+            include_reply=include_reply,
+            media=None if media is None else MediaStore(Path(media)),
+            on_error=on_error,
+            on_progress=on_progress or (lambda _: None),
+        )
+        if not ledger.finished or refresh or not isinstance(source, CompletionStream):
+            await run.run(source, concurrency)
+        return run.report()
+
+
+def _check(layout: object, *, include_reply: bool, concurrency: object, on_error: object) -> None:
+    if layout not in LAYOUTS:
+        raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+    if layout == "finetune" and not include_reply:
+        raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    check_options([], concurrency=concurrency, on_error=on_error)
+
+
+class _Run:
+    """One run of an export."""
+
+    def __init__(
+        self,
+        client: AsyncMessagesClient,
+        ledger: Ledger,
+        output: Output,
+        *,
+        layout: str,
+        include_reply: bool,
+        media: MediaStore | None,
+        on_error: OnError,
+        on_progress: Callable[[Progress], object],
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._output = output
+        self._layout_name = layout
+        self._layout = LAYOUTS[layout]
+        self._include_reply = include_reply
+        self._media = media
+        self._on_error = on_error
+        self._on_progress = on_progress
+        self._began = self._told = time.monotonic()
+        self._removed = 0
+        self.progress = Progress()
+        self._writer = Writer(output, self._committed)
+
+    async def run(self, source: Source, concurrency: int) -> None:
+        """Fetch and write what is not there yet, and finish."""
+        await asyncio.to_thread(self._output.recover)
+        self.progress.total = len(source) if isinstance(source, Sized) else None
+        try:
+            async with Results(self._items(source), self._fetch, concurrency=concurrency) as done:
+                async for _ in done:
+                    self._tell()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._writer.flush()
+        self._removed = self._ledger.removed()
+        if not self._ledger.finished and not self._to_be_tried_again():
+            await asyncio.to_thread(self._output.finish, self._layout_name)
+        self._tell(at_once=True)
+
+    # --- what is to be fetched --------------------------------------------------------------------
+
+    async def _items(self, source: Source) -> AsyncIterator[_Item]:
+        """Yield each completion that is not done, once."""
+        async for completion_id, completion in _named(source):
+            if not self._ledger.first_sight(completion_id):
+                continue
+            entry = self._ledger.entry(completion_id) or Entry(completion_id, "partial")
+            if entry.state in ("done", "skipped"):
+                self.progress.already += 1
+                continue
+            if self._ledger.finished:
+                self._ledger.reopen()
+            yield _Item(completion_id, entry, completion)
+
+    async def _fetch(self, item: _Item) -> None:
+        """Write one completion, or what there is to say of it."""
+        try:
+            await self._write(item)
+            self.progress.completions += 1
+        except SkipError as reason:
+            self.progress.skipped += 1
+            await self._writer.add([], Entry(item.completion_id, "skipped", reason=str(reason)))
+        except (APIError, ConfigurationError) as error:
+            if self._on_error == "raise":
+                raise
+            self.progress.failed += 1
+            failed = structs.replace(item.entry, state="failed", reason=type(error).__name__)
+            await self._writer.add([], failed)
+
+    async def _write(self, item: _Item) -> None:
+        completion = await self._completion(item)
+        messages: list[bytes] = []
+        async with self._pages(item) as pages:
+            async for page in pages:
+                self._count(page.attempts)
+                messages += await self._messages(page)
+                if page.has_next_page() and self._may_stretch(messages):
+                    await self._add(item, messages, cursor=page.ids[-1])
+                    messages = []
+        await self._add(item, messages, completion=completion, cursor=None)
+
+    def _pages(self, item: _Item) -> PageIterator[RawPage]:
+        return self._client.list(item.completion_id, after=item.entry.cursor).raw().pages()
+
+    async def _completion(self, item: _Item) -> bytes | None:
+        if not self._include_reply or item.completion is not None:
+            return item.completion if self._include_reply else None
+        body, attempts = await self._client.raw_completion(item.completion_id)
+        self._count(attempts)
+        return one_line(body)
+
+    async def _messages(self, page: RawPage) -> list[bytes]:
+        lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
+        if self._media is None:
+            return lines
+        return await asyncio.to_thread(lambda media: [*map(media.extract, lines)], self._media)
+
+    def _may_stretch(self, messages: list[bytes]) -> bool:
+        return self._layout_name in STRETCHING and sum(map(len, messages)) >= STRETCH_BYTES
+
+    async def _add(
+        self,
+        item: _Item,
+        messages: list[bytes],
+        *,
+        cursor: str | None,
+        completion: bytes | None = None,
+    ) -> None:
+        """Hand over the next lines of a completion; without a cursor, its last ones."""
+        first = item.entry.messages
+        fetched = Fetched(
+            item.completion_id, messages, completion, first=first, whole=cursor is None
+        )
+        item.entry = Entry(
+            item.completion_id,
+            "partial" if cursor else "done",
+            messages=first + len(messages),
+            cursor=cursor,
+        )
+        await self._writer.add(self._layout(fetched), item.entry)
+        self.progress.messages += len(messages)
+
+    # --- what is told -----------------------------------------------------------------------------
+
+    def _count(self, attempts: int) -> None:
+        self.progress.requests += attempts
+        self.progress.retries += attempts - 1
+
+    def _committed(self, size: int) -> None:
+        self.progress.bytes += size
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._told >= TELL_SECONDS:
+            self._told = now
+            self.progress.seconds = now - self._began
+            self._on_progress(self.progress)
+
+    def _to_be_tried_again(self) -> bool:
+        """Tell whether something failed that might not the next time: what is gone stays gone."""
+        return bool(self._ledger.reasons("failed").keys() - {NotFoundError.__name__})
+
+    def report(self) -> ExportReport:
+        """Return what the export came to."""
+        finished = self._ledger.finished
+        return ExportReport(
+            destination=self._output.destination,
+            layout=self._layout_name,
+            progress=self.progress,
+            finished=finished,
+            rows=self._output.rows,
+            sha256=self._output.manifest() if finished else {},
+            skipped=self._ledger.reasons("skipped"),
+            failed=self._ledger.reasons("failed"),
+            removed=self._removed,
+        )
+
+
+async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
+    """Yield each completion's id, with its JSON where the source has it."""
+    if isinstance(source, CompletionStream):
+        async with source.raw() as completions:
+            async for completion in completions:
+                yield _ID.decode(completion).id, one_line(completion)
+    else:
+        async for completion_id in each(source):
+            yield completion_id, None

@@ -1,0 +1,51 @@
+"""Lines gathered into batches: written by a thread, one batch at a time, while fetching goes on."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .ledger import Entry
+from .output import Output
+
+# A batch is written when it is this large or this old: it is what a kill can cost.
+BATCH_BYTES: Final = 1024 * 1024
+BATCH_SECONDS: Final = 2.0
+
+
+class Writer:
+    """Gathers lines and what they mean for the ledger, and commits both together."""
+
+    def __init__(self, output: Output, on_commit: Callable[[int], None]) -> None:
+        self._output = output
+        self._on_commit = on_commit
+        self._lines: list[bytes] = []
+        self._entries: dict[str, Entry] = {}
+        self._size = 0
+        self._oldest: float | None = None
+        self._writing = asyncio.Lock()
+
+    async def add(self, lines: Sequence[bytes], entry: Entry) -> None:
+        """Take a completion's next lines; wait while a full batch is being written.
+
+        Raises what writing raises; nothing that was added after is then committed.
+        """
+        now = asyncio.get_running_loop().time()
+        self._oldest = now if self._oldest is None else self._oldest
+        self._lines += lines
+        self._entries[entry.completion_id] = entry
+        self._size += sum(map(len, lines))
+        if self._size >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit what was gathered."""
+        async with self._writing:
+            if not self._entries:
+                return  # another one wrote it
+            lines, entries = self._lines, list(self._entries.values())
+            self._lines, self._entries, self._size, self._oldest = [], {}, 0, None
+            # Shielded: a batch that is cut off in the middle would have to be found out next time.
+            written = asyncio.ensure_future(
+                asyncio.to_thread(self._output.write, lines, entries)
+            )
+            self._on_commit(await asyncio.shield(written))

@@ -1,0 +1,257 @@
+"""Many conversations at once: order, errors, how far ahead is read, what stays behind."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from loopback import Answer, Asked, Loopback, error, message, page
+
+from aiomessages import (
+    AsyncMessagesClient,
+    ClientClosedError,
+    ConfigurationError,
+    NotFoundError,
+    RetryPolicy,
+)
+
+KEY = "sk-canary-0123456789"
+
+
+def completion(name: str) -> dict[str, Any]:
+    """Return a stored completion with a reply."""
+    reply = {"role": "assistant", "content": f"reply of {name}"}
+    return {"id": name, "object": "chat.completion", "choices": [{"index": 0, "message": reply}]}
+
+
+def service(asked: Asked) -> Answer:
+    """Serve two messages of any completion, but none of those whose name holds `missing`."""
+    parts = asked.path.split("/")
+    if len(parts) == 4:
+        return Answer(page([completion("c-1"), completion("c-2")]))
+    if "missing" in parts[4]:
+        return error(404, "not_found")
+    if parts[-1] != "messages":
+        return Answer(completion(parts[4]))
+    return Answer(page([message(n, completion_id=parts[4]) for n in range(2)]))
+
+
+def client_of(server: Loopback) -> AsyncMessagesClient:
+    """Return a client that does not wait between attempts."""
+    return AsyncMessagesClient(
+        KEY, base_url=server.base_url, retry=RetryPolicy(initial_backoff=0, max_backoff=0)
+    )
+
+
+async def test_each_id_once() -> None:
+    """Every id gives its conversation, once."""
+    ids = [f"c-{n}" for n in range(50)]
+    async with Loopback(service) as server, client_of(server) as client:
+        got = [c async for c in client.conversations(ids, concurrency=8)]
+    assert sorted(c.completion_id for c in got) == sorted(ids)
+    assert all([m.id for m in c.messages] == [f"{c.completion_id}-{n}" for n in (0, 1)] for c in got)
+    assert all(c.reply is None and c.error is None for c in got)
+
+
+async def test_in_order() -> None:
+    """With ordered=True the conversations come in the order of their ids, whoever is done first."""
+    ids = [f"c-{n}" for n in range(20)]
+    slow = asyncio.Event()
+
+    async def script(asked: Asked) -> Answer:
+        if "c-0/" in asked.path:
+            await slow.wait()
+        if "c-3/" in asked.path:
+            slow.set()
+        return service(asked)
+
+    async with Loopback(script) as server, client_of(server) as client:
+        got = [c.completion_id async for c in client.conversations(ids, concurrency=4, ordered=True)]
+    assert got == ids
+
+
+async def test_replies() -> None:
+    """include_reply fetches the completion besides; one that was listed carries it already."""
+    async with Loopback(service) as server, client_of(server) as client:
+        by_id = [c async for c in client.conversations(["c-9"], include_reply=True)]
+        listed = [c async for c in client.conversations(client.completions(), include_reply=True)]
+    assert [c.reply and c.reply.content for c in by_id] == ["reply of c-9"]
+    assert {c.reply and c.reply.content for c in listed} == {"reply of c-1", "reply of c-2"}
+    assert [a.path for a in server.asked if a.path.endswith(("/c-1", "/c-2"))] == []
+
+
+async def test_a_completion_without_a_reply() -> None:
+    """A completion whose choices are empty has no reply."""
+
+    def script(asked: Asked) -> Answer:
+        if asked.path.endswith("messages"):
+            return service(asked)
+        return Answer({"id": "c-1", "choices": []})
+
+    async with Loopback(script) as server, client_of(server) as client:
+        (got,) = [c async for c in client.conversations(["c-1"], include_reply=True)]
+    assert got.reply is None
+
+
+async def test_an_id_that_fails() -> None:
+    """With on_error="continue" a failing id is an error of its own; the others go on."""
+    ids = ["c-1", "missing", "", "c-2"]
+    async with Loopback(service) as server, client_of(server) as client:
+        got = [c async for c in client.conversations(ids, on_error="continue", ordered=True)]
+        strict = client.conversations(ids, concurrency=1)
+        assert (await anext(strict)).completion_id == "c-1"
+        for _ in range(2):
+            with pytest.raises(NotFoundError, match="completion missing"):
+                await anext(strict)
+        await strict.aclose()
+    assert [type(c.error) for c in got] == [
+        type(None),
+        NotFoundError,
+        ConfigurationError,
+        type(None),
+    ]
+
+
+async def test_how_far_ahead_ids_are_read() -> None:
+    """No more ids are taken than conversations are being read or wait to be taken."""
+    taken = []
+
+    def ids() -> Iterator[str]:
+        for n in range(100):
+            taken.append(n)
+            yield f"c-{n}"
+
+    async with Loopback(service) as server, client_of(server) as client:
+        async with client.conversations(ids(), concurrency=5) as conversations:
+            async for _ in conversations:
+                await asyncio.sleep(0.01)
+                break
+            assert len(taken) <= 6
+
+
+async def test_async_ids_that_fail() -> None:
+    """An error of the iterable comes after what was read, and every time from then on."""
+
+    async def ids() -> AsyncIterator[str]:
+        yield "c-1"
+        raise ZeroDivisionError
+
+    async with Loopback(service) as server, client_of(server) as client:
+        got = []
+        conversations = client.conversations(ids(), concurrency=1)
+        with pytest.raises(ZeroDivisionError):
+            async for c in conversations:
+                got.append(c.completion_id)
+        with pytest.raises(ZeroDivisionError):
+            await anext(conversations)
+        await conversations.aclose()
+    assert got == ["c-1"]
+
+
+async def test_no_ids() -> None:
+    """No ids are no conversations, every time one is asked for."""
+    async with Loopback(service) as server, client_of(server) as client:
+        conversations = client.conversations([])
+        for _ in range(2):
+            with pytest.raises(StopAsyncIteration):
+                await anext(conversations)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_a_cancelled_taker(turns: int) -> None:
+    """A taker that is cancelled at any moment loses nothing."""
+    ids = [f"c-{n}" for n in range(6)]
+    async with Loopback(service) as server, client_of(server) as client:
+        conversations = client.conversations(ids, concurrency=2)
+        got: list[str] = []
+
+        async def take() -> None:
+            async for c in conversations:
+                got.append(c.completion_id)
+
+        taker = asyncio.create_task(take())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        taker.cancel()
+        await asyncio.wait({taker})
+        async for c in conversations:
+            got.append(c.completion_id)
+    assert sorted(got) == ids
+
+
+async def test_leaving_early() -> None:
+    """Leaving ends all that is under way, and what was not taken never seems to be the end."""
+    async with Loopback(service) as server, client_of(server) as client:
+        async with client.conversations([f"c-{n}" for n in range(50)]) as conversations:
+            async for _ in conversations:
+                break
+        with pytest.raises(ClientClosedError):
+            await anext(conversations)
+        assert asyncio.all_tasks() - {asyncio.current_task()} <= server_tasks()
+
+
+def server_tasks() -> set[asyncio.Task[Any]]:
+    """Return the tasks of the scripted server."""
+    return {task for task in asyncio.all_tasks() if "Loopback" in repr(task)}
+
+
+async def test_closing_the_client() -> None:
+    """Closing the client is not an error of one conversation: it ends them all."""
+    arrived = asyncio.Event()
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with Loopback(never) as server:
+        client = client_of(server)
+        conversations = client.conversations(["c-1"], on_error="continue")
+        taking = asyncio.ensure_future(anext(conversations))
+        await arrived.wait()
+        await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await taking
+        await conversations.aclose()
+
+
+async def test_being_dropped() -> None:
+    """Conversations that are dropped during their work leave no task, and warn."""
+    async with Loopback(service) as server, client_of(server) as client:
+        conversations = client.conversations([f"c-{n}" for n in range(50)], concurrency=2)
+        await anext(conversations)
+        with pytest.warns(ResourceWarning, match="aclose"):
+            del conversations
+        gc.collect()
+
+
+async def test_sending_and_throwing() -> None:
+    """asend(None) is next; nothing else can be sent; athrow closes and raises."""
+    async with Loopback(service) as server, client_of(server) as client:
+        conversations = client.conversations(["c-1", "c-2"])
+        await conversations.asend(None)
+        with pytest.raises(TypeError):
+            await conversations.asend(1)  # type: ignore[arg-type]
+        with pytest.raises(KeyError):
+            await conversations.athrow(KeyError("x"))
+        with pytest.raises(KeyError):
+            await conversations.athrow(KeyError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ids": "chatcmpl-1"},
+        {"ids": 5},
+        {"concurrency": 0},
+        {"concurrency": True},
+        {"on_error": "ignore"},
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
+    """A wrong argument is refused at the call."""
+    client = AsyncMessagesClient(KEY)
+    with pytest.raises(ConfigurationError):
+        client.conversations(**{"ids": [], **arguments})
