@@ -1,0 +1,222 @@
+"""Fine-tuning examples out of conversations, or the reason why one cannot be an example.
+
+Nothing here performs I/O. The format is OpenAI's JSONL for supervised fine-tuning of chat models:
+what a line and its messages may hold is from FineTuneChatRequestInput and the request messages in
+OpenAI's OpenAPI description (github.com/openai/openai-openapi), what an image must be from
+developers.openai.com/api/docs/guides/vision-fine-tuning. How many examples a file takes, and how
+many images an example, differs between models and is not looked at.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import DecodeError, Meta, Struct, ValidationError
+
+from aiomessages.decoding import despite_lone_surrogates
+
+from .layouts import Fetched, SkipError, replies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Json = Any
+JsonObject = dict[str, Json]
+
+
+class Reason(StrEnum):
+    """Why a conversation cannot be an example; there are no other reasons."""
+
+    NO_REPLY = "no reply"
+    NOT_A_MESSAGE = "not a message"
+    NO_CONTENT = "message without content"
+    ROLE = "unknown role"
+    PART = "unknown content part"
+    IMAGE = "image that the format does not take"
+    AUDIO = "audio"
+    FILE = "file"
+    CALL = "tool call that calls no function"
+    UNANSWERED = "tool call without its answer"
+    UNASKED = "answer without its tool call"
+
+
+class InexpressibleError(SkipError):
+    """A conversation that cannot be an example; `reason` tells why, and so does the text."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def finetune_layout(fetched: Fetched) -> list[bytes]:
+    """One line a completion: the messages, and the first of its replies as what is to be learnt."""
+    choices = replies(fetched.completion) if fetched.completion is not None else []
+    return [finetune_line(fetched.messages, choices[0] if choices else None) + b"\n"]
+
+
+def finetune_line(messages: list[bytes], reply: bytes | None) -> bytes:
+    """Return the example that a conversation and its reply are. Raises InexpressibleError."""
+    if reply is None:
+        raise InexpressibleError(Reason.NO_REPLY)
+    said, answer = [_message(sent) for sent in messages], _message(reply)
+    if answer["role"] != "assistant":
+        raise InexpressibleError(Reason.NO_REPLY)
+    if said[-1:] != [answer]:  # some servers list the reply among the messages
+        said.append(answer)
+    _check_answers(said)
+    return msgspec.json.encode({"messages": said})
+
+
+# --- one message ----------------------------------------------------------------------------------
+
+
+class _Function(Struct):
+    name: str
+    arguments: str
+
+
+class _Call(Struct):
+    id: str
+    type: Literal["function"]  # the guides train on no other kind
+    function: _Function
+
+
+class _Sent(Struct):
+    """What an example may take from a message, and what forbids to make one of it."""
+
+    role: str
+    content: str | list[JsonObject] | None = None
+    name: str | None = None
+    content_parts: list[JsonObject] | None = None
+    refusal: str | None = None
+    tool_calls: list[JsonObject] | None = None
+    function_call: _Function | None = None
+    audio: Json = None
+    tool_call_id: str | None = None
+
+
+_SENT: Final = msgspec.json.Decoder(_Sent)
+
+
+def _message(sent: bytes) -> JsonObject:
+    try:
+        wire, _ = despite_lone_surrogates(_SENT.decode, sent)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise InexpressibleError(Reason.NOT_A_MESSAGE) from None
+    if wire.role not in _ROLES:
+        raise InexpressibleError(Reason.ROLE)
+    if wire.audio is not None:
+        raise InexpressibleError(Reason.AUDIO)
+    message = {key: value for key, value in _fields(wire).items() if value is not None}
+    if not message.keys() & {"content", "tool_calls", "function_call"}:
+        raise InexpressibleError(Reason.NO_CONTENT)
+    return message
+
+
+def _fields(wire: _Sent) -> JsonObject:
+    """Return what a message of its role has, null where it has it not."""
+    fields: JsonObject = {"role": _ROLES[wire.role], "content": _content(wire)}
+    match wire.role:
+        case "tool":  # it has no name: the call that it answers does
+            return fields | {"tool_call_id": wire.tool_call_id}
+        case "assistant":
+            return fields | {
+                "name": wire.name,
+                "tool_calls": [_call(call) for call in wire.tool_calls or ()] or None,
+                "function_call": wire.function_call,
+            }
+    return fields | {"name": wire.name}
+
+
+def _call(wire: JsonObject) -> _Call:
+    try:
+        return msgspec.convert(wire, _Call)
+    except ValidationError:
+        raise InexpressibleError(Reason.CALL) from None
+
+
+# The format knows no developer: the models that it trains call that role system.
+_ROLES: Final = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "function",
+}
+
+
+# --- content --------------------------------------------------------------------------------------
+
+
+def _content(wire: _Sent) -> str | list[JsonObject] | None:
+    """Return what was said: in parts where it came in parts, a refusal as the part that it is."""
+    listed, text = (wire.content, None) if isinstance(wire.content, list) else ([], wire.content)
+    parts = wire.content_parts or listed
+    if not parts and not text and wire.refusal:
+        parts = [{"type": "refusal", "refusal": wire.refusal}]
+    return [_part(part, _ROLES[wire.role]) for part in parts] or text
+
+
+def _part(part: JsonObject, role: str) -> JsonObject:
+    """Return a part with what it holds and nothing else."""
+    kind = str(part.get("type"))
+    if kind not in _PARTS[role]:
+        raise InexpressibleError(_FOREIGN.get(kind, Reason.PART))
+    try:
+        return {"type": kind, kind: msgspec.convert(part.get(kind), _PARTS[role][kind])}
+    except ValidationError:
+        raise InexpressibleError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
+
+
+# "HTTP URLs or data URLs", and "JPEG, PNG, or WEBP" (the guide to vision fine-tuning); of what is
+# behind an address only its owner knows the format.
+_PICTURE: Final = r"(?i)^(https?://|data:image/(jpeg|jpg|png|webp);base64,)"
+
+
+class _Image(Struct, omit_defaults=True):
+    url: Annotated[str, Meta(pattern=_PICTURE)]
+    detail: str | None = None
+
+
+# "You cannot include images as output from messages with the assistant role" (the same guide).
+_PARTS: Final[dict[str, dict[str, Any]]] = {
+    "system": {"text": str},
+    "user": {"text": str, "image_url": _Image},
+    "assistant": {"text": str, "refusal": str},
+    "tool": {"text": str},
+    "function": {},
+}
+_FOREIGN: Final = {"image_url": Reason.IMAGE, "input_audio": Reason.AUDIO, "file": Reason.FILE}
+
+
+# --- tool calls -----------------------------------------------------------------------------------
+
+
+def _check_answers(said: list[JsonObject]) -> None:
+    """Hold that calls are answered right behind them, each once, and nothing else is.
+
+    What the last message calls has no answer yet: to call it is what is to be learnt.
+    """
+    pending: set[tuple[str, str | None]] = set()
+    for message in said:
+        if message["role"] in ("tool", "function"):
+            answer = message["role"], message.get(_ASKED_BY[message["role"]])
+            if answer not in pending:
+                raise InexpressibleError(Reason.UNASKED)
+            pending.remove(answer)
+        elif pending:
+            raise InexpressibleError(Reason.UNANSWERED)
+        else:
+            pending = set(_calls(message))
+
+
+def _calls(message: JsonObject) -> Iterator[tuple[str, str | None]]:
+    yield from (("tool", call.id) for call in message.get("tool_calls", ()))
+    if "function_call" in message:
+        yield "function", message["function_call"].name
+
+
+_ASKED_BY: Final = {"tool": "tool_call_id", "function": "name"}

@@ -1,0 +1,177 @@
+"""Media out of messages: pictures, sounds and files become files, named by what is in them.
+
+The API delivers them as base64 inside the JSON. `extract` writes each one once, under the sha256 of
+its bytes, and puts that name in its place. Nothing is ever written outside the directory, a name is
+made of nothing that the server sent, and what cannot be read as base64 stays as it is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import itertools
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from aiomessages.decoding import despite_lone_surrogates
+
+from .files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Json = Any
+
+# A message without any of these holds no blob: what follows is then spared.
+_MAY_HOLD: Final = re.compile(rb';(?i:base64),|"(?:data|file_data)"\s*:\s*"')
+
+# The part's key → the key in it that may hold a blob.
+_PLACES: Final = {"image_url": "url", "input_audio": "data", "file": "file_data"}
+
+# RFC 2397, of which only base64 is of interest: what stands in the clear is short.
+_DATA_URI: Final = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64", re.IGNORECASE)
+
+_ENDINGS: Final = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/jpg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/svg+xml": ".svg",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tiff",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/wave": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/mp3": ".mp3",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "audio/aac": ".aac",
+    "audio/mp4": ".m4a",
+    "audio/webm": ".webm",
+    "application/pdf": ".pdf",
+    "application/json": ".json",
+    "text/plain": ".txt",
+    "text/markdown": ".md",
+    "text/csv": ".csv",
+    "text/html": ".html",
+}
+_OTHER: Final = ".bin"
+
+
+class _Blob(NamedTuple):
+    """What stands in a message, under which key, and the bytes and the ending of its file."""
+
+    key: str
+    text: str
+    data: bytes
+    ending: str
+
+
+class MediaStore:
+    """A directory of media, each file named by the sha256 of its bytes, and private.
+
+    Threads may share a store. Two processes may not write to one directory at the same time.
+    """
+
+    def __init__(self, directory: Path, *, files: Files | None = None) -> None:
+        self._directory = directory
+        self._files = files or Files()
+        self._lock = threading.Lock()  # two threads may come with the same picture
+
+    def extract(self, message: bytes) -> bytes:
+        """Write a message's blobs to files, and return it with their names in place of them.
+
+        Names are relative to the directory. Everything else in the message keeps its bytes; one
+        without blobs is returned as it is. Each file is durable before this returns.
+        """
+        if not _MAY_HOLD.search(message):
+            return message
+        for blob in _blobs(message):
+            name = hashlib.sha256(blob.data).hexdigest() + blob.ending
+            replaced = _replaced(message, blob, name)
+            if replaced is not None:
+                self._put(name, blob.data)
+                message = replaced
+        return message
+
+    def _put(self, name: str, data: bytes) -> None:
+        path = self._directory / name
+        with self._lock:
+            if self._files.size(path) != len(data):
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._files.put(path, data)
+
+
+def _blobs(message: bytes) -> Iterator[_Blob]:
+    for part in _parts(message):
+        for place, key in _PLACES.items():
+            held = part.get(place)
+            if isinstance(held, dict) and isinstance(text := held.get(key), str):
+                yield from _blob(key, text, held.get("format"))
+
+
+def _parts(message: bytes) -> Iterator[dict[str, Json]]:
+    """Yield the content parts of a message, wherever a server puts them."""
+    try:
+        wire, _ = despite_lone_surrogates(_MESSAGE.decode, message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return  # not for this layer to complain about
+    for listed in (wire.content_parts, wire.content):
+        if isinstance(listed, list):
+            yield from (part for part in listed if isinstance(part, dict))
+
+
+def _blob(key: str, text: str, audio_format: Json) -> Iterator[_Blob]:
+    """Yield the blob that a text is, if it is one: a data: URI, or base64 where that may stand."""
+    head, comma, encoded = text.partition(",")
+    if comma:
+        uri = _DATA_URI.fullmatch(head)
+        ending = _ENDINGS.get(uri[1].strip().lower(), _OTHER) if uri else ""
+    else:
+        encoded = "" if key == "url" else text
+        ending = _ENDINGS.get(f"audio/{audio_format}", _OTHER)
+    data = _decoded(encoded)
+    if data and ending:
+        yield _Blob(key, text, data, ending)
+
+
+def _decoded(encoded: str) -> bytes:
+    """Return the bytes, or none for what is not exactly how base64 would write them."""
+    try:
+        data = binascii.a2b_base64(encoded)
+    except ValueError:
+        return b""
+    return data if binascii.b2a_base64(data, newline=False).decode() == encoded else b""
+
+
+def _replaced(message: bytes, blob: _Blob, name: str) -> bytes | None:
+    """Put a name in place of a blob, and touch nothing else; None for an escape never seen.
+
+    A quotation mark within a string has a backslash before it, so a key and its value, both with
+    their marks, are found where they are and nowhere else.
+    """
+    literal = msgspec.json.encode(blob.text)
+    for colon, spelled in itertools.product(
+        (b":", b": "), (literal, literal.replace(b"/", rb"\/"))
+    ):
+        held = b'"%b"%b%b' % (blob.key.encode(), colon, spelled)
+        if held in message:
+            return message.replace(held, b'"%b"%b"%b"' % (blob.key.encode(), colon, name.encode()))
+    return None
+
+
+class _Message(msgspec.Struct):
+    content: Json = None
+    content_parts: Json = None
+
+
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
