@@ -266,9 +266,39 @@ class AsyncMessagesClient:
 
         Raises ConfigurationError, APIError and ClientClosedError as `list` does.
         """
+        request = self._completion_request(
+            completion_id,
+            extra_headers,
+            extra_query,
+            timeout=timeout,
+            deadline=deadline,
+            patience=wait_until_visible,
+        )
+        completion, _ = await self._attempts.call(request, protocol.read_one_completion)
+        return completion
+
+    async def raw_completion(self, completion_id: str) -> bytes:
+        """Fetch one stored completion as the exact bytes that the server sent.
+
+        Raises what `completion` does.
+        """
+        request = self._completion_request(completion_id)
+        body, _ = await self._attempts.call(request, protocol.read_raw_completion)
+        return body
+
+    def _completion_request(
+        self,
+        completion_id: str,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+        *,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        deadline: float | UnsetType | None = UNSET,
+        patience: float = 0,
+    ) -> Request:
         protocol.check_completion_id(completion_id)
-        check_seconds("wait_until_visible", wait_until_visible or None)
-        request = self._request(
+        check_seconds("wait_until_visible", patience or None)
+        return self._request(
             protocol.with_query(
                 protocol.completion_url(self._settings.base_url, completion_id),
                 {**self._settings.query, **check_query(extra_query or {})},
@@ -277,10 +307,8 @@ class AsyncMessagesClient:
             completion_id=completion_id,
             timeout=timeout,
             deadline=deadline,
-            patience=wait_until_visible,
+            patience=patience,
         )
-        completion, _ = await self._attempts.call(request, protocol.read_one_completion)
-        return completion
 
     def conversations(
         self,

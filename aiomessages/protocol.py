@@ -168,6 +168,12 @@ def read_one_completion(response: Response, *, secret: str) -> StoredCompletion:
     return _decode(response, decode_completion, secret=secret)
 
 
+def read_raw_completion(response: Response, *, secret: str) -> bytes:
+    """Return the completion as it was sent, or raise the error that the response is."""
+    read_one_completion(response, secret=secret)
+    return response.body
+
+
 def _decode(response: Response, decode: Callable[[bytes], ResultT], *, secret: str) -> ResultT:
     try:
         return decode(response.body)

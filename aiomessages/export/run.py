@@ -209,7 +209,7 @@ class _Run:
         messages: list[bytes] = []
         async with self._pages(item) as pages:
             async for page in pages:
-                self._count(page.attempts)
+                self.progress.requests += 1
                 messages += await self._messages(page)
                 if page.has_next_page() and self._may_stretch(messages):
                     await self._add(item, messages, cursor=page.ids[-1])
@@ -222,8 +222,8 @@ class _Run:
     async def _completion(self, item: _Item) -> bytes | None:
         if not self._include_reply or item.completion is not None:
             return item.completion if self._include_reply else None
-        body, attempts = await self._client.raw_completion(item.completion_id)
-        self._count(attempts)
+        body = await self._client.raw_completion(item.completion_id)
+        self.progress.requests += 1
         return one_line(body)
 
     async def _messages(self, page: RawPage) -> list[bytes]:
@@ -259,9 +259,9 @@ class _Run:
 
     # --- what is told -----------------------------------------------------------------------------
 
-    def _count(self, attempts: int) -> None:
-        self.progress.requests += attempts
-        self.progress.retries += attempts - 1
+    def _retried(self, _: RetryDetails) -> None:
+        self.progress.requests += 1
+        self.progress.retries += 1
 
     def _committed(self, size: int) -> None:
         self.progress.bytes += size

@@ -1,0 +1,10 @@
+"""Let the tests of this folder find what they share, which is no package."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest_export import client, server  # noqa: E402 it is found from here on
+
+__all__ = ["client", "server"]

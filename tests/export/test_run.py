@@ -1,0 +1,272 @@
+"""An export as its caller sees it: what is written, what a second run does, what is refused."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
+
+from aiomessages import APIError, ConfigurationError, NotFoundError
+from aiomessages.export import ChangedError, CorruptError, LockedError, export
+from aiomessages.export.files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiomessages import AsyncMessagesClient
+    from aiomessages.server import LocalServer
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"])
+async def test_every_message_and_reply(
+    client: AsyncMessagesClient, tmp_path: Path, name: str
+) -> None:
+    """Each message and each reply of each completion is one line, once."""
+    report = await export(client, IDS, tmp_path / name)
+    assert written(tmp_path / name) == expected_messages()
+    assert (report.finished, report.rows) == (True, len(expected_messages()))
+    assert (report.progress.completions, report.progress.total) == (30, 30)
+
+
+async def test_messages_are_the_servers_bytes(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """In a line stands the message as the server sent it, byte for byte."""
+    await export(client, IDS[:3], tmp_path / "out.jsonl")
+    raw = {bytes(line) async for name in IDS[:3] for line in client.list(name).raw()}
+    text = (tmp_path / "out.jsonl").read_bytes()
+    assert all(b'"message":' + message + b"}\n" in text for message in raw)
+
+
+async def test_a_list_of_completions(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """Completions that are listed carry their replies: no further request for them."""
+    report = await export(client, client.completions(), tmp_path / "out.jsonl")
+    assert written(tmp_path / "out.jsonl") == expected_messages()
+    assert server.requests == 1 + len(IDS)
+    again = await export(client, client.completions(), tmp_path / "out.jsonl")
+    assert server.requests == 1 + len(IDS)
+    assert again.sha256 == report.sha256
+
+
+async def test_conversations(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The layout `conversations` is a line a completion, with all there is to know of it."""
+    await export(client, IDS, tmp_path / "out.jsonl", layout="conversations")
+    got = {line["completion_id"]: line for line in lines(tmp_path / "out.jsonl")}
+    assert sorted(got) == IDS
+    for item in RECORDS:
+        line = got[item["completion"]["id"]]
+        assert line["messages"] == item["messages"]
+        assert line["reply"] == item["completion"]["choices"][0]["message"]
+        for name in ("model", "created", "metadata"):
+            assert line[name] == item["completion"][name]
+
+
+async def test_without_replies(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """Without include_reply a completion takes one request, and has its messages alone."""
+    await export(client, IDS, tmp_path / "out.jsonl", include_reply=False)
+    assert len(lines(tmp_path / "out.jsonl")) == sum(len(item["messages"]) for item in RECORDS)
+    assert server.requests == len(IDS)
+
+
+async def test_a_directory_of_parts(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A directory gets part files of about the size that was asked for, all of it in them."""
+    report = await export(client, IDS, tmp_path / "out", part_bytes=1, concurrency=1)
+    parts = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in parts] == sorted(report.sha256)
+    assert sorted(row for path in parts for row in written(path)) == expected_messages()
+
+
+async def test_a_second_run(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """A second run of a finished export sends nothing and changes no byte of any file."""
+    await export(client, IDS, tmp_path / "out.jsonl")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    sent = server.requests
+    report = await export(client, IDS, tmp_path / "out.jsonl")
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    assert (server.requests, after) == (sent, before)
+    assert (report.finished, report.progress.already) == (True, len(IDS))
+
+
+async def test_added_and_removed_ids(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """Ids that are new are fetched and added; those that are gone from the source are counted."""
+    await export(client, IDS[:20], tmp_path / "out.jsonl", include_reply=False)
+    report = await export(client, IDS[5:], tmp_path / "out.jsonl", include_reply=False)
+    assert server.requests == len(IDS)
+    assert (report.progress.already, report.progress.completions, report.removed) == (15, 10, 5)
+    assert len(written(tmp_path / "out.jsonl")) == sum(len(item["messages"]) for item in RECORDS)
+
+
+async def test_an_id_named_twice(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """An id that the source names twice is written once."""
+    await export(client, [*IDS, *IDS], tmp_path / "out.jsonl")
+    assert written(tmp_path / "out.jsonl") == expected_messages()
+
+
+async def test_async_ids(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Ids may come from an async iterable, whose number is not known beforehand."""
+
+    async def ids() -> AsyncIterator[str]:
+        for name in IDS:
+            yield name
+
+    report = await export(client, ids(), tmp_path / "out.jsonl")
+    assert (report.progress.total, report.progress.completions) == (None, len(IDS))
+
+
+async def test_nothing_to_export(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """An export of nothing is an empty file, finished."""
+    report = await export(client, [], tmp_path / "out.jsonl")
+    assert (report.finished, (tmp_path / "out.jsonl").read_bytes()) == (True, b"")
+
+
+async def test_private_files(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Nobody else can read what was written."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}
+
+
+async def test_the_manifest(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The manifest names each file with its rows, its bytes and its sha256."""
+    report = await export(client, IDS, tmp_path / "out.jsonl")
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())
+    assert manifest["rows"] == len(expected_messages())
+    (file,) = manifest["files"]
+    assert file["bytes"] == (tmp_path / "out.jsonl").stat().st_size
+    assert {file["name"]: file["sha256"]} == report.sha256
+
+
+# --- what fails -----------------------------------------------------------------------------------
+
+
+async def test_an_id_that_is_gone(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """By default an unknown id ends the export; what was written is kept, and not finished."""
+    with pytest.raises(NotFoundError):
+        await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", concurrency=1)
+    assert not (tmp_path / "out.jsonl").exists()
+    report = await export(client, IDS, tmp_path / "out.jsonl")
+    assert (report.progress.already, report.finished) == (len(IDS), True)
+    assert written(tmp_path / "out.jsonl") == expected_messages()
+
+
+async def test_going_on_without_an_id(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """With on_error="continue" the others are written, and what is gone does not bar the end."""
+    report = await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", on_error="continue")
+    assert (report.finished, report.failed) == (True, {"NotFoundError": 1})
+    assert written(tmp_path / "out.jsonl") == expected_messages()
+
+
+async def test_what_may_be_tried_again(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A completion that failed otherwise keeps the export unfinished, until it is read."""
+    report = await export(client, [*IDS, "a/b"], tmp_path / "out.jsonl", on_error="continue")
+    assert (report.finished, report.failed) == (False, {"ConfigurationError": 1})
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"layout": "conversations"}, {"include_reply": False}], ids=lambda c: next(iter(c))
+)
+async def test_changed_options(
+    client: AsyncMessagesClient, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Another run with other options is refused, and says which."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    with pytest.raises(ChangedError, match=next(iter(changes))):
+        await export(client, IDS[:2], tmp_path / "out.jsonl", **changes)
+
+
+async def test_another_server(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Another server's completions do not go into the same files."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    other = client.with_options(base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(ChangedError, match="base_url"):
+        await export(other, IDS[:2], tmp_path / "out.jsonl")
+
+
+async def test_two_writers(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A second writer is refused before it touches anything."""
+    with Files().lock(tmp_path / "out.jsonl.lock"), pytest.raises(LockedError):
+        await export(client, IDS[:2], tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.lock"]
+
+
+async def test_a_file_that_was_cut(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A file shorter than the ledger says is refused as corrupt."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    (tmp_path / "out.jsonl").write_bytes(b"")
+    with pytest.raises(CorruptError, match="begin anew"):
+        await export(client, IDS, tmp_path / "out.jsonl")
+
+
+async def test_a_file_that_was_changed(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A file whose committed bytes were changed is found out when it is finished."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    data = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "out.jsonl").write_bytes(data.replace(b"message", b"massage", 1))
+    with pytest.raises(CorruptError, match="was changed"):
+        await export(client, IDS, tmp_path / "out.jsonl")
+
+
+async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A file in the ledger's place that is none is refused."""
+    (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
+    with pytest.raises(CorruptError, match="not a ledger"):
+        await export(client, IDS, tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"layout": "csv"},
+        {"destination": "out.csv"},
+        {"layout": "finetune", "include_reply": False},
+        {"concurrency": 0},
+        {"source": "chatcmpl-1"},
+    ],
+    ids=lambda arguments: "-".join(arguments),
+)
+async def test_arguments_that_cannot_be_used(
+    client: AsyncMessagesClient, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    """A wrong argument is refused before anything is sent or written."""
+    given = {"source": IDS, "destination": "out.jsonl", **arguments}
+    with pytest.raises(ConfigurationError):
+        await export(
+            client, given.pop("source"), tmp_path / given.pop("destination"), **given
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- long conversations ---------------------------------------------------------------------------
+
+
+async def test_a_long_conversation_goes_on_where_it_was(
+    client: AsyncMessagesClient,
+    server: LocalServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A conversation of many pages is committed in stretches, and resumed behind the last one."""
+    monkeypatch.setattr("aiomessages.export.run.STRETCH_BYTES", 1)
+    monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 1)
+    long = record(999, messages=350)
+    await server.import_records([long])
+    name = long["completion"]["id"]
+    server.faults = "server-error:9@3"  # the third page fails for good
+    with pytest.raises(APIError):
+        await export(client, [name], tmp_path / "out.jsonl")
+    server.faults = None
+    sent = server.requests
+    await export(client, [name], tmp_path / "out.jsonl")
+    assert server.requests - sent <= 3
+    assert written(tmp_path / "out.jsonl") == expected_messages([long])
