@@ -33,7 +33,7 @@ _LINE = "HTTP/1.1 200 OK"
 _CHUNKED = "Transfer-Encoding: chunked"
 _GZIP = "Content-Encoding: gzip"
 _SPACES = b" " * 65_536  # JSON may end in any number of them
-_PACE = 0.05  # seconds between the drops of what is slow
+_PACE = 0.02  # seconds between the drops of what is slow
 _BOMB = 300 * 2**20  # bytes
 _TOO_LARGE = 256 * 2**20  # bytes; four times what our own client accepts by default
 _TINY_CHUNKS = 1_000_000
@@ -82,6 +82,7 @@ class Played(web.Response):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write all of it, at the reader's pace; aiohttp ends it when the reader has gone."""
+        self._keep_open &= request.keep_alive
         if request.transport is None:
             raise ConnectionResetError("the reader has gone")
         headers = "\r\n".join(f"{name}: {value}" for name, value in self.headers.items())
@@ -156,11 +157,9 @@ async def _endless_continue(_: Sent) -> AsyncGenerator[bytes]:
 async def _slow_body(sent: Sent) -> AsyncGenerator[bytes]:
     """Send a byte at a time, and spaces behind the last: a short body would be over too soon."""
     yield sent.head(_CHUNKED)
-    for byte in sent.body:
-        yield _chunk(bytes([byte]))
-        await asyncio.sleep(_PACE)
+    body = iter(sent.body)
     while True:
-        yield _chunk(b" ")
+        yield _chunk(bytes([next(body, _SPACES[0])]))
         await asyncio.sleep(_PACE)
 
 

@@ -1,6 +1,7 @@
 """Faults that stand in a page: its JSON, its cursors, its headers. The HTTP around it is right.
 
-Each alters a page that the store gave. What is no page, or an empty one, is left alone.
+Each alters a page that the store gave. What is no page is left alone, and so is an empty one, but
+for a walk that is led astray at its end.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def _bytes(page: Page, errors: str = "strict") -> bytes:
 
 
 async def _page(request: web.Request, handler: Handler) -> Page | None:
-    """Return the right page, or None where there is none, or nothing on it."""
+    """Return the right page, or None where the right answer is none."""
     answer: Page = json.loads(await right_body(request, handler))
-    return answer if answer.get("data") else None
+    return answer if "data" in answer else None
 
 
 # --- one page, spoiled ----------------------------------------------------------------------------
@@ -43,7 +44,7 @@ async def _page(request: web.Request, handler: Handler) -> Page | None:
 def _rendered(does: str, render: Callable[[Page], bytes]) -> Fault:
     async def strike(request: web.Request, handler: Handler) -> web.Response | None:
         page = await _page(request, handler)
-        return None if page is None else json_response(render(page))
+        return json_response(render(page)) if page and page["data"] else None
 
     return Fault(does, strike)
 
@@ -96,7 +97,7 @@ def _beyond_the_first(
 
     async def strike(request: web.Request, handler: Handler) -> web.Response | None:
         page = await _page(request, handler) if "after" in request.query else None
-        return None if page is None else json_response(_bytes(await lead(request, handler, page)))
+        return json_response(_bytes(await lead(request, handler, page))) if page else None
 
     return Fault(does, strike)
 
@@ -121,7 +122,8 @@ async def _first_after_second(request: web.Request, handler: Handler, page: Page
 async def _one_too_early(request: web.Request, handler: Handler, page: Page) -> Page:
     everything = await _ignoring_after(request, handler, limit=_ALL)
     here = next(item for item in everything["data"] if item["id"] == request.query["after"])
-    return page | {"data": [here, *page["data"]], "first_id": here["id"]}
+    last_id = page["last_id"] or here["id"]
+    return page | {"data": [here, *page["data"]], "first_id": here["id"], "last_id": last_id}
 
 
 FAULTS = {
