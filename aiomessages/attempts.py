@@ -15,7 +15,7 @@ import anyio
 import msgspec
 from msgspec import structs
 
-from .errors import APIError, APITimeoutError, ClientClosedError
+from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt
 from .protocol import Response
 from .retry import RetryPolicy, RetryQuota, retry_delay, visibility_delay
@@ -196,7 +196,7 @@ class Attempts:
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
             outcome, request_id = response.status, response.headers.get("x-request-id")
-            return read(response, secret=key)
+            return _read(response, read, key)
         except APIError as error:
             outcome = getattr(error, "status", 0) or type(error).__name__
             request_id = getattr(error, "request_id", None)
@@ -258,6 +258,15 @@ class _Running:
             while tasks & self._owners.keys():
                 left.clear()
                 await left.wait()
+
+
+def _read(response: Response, read: Read[ResultT], key: SecretStr) -> ResultT:
+    try:
+        return read(response, secret=key)
+    except APIConnectionError:  # the answer is somebody else's, and so may be what follows it
+        if response.hang_up is not None:
+            response.hang_up()
+        raise
 
 
 def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:

@@ -23,6 +23,10 @@ class Envelope(Struct, Generic[ItemT]):
     has_more: bool | None = None
     error: Json = None  # some gateways answer 200 and put an error in the body
 
+    def __repr__(self) -> str:
+        # A traceback that shows local variables shows no texts.
+        return f"{type(self).__name__}({len(self.data)} items, has_more={self.has_more})"
+
 
 class Page(Generic[ItemT]):
     """One page of a list.

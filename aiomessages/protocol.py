@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from multidict import CIMultiDict
 
 from .decoding import decode_completion, despite_lone_surrogates
 from .errors import (
@@ -39,7 +40,7 @@ from .retry import parse_retry_after
 WALK_LIMIT: Final = 100
 DEFAULT_LIMIT: Final = 20
 
-# What aiohttp undoes by itself; a body in any other encoding it passes on as it came.
+# What the transport undoes; a body in any other encoding it passes on as it came.
 ACCEPT_ENCODING: Final = "gzip, deflate"
 _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 
@@ -53,12 +54,18 @@ ResultT = TypeVar("ResultT")
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole response; `received_at` is in Unix seconds, `headers` ignore case."""
+    """A response; `received_at` is in Unix seconds, `headers` ignore case.
+
+    `flaw` is what is wrong with its body, which is empty then. `hang_up` ends the connection that
+    it came on, for what else comes there may be somebody else's answer.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_at: float
+    flaw: APIResponseError | None = None
+    hang_up: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         # A traceback that shows local variables shows neither texts nor a key that was sent back.
@@ -159,7 +166,8 @@ def read_page(
         )
     if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
         raise APIConnectionError("the answer to another request arrived on this connection")
-    return codec.page_class(envelope, ids, body=response.body, headers=response.headers)
+    headers = _headers_without_secret(response.headers, secret)  # a stream's errors carry them
+    return codec.page_class(envelope, ids, body=response.body, headers=headers)
 
 
 def read_one_completion(response: Response, *, secret: str) -> StoredCompletion:
@@ -253,6 +261,7 @@ _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
+_HIDDEN: Final = "[the API key]"
 _HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
 _RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
 
@@ -289,9 +298,11 @@ def check_status(response: Response, *, secret: str) -> None:
     A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
     """
     encoding = response.headers.get("content-encoding", "").lower()
-    if response.status == 200 and encoding in _ENCODINGS:
+    if response.status == 200 and encoding in _ENCODINGS and response.flaw is None:
         return
     safe = _without_secret(response, secret)
+    if response.status == 200 and response.flaw is not None:
+        raise type(response.flaw)(response.flaw.message, status=200, headers=safe.headers)
     if response.status == 200:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
     if response.status >= 400:
@@ -302,12 +313,15 @@ def check_status(response: Response, *, secret: str) -> None:
 
 
 def _without_secret(response: Response, secret: str) -> Response:
-    hidden, shown = "[the API key]", _in_json(secret)
-    headers = {
-        name.lower(): value.replace(secret, hidden) for name, value in response.headers.items()
-    }
-    body = re.sub(shown.encode(), hidden.encode(), response.body)
+    body = re.sub(_in_json(secret).encode(), _HIDDEN.encode(), response.body)
+    headers = _headers_without_secret(response.headers, secret)
     return msgspec.structs.replace(response, body=body, headers=headers)
+
+
+def _headers_without_secret(headers: Mapping[str, str], secret: str) -> Mapping[str, str]:
+    if not any(secret in value for value in headers.values()):
+        return headers
+    return CIMultiDict([(name, value.replace(secret, _HIDDEN)) for name, value in headers.items()])
 
 
 def _in_json(secret: str) -> str:

@@ -19,11 +19,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 import anyio
 
-from .errors import ClientClosedError, PaginationError
+from .errors import APIConnectionError, ClientClosedError, PaginationError
 from .logs import log
 
 # A fetch that was cancelled needs a moment to give its connection back; one that does not end by
@@ -71,9 +71,10 @@ class _Fetcher(Generic[PageT]):
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
+        self._error: Exception | None = None
+        self._traceback: TracebackType | None = None
         # What the walk hands out: pages, then the error or the end.
         self.pages: deque[PageT] = deque()
-        self.error: Exception | None = None
         self.ended = False
         # Whether the walk takes a page now, so that the one after it may come as well.
         self.taking = False
@@ -92,7 +93,7 @@ class _Fetcher(Generic[PageT]):
         return True
 
     def _has_room(self) -> bool:
-        if self.ended or self._stopped or self.error is not None:
+        if self.ended or self._stopped or self._error is not None:
             return False
         if self._prefetch:
             return len(self.pages) < 1 + self.taking
@@ -101,32 +102,47 @@ class _Fetcher(Generic[PageT]):
     async def _run(self) -> None:
         while self._has_room():
             try:
-                page = await self._fetch(self._cursor, self._remaining)
+                # Nothing awaits once the page is here, so that no cancellation comes in between;
+                # and no variable keeps the page while the next one is fetched.
+                self._accept(await self._fetch(self._cursor, self._remaining))
+            except asyncio.CancelledError:
+                if cast("asyncio.Task[None]", asyncio.current_task()).cancelling():
+                    raise
+                # Nobody cancelled this task: what it waits for was, and would be the next time too.
+                self._fail(APIConnectionError("what the fetch of a page waited for was cancelled"))
             except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
-                self.error = error
-            else:  # nothing awaits from here on, so that no cancellation comes in between
-                if not self._stopped:
-                    self._accept(page)
+                self._fail(error)
             self._wake()
 
-    async def arrival(self) -> None:
-        """Wait until there is something new: a page, an error, or a task that was cancelled."""
+    def _fail(self, error: Exception) -> None:
+        self._error, self._traceback = error, error.__traceback__
+
+    def raise_error(self) -> None:
+        """Raise what the fetch raised, if it did."""
+        if self._error is not None:
+            # Where it came from, and not, at each call once more, where it was raised again: those
+            # frames would pile up, and hold what they hold.
+            raise self._error.with_traceback(self._traceback)
+
+    def arrival(self) -> "asyncio.Future[None]":
+        """Return what is done at the next news: a page, an error, a task that was cancelled."""
         self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        return self._waiter
 
     def _wake(self, _: object = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _accept(self, page: PageT) -> None:
+        if self._stopped:
+            return
         repeated = frozenset[str]()
         if not self._last_ids.isdisjoint(page.ids):
             repeated = self._last_ids.intersection(page.ids)
         if problem := self._contradiction(page, repeated):
-            self.error = PaginationError(problem, status=200, headers=page.headers).at(
+            raise PaginationError(problem, status=200, headers=page.headers).at(
                 completion_id=page.completion_id, cursor=self._cursor, attempts=page.attempts
             )
-            return
         self._last_ids = frozenset(page.ids)
         if repeated:
             _drop(page, repeated)
@@ -162,6 +178,8 @@ class _Fetcher(Generic[PageT]):
 
     def abandon(self) -> None:
         """Cancel the task of a walk that nobody holds any more, and warn."""
+        self._stopped = True
+        self.pages.clear()
         task = self._task
         if task is None or task.done() or task.get_loop().is_closed():
             return
@@ -214,8 +232,9 @@ class Walk(Generic[PageT]):
             if self._is_over():
                 return None
             fetcher.taking = True
+            arrival = fetcher.arrival()  # before the start: a fetch may be done at once
             fetcher.start()
-            await fetcher.arrival()
+            await arrival
         fetcher.taking = True
         if fetcher.start():
             # One turn of the loop sends the request, also for a consumer that never awaits. Being
@@ -225,8 +244,7 @@ class Walk(Generic[PageT]):
         return fetcher.pages.popleft() if fetcher.pages else await self.next_page()
 
     def _is_over(self) -> bool:
-        if self._fetcher.error is not None:
-            raise self._fetcher.error
+        self._fetcher.raise_error()
         if self._fetcher.ended and self._all_delivered:
             return True
         if self._closed:

@@ -5,20 +5,27 @@ in the terms of our errors. It knows aiohttp's surprises, so that nobody else ha
 """
 
 import asyncio
+import contextlib
 import functools
 import os
+import re
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypedDict
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.tracing import Trace
 from yarl import URL
 
+from .compression import ENCODINGS, Decompressor
 from .errors import (
     APIConnectionError,
     APIError,
+    APIResponseError,
     APITimeoutError,
     ClientClosedError,
     ConfigurationError,
@@ -33,6 +40,10 @@ from .settings import Timeout
 # aiohttp's default of 100 halves the speed of a walk through many completions at once; whoever
 # wants fewer bounds the work, not the pool.
 MAX_CONNECTIONS: Final = 1000
+
+
+class _TooLargeError(Exception):
+    """A body is larger than it may be."""
 
 
 class _DisconnectedError(Exception):
@@ -55,10 +66,28 @@ async def _send_once(
         raise _DisconnectedError(error) from None
 
 
+class _Connector(aiohttp.TCPConnector):
+    """A pool that passes over connections on which something came that nobody had asked for.
+
+    aiohttp would take it for the answer to the next request.
+    """
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and len(connection.protocol):
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        return connection
+
+
 class Transport:
     """A session, opened on first use, that belongs to one event loop and one process.
 
-    A session that was handed in is used and never closed.
+    A session that was handed in is used and never closed. Its own cookies are sent, and it keeps
+    what cookies the server sets; its pool may hold connections on which an unsolicited answer
+    waits, which then only its message ids can tell. The client's own session does neither.
     """
 
     def __init__(
@@ -81,43 +110,60 @@ class Transport:
     async def get(
         self, url: str, headers: Mapping[str, str], *, timeout: Timeout, max_bytes: int
     ) -> Response:
-        """Send one GET request once, and return the whole response.
+        """Send one GET request once, and return the response.
 
-        Raises the APIConnectionErrors, DecodeError for a body that cannot be decompressed, and
-        ResponseTooLargeError for one of more than `max_bytes`, decompressed.
+        Its body is whole, or `flaw` says what is wrong with it: it cannot be decompressed, or is
+        one of more than `max_bytes`, decompressed. Raises the APIConnectionErrors, and
+        ClientClosedError when the session's owner closes it.
         """
         session = self._open()
         try:
-            response = await session.get(
-                URL(url, encoded=True),
-                headers=headers,
-                timeout=_client_timeout(timeout),
-                allow_redirects=False,
-                **self._options,
-            )
-            try:
-                body = await _read_body(response, max_bytes)
-            except BaseException:
-                response.close()
-                raise
-            return Response(response.status, response.headers, body, time.time())
-        except (aiohttp.ClientError, OSError, _DisconnectedError) as error:  # also TimeoutError
+            return await self._exchange(session, url, headers, timeout, max_bytes)
+        except _FAILURES as error:
             problem: MessagesError = _translate(error, timeout)
-        except RuntimeError as error:
+            if session.closed:
+                problem = _session_closed()
+        except RuntimeError:
             if not session.closed:
                 raise
-            problem = ClientClosedError(f"the session was closed: {error}")
+            problem = _session_closed()
         # Raised out here, so that no context brings along aiohttp's frames, in whose local
         # variables the key may stand.
         raise problem
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: Timeout,
+        max_bytes: int,
+    ) -> Response:
+        response = await session.get(
+            URL(url, encoded=True),
+            headers=headers,
+            timeout=_client_timeout(timeout),
+            allow_redirects=False,
+            **self._options,
+        )
+        try:
+            _check_length(response)
+            body, flaw = await _read_body(response, max_bytes)
+        except BaseException:
+            response.close()
+            raise
+        received_at = time.time()
+        hang_up = _hang_up_for(response)
+        return Response(response.status, response.headers, body, received_at, flaw, hang_up)
 
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
         if self._session is None:
             # What every request has in common costs least where the session holds it.
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=_Connector(limit=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 headers=self._headers,
                 middlewares=[_send_once],
                 trace_configs=self._trace_configs,
@@ -153,7 +199,7 @@ def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
     own: Sequence[aiohttp.ClientMiddlewareType] = getattr(session, "_middlewares", ())
     return {
         "raise_for_status": False,
-        "auto_decompress": True,
+        "auto_decompress": False,
         "middlewares": (*own, _send_once),
     }
 
@@ -168,25 +214,108 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
     )
 
 
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Read the decompressed body, and no more than fits."""
-    content = response.content
-    first = await content.readany()
-    if content.at_eof() and len(first) <= max_bytes:
-        return first
-    body = bytearray(first)
-    while len(body) <= max_bytes and not content.at_eof():
-        body += await content.readany()
-    if len(body) > max_bytes:
-        raise ResponseTooLargeError(
-            f"the body of the answer is larger than {max_bytes} bytes",
-            status=response.status,
-            headers=response.headers,
-        )
+# --- a response, as it comes in -------------------------------------------------------------------
+
+
+def _check_length(response: aiohttp.ClientResponse) -> None:
+    """Refuse two lengths of one body: aiohttp's parser in pure Python takes the first of them."""
+    if len(response.headers.getall("content-length", ())) > 1:
+        raise HttpProcessingError(message="Duplicate Content-Length")
+
+
+async def _read_body(
+    response: aiohttp.ClientResponse, max_bytes: int
+) -> tuple[bytes, APIResponseError | None]:
+    """Read the body, decompressed, or say what is wrong with it."""
+    flaw: APIResponseError
+    try:
+        with _told_of_its_end(response):
+            return await _read_whole(response, max_bytes), None
+    except zlib.error:
+        flaw = DecodeError("the body of the answer is badly compressed, or cut short")
+    except _TooLargeError:
+        flaw = ResponseTooLargeError(f"the body of the answer is larger than {max_bytes} bytes")
+    response.close()
+    return b"", flaw
+
+
+async def _read_whole(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Read the body and no more of it than fits. Raises zlib.error and _TooLargeError."""
+    content, undo = response.content, _decompressor_for(response)
+    data = await content.readany()
+    if content.at_eof() and undo is None and len(data) <= max_bytes:
+        return data
+    body = bytearray()
+    while True:
+        body += data if undo is None else undo.feed(data, max_bytes + 1 - len(body))
+        if len(body) > max_bytes:
+            raise _TooLargeError
+        if content.at_eof():
+            break
+        data = await content.readany()
+    if undo is not None and not undo.whole:
+        raise zlib.error("cut short")
     return bytes(body)
 
 
+def _decompressor_for(response: aiohttp.ClientResponse) -> Decompressor | None:
+    encoding = response.headers.get("content-encoding", "").lower()
+    return Decompressor(encoding) if encoding in ENCODINGS else None
+
+
+@contextlib.contextmanager
+def _told_of_its_end(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Fail a read whose connection is gone.
+
+    aiohttp leaves the reader waiting where a chunk is broken (its parser in C), and where somebody
+    closes the session.
+    """
+    content, connection = response.content, response.connection
+    protocol = connection.protocol if connection else None
+    if protocol is None:
+        yield  # the body is here already
+        return
+
+    def tell(_: object = None) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+    closed = protocol.closed
+    if closed is None:
+        tell()
+        yield
+        return
+    closed.remove_done_callback(_take_note)  # once for a connection, however often it is read from
+    closed.add_done_callback(_take_note)
+    closed.add_done_callback(tell)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(tell)
+
+
+def _take_note(closed: "asyncio.Future[None]") -> None:
+    """Look at how a connection ended, or asyncio complains that nobody did."""
+    closed.exception()
+
+
+def _hang_up_for(response: aiohttp.ClientResponse) -> Callable[[], object] | None:
+    """Return what ends the connection, even though it may be back in the pool.
+
+    From there no public name leads to it; without the private one it would just stay in use.
+    """
+    transport = getattr(getattr(response, "_protocol", None), "transport", None)
+    return getattr(transport, "abort", None)
+
+
 # --- aiohttp's errors, to ours --------------------------------------------------------------------
+
+# OSError holds TimeoutError as well; a protocol error in a body comes as the parser made it.
+_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, _DisconnectedError)
+
+
+def _session_closed() -> ClientClosedError:
+    return ClientClosedError("the session was closed by its owner; give the client an open one")
 
 
 def _translate(error: BaseException, timeout: Timeout) -> APIError:
@@ -194,11 +323,9 @@ def _translate(error: BaseException, timeout: Timeout) -> APIError:
     if isinstance(error, _DisconnectedError):
         return _lost_before_answer(error.cause)
     if isinstance(error, aiohttp.ClientPayloadError):
-        return _broken_body(error)
-    if isinstance(error, aiohttp.ClientResponseError):
-        # Its repr and args carry the request's headers, so neither it nor its text is kept.
-        broken = type(error.__cause__ or error).__name__
-        return APIConnectionError(f"the server broke the rules of HTTP ({broken})")
+        return APIConnectionError("the connection was lost in the middle of the answer")
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+        return _broken_rule(error)
     for kinds, problem, message in _TRANSLATIONS:
         if isinstance(error, kinds):
             text = message.format(total=timeout.total, connect=timeout.connect, read=timeout.read)
@@ -231,13 +358,28 @@ def _lost_before_answer(cause: Exception) -> APIError:
     lost = "the connection was lost before an answer"
     if isinstance(cause, OSError):
         return _because(cause, lost, stale=True)
-    return APIConnectionError(lost, stale=True)  # the cause holds what came of the headers
+    # What came of the headers stands in the cause (of the parser in C), so it is not kept.
+    return APIConnectionError(lost, stale=isinstance(getattr(cause, "message", None), str))
 
 
-def _broken_body(error: aiohttp.ClientPayloadError) -> APIError:
-    if isinstance(error.__cause__, ContentEncodingError):
-        return DecodeError("the body of the answer cannot be decompressed")
-    return APIConnectionError("the connection was lost in the middle of the answer")
+def _broken_rule(error: aiohttp.ClientResponseError | HttpProcessingError) -> APIError:
+    """Tell what a server does each time from what may have been garbled on its way.
+
+    Nothing of the error is kept: its args carry the request's headers, its text the answer's.
+    """
+    behind: BaseException = error
+    while behind.__cause__ is not None:
+        behind = behind.__cause__
+    lasting = isinstance(behind, LineTooLong) or _LASTING.match(getattr(behind, "message", ""))
+    broken = f"the server broke the rules of HTTP ({type(behind).__name__})"
+    return APIConnectionError(broken, retryable=not lasting)
+
+
+# How the texts of aiohttp's two parsers begin; what the server sent comes behind.
+_LASTING: Final = re.compile(
+    r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
+    r"Content-Length|Too many headers|Got more than"
+)
 
 
 def _because(

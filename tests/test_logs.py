@@ -15,11 +15,11 @@ KEY = "sk-canary-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
+def _as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in {"handlers": [], "level": logging.NOTSET, "propagate": True}.items():
+        monkeypatch.setattr(log, name, value)
     yield
-    log.handlers.clear()
-    log.setLevel(logging.NOTSET)
-    log.propagate = True
+    log.setLevel(logging.NOTSET)  # which also forgets what it remembers of levels
 
 
 async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:

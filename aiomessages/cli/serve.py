@@ -5,6 +5,7 @@ It shows how to reach the server and waits; what the server does is told in `aio
 
 import asyncio
 import signal
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from aiomessages.cli.exits import UsageError
 from aiomessages.cli.local import imported, serving
 from aiomessages.cli.options import NotNegative, Positive
 from aiomessages.cli.stderr import say, say_all
+from aiomessages.server.faults import FAULTS, Plan
 
 if TYPE_CHECKING:
     from aiomessages.server import LocalServer
@@ -28,10 +30,15 @@ Examples:
   aiomessages serve                             the sample, from memory
   aiomessages serve my.db --import records.jsonl.gz --port 8123
   aiomessages serve my.db --latency 0.15 --rate 50
+  aiomessages serve --fault server-error:2      two failures, then all is well
+  aiomessages serve --fault reset@3             two pages, and then no more
   aiomessages list COMPLETION_ID --local my.db  without a server of its own
-"""
 
-app = App(name="serve", help_epilogue=_EXAMPLES)
+Faults:
+"""
+_NAMES = textwrap.fill(" ".join(FAULTS), 76, break_on_hyphens=False)
+
+app = App(name="serve", help_epilogue=_EXAMPLES + textwrap.indent(_NAMES, "  "))
 
 
 @app.default
@@ -65,8 +72,18 @@ async def serve(
         Positive | None,
         Parameter(metavar="N", help="Requests a second; what is above gets 429."),
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        Parameter(
+            metavar="NAME",
+            negative="",
+            help="Play a fault, to rehearse it: NAME on every request, NAME:K on K of them, NAME@N"
+            " from the Nth on. May be repeated: the next begins when one is spent.",
+        ),
+    ] = None,
 ) -> None:
     """Serve stored completions on this machine, as the API does."""
+    faults = _known(fault or [])
     _check(database, import_file)
     stop = _stop_signal()
     async with serving(
@@ -75,6 +92,7 @@ async def serve(
         port=port,
         latency=latency,
         rate=rate,
+        faults=faults,
     ) as server:
         if import_file:
             say(f"imported {await imported(server, import_file)} completions")
@@ -90,6 +108,15 @@ def _check(database: Path | None, import_file: Path | None) -> None:
         raise UsageError(f"--import {import_file}: there is no such file")
 
 
+def _known(faults: list[str]) -> list[str]:
+    """Return the faults, if all are known; they are refused before a database is touched."""
+    try:
+        Plan(faults)
+    except ValueError as error:
+        raise UsageError(f"--fault: {error}") from None
+    return faults
+
+
 def _stop_signal() -> asyncio.Event:
     """Return an event that Ctrl-C and SIGTERM set: for a server both are the ordinary end."""
     stop = asyncio.Event()
@@ -102,6 +129,8 @@ def _stop_signal() -> asyncio.Event:
 def _show(server: "LocalServer", database: Path | None) -> None:
     """Put the lines to paste on standard output, so that a script can take them from there."""
     say(f"serving {database or 'from memory'} at {server.base_url}; Ctrl-C stops it")
+    if server.faults:
+        say(f"playing {', '.join(server.faults)}")
     say_all("The key is this server's own, made up for this run and worth nothing elsewhere:")
     exports = f"export OPENAI_BASE_URL={server.base_url}\nexport OPENAI_API_KEY={server.api_key}\n"
     with output.opened(output.STANDARD_OUTPUT) as write:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from . import middleware
 from .app import build_app
+from .faults import Plan
 from .store import Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from .faults import Faults
     from .records import Source
 
 # A request in flight at the end gets this many seconds twice, once to finish and once to be
@@ -37,10 +39,12 @@ class LocalServer:
     `database` is a path or ":memory:". `sample` loads the conversations that come with the
     package, `records` a `.jsonl` or `.jsonl.gz` file or an iterable of dicts. Port 0 takes a free
     one. `api_key` is generated when not given. `latency` and `visibility_delay` are seconds,
-    `rate` is requests a second, with bursts of one second's worth.
+    `rate` is requests a second, with bursts of one second's worth. `faults` are played to whoever
+    asks, to rehearse them: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2};
+    docs/faults.md lists them.
 
-    Raises ValueError for a host that is not loopback and for settings below zero, and on entering
-    RecordError for bad records.
+    Raises ValueError for a host that is not loopback, for settings below zero and for faults that
+    do not exist, and on entering RecordError for bad records.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class LocalServer:
         latency: float = 0.0,
         rate: float | None = None,
         visibility_delay: float = 0.0,
+        faults: Faults = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         if latency < 0 or visibility_delay < 0 or (rate is not None and rate <= 0):
@@ -68,6 +73,7 @@ class LocalServer:
         self._latency = latency
         self._rate = rate
         self._visibility_delay = visibility_delay
+        self._plan = Plan(faults)
         self._clock = clock
         self._traffic = middleware.Traffic()
         self._store: Store | None = None
@@ -89,6 +95,18 @@ class LocalServer:
     def requests(self) -> int:
         """The number of requests that really arrived."""
         return self._traffic.requests
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The faults that are switched on; set it, also while serving, to begin with others.
+
+        Raises ValueError for those that do not exist.
+        """
+        return self._plan.specs
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._plan = Plan(faults)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,18 +174,24 @@ class LocalServer:
 
     async def _listen(self, store: Store) -> None:
         app = build_app(store, self._lock, self._middlewares())
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            handler_cancellation=True,  # else a fault would stall long after its client has gone
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 
     def _middlewares(self) -> list[Middleware]:
-        """Chain what stands before the routes, outermost first. Faults go in last."""
+        """Chain what stands before the routes, outermost first."""
         chain = [middleware.envelope(self._traffic)]
         if self._latency:
             chain.append(middleware.latency(self._latency))
         chain.append(middleware.authentication(self.api_key))
         if self._rate is not None:
             chain.append(middleware.rate_limit(middleware.TokenBucket(self._rate)))
+        chain.append(middleware.faults(lambda: self._plan))
         return chain
 
 

@@ -1,6 +1,7 @@
 """What every request passes before a route answers it: one middleware for each concern.
 
-From the outside in: the envelope (headers, error bodies, the count), latency, the key, the rate.
+From the outside in: the envelope (headers, error bodies, the count), latency, the key, the rate,
+and the faults, which so strike only what would have been answered.
 A middleware here knows the request and the settings it was made with, never the stored data.
 """
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler, Middleware
+
+    from .faults import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +110,18 @@ def rate_limit(bucket: TokenBucket) -> Middleware:
         if wait:
             raise wire.rate_limited(wait)
         return await handler(request)
+
+    return middleware
+
+
+def faults(current: Callable[[], Plan]) -> Middleware:
+    """Let the plan that is current answer each request for which there is a route."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.http_exception is not None:
+            return await handler(request)
+        return await current().answer(request, handler)
 
     return middleware
 

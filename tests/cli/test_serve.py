@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import RECORDS, Ran
 
+from aiomessages.server.faults import FAULTS
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -48,6 +50,36 @@ def test_the_sample(spawn: Spawn, number: signal.Signals) -> None:
     assert (process.returncode, out) == (0, b"")
     assert [line.partition(":")[0] for line in err.decode().splitlines()][-1] == "aiomessages"
     assert b"Traceback" not in err
+
+
+def test_faults(spawn: Spawn) -> None:
+    """They are played in their order, from the first request on, and named on standard error."""
+    process = spawn("serve", "--fault", "server-error:1", "--fault", "conflict:1")
+    variables = exported(process)
+    for status in (500, 409):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            completions(variables)
+        error.value.close()
+        assert error.value.code == status
+    assert completions(variables)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"aiomessages: playing server-error:1, conflict:1\n" in err
+
+
+def test_a_fault_that_does_not_exist(run: Run) -> None:
+    """The nearest names are told."""
+    code, out, err = run("serve", "--fault", "resett")
+    assert (code, out) == (2, b"")
+    assert "nearest are reset" in err
+    assert err.count("\n") == 1
+
+
+def test_the_help_names_every_fault(run: Run) -> None:
+    """Whoever has no documentation at hand has this."""
+    words = run("serve", "--help").out.decode().split()
+    assert set(FAULTS) <= set(words)
 
 
 def test_a_database(spawn: Spawn, tmp_path: Path) -> None:

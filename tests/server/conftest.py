@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -19,7 +19,7 @@ class Answer(NamedTuple):
     """What came back, whole."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]  # whatever the case of their names
     body: bytes
 
     @property
@@ -93,7 +93,7 @@ def ask_at(http: aiohttp.ClientSession) -> Callable[[LocalServer], Ask]:
             key = {"Authorization": f"Bearer {server.api_key}"} if headers is None else headers
             url = server.base_url + path
             async with http.request(method, url, headers=key, params=query) as response:
-                return Answer(response.status, dict(response.headers), await response.read())
+                return Answer(response.status, response.headers, await response.read())
 
         return ask
 

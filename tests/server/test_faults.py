@@ -1,0 +1,625 @@
+"""Claims about faults, read off the wire by a raw socket: each does what its name says.
+
+What the client makes of them is claimed in test_rehearsal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from aiomessages.server import LocalServer
+from aiomessages.server.faults import FAULTS, broken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from conftest import Answer, Ask
+
+    Arrived = Callable[[LocalServer], Awaitable[None]]
+    AskAt = Callable[[LocalServer], Ask]
+    Build = Callable[..., dict[str, Any]]
+
+PATH = "/chat/completions/chatcmpl-c1/messages"
+MIB = 2**20
+
+
+class Said(NamedTuple):
+    """All that a server wrote on a connection."""
+
+    raw: bytes
+
+    @property
+    def line(self) -> bytes:
+        """The status line."""
+        return self.raw.partition(b"\r\n")[0]
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The header fields, in order, repeated ones repeatedly; names in lower case."""
+        lines = self.raw.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+        pairs = [line.partition(": ") for line in lines]
+        return [(name.lower(), value) for name, _, value in pairs]
+
+    @property
+    def length(self) -> int:
+        """The length that the answer claims."""
+        return int(dict(self.headers)["content-length"])
+
+    @property
+    def body(self) -> bytes:
+        """All behind the headers, as it came."""
+        return self.raw.partition(b"\r\n\r\n")[2]
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """The whole chunks of the body, an empty one at its end included."""
+        found, rest = [], self.body
+        while b"\r\n" in rest:
+            size, _, rest = rest.partition(b"\r\n")
+            found.append(rest[: int(size, 16)])
+            rest = rest[int(size, 16) + 2 :]
+        return found
+
+
+class Line:
+    """One connection to a server, without any HTTP client between."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self._url = urlsplit(server.base_url)
+        self._key = server.api_key
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(
+            self._url.hostname, self._url.port
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+        await asyncio.wait([asyncio.ensure_future(self._writer.wait_closed())])
+
+    def ask(self, path: str = PATH + "?limit=2", connection: str = "close") -> None:
+        """Send a GET request."""
+        self._writer.write(
+            f"GET {self._url.path}{path} HTTP/1.1\r\nHost: {self._url.netloc}\r\n"
+            f"Authorization: Bearer {self._key}\r\nConnection: {connection}\r\n\r\n".encode()
+        )
+
+    async def hear(self, until: bytes | None = None, most: int | None = None) -> Said:
+        """Read to the end, or until something was said, or as many bytes as are enough."""
+        heard = bytearray()
+        async with asyncio.timeout(30):
+            while data := await self._reader.read(MIB):
+                heard += data
+                if (until is not None and until in heard) or (most and len(heard) >= most):
+                    break
+        return Said(bytes(heard))
+
+
+@pytest.fixture
+async def server(record: Build) -> AsyncIterator[LocalServer]:
+    """A server with a conversation of five messages."""
+    async with LocalServer(records=[record("c1", 5)]) as running:
+        yield running
+
+
+@pytest.fixture
+async def right(server: LocalServer) -> bytes:
+    """The body of the right answer."""
+    return (await said(server)).body
+
+
+async def said(
+    server: LocalServer, fault: str | tuple[str, ...] = (), *, most: int | None = None
+) -> Said:
+    """Ask once, and return what a server with a fault wrote until it, or the reader, had enough."""
+    server.faults = fault
+    async with Line(server) as line:
+        line.ask()
+        return await line.hear(most=most)
+
+
+# --- below the API --------------------------------------------------------------------------------
+
+
+async def test_reset(server: LocalServer) -> None:
+    """It is a reset, and no orderly end."""
+    with pytest.raises(ConnectionResetError):
+        await said(server, "reset")
+
+
+async def test_close_before_headers(server: LocalServer) -> None:
+    """Not a byte is written."""
+    assert (await said(server, "close-before-headers")).raw == b""
+
+
+async def test_stale_keep_alive(server: LocalServer) -> None:
+    """The first request on a connection is answered, the second finds it closed."""
+    server.faults = "stale-keep-alive"
+    async with Line(server) as line:
+        line.ask(connection="keep-alive")
+        assert (await line.hear(until=b'"has_more":true}')).line == b"HTTP/1.1 200 OK"
+        line.ask()
+        assert (await line.hear()).raw == b""
+
+
+async def test_headers_cut(server: LocalServer) -> None:
+    """The last header is unfinished."""
+    heard = await said(server, "headers-cut")
+    assert heard.line == b"HTTP/1.1 200 OK"
+    assert b"\r\n\r\n" not in heard.raw
+
+
+async def test_body_short(server: LocalServer, right: bytes) -> None:
+    """The length promises twice of what comes."""
+    heard = await said(server, "body-short")
+    assert heard.length == len(right)
+    assert heard.body == right[: len(right) // 2]
+
+
+async def test_chunked_cut(server: LocalServer, right: bytes) -> None:
+    """No empty chunk says that this is all."""
+    heard = await said(server, "chunked-cut")
+    assert ("transfer-encoding", "chunked") in heard.headers
+    assert heard.chunks == [right[: len(right) // 2]]
+
+
+async def test_close_delimited_cut(server: LocalServer, right: bytes) -> None:
+    """Nothing in the headers tells that half is missing."""
+    heard = await said(server, "close-delimited-cut")
+    assert ("connection", "close") in heard.headers
+    assert not {"content-length", "transfer-encoding"} & dict(heard.headers).keys()
+    assert heard.body == right[: len(right) // 2]
+
+
+async def test_gzip_cut(server: LocalServer, right: bytes) -> None:
+    """The length is right for what is sent, and what is sent is no whole gzip stream."""
+    heard = await said(server, "gzip-cut")
+    assert ("content-encoding", "gzip") in heard.headers
+    assert heard.length == len(heard.body)
+    unpacker = zlib.decompressobj(31)
+    text = unpacker.decompress(heard.body)
+    assert right.startswith(text)
+    assert not unpacker.eof
+
+
+async def test_bad_gzip(server: LocalServer) -> None:
+    """Its header is one of gzip, and no block follows."""
+    heard = await said(server, "bad-gzip")
+    assert heard.body.startswith(b"\x1f\x8b\x08")
+    with pytest.raises(zlib.error):
+        zlib.decompress(heard.body, wbits=31)
+
+
+async def test_unknown_encoding(server: LocalServer, right: bytes) -> None:
+    """The name of the encoding says what to undo, to whoever knows it."""
+    heard = await said(server, "unknown-encoding")
+    assert ("content-encoding", "reversed") in heard.headers
+    assert heard.body[::-1] == right
+
+
+async def test_length_and_chunked(server: LocalServer, right: bytes) -> None:
+    """Both headers stand, and the body is chunked."""
+    heard = await said(server, "length-and-chunked")
+    assert heard.length == len(right)
+    assert ("transfer-encoding", "chunked") in heard.headers
+    assert heard.chunks == [right, b""]
+
+
+async def test_two_lengths(server: LocalServer, right: bytes) -> None:
+    """They differ."""
+    heard = await said(server, "two-lengths")
+    lengths = [value for name, value in heard.headers if name == "content-length"]
+    assert lengths == [str(len(right)), str(len(right) + 1)]
+
+
+async def test_huge_header(server: LocalServer, right: bytes) -> None:
+    """One is longer than clients take, and the body is right."""
+    heard = await said(server, "huge-header")
+    assert max(len(value) for _, value in heard.headers) == 16_384
+    assert heard.body == right
+
+
+async def test_many_headers(server: LocalServer, right: bytes) -> None:
+    """There are more than clients take, and the body is right."""
+    heard = await said(server, "many-headers")
+    assert len(heard.headers) > 200
+    assert heard.body == right
+
+
+async def test_garbage_status(server: LocalServer) -> None:
+    """There is no number where the status should be."""
+    assert (await said(server, "garbage-status")).line == b"HTTP/1.1 two hundred"
+
+
+async def test_bad_chunk_size(server: LocalServer) -> None:
+    """There is no number where the size should be."""
+    heard = await said(server, "bad-chunk-size")
+    assert ("transfer-encoding", "chunked") in heard.headers
+    assert heard.body.startswith(b"zz\r\n")
+
+
+async def test_endless_continue(server: LocalServer) -> None:
+    """Interim answers come, and no answer."""
+    heard = await said(server, "endless-continue", most=75)
+    assert heard.raw.startswith(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
+
+
+async def test_slow_body(server: LocalServer, right: bytes) -> None:
+    """The body comes a byte at a time."""
+    server.faults = "slow-body"
+    async with Line(server) as line:
+        line.ask()
+        heard = await line.hear(until=b"1\r\nb\r\n")
+    assert heard.chunks[:4] == [b"{", b'"', b"o", b"b"]
+    assert right.startswith(b"".join(heard.chunks))
+
+
+async def test_slow_body_has_no_end(record: Build) -> None:
+    """However short it is, spaces follow."""
+    async with LocalServer(records=[record("c1", 0)], faults="slow-body") as server:
+        async with Line(server) as line:
+            line.ask()
+            heard = await line.hear(until=b"1\r\n}\r\n1\r\n \r\n1\r\n \r\n")
+        assert json.loads(b"".join(heard.chunks))["data"] == []
+
+
+async def test_stalled_body(server: LocalServer, right: bytes) -> None:
+    """Half of it comes; then the connection stays open, and silent, until the server closes."""
+    server.faults = "stalled-body"
+    async with Line(server) as line:
+        line.ask()
+        heard = await line.hear(until=right[: len(right) // 2])
+        assert heard.length == len(right)
+        async with asyncio.timeout(1):
+            await server.aclose()
+        assert (await line.hear()).raw == b""
+
+
+async def test_bomb(server: LocalServer, right: bytes) -> None:
+    """A megabyte at most becomes the page and 300 MiB of spaces."""
+    heard = await said(server, "bomb")
+    assert len(heard.raw) < MIB
+    unpacker, length = zlib.decompressobj(31), 0
+    packed = b"".join(heard.chunks)
+    start = text = unpacker.decompress(packed, MIB)
+    while text:
+        length += len(text)
+        text = unpacker.decompress(unpacker.unconsumed_tail, MIB)
+    assert json.loads(start) == json.loads(right)
+    assert length == len(right) + 300 * MIB
+    assert unpacker.eof
+    assert heard.chunks[-1] == b""
+
+
+async def test_endless_body(server: LocalServer, right: bytes) -> None:
+    """A page comes, and spaces without end."""
+    heard = await said(server, "endless-body", most=8 * MIB)
+    assert heard.chunks[0] == right
+    assert set(heard.chunks[1:-1]) == {b" " * 65_536}
+
+
+async def test_too_large(server: LocalServer, right: bytes) -> None:
+    """It is a valid page to whoever reads all of it, and as long as it says."""
+    heard = await said(server, "too-large")
+    assert heard.length == len(heard.body) == len(right) + 256 * MIB
+    assert heard.body.startswith(right)
+
+
+async def test_tiny_chunks(server: LocalServer, right: bytes) -> None:
+    """About a million of them hold the page."""
+    heard = await said(server, "tiny-chunks")
+    *tiny, last = heard.body.removesuffix(b"\r\n").split(b"\r\n1\r\n")
+    assert 980_000 < len(tiny) <= 1_000_000
+    assert {len(chunk) for chunk in tiny[1:]} == {1}
+    assert tiny[0] == b"1\r\n{"
+    assert b"".join(tiny)[3:].rstrip() == right
+    assert last == b" \r\n0\r\n"
+
+
+async def test_late_response(server: LocalServer, right: bytes) -> None:
+    """Behind the right answer stands one that nobody asked for, and the connection goes on."""
+    server.faults = "late-response:1"
+    async with Line(server) as line:
+        line.ask(connection="keep-alive")
+        heard = await line.hear(until=b'-stray-0","has_more":false}')
+        assert heard.body[: heard.length] == right
+        late = Said(heard.body[heard.length :])
+        assert late.line == b"HTTP/1.1 200 OK"
+        assert [item["id"] for item in json.loads(late.body)["data"]] == ["chatcmpl-stray-0"]
+        line.ask()
+        assert (await line.hear()).body == right
+
+
+async def test_broken_answers_carry_the_headers_of_the_api(server: LocalServer) -> None:
+    """Only what the fault is about is wrong."""
+    heard = dict((await said(server, "body-short")).headers)
+    assert heard["x-request-id"].startswith("req_")
+    assert heard["content-type"] == "application/json"
+
+
+async def test_a_reader_that_has_gone_is_told_nothing() -> None:
+    """Between the strike and the answer the connection can be lost."""
+    request = make_mocked_request("GET", "/")
+    request.protocol.transport = None
+    with pytest.raises(ConnectionResetError):
+        await broken.Played(lambda _: pytest.fail("it was played"), b"").prepare(request)
+
+
+# --- in the answer --------------------------------------------------------------------------------
+
+NO_HEADERS: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "headers"),
+    [
+        ("bad-request", 400, "invalid_value", NO_HEADERS),
+        ("unprocessable", 422, None, NO_HEADERS),
+        ("unauthorized", 401, "invalid_api_key", NO_HEADERS),
+        ("forbidden", 403, None, NO_HEADERS),
+        ("not-found", 404, "not_found", NO_HEADERS),
+        ("timeout-408", 408, None, NO_HEADERS),
+        ("conflict", 409, None, NO_HEADERS),
+        ("too-early", 425, None, NO_HEADERS),
+        ("rate-limited", 429, "rate_limit_exceeded", NO_HEADERS),
+        ("server-error", 500, None, NO_HEADERS),
+        ("unavailable", 503, None, NO_HEADERS),
+        ("quota", 429, "insufficient_quota", NO_HEADERS),
+        ("retry-after-seconds", 429, None, {"Retry-After": "1"}),
+        ("retry-after-past", 503, None, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+        ("retry-after-ms", 429, None, {"Retry-After": "30", "Retry-After-Ms": "20"}),
+        ("retry-after-nonsense", 429, None, {"Retry-After": "inf"}),
+        ("should-retry-true", 400, None, {"X-Should-Retry": "true"}),
+        ("should-retry-false", 503, None, {"X-Should-Retry": "false"}),
+        ("error-in-200", 200, None, NO_HEADERS),
+    ],
+)
+async def test_error_answers(
+    server: LocalServer, ask: Ask, fault: str, status: int, code: str | None, headers: Any
+) -> None:
+    """The status, the code in an error body of the API's form, and the headers that matter."""
+    server.faults = fault
+    answer = await ask(PATH)
+    assert (answer.status, answer.error["code"]) == (status, code)
+    assert answer.error["message"]
+    sent = {name.title(): value for name, value in answer.headers.items()}
+    assert {name: sent.get(name) for name in ["Retry-After", "X-Should-Retry", *headers]} == {
+        "Retry-After": None,
+        "X-Should-Retry": None,
+    } | headers
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "kind", "start"),
+    [
+        ("no-content", 204, None, b""),
+        ("empty-body", 200, "application/json", b""),
+        ("html", 200, "text/html; charset=utf-8", b"<!doctype html>"),
+        ("bad-gateway-html", 502, "text/html; charset=utf-8", b"<!doctype html>"),
+    ],
+)
+async def test_answers_that_are_no_json(
+    server: LocalServer, ask: Ask, fault: str, status: int, kind: str | None, start: bytes
+) -> None:
+    """Nothing at all, or what a gateway says."""
+    server.faults = fault
+    answer = await ask(PATH)
+    assert (answer.status, answer.headers.get("Content-Type")) == (status, kind)
+    assert answer.body.startswith(start)
+    assert bool(answer.body) == bool(start)
+
+
+@pytest.mark.parametrize(
+    ("fault", "host"), [("redirect", ""), ("redirect-elsewhere", "https://elsewhere.example")]
+)
+async def test_redirects(server: LocalServer, fault: str, host: str) -> None:
+    """The path and the query stay; the other host is one that cannot exist."""
+    heard = await said(server, fault)
+    assert heard.line.split()[1] == b"307"
+    assert dict(heard.headers)["location"] == f"{host}/v1{PATH}?limit=2"
+
+
+async def test_retry_after_date(server: LocalServer, ask: Ask) -> None:
+    """The date is one to come, by the server's own clock, and near."""
+    server.faults = "retry-after-date"
+    answer = await ask(PATH)
+    came, again = (parsedate_to_datetime(answer.headers[name]) for name in ("Date", "Retry-After"))
+    assert answer.status == 503
+    assert 0 < (again - came).total_seconds() <= 2
+
+
+# --- in the page ----------------------------------------------------------------------------------
+
+
+async def page(
+    server: LocalServer, ask: Ask, fault: str, **query: Any
+) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
+    """Return the answer under a fault, its JSON, and the JSON of the right one."""
+    query = {"limit": 2, **query}
+    server.faults = ()
+    right = (await ask(PATH, **query)).json
+    server.faults = fault
+    answer = await ask(PATH, **query)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer, json.loads(answer.body.decode("utf-8-sig", "surrogateescape")), right
+
+
+async def test_bad_utf8(server: LocalServer, ask: Ask) -> None:
+    """A text holds a byte of another encoding."""
+    answer, _, _ = await page(server, ask, "bad-utf8")
+    assert b'"caf\xe9"' in answer.body
+
+
+async def test_bom(server: LocalServer, ask: Ask) -> None:
+    """The page is right behind it."""
+    answer, found, right = await page(server, ask, "bom")
+    assert answer.body.startswith(b"\xef\xbb\xbf{")
+    assert found == right
+
+
+async def test_nan(server: LocalServer, ask: Ask) -> None:
+    """It stands where JSON has no word for it."""
+    answer, _, _ = await page(server, ask, "nan")
+    assert b'"score":NaN' in answer.body
+
+
+async def test_lone_surrogate(server: LocalServer, ask: Ask) -> None:
+    """The escape of one half stands there; the JSON is valid, and the text is none."""
+    answer, _, _ = await page(server, ask, "lone-surrogate")
+    assert b'"half \\ud83d"' in answer.body
+
+
+async def test_deep_nesting(server: LocalServer, ask: Ask) -> None:
+    """A field is nested deeper than parsers go."""
+    server.faults = "deep-nesting"
+    answer = await ask(PATH)
+    assert b'"deep":' + b"[" * 100_000 + b"]" * 100_000 in answer.body
+
+
+async def test_missing_field(server: LocalServer, ask: Ask) -> None:
+    """The first item has no id, and nothing else is missing."""
+    _, found, right = await page(server, ask, "missing-field")
+    del right["data"][0]["id"]
+    assert found == right
+
+
+async def test_wrong_type(server: LocalServer, ask: Ask) -> None:
+    """The first item's id is a number, and nothing else is wrong."""
+    _, found, right = await page(server, ask, "wrong-type")
+    right["data"][0]["id"] = 7
+    assert found == right
+
+
+async def test_unknown_fields(server: LocalServer, ask: Ask) -> None:
+    """The first item has what no contract names."""
+    _, found, right = await page(server, ask, "unknown-fields")
+    first = found["data"][0]
+    assert first.keys() - right["data"][0].keys() == {"mood", "content_parts"}
+    assert (first["role"], first["content_parts"][0]["type"]) == ("narrator", "hologram")
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes"),
+    [
+        ("more-without-data", {"data": [], "first_id": None, "last_id": None}),
+        ("null-last-id", {"last_id": None}),
+        ("wrong-last-id", {"last_id": "chatcmpl-c1-1-other"}),
+    ],
+)
+async def test_cursors_that_contradict(
+    server: LocalServer, ask: Ask, fault: str, changes: dict[str, Any]
+) -> None:
+    """Only the cursors are wrong; there is more, and the page says so."""
+    _, found, right = await page(server, ask, fault)
+    assert found == right | changes
+    assert found["has_more"] is True
+
+
+async def test_no_has_more(server: LocalServer, ask: Ask) -> None:
+    """It is missing, not false."""
+    _, found, right = await page(server, ask, "no-has-more")
+    assert found == {name: value for name, value in right.items() if name != "has_more"}
+
+
+async def test_set_cookie(server: LocalServer, ask: Ask) -> None:
+    """It comes with the right answer."""
+    answer, found, right = await page(server, ask, "set-cookie")
+    assert answer.headers["Set-Cookie"].startswith("rehearsal=")
+    assert found == right
+
+
+async def test_repeated_cursor(server: LocalServer, ask: Ask) -> None:
+    """Whatever `after` says, the first page comes, of the size asked for."""
+    server.faults = "repeated-cursor"
+    for cursor in ("chatcmpl-c1-1", "chatcmpl-c1-3"):
+        answer = await ask(PATH, limit=2, after=cursor)
+        assert answer.ids == ["chatcmpl-c1-0", "chatcmpl-c1-1"]
+
+
+async def test_cursor_cycle(server: LocalServer, ask: Ask) -> None:
+    """The third page is the first, even where the second was the last."""
+    server.faults = "cursor-cycle"
+    cursor: dict[str, str] = {}
+    for ids in ([0, 1, 2], [3, 4], [0, 1, 2], [3, 4]):
+        answer = await ask(PATH, limit=3, **cursor)
+        assert answer.ids == [f"chatcmpl-c1-{n}" for n in ids]
+        assert answer.json["has_more"] is True
+        cursor = {"after": answer.json["last_id"]}
+
+
+@pytest.mark.parametrize(("order", "ids"), [("asc", [1, 2, 3]), ("desc", [1, 0])])
+async def test_overlap(server: LocalServer, ask: Ask, order: str, ids: list[int]) -> None:
+    """The page begins with the message that the cursor names, in either order."""
+    _, found, right = await page(server, ask, "overlap", after="chatcmpl-c1-1", order=order)
+    assert [item["id"] for item in found["data"]] == [f"chatcmpl-c1-{n}" for n in ids]
+    assert found["first_id"] == "chatcmpl-c1-1"
+    assert found["last_id"] == right["last_id"]
+
+
+async def test_overlap_at_the_end(server: LocalServer, ask: Ask) -> None:
+    """Where nothing is left, the last message comes again."""
+    server.faults = "overlap"
+    page = (await ask(PATH, after="chatcmpl-c1-4")).json
+    assert (page["first_id"], page["last_id"]) == ("chatcmpl-c1-4", "chatcmpl-c1-4")
+
+
+@pytest.mark.parametrize("fault", ["repeated-cursor", "cursor-cycle", "overlap"])
+async def test_a_walk_is_led_astray_only_behind_its_first_page(
+    server: LocalServer, ask: Ask, fault: str
+) -> None:
+    """A page without a cursor is right, and does not use the fault up."""
+    server.faults = f"{fault}:1"
+    assert (await ask(PATH, limit=2)).ids == ["chatcmpl-c1-0", "chatcmpl-c1-1"]
+    struck = await ask(PATH, limit=2, after="chatcmpl-c1-3")
+    passed = await ask(PATH, limit=2, after="chatcmpl-c1-3")
+    assert struck.ids != passed.ids == ["chatcmpl-c1-4"]
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_its_claim_here(fault: str) -> None:
+    """By a test of its name, or by a row of a table above."""
+    source = Path(__file__).read_text("utf-8")
+    assert f"def test_{fault.replace('-', '_')}(" in source or f'("{fault}", ' in source
+
+
+@pytest.mark.parametrize("fault", sorted(broken.FAULTS.keys() - {"stale-keep-alive"}))
+async def test_it_closes_within_a_second_whatever_is_played(
+    server: LocalServer, arrived: Arrived, fault: str
+) -> None:
+    """No fault holds the server up, wherever in it the end comes."""
+    server.faults = fault
+    async with Line(server) as line:
+        line.ask()
+        await arrived(server)
+        async with asyncio.timeout(1):
+            await server.aclose()
+
+
+@pytest.mark.parametrize(
+    "fault", ["endless-continue", "slow-body", "stalled-body", "endless-body", "bomb"]
+)
+async def test_nothing_is_played_to_a_reader_that_has_gone(server: LocalServer, fault: str) -> None:
+    """No task of the server outlives the connection."""
+    server.faults = fault
+    before = asyncio.all_tasks()
+    async with Line(server) as line:
+        line.ask()
+        assert (await line.hear(most=1)).raw
+        assert asyncio.all_tasks() > before
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - before:
+            await asyncio.wait(asyncio.all_tasks() - before)

@@ -1,0 +1,179 @@
+"""Claims about rehearsing: against each fault the client does what docs/faults.md says it does.
+
+The page's tables are the cases, so that what users read cannot differ from what holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+import aiomessages
+from aiomessages import APIError, AsyncMessagesClient, RetryPolicy, Timeout
+from aiomessages.server import LocalServer
+from aiomessages.server.faults import FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Build = Callable[..., dict[str, Any]]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+ROW = re.compile(
+    r"^\| `(.+?)` \| (.+?) \| (?:raises `(.+?)`|(delivers .+?)) \| (yes|no) \|$", re.MULTILINE
+)
+IDS = [f"chatcmpl-c1-{n}" for n in range(5)]  # three pages of two
+
+
+class Row(NamedTuple):
+    """What the page tells of a fault."""
+
+    name: str
+    does: str
+    error: str
+    delivers: str
+    again: str
+
+
+ROWS = [Row(*found) for found in ROW.findall(DOCS.read_text("utf-8"))]
+RAISED = [row for row in ROWS if row.error]
+DELIVERED = [row for row in ROWS if row.delivers]
+RETRIED = [row for row in ROWS if row.again == "yes"]
+
+
+# What the client does not do yet as documented: it tries broken rules of HTTP again, and does not
+# drop the connection on which an answer to another request arrived.
+NOT_YET = {"length-and-chunked", "two-lengths", "huge-header", "many-headers", "late-response"}
+
+
+def cases(rows: list[Row]) -> list[Any]:
+    """Return the rows as parameters of a test."""
+    # On which connection a late answer meets whom is a race that may end well.
+    not_yet = {
+        name: [pytest.mark.xfail(reason="not yet", strict=name != "late-response")]
+        for name in NOT_YET
+    }
+    return [pytest.param(row, id=row.name, marks=not_yet.get(row.name, [])) for row in rows]
+
+
+class Walk(NamedTuple):
+    """What a walk came to: the ids in the order of delivery, the error, the retries, requests."""
+
+    ids: list[str]
+    error: APIError | None
+    retries: int
+    requests: int
+
+
+async def walk(record: Build, faults: str, *, seconds: float = 120.0) -> Walk:
+    """Walk a conversation of three pages, with one retry and no backoff of our own."""
+    retries: list[object] = []
+    ids: list[str] = []
+    async with (
+        LocalServer(records=[record("c1", len(IDS))], faults=faults) as server,
+        AsyncMessagesClient(
+            server.api_key,
+            base_url=server.base_url,
+            timeout=Timeout(seconds),
+            retry=RetryPolicy(max_retries=1, initial_backoff=0.0),
+            max_response_bytes=2**21,
+            on_retry=retries.append,
+        ) as client,
+    ):
+        error: APIError | None = None
+        try:
+            async for message in client.list("chatcmpl-c1", limit=2):
+                ids.append(message.id)  # noqa: PERF401 - what came before an error counts
+        except APIError as raised:
+            error = raised
+        assert server.api_key not in f"{error} {error!r}"
+        return Walk(ids, error, len(retries), server.requests)
+
+
+def patience(row: Row) -> float:
+    """Return the seconds for an attempt: few where running out of them is the point."""
+    return 0.3 if row.error == "APITimeoutError" else 120.0
+
+
+def test_the_page_lists_the_faults_there_are() -> None:
+    """Each by its name, with what the server says of it, in the order of the tables."""
+    assert [(row.name, row.does) for row in ROWS] == [
+        (name, fault.does) for name, fault in FAULTS.items()
+    ]
+
+
+@pytest.mark.parametrize("row", cases(RAISED))
+async def test_a_fault_from_the_second_page_on(record: Build, row: Row) -> None:
+    """What came before is delivered, then the documented error; the server saw each attempt."""
+    ids, error, retries, requests = await walk(record, f"{row.name}@2", seconds=patience(row))
+    assert error is not None
+    assert type(error) is getattr(aiomessages, row.error), error
+    assert ids == (IDS[:4] if row.name == "cursor-cycle" else IDS[:2])
+    assert error.attempts == (2 if row.again == "yes" else 1)
+    assert (retries, requests) == (error.attempts - 1, len(ids) // 2 + error.attempts)
+    assert (error.completion_id, error.cursor) == ("chatcmpl-c1", ids[-1])
+
+
+@pytest.mark.parametrize("row", cases(DELIVERED))
+async def test_a_fault_that_does_no_harm(record: Build, row: Row) -> None:
+    """Every message is delivered, once and in order."""
+    # Without aiohttp's C parser a million chunks take seconds, so that one page has to do.
+    fault = "tiny-chunks:1" if row.name == "tiny-chunks" else row.name
+    ids, error, retries, requests = await walk(record, fault)
+    assert (ids, error) == (IDS, None)
+    assert (retries > 0) == (row.again == "yes")
+    assert requests == 3 + retries + (row.name == "no-has-more")
+
+
+@pytest.mark.parametrize("row", cases(RETRIED))
+async def test_a_fault_that_passes(record: Build, row: Row) -> None:
+    """What is tried again once is delivered as if nothing had been."""
+    ids, error, retries, requests = await walk(record, f"{row.name}:1@2", seconds=patience(row))
+    assert (ids, error) == (IDS, None)
+    assert (retries, requests) == (1, 4)
+
+
+async def messages(record: Build, fault: str) -> list[dict[str, Any]]:
+    """Return all that is delivered under a fault, as plain values."""
+    async with (
+        LocalServer(records=[record("c1", 3)], faults=fault) as server,
+        AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
+    ):
+        return [message.to_dict() async for message in client.list("chatcmpl-c1", limit=2)]
+
+
+async def test_nothing_unknown_is_lost(record: Build) -> None:
+    """The field, the role and the part come through."""
+    first, *_ = await messages(record, "unknown-fields")
+    assert (first["role"], first["mood"]) == ("narrator", {"calm": True})
+    assert first["content_parts"] == [{"type": "hologram", "hologram": {"depth": 3}}]
+
+
+async def test_half_an_emoji_is_replaced(record: Build) -> None:
+    """U+FFFD stands in its place, and the rest of the text is there."""
+    first, *_ = await messages(record, "lone-surrogate")
+    assert first["content"] == "half \ufffd"
+
+
+async def test_an_overlap_is_logged(record: Build, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever operates the server is told."""
+    with caplog.at_level(logging.WARNING, "aiomessages"):
+        await messages(record, "overlap")
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+
+
+async def test_a_fault_on_the_list_of_completions(record: Build) -> None:
+    """The other list is struck as well, and goes on when the fault is switched off."""
+    async with (
+        LocalServer(records=[record("c1"), record("c2")], faults="wrong-last-id") as server,
+        AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
+    ):
+        with pytest.raises(aiomessages.PaginationError):
+            await client.completions()
+        assert (await client.completion("chatcmpl-c1")).id == "chatcmpl-c1"
+        server.faults = ()
+        assert len((await client.completions()).data) == 2
