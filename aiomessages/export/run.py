@@ -14,6 +14,7 @@ import msgspec
 from msgspec import structs
 
 from ..client import AsyncMessagesClient
+from ..attempts import RetryDetails
 from ..conversations import OnError, check_options
 from ..errors import APIError, ConfigurationError, NotFoundError
 from ..listing import CompletionStream
@@ -26,7 +27,7 @@ from .finetune import finetune_layout
 from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
 from .ledger import Entry, Ledger
 from .media import MediaStore
-from .output import PART_BYTES, Output
+from .output import PART_BYTES, Output, ending_of
 from .report import ExportReport, Progress
 from .writer import Writer
 
@@ -92,14 +93,16 @@ async def export(
 
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
-    _check(layout, include_reply=include_reply, concurrency=concurrency, on_error=on_error)
+    target, files = Path(destination), files or Files()
+    _check(layout, include_reply=include_reply)
+    check_options(source, concurrency=concurrency, on_error=on_error)
+    ending_of(target)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
         "media": None if media is None else str(media),
         "base_url": client.base_url,
     }
-    target, files = Path(destination), files or Files()
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.lock(target.with_name(target.name + ".lock")),
@@ -107,7 +110,8 @@ async def export(
     ):
         ledger.agree(settings)
         run = _Run(
-            client.paced(Pace(max_rps=max_rps)),
+            client,
+            Pace(max_rps),
             ledger,
             Output(target, ledger, files, part_bytes=part_bytes),
             layout=layout,
@@ -121,12 +125,11 @@ async def export(
         return run.report()
 
 
-def _check(layout: object, *, include_reply: bool, concurrency: object, on_error: object) -> None:
+def _check(layout: object, *, include_reply: bool) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
-    check_options([], concurrency=concurrency, on_error=on_error)
 
 
 class _Run:
@@ -135,6 +138,7 @@ class _Run:
     def __init__(
         self,
         client: AsyncMessagesClient,
+        pace: Pace,
         ledger: Ledger,
         output: Output,
         *,
@@ -144,7 +148,8 @@ class _Run:
         on_error: OnError,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        self._client = client
+        self._client = client.with_options(on_retry=self._retried)
+        # paced
         self._ledger = ledger
         self._output = output
         self._layout_name = layout

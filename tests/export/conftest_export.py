@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from backports import zstd
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.server import LocalServer
@@ -57,6 +58,8 @@ def lines(path: Path) -> list[Json]:
     data = path.read_bytes()
     if path.name.endswith(".gz"):
         data = gzip.decompress(data)
+    if path.name.endswith(".zst"):
+        data = zstd.decompress(data)
     return [json.loads(line) for line in data.splitlines()]
 
 
