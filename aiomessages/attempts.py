@@ -18,9 +18,10 @@ from msgspec import structs
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt
 from .protocol import Response
-from .retry import RetryPolicy, RetryQuota, retry_delay, visibility_delay
+from .retry import RetryPolicy, RetryQuota, is_only_early, retry_delay, visibility_delay
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .transport import Transport
+from .turns import Turns
 
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
@@ -98,17 +99,22 @@ class Attempts:
         self._max_bytes = max_bytes
         self._on_retry = on_retry
         self._running = _Running()
+        self._turns: Turns | None = None
         self._elder: Attempts | None = None
         self._closed = False
 
     def share(self, elder: "Attempts") -> None:
-        """Use another one's transport and quota, and end when it ends."""
+        """Use another one's transport, quota and turns, and end when it ends."""
         self._elder = elder
-        self._transport, self._quota, self._running = elder.parts()
+        self._transport, self._quota, self._running, self._turns = elder.parts()
 
-    def parts(self) -> tuple[Transport, RetryQuota, "_Running"]:
+    def parts(self) -> tuple[Transport, RetryQuota, "_Running", Turns | None]:
         """Return what may be shared."""
-        return self._transport, self._quota, self._running
+        return self._transport, self._quota, self._running, self._turns
+
+    def take_turns(self, turns: Turns) -> None:
+        """Send each attempt in its turn from now on; a 429 then only puts a call off."""
+        self._turns = turns
 
     @property
     def closed(self) -> bool:
@@ -140,14 +146,19 @@ class Attempts:
         self, request: Request, read: Read[ResultT]
     ) -> tuple[ResultT, int]:
         began = time.monotonic()
+        early = 0  # attempts that do not count as retries
         for attempt in itertools.count(1):
             try:
-                result = await self._attempt(request, read, attempt)
+                result = await self._attempt_in_turn(request, read, attempt)
             except APIError as error:
                 error.at(
                     completion_id=request.completion_id, cursor=request.cursor, attempts=attempt
                 )
-                delay = self._delay(request, error, waited=time.monotonic() - began)
+                if self._is_only_early(request, error):
+                    early += 1
+                    continue
+                waited = time.monotonic() - began
+                delay = self._delay(request, error, attempt=attempt - early, waited=waited)
                 if delay is None:
                     raise
                 self._tell(error, delay)
@@ -157,16 +168,26 @@ class Attempts:
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
 
-    def _delay(self, request: Request, error: APIError, *, waited: float) -> float | None:
+    def _is_only_early(self, request: Request, error: APIError) -> bool:
+        """Tell whether the next turn is the remedy, and comes within the deadline."""
+        if self._turns is None or not is_only_early(error, starved=self._turns.starved()):
+            return False
+        pause = self._turns.pause()
+        if request.deadline is not None and pause >= request.deadline.remaining():
+            return False
+        self._tell(error, pause)
+        return True
+
+    def _delay(
+        self, request: Request, error: APIError, *, attempt: int, waited: float
+    ) -> float | None:
         """Return the seconds until the next attempt, or None to give up."""
-        delay = visibility_delay(
-            error, attempt=error.attempts, waited=waited, patience=request.patience
-        )
+        delay = visibility_delay(error, attempt=attempt, waited=waited, patience=request.patience)
         if delay is None:
             delay = retry_delay(
                 self._policy,
                 error,
-                attempt=error.attempts,
+                attempt=attempt,
                 dice=random.random(),  # noqa: S311 jitter
             )
             if delay is None or not self._quota.take():
@@ -183,6 +204,15 @@ class Attempts:
                 self._on_retry(details)
             except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
                 log.exception("on_retry failed; the call goes on")
+
+    async def _attempt_in_turn(
+        self, request: Request, read: Read[ResultT], attempt: int
+    ) -> ResultT:
+        if self._turns is None:
+            return await self._attempt(request, read, attempt)
+        seconds = None if request.deadline is None else max(request.deadline.remaining(), 0.0)
+        async with self._turns.turn(seconds):
+            return await self._attempt(request, read, attempt)
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
         timeout = _within(request.deadline, request.timeout)

@@ -13,6 +13,7 @@ from .errors import ConfigurationError
 from .listing import CompletionStream, Listing, MessageStream
 from .logs import show_log
 from .models import StoredCompletion
+from .pace import Pace
 from .retry import DEFAULT_POLICY, RetryPolicy
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
@@ -27,6 +28,7 @@ from .settings import (
     log_level,
 )
 from .transport import Transport
+from .turns import Turns
 
 if TYPE_CHECKING:
     import aiohttp
@@ -149,6 +151,17 @@ class AsyncMessagesClient:
         options: dict[str, Any] = {**self._options, **changes}
         twin = type(self)(**options)
         twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
+        return twin
+
+    def _paced(
+        self, pace: Pace, *, timeout: Timeout | float | UnsetType | None = UNSET
+    ) -> "AsyncMessagesClient":
+        """Return a client that sends at a pace, shares this one's session and ends with it.
+
+        A 429 never fails a call of it, short of ten minutes of nothing else.
+        """
+        twin = self.with_options() if timeout is UNSET else self.with_options(timeout=timeout)
+        twin._attempts.take_turns(Turns(pace))  # noqa: SLF001 a twin of its own
         return twin
 
     @property

@@ -11,7 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import APIError, APIStatusError, ConfigurationError, DecodeError, NotFoundError
+from .errors import (
+    APIError,
+    APIStatusError,
+    ConfigurationError,
+    DecodeError,
+    InsufficientQuotaError,
+    NotFoundError,
+    RateLimitError,
+)
 
 # A server that asks for more than an hour is mistaken, or not worth waiting for within one call.
 MAX_RETRY_AFTER: Final = 3600.0
@@ -23,6 +31,9 @@ MAX_DECODE_RETRIES: Final = 2
 # Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.
 FIRST_POLL: Final = 0.25
 MAX_POLL: Final = 2.0
+
+# Who sends at a pace waits out every 429, unless in ten minutes there was nothing else.
+MAX_STARVED: Final = 600.0
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
@@ -82,6 +93,25 @@ def wants_retry(error: APIError) -> bool:
         if told in ("true", "false"):
             return told == "true"
     return error.retryable
+
+
+def asks_all_to_wait(error: APIError) -> bool:
+    """Tell whether an answer is meant for all who send, not for one request alone.
+
+    That is a 429, but for a quota that is used up, and a 503 with a Retry-After.
+    """
+    if isinstance(error, RateLimitError):
+        return not isinstance(error, InsufficientQuotaError)
+    return getattr(error, "status", 0) == 503 and getattr(error, "retry_after", None) is not None
+
+
+def is_only_early(error: APIError, *, starved: float) -> bool:
+    """Tell whether a request that was sent at a pace need only be sent later.
+
+    `starved` is for how many seconds there was nothing but such answers.
+    """
+    limited = isinstance(error, RateLimitError) and asks_all_to_wait(error)
+    return limited and wants_retry(error) and starved < MAX_STARVED
 
 
 def visibility_delay(
