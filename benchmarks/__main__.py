@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import walk
+from benchmarks import pace, walk
 
-QUESTIONS = {"walk": walk.main}  # a further question is a further file, with one row here
+QUESTIONS = {"walk": walk.main, "pace": pace.main}  # a further question is a further file
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,130 @@
+"""The question: how near does an export come to the rate that a server allows, and at what cost.
+
+The server is the local one, in a process of its own, with a token bucket of one second's worth and
+a latency; the client knows neither. All rates are measured side by side, one latency after the
+other: 1.00 is what nobody can beat by more than the first burst, and the share is that of the
+requests that were answered 429.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiomessages import AsyncMessagesClient
+from aiomessages.pace import Pace
+from aiomessages.server import LocalServer
+from benchmarks import report
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+KEY = "sk-benchmark"
+
+
+class Outcome(NamedTuple):
+    """One export: its seconds in terms of the fewest, and the share of refused requests."""
+
+    time: float
+    refused: float
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, and print the table."""
+    options = parser().parse_args(arguments)
+    outcomes = asyncio.run(measure(options))
+    for name, fact in report.environment().items():
+        print(f"{name}: {fact}")
+    print(f"requests of {options.seconds} s each, concurrency {options.concurrency}\n")
+    print(table(outcomes, options.rates, options.latencies))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks pace")
+    parser.add_argument("--rates", type=int, nargs="+", default=[20, 100, 300], metavar="R")
+    parser.add_argument("--latencies", type=float, nargs="+", default=[0.05, 0.2], metavar="S")
+    parser.add_argument("--seconds", type=float, default=20, help="N/R, of each export")
+    parser.add_argument("--concurrency", type=int, default=128)
+    return parser
+
+
+async def measure(options: argparse.Namespace) -> dict[tuple[int, float], Outcome]:
+    """Export from a server of each rate and latency."""
+    outcomes = {}
+    for latency in options.latencies:
+        exports = (
+            export(rate, latency, options.seconds, options.concurrency) for rate in options.rates
+        )
+        for rate, outcome in zip(options.rates, await asyncio.gather(*exports), strict=True):
+            outcomes[rate, latency] = outcome
+    return outcomes
+
+
+async def export(rate: int, latency: float, seconds: float, concurrency: int) -> Outcome:
+    """Fetch rate × seconds pages, as many at a time as `concurrency` says."""
+    refused = 0
+
+    def count(_: object) -> None:
+        nonlocal refused
+        refused += 1
+
+    number = round(rate * seconds)
+    tickets = iter(range(number))
+    async with (
+        serving(rate, latency) as base_url,
+        AsyncMessagesClient(KEY, base_url=base_url, on_retry=count) as client,
+    ):
+        completion_id = (await client.completions(limit=1)).data[0].id
+        paced = client._paced(Pace())  # noqa: SLF001 what an export calls
+        began = time.monotonic()
+        await asyncio.gather(*(work(paced, completion_id, tickets) for _ in range(concurrency)))
+        spent = time.monotonic() - began
+    return Outcome(spent / seconds, refused / (number + refused))
+
+
+async def work(client: AsyncMessagesClient, completion_id: str, tickets: Iterator[int]) -> None:
+    """Fetch a page for each ticket."""
+    for _ in tickets:
+        await client.list(completion_id)
+
+
+def table(
+    outcomes: dict[tuple[int, float], Outcome], rates: list[int], latencies: list[float]
+) -> str:
+    """Render time ÷ (N/R) and the share of 429s, a row a rate."""
+    rows = [["R", *(f"{latency * 1000:.0f} ms" for latency in latencies)]]
+    for rate in rates:
+        cells = (outcomes[rate, latency] for latency in latencies)
+        rows.append([str(rate), *(f"{cell.time:.3f} ({cell.refused:.1%})" for cell in cells)])
+    return report.aligned(rows)
+
+
+@asynccontextmanager
+async def serving(rate: float, latency: float) -> AsyncIterator[str]:
+    """Start a local server as a process of its own and give its base URL."""
+    command = [sys.executable, "-m", "benchmarks.pace", str(rate), str(latency)]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.stdin.close()  # this is what ends it, even if we are killed
+        await process.wait()
+
+
+async def serve(rate: float, latency: float) -> None:
+    """Serve the sample, print where, and stop when standard input ends."""
+    async with LocalServer(sample=True, api_key=KEY, rate=rate, latency=latency) as server:
+        print(server.base_url, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(float(sys.argv[1]), float(sys.argv[2])))
