@@ -39,10 +39,10 @@ SURE_AFTER: Final = 1.0
 DOUBTS: Final = 2
 UNSURE_GROWTH: Final = 0.2
 
-# How long the rate is held: in all, for each refusal in requests, so that they stay about 1 %, and
+# How long the rate is held: in all, for each refusal in requests, so that they stay below 1 %, and
 # for each second of pause, for that may be lost. Then the growth itself grows by PROBE a second.
 HOLD: Final = 2.0
-HOLD_REQUESTS: Final = 80.0
+HOLD_REQUESTS: Final = 130.0
 HOLD_PER_PAUSE: Final = 12.0
 LONGEST_HOLD: Final = 20.0
 PROBE: Final = 0.03
