@@ -22,6 +22,7 @@ from ..pace import Pace
 from ..pages import RawPage
 from ..stream import PageIterator
 from ..workers import Results, each
+from .created import CreatedBetween
 from .files import Files
 from .finetune import finetune_layout
 from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
@@ -29,7 +30,7 @@ from .ledger import Entry, Ledger
 from .media import MediaStore
 from .output import PART_BYTES, Output, ending_of
 from .report import ExportReport, Progress
-from .writer import Writer
+from .writer import Writer, to_its_end
 
 LAYOUTS: Final[dict[str, Layout]] = {
     "messages": messages_layout,
@@ -41,7 +42,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
 STRETCHING: Final = frozenset({"messages"})
 STRETCH_BYTES: Final = 256 * 1024
 
-Source = Iterable[str] | AsyncIterable[str] | CompletionStream
+Listed = CompletionStream | CreatedBetween
+Source = Iterable[str] | AsyncIterable[str] | Listed
 TELL_SECONDS: Final = 0.1
 
 
@@ -75,6 +77,7 @@ async def export(
     max_rps: float | None = None,
     on_error: OnError = "raise",
     refresh: bool = False,
+    origin: str | None = None,
     # who is told, and what writes
     on_progress: Callable[[Progress], object] | None = None,
     files: Files | None = None,
@@ -82,14 +85,16 @@ async def export(
     """Write the conversations of many completions to files, each exactly once.
 
     `source` is ids, an async iterable of ids, or `client.completions(...)`, which carries the
-    replies already. The destination's ending says how: `.jsonl`, `.jsonl.gz`, `.jsonl.zst`,
-    `.parquet`, `.duckdb`, or a directory of part files of about `part_bytes` each. `layout` is
-    `messages` (a line a message), `conversations` (a line a completion) or `finetune`.
+    replies already, or a CreatedBetween of these. The destination's ending says how: `.jsonl`,
+    `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.duckdb`, or a directory of part files of about
+    `part_bytes` each. `layout` is `messages` (a line a message), `conversations` (a line a
+    completion) or `finetune`.
 
     Killed at any moment and run again, it goes on where it was. Run again when it is finished, it
     fetches ids that are new; a list of completions is only asked for again with `refresh`. The rate
     that the server bears is found by itself; `max_rps` and `concurrency` bound it. With
-    `on_error="continue"` a completion that cannot be read is tried again by the next run.
+    `on_error="continue"` a completion that cannot be read is tried again by the next run. `origin`
+    is what to know the server by, if its base_url is another one at every run.
 
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
@@ -101,7 +106,7 @@ async def export(
         "layout": layout,
         "include_reply": include_reply,
         "media": None if media is None else str(media),
-        "base_url": client.base_url,
+        "base_url": origin or client.base_url,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -120,7 +125,7 @@ async def export(
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
         )
-        if not ledger.finished or refresh or not isinstance(source, CompletionStream):
+        if not ledger.finished or refresh or not isinstance(source, Listed):
             await run.run(source, concurrency)
         return run.report()
 
@@ -165,7 +170,7 @@ class _Run:
 
     async def run(self, source: Source, concurrency: int) -> None:
         """Fetch and write what is not there yet, and finish."""
-        await asyncio.to_thread(self._output.recover)
+        await to_its_end(self._output.recover)
         self.progress.total = len(source) if isinstance(source, Sized) else None
         try:
             async with Results(self._items(source), self._fetch, concurrency=concurrency) as done:
@@ -176,7 +181,7 @@ class _Run:
                 await self._writer.flush()
         self._removed = self._ledger.removed()
         if not self._ledger.finished and not self._to_be_tried_again():
-            await asyncio.to_thread(self._output.finish, self._layout_name)
+            await to_its_end(self._output.finish, self._layout_name)
         self._tell(at_once=True)
 
     # --- what is to be fetched --------------------------------------------------------------------
@@ -300,10 +305,9 @@ class _Run:
 
 async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
     """Yield each completion's id, with its JSON where the source has it."""
-    if isinstance(source, CompletionStream):
-        async with source.raw() as completions:
-            async for completion in completions:
-                yield _ID.decode(completion).id, one_line(completion)
-    else:
-        async for completion_id in each(source):
-            yield completion_id, None
+    listed = CreatedBetween(source) if isinstance(source, CompletionStream) else source
+    async for item in each(listed):
+        if isinstance(item, bytes):
+            yield _ID.decode(item).id, one_line(item)
+        else:
+            yield item, None

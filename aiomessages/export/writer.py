@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple, Unpack
 
 from .ledger import Entry
 from .output import Output
@@ -10,6 +10,9 @@ from .output import Output
 # A batch is written when it is this large or this old: it is what a kill can cost.
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_SECONDS: Final = 2.0
+
+ArgsT = TypeVarTuple("ArgsT")
+ResultT = TypeVar("ResultT")
 
 
 class Writer:
@@ -44,8 +47,17 @@ class Writer:
                 return  # another one wrote it
             lines, entries = self._lines, list(self._entries.values())
             self._lines, self._entries, self._size, self._oldest = [], {}, 0, None
-            # Shielded: a batch that is cut off in the middle would have to be found out next time.
-            written = asyncio.ensure_future(
-                asyncio.to_thread(self._output.write, lines, entries)
-            )
-            self._on_commit(await asyncio.shield(written))
+            self._on_commit(await to_its_end(self._output.write, lines, entries))
+
+
+async def to_its_end(function: Callable[[Unpack[ArgsT]], ResultT], *args: Unpack[ArgsT]) -> ResultT:
+    """Run a function in a thread, and whoever is cancelled meanwhile waits for it all the same.
+
+    What comes next (another batch, the ledger closed, the lock given back) must find it ended.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -1,0 +1,98 @@
+"""What a ledger knows, told without touching it: also while another process writes."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .errors import CorruptError
+
+
+class Count(msgspec.Struct, frozen=True):
+    """A number of completions, and of the messages in them."""
+
+    completions: int
+    messages: int
+
+
+class ExportStatus(msgspec.Struct, frozen=True):
+    """How far an export is, as its ledger knows it.
+
+    `completions` is by state: `done`, `partial` (begun), `skipped` and `failed`, these two with
+    their reasons. `rows` and `bytes` are what is committed, in `files` files.
+    """
+
+    destination: str
+    finished: bool
+    layout: str
+    include_reply: bool
+    media: str | None
+    base_url: str
+    completions: dict[str, Count]
+    rows: int
+    bytes: int
+    files: int
+    skipped: dict[str, int]
+    failed: dict[str, int]
+
+
+def read_status(destination: str | Path) -> ExportStatus | None:
+    """Return how far an export is; None where there is no ledger. Raises CorruptError."""
+    target = Path(destination)
+    path = target.with_name(target.name + ".ledger")
+    if not path.is_file():
+        return None
+    try:
+        with _opened(path) as db:
+            return _read(db, target)
+    except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+        raise CorruptError(f"{path} is not a ledger: {error}") from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a ledger for one look: all that is read is of one moment.
+
+    Without a log beside it nobody has it open; as immutable it then is read from where nothing can
+    be written, too, and no file is left behind.
+    """
+    in_use = path.with_name(path.name + "-wal").exists()
+    how = "mode=ro" if in_use else "immutable=1"
+    with contextlib.closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
+    ) as db:
+        db.execute("BEGIN")
+        yield db
+
+
+def _read(db: sqlite3.Connection, target: Path) -> ExportStatus:
+    settings: dict[str, Any] = {
+        name: json.loads(value) for name, value in db.execute("SELECT name, value FROM settings")
+    }
+    states = db.execute("SELECT state, count(*), sum(messages) FROM completions GROUP BY state")
+    files, size, rows = db.execute(
+        "SELECT count(*), coalesce(sum(committed), 0), coalesce(sum(rows), 0) FROM parts"
+    ).fetchone()
+    return ExportStatus(
+        destination=str(target),
+        finished=settings.get("finished", False),
+        layout=settings["layout"],
+        include_reply=settings["include_reply"],
+        media=settings["media"],
+        base_url=settings["base_url"],
+        completions={state: Count(number, messages) for state, number, messages in states},
+        rows=rows,
+        bytes=size,
+        files=files,
+        skipped=_reasons(db, "skipped"),
+        failed=_reasons(db, "failed"),
+    )
+
+
+def _reasons(db: sqlite3.Connection, state: str) -> dict[str, int]:
+    query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
+    return dict(db.execute(query, (state,)))
