@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import json
+import itertools
 import os
-import re
 import shutil
 import sys
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 # --- the columns ----------------------------------------------------------------------------------
 # A dict is a struct, a list of one is a list of that, and a pair reads from a key of another name.
 
+Json = Any
 Kind = Any
 
 TEXT: Final = "VARCHAR"
@@ -123,8 +123,10 @@ def write_columns(
     """Write the lines of a layout as columns, durably, and return how many rows there are.
 
     The ending is `.parquet` or `.duckdb`, whatever the target's own name, which need not be the
-    final one; a DuckDB file holds one table, named after the layout. The rows keep the order of the
-    lines. Raises ExportError without duckdb, CorruptError where a line is no JSON, DiskFullError.
+    final one; a DuckDB file holds one table, named after the layout, and takes much more memory
+    than Parquet where messages are megabytes long. The rows keep the order of the
+    lines. Raises ExportError without duckdb, CorruptError for a line that is no JSON, and
+    DiskFullError.
     """
     duckdb, files = _duckdb(), files or Files()
     work = target.with_name(target.name + ".work")  # beside it: a rename needs one file system
@@ -132,13 +134,14 @@ def write_columns(
     work.mkdir(mode=0o700)
     try:
         output = work / f"{layout}{ending}"
-        rows = _write(duckdb, _Lines.of(jsonl_paths, work, layout), output, layout)
+        rows = _Rows.of(jsonl_paths, work / "rows.jsonl", layout)
+        count = _write(duckdb, rows, output, layout)
         _settle(files, output, target)
     except (duckdb.Error, OSError) as error:
-        raise _explained(error, duckdb, target) from error
+        raise _explained(error, target) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return rows
+    return count
 
 
 def _duckdb() -> ModuleType:
@@ -150,29 +153,35 @@ def _duckdb() -> ModuleType:
         ) from None
 
 
-def _write(duckdb: ModuleType, lines: _Lines, output: Path, layout: str) -> int:
+def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
     write = {".parquet": _write_parquet, ".duckdb": _write_database}[output.suffix]
     settings = {
         "threads": 1,  # each has buffers of its own, as large as two of the longest line
-        "memory_limit": f"{_MEMORY + 16 * lines.longest}B",
+        "memory_limit": f"{_memory(rows, output)}B",
         "temp_directory": str(output.parent),
-        "preserve_insertion_order": True,
+        "preserve_insertion_order": False,  # one thread keeps it without holding batches back
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
     }
     with duckdb.connect(":memory:", config=settings) as connection:
-        ((rows,),) = write(connection, lines, output, layout).fetchall()
-    return int(rows)
+        ((count,),) = write(connection, rows, output, layout).fetchall()
+    return int(count)
 
 
-def _write_parquet(connection: Any, lines: _Lines, output: Path, layout: str) -> Any:
-    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {lines.row_group}"
-    return connection.execute(f"COPY ({_select(lines, layout)}) TO {_quoted(output)} ({options})")
+def _memory(rows: _Rows, output: Path) -> int:
+    """Return how many bytes duckdb may need: not what it takes, but where it gives up."""
+    whole_group = rows.bytes_of(_VECTOR) if output.suffix == ".duckdb" else 0
+    return _MEMORY + 24 * rows.longest + 8 * whole_group  # factors as measured
 
 
-def _write_database(connection: Any, lines: _Lines, output: Path, layout: str) -> Any:
-    group = -(-lines.row_group // _VECTOR) * _VECTOR
+def _write_parquet(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows.group}"
+    return connection.execute(f"COPY ({_select(rows, layout)}) TO {_quoted(output)} ({options})")
+
+
+def _write_database(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
+    group = -(-rows.group // _VECTOR) * _VECTOR
     connection.execute(f"ATTACH {_quoted(output)} AS target (ROW_GROUP_SIZE {group})")
-    return connection.execute(f"CREATE TABLE target.{layout} AS {_select(lines, layout)}")
+    return connection.execute(f"CREATE TABLE target.{layout} AS {_select(rows, layout)}")
 
 
 def _settle(files: Files, output: Path, target: Path) -> None:
@@ -186,9 +195,7 @@ def _settle(files: Files, output: Path, target: Path) -> None:
     files.rename(output, target)
 
 
-def _explained(error: Exception, duckdb: ModuleType, target: Path) -> Exception:
-    if isinstance(error, duckdb.InvalidInputException):
-        return CorruptError(f"a line that {target.name} is made from is no JSON: {error}")
+def _explained(error: Exception, target: Path) -> Exception:
     if any(text in str(error) for text in _FULL):
         return DiskFullError(f"no room left on the disk of {target.parent} to make {target.name}")
     return ExportError(f"{target.name} could not be made: {error}")
@@ -196,64 +203,56 @@ def _explained(error: Exception, duckdb: ModuleType, target: Path) -> Exception:
 
 # duckdb tells of the system's errors by their text alone.
 _FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
-_MEMORY: Final = 384 * 2**20
+_MEMORY: Final = 256 * 2**20
 _ROW_GROUP: Final = 122_880  # duckdb's own: the most rows a group has
 _ROW_GROUP_BYTES: Final = 32 * 2**20  # a group is held in memory until it is whole
 _VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a multiple of it
 
 
 # --- the lines ------------------------------------------------------------------------------------
+# duckdb could take JSON apart by itself, and needs forty times the size of a long line for it; what
+# does not fit is an error to it, and so is a lone surrogate, which JSON may contain. So it is given
+# rows in which all fits.
 
 
-class _Lines(NamedTuple):
-    """The files as duckdb can read them, and what it has to be told beforehand."""
+class _Rows(NamedTuple):
+    """The rows as one file for duckdb to read, and how many there are, of how many bytes."""
 
-    paths: list[Path]
+    path: Path
     longest: int
-    row_group: int
+    count: int
+    size: int
 
     @classmethod
-    def of(cls, paths: Iterable[Path], work: Path, layout: str) -> _Lines:
-        """Look through the files, and put in place of those that duckdb would refuse a mended copy.
+    def of(cls, paths: Iterable[Path], path: Path, layout: str) -> _Rows:
+        """Write the rows that lines are, each a line of JSON."""
+        longest = count = size = 0
+        with path.open("wb") as file:
+            for row in itertools.chain.from_iterable(_read(source, layout) for source in paths):
+                length = file.write(row + b"\n")
+                longest, count, size = max(longest, length), count + 1, size + length
+        return cls(path, longest, count, size)
 
-        duckdb's reader wants to know the longest line, and does not take a lone surrogate (half an
-        emoji), which JSON may contain.
-        """
-        nothing = work / "nothing.jsonl"  # so that no lines at all still have columns
-        nothing.touch(PRIVATE)
-        readable, seen = [nothing], _Seen()
-        for number, path in enumerate(paths):
-            seen, odd = seen.through(path)
-            if odd:
-                path = _mend(path, work / f"{number}.jsonl", layout)  # noqa: PLW2901 - in its place
-                seen, _ = seen.through(path)
-            readable.append(path)
-        return cls(readable, seen.longest, seen.rows_in(_ROW_GROUP_BYTES))
+    @property
+    def group(self) -> int:
+        """How many rows are to be held in memory at once."""
+        fitting = _ROW_GROUP_BYTES * self.count // max(self.size, 1)
+        return min(max(fitting, 1), _ROW_GROUP)
 
-
-class _Seen(NamedTuple):
-    """What was seen of the lines: how long the longest is, how many there are, their bytes."""
-
-    longest: int = 0
-    lines: int = 0
-    size: int = 0
-
-    def through(self, path: Path) -> tuple[_Seen, bool]:
-        """Look at the lines of one more file; tell whether duckdb would refuse one of them."""
-        (longest, lines, size), odd = self, False
-        for line in _read(path):
-            longest, lines, size = max(longest, len(line)), lines + 1, size + len(line)
-            odd = odd or _is_odd(line)
-        return _Seen(longest, lines, size), odd
-
-    def rows_in(self, size: int) -> int:
-        """Return how many lines come to so many bytes, as far as duckdb holds as many."""
-        return min(max(size * self.lines // max(self.size, 1), 1), _ROW_GROUP)
+    def bytes_of(self, rows: int) -> int:
+        """Return how much so many rows come to."""
+        return self.size * min(rows, self.count) // max(self.count, 1)
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def _read(path: Path, layout: str) -> Iterator[bytes]:
+    """Yield the row that each line of a file is."""
+    table = TABLES[layout]
     with _OPEN[path.suffix](path) as file:
-        yield from file
+        for number, line in enumerate(file, 1):
+            try:
+                yield _row(line, table)
+            except (msgspec.DecodeError, UnicodeDecodeError, LookupError, RecursionError) as error:
+                raise CorruptError(f"{path.name}, line {number}: {error!r}") from error
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
@@ -272,116 +271,84 @@ _OPEN: Final[dict[str, Callable[[Path], Any]]] = {
 }
 
 
-class _Line(msgspec.Struct):
-    message: msgspec.Raw = msgspec.Raw(b"")
+def _row(line: bytes, table: Table) -> bytes:
+    """Return the JSON of a row: what fits of each column, and the whole as text."""
+    keys, readable = despite_lone_surrogates(_KEYS.decode, line)
+    row, whole = _fitting(table.line, keys), line.strip()
+    if table.inside:
+        item = keys[table.inside]
+        row |= _fitting(table.inner, _KEYS.decode(item))
+        start = readable.rindex(item)  # both are of one length, place for place
+        whole = line[start : start + len(memoryview(item))]
+    return msgspec.json.encode(row | {table.whole: whole.decode()})
 
 
-_LINE: Final = msgspec.json.Decoder(_Line)
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+def _fitting(kinds: dict[str, Kind], keys: dict[str, msgspec.Raw]) -> dict[str, Json]:
+    """Return what fits of each column; the rest of an object is not even looked at."""
+    return {
+        name: _fit(kind, msgspec.json.decode(keys[name]))
+        for name, kind in kinds.items()
+        if name in keys
+    }
 
 
-def _is_odd(line: bytes) -> bool:
-    return bool(_SURROGATE.search(line)) and _readable(line) is not line
+def _fit(kind: Kind, value: Json) -> Json:
+    """Return a value as its column has it, and null where it does not fit."""
+    match kind:
+        case dict():
+            return _fit_struct(kind, value) if isinstance(value, dict) else None
+        case [inner]:
+            return [_fit(inner, item) for item in value] if isinstance(value, list) else None
+    return value if _SCALARS[kind](value) else None
 
 
-def _readable(line: bytes) -> bytes:
-    """Return the line, with U+FFFD for each lone surrogate; of the same length, place for place."""
-    return despite_lone_surrogates(_LINE.decode, line)[1]
+def _fit_struct(kind: dict[str, Kind], value: dict[str, Json]) -> dict[str, Json]:
+    fitting = {}
+    for name, inner in kind.items():
+        key, inner = inner if isinstance(inner, tuple) else (name, inner)  # noqa: PLW2901 - unpacked
+        if key in value:
+            fitting[name] = _fit(inner, value[key])
+    return fitting
 
 
-def _mend(path: Path, copy: Path, layout: str) -> Path:
-    """Copy a file for duckdb to read; a mended line brings its own text along, as it was."""
-    with copy.open("wb") as file:
-        file.writelines(_mended(line, TABLES[layout].inside) for line in _read(path))
-    return copy
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)
 
 
-def _mended(line: bytes, inside: str) -> bytes:
-    if not _is_odd(line):
-        return line
-    readable, sent = _readable(line), line.strip()
-    if inside:
-        item = bytes(_LINE.decode(readable).message)
-        start = readable.rindex(item)
-        sent = line[start : start + len(item)]
-    return b'%b,"as_sent":%b}\n' % (readable.strip()[:-1], msgspec.json.encode(sent.decode()))
+# Column type → what fits into it.
+_SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
+    TEXT: _is_text,
+    INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    TEXTS: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+}
+_KEYS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 # --- the SQL --------------------------------------------------------------------------------------
 
 
-def _select(lines: _Lines, layout: str) -> str:
-    """Write the query that turns lines into rows."""
+def _select(rows: _Rows, layout: str) -> str:
+    """Write the query that reads the rows, each column in its type."""
     table = TABLES[layout]
-    columns = [f"{_typed(kind, f'line.{name}')} AS {name}" for name, kind in table.line.items()]
-    whole = "CAST(json AS VARCHAR)"
-    if table.inside:
-        columns.append(f"unnest({_typed(table.inner, f'line.{table.inside}')})")
-        whole = f"CAST(line.{table.inside} AS VARCHAR)"
-    columns.append(f"coalesce({_typed(TEXT, 'line.as_sent')}, {whole}) AS {table.whole}")
-    line = _parsed("json", [*table.line, *filter(None, [table.inside]), "as_sent"])
-    return (
-        f"SELECT {', '.join(columns)}"  # noqa: S608 - of this module's own names
-        f" FROM (SELECT json, {line} AS line FROM {_source(lines)})"
-    )
+    kinds = table.line | table.inner | {table.whole: TEXT}
+    columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
+    options = f"format = 'newline_delimited', maximum_object_size = {max(rows.longest, 2**20)}"
+    source = f"{_quoted(rows.path)}, {options}, columns = {{{columns}}}"
+    return f"SELECT * FROM read_json({source})"  # noqa: S608 - nothing of it is from outside
 
 
-def _source(lines: _Lines) -> str:
-    paths = ", ".join(map(_quoted, lines.paths))
-    size = max(lines.longest, 2**20)  # the size of its buffers, too: small ones are slow
-    options = f"format = 'newline_delimited', maximum_object_size = {size}"
-    return f"read_json_objects([{paths}], {options})"
-
-
-def _typed(kind: Kind, value: str, depth: int = 0) -> str:
-    """Write the expression that gives JSON a type, and null where it does not fit."""
-    item = f"v{depth}"
+def _type(kind: Kind) -> str:
+    """Return the SQL type of a column."""
     match kind:
         case dict():
-            parsed = _parsed(value, [key for key, _ in _sources(kind).values()])
-            fields = ", ".join(
-                f'"{name}" := ' + _typed(inner, f'{item}."{key}"', depth + 1)
-                for name, (key, inner) in _sources(kind).items()
-            )
-            # A lambda over a list of one is how SQL gives a value a name: it is parsed just once.
-            struct = f"list_transform([{parsed}], lambda {item}: struct_pack({fields}))[1]"
-            return _where(value, "'OBJECT'", struct)
+            fields = ", ".join(f'"{name}" {_type(inner)}' for name, inner in kind.items())
+            return f"STRUCT({fields})"
         case [inner]:
-            items = f"json_transform({value}, '[\"JSON\"]')"
-            each = f"lambda {item}: {_typed(inner, item, depth + 1)}"
-            return _where(value, "'ARRAY'", f"list_transform({items}, {each})")
-    return _where(value, *_SCALARS[kind](value))
+            return f"{_type(inner)}[]"
+        case (_, inner):
+            return _type(inner)
+    return str(kind)
 
 
-def _sources(kind: dict[str, Kind]) -> dict[str, tuple[str, Kind]]:
-    """Map each field of a struct to the key that it is read from, and its kind."""
-    return {
-        name: inner if isinstance(inner, tuple) else (name, inner) for name, inner in kind.items()
-    }
-
-
-def _parsed(value: str, keys: Iterable[str]) -> str:
-    """Write the expression that takes an object apart, once, into JSON by key."""
-    return f"json_transform({value}, '{json.dumps(dict.fromkeys(keys, 'JSON'))}')"
-
-
-def _where(value: str, types: str, then: str) -> str:
-    return f"CASE WHEN json_type({value}) IN ({types}) THEN {then} END"
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-# Column type → the JSON types that fit it, and how it is had from them.
-_SCALARS: Final[dict[str, Callable[[str], tuple[str, str]]]] = {
-    TEXT: lambda value: ("'VARCHAR'", f"{value}->>'$'"),
-    INTEGER: lambda value: ("'BIGINT', 'UBIGINT'", f"TRY_CAST({value} AS BIGINT)"),
-    TEXTS: lambda value: ("'OBJECT'", _TEXTS.format(value)),
-}
-_TEXTS: Final = (
-    "map_from_entries(list_transform("
-    """map_entries(json_transform({}, '"MAP(VARCHAR, JSON)"')),"""
-    " lambda e: struct_pack(key := e.key, value := CASE json_type(e.value)"
-    " WHEN 'VARCHAR' THEN e.value->>'$' END)))"
-)
+def _quoted(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
