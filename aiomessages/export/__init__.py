@@ -3,6 +3,7 @@
     report = await export(client, client.completions(), "conversations.jsonl.gz")
 """
 
+from .created import CreatedBetween
 from .errors import (
     ChangedError,
     CorruptError,
@@ -12,14 +13,18 @@ from .errors import (
 )
 from .report import ExportReport, Progress
 from .run import export
+from .status import ExportStatus, read_status
 
 __all__ = [
     "ChangedError",
     "CorruptError",
+    "CreatedBetween",
     "DiskFullError",
     "ExportError",
     "ExportReport",
+    "ExportStatus",
     "LockedError",
     "Progress",
     "export",
+    "read_status",
 ]

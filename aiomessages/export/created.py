@@ -8,13 +8,13 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from ..listing import CompletionStream
+from aiomessages.listing import CompletionStream
 
 ItemT = TypeVar("ItemT")
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A span of time in Unix seconds: `since` belongs to it, `until` does not; None is no bound."""
+    """A span of time in Unix seconds: `since` is in it, `until` is not; None is no bound."""
 
     since: float | None = None
     until: float | None = None

@@ -305,8 +305,10 @@ class _Run:
 
 async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
     """Yield each completion's id, with its JSON where the source has it."""
-    listed = CreatedBetween(source) if isinstance(source, CompletionStream) else source
-    async for item in each(listed):
+    named: Iterable[str | bytes] | AsyncIterable[str | bytes] = (
+        CreatedBetween(source) if isinstance(source, CompletionStream) else source
+    )
+    async for item in each(named):
         if isinstance(item, bytes):
             yield _ID.decode(item).id, one_line(item)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar, TypeVarTuple, Unpack
+from typing import Final, TypeVar, TypeVarTuple
 
 from .ledger import Entry
 from .output import Output
@@ -50,7 +50,7 @@ class Writer:
             self._on_commit(await to_its_end(self._output.write, lines, entries))
 
 
-async def to_its_end(function: Callable[[Unpack[ArgsT]], ResultT], *args: Unpack[ArgsT]) -> ResultT:
+async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run a function in a thread, and whoever is cancelled meanwhile waits for it all the same.
 
     What comes next (another batch, the ledger closed, the lock given back) must find it ended.
