@@ -124,9 +124,8 @@ def write_columns(
 
     The ending is `.parquet` or `.duckdb`, whatever the target's own name, which need not be the
     final one; a DuckDB file holds one table, named after the layout, and takes much more memory
-    than Parquet where messages are megabytes long. The rows keep the order of the
-    lines. Raises ExportError without duckdb, CorruptError for a line that is no JSON, and
-    DiskFullError.
+    than Parquet where messages are megabytes long. The rows keep the order of the lines. Raises
+    ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
     """
     duckdb, files = _duckdb(), files or Files()
     work = target.with_name(target.name + ".work")  # beside it: a rename needs one file system
@@ -220,28 +219,28 @@ class _Rows(NamedTuple):
 
     path: Path
     longest: int
-    count: int
+    number: int
     size: int
 
     @classmethod
     def of(cls, paths: Iterable[Path], path: Path, layout: str) -> _Rows:
         """Write the rows that lines are, each a line of JSON."""
-        longest = count = size = 0
+        longest = number = size = 0
         with path.open("wb") as file:
             for row in itertools.chain.from_iterable(_read(source, layout) for source in paths):
                 length = file.write(row + b"\n")
-                longest, count, size = max(longest, length), count + 1, size + length
-        return cls(path, longest, count, size)
+                longest, number, size = max(longest, length), number + 1, size + length
+        return cls(path, longest, number, size)
 
     @property
     def group(self) -> int:
         """How many rows are to be held in memory at once."""
-        fitting = _ROW_GROUP_BYTES * self.count // max(self.size, 1)
+        fitting = _ROW_GROUP_BYTES * self.number // max(self.size, 1)
         return min(max(fitting, 1), _ROW_GROUP)
 
     def bytes_of(self, rows: int) -> int:
         """Return how much so many rows come to."""
-        return self.size * min(rows, self.count) // max(self.count, 1)
+        return self.size * min(rows, self.number) // max(self.number, 1)
 
 
 def _read(path: Path, layout: str) -> Iterator[bytes]:

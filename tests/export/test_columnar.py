@@ -1,0 +1,506 @@
+"""Columns: every field of every message read back by DuckDB, polars and pandas."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import os
+import subprocess
+from errno import EFBIG, ENOSPC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from backports import zstd
+
+from aiomessages.export.columnar import TABLES, write_columns
+from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
+from aiomessages.export.files import Files
+from aiomessages.server.sample import sample_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+JSON = dict[str, Any]
+MESSAGE = TABLES["messages"].inner
+
+
+def shared() -> Path:
+    """Return ../shared/data beside the checkout, or beside the one that this is a worktree of."""
+    here = Path(__file__).resolve()
+    asked = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+        cwd=here.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checkouts = [here.parents[2], Path(asked.stdout.strip() or here).parent]
+    found = [checkout.parent / "shared" / "data" for checkout in checkouts]
+    return next((path for path in found if path.is_dir()), found[0])
+
+
+CONVERSATIONS = shared() / "conversations.jsonl.gz"
+needs_conversations = pytest.mark.skipif(
+    not CONVERSATIONS.exists(), reason=f"{CONVERSATIONS.name} is not on this machine"
+)
+
+
+def real_records() -> list[JSON]:
+    """Return the real conversations."""
+    with gzip.open(CONVERSATIONS) as file:
+        return [json.loads(line) for line in file]
+
+
+SOURCES = [
+    pytest.param(sample_records, id="sample"),
+    pytest.param(real_records, id="real", marks=needs_conversations),
+]
+
+
+def encoded(line: object) -> bytes:
+    """Return one line of JSON as it goes over the wire: compact, half emojis and all."""
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def message_lines(records: Iterable[JSON]) -> list[JSON]:
+    """Lay records out as one line a message, the reply last."""
+    lines = []
+    for record in records:
+        id, choices = record["completion"]["id"], record["completion"]["choices"]
+        said = [{"message": message} for message in record["messages"]]
+        said += [{"choice": n, "message": choice["message"]} for n, choice in enumerate(choices)]
+        lines += [{"completion_id": id, "seq": seq, **line} for seq, line in enumerate(said)]
+    return lines
+
+
+def conversation_lines(records: Iterable[JSON]) -> list[JSON]:
+    """Lay records out as one line a conversation."""
+    return [
+        {
+            "completion_id": record["completion"]["id"],
+            "model": record["completion"]["model"],
+            "created": record["completion"]["created"],
+            "metadata": record["completion"]["metadata"],
+            "messages": record["messages"],
+            "reply": record["completion"]["choices"][0]["message"],
+            "completion": record["completion"],
+        }
+        for record in records
+    ]
+
+
+def fitted(kind: Any, value: Any) -> Any:
+    """Say independently what a column must hold of a value, as Python's json has it."""
+    if isinstance(kind, dict):
+        return (
+            {k: fitted(of, value.get(k)) for k, of in kind.items()} if value is not None else None
+        )
+    if isinstance(kind, list):
+        return [fitted(kind[0], item) for item in value] if value is not None else None
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Bring what a library returns to lists, dicts and None."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return None if value is pd.NA or value is pd.NaT else value
+
+
+def by_duckdb(path: Path) -> list[JSON]:
+    """Read a Parquet file with DuckDB."""
+    with duckdb.connect() as connection:
+        rows = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
+        return as_dicts(rows)
+
+
+def as_dicts(rows: Any) -> list[JSON]:
+    """Return a DuckDB result as dicts."""
+    names = [column[0] for column in rows.description]
+    return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+
+
+def by_polars(path: Path) -> list[JSON]:
+    """Read a Parquet file with polars."""
+    return pl.read_parquet(path).to_dicts()
+
+
+def by_pandas(path: Path) -> list[JSON]:
+    """Read a Parquet file with pandas, integers as integers."""
+    return pd.read_parquet(path, dtype_backend="pyarrow").to_dict("records")
+
+
+def from_table(path: Path, table: str) -> list[JSON]:
+    """Read the table of a DuckDB file."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return as_dicts(connection.table(table))
+
+
+READERS = [by_duckdb, by_polars, by_pandas]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Return what writes lines as JSONL, and columns from them."""
+
+    def write(
+        lines: Iterable[object], layout: str = "messages", ending: str = ".parquet", **options: Any
+    ) -> Path:
+        source, target = tmp_path / "lines.jsonl", tmp_path / f"columns{ending}"
+        source.write_bytes(b"".join(map(encoded, lines)))
+        write_columns([source], target, ending, layout, **options)
+        return target
+
+    return write
+
+
+def assert_messages(rows: list[JSON], lines: list[JSON]) -> None:
+    """Hold rows against the lines that they were made from, field by field."""
+    for row, line in zip(map(plain, rows), lines, strict=True):
+        assert json.loads(row.pop("message_json")) == line["message"]
+        assert row == {
+            "completion_id": line["completion_id"],
+            "seq": line["seq"],
+            "choice": line.get("choice"),
+            **fitted(MESSAGE, line["message"]),
+        }
+
+
+# --- what is read back ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("records", SOURCES)
+@pytest.mark.parametrize("read", READERS)
+def test_messages_are_read_back_from_parquet(
+    written: Callable[..., Path], records: Callable[[], list[JSON]], read: Any
+) -> None:
+    """Every field of every message is in its column, in the order of the lines."""
+    lines = message_lines(records())
+    assert_messages(read(written(lines)), lines)
+
+
+@pytest.mark.parametrize("records", SOURCES)
+def test_messages_are_read_back_from_a_table(
+    written: Callable[..., Path], records: Callable[[], list[JSON]]
+) -> None:
+    """A DuckDB file holds the same rows in a table named after the layout."""
+    lines = message_lines(records())
+    assert_messages(from_table(written(lines, ending=".duckdb"), "messages"), lines)
+
+
+@pytest.mark.parametrize("records", SOURCES)
+@pytest.mark.parametrize("read", READERS)
+def test_conversations_are_read_back_from_parquet(
+    written: Callable[..., Path], records: Callable[[], list[JSON]], read: Any
+) -> None:
+    """A row holds a conversation: its messages a list of structs, its metadata a map."""
+    lines = conversation_lines(records())
+    rows = map(plain, read(written(lines, "conversations")))
+    for row, line in zip(rows, lines, strict=True):
+        assert json.loads(row["conversation_json"]) == line
+        assert row["messages"] == [fitted(MESSAGE, message) for message in line["messages"]]
+        assert row["reply"] == fitted(MESSAGE, line["reply"])
+        assert {name: row[name] for name in ("completion_id", "model", "created")} == {
+            name: line[name] for name in ("completion_id", "model", "created")
+        }
+        assert as_mapping(row["metadata"]) == line["metadata"]
+
+
+def as_mapping(value: Any) -> JSON:
+    """Return a map, which each library has in its own way, as a dict."""
+    if isinstance(value, dict):
+        return value
+    return dict(item.values() if isinstance(item, dict) else item for item in value)
+
+
+def test_examples_have_text_and_parts_apart(written: Callable[..., Path]) -> None:
+    """The fine-tuning format has both under `content`; columns have one type each."""
+    parts = [{"type": "text", "text": "Look."}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "I do."}]
+    (row,) = by_duckdb(written([{"messages": messages}], "finetune"))
+    seen = [(said["content"], said["content_parts"]) for said in row["messages"]]
+    part = fitted(MESSAGE["content_parts"], parts)
+    assert seen == [(None, part), ("I do.", None)]
+    assert json.loads(row["example_json"]) == {"messages": messages}
+
+
+# --- the types ------------------------------------------------------------------------------------
+
+
+def described_by_duckdb(path: Path) -> dict[str, str]:
+    """Return the columns of a Parquet file and their types, in their order."""
+    columns = duckdb.read_parquet(str(path))
+    return dict(zip(columns.columns, map(str, columns.types), strict=True))
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_no_line_at_all_has_the_same_columns(written: Callable[..., Path], layout: str) -> None:
+    """Types are never inferred: an export of nothing has the columns of any other."""
+    described = []
+    for lines in ([], [{"messages": [], "message": {}}]):
+        path = written(lines, layout)
+        described.append(described_by_duckdb(path))
+    assert [*described[0].items()] == [*described[1].items()]
+    assert described[0][TABLES[layout].whole] == "VARCHAR"
+
+
+def test_column_types_are_those_of_the_table(written: Callable[..., Path]) -> None:
+    """Ids are text, counts are integers, metadata is a map, whatever the data look like."""
+    line = {"completion_id": "2024-01-01", "created": 1, "metadata": {"day": "2024-01-01"}}
+    kinds = described_by_duckdb(written([line], "conversations"))
+    assert kinds["completion_id"] == "VARCHAR"
+    assert kinds["created"] == "BIGINT"
+    assert kinds["metadata"] == "MAP(VARCHAR, VARCHAR)"
+    assert kinds["messages"].endswith("[]")
+
+
+# --- odd data -------------------------------------------------------------------------------------
+
+ODD = [
+    ("content", 5),
+    ("content", ["a list", {"type": "text"}]),
+    ("name", {"first": "A"}),
+    ("content_parts", "text"),
+    ("tool_calls", {"id": "call_1"}),
+    ("function_call", ["f"]),
+    ("audio", "sound"),
+    ("tool_call_id", True),
+    ("mood", {"new": [1.0, 1e300, 2**70, None]}),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), ODD)
+def test_what_does_not_fit_is_null_and_kept_whole(
+    written: Callable[..., Path], field: str, value: Any
+) -> None:
+    """A field of a wrong type costs its own column alone, and stands in message_json."""
+    message = {"id": "m", "role": "user", "content": "text", field: value}
+    (row,) = by_duckdb(written([{"completion_id": "c", "seq": 0, "message": message}]))
+    assert row.get(field) is None
+    assert row["role"] == "user"
+    assert json.loads(row["message_json"]) == message
+
+
+def test_parts_and_calls_of_unknown_types_keep_what_is_known(written: Callable[..., Path]) -> None:
+    """A part of a new type has its type, and nothing fails; an item that is none is null."""
+    message = {
+        "content_parts": [{"type": "scent", "scent": 1}, 7, None, {"type": "text", "text": 3}],
+        "tool_calls": [{"id": "c", "type": "gesture", "gesture": {}}],
+        "annotations": [{"type": "url_citation", "url_citation": {"start_index": 1.5}}],
+        "audio": {"id": "a", "expires_at": 2**63},
+    }
+    (row,) = by_duckdb(written([{"message": message}]))
+    parts = row["content_parts"]
+    assert [part and (part["type"], part["text"]) for part in parts] == [
+        ("scent", None),
+        None,
+        None,
+        ("text", None),
+    ]
+    assert (row["tool_calls"][0]["type"], row["tool_calls"][0]["function"]) == ("gesture", None)
+    assert row["annotations"][0]["url_citation"]["start_index"] is None
+    assert (row["audio"]["id"], row["audio"]["expires_at"]) == ("a", None)
+
+
+@pytest.mark.parametrize("created", [1.5, "1", True, 2**63, None])
+def test_a_time_that_is_no_integer_is_null(written: Callable[..., Path], created: Any) -> None:
+    """Nothing is rounded, parsed or wrapped around to make it fit."""
+    (row,) = by_duckdb(written([{"completion_id": "c", "created": created}], "conversations"))
+    assert (row["completion_id"], row["created"]) == ("c", None)
+
+
+def test_metadata_with_other_than_texts_is_null(written: Callable[..., Path]) -> None:
+    """A map of texts holds texts; another object is null and whole in conversation_json."""
+    (row,) = by_duckdb(written([{"metadata": {"a": 1}}], "conversations"))
+    assert row["metadata"] is None
+    assert json.loads(row["conversation_json"]) == {"metadata": {"a": 1}}
+
+
+@pytest.mark.parametrize("layout", ["messages", "conversations"])
+def test_half_an_emoji_is_replaced_and_kept_whole(
+    written: Callable[..., Path], layout: str
+) -> None:
+    """JSON can hold a lone surrogate and a column of text cannot: it has U+FFFD in its place."""
+    message = {"role": "user", "content": "half \ud83d, whole \U0001f600"}
+    line = {"completion_id": "c", "message": message, "messages": [message]}
+    (row,) = by_duckdb(written([line], layout))
+    said = row if layout == "messages" else row["messages"][0]
+    assert said["content"] == "half \ufffd, whole \U0001f600"
+    whole = json.loads(row[TABLES[layout].whole])
+    assert whole == (message if layout == "messages" else line)
+
+
+def test_message_json_has_the_bytes_of_the_line(tmp_path: Path) -> None:
+    """Spaces, escapes and the spelling of numbers are those of the server."""
+    source, target = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    sent = rb'{"id": "m","role":"user","content":"\u00e9\/","x":1.0,"y":1E5}'
+    source.write_bytes(b'{"completion_id":"c","seq":0,"message":' + sent + b"}\n")
+    write_columns([source], target, ".parquet", "messages")
+    assert by_duckdb(target)[0]["message_json"] == sent.decode()
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_line_longer_than_duckdbs_own_bound(written: Callable[..., Path], ending: str) -> None:
+    """A picture of more than 16 MiB, where duckdb's reader stops by itself, is a row like any."""
+    url = "data:image/png;base64," + "A" * (17 * 2**20)
+    message = {"role": "user", "content_parts": [{"type": "image_url", "image_url": {"url": url}}]}
+    path = written([{"message": message}], ending=ending)
+    (row,) = by_duckdb(path) if ending == ".parquet" else from_table(path, "messages")
+    assert row["content_parts"][0]["image_url"]["url"] == url
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstd.compress)],
+)
+def test_each_kind_of_jsonl_is_read(tmp_path: Path, name: str, pack: Any) -> None:
+    """Compressed lines are read through all their members or frames, file after file."""
+    paths = [tmp_path / f"{n}{name}" for n in range(2)]
+    for n, path in enumerate(paths):
+        lines = [encoded({"seq": n * 10 + i, "message": {}}) for i in range(10)]
+        path.write_bytes(b"".join(map(pack, lines)))
+    assert write_columns(paths, tmp_path / "out", ".parquet", "messages") == 20
+    assert [row["seq"] for row in by_duckdb(tmp_path / "out")] == [*range(20)]
+
+
+def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
+    """The rows of many groups stand in the order of the lines."""
+    source, target = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    text = "x" * 20_000
+    lines = (encoded({"seq": n, "message": {"content": text}}) for n in range(6000))
+    source.write_bytes(b"".join(lines))
+    assert write_columns([source], target, ".parquet", "messages") == 6000
+    assert pq.ParquetFile(target).num_row_groups > 2
+    assert pl.read_parquet(target, columns=["seq"])["seq"].to_list() == [*range(6000)]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_names_that_mean_something_to_sql(tmp_path: Path, ending: str) -> None:
+    """A quotation mark, a star or brackets in a path are just characters."""
+    folder = tmp_path / "it's [a] *"
+    folder.mkdir()
+    (folder / "b'c.jsonl").write_bytes(encoded({"message": {}}))
+    assert write_columns([folder / "b'c.jsonl"], folder / "d'e", ending, "messages") == 1
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_the_file_is_private_and_alone(written: Callable[..., Path], ending: str) -> None:
+    """The file is its owner's alone, and nothing is left beside it."""
+    path = written([{"message": {}}], ending=ending)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.parent.iterdir()) == sorted([path, path.with_name("lines.jsonl")])
+
+
+def test_what_a_killed_run_left_is_no_obstacle(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A working directory of a run that was killed is emptied first."""
+    left = tmp_path / "columns.parquet.work"
+    left.mkdir()
+    (left / "rows.jsonl").write_text("rubbish")
+    assert len(by_duckdb(written([{"message": {}}]))) == 1
+    assert not left.exists()
+
+
+class Recorded(Files):
+    """The file layer, noting what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def fsync(self, descriptor: int) -> None:
+        """Note it, and do it."""
+        self.asked.append("fsync")
+        super().fsync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Note it, and do it."""
+        self.asked.append(f"rename to {target.name}")
+        super().rename(source, target)
+
+
+def test_the_file_is_durable_before_it_has_its_name(written: Callable[..., Path]) -> None:
+    """It is fsynced first and renamed then, so that a name never stands for half a file."""
+    files = Recorded()
+    written([{"message": {}}], files=files)
+    assert files.asked == ["fsync", "rename to columns.parquet"]
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+class Failing(Files):
+    """A file layer whose disk fails."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def fsync(self, descriptor: int) -> None:  # noqa: ARG002 - the disk's fault
+        """Fail."""
+        raise OSError(self.code, os.strerror(self.code))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(ENOSPC, DiskFullError), (EFBIG, DiskFullError), (5, ExportError)]
+)
+def test_a_failing_disk_is_told(
+    written: Callable[..., Path], tmp_path: Path, code: int, expected: type[Exception]
+) -> None:
+    """A full disk is told from a broken one, and neither leaves anything behind."""
+    with pytest.raises(ExportError) as caught:
+        written([{"message": {}}], files=Failing(code))
+    assert type(caught.value) is expected
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
+
+
+@pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b"{}\n", b'{"message":1}\n', b"\xff\n"])
+def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> None:
+    """It is named by its file and number."""
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(encoded({"message": {}}) + line)
+    with pytest.raises(CorruptError, match=r"a\.jsonl, line 2"):
+        write_columns([source], tmp_path / "out", ".parquet", "messages")
+
+
+def test_duckdb_itself_fails(tmp_path: Path) -> None:
+    """What duckdb complains of is an ExportError with its words."""
+    # It takes what follows a question mark for a part of a URL.
+    (tmp_path / "what?").mkdir()
+    (tmp_path / "a.jsonl").write_bytes(encoded({"message": {}}))
+    with pytest.raises(ExportError, match=r"a\.duckdb could not be made: .*No such file"):
+        write_columns(
+            [tmp_path / "a.jsonl"], tmp_path / "what?" / "a.duckdb", ".duckdb", "messages"
+        )
+
+
+@pytest.mark.parametrize(
+    ("missing", "name", "extra"),
+    [("duckdb", "a.jsonl", "parquet"), ("zstd", "a.jsonl.zst", "zstd")],
+)
+def test_an_extra_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, name: str, extra: str
+) -> None:
+    """The error says what to install."""
+
+    def import_module(asked: str) -> Any:
+        if missing in asked:
+            raise ImportError(asked)
+        return real(asked)
+
+    real = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(ExportError, match=rf"pip install 'aiomessages\[{extra}\]'"):
+        write_columns([tmp_path / name], tmp_path / "out", ".parquet", "messages")

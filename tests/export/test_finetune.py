@@ -1,0 +1,236 @@
+"""Fine-tuning examples: what the format takes, and each reason why it does not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aiomessages.export.finetune import (
+    InexpressibleError,
+    Reason,
+    finetune_layout,
+    finetune_line,
+)
+from aiomessages.export.layouts import Fetched, SkipError
+from aiomessages.server.sample import sample_records
+
+JSON = dict[str, Any]
+QUESTION = {"id": "m-0", "role": "user", "content": "Is it raining?", "name": None}
+REPLY = {"role": "assistant", "content": "It is.", "refusal": None, "tool_calls": None}
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def wire(*messages: Any) -> list[bytes]:
+    """Return messages as the server sends them."""
+    return [json.dumps(message).encode() for message in messages]
+
+
+def example(*messages: JSON, reply: Any = REPLY) -> list[JSON]:
+    """Return the messages of the example that a conversation is."""
+    line = json.loads(finetune_line(wire(*messages), wire(reply)[0]))
+    assert list(line) == ["messages"]
+    said: list[JSON] = line["messages"]
+    return said
+
+
+def user(*parts: JSON) -> JSON:
+    """Return what a user said in parts, each with every key as the API sends it."""
+    empty = {"text": None, "image_url": None, "input_audio": None, "file": None}
+    return {"role": "user", "content": "", "content_parts": [{**empty, **part} for part in parts]}
+
+
+def calls(*ids: str, content: str | None = None) -> JSON:
+    """Return a message that calls functions."""
+    function = {"name": "look", "arguments": "{}"}
+    listed = [{"id": id, "type": "function", "function": function} for id in ids]
+    return {"role": "assistant", "content": content, "tool_calls": listed}
+
+
+def answer(id: str | None) -> JSON:
+    """Return a tool's answer."""
+    return {"role": "tool", "content": "wet", "tool_call_id": id, "name": "look"}
+
+
+def test_a_conversation_becomes_an_example() -> None:
+    """Roles and contents are kept, ids and nulls are left out, and the reply comes last."""
+    assert example(QUESTION) == [
+        {"role": "user", "content": "Is it raining?"},
+        {"role": "assistant", "content": "It is."},
+    ]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_instructions_are_the_systems(role: str) -> None:
+    """The format has no developer message; the role that it has for instructions is system."""
+    said = example({"role": role, "content": "Be brief.", "name": "boss"}, QUESTION)
+    assert said[0] == {"role": "system", "content": "Be brief.", "name": "boss"}
+
+
+def test_text_and_pictures_stand_in_parts() -> None:
+    """A part holds what it is of and nothing else; a detail is kept where there is one."""
+    url = "https://images.example.org/a.png"
+    said = example(
+        user(
+            {"type": "text", "text": "Look."},
+            {"type": "image_url", "image_url": {"url": url, "detail": None}},
+            {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}},
+        )
+    )
+    assert said[0]["content"] == [
+        {"type": "text", "text": "Look."},
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}},
+    ]
+
+
+def test_parts_that_stand_in_content() -> None:
+    """Servers that send a list as content mean parts."""
+    parts = [{"type": "text", "text": "Look."}]
+    assert example({"role": "user", "content": parts})[0]["content"] == parts
+
+
+def test_calls_and_their_answers_are_kept() -> None:
+    """Calls have id, name and arguments, answers the id of their call, in whatever order."""
+    said = example(QUESTION, calls("a", "b"), answer("b"), answer("a"))
+    function = {"name": "look", "arguments": "{}"}
+    assert said[1] == {
+        "role": "assistant",
+        "tool_calls": [{"id": id, "type": "function", "function": function} for id in "ab"],
+    }
+    assert said[2] == {"role": "tool", "content": "wet", "tool_call_id": "b"}
+
+
+def test_a_reply_may_be_a_call() -> None:
+    """To call a tool is what is to be learnt then; it needs no answer."""
+    assert example(QUESTION, reply=calls("a", content="Wait."))[1]["content"] == "Wait."
+
+
+def test_functions_as_they_once_were() -> None:
+    """The deprecated call and its answer, which the format still takes, go by the name."""
+    called = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}}
+    said = example(QUESTION, called, {"role": "function", "name": "f", "content": "1"})
+    assert said[1] == {"role": "assistant", "function_call": {"name": "f", "arguments": ""}}
+    assert said[2] == {"role": "function", "name": "f", "content": "1"}
+
+
+def test_a_refusal_is_a_part() -> None:
+    """The format wants content, and has a part for a refusal."""
+    said = example(QUESTION, reply={"role": "assistant", "content": None, "refusal": "No."})
+    assert said[1]["content"] == [{"type": "refusal", "refusal": "No."}]
+
+
+def test_a_reply_that_the_server_lists_is_not_told_twice() -> None:
+    """Some servers list the reply among the messages; an example ends with it once."""
+    assert len(example(QUESTION, {"id": "m-1", **REPLY})) == 2
+
+
+def test_an_empty_text_is_a_text() -> None:
+    """Nothing said is not the same as no content."""
+    assert example({"role": "user", "content": ""})[0] == {"role": "user", "content": ""}
+
+
+def test_half_an_emoji_is_replaced() -> None:
+    """A line is UTF-8, which has no lone surrogates."""
+    assert example({"role": "user", "content": "\ud83d!"})[0]["content"] == "\ufffd!"
+
+
+def part(**held: Any) -> JSON:
+    """Return what a user said in one part."""
+    (kind,) = held
+    return user({"type": kind, **held})
+
+
+REFUSED = {
+    "an unknown role": ([{"role": "ambassador", "content": "Hm."}], Reason.ROLE),
+    "no role": ([{"content": "Hm."}], Reason.NOT_A_MESSAGE),
+    "no object": ([[]], Reason.NOT_A_MESSAGE),
+    "a number for a text": ([{"role": "user", "content": 1}], Reason.NOT_A_MESSAGE),
+    "a text part without text": ([part(text=None)], Reason.NOT_A_MESSAGE),
+    "no content": ([{"role": "assistant", "content": None}], Reason.NO_CONTENT),
+    "no parts": ([{"role": "user", "content": []}], Reason.NO_CONTENT),
+    "an unknown part": ([part(scent="vanilla")], Reason.PART),
+    "a part without a type": ([user({})], Reason.PART),
+    "a refusal by the user": ([{**QUESTION, "content": None, "refusal": "No."}], Reason.PART),
+    "recorded speech": ([part(input_audio={"data": "", "format": "wav"})], Reason.AUDIO),
+    "spoken words": ([{"role": "assistant", "content": None, "audio": {"id": "a"}}], Reason.AUDIO),
+    "a file": ([part(file={"file_id": "file-1"})], Reason.FILE),
+    "a picture from a file": ([part(image_url={"url": "9f86d0.png"})], Reason.IMAGE),
+    "a moving picture": ([part(image_url={"url": "data:image/gif;base64,R0"})], Reason.IMAGE),
+    "a picture that is none": ([part(image_url=None)], Reason.IMAGE),
+    "a picture by the model": (
+        [{**part(image_url={"url": PNG}), "role": "assistant"}],
+        Reason.IMAGE,
+    ),
+    "a custom tool": (
+        [{"role": "assistant", "tool_calls": [{"id": "a", "type": "custom", "custom": {}}]}],
+        Reason.CALL,
+    ),
+    "no answer": ([calls("a"), QUESTION], Reason.UNANSWERED),
+    "one answer of two": ([calls("a", "b"), answer("a")], Reason.UNANSWERED),
+    "an answer to nothing": ([answer("a")], Reason.UNASKED),
+    "an answer that came twice": ([calls("a"), answer("a"), answer("a")], Reason.UNASKED),
+    "an answer without an id": ([calls("a"), answer(None)], Reason.UNASKED),
+    "a function never called": ([{"role": "function", "content": "1"}], Reason.UNASKED),
+}
+
+
+@pytest.mark.parametrize(("messages", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Reason) -> None:
+    """Such a conversation is refused for a reason of the closed set, which a report can count."""
+    with pytest.raises(InexpressibleError) as caught:
+        example(*messages)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("broken", [b"{", b'{"role":"\xff"}', b"[" * 100_000])
+def test_what_is_no_json(broken: bytes) -> None:
+    """It is no message, however it is broken."""
+    with pytest.raises(InexpressibleError, match=Reason.NOT_A_MESSAGE.value):
+        finetune_line([broken], wire(REPLY)[0])
+
+
+@pytest.mark.parametrize("reply", [None, *wire(QUESTION)])
+def test_without_a_reply_there_is_nothing_to_learn(reply: bytes | None) -> None:
+    """An example ends with what an assistant said."""
+    with pytest.raises(InexpressibleError, match=Reason.NO_REPLY.value):
+        finetune_line(wire(QUESTION), reply)
+
+
+# --- the layout -----------------------------------------------------------------------------------
+
+
+def test_the_layout_takes_the_first_reply() -> None:
+    """A conversation is one line, with the first of the completion's choices at its end."""
+    choices = [{"index": 0, "message": REPLY}, {"index": 1, "message": calls("a")}]
+    fetched = Fetched("c", wire(QUESTION), json.dumps({"choices": choices}).encode())
+    (line,) = finetune_layout(fetched)
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == {"messages": example(QUESTION)}
+
+
+@pytest.mark.parametrize("completion", [None, b'{"choices":[]}'])
+def test_the_layout_skips_what_has_no_reply(completion: bytes | None) -> None:
+    """It is skipped with the reason as its text."""
+    with pytest.raises(SkipError, match=r"^no reply$"):
+        finetune_layout(Fetched("c", wire(QUESTION), completion))
+
+
+def test_the_sample() -> None:
+    """Of the sample all but the oddest can be expressed, and these for reasons that can be seen."""
+    refused = {}
+    for record in sample_records():
+        completion = record["completion"]
+        try:
+            finetune_layout(Fetched(completion["id"], wire(*record["messages"]), *wire(completion)))
+        except InexpressibleError as error:
+            refused[completion["id"].removeprefix("chatcmpl-")] = error.reason
+    assert refused == {
+        "tomorrow": Reason.PART,
+        "tune": Reason.AUDIO,
+        "spoken-answer": Reason.AUDIO,
+        "shopping-list": Reason.FILE,
+        "custom-tool": Reason.CALL,
+    }
