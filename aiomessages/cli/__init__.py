@@ -25,6 +25,8 @@ Examples:
   aiomessages demo                              see it work: no key, no network
   aiomessages list chatcmpl-abc123              read one conversation
   aiomessages list chatcmpl-abc123 | jq .role   as JSON lines in a pipe
+  aiomessages completions --since 3d            which there are
+  aiomessages export --all -o all.jsonl.gz      every conversation, to a file
   aiomessages serve                             a server to try against
 """
 
@@ -38,6 +40,9 @@ app = App(
 )
 _COMMANDS = {
     "list": "Show the messages of a stored chat completion.",
+    "completions": "List the stored chat completions.",
+    "export": "Write conversations to files, each exactly once.",
+    "status": "Show how far an export is.",
     "serve": "Serve stored completions on this machine, as the API does.",
     "demo": "Read the sample conversations: no key, no network.",
 }

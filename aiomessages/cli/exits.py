@@ -38,6 +38,10 @@ class TransformError(CommandError):
     """An expression does not fit a message, as the length of a number would not."""
 
 
+class NoLedgerError(CommandError):
+    """There is no export where one was to be."""
+
+
 class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads has seen enough
     """The other end of the pipe was closed."""
 
@@ -47,6 +51,7 @@ _CODES: dict[type[BaseException], int] = {
     CycloptsError: USAGE,
     ConfigurationError: USAGE,
     NotFoundError: NOT_FOUND,
+    NoLedgerError: NOT_FOUND,
     AuthenticationError: AUTHENTICATION,
     PermissionDeniedError: AUTHENTICATION,
     RateLimitError: RATE_LIMITED,
@@ -56,5 +61,9 @@ _CODES: dict[type[BaseException], int] = {
 
 
 def code_of(error: BaseException) -> int:
-    """Return the exit code for an error: that of its nearest class in the table, else 1."""
-    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), RUNTIME)
+    """Return the exit code for an error: its own, that of its nearest class in the table, else 1.
+
+    An export's errors bring theirs along: to know them here, every command would load the export.
+    """
+    own = getattr(error, "exit_code", None)
+    return own or next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), RUNTIME)

@@ -1,19 +1,19 @@
-"""The formats in two tables: a name → how a run of messages becomes bytes, one at a time.
+"""The formats in tables: a name → how a run of items becomes bytes, one at a time.
 
-`MESSAGES` is for messages as they come, `VALUES` for what a transform made of them. No format
-holds more than one message, so that a conversation of any length streams through. Nothing here
-opens a file or asks a server.
+`MESSAGES` is for messages as they come, `VALUES` for what a transform made of them, `COMPLETIONS`
+for completions. No format holds more than one item, so that a list of any length streams through.
+Nothing here opens a file or asks a server.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
-from aiomessages.cli import pretty, yaml
+from aiomessages.cli import pretty, pretty_completions, yaml
 from aiomessages.cli.exits import UsageError
-from aiomessages.cli.output import Screen
+from aiomessages.cli.output import Screen, Write
 from aiomessages.cli.safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
@@ -40,11 +40,29 @@ def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
 
     Raises UsageError for a format that a transform leaves without meaning.
     """
-    chosen = ("pretty" if screen.terminal else "jsonl") if name == "auto" else name
+    chosen = _chosen(name, screen)
     build = (VALUES if transformed else MESSAGES).get(chosen)
     if build is None:
         raise UsageError(f"--transform has no bytes from the server for --format {chosen}")
     return build(screen)
+
+
+def of_completions(name: Name, screen: Screen) -> Format:
+    """Return the format of this name for completions; auto is as for messages."""
+    return COMPLETIONS[_chosen(name, screen)](screen)
+
+
+def _chosen(name: Name, screen: Screen) -> str:
+    return ("pretty" if screen.terminal else "jsonl") if name == "auto" else name
+
+
+async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> None:
+    """Write the items as they come; nothing at all if the first one fails to."""
+    first = True
+    async for item in items:
+        write((shown.head if first else shown.between) + shown.item(item))
+        first = False
+    write(shown.empty if first else shown.tail)
 
 
 def on_one_line(message: bytes) -> bytes:
@@ -70,6 +88,17 @@ def _table(screen: Screen) -> Format:
     heading = _encoded(pretty.heading_row(screen), screen)
     show = pretty.row(screen)
     return Format(lambda message: _encoded(show(message), screen), head=heading, empty=heading)
+
+
+def _pretty_completions(screen: Screen) -> Format:
+    show = pretty_completions.completion(screen)
+    return Format(lambda found: _encoded(show(found), screen), between=b"\n")
+
+
+def _completions_table(screen: Screen) -> Format:
+    heading = _encoded(pretty_completions.heading_row(screen), screen)
+    show = pretty_completions.row(screen)
+    return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
 
 
 def _json(screen: Screen) -> Format:
@@ -116,6 +145,7 @@ VALUES: dict[str, Callable[[Screen], Format]] = {
     "jsonl": _jsonl_values,
     "yaml": _yaml,
 }
+COMPLETIONS = MESSAGES | {"pretty": _pretty_completions, "table": _completions_table}
 
 
 def _encoded(text: str, screen: Screen) -> bytes:

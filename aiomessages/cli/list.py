@@ -127,18 +127,7 @@ async def _write(
     write: output.Write,
 ) -> None:
     async with opening as client, asked(client) as stream:
-        await _write_items(_items(stream, shown, change), shown, write)
-
-
-async def _write_items(
-    items: AsyncIterator[Any], shown: formats.Format, write: output.Write
-) -> None:
-    """Write the items as they come; nothing at all if the first one fails to."""
-    first = True
-    async for item in items:
-        write((shown.head if first else shown.between) + shown.item(item))
-        first = False
-    write(shown.empty if first else shown.tail)
+        await formats.write_all(_items(stream, shown, change), shown, write)
 
 
 async def _items(

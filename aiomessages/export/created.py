@@ -23,7 +23,7 @@ class Span(msgspec.Struct, frozen=True):
         return self != Span()
 
     def holds(self, created: float | None) -> bool:
-        """Tell whether a time is in the span; a time that is not known is in no span with bounds."""
+        """Tell whether a time is in the span; one that is not known is in none with bounds."""
         if created is None:
             return not self
         return not self.is_before(created) and not self.is_behind(created)

@@ -1,0 +1,282 @@
+"""`aiomessages export`: conversations to files, in one command that can be killed and run again.
+
+It joins source, client, export and display. What is written, and when it is safe, is told in
+`aiomessages.export`.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+
+from aiomessages.cli import exits, progress, stderr, summary
+from aiomessages.cli.ids import STANDARD_INPUT, read_ids
+from aiomessages.cli.options import SAMPLE, AtLeastOne, Connection, Positive
+from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
+from aiomessages.errors import APIError, ConfigurationError, MessagesError
+from aiomessages.export import CreatedBetween, ExportReport, export, read_status
+from aiomessages.export.output import ending_of
+from aiomessages.protocol import check_completion_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiomessages import AsyncMessagesClient
+    from aiomessages.export.run import Source
+
+_WHICH = Group("Which completions", sort_key=0)
+_WHAT = Group("What is written", sort_key=1)
+_HOW = Group("How it is fetched", sort_key=2)
+Named = Callable[["AsyncMessagesClient"], "Source"]
+
+_EXAMPLES = """\
+Examples:
+  aiomessages export --all -o conversations.jsonl.gz
+  aiomessages export --all --since 30d --model gpt-4o -o october.parquet
+  aiomessages export chatcmpl-abc123 chatcmpl-def456 -o two.jsonl
+  aiomessages export --ids-file ids.txt --layout finetune -o train.jsonl
+  aiomessages completions --since 1d | jq -r .id |
+    aiomessages export --ids-file - -o today.duckdb
+
+Stopped by Ctrl-C or killed, the same command goes on where it was. Exit codes:
+1 not finished, 65 a file was changed, 74 disk full, 75 another one is writing.
+"""
+
+app = App(name="export", help_epilogue=_EXAMPLES)
+
+
+@app.default
+def export_conversations(
+    *ids: Annotated[str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These.")],
+    destination: Annotated[
+        Path,
+        Parameter(
+            name=["--output", "-o"],
+            group=_WHAT,
+            metavar="DEST",
+            help="A file that ends in .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .duckdb, or a"
+            " directory for parts.",
+        ),
+    ],
+    ids_file: Annotated[
+        str | None,
+        Parameter(
+            group=_WHICH,
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="Those named in FILE, one a line; standard input if it is -.",
+        ),
+    ] = None,
+    every: Annotated[
+        bool, Parameter(name="--all", group=_WHICH, negative="", help="All that are stored.")
+    ] = False,
+    model: Model = None,
+    metadata: Metadata = None,
+    since: Since = None,
+    until: Until = None,
+    layout: Annotated[
+        Literal["messages", "conversations", "finetune"],
+        Parameter(
+            group=_WHAT, help="A line a message, a line a completion, or fine-tuning examples."
+        ),
+    ] = "messages",
+    include_reply: Annotated[
+        bool, Parameter(group=_WHAT, help="With what the model answered.")
+    ] = True,
+    media: Annotated[
+        Path | None,
+        Parameter(
+            group=_WHAT,
+            metavar="DIR",
+            help="Write images and sounds to files in DIR, and their names in their places.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        AtLeastOne,
+        Parameter(group=_HOW, metavar="N", help="Conversations at a time, at most."),
+    ] = 64,
+    max_rps: Annotated[
+        Positive | None,
+        Parameter(
+            group=_HOW,
+            metavar="N",
+            help="Requests a second, at most. Without it: what the server bears.",
+        ),
+    ] = None,
+    on_error: Annotated[
+        Literal["raise", "continue"],
+        Parameter(group=_HOW, help="End at a completion that cannot be read, or note it."),
+    ] = "raise",
+    refresh: Annotated[
+        bool,
+        Parameter(
+            group=_HOW, negative="", help="List again for --all, though the export is finished."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, Parameter(group=_HOW, negative="", help="Show errors alone.")
+    ] = False,
+    connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
+) -> int:
+    """Write conversations to files, each exactly once.
+
+    One of COMPLETION_ID…, --ids-file and --all says which.
+    """
+    _check_one_source(ids, ids_file, every=every)
+    selection = {"--model": model, "--metadata": metadata, "--since": since, "--until": until}
+    _check_selection(selection, every=every, refresh=refresh)
+    _check_standard_input(ids_file, connection)
+    ending_of(destination)
+    source = (
+        _listed(model, metadata_of(metadata), since, until) if every else _given(ids, ids_file)
+    )
+    settings = {
+        "layout": layout,
+        "include_reply": include_reply,
+        "media": media,
+        "concurrency": concurrency,
+        "max_rps": max_rps,
+        "on_error": on_error,
+        "refresh": refresh,
+        "origin": _origin(connection.local),
+    }
+    with _told_in_words(destination):
+        return asyncio.run(_run(connection.client(), source, destination, settings, quiet=quiet))
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def _check_one_source(ids: "Sequence[str]", ids_file: str | None, *, every: bool) -> None:
+    given = [bool(ids), ids_file is not None, every]
+    if sum(given) != 1:
+        said = "not more than one" if any(given) else "say which"
+        raise exits.UsageError(f"COMPLETION_ID…, --ids-file FILE or --all: {said}")
+
+
+def _check_selection(selection: dict[str, Any], *, every: bool, refresh: bool) -> None:
+    """Refuse what selects from a list where ids are given: it would be passed over in silence."""
+    used = [name for name, value in selection.items() if value] + ["--refresh"] * refresh
+    if used and not every:
+        raise exits.UsageError(f"{used[0]} needs --all: ids are exported as they are given")
+
+
+def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
+    if STANDARD_INPUT == ids_file == connection.api_key_file:
+        raise exits.UsageError("standard input is either the ids or the key, not both")
+
+
+def _given(ids: "Sequence[str]", ids_file: str | None) -> Named:
+    named = [_checked(name) for name in ids] if ids_file is None else read_ids(ids_file)
+    return lambda _: named
+
+
+def _checked(name: str) -> str:
+    try:
+        return check_completion_id(name)
+    except ConfigurationError as error:
+        raise exits.UsageError(f"{name}: {error}") from None
+
+
+def _listed(
+    model: str | None, metadata: dict[str, str], since: str | None, until: str | None
+) -> Named:
+    """Return the list; newest first where that ends it early."""
+    span = span_of(since, until)
+    order: Literal["asc", "desc"] = "asc" if span.since is None else "desc"
+
+    def listed(client: "AsyncMessagesClient") -> "Source":
+        completions = client.completions(model=model, metadata=metadata, order=order)
+        return CreatedBetween(completions, since=span.since, until=span.until, order=order)
+
+    return listed
+
+
+def _origin(local: str | None) -> str | None:
+    """Return what tells one embedded server from another: their ports change at every run."""
+    if local is None:
+        return None
+    return "the sample" if local == SAMPLE else f"embedded: {Path(local).resolve()}"
+
+
+# --- how it goes ----------------------------------------------------------------------------------
+
+
+async def _run(
+    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
+    source: Named,
+    destination: Path,
+    settings: dict[str, Any],
+    *,
+    quiet: bool,
+) -> int:
+    gauge = progress.Gauge()
+
+    def noted(now: progress.Progress) -> None:
+        gauge.progress = now
+
+    async with opening as client:
+        with progress.shown(gauge, quiet=quiet) as let_go:
+            report = await _stoppable(
+                export(client, source(client), destination, on_progress=noted, **settings), let_go
+            )
+    return _told(report, destination, quiet=quiet)
+
+
+async def _stoppable(
+    exporting: Awaitable[ExportReport], let_go: Callable[[], None]
+) -> ExportReport | None:
+    """Return what an export came to, or None if it was stopped.
+
+    The first Ctrl-C, or SIGTERM, lets it commit what it has; the second ends the process.
+    """
+    task, stopped = asyncio.ensure_future(exporting), asyncio.Event()
+
+    def stop() -> None:
+        if stopped.is_set():  # pragma: no cover - the process ends here, and takes the count along
+            let_go()
+            os._exit(exits.INTERRUPTED)
+        stopped.set()
+        stderr.say("committing what was fetched; once more ends at once")
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopped.is_set():
+            return None
+        raise
+
+
+def _told(report: ExportReport | None, destination: Path, *, quiet: bool) -> int:
+    """Say what an export came to, and return the exit code for it."""
+    status = read_status(destination)
+    if report is None or status is None:
+        stderr.say(summary.of_interruption(status))
+        return exits.INTERRUPTED
+    if not quiet:
+        first, *rest = summary.of_report(report, status)
+        stderr.say(first)
+        stderr.say_all("\n".join(rest))
+    return exits.OK if report.finished else exits.RUNTIME
+
+
+@contextmanager
+def _told_in_words(destination: Path) -> Iterator[None]:
+    """Say how to go on after an error of the server's, and name the file in one of the system's."""
+    try:
+        yield
+    except APIError:
+        stderr.say(summary.of_interruption(read_status(destination)))
+        raise
+    except MessagesError:
+        raise
+    except OSError as error:
+        raise exits.OutputError(f"cannot write {destination}: {error.strerror}") from error

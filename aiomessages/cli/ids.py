@@ -1,0 +1,64 @@
+"""Completion ids out of a file: as many as there are, none of them kept in memory."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from aiomessages.cli.exits import UsageError
+from aiomessages.errors import ConfigurationError
+from aiomessages.protocol import check_completion_id
+
+STANDARD_INPUT = "-"
+
+
+class Ids:
+    """Ids that were checked and counted, read again from a file of their own at each iteration."""
+
+    def __init__(self, file: IO[bytes], count: int) -> None:
+        self._file = file
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        self._file.seek(0)
+        return (line.decode().rstrip("\n") for line in self._file)
+
+
+def read_ids(source: str) -> Ids:
+    """Read a file of ids, `-` for standard input; it may be a pipe.
+
+    One id a line; blank lines and what begins with # do not count. Raises UsageError that names
+    the line of what cannot be an id.
+    """
+    try:
+        if source == STANDARD_INPUT:
+            return _copied("standard input", sys.stdin.buffer)
+        with Path(source).open("rb") as file:
+            return _copied(source, file)
+    except OSError as error:
+        raise UsageError(f"--ids-file {source}: {error.strerror}") from None
+
+
+def _copied(name: str, lines: IO[bytes]) -> Ids:
+    copy, count = tempfile.TemporaryFile(), 0  # noqa: SIM115 - it goes with the process
+    for number, line in enumerate(lines, 1):
+        completion_id = _id(line, f"{name}, line {number}")
+        if completion_id:
+            copy.write(f"{completion_id}\n".encode())
+            count += 1
+    return Ids(copy, count)
+
+
+def _id(line: bytes, place: str) -> str:
+    """Return the id of a line, "" where it has none."""
+    try:
+        text = line.decode("utf-8-sig").strip()
+        return "" if not text or text.startswith("#") else check_completion_id(text)
+    except UnicodeDecodeError:
+        raise UsageError(f"{place}: it is not text") from None
+    except ConfigurationError as error:
+        raise UsageError(f"{place}: {error}") from None

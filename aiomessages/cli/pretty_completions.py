@@ -1,0 +1,96 @@
+"""Stored completions as a person wants to see a list of them: when, which, of what, the reply.
+
+It reads completions in the API's wire shape. All foreign text passes through `safe_text`. Nothing
+here prints or reads a clock; times are shown in the zone of this machine.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from aiomessages.cli.output import Screen
+from aiomessages.cli.safe_text import one_line
+
+Json = Any
+_FIRST_WORDS = 300  # characters of the reply, below the heading
+
+
+def completion(screen: Screen) -> Callable[[Json], str]:
+    """Return a function that lays out one completion after another for the screen."""
+
+    def show(found: Json) -> str:
+        rule = ("─" if screen.unicode else "-") * max(2, screen.width - cell_len(_id(found)) - 1)
+        details = filter(None, [_time(found), _model(found), _metadata(found)])
+        lines = [f"{_id(found)} {rule}", "  ".join(details), *_wrapped(_reply(found), screen.width)]
+        return "".join(f"{line}\n" for line in lines)
+
+    return show
+
+
+def row(screen: Screen) -> Callable[[Json], str]:
+    """Return a function that shows a completion as a row, its id whole: it is there to be copied."""
+
+    def show(found: Json) -> str:
+        said = "  ".join(filter(None, [_metadata(found), _reply(found)]))
+        return _row(screen, _time(found)[:16], _id(found), _model(found), said)
+
+    return show
+
+
+def heading_row(screen: Screen) -> str:
+    """Return the heading of the rows."""
+    return _row(screen, "created", "id", "model", "metadata, reply")
+
+
+def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
+    cells = f"{created:16}  {name:24}  {set_cell_size(_cut(model, 14), 14)}  {said}"
+    return _cut(cells, screen.width) + "\n"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the text's beginning on two lines at most."""
+    lines = [line.plain.rstrip() for line in Text(text).wrap(Console(), max(width, 2))]
+    return lines if len(lines) <= 2 else [lines[0], _cut(f"{lines[1]} {lines[2]}", width)]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _id(found: Json) -> str:
+    return one_line(str(found.get("id")))
+
+
+def _model(found: Json) -> str:
+    return one_line(str(found.get("model") or ""))
+
+
+def _time(found: Json) -> str:
+    """Return the local time of creation; nothing where it is no time that a calendar knows."""
+    try:
+        return datetime.fromtimestamp(found["created"], UTC).astimezone().strftime("%F %T")
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return ""
+
+
+def _metadata(found: Json) -> str:
+    pairs = (found.get("metadata") or {}).items()
+    return one_line(" ".join(f"{key}={value}" for key, value in pairs))
+
+
+def _reply(found: Json) -> str:
+    """Return the first words of the reply, or the name of what it calls instead of speaking."""
+    choices = found.get("choices") or [{}]
+    message = choices[0].get("message") or {}
+    calls = (f"→ {_called(call)}" for call in message.get("tool_calls") or ())
+    said = message.get("content") or message.get("refusal") or " ".join(calls)
+    return one_line(str(said)[:_FIRST_WORDS])
+
+
+def _called(call: Json) -> str:
+    held = call.get(str(call.get("type"))) or {}
+    return str(held.get("name"))

@@ -1,0 +1,161 @@
+"""How an export is shown while it runs: a display at a terminal, a line now and then in a pipe.
+
+It goes to standard error. What it says is made by pure functions of a `Progress` and of clock
+readings that come in as arguments.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from aiomessages.cli.stderr import say
+from aiomessages.export import Progress
+
+DISPLAY_SECONDS: Final = 0.2
+LINE_SECONDS: Final = 5.0
+_WINDOW_SECONDS: Final = 10.0  # over which requests a second are counted
+
+
+class Gauge:
+    """What an export's progress comes to: counts, the recent rate, and the time that is left."""
+
+    def __init__(self) -> None:
+        self.progress = Progress()
+        self._began: float | None = None
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def sample(self, now: float) -> None:
+        """Note how far it is; `now` is any clock's reading, in seconds."""
+        self._began = now if self._began is None else self._began
+        self._samples.append((now, self.progress.requests))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
+            self._samples.popleft()
+
+    @property
+    def handled(self) -> int:
+        """The number of completions that are dealt with, in whatever way."""
+        progress = self.progress
+        return self.in_this_run + progress.already
+
+    @property
+    def in_this_run(self) -> int:
+        """The number of completions that took requests in this run."""
+        progress = self.progress
+        return progress.completions + progress.skipped + progress.failed
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, of late."""
+        (began, before), (now, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (now - began) if now > began else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that it still takes; None where that cannot be known (yet)."""
+        total, done = self.progress.total, self.in_this_run
+        if total is None or not done or self._began is None:
+            return None
+        return (total - self.handled) * (self._samples[-1][0] - self._began) / done
+
+
+@contextmanager
+def shown(gauge: Gauge, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a gauge while the block runs; hand out what gives the terminal back at once."""
+    with ExitStack() as held:
+        if not quiet:
+            show, seconds = _display(gauge, held) if _at_terminal() else _lines(gauge)
+            ticking = asyncio.create_task(_tick(gauge, show, seconds))
+            held.callback(ticking.cancel)
+        yield held.close
+
+
+def _at_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+async def _tick(gauge: Gauge, show: Callable[[], None], seconds: float) -> None:
+    gauge.sample(time.monotonic())
+    while True:
+        await asyncio.sleep(seconds)
+        gauge.sample(time.monotonic())
+        show()
+
+
+def _lines(gauge: Gauge) -> tuple[Callable[[], None], float]:
+    return lambda: say(line(gauge)), LINE_SECONDS
+
+
+def _display(gauge: Gauge, held: ExitStack) -> tuple[Callable[[], None], float]:
+    """Return what refreshes the display, which is there until `held` is closed."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    live = held.enter_context(Live(console=console, auto_refresh=False, transient=True))
+    return lambda: live.update(display(gauge, console.width), refresh=True), DISPLAY_SECONDS
+
+
+def line(gauge: Gauge) -> str:
+    """Return all of it on one line."""
+    return " · ".join([_completions(gauge), *_details(gauge), *_left(gauge)])
+
+
+def display(gauge: Gauge, width: int) -> Group:
+    """Return it for a terminal: a bar where the total is known, and the details below it."""
+    top = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    top.add_column(no_wrap=True)
+    top.add_column(ratio=1)
+    top.add_column(no_wrap=True, justify="right")
+    total = gauge.progress.total
+    bar = ProgressBar(total=total or 1, completed=gauge.handled) if total is not None else ""
+    top.add_row(_completions(gauge), bar, " ".join(_left(gauge)))
+    details = Text(" · ".join(_details(gauge)), style="dim", no_wrap=True, overflow="ellipsis")
+    details.truncate(width)
+    return Group(top, details)
+
+
+def _completions(gauge: Gauge) -> str:
+    total = gauge.progress.total
+    of = "" if total is None else f" of {total:,}"
+    return f"{gauge.handled:,}{of} completions"
+
+
+def _details(gauge: Gauge) -> list[str]:
+    progress = gauge.progress
+    asides = {
+        "retries": progress.retries,
+        "skipped": progress.skipped,
+        "failed": progress.failed,
+    }
+    return [
+        f"{progress.messages:,} messages",
+        megabytes(progress.bytes),
+        f"{gauge.rate:,.0f} requests/s",
+        *(f"{number:,} {name}" for name, number in asides.items() if number),
+    ]
+
+
+def _left(gauge: Gauge) -> list[str]:
+    return [] if gauge.left is None else [f"{duration(gauge.left)} left"]
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes in MB, in kB where it is less than one."""
+    if size < 1e6:
+        return f"{size / 1e3:,.0f} kB"
+    return f"{size / 1e6:,.1f} MB" if size < 100e6 else f"{size / 1e6:,.0f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people write them: 1:05, or 2:00:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

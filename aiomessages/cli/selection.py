@@ -1,0 +1,71 @@
+"""The options that say which stored completions: by model, metadata and time of creation.
+
+Nothing here asks a server. A time is a date or an age; what has no zone is in that of this machine.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+from cyclopts import Group, Parameter
+
+from aiomessages.cli.exits import UsageError
+from aiomessages.export.created import Span
+
+_WHICH = Group("Which completions", sort_key=0)
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGE: Final = re.compile(r"(\d{1,6})([mhdw])")
+
+Model = Annotated[str | None, Parameter(group=_WHICH, metavar="NAME", help="Only of this model.")]
+Metadata = Annotated[
+    list[str] | None,
+    Parameter(
+        group=_WHICH, metavar="KEY=VALUE", negative="", help="Only with this; may be repeated."
+    ),
+]
+Since = Annotated[
+    str | None,
+    Parameter(
+        group=_WHICH,
+        metavar="WHEN",
+        help="Only created then or later: a date, a time (2026-11-01T08:00), an age (30m, 6h, 3d,"
+        " 2w).",
+    ),
+]
+Until = Annotated[
+    str | None, Parameter(group=_WHICH, metavar="WHEN", help="Only created before that.")
+]
+
+
+def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return what --metadata asks for. Raises UsageError."""
+    split = [pair.partition("=") for pair in pairs or ()]
+    for key, equals, value in split:
+        if not key or not equals:
+            raise UsageError(f"--metadata {key}{equals}{value}: write it as KEY=VALUE")
+    wanted = {key: value for key, _, value in split}
+    if len(wanted) < len(split):
+        raise UsageError("--metadata names a key twice, and no completion has two values of one")
+    return wanted
+
+
+def span_of(since: str | None, until: str | None) -> Span:
+    """Return the span of time from --since to --until. Raises UsageError."""
+    now = datetime.now().astimezone()
+    span = Span(_time("--since", since, now), _time("--until", until, now))
+    if span.since is not None and span.until is not None and span.since >= span.until:
+        raise UsageError(f"nothing is created since {since} and before {until}")
+    return span
+
+
+def _time(option: str, given: str | None, now: datetime) -> float | None:
+    if given is None:
+        return None
+    try:
+        age = _AGE.fullmatch(given)
+        if age:
+            return (now - timedelta(**{_UNITS[age[2]]: int(age[1])})).timestamp()
+        return datetime.fromisoformat(given).timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} {given}: it is no date (2026-11-01) and no age (3d)") from None

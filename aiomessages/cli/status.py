@@ -1,0 +1,66 @@
+"""`aiomessages status`: how far an export is, as its ledger knows it. It sends and changes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+
+from aiomessages.cli import output
+from aiomessages.cli.exits import NoLedgerError
+from aiomessages.cli.progress import megabytes
+from aiomessages.cli.safe_text import one_line
+from aiomessages.cli.summary import reasons
+from aiomessages.export.status import ExportStatus, read_status
+
+_EXAMPLES = """\
+Examples:
+  aiomessages status conversations.jsonl.gz
+  aiomessages status conversations.jsonl.gz --format json | jq .finished
+"""
+
+app = App(name="status", help_epilogue=_EXAMPLES)
+
+
+@app.default
+def status(
+    destination: Annotated[
+        Path, Parameter(metavar="DEST", help="What `aiomessages export -o` was told.")
+    ],
+    *,
+    format: Annotated[  # noqa: A002 - the name of the option
+        Literal["pretty", "json"], Parameter(help="For a person or for a program.")
+    ] = "pretty",
+) -> None:
+    """Show how far an export is, also while it runs."""
+    found = read_status(destination)
+    if found is None:
+        raise NoLedgerError(f"{destination}: no export was begun there")
+    with output.opened(output.STANDARD_OUTPUT) as write:
+        write(_json(found) if format == "json" else _pretty(found))
+
+
+def _json(found: ExportStatus) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(found)) + b"\n"
+
+
+def _pretty(found: ExportStatus) -> bytes:
+    lines = [
+        f"{found.destination}: {'finished' if found.finished else 'not finished'}",
+        *(f"  {name:12} {one_line(value)}" for name, value in _table(found)),
+        *(f"  {line}" for line in reasons("skipped", found.skipped)),
+        *(f"  {line}" for line in reasons("failed", found.failed)),
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _table(found: ExportStatus) -> Iterator[tuple[str, str]]:
+    yield "server", found.base_url
+    yield "layout", found.layout + ("" if found.include_reply else ", without replies")
+    if found.media is not None:
+        yield "media", found.media
+    numbers = (f"{count.completions:,} {state}" for state, count in found.completions.items())
+    yield "completions", ", ".join(numbers) or "none yet"
+    files = "1 file" if found.files == 1 else f"{found.files:,} files"
+    yield "committed", f"{found.rows:,} rows, {megabytes(found.bytes)} in {files}"
