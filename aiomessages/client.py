@@ -91,20 +91,6 @@ class AsyncMessagesClient:
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
         default_headers = check_headers(default_headers or {})
-        self._options: ClientOptions = {
-            "api_key": api_key,
-            "base_url": base_url,
-            "organization": organization,
-            "project": project,
-            "timeout": timeout,
-            "deadline": deadline,
-            "retry": retry,
-            "max_response_bytes": max_response_bytes,
-            "default_headers": default_headers,
-            "default_query": default_query,
-            "allow_http": allow_http,
-            "on_retry": on_retry,
-        }
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -114,7 +100,23 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
+        # With what the environment said, so that a twin made later is of the same account.
+        self._options: ClientOptions = {
+            "api_key": self._settings.api_key,
+            "base_url": self._settings.base_url,
+            "organization": self._settings.organization,
+            "project": self._settings.project,
+            "timeout": timeout,
+            "deadline": deadline,
+            "retry": retry,
+            "max_response_bytes": max_response_bytes,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "allow_http": allow_http,
+            "on_retry": on_retry,
+        }
         self._base_url = self._settings.base_url
+        self._session = session
         check_seconds("deadline", deadline)
         self._timeout = Timeout.of(timeout)
         self._deadline = deadline
@@ -146,7 +148,7 @@ class AsyncMessagesClient:
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
         options: dict[str, Any] = {**self._options, **changes}
-        twin = type(self)(**options)
+        twin = type(self)(session=self._session, **options)
         twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
         return twin
 
@@ -193,7 +195,11 @@ class AsyncMessagesClient:
                 deadline=deadline,
                 patience=wait_until_visible,
             ),
-            query={**self._settings.query, "order": order, **check_query(extra_query or {})},
+            query={
+                **self._settings.query,
+                **({"order": order} if order else {}),
+                **check_query(extra_query or {}),
+            },
             after=after,
             limit=limit,
             max_items=max_items,

@@ -306,6 +306,51 @@ async def test_with_options() -> None:
     ]
 
 
+async def test_with_options_of_a_borrowed_session() -> None:
+    """A client with other options sends what its elder does, over the caller's session as well."""
+    async with aiohttp.ClientSession() as session, Loopback(replies(Answer(page([])))) as server:
+        client = client_of(server, session=session)
+        await client.list("x")
+        await client.with_options(timeout=1).list("x")
+    first, second = (asked.headers for asked in server.asked)
+    assert first == second
+
+
+async def test_with_options_in_a_changed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment said when a client was made counts for those made from it."""
+    async with Loopback(replies(Answer(page([])))) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+        async with AsyncMessagesClient() as client:
+            for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
+                monkeypatch.delenv(f"OPENAI_{name}")
+            await client.with_options(timeout=1).list("x")
+            await client.with_options(organization="org-2").list("x")
+    first, second = (asked.headers for asked in server.asked)
+    assert first["authorization"] == f"bearer {KEY}"
+    assert (first["openai-organization"], second["openai-organization"]) == ("org-1", "org-2")
+    assert first["openai-project"] == second["openai-project"] == "proj-1"
+
+
+async def test_a_base_url_that_is_empty() -> None:
+    """An empty base_url is refused: the key is not sent where nobody meant it to go."""
+    with pytest.raises(ConfigurationError, match="base_url"):
+        AsyncMessagesClient(KEY, base_url="")
+
+
+async def test_an_order_for_every_list() -> None:
+    """An order among the default query counts, and one given to a list goes before it."""
+    async with (
+        Loopback(replies(Answer(page([])))) as server,
+        client_of(server, default_query={"order": "desc"}) as client,
+    ):
+        await client.list("x")
+        await client.list("x", order="asc")
+    assert [asked.query for asked in server.asked] == [{"order": "desc"}, {"order": "asc"}]
+
+
 async def test_a_client_in_two_loops() -> None:
     """A client used in a second event loop says so."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
