@@ -351,6 +351,35 @@ async def test_an_order_for_every_list() -> None:
     assert [asked.query for asked in server.asked] == [{"order": "desc"}, {"order": "asc"}]
 
 
+async def test_pages_of_a_bounded_walk() -> None:
+    """Where max_items ends a walk within a page, that page says so, and its next one goes on."""
+    script = conversation(message(n) for n in range(50))
+    async with Loopback(script) as server, client_of(server) as client:
+        stream = client.list("chatcmpl-1", limit=20, max_items=30)
+        *_, last = [one async for one in stream.pages()]
+        assert (last.last_id, last.has_more) == ("chatcmpl-1-29", True)
+        behind = await last.get_next_page()
+    assert [m.id for m in behind.data] == [f"chatcmpl-1-{n}" for n in range(30, 50)]
+
+
+async def test_one_page_of_few_messages() -> None:
+    """An awaited page has no more messages than max_items, even where limit allows them."""
+    script = conversation(message(n) for n in range(9))
+    async with Loopback(script) as server, client_of(server) as client:
+        got = await client.list("chatcmpl-1", limit=5, max_items=3)
+    assert [m.id for m in got.data] == [f"chatcmpl-1-{n}" for n in range(3)]
+
+
+async def test_going_on_by_hand_from_a_walk() -> None:
+    """The page behind one of a walk is asked for in the walk's size."""
+    script = conversation(message(n) for n in range(250))
+    async with Loopback(script) as server, client_of(server) as client:
+        async with client.list("chatcmpl-1", prefetch=False).pages() as pages:
+            first = await anext(pages)
+        behind = await first.get_next_page()
+    assert [len(first.data), len(behind.data)] == [100, 100]
+
+
 async def test_a_client_in_two_loops() -> None:
     """A client used in a second event loop says so."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
