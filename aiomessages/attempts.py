@@ -120,21 +120,23 @@ class Attempts:
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
-        if self.closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
-        cancelled_before = task.cancelling()
-        self._running.enter(task, self)
+        self._refuse_once_closed()
+        running = _Call(self)
+        self._running.enter(running)
         try:
             return await self._attempt_until_done(request, read)
         except asyncio.CancelledError:
             # Closing interrupts a call by the means that asyncio.timeout uses: a cancellation of
             # our own, taken back. Somebody else's goes its way.
-            if self.closed and task.uncancel() <= cancelled_before:
+            if running.was_only_interrupted():
                 raise ClientClosedError("the client was closed during the call") from None
             raise
         finally:
-            self._running.leave(task)
+            self._running.leave(running)
+
+    def _refuse_once_closed(self) -> None:
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
 
     async def _attempt_until_done(
         self, request: Request, read: Read[ResultT]
@@ -159,21 +161,16 @@ class Attempts:
 
     def _delay(self, request: Request, error: APIError, *, waited: float) -> float | None:
         """Return the seconds until the next attempt, or None to give up."""
-        delay = visibility_delay(
+        delay = poll = visibility_delay(
             error, attempt=error.attempts, waited=waited, patience=request.patience
         )
         if delay is None:
-            delay = retry_delay(
-                self._policy,
-                error,
-                attempt=error.attempts,
-                dice=random.random(),  # noqa: S311 jitter
-            )
-            if delay is None or not self._quota.take():
-                return None
-        if request.deadline is not None and delay >= request.deadline.remaining():
+            dice = random.random()  # noqa: S311 jitter
+            delay = retry_delay(self._policy, error, attempt=error.attempts, dice=dice)
+        if delay is None or _is_beyond(request.deadline, delay):
             return None  # to say now what is known is better than to wait for nothing
-        return delay
+        # A poll is no retry, and only a retry that will be made is paid for.
+        return delay if poll is not None or self._quota.take() else None
 
     def _tell(self, error: APIError, delay: float) -> None:
         log.info("retry in %.2f s: %s", delay, type(error).__name__)
@@ -185,8 +182,9 @@ class Attempts:
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
-        timeout = _within(request.deadline, request.timeout)
-        key = await self._key(timeout)
+        key = await self._key(_within(request.deadline, request.timeout))
+        self._refuse_once_closed()  # the key may have come in spite of a cancellation
+        timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
         headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
         began = time.monotonic()
         outcome: int | str = "cancelled"
@@ -226,36 +224,66 @@ class Attempts:
         if self._closed:
             return
         self._closed = True
-        # A session closed under a body that is being read leaves the reader waiting for ever, so
-        # the readers go first.
-        await self._running.end(lambda owner: owner.closed)
-        if self._elder is None:
-            await self._transport.aclose()
+        try:
+            # A session closed under a body that is being read leaves the reader waiting for ever,
+            # so the readers go first.
+            await self._running.end(lambda owner: owner.closed)
+        finally:  # also where the closer is cancelled: the readers were told to leave by then
+            if self._elder is None:
+                await self._transport.aclose()
+
+
+class _Call:
+    """A call under way: whose it is, the task that makes it, and whether closing interrupted it."""
+
+    def __init__(self, owner: Attempts) -> None:
+        self.owner = owner
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
+        self._cancelled_before = self._task.cancelling()
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Cancel the task, once: each cancellation has to be taken back."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def was_only_interrupted(self) -> bool:
+        """Tell whether nobody else has cancelled the task since the call began."""
+        return self._interrupted and self._task.cancelling() == self._cancelled_before + 1
+
+    def leave(self) -> None:
+        """Take the cancellation back, whatever came of it."""
+        if self._interrupted:
+            self._task.uncancel()
 
 
 class _Running:
     """The calls under way, of a client and of those that share its session."""
 
     def __init__(self) -> None:
-        self._owners: dict[asyncio.Task[object], Attempts] = {}
+        # By call and not by task: a task may be in two, where an api_key callable makes the second,
+        # and may make one more with an open client as soon as another was closed.
+        self._calls: set[_Call] = set()
         self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
 
-    def enter(self, task: asyncio.Task[object], owner: Attempts) -> None:
-        self._owners[task] = owner
+    def enter(self, call: _Call) -> None:
+        self._calls.add(call)
 
-    def leave(self, task: asyncio.Task[object]) -> None:
-        del self._owners[task]
+    def leave(self, call: _Call) -> None:
+        call.leave()
+        self._calls.remove(call)
         if self._left is not None:
             self._left.set()
 
     async def end(self, doomed: Callable[[Attempts], bool]) -> None:
-        """Cancel the calls of doomed owners, and wait up to 5 s until they have left."""
-        tasks = {task for task, owner in self._owners.items() if doomed(owner)}
-        for task in tasks:
-            task.cancel()
+        """Interrupt the calls of doomed owners, and wait up to 5 s until they have left."""
+        calls = {call for call in self._calls if doomed(call.owner)}
+        for call in calls:
+            call.interrupt()
         self._left = left = self._left or asyncio.Event()
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            while tasks & self._owners.keys():
+            while calls & self._calls:
                 left.clear()
                 await left.wait()
 
@@ -267,6 +295,10 @@ def _read(response: Response, read: Read[ResultT], key: SecretStr) -> ResultT:
         if response.hang_up is not None:
             response.hang_up()
         raise
+
+
+def _is_beyond(deadline: Deadline | None, delay: float) -> bool:
+    return deadline is not None and delay >= deadline.remaining()
 
 
 def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
