@@ -263,6 +263,27 @@ async def test_an_error_raised_again_and_again() -> None:
     assert len(lengths) == 1
 
 
+async def test_a_stream_that_another_thread_drops() -> None:
+    """The garbage collector may run in any thread: the fetch is cancelled in its own loop."""
+    left = asyncio.Event()
+
+    async def fetch(_: str | None, __: int | None) -> Page:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        raise AssertionError
+
+    kept = [items_of(fetch)]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await anext(kept[0])
+    with pytest.warns(ResourceWarning, match="aclose"):
+        await asyncio.to_thread(kept.clear)
+    async with asyncio.timeout(5):
+        await left.wait()
+
+
 @pytest.mark.skipif(not EAGER, reason="tasks that start at once are new in Python 3.12")
 async def test_a_fetch_that_is_done_at_once() -> None:
     """Where tasks start at once, a page that is there at once does not wait for the next one."""
@@ -320,6 +341,9 @@ def test_ten_pages(
 
 # --- the client: cancellations --------------------------------------------------------------------
 
+# Where a test has sockets and a clock that jumps, it jumps once nothing moved on any of them for
+# this many real seconds.
+GRACE = 0.05
 KEY = "sk-canary-0123456789"
 AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
 NO_RETRY = RetryPolicy(max_retries=0)
@@ -333,6 +357,11 @@ def client_of(server: Loopback, api_key: Any = KEY, **options: Any) -> AsyncMess
 async def page_of(client: AsyncMessagesClient, **options: Any) -> MessagePage:
     """Await one page, as a coroutine."""
     return await client.list("x", **options)
+
+
+async def anext_of(items: Any) -> Any:
+    """Take one item, as a coroutine."""
+    return await anext(items)
 
 
 async def items_from(client: AsyncMessagesClient) -> int:
@@ -464,22 +493,26 @@ async def test_an_outage() -> None:
         assert len(server.asked) - before == CALLERS + 10
 
 
-async def test_a_retry_that_is_not_made_costs_nothing() -> None:
+def test_a_retry_that_is_not_made_costs_nothing() -> None:
     """Calls that give up since their deadline is too near leave the quota to the others."""
-    script = Outage()
     slowly = RetryPolicy(initial_backoff=100, max_backoff=100)
-    async with Loopback(script) as server, client_of(server, retry=slowly, deadline=10) as client:
-        await call_and_fail(client, PAID + 1)
-        assert len(server.asked) == PAID + 1
-        quick = client.with_options(retry=AT_ONCE)
-        await call_and_fail(quick, 1)
-        assert len(server.asked) == PAID + 1 + 3
+
+    async def main() -> float:
+        async with (
+            Loopback(Outage()) as server,
+            client_of(server, retry=slowly, deadline=10) as client,
+        ):
+            await call_and_fail(client, PAID + 1)
+            assert len(server.asked) == PAID + 1
+            await call_and_fail(client.with_options(retry=AT_ONCE), 1)
+            assert len(server.asked) == PAID + 1 + 3
+            return now()
+
+    assert run(main(), grace=GRACE) == 0
 
 
 # --- the client: one deadline ---------------------------------------------------------------------
 
-# The clock of these tests jumps, once nothing moved on any socket for this many real seconds.
-GRACE = 0.05
 DEADLINE = 5.0
 STEADY = {"jitter": 0.0, "max_backoff": 100.0}
 
@@ -691,17 +724,28 @@ async def closed_within_bounds(client: AsyncMessagesClient) -> None:
 
 @in_every_state
 @pytest.mark.parametrize("use", [page_of, items_from])
-async def test_closing(use: Any, state: Any) -> None:
-    """Closing ends a call or a walk in any state with ClientClosedError, and nothing is left."""
-    moment, counts = State(), list[int]()
-    async with fire(**state(moment)) as (_, client):
-        call = asyncio.create_task(watched(use(client), counts))
-        await moment.reached.wait()
-        await closed_within_bounds(client)
-        with pytest.raises(ClientClosedError):
-            await call
-        with pytest.raises(ClientClosedError):
-            await use(client)
+def test_closing(use: Any, state: Any) -> None:
+    """Closing ends a call or a walk in any state with ClientClosedError, and nothing is left.
+
+    It takes no time on the loop's clock: nothing of it waits for a timer.
+    """
+    counts = list[int]()
+
+    async def main() -> float:
+        moment = State()
+        async with fire(**state(moment)) as (_, client):
+            call = asyncio.create_task(watched(use(client), counts))
+            await moment.reached.wait()
+            began = now()
+            await client.aclose()
+            with pytest.raises(ClientClosedError):
+                await call
+            took = now() - began
+            with pytest.raises(ClientClosedError):
+                await use(client)
+            return took
+
+    assert run(main(), grace=GRACE) == 0
     assert counts == [0]
 
 
@@ -734,14 +778,16 @@ async def test_closing_a_twin(state: Any) -> None:
                 await page_of(twin)
             await page_of(client)
 
-        call = asyncio.create_task(both())
+        calls = [asyncio.create_task(call) for call in (page_of(client), both())]
         await moment.reached.wait()
+        await spin(10)
         await closed_within_bounds(twin)
         await spin(10)
-        assert not call.done()
+        assert [call.done() for call in calls] == [False, False]
         await closed_within_bounds(client)
-        with pytest.raises(ClientClosedError):
-            await call
+        for call in calls:
+            with pytest.raises(ClientClosedError):
+                await call
 
 
 @in_every_state
@@ -823,6 +869,38 @@ async def test_closing_under_an_idle_stream() -> None:
             with pytest.raises(ClientClosedError):
                 await anext(items)
         assert items.cursor == "x-1"
+
+
+async def test_closing_a_client_and_its_stream_at_once() -> None:
+    """A stream and its client closed at the same moment leave nothing, whichever is first."""
+    for order in (1, -1):
+        moment = State()
+        async with fire(moment.hang) as (_, client):
+            items = client.list("x")
+            call = asyncio.create_task(anext_of(items))
+            await moment.reached.wait()
+            await asyncio.gather(*[items.aclose(), closed_within_bounds(client)][::order])
+            with pytest.raises(ClientClosedError):
+                await call
+
+
+async def test_closing_before_a_connection_was_free() -> None:
+    """Calls that wait for a connection of a full pool leave the queue when the client is closed."""
+    connector = aiohttp.TCPConnector(limit=1)
+    script = replies(answer_with_no_end())
+    async with Loopback(script) as server, aiohttp.ClientSession(connector=connector) as session:
+        held = await session.get(server.base_url)
+        client = client_of(server, session=session)
+        calls = [asyncio.create_task(page_of(client)) for _ in range(3)]
+        while in_use(session) != (1, 3):
+            await spin(1)
+        await closed_within_bounds(client)
+        assert in_use(session) == (1, 0)
+        for call in calls:
+            with pytest.raises(ClientClosedError):
+                await call
+        held.close()
+        assert in_use(session) == (0, 0)
 
 
 # --- the client: api_key callables that make trouble ----------------------------------------------
