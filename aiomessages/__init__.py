@@ -40,21 +40,27 @@ if TYPE_CHECKING:
         TLSError,
         UnprocessableEntityError,
     )
-    from .listing import CompletionStream, MessageStream
+    from .listing import CompletionStream, MessageStream, RawStream
     from .models import (
+        Choice,
         CustomToolCall,
         FilePart,
+        FunctionCall,
         FunctionToolCall,
         ImagePart,
+        ImageURL,
         InputAudioPart,
         Message,
         RefusalPart,
+        Reply,
         StoredCompletion,
         TextPart,
+        UnknownAnnotation,
         UnknownPart,
         UnknownToolCall,
+        URLCitationAnnotation,
     )
-    from .pages import CompletionPage, MessagePage
+    from .pages import CompletionPage, MessagePage, RawPage
     from .retry import RetryPolicy
     from .settings import Timeout
 
@@ -68,12 +74,13 @@ _MODULES = {
         " PaginationError PermissionDeniedError RateLimitError RedirectError ResponseTooLargeError"
         " SchemaError TLSError UnprocessableEntityError"
     ),
-    "listing": "CompletionStream MessageStream",
+    "listing": "CompletionStream MessageStream RawStream",
     "models": (
-        "CustomToolCall FilePart FunctionToolCall ImagePart InputAudioPart Message RefusalPart"
-        " StoredCompletion TextPart UnknownPart UnknownToolCall"
+        "Choice CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart ImageURL"
+        " InputAudioPart Message RefusalPart Reply StoredCompletion TextPart URLCitationAnnotation"
+        " UnknownAnnotation UnknownPart UnknownToolCall"
     ),
-    "pages": "CompletionPage MessagePage",
+    "pages": "CompletionPage MessagePage RawPage",
     "retry": "RetryPolicy",
     "settings": "Timeout",
 }
@@ -88,6 +95,7 @@ __all__ = [
     "AsyncMessagesClient",
     "AuthenticationError",
     "BadRequestError",
+    "Choice",
     "ClientClosedError",
     "CompletionPage",
     "CompletionStream",
@@ -96,8 +104,10 @@ __all__ = [
     "CustomToolCall",
     "DecodeError",
     "FilePart",
+    "FunctionCall",
     "FunctionToolCall",
     "ImagePart",
+    "ImageURL",
     "InputAudioPart",
     "InsufficientQuotaError",
     "InternalServerError",
@@ -109,8 +119,11 @@ __all__ = [
     "PaginationError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RawPage",
+    "RawStream",
     "RedirectError",
     "RefusalPart",
+    "Reply",
     "ResponseTooLargeError",
     "RetryDetails",
     "RetryPolicy",
@@ -119,6 +132,8 @@ __all__ = [
     "TLSError",
     "TextPart",
     "Timeout",
+    "URLCitationAnnotation",
+    "UnknownAnnotation",
     "UnknownPart",
     "UnknownToolCall",
     "UnprocessableEntityError",

@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import anyio
 import msgspec
@@ -20,7 +20,9 @@ from .logs import log, log_attempt
 from .protocol import Response
 from .retry import RetryPolicy, RetryQuota, retry_delay, visibility_delay
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
-from .transport import Transport
+
+if TYPE_CHECKING:
+    from .transport import Transport  # it loads aiohttp, which waits until a client is built
 
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
@@ -36,6 +38,10 @@ class RetryDetails(msgspec.Struct, frozen=True):
     attempt: int
     delay: float
     error: APIError
+
+
+class _UnsentError(APITimeoutError):
+    """Time ran out before the request was sent."""
 
 
 OnRetry = Callable[[RetryDetails], object]
@@ -84,7 +90,7 @@ class Attempts:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: "Transport",
         *,
         api_key: ApiKey,
         policy: RetryPolicy,
@@ -106,7 +112,7 @@ class Attempts:
         self._elder = elder
         self._transport, self._quota, self._running = elder.parts()
 
-    def parts(self) -> tuple[Transport, RetryQuota, "_Running"]:
+    def parts(self) -> tuple["Transport", RetryQuota, "_Running"]:
         """Return what may be shared."""
         return self._transport, self._quota, self._running
 
@@ -146,9 +152,8 @@ class Attempts:
             try:
                 result = await self._attempt(request, read, attempt)
             except APIError as error:
-                error.at(
-                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt
-                )
+                sent = attempt - isinstance(error, _UnsentError)
+                error.at(completion_id=request.completion_id, cursor=request.cursor, attempts=sent)
                 delay = self._delay(request, error, waited=time.monotonic() - began)
                 if delay is None:
                     raise
@@ -215,8 +220,8 @@ class Attempts:
             async with asyncio.timeout(timeout.total):
                 return check_key(hide(await self._api_key()))
         except TimeoutError:
-            raise APITimeoutError(
-                f"the api_key callable gave no key within {timeout.total} s"
+            raise _UnsentError(
+                f"the api_key callable gave no key within {timeout.total:.3g} s"
             ) from None
 
     async def aclose(self) -> None:
@@ -307,7 +312,7 @@ def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
         return timeout
     remaining = deadline.remaining()
     if remaining <= 0:
-        raise APITimeoutError(f"the deadline of {deadline.seconds} s for the whole call is over")
+        raise _UnsentError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
     if timeout.total is not None and timeout.total <= remaining:
         return timeout
     return structs.replace(timeout, total=remaining)

@@ -1,5 +1,6 @@
 """The client that people use: its options, its calls, and what closing it means."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
@@ -25,7 +26,6 @@ from .settings import (
     hide,
     log_level,
 )
-from .transport import Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -88,6 +88,8 @@ class AsyncMessagesClient:
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
+        from .transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
+
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
         default_headers = check_headers(default_headers or {})
@@ -131,7 +133,7 @@ class AsyncMessagesClient:
             api_key=self._settings.api_key,
             policy=_checked_policy(retry),
             max_bytes=_checked_bytes(max_response_bytes),
-            on_retry=on_retry,
+            on_retry=_checked_hook(on_retry),
         )
 
     def __repr__(self) -> str:
@@ -143,7 +145,8 @@ class AsyncMessagesClient:
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open.
+        It ends when this one is closed; closing it leaves this one open. The session and its
+        trace_configs are what it shares, so they cannot be changed.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
@@ -329,3 +332,11 @@ def _checked_bytes(number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ConfigurationError(f"max_response_bytes must be an int of 1 or more, not {number!r}")
     return number
+
+
+def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
+    if inspect.iscoroutinefunction(hook):
+        raise ConfigurationError(
+            "on_retry must be a plain function; have it start a task if need be"
+        )
+    return hook

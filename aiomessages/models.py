@@ -244,7 +244,10 @@ class Message(_Wire, frozen=True):
 
 
 class OddMessage(Message, frozen=True, dict=True, gc=True):
-    """A message in which something is new to this version; `to_dict()` has all of it."""
+    """A message in which something is new to this version.
+
+    `to_dict()` has all of it; as a Struct it encodes what this version knows.
+    """
 
     def to_dict(self) -> dict[str, Json]:
         """Return the message as a dict of its own, with every field it came with."""

@@ -24,6 +24,7 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
 ApiKeyT = TypeVar("ApiKeyT")
+_PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -187,6 +188,10 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 def check_query(query: Mapping[str, object]) -> dict[str, str]:
     """Return query parameters as text, or raise ConfigurationError."""
+    if taken := sorted(_PAGING & query.keys()):
+        raise ConfigurationError(
+            f"{' and '.join(taken)} cannot be query parameters of your own: see list({taken[0]}=)"
+        )
     return {str(name): _query_value(name, value) for name, value in query.items()}
 
 

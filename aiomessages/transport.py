@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypedDict
 
 import aiohttp
+import msgspec
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.tracing import Trace
@@ -328,9 +329,14 @@ def _translate(error: BaseException, timeout: Timeout) -> APIError:
         return _broken_rule(error)
     for kinds, problem, message in _TRANSLATIONS:
         if isinstance(error, kinds):
-            text = message.format(total=timeout.total, connect=timeout.connect, read=timeout.read)
-            return _because(error, text, problem)
+            return _because(error, message.format(**_bounds(timeout)), problem)
     return _because(error, "the request could not be sent or its answer not be read")
+
+
+def _bounds(timeout: Timeout) -> dict[str, str]:
+    """Return the bounds as text: what a deadline leaves is a fraction with many digits."""
+    seconds = msgspec.structs.asdict(timeout)
+    return {name: f"{value:.3g} s" if value else "no bound" for name, value in seconds.items()}
 
 
 # In this order: the first kind that an error is of.
@@ -338,10 +344,10 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
     (
         (aiohttp.ConnectionTimeoutError,),
         APITimeoutError,
-        "no connection within {connect} s (connect), or {total} s (total)",
+        "no connection within {connect} (connect) or {total} (total)",
     ),
-    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} s (read)"),
-    ((TimeoutError,), APITimeoutError, "no whole answer within {total} s (total)"),
+    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
+    ((TimeoutError,), APITimeoutError, "no whole answer within {total} (total)"),
     # aiohttp's two for TLS are subclasses of these
     ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
     (
