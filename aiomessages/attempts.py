@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import anyio
@@ -99,7 +99,7 @@ class Attempts:
     ) -> None:
         self._transport = transport
         self._quota = RetryQuota()
-        self._api_key = api_key
+        self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._policy = policy
         self._max_bytes = max_bytes
         self._on_retry = on_retry
@@ -187,38 +187,30 @@ class Attempts:
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
-        key = await self._key(_within(request.deadline, request.timeout))
-        self._refuse_once_closed()  # the key may have come in spite of a cancellation
-        timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
+        timeout = _within(request.deadline, request.timeout)
+        if isinstance(self._api_key, SecretStr):
+            key = self._api_key
+        else:
+            key = await self._key(self._api_key, timeout)
+            self._refuse_once_closed()  # the key may have come in spite of a cancellation
+            timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
         headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
         began = time.monotonic()
-        outcome: int | str = "cancelled"
-        request_id: str | None = None
         try:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
-            outcome, request_id = response.status, response.headers.get("x-request-id")
-            return _read(response, read, key)
-        except APIError as error:
-            outcome = getattr(error, "status", 0) or type(error).__name__
-            request_id = getattr(error, "request_id", None)
+            result = _read(response, read, key)
+        except (APIError, asyncio.CancelledError) as error:
+            log_attempt(request.url, error, began=began, attempt=attempt, secret=key)
             raise
-        finally:
-            log_attempt(
-                request.url,
-                outcome,
-                request_id=request_id and request_id.replace(key, "[the API key]"),
-                seconds=time.monotonic() - began,
-                attempt=attempt,
-            )
+        log_attempt(request.url, response, began=began, attempt=attempt, secret=key)
+        return result
 
-    async def _key(self, timeout: Timeout) -> SecretStr:
-        if isinstance(self._api_key, str):
-            return self._api_key  # type: ignore[return-value]  # Settings made it a SecretStr
+    async def _key(self, provide: Callable[[], Awaitable[str]], timeout: Timeout) -> SecretStr:
         try:
             async with asyncio.timeout(timeout.total):
-                return check_key(hide(await self._api_key()))
+                return check_key(hide(await provide()))
         except TimeoutError:
             raise _UnsentError(
                 f"the api_key callable gave no key within {timeout.total:.3g} s"

@@ -17,6 +17,7 @@ from typing import Final, TypedDict
 
 import aiohttp
 import msgspec
+from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.tracing import Trace
@@ -220,7 +221,7 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
 
 def _check_length(response: aiohttp.ClientResponse) -> None:
     """Refuse two lengths of one body: aiohttp's parser in pure Python takes the first of them."""
-    if len(response.headers.getall("content-length", ())) > 1:
+    if len(response.headers.getall(hdrs.CONTENT_LENGTH, ())) > 1:
         raise HttpProcessingError(message="Duplicate Content-Length")
 
 
@@ -230,6 +231,8 @@ async def _read_body(
     """Read the body, decompressed, or say what is wrong with it."""
     flaw: APIResponseError
     try:
+        if response.connection is None:  # the body is here already, as most are
+            return await _read_whole(response, max_bytes), None
         with _told_of_its_end(response):
             return await _read_whole(response, max_bytes), None
     except zlib.error:
@@ -260,7 +263,7 @@ async def _read_whole(response: aiohttp.ClientResponse, max_bytes: int) -> bytes
 
 
 def _decompressor_for(response: aiohttp.ClientResponse) -> Decompressor | None:
-    encoding = response.headers.get("content-encoding", "").lower()
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     return Decompressor(encoding) if encoding in ENCODINGS else None
 
 
@@ -274,7 +277,7 @@ def _told_of_its_end(response: aiohttp.ClientResponse) -> Iterator[None]:
     content, connection = response.content, response.connection
     protocol = connection.protocol if connection else None
     if protocol is None:
-        yield  # the body is here already
+        yield
         return
 
     def tell(_: object = None) -> None:
