@@ -41,21 +41,27 @@ if TYPE_CHECKING:
         TLSError,
         UnprocessableEntityError,
     )
-    from .listing import CompletionStream, MessageStream
+    from .listing import CompletionStream, MessageStream, RawStream
     from .models import (
+        Choice,
         CustomToolCall,
         FilePart,
+        FunctionCall,
         FunctionToolCall,
         ImagePart,
+        ImageURL,
         InputAudioPart,
         Message,
         RefusalPart,
+        Reply,
         StoredCompletion,
         TextPart,
+        UnknownAnnotation,
         UnknownPart,
         UnknownToolCall,
+        URLCitationAnnotation,
     )
-    from .pages import CompletionPage, MessagePage
+    from .pages import CompletionPage, MessagePage, RawPage
     from .retry import RetryPolicy
     from .settings import Timeout
 
@@ -70,12 +76,13 @@ _MODULES = {
         " PaginationError PermissionDeniedError RateLimitError RedirectError ResponseTooLargeError"
         " SchemaError TLSError UnprocessableEntityError"
     ),
-    "listing": "CompletionStream MessageStream",
+    "listing": "CompletionStream MessageStream RawStream",
     "models": (
-        "CustomToolCall FilePart FunctionToolCall ImagePart InputAudioPart Message RefusalPart"
-        " StoredCompletion TextPart UnknownPart UnknownToolCall"
+        "Choice CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart ImageURL"
+        " InputAudioPart Message RefusalPart Reply StoredCompletion TextPart URLCitationAnnotation"
+        " UnknownAnnotation UnknownPart UnknownToolCall"
     ),
-    "pages": "CompletionPage MessagePage",
+    "pages": "CompletionPage MessagePage RawPage",
     "retry": "RetryPolicy",
     "settings": "Timeout",
 }
@@ -90,6 +97,7 @@ __all__ = [
     "AsyncMessagesClient",
     "AuthenticationError",
     "BadRequestError",
+    "Choice",
     "ClientClosedError",
     "CompletionPage",
     "CompletionStream",
@@ -100,8 +108,10 @@ __all__ = [
     "CustomToolCall",
     "DecodeError",
     "FilePart",
+    "FunctionCall",
     "FunctionToolCall",
     "ImagePart",
+    "ImageURL",
     "InputAudioPart",
     "InsufficientQuotaError",
     "InternalServerError",
@@ -113,8 +123,11 @@ __all__ = [
     "PaginationError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RawPage",
+    "RawStream",
     "RedirectError",
     "RefusalPart",
+    "Reply",
     "ResponseTooLargeError",
     "RetryDetails",
     "RetryPolicy",
@@ -123,18 +136,22 @@ __all__ = [
     "TLSError",
     "TextPart",
     "Timeout",
+    "URLCitationAnnotation",
+    "UnknownAnnotation",
     "UnknownPart",
     "UnknownToolCall",
     "UnprocessableEntityError",
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value  # the next look-up finds it without this function
-    return value
+if not TYPE_CHECKING:  # a type checker that saw it would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value  # the next look-up finds it without this function
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import anyio
 import msgspec
@@ -20,8 +20,10 @@ from .logs import log, log_attempt
 from .protocol import Response
 from .retry import RetryPolicy, RetryQuota, is_only_early, retry_delay, visibility_delay
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
-from .transport import Transport
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from .transport import Transport  # it loads aiohttp, which waits until a client is built
 
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
@@ -37,6 +39,10 @@ class RetryDetails(msgspec.Struct, frozen=True):
     attempt: int
     delay: float
     error: APIError
+
+
+class _UnsentError(APITimeoutError):
+    """Time ran out before the request was sent."""
 
 
 OnRetry = Callable[[RetryDetails], object]
@@ -85,7 +91,7 @@ class Attempts:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: "Transport",
         *,
         api_key: ApiKey,
         policy: RetryPolicy,
@@ -94,7 +100,7 @@ class Attempts:
     ) -> None:
         self._transport = transport
         self._quota = RetryQuota()
-        self._api_key = api_key
+        self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._policy = policy
         self._max_bytes = max_bytes
         self._on_retry = on_retry
@@ -108,7 +114,7 @@ class Attempts:
         self._elder = elder
         self._transport, self._quota, self._running, self._turns = elder.parts()
 
-    def parts(self) -> tuple[Transport, RetryQuota, "_Running", Turns | None]:
+    def parts(self) -> tuple["Transport", RetryQuota, "_Running", Turns | None]:
         """Return what may be shared."""
         return self._transport, self._quota, self._running, self._turns
 
@@ -126,21 +132,23 @@ class Attempts:
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
-        if self.closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
-        cancelled_before = task.cancelling()
-        self._running.enter(task, self)
+        self._refuse_once_closed()
+        running = _Call(self)
+        self._running.enter(running)
         try:
             return await self._attempt_until_done(request, read)
         except asyncio.CancelledError:
             # Closing interrupts a call by the means that asyncio.timeout uses: a cancellation of
             # our own, taken back. Somebody else's goes its way.
-            if self.closed and task.uncancel() <= cancelled_before:
+            if running.was_only_interrupted():
                 raise ClientClosedError("the client was closed during the call") from None
             raise
         finally:
-            self._running.leave(task)
+            self._running.leave(running)
+
+    def _refuse_once_closed(self) -> None:
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
 
     async def _attempt_until_done(
         self, request: Request, read: Read[ResultT]
@@ -151,9 +159,8 @@ class Attempts:
             try:
                 result = await self._attempt_in_turn(request, read, attempt)
             except APIError as error:
-                error.at(
-                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt
-                )
+                sent = attempt - isinstance(error, _UnsentError)
+                error.at(completion_id=request.completion_id, cursor=request.cursor, attempts=sent)
                 if self._is_only_early(request, error):
                     early += 1
                     continue
@@ -173,7 +180,7 @@ class Attempts:
         if self._turns is None or not is_only_early(error, starved=self._turns.starved()):
             return False
         pause = self._turns.pause()
-        if request.deadline is not None and pause >= request.deadline.remaining():
+        if _is_beyond(request.deadline, pause):
             return False
         self._tell(error, pause)
         return True
@@ -182,19 +189,16 @@ class Attempts:
         self, request: Request, error: APIError, *, attempt: int, waited: float
     ) -> float | None:
         """Return the seconds until the next attempt, or None to give up."""
-        delay = visibility_delay(error, attempt=attempt, waited=waited, patience=request.patience)
+        delay = poll = visibility_delay(
+            error, attempt=attempt, waited=waited, patience=request.patience
+        )
         if delay is None:
-            delay = retry_delay(
-                self._policy,
-                error,
-                attempt=attempt,
-                dice=random.random(),  # noqa: S311 jitter
-            )
-            if delay is None or not self._quota.take():
-                return None
-        if request.deadline is not None and delay >= request.deadline.remaining():
+            dice = random.random()  # noqa: S311 jitter
+            delay = retry_delay(self._policy, error, attempt=attempt, dice=dice)
+        if delay is None or _is_beyond(request.deadline, delay):
             return None  # to say now what is known is better than to wait for nothing
-        return delay
+        # A poll is no retry, and only a retry that will be made is paid for.
+        return delay if poll is not None or self._quota.take() else None
 
     def _tell(self, error: APIError, delay: float) -> None:
         log.info("retry in %.2f s: %s", delay, type(error).__name__)
@@ -216,39 +220,32 @@ class Attempts:
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
         timeout = _within(request.deadline, request.timeout)
-        key = await self._key(timeout)
+        if isinstance(self._api_key, SecretStr):
+            key = self._api_key
+        else:
+            key = await self._key(self._api_key, timeout)
+            self._refuse_once_closed()  # the key may have come in spite of a cancellation
+            timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
         headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
         began = time.monotonic()
-        outcome: int | str = "cancelled"
-        request_id: str | None = None
         try:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
-            outcome, request_id = response.status, response.headers.get("x-request-id")
-            return _read(response, read, key)
-        except APIError as error:
-            outcome = getattr(error, "status", 0) or type(error).__name__
-            request_id = getattr(error, "request_id", None)
+            result = _read(response, read, key)
+        except (APIError, asyncio.CancelledError) as error:
+            log_attempt(request.url, error, began=began, attempt=attempt, secret=key)
             raise
-        finally:
-            log_attempt(
-                request.url,
-                outcome,
-                request_id=request_id and request_id.replace(key, "[the API key]"),
-                seconds=time.monotonic() - began,
-                attempt=attempt,
-            )
+        log_attempt(request.url, response, began=began, attempt=attempt, secret=key)
+        return result
 
-    async def _key(self, timeout: Timeout) -> SecretStr:
-        if isinstance(self._api_key, str):
-            return self._api_key  # type: ignore[return-value]  # Settings made it a SecretStr
+    async def _key(self, provide: Callable[[], Awaitable[str]], timeout: Timeout) -> SecretStr:
         try:
             async with asyncio.timeout(timeout.total):
-                return check_key(hide(await self._api_key()))
+                return check_key(hide(await provide()))
         except TimeoutError:
-            raise APITimeoutError(
-                f"the api_key callable gave no key within {timeout.total} s"
+            raise _UnsentError(
+                f"the api_key callable gave no key within {timeout.total:.3g} s"
             ) from None
 
     async def aclose(self) -> None:
@@ -256,36 +253,66 @@ class Attempts:
         if self._closed:
             return
         self._closed = True
-        # A session closed under a body that is being read leaves the reader waiting for ever, so
-        # the readers go first.
-        await self._running.end(lambda owner: owner.closed)
-        if self._elder is None:
-            await self._transport.aclose()
+        try:
+            # A session closed under a body that is being read leaves the reader waiting for ever,
+            # so the readers go first.
+            await self._running.end(lambda owner: owner.closed)
+        finally:  # also where the closer is cancelled: the readers were told to leave by then
+            if self._elder is None:
+                await self._transport.aclose()
+
+
+class _Call:
+    """A call under way: whose it is, the task that makes it, and whether closing interrupted it."""
+
+    def __init__(self, owner: Attempts) -> None:
+        self.owner = owner
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
+        self._cancelled_before = self._task.cancelling()
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Cancel the task, once: each cancellation has to be taken back."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def was_only_interrupted(self) -> bool:
+        """Tell whether nobody else has cancelled the task since the call began."""
+        return self._interrupted and self._task.cancelling() == self._cancelled_before + 1
+
+    def leave(self) -> None:
+        """Take the cancellation back, whatever came of it."""
+        if self._interrupted:
+            self._task.uncancel()
 
 
 class _Running:
     """The calls under way, of a client and of those that share its session."""
 
     def __init__(self) -> None:
-        self._owners: dict[asyncio.Task[object], Attempts] = {}
+        # By call and not by task: a task may be in two, where an api_key callable makes the second,
+        # and may make one more with an open client as soon as another was closed.
+        self._calls: set[_Call] = set()
         self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
 
-    def enter(self, task: asyncio.Task[object], owner: Attempts) -> None:
-        self._owners[task] = owner
+    def enter(self, call: _Call) -> None:
+        self._calls.add(call)
 
-    def leave(self, task: asyncio.Task[object]) -> None:
-        del self._owners[task]
+    def leave(self, call: _Call) -> None:
+        call.leave()
+        self._calls.remove(call)
         if self._left is not None:
             self._left.set()
 
     async def end(self, doomed: Callable[[Attempts], bool]) -> None:
-        """Cancel the calls of doomed owners, and wait up to 5 s until they have left."""
-        tasks = {task for task, owner in self._owners.items() if doomed(owner)}
-        for task in tasks:
-            task.cancel()
+        """Interrupt the calls of doomed owners, and wait up to 5 s until they have left."""
+        calls = {call for call in self._calls if doomed(call.owner)}
+        for call in calls:
+            call.interrupt()
         self._left = left = self._left or asyncio.Event()
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            while tasks & self._owners.keys():
+            while calls & self._calls:
                 left.clear()
                 await left.wait()
 
@@ -299,13 +326,17 @@ def _read(response: Response, read: Read[ResultT], key: SecretStr) -> ResultT:
         raise
 
 
+def _is_beyond(deadline: Deadline | None, delay: float) -> bool:
+    return deadline is not None and delay >= deadline.remaining()
+
+
 def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
     """Return the attempt's timeout, cut to what the deadline leaves."""
     if deadline is None:
         return timeout
     remaining = deadline.remaining()
     if remaining <= 0:
-        raise APITimeoutError(f"the deadline of {deadline.seconds} s for the whole call is over")
+        raise _UnsentError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
     if timeout.total is not None and timeout.total <= remaining:
         return timeout
     return structs.replace(timeout, total=remaining)

@@ -1,5 +1,6 @@
 """The client that people use: its options, its calls, and what closing it means."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
@@ -27,7 +28,6 @@ from .settings import (
     hide,
     log_level,
 )
-from .transport import Transport
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -91,23 +91,11 @@ class AsyncMessagesClient:
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
+        from .transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
+
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
         default_headers = check_headers(default_headers or {})
-        self._options: ClientOptions = {
-            "api_key": api_key,
-            "base_url": base_url,
-            "organization": organization,
-            "project": project,
-            "timeout": timeout,
-            "deadline": deadline,
-            "retry": retry,
-            "max_response_bytes": max_response_bytes,
-            "default_headers": default_headers,
-            "default_query": default_query,
-            "allow_http": allow_http,
-            "on_retry": on_retry,
-        }
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -117,7 +105,23 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
+        # With what the environment said, so that a twin made later is of the same account.
+        self._options: ClientOptions = {
+            "api_key": self._settings.api_key,
+            "base_url": self._settings.base_url,
+            "organization": self._settings.organization,
+            "project": self._settings.project,
+            "timeout": timeout,
+            "deadline": deadline,
+            "retry": retry,
+            "max_response_bytes": max_response_bytes,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "allow_http": allow_http,
+            "on_retry": on_retry,
+        }
         self._base_url = self._settings.base_url
+        self._session = session
         check_seconds("deadline", deadline)
         self._timeout = Timeout.of(timeout)
         self._deadline = deadline
@@ -132,7 +136,7 @@ class AsyncMessagesClient:
             api_key=self._settings.api_key,
             policy=_checked_policy(retry),
             max_bytes=_checked_bytes(max_response_bytes),
-            on_retry=on_retry,
+            on_retry=_checked_hook(on_retry),
         )
 
     def __repr__(self) -> str:
@@ -144,12 +148,13 @@ class AsyncMessagesClient:
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open.
+        It ends when this one is closed; closing it leaves this one open. The session and its
+        trace_configs are what it shares, so they cannot be changed.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
         options: dict[str, Any] = {**self._options, **changes}
-        twin = type(self)(**options)
+        twin = type(self)(session=self._session, **options)
         twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
         return twin
 
@@ -212,7 +217,11 @@ class AsyncMessagesClient:
                 deadline=deadline,
                 patience=wait_until_visible,
             ),
-            query={**self._settings.query, "order": order, **check_query(extra_query or {})},
+            query={
+                **self._settings.query,
+                **({"order": order} if order else {}),
+                **check_query(extra_query or {}),
+            },
             after=after,
             limit=limit,
             max_items=max_items,
@@ -343,9 +352,7 @@ class AsyncMessagesClient:
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        reader = Reader(
-            self.list, self.completion, include_reply=include_reply, on_error=on_error
-        )
+        reader = Reader(self.list, self.completion, include_reply=include_reply, on_error=on_error)
         return ConversationStream(ids, reader, concurrency=concurrency, ordered=ordered)
 
     def _request(
@@ -395,3 +402,11 @@ def _checked_bytes(number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ConfigurationError(f"max_response_bytes must be an int of 1 or more, not {number!r}")
     return number
+
+
+def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
+    if inspect.iscoroutinefunction(hook):
+        raise ConfigurationError(
+            "on_retry must be a plain function; have it start a task if need be"
+        )
+    return hook

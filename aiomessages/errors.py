@@ -127,6 +127,20 @@ class TLSError(APIConnectionError):
     hint = "Nothing was sent. Check base_url and the certificates that this machine trusts."
 
 
+class Headers(dict[str, str]):
+    """The headers of a response, by their names in whatever case."""
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        """Return the value of a header, or the default."""
+        return super().get(name.lower(), default)
+
+
 class APIResponseError(APIError):
     """A response arrived and cannot be used: `status`, `headers`, `request_id`."""
 
@@ -140,7 +154,7 @@ class APIResponseError(APIError):
     ) -> None:
         super().__init__(message, retryable=retryable)
         self.status = status
-        self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
+        self.headers = Headers((name.lower(), value) for name, value in (headers or {}).items())
         self.request_id = self.headers.get("x-request-id")
 
     def _facts(self) -> list[str]:

@@ -60,8 +60,10 @@ class Listing:
             prefetch=prefetch,
         )
 
-    async def _fetch_one(self, codec: Codec[Any], after: str | None) -> Page[Any]:
-        return await self._fetch(codec, after, self._max_items, default_limit=None)
+    async def _fetch_one(
+        self, codec: Codec[Any], after: str | None, default_limit: int | None = None
+    ) -> Page[Any]:
+        return await self._fetch(codec, after, self._max_items, default_limit)
 
     async def _fetch(
         self,
@@ -81,7 +83,9 @@ class Listing:
         page, attempts = await self._attempts.call(request, read)
         page.attempts = attempts
         page.completion_id = request.completion_id
-        page.get_next = partial(self._fetch_one, codec, page.next_cursor)
+        if remaining is not None:
+            page.cut(remaining)
+        page.get_next = partial(self._fetch_one, codec, page.next_cursor, default_limit)
         return page
 
     def _page_request(self, after: str | None, limit: int | None) -> Request:

@@ -4,7 +4,11 @@ An attempt that went well is a DEBUG line, one that did not is an INFO line, and
 """
 
 import logging
-from typing import Final
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log: Final = logging.getLogger("aiomessages")
 
@@ -26,19 +30,22 @@ def show_log(level: str | None) -> None:
     log.propagate = False  # else a root handler would write every line again
 
 
-def log_attempt(
-    url: str, outcome: int | str, *, request_id: str | None, seconds: float, attempt: int
-) -> None:
-    """Tell of one attempt: `outcome` is the status, or the name of the error without one."""
-    level = logging.DEBUG if outcome == 200 else logging.INFO
-    if log.isEnabledFor(level):
-        path = url.partition("://")[2].partition("?")[0].partition("/")[2]
-        log.log(
-            level,
-            "GET /%s %s in %.0f ms, attempt %d, request %s",
-            path,
-            outcome,
-            seconds * 1000,
-            attempt,
-            request_id,
-        )
+def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
+    """Tell of one attempt that began at that reading of the monotonic clock.
+
+    `outcome` is the response, or the error. A server may repeat the key, so that is taken out.
+    """
+    status = getattr(outcome, "status", 0)
+    level = logging.DEBUG if status == 200 and not isinstance(outcome, Exception) else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    headers: Mapping[str, str] = getattr(outcome, "headers", {})
+    log.log(
+        level,
+        "GET /%s %s in %.0f ms, attempt %d, request %s",
+        url.partition("://")[2].partition("?")[0].partition("/")[2],
+        status or type(outcome).__name__,
+        (time.monotonic() - began) * 1000,
+        attempt,
+        headers.get("x-request-id", "unknown").replace(secret, "[the API key]"),
+    )

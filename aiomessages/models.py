@@ -8,7 +8,7 @@ The contract is OpenAI's OpenAPI description; where the live API was seen to dif
 value a null, roles other than `assistant`) the API is right.
 """
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -234,6 +234,9 @@ class Message(_Wire, frozen=True):
     audio: Sent[Audio] = None
     tool_call_id: Sent[str] = None
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # equal messages have one id; by its fields, a list of parts has none
+
     def to_dict(self) -> dict[str, Json]:
         """Return the message as a dict of its own, with every field it came with."""
         plain: dict[str, Json] = msgspec.to_builtins(self)
@@ -241,11 +244,17 @@ class Message(_Wire, frozen=True):
 
 
 class OddMessage(Message, frozen=True, dict=True, gc=True):
-    """A message in which something is new to this version; `to_dict()` has all of it."""
+    """A message in which something is new to this version.
+
+    `to_dict()` has all of it; as a Struct it encodes what this version knows.
+    """
 
     def to_dict(self) -> dict[str, Json]:
         """Return the message as a dict of its own, with every field it came with."""
         return _kept(self)
+
+    def __copy__(self) -> Self:
+        return self  # it is frozen; a Struct's own way forgets what is not a field
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), msgspec.structs.astuple(self), _kept(self))
@@ -258,6 +267,12 @@ class _Kept(Struct, frozen=True, dict=True):
         """Return the value as a dict of its own, with every field it came with."""
         return _kept(self)
 
+    def __copy__(self) -> Self:
+        return self  # as above
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), msgspec.structs.astuple(self), _kept(self))
+
 
 class Reply(_Kept, frozen=True):
     """What the model answered: the message of a completion's choice."""
@@ -269,9 +284,6 @@ class Reply(_Kept, frozen=True):
     function_call: FunctionCall | None = None
     annotations: Sent[list[Annotation]] = None
     audio: Audio | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), msgspec.structs.astuple(self), _kept(self))
 
 
 class Choice(Struct, frozen=True):
@@ -308,9 +320,6 @@ class StoredCompletion(_Kept, frozen=True):
     tools: Json = None
     metadata: dict[str, str] | None = None
     response_format: Json = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), msgspec.structs.astuple(self), _kept(self))
 
 
 # --- what remembers its JSON ----------------------------------------------------------------------

@@ -87,6 +87,13 @@ class Page(Generic[ItemT]):
         """Tell whether there is a page behind this one."""
         return self.next_cursor is not None
 
+    def cut(self, count: int) -> None:
+        """Leave out what is above `count` items; the page behind begins with them."""
+        if len(self.ids) > count:
+            del self.data[count:], self.ids[count:]
+            self.last_id = self.next_cursor = self.ids[-1]
+            self.has_more = True
+
     async def get_next_page(self) -> Self:
         """Fetch the page behind this one.
 

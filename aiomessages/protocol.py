@@ -121,23 +121,28 @@ def completion_url(base_url: str, completion_id: str) -> str:
 
 
 def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
-    """Return the page size to ask for: what the caller said, and no more than is still wanted."""
-    if limit is not None:
-        return limit
-    if remaining is None:
-        return default
-    return min(remaining, default or DEFAULT_LIMIT)
+    """Return the page size to ask for: what the caller said, and no more than is still wanted.
+
+    None leaves it to the server.
+    """
+    size = limit or default
+    if remaining is None or remaining >= (size or DEFAULT_LIMIT):
+        return size
+    return remaining
 
 
 def with_query(url: str, query: Mapping[str, str | None]) -> str:
     """Return the URL with the parameters that are not None."""
-    given = [f"{quote(name)}={quote(value, safe='')}" for name, value in query.items() if value]
-    return f"{url}?{'&'.join(given)}" if given else url
+    pairs = [
+        f"{quote(name)}={quote(value, safe='')}"
+        for name, value in query.items()
+        if value is not None
+    ]
+    return f"{url}?{'&'.join(pairs)}" if pairs else url
 
 
-_PLAIN: Final = re.compile(
-    r"[A-Za-z0-9_.~-]+"
-)  # what quoting would leave as it is, five times faster
+# What quoting would leave as it is, found five times faster.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def page_url(url: str, after: str | None, limit: int | None) -> str:

@@ -24,6 +24,7 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
 ApiKeyT = TypeVar("ApiKeyT")
+_PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -78,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     base_url: str
     api_key: ApiKey
+    organization: str | None
+    project: str | None
     headers: dict[str, str]
     query: dict[str, str]
 
@@ -95,15 +98,17 @@ class Settings(msgspec.Struct, frozen=True):
     ) -> "Settings":
         """Check what was given and fill the rest from the OPENAI_* environment variables."""
         key = api_key if api_key is not None else hide(os.environ.get("OPENAI_API_KEY"))
-        url = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL")
-        identity = {
-            "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
-            "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
-        }
+        if base_url is None:  # an empty one is a mistake, by which a key could go to another server
+            base_url = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
+        organization = organization or os.environ.get("OPENAI_ORG_ID") or None
+        project = project or os.environ.get("OPENAI_PROJECT_ID") or None
+        identity = {"OpenAI-Organization": organization, "OpenAI-Project": project}
         named = {name: value for name, value in identity.items() if value}
         return cls(
-            base_url=check_base_url(url or DEFAULT_BASE_URL, allow_http=allow_http),
+            base_url=check_base_url(base_url, allow_http=allow_http),
             api_key=key if callable(key) else check_key(key),
+            organization=organization,
+            project=project,
             headers=check_headers(named) | check_headers(default_headers or {}),
             query=check_query(default_query or {}),
         )
@@ -183,6 +188,10 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 def check_query(query: Mapping[str, object]) -> dict[str, str]:
     """Return query parameters as text, or raise ConfigurationError."""
+    if taken := sorted(_PAGING & query.keys()):
+        raise ConfigurationError(
+            f"{' and '.join(taken)} cannot be query parameters of your own: see list({taken[0]}=)"
+        )
     return {str(name): _query_value(name, value) for name, value in query.items()}
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypedDict
 
 import aiohttp
+import msgspec
+from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.tracing import Trace
@@ -219,7 +221,7 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
 
 def _check_length(response: aiohttp.ClientResponse) -> None:
     """Refuse two lengths of one body: aiohttp's parser in pure Python takes the first of them."""
-    if len(response.headers.getall("content-length", ())) > 1:
+    if len(response.headers.getall(hdrs.CONTENT_LENGTH, ())) > 1:
         raise HttpProcessingError(message="Duplicate Content-Length")
 
 
@@ -229,6 +231,8 @@ async def _read_body(
     """Read the body, decompressed, or say what is wrong with it."""
     flaw: APIResponseError
     try:
+        if response.connection is None:  # the body is here already, as most are
+            return await _read_whole(response, max_bytes), None
         with _told_of_its_end(response):
             return await _read_whole(response, max_bytes), None
     except zlib.error:
@@ -259,7 +263,7 @@ async def _read_whole(response: aiohttp.ClientResponse, max_bytes: int) -> bytes
 
 
 def _decompressor_for(response: aiohttp.ClientResponse) -> Decompressor | None:
-    encoding = response.headers.get("content-encoding", "").lower()
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     return Decompressor(encoding) if encoding in ENCODINGS else None
 
 
@@ -273,7 +277,7 @@ def _told_of_its_end(response: aiohttp.ClientResponse) -> Iterator[None]:
     content, connection = response.content, response.connection
     protocol = connection.protocol if connection else None
     if protocol is None:
-        yield  # the body is here already
+        yield
         return
 
     def tell(_: object = None) -> None:
@@ -328,9 +332,14 @@ def _translate(error: BaseException, timeout: Timeout) -> APIError:
         return _broken_rule(error)
     for kinds, problem, message in _TRANSLATIONS:
         if isinstance(error, kinds):
-            text = message.format(total=timeout.total, connect=timeout.connect, read=timeout.read)
-            return _because(error, text, problem)
+            return _because(error, message.format(**_bounds(timeout)), problem)
     return _because(error, "the request could not be sent or its answer not be read")
+
+
+def _bounds(timeout: Timeout) -> dict[str, str]:
+    """Return the bounds as text: what a deadline leaves is a fraction with many digits."""
+    seconds = msgspec.structs.asdict(timeout)
+    return {name: f"{value:.3g} s" if value else "no bound" for name, value in seconds.items()}
 
 
 # In this order: the first kind that an error is of.
@@ -338,10 +347,10 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
     (
         (aiohttp.ConnectionTimeoutError,),
         APITimeoutError,
-        "no connection within {connect} s (connect), or {total} s (total)",
+        "no connection within {connect} (connect) or {total} (total)",
     ),
-    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} s (read)"),
-    ((TimeoutError,), APITimeoutError, "no whole answer within {total} s (total)"),
+    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
+    ((TimeoutError,), APITimeoutError, "no whole answer within {total} (total)"),
     # aiohttp's two for TLS are subclasses of these
     ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
     (

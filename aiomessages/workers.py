@@ -1,15 +1,22 @@
 """Work done by several tasks that pull from one shared iterator, results taken one by one.
 
 Nothing here knows of HTTP. The iterator is never read further ahead than what is being worked on or
-waits to be taken: at most `concurrency` items at any time. That is also the cheapest way there is to
-share work in asyncio: measured, a tenth of what a semaphore with gather costs an item.
+waits to be taken: at most `concurrency` items at any time. That is also the cheapest way to share
+work in asyncio: measured, a tenth of what a semaphore with gather costs an item.
 """
 
 import asyncio
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 

@@ -102,7 +102,7 @@ class Loopback:
         line, *lines = head.rstrip().split("\r\n")
         target = urlsplit(line.split(" ")[1])
         headers = dict(item.lower().split(": ", 1) for item in lines)
-        asked = Asked(unquote(target.path), dict(parse_qsl(target.query)), headers, number)
+        asked = Asked(unquote(target.path), dict(parse_qsl(target.query, keep_blank_values=True)), headers, number)
         self.asked.append(asked)
         answer = self._script(asked)
         if inspect.isawaitable(answer):

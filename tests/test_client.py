@@ -38,6 +38,10 @@ async def page_of(client: AsyncMessagesClient) -> MessagePage:
     return await client.list("x")
 
 
+async def page_of_nothing(_: RetryDetails) -> None:
+    """Stand for a hook that nobody would await."""
+
+
 async def test_awaiting_a_list() -> None:
     """An awaited list is one page of the server's own size, with what its answer said."""
     answer = Answer(page([message(0)]), headers={"x-request-id": "req_7"})
@@ -91,7 +95,7 @@ async def test_max_items() -> None:
         assert len([m async for m in client.list("chatcmpl-1", limit=50, max_items=10)]) == 10
         assert len((await client.list("chatcmpl-1", max_items=7)).data) == 7
         assert len((await client.list("chatcmpl-1", max_items=30)).data) == 20
-    assert [a.query["limit"] for a in server.asked] == ["100", "30", "50", "7", "20"]
+    assert [a.query.get("limit") for a in server.asked] == ["100", "30", "10", "7", None]
 
 
 async def test_extra_headers_and_query() -> None:
@@ -104,12 +108,14 @@ async def test_extra_headers_and_query() -> None:
     }
     script = replies(Answer(page([])))
     async with Loopback(script) as server, client_of(server, **options) as client:
-        await client.list("x", extra_headers={"x-b": "call"}, extra_query={"b": True, "c": "ü &"})
+        await client.list(
+            "x", extra_headers={"x-b": "call"}, extra_query={"b": True, "c": "ü &", "d": ""}
+        )
     asked = server.asked[0]
     assert asked.headers["openai-organization"] == "org-1"
     assert asked.headers["openai-project"] == "proj-1"
     assert (asked.headers["x-a"], asked.headers["x-b"]) == ("client", "call")
-    assert asked.query == {"api-version": "v1", "b": "true", "c": "ü &"}
+    assert asked.query == {"api-version": "v1", "b": "true", "c": "ü &", "d": ""}
 
 
 async def test_an_authorization_header_of_the_callers_own() -> None:
@@ -144,6 +150,7 @@ async def test_unusual_completion_ids() -> None:
         {"wait_until_visible": -1},
         {"extra_headers": {"x": "a\nb"}},
         {"extra_query": {"x": object()}},
+        {"extra_query": {"limit": 5}},
     ],
     ids=lambda arguments: "-".join(f"{k}={v!r}"[:24] for k, v in arguments.items()),
 )
@@ -164,6 +171,7 @@ async def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
         {"timeout": "soon"},
         {"default_headers": {"a b": "c"}},
         {"base_url": "http://example.com/v1"},
+        {"on_retry": page_of_nothing},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -306,6 +314,80 @@ async def test_with_options() -> None:
     ]
 
 
+async def test_with_options_of_a_borrowed_session() -> None:
+    """A client with other options sends what its elder does, over the caller's session as well."""
+    async with aiohttp.ClientSession() as session, Loopback(replies(Answer(page([])))) as server:
+        client = client_of(server, session=session)
+        await client.list("x")
+        await client.with_options(timeout=1).list("x")
+    first, second = (asked.headers for asked in server.asked)
+    assert first == second
+
+
+async def test_with_options_in_a_changed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment said when a client was made counts for those made from it."""
+    async with Loopback(replies(Answer(page([])))) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+        async with AsyncMessagesClient() as client:
+            for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
+                monkeypatch.delenv(f"OPENAI_{name}")
+            await client.with_options(timeout=1).list("x")
+            await client.with_options(organization="org-2").list("x")
+    first, second = (asked.headers for asked in server.asked)
+    assert first["authorization"] == f"bearer {KEY}"
+    assert (first["openai-organization"], second["openai-organization"]) == ("org-1", "org-2")
+    assert first["openai-project"] == second["openai-project"] == "proj-1"
+
+
+async def test_a_base_url_that_is_empty() -> None:
+    """An empty base_url is refused: the key is not sent where nobody meant it to go."""
+    with pytest.raises(ConfigurationError, match="base_url"):
+        AsyncMessagesClient(KEY, base_url="")
+
+
+async def test_an_order_for_every_list() -> None:
+    """An order among the default query counts, and one given to a list goes before it."""
+    async with (
+        Loopback(replies(Answer(page([])))) as server,
+        client_of(server, default_query={"order": "desc"}) as client,
+    ):
+        await client.list("x")
+        await client.list("x", order="asc")
+    assert [asked.query for asked in server.asked] == [{"order": "desc"}, {"order": "asc"}]
+
+
+async def test_pages_of_a_bounded_walk() -> None:
+    """Where max_items ends a walk within a page, that page says so, and its next one goes on."""
+    script = conversation(message(n) for n in range(50))
+    async with Loopback(script) as server, client_of(server) as client:
+        stream = client.list("chatcmpl-1", limit=20, max_items=30)
+        *_, last = [one async for one in stream.pages()]
+        assert (last.last_id, last.has_more) == ("chatcmpl-1-29", True)
+        behind = await last.get_next_page()
+    assert [m.id for m in behind.data] == [f"chatcmpl-1-{n}" for n in range(30, 50)]
+
+
+async def test_one_page_of_few_messages() -> None:
+    """An awaited page has no more messages than max_items, even where limit allows them."""
+    script = conversation(message(n) for n in range(9))
+    async with Loopback(script) as server, client_of(server) as client:
+        got = await client.list("chatcmpl-1", limit=5, max_items=3)
+    assert [m.id for m in got.data] == [f"chatcmpl-1-{n}" for n in range(3)]
+
+
+async def test_going_on_by_hand_from_a_walk() -> None:
+    """The page behind one of a walk is asked for in the walk's size."""
+    script = conversation(message(n) for n in range(250))
+    async with Loopback(script) as server, client_of(server) as client:
+        async with client.list("chatcmpl-1", prefetch=False).pages() as pages:
+            first = await anext(pages)
+        behind = await first.get_next_page()
+    assert [len(first.data), len(behind.data)] == [100, 100]
+
+
 async def test_a_client_in_two_loops() -> None:
     """A client used in a second event loop says so."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
@@ -431,8 +513,9 @@ async def test_a_deadline_that_is_over() -> None:
         stream = client.list("chatcmpl-1", limit=1, deadline=0.05, prefetch=False)
         assert (await anext(stream)).id == "chatcmpl-1-0"
         await asyncio.sleep(0.06)
-        with pytest.raises(APITimeoutError, match=r"deadline of 0.05 s .* after chatcmpl-1-0"):
+        with pytest.raises(APITimeoutError, match=r"deadline of 0.05 s .* after chatcmpl-1-0") as e:
             await anext(stream)
+    assert (e.value.attempts, len(server.asked)) == (0, 1)
 
 
 async def test_a_retry_after_beyond_the_deadline() -> None:

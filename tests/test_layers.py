@@ -32,6 +32,7 @@ NEWLY_LOADED = """
 import json, sys
 before = set(sys.modules)
 import aiomessages
+from aiomessages import AsyncMessagesClient, MessageStream, RetryDetails
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 HEAVY = {"aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "ray", "rich", "sqlite3", "uvloop"}

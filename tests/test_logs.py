@@ -67,7 +67,7 @@ async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> No
         with pytest.raises(APITimeoutError):
             await client.list("x", timeout=0.01)
     cancelled, failed = caplog.messages
-    assert " cancelled in " in cancelled
+    assert " CancelledError in " in cancelled
     assert " APITimeoutError in " in failed
 
 

@@ -1,5 +1,6 @@
 """The Structs: every field of the live API and of the contract, frozen, and as they came."""
 
+import copy
 import gzip
 import json
 import pickle
@@ -206,6 +207,21 @@ def test_crossing_a_process(value: Any) -> None:
     """A pickled value is equal, of its class, and has every field that it came with."""
     twin = pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
     assert (type(twin), twin, twin.to_dict()) == (type(value), value, value.to_dict())
+
+
+def test_a_message_among_others() -> None:
+    """Messages can stand in a set, also those with parts, which are lists."""
+    one = read(content_parts=[{"type": "text", "text": "t"}])
+    assert {one, read(content_parts=[{"type": "text", "text": "t"}])} == {one}
+
+
+@pytest.mark.parametrize(
+    "value", [OddMessage("m", "user"), Reply(), StoredCompletion("c", [])], ids=repr
+)
+def test_a_copy(value: Any) -> None:
+    """A copy, shallow or deep, has what no field knows as well."""
+    kept = keep(value, {"id": "m", "new": [1]})
+    assert copy.copy(kept).to_dict() == copy.deepcopy(kept).to_dict() == {"id": "m", "new": [1]}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, Unused
 
 from aiomessages import __version__
 from aiomessages.cli import exits, stderr
-from aiomessages.cli.options import spelled_out
+from aiomessages.cli.options import in_options, spelled_out
 from aiomessages.errors import MessagesError
 
 _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
@@ -86,7 +86,7 @@ def _explain(error: BaseException) -> None:
     elif isinstance(error, KeyboardInterrupt):
         stderr.say("interrupted")
     elif isinstance(error, _EXPECTED):
-        stderr.say(str(error))
+        stderr.say(in_options(str(error)))
     else:
         stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
 

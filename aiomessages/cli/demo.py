@@ -4,6 +4,7 @@ It starts the local server in this process, reads every conversation, shows one 
 type next. Every figure is measured in this run, the server's own work included.
 """
 
+import os
 import shutil
 import sys
 import time
@@ -99,8 +100,11 @@ def _next(completion_id: str) -> str:
 
 
 def _program() -> str:
-    """Return what starts this program from here: it need not be on the path."""
-    if shutil.which("aiomessages"):
+    """Return what starts this program from here: it need not be on the path.
+
+    nox puts its own environment there, for its sessions alone: not for whoever reads this.
+    """
+    if shutil.which("aiomessages") and "NOX_CURRENT_SESSION" not in os.environ:
         return "aiomessages"
     beside = Path(sys.executable).with_name("aiomessages")
     return _short(beside) if beside.exists() else f"{_short(Path(sys.executable))} -m aiomessages"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jmespath
 from cyclopts import App, Group, Parameter
-from cyclopts.validators import Number
 from jmespath.exceptions import JMESPathError
 
 from aiomessages.cli import formats, output
@@ -60,8 +59,8 @@ def list_messages(
         Parameter(group=_WHICH, help="Oldest first (asc, the server's default) or newest."),
     ] = None,
     max_items: Annotated[
-        int | None,
-        Parameter(group=_WHICH, metavar="N", help="End after N messages.", validator=Number(gte=0)),
+        AtLeastOne | None,
+        Parameter(group=_WHICH, metavar="N", help="End after N messages."),
     ] = None,
     wait_until_visible: Annotated[
         NotNegative,

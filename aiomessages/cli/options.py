@@ -36,6 +36,13 @@ _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?",
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
     ", or allow_http=True if you must": "",
+    "; see default_query=": "",
+    "see wait_until_visible=": "see --wait-until-visible",
+    "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
+    "with limit=, or raise max_response_bytes=": "with --limit",
+    "`.raw()` delivers": "--format raw shows",
+    "completion_id must": "COMPLETION_ID must",
+    "base_url": "--base-url",
 }
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -67,6 +74,13 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
 def _is_database(word: str) -> bool:
     path_like = any(mark in word for mark in "/\\") or word.endswith(_DATABASE_ENDINGS)
     return not word.startswith("-") and (path_like or word == SAMPLE or Path(word).is_file())
+
+
+def in_options(text: str) -> str:
+    """Return what the library says with its arguments by the names of the options."""
+    for argument, option in _SPELLING.items():
+        text = text.replace(argument, option)
+    return text
 
 
 @Parameter(name="*", group=_SERVER)
@@ -183,10 +197,7 @@ def _check(account: Connection, api_key: str | None) -> None:
             allow_http=False,
         )
     except ConfigurationError as error:
-        said = str(error)
-        for argument, option in _SPELLING.items():
-            said = said.replace(argument, option)
-        raise UsageError(said) from None
+        raise UsageError(in_options(str(error))) from None
     stderr.conceal(str(settings.api_key))
 
 

@@ -53,12 +53,21 @@ def test_what_to_type(
 ) -> None:
     """The program that it names is one that starts from here."""
     (tmp_path / "venv").mkdir()
+    monkeypatch.delenv("NOX_CURRENT_SESSION", raising=False)  # it may be one that runs the tests
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
     monkeypatch.setattr("shutil.which", lambda _: found)
     if beside:
         (tmp_path / "venv" / "aiomessages").touch()
     assert demo._program() == typed  # noqa: SLF001 - it depends on how the program was installed
+
+
+def test_a_program_that_is_on_the_path_of_a_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nox has on its path for the demo's sake is named so that it starts outside as well."""
+    monkeypatch.setenv("NOX_CURRENT_SESSION", "demo")
+    monkeypatch.setattr(sys, "executable", "/opt/python")
+    monkeypatch.setattr("shutil.which", lambda _: "/opt/aiomessages")
+    assert demo._program() == "/opt/python -m aiomessages"  # noqa: SLF001 - as above
 
 
 def test_a_program_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

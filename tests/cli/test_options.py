@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from conftest import KEY, RECORDS, SHORT, Ran
 
 from aiomessages.cli.exits import UsageError
-from aiomessages.cli.options import SAMPLE, spelled_out
+from aiomessages.cli.options import SAMPLE, in_options, spelled_out
+from aiomessages.errors import APIError
 from aiomessages.server import LocalServer, import_records
 
 Run = Callable[..., Ran]
@@ -138,3 +140,22 @@ def test_local_that_cannot_be(run: Run, words: list[str]) -> None:
     assert (ran.code, ran.out) == (2, b"")
     assert "--local" in ran.err
     assert not Path("missing.db").exists()
+
+
+def every_hint(kind: type[APIError] = APIError) -> set[str]:
+    """Return the advice that the errors of this kind give."""
+    return {kind.hint}.union(*map(every_hint, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("hint", sorted(every_hint() - {""}))
+def test_advice_at_the_terminal(hint: str) -> None:
+    """What an error advises, a person at a terminal can do: it names no argument of the library."""
+    said = in_options(hint).replace("store=true", "")  # that one is the API's
+    assert not re.search(r"\w=|_url|\.raw\(", said), said
+
+
+def test_an_address_with_a_query(run: Run) -> None:
+    """A base URL that cannot be used is told by the option's name, with nothing the CLI lacks."""
+    ran = run("list", "x", "--base-url", "https://host/v1?a=b")
+    assert ran.code == 2
+    assert ran.err == "aiomessages: --base-url must not hold a query or fragment\n"

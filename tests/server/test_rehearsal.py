@@ -45,21 +45,6 @@ DELIVERED = [row for row in ROWS if row.delivers]
 RETRIED = [row for row in ROWS if row.again == "yes"]
 
 
-# What the client does not do yet as documented: it tries broken rules of HTTP again, and does not
-# drop the connection on which an answer to another request arrived.
-NOT_YET = {"length-and-chunked", "two-lengths", "huge-header", "many-headers", "late-response"}
-
-
-def cases(rows: list[Row]) -> list[Any]:
-    """Return the rows as parameters of a test."""
-    # On which connection a late answer meets whom is a race that may end well.
-    not_yet = {
-        name: [pytest.mark.xfail(reason="not yet", strict=name != "late-response")]
-        for name in NOT_YET
-    }
-    return [pytest.param(row, id=row.name, marks=not_yet.get(row.name, [])) for row in rows]
-
-
 class Walk(NamedTuple):
     """What a walk came to: the ids in the order of delivery, the error, the retries, requests."""
 
@@ -106,7 +91,7 @@ def test_the_page_lists_the_faults_there_are() -> None:
     ]
 
 
-@pytest.mark.parametrize("row", cases(RAISED))
+@pytest.mark.parametrize("row", RAISED, ids=lambda row: row.name)
 async def test_a_fault_from_the_second_page_on(record: Build, row: Row) -> None:
     """What came before is delivered, then the documented error; the server saw each attempt."""
     ids, error, retries, requests = await walk(record, f"{row.name}@2", seconds=patience(row))
@@ -118,7 +103,7 @@ async def test_a_fault_from_the_second_page_on(record: Build, row: Row) -> None:
     assert (error.completion_id, error.cursor) == ("chatcmpl-c1", ids[-1])
 
 
-@pytest.mark.parametrize("row", cases(DELIVERED))
+@pytest.mark.parametrize("row", DELIVERED, ids=lambda row: row.name)
 async def test_a_fault_that_does_no_harm(record: Build, row: Row) -> None:
     """Every message is delivered, once and in order."""
     # Without aiohttp's C parser a million chunks take seconds, so that one page has to do.
@@ -129,7 +114,7 @@ async def test_a_fault_that_does_no_harm(record: Build, row: Row) -> None:
     assert requests == 3 + retries + (row.name == "no-has-more")
 
 
-@pytest.mark.parametrize("row", cases(RETRIED))
+@pytest.mark.parametrize("row", RETRIED, ids=lambda row: row.name)
 async def test_a_fault_that_passes(record: Build, row: Row) -> None:
     """What is tried again once is delivered as if nothing had been."""
     ids, error, retries, requests = await walk(record, f"{row.name}:1@2", seconds=patience(row))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import aiomessages
 from aiomessages import AsyncMessagesClient, Message, RetryPolicy, Timeout
+
+print(aiomessages.MesagePage)  # error: attr-defined
 
 client = AsyncMessagesClient("sk-key", "https://gateway.example/v1")  # error: call-arg
 client = AsyncMessagesClient(api_key=42)  # error: arg-type
