@@ -126,6 +126,7 @@ class _Schedule:
         self.iterator = kind(walk)
         self.closed = False
         self.outcomes: list[BaseException] = []
+        self.takers: list[asyncio.Task[None]] = []
 
     # --- what consumers do ------------------------------------------------------------------------
 
@@ -154,6 +155,7 @@ class _Schedule:
 
     async def _take_and_be_cancelled(self) -> None:
         taking = asyncio.create_task(self.take())
+        self.takers.append(taking)  # it outlives a consumer that is itself cancelled
         for _ in range(self.dice.randint(1, 2)):
             await spin(self.dice.randint(0, 6))
             taking.cancel()
@@ -219,7 +221,9 @@ class _Schedule:
             await nap(self.dice)
             actors[0].cancel()
         await asyncio.wait(actors + others)
-        _raise_failures(actors + others)
+        await asyncio.wait([*self.takers, *actors])
+        _raise_failures(actors + others + self.takers)
+        self.takers.clear()
         del actors, others  # a task keeps the cancellation that ended it, and what that passed
         if ending > 0.85:
             await self._drop()
