@@ -1,8 +1,8 @@
 """The client that people use: its options, its calls, and what closing it means."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
+from collections.abc import AsyncIterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -353,7 +353,9 @@ class AsyncMessagesClient:
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
         reader = Reader(self.list, self.completion, include_reply=include_reply, on_error=on_error)
-        return ConversationStream(ids, reader, concurrency=concurrency, ordered=ordered)
+        # An iterable of either is one of both: what it gives is only looked at.
+        items = cast("AsyncIterable[str | StoredCompletion]", ids)
+        return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)
 
     def _request(
         self,

@@ -118,9 +118,7 @@ def export_conversations(
             group=_HOW, negative="", help="List again for --all, though the export is finished."
         ),
     ] = False,
-    quiet: Annotated[
-        bool, Parameter(group=_HOW, negative="", help="Show errors alone.")
-    ] = False,
+    quiet: Annotated[bool, Parameter(group=_HOW, negative="", help="Show errors alone.")] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.
@@ -132,9 +130,7 @@ def export_conversations(
     _check_selection(selection, every=every, refresh=refresh)
     _check_standard_input(ids_file, connection)
     ending_of(destination)
-    source = (
-        _listed(model, metadata_of(metadata), since, until) if every else _given(ids, ids_file)
-    )
+    source = _listed(model, metadata_of(metadata), since, until) if every else _given(ids, ids_file)
     settings = {
         "layout": layout,
         "include_reply": include_reply,

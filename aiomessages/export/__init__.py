@@ -1,6 +1,6 @@
 """Every conversation, exported to files: exactly once, and whenever it is killed, run again.
 
-    report = await export(client, client.completions(), "conversations.jsonl.gz")
+report = await export(client, client.completions(), "conversations.jsonl.gz")
 """
 
 from .created import CreatedBetween

@@ -82,7 +82,10 @@ class Ledger:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._close()
 
@@ -95,7 +98,9 @@ class Ledger:
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Record what the export is, or raise ChangedError where the ledger knows another one."""
         known = dict(self._db.execute("SELECT name, value FROM settings WHERE name != 'finished'"))
-        wanted = {name: json.dumps(value) for name, value in {**settings, "version": VERSION}.items()}
+        wanted = {
+            name: json.dumps(value) for name, value in {**settings, "version": VERSION}.items()
+        }
         if not known:
             self._db.executemany("INSERT INTO settings VALUES (?, ?)", wanted.items())
         elif known != wanted:
@@ -161,7 +166,9 @@ class Ledger:
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return, by state, the number of completions and of their messages."""
         query = "SELECT state, count(*), sum(messages) FROM completions GROUP BY state"
-        return {state: (number, messages) for state, number, messages in self._reader.execute(query)}
+        return {
+            state: (number, messages) for state, number, messages in self._reader.execute(query)
+        }
 
     def reasons(self, state: State) -> dict[str, int]:
         """Return how many completions are in a state, by reason."""
