@@ -57,8 +57,8 @@ nox.options.default_venv_backend = "uv|venv"  # uv where it is installed: it is 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Read the sample conversations from the embedded server: no key, no network."""
-    session.install(".[cli]")
+    """Read and export the sample from the embedded server: no key, no network."""
+    session.install(".[cli,parquet]")
     session.run("aiomessages", "demo", *session.posargs)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -132,9 +132,6 @@ def export_conversations(
     _check_selection(selection, every=every, refresh=refresh)
     _check_standard_input(ids_file, connection)
     ending_of(destination)
-    source = (
-        _listed(model, metadata_of(metadata), since, until) if every else _given(ids, ids_file)
-    )
     settings = {
         "layout": layout,
         "include_reply": include_reply,
@@ -145,7 +142,12 @@ def export_conversations(
         "refresh": refresh,
         "origin": _origin(connection.local),
     }
-    with _told_in_words(destination):
+    with _told_in_words(destination), ExitStack() as held:
+        source = (
+            _listed(model, metadata_of(metadata), since, until)
+            if every
+            else _given(ids, ids_file, held)
+        )
         return asyncio.run(_run(connection.client(), source, destination, settings, quiet=quiet))
 
 
@@ -171,8 +173,11 @@ def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
         raise exits.UsageError("standard input is either the ids or the key, not both")
 
 
-def _given(ids: "Sequence[str]", ids_file: str | None) -> Named:
-    named = [_checked(name) for name in ids] if ids_file is None else read_ids(ids_file)
+def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> Named:
+    if ids_file is None:
+        checked = [_checked(name) for name in ids]
+        return lambda _: checked
+    named = held.enter_context(read_ids(ids_file))
     return lambda _: named
 
 

@@ -26,7 +26,7 @@ def completion(screen: Screen) -> Callable[[Json], str]:
         rule = ("─" if screen.unicode else "-") * max(2, screen.width - cell_len(_id(found)) - 1)
         details = filter(None, [_time(found), _model(found), _metadata(found)])
         lines = [f"{_id(found)} {rule}", "  ".join(details), *_wrapped(_reply(found), screen.width)]
-        return "".join(f"{line}\n" for line in lines)
+        return "".join(f"{line}\n" for line in lines if line)
 
     return show
 

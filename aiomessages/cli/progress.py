@@ -45,8 +45,7 @@ class Gauge:
     @property
     def handled(self) -> int:
         """The number of completions that are dealt with, in whatever way."""
-        progress = self.progress
-        return self.in_this_run + progress.already
+        return self.in_this_run + self.progress.already
 
     @property
     def in_this_run(self) -> int:
