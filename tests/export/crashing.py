@@ -6,29 +6,35 @@ ordinary run must bring the export to its right end.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
 import itertools
 import json
 import os
 import shutil
+import signal
 import stat
+import sys
+import time
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 from backports import zstd
 from conftest_export import record
 
-from aiomessages.export import ExportError, export
+from aiomessages.export import ExportError, LockedError, export
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from random import Random
 
     from aiomessages import AsyncMessagesClient
+    from aiomessages.export import ExportReport
 
 # --- what is exported -----------------------------------------------------------------------------
 
@@ -398,11 +404,21 @@ async def survive_power_cuts(run: Run, *, prepare: Sequence[str] = ()) -> int:
     return len(files.cuts)
 
 
+async def survive_power_cuts_in_a_row(run: Run, dice: Random, *, times: int) -> None:
+    """Let the power go again and again, each time while what the last time left is recovered."""
+    destination = run.fresh()
+    for _ in range(times):
+        with powered(destination.parent) as files:
+            await run(destination, files=files)
+        check_end(destination, run.expected)
+        cut = dice.choice([*files.cuts.values()])
+        await survive(run, cut)
+        destination = restored(run, cut)
+
+
 async def survive(run: Run, cut: PowerCut) -> None:
     """Let an export go on after the power went; raise AssertionError if it ends wrong."""
-    found = run.fresh()
-    found.parent.rmdir()
-    cut.restore(found.parent)
+    found = restored(run, cut)
     try:
         check_final_names(found)
         await run(found)
@@ -410,6 +426,14 @@ async def survive(run: Run, cut: PowerCut) -> None:
     except Exception as error:
         raise AssertionError(f"power went at {cut}: {error!r}") from error
     shutil.rmtree(found.parent)
+
+
+def restored(run: Run, cut: PowerCut) -> Path:
+    """Lay out what a disk holds as a destination of its own."""
+    found = run.fresh()
+    found.parent.rmdir()
+    cut.restore(found.parent)
+    return found
 
 
 def check_final_names(destination: Path) -> None:
@@ -450,9 +474,154 @@ class Run:
         return directory / self._name
 
     async def __call__(
-        self, destination: Path, *, files: Files | None = None, ids: Sequence[str] = IDS
-    ) -> Any:
+        self,
+        destination: Path,
+        *,
+        files: Files | None = None,
+        ids: Sequence[str] | AsyncIterator[str] = IDS,
+        concurrency: int = 3,
+    ) -> ExportReport:
         """Export, to the end or to an error."""
         return await export(
-            self._client, ids, destination, files=files, concurrency=3, part_bytes=PART_BYTES
+            self._client,
+            ids,
+            destination,
+            files=files,
+            concurrency=concurrency,
+            part_bytes=PART_BYTES,
         )
+
+
+# --- a user who has enough ------------------------------------------------------------------------
+
+
+class CancellingFiles(SteppedFiles):
+    """Cancels a task at some step, and once more at the next; looks whether the lock is held."""
+
+    def __init__(self, destination: Path, number: int) -> None:
+        self._lock = beside(destination, ".lock")
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self.task: asyncio.Task[Any] | None = None
+        self.steps = 0
+        self.unlocked = 0
+
+    def step(self, name: str) -> None:  # noqa: ARG002 which step it is does not matter
+        """Cancel, if it is time."""
+        self.steps += 1
+        try:
+            with Files().lock(self._lock):
+                self.unlocked += 1
+        except LockedError:
+            pass
+        if self.steps in (self._number, self._number + 1):
+            assert self.task
+            self._loop.call_soon_threadsafe(self.task.cancel)
+            time.sleep(0.001)  # a step of the writing thread: the loop goes on meanwhile
+
+
+async def survive_cancelling(run: Run, *, every: int) -> int:
+    """Cancel an export at its steps, twice each time; return how often that was."""
+    for number in itertools.count(1, every):
+        destination = run.fresh()
+        files = CancellingFiles(destination, number)
+        files.task = asyncio.ensure_future(run(destination, files=files))
+        await asyncio.wait([files.task])
+        assert not files.unlocked, "a step without the lock"
+        if files.steps < number:
+            return number // every
+        assert files.task.cancelled()
+        await run(destination)
+        check_end(destination, run.expected)
+    raise AssertionError("unreachable")
+
+
+# --- a process that is killed ---------------------------------------------------------------------
+
+
+class Exporter:
+    """Exports in another process, which can be killed; see exporter.py."""
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self._server = {"base_url": base_url, "api_key": api_key}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            assert self._process.stdin
+            self._process.stdin.close()  # this is what ends it
+            await self._process.wait()
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        """Return the process, which is started when it is needed first."""
+        if self._process is None:
+            program = Path(__file__).with_name("exporter.py")
+            pipe = asyncio.subprocess.PIPE
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, program, stdin=pipe, stdout=pipe
+            )
+        return self._process
+
+    async def __call__(
+        self,
+        destination: Path,
+        *,
+        step: int = 0,
+        seconds: float = 0,
+        ids: Sequence[str] = IDS,
+        bug: str = "",
+    ) -> int:
+        """Export, killed at a step or after some seconds if they are given; return the exit code."""
+        task = {"destination": str(destination), "step": step, "seconds": seconds}
+        task |= {"ids": list(ids), "bug": bug, **self._server}
+        process = await self._started()
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(task).encode() + b"\n")
+        return int(await process.stdout.readline())
+
+
+async def survive_kills(
+    exporter: Exporter, run: Run, dice: Random, *, kills: int, bug: str = ""
+) -> int:
+    """Kill exports at random moments until each is finished; return how many kills that took.
+
+    One export after another, until there were as many kills as asked for.
+    """
+    done = 0
+    while done < kills:
+        destination = run.fresh()
+        ids = dice.choice([IDS, []])  # named one by one, or as a list of the server's
+        while (code := await exporter(destination, ids=ids, bug=bug, **moment(dice))) != 0:
+            assert code == -signal.SIGKILL, f"exit code {code} after {done} kills"
+            done += 1
+        check_end(destination, run.expected)
+    return done
+
+
+def moment(dice: Random) -> dict[str, float]:
+    """Return when to kill: mostly at a step, now and then at a time that no step is known of."""
+    if dice.random() < 0.2:
+        return {"seconds": dice.uniform(0.005, 0.08)}
+    return {"step": dice.randint(1, 40)}
+
+
+async def refuse_second_writer(exporter: Exporter, run: Run, *, bug: str = "") -> None:
+    """Assert that a process that comes second touches nothing, and says so by its exit code."""
+    destination = run.fresh()
+    assert await exporter(destination, ids=FEW) == 0
+    lock = beside(destination, ".lock")
+    with Files().lock(lock):
+        before = snapshot(destination.parent)
+        code = await exporter(destination, bug=bug)
+        assert code == LockedError.exit_code, f"exit code {code} of a second writer"
+        assert snapshot(destination.parent) == before
+
+
+def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Return each file's bytes and when it was changed."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
