@@ -5,7 +5,6 @@ It joins selection, client, format and output, and decides nothing about any of 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,8 @@ from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of
 from aiomessages.export.created import created_of, within
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created import Span
     from aiomessages.listing import CompletionStream

@@ -107,11 +107,10 @@ async def _exported(client: "AsyncMessagesClient") -> list[str]:
     with tempfile.TemporaryDirectory(prefix="aiomessages-") as folder:
         path = Path(folder, name)
         report = await export(client, client.completions(), path)
-        told = (
-            f"\nExported them, replies included: {report.rows} rows in {name},"
-            f" {path.stat().st_size / 1000:,.0f} kB, in {report.progress.seconds:.2f} s.\n"
-        )
-        return [told, *(_asked(duckdb, path) if duckdb else [_NO_DUCKDB])]
+        return [
+            f"\nExported them, replies included: {report.rows} rows in {name}.\n",
+            *(_asked(duckdb, path) if duckdb else [_NO_DUCKDB]),
+        ]
 
 
 _NO_DUCKDB: Final = "With pip install 'aiomessages[parquet]' it writes .parquet and .duckdb too.\n"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiomessages import AsyncMessagesClient
+    from aiomessages.export import Progress
     from aiomessages.export.run import Source
 
 _WHICH = Group("Which completions", sort_key=0)
@@ -93,7 +94,7 @@ def export_conversations(
         Parameter(
             group=_WHAT,
             metavar="DIR",
-            help="Write images and sounds to files in DIR, and their names in their places.",
+            help="Write images, sounds and files to DIR, and their names in place of the base64.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -118,9 +119,7 @@ def export_conversations(
             group=_HOW, negative="", help="List again for --all, though the export is finished."
         ),
     ] = False,
-    quiet: Annotated[
-        bool, Parameter(group=_HOW, negative="", help="Show errors alone.")
-    ] = False,
+    quiet: Annotated[bool, Parameter(group=_HOW, negative="", help="Show errors alone.")] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.
@@ -222,7 +221,7 @@ async def _run(
 ) -> int:
     gauge = progress.Gauge()
 
-    def noted(now: progress.Progress) -> None:
+    def noted(now: "Progress") -> None:
         gauge.progress = now
 
     async with opening as client:

@@ -1,4 +1,7 @@
-"""`aiomessages status`: how far an export is, as its ledger knows it. It sends and changes nothing."""
+"""`aiomessages status`: how far an export is, as its ledger knows it.
+
+It sends nothing and changes nothing.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

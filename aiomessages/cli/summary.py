@@ -47,8 +47,10 @@ def _this_run(report: ExportReport) -> list[str]:
         return []
     retries = f", {progress.retries:,} of them retries" if progress.retries else ""
     return [
-        f"in this run: {progress.completions:,} completions, {progress.requests:,} requests"
-        f"{retries}, {duration(progress.seconds)}"
+        (
+            f"in this run: {progress.completions:,} completions, {progress.requests:,} requests"
+            f"{retries}, {duration(progress.seconds)}"
+        )
     ]
 
 

@@ -91,7 +91,7 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
         ["--since", "2025-11-09T00:00Z", "--order", "desc"],
         ["--since", "2025-11-01T00:00Z", "--max-items", "1"],
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_where_it_ends(run: Run, dated: LocalServer, words: list[str]) -> None:
     """A list is not read on behind the span of time, or behind the last one asked for."""
@@ -113,7 +113,7 @@ def test_formats(run: Run) -> None:
 @pytest.mark.parametrize(
     "words",
     [["--since", "x"], ["--metadata", "x"], ["--max-items", "0"], ["--order", "up"], ["more"]],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_a_wrong_command_line(run: Run, dated: LocalServer, words: list[str]) -> None:
     """What is wrong with a command line is told in one line, before any request."""

@@ -4,11 +4,10 @@ import asyncio
 import json
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -17,6 +16,9 @@ from conftest import KEY, Ran
 from aiomessages.cli import export as command
 from aiomessages.export.files import Files
 from aiomessages.server import LocalServer
+
+if TYPE_CHECKING:
+    import subprocess
 
 Run = Callable[..., Ran]
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
@@ -155,7 +157,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["--all", "-o", "out.csv"],
         ["--all"],
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_a_wrong_command_line(
     run: Run,
@@ -212,9 +214,7 @@ def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
     assert "failed: 1 × NotFoundError" in err
 
 
-def test_what_may_be_tried_again(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_be_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Completions that could not be read leave the export unfinished: exit code 1, and go on."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
     with serving(monkeypatch, faults="bad-request") as server:
@@ -309,7 +309,9 @@ def halfway(spawn: Spawn, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
             connection.recv(65_536)
             page = b'{"object":"list","data":[{"id":"m","role":"user","content":"Hi"}],'
             page += b'"first_id":"m","last_id":"m","has_more":false}'
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            head = (
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
             connection.sendall(head % len(page) + page)
             connection.recv(65_536)  # the request for the other one
             yield process

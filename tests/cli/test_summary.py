@@ -43,7 +43,9 @@ def report(**changes: Any) -> ExportReport:
 
 def changed(**changes: Any) -> ExportStatus:
     """Return the status, with changes."""
-    return ExportStatus(**({name: getattr(STATUS, name) for name in STATUS.__struct_fields__} | changes))
+    return ExportStatus(
+        **({name: getattr(STATUS, name) for name in STATUS.__struct_fields__} | changes)
+    )
 
 
 def test_finished() -> None:
