@@ -38,7 +38,7 @@ Named = Callable[["AsyncMessagesClient"], "Source"]
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
-  aiomessages export --all --since 30d --model gpt-4o -o october.parquet
+  aiomessages export --all --since 30d --model gpt-4o -o month.parquet
   aiomessages export chatcmpl-abc123 chatcmpl-def456 -o two.jsonl
   aiomessages export --ids-file ids.txt --layout finetune -o train.jsonl
   aiomessages completions --since 1d | jq -r .id |
@@ -53,7 +53,9 @@ app = App(name="export", help_epilogue=_EXAMPLES)
 
 @app.default
 def export_conversations(
-    *ids: Annotated[str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These.")],
+    *ids: Annotated[
+        str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These completions.")
+    ],
     destination: Annotated[
         Path,
         Parameter(
@@ -74,7 +76,14 @@ def export_conversations(
         ),
     ] = None,
     every: Annotated[
-        bool, Parameter(name="--all", group=_WHICH, negative="", help="All that are stored.")
+        bool,
+        Parameter(
+            name="--all",
+            group=_WHICH,
+            negative="",
+            show_default=False,
+            help="All that are stored; the options below narrow it down.",
+        ),
     ] = False,
     model: Model = None,
     metadata: Metadata = None,
@@ -87,7 +96,12 @@ def export_conversations(
         ),
     ] = "messages",
     include_reply: Annotated[
-        bool, Parameter(group=_WHAT, help="With what the model answered.")
+        bool,
+        Parameter(
+            group=_WHAT,
+            show_default=False,
+            help="With what the model answered, which is the default.",
+        ),
     ] = True,
     media: Annotated[
         Path | None,
@@ -116,10 +130,15 @@ def export_conversations(
     refresh: Annotated[
         bool,
         Parameter(
-            group=_HOW, negative="", help="List again for --all, though the export is finished."
+            group=_HOW,
+            negative="",
+            show_default=False,
+            help="List again for --all, though the export is finished.",
         ),
     ] = False,
-    quiet: Annotated[bool, Parameter(group=_HOW, negative="", help="Show errors alone.")] = False,
+    quiet: Annotated[
+        bool, Parameter(group=_HOW, negative="", show_default=False, help="Show errors alone.")
+    ] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.

@@ -34,7 +34,7 @@ def completion(screen: Screen) -> Callable[[Json], str]:
 
 
 def row(screen: Screen) -> Callable[[Json], str]:
-    """Return a function that shows a completion as a row, its id whole: it is there to be copied."""
+    """Return a function that shows a completion as a row, its id whole: people copy it."""
 
     def show(found: Json) -> str:
         said = "  ".join(filter(None, [_metadata(found), _reply(found)]))

@@ -333,7 +333,7 @@ def test_stopped(
     assert process.returncode == 130
     first, last = err.decode().splitlines()
     assert first == "aiomessages: committing what was fetched; once more ends at once"
-    assert last.startswith("aiomessages: stopped: 1 completions, 1 rows, 0 kB are safe; run the")
+    assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)
 
