@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
+from msgspec import structs
 
 from aiomessages.cli import exits, progress, stderr, summary
 from aiomessages.cli.ids import STANDARD_INPUT, read_ids
@@ -285,7 +286,8 @@ def _told(report: ExportReport | None, destination: Path, *, quiet: bool) -> int
         stderr.say(summary.of_interruption(status))
         return exits.INTERRUPTED
     if not quiet:
-        first, *rest = summary.of_report(report, status)
+        size = destination.stat().st_size if destination.is_file() else status.bytes
+        first, *rest = summary.of_report(report, structs.replace(status, bytes=size))
         stderr.say(first)
         stderr.say_all("\n".join(rest))
     return exits.OK if report.finished else exits.RUNTIME

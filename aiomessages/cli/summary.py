@@ -55,7 +55,7 @@ def _this_run(report: ExportReport) -> list[str]:
 
 
 def _asides(report: ExportReport) -> list[str]:
-    removed = [f"no longer named by the source: {report.removed:,}"] if report.removed else []
+    removed = [f"not named by the source this time: {report.removed:,}"] if report.removed else []
     return [*reasons("skipped", report.skipped), *reasons("failed", report.failed), *removed]
 
 

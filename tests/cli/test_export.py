@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from anyio.from_thread import start_blocking_portal
 from conftest import KEY, Ran
 
 from aiomessages.cli import export as command
+from aiomessages.cli import progress
 from aiomessages.export.files import Files
+from aiomessages.export.finetune import Reason
 from aiomessages.server import LocalServer
 
 if TYPE_CHECKING:
@@ -178,7 +181,7 @@ def test_local(run: Run, tmp_path: Path) -> None:
     """The embedded server is the same one at every run, whatever its port."""
     words = ["export", "chatcmpl-umbrella", "-o", tmp_path / "out.jsonl", "--local"]
     assert run(*words).code == 0
-    assert "no longer" not in run(*words).err
+    assert "this time" not in run(*words).err
     assert run("export", "--all", "-o", tmp_path / "two.jsonl", "--local").code == 0
 
 
@@ -195,6 +198,47 @@ def test_a_local_database(run: Run, tmp_path: Path) -> None:
     code, _, err = run(*words, tmp_path / "two.db")
     assert code == 2
     assert "two.db" in err
+
+
+@pytest.mark.usefixtures("dated")
+def test_columns(run: Run, tmp_path: Path) -> None:
+    """The size that the summary tells is that of the file that was asked for."""
+    path = tmp_path / "out.duckdb"
+    err = run("export", "--all", "-o", path).err
+    assert f"27 rows, {progress.megabytes(path.stat().st_size)}" in err
+
+
+@pytest.mark.usefixtures("dated")
+def test_a_directory(run: Run, tmp_path: Path) -> None:
+    """Of a directory it is that of the parts."""
+    err = run("export", "--all", "-o", tmp_path / "out").err
+    assert exported(tmp_path / "out" / "part-00001.jsonl") == IDS
+    assert "27 rows, " in err
+
+
+# --- what the guide says --------------------------------------------------------------------------
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+
+
+def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
+    """Each line that the guide shows of a layout is one that an export of the sample has."""
+    written = []
+    for layout in ("messages", "conversations", "finetune"):
+        path = tmp_path / f"{layout}.jsonl"
+        run("export", "--all", "--local", "-o", path, "--layout", layout)
+        written += [json.loads(line) for line in path.read_bytes().splitlines()]
+    for line in written:
+        line |= {"completion": {}} if "completion" in line else {}  # as the guide says
+    samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
+    assert len(samples) == 4
+    assert all(json.loads(sample) in written for sample in samples)
+
+
+def test_the_reasons_of_the_guide() -> None:
+    """The guide has every reason for which a conversation can be no example, and no other."""
+    table = GUIDE.partition("| reason |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE) == [*map(str, Reason)]
 
 
 # --- what fails -----------------------------------------------------------------------------------
@@ -344,7 +388,9 @@ def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with halfway(spawn, tmp_path / "out.jsonl") as process:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 130
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"stopped:" not in err
 
 
 async def test_cancelled_by_others() -> None:

@@ -87,7 +87,7 @@ def test_not_finished() -> None:
         "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
         "  skipped: 2,000 × no reply, 1 × audio",
         "  failed: 3 × InternalServerError",
-        "  no longer named by the source: 5",
+        "  not named by the source this time: 5",
     ]
 
 
