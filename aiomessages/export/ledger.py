@@ -87,6 +87,7 @@ class Ledger:
         self._db.execute("PRAGMA synchronous = FULL")
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             self._db.executescript(_SCHEMA)
+        self._reader.execute("SELECT 1 FROM settings, completions, parts LIMIT 0")
         self._reader.execute("CREATE TEMP TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
@@ -104,6 +105,10 @@ class Ledger:
         self._reader.close()
         self._db.close()
 
+    def _read(self, query: str, *arguments: object) -> list[Any]:
+        with _explained(self._path):
+            return self._reader.execute(query, arguments).fetchall()
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """Record all of something, durably, or nothing of it."""
@@ -120,7 +125,7 @@ class Ledger:
 
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Record what the export is, or raise ChangedError where the ledger knows another one."""
-        known = dict(self._db.execute("SELECT name, value FROM settings WHERE name != 'finished'"))
+        known = dict(self._read("SELECT name, value FROM settings WHERE name != 'finished'"))
         given = {**settings, "version": VERSION}
         wanted = {name: json.dumps(value) for name, value in given.items()}
         if not known:
@@ -139,14 +144,13 @@ class Ledger:
 
     def settings(self) -> dict[str, Any]:
         """Return what the export is."""
-        rows = self._db.execute("SELECT name, value FROM settings")
+        rows = self._read("SELECT name, value FROM settings")
         return {name: json.loads(value) for name, value in rows}
 
     @property
     def finished(self) -> bool:
         """Tell whether the output has its final name."""
-        query = "SELECT 1 FROM settings WHERE name = 'finished'"
-        return self._reader.execute(query).fetchone() is not None
+        return bool(self._read("SELECT 1 FROM settings WHERE name = 'finished'"))
 
     def finish(self) -> None:
         """Record that the output has its final name."""
@@ -163,13 +167,14 @@ class Ledger:
     def entry(self, completion_id: str) -> Entry | None:
         """Return how far a completion is, or None where it is not known yet."""
         query = "SELECT id, state, messages, cursor, reason FROM completions WHERE id = ?"
-        row = self._reader.execute(query, (completion_id,)).fetchone()
-        return None if row is None else Entry(*row)
+        rows = self._read(query, completion_id)
+        return Entry(*rows[0]) if rows else None
 
     def parts(self) -> list[Part]:
         """Return the files of the output, in order."""
-        query = "SELECT number, committed, crc32, rows, closed FROM parts ORDER BY number"
-        rows = self._reader.execute(query)
+        rows = self._read(
+            "SELECT number, committed, crc32, rows, closed FROM parts ORDER BY number"
+        )
         return [Part(number, size, crc, count, bool(end)) for number, size, crc, count, end in rows]
 
     def commit(self, part: Part, entries: Iterable[Entry]) -> None:
@@ -186,13 +191,13 @@ class Ledger:
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return, by state, the number of completions and of their messages."""
         query = "SELECT state, count(*), sum(messages) FROM completions GROUP BY state"
-        rows = self._reader.execute(query)
+        rows = self._read(query)
         return {state: (number, messages) for state, number, messages in rows}
 
     def reasons(self, state: State) -> dict[str, int]:
         """Return how many completions are in a state, by reason."""
         query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
-        return dict(self._reader.execute(query, (state,)))
+        return dict(self._read(query, state))
 
     # --- what this run has seen -------------------------------------------------------------------
     # In a temporary table: a run that changes nothing leaves the ledger as it is.
@@ -200,13 +205,14 @@ class Ledger:
     def first_sight(self, completion_id: str) -> bool:
         """Note that the source named a completion; False if it did before in this run."""
         query = "INSERT OR IGNORE INTO seen VALUES (?)"
-        return self._reader.execute(query, (completion_id,)).rowcount == 1
+        with _explained(self._path):
+            return self._reader.execute(query, (completion_id,)).rowcount == 1
 
     def removed(self) -> int:
         """Return how many completions that the ledger knows were not named in this run."""
         query = "SELECT count(*) FROM completions WHERE id NOT IN (SELECT id FROM seen)"
-        number: int = self._reader.execute(query).fetchone()[0]
-        return number
+        ((number,),) = self._read(query)
+        return int(number)
 
 
 _KINDS: Final[dict[int, tuple[type[ExportError], str]]] = {

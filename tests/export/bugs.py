@@ -146,7 +146,7 @@ BUGS: dict[str, Bug] = {
     "no-fsync": Bug(no_fsync, "power", _LOST),
     "no-fsync-of-directories": Bug(no_fsync_of_directories, "power", _LOST),
     "rename-before-fsync": Bug(rename_before_fsync, "power", "power went at .*manifest"),
-    "cursor-too-far": Bug(cursor_too_far, "kills", "lines instead of"),
-    "settings-one-by-one": Bug(settings_one_by_one, "kills", "exit code 2 after"),
+    "cursor-too-far": Bug(cursor_too_far, "faults", "lines instead of"),
+    "settings-one-by-one": Bug(settings_one_by_one, "kills", "exit code 2 after a kill"),
     "no-lock": Bug(no_lock, "second writer", "exit code 0 of a second writer"),
 }

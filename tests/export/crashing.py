@@ -574,7 +574,7 @@ class Exporter:
         ids: Sequence[str] = IDS,
         bug: str = "",
     ) -> int:
-        """Export, killed at a step or after some seconds if they are given; return the exit code."""
+        """Export, killed at a step or after some seconds if given; return the exit code."""
         task = {"destination": str(destination), "step": step, "seconds": seconds}
         task |= {"ids": list(ids), "bug": bug, **self._server}
         process = await self._started()
@@ -600,6 +600,20 @@ async def survive_kills(
             done += 1
         check_end(destination, run.expected)
     return done
+
+
+async def survive_each_kill(exporter: Exporter, run: Run, *, every: int = 1, bug: str = "") -> int:
+    """Kill an export at its steps in turn, each time a new one; return how many kills that were."""
+    for number in itertools.count(1):
+        destination = run.fresh()
+        code = await exporter(destination, step=1 + (number - 1) * every, bug=bug)
+        if code == 0:
+            return number - 1
+        assert code == -signal.SIGKILL, f"exit code {code} instead of a kill"
+        code = await exporter(destination, bug=bug)
+        assert code == 0, f"exit code {code} after a kill"
+        check_end(destination, run.expected)
+    raise AssertionError("unreachable")
 
 
 def moment(dice: Random) -> dict[str, float]:

@@ -33,6 +33,7 @@ from crashing import (
     expected_lines,
     refuse_second_writer,
     survive_cancelling,
+    survive_each_kill,
     survive_faults,
     survive_kills,
     survive_power_cuts,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "18"))
+MEMORY = "/dev/shm"  # noqa: S108 what is made there has a name of its own
 SEED = os.environ.get("AIOMESSAGES_SEED", "1")
 
 needs_duckdb = pytest.mark.skipif(
@@ -67,10 +69,10 @@ async def server() -> AsyncIterator[LocalServer]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     """Give a directory in memory, where there is one: no claim here needs a real disk."""
-    if not os.access("/dev/shm", os.W_OK):
+    if not os.access(MEMORY, os.W_OK):
         yield tmp_path
         return
-    made = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    made = Path(tempfile.mkdtemp(dir=MEMORY))
     yield made
     shutil.rmtree(made)
 
@@ -111,6 +113,11 @@ async def exporter(server: LocalServer) -> AsyncIterator[Exporter]:
 async def test_a_process_that_is_killed(exporter: Exporter, run: Run, name: str) -> None:
     """Killed again and again, an export ends with every message once, byte for byte."""
     assert await survive_kills(exporter, run, dice(name), kills=KILLS) >= KILLS
+
+
+async def test_each_step_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
+    """Whichever step is the last one, the next run ends right."""
+    assert await survive_each_kill(exporter, run, every=max(1, 180 // KILLS)) > 10
 
 
 async def test_a_second_process(exporter: Exporter, run: Run) -> None:
@@ -195,7 +202,7 @@ async def test_what_was_fetched_before_is_kept(run: Run, monkeypatch: pytest.Mon
 
 
 async def test_a_ledger_without_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever page of the ledger does not fit any more, it is told as a full disk, and resumed."""
+    """Whichever page of the ledger does not fit, it is told as a full disk, and resumed."""
     connect, room = sqlite3.connect, itertools.count(1)
 
     def connect_with_little_room(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -228,7 +235,7 @@ async def stop_by(way: str, exporter: Exporter, run: Run, bug: str) -> None:
     elif way == "power":
         await survive_power_cuts(run)
     else:
-        await survive_kills(exporter, run, dice(), kills=200, bug=bug)
+        await survive_each_kill(exporter, run, bug=bug)
 
 
 @pytest.mark.parametrize("name", ["out"])
