@@ -229,7 +229,7 @@ def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
         run("export", "--all", "--local", "-o", path, "--layout", layout)
         written += [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in written:
-        line |= {"completion": {}} if "completion" in line else {}  # as the guide says
+        line.update({"completion": {}} if "completion" in line else {})  # as the guide says
     samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
     assert len(samples) == 4
     assert all(json.loads(sample) in written for sample in samples)
