@@ -8,6 +8,7 @@ No session fails for want of an interpreter, of uv, or of anything else that is 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -57,8 +58,8 @@ nox.options.default_venv_backend = "uv|venv"  # uv where it is installed: it is 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Read the sample conversations from the embedded server: no key, no network."""
-    session.install(".[cli]")
+    """Read and export the sample from the embedded server: no key, no network."""
+    session.install(".[cli,parquet]")
     session.run("aiomessages", "demo", *session.posargs)
 
 
@@ -78,6 +79,16 @@ def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
     session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def crash(session: nox.Session) -> None:
+    """Kill exports some two thousand times, at moments that are new each time."""
+    _install_for_tests(session)
+    seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
+    session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
+    kills = {"AIOMESSAGES_KILLS": "350", "AIOMESSAGES_SEED": seed}
+    session.run("pytest", "tests/export/test_crash.py", *session.posargs, env=kills)
 
 
 @nox.session(python=False)

@@ -44,7 +44,7 @@ _COMMANDS = {
     "export": "Write conversations to files, each exactly once.",
     "status": "Show how far an export is.",
     "serve": "Serve stored completions on this machine, as the API does.",
-    "demo": "Read the sample conversations: no key, no network.",
+    "demo": "Read and export the sample conversations: no key, no network.",
 }
 for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_name}:app", name=_name, help=_help)

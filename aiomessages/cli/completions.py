@@ -5,12 +5,10 @@ It joins selection, client, format and output, and decides nothing about any of 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
-from cyclopts.validators import Number
 
 from aiomessages.cli import formats, output
 from aiomessages.cli.options import AtLeastOne, Connection
@@ -18,6 +16,8 @@ from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of
 from aiomessages.export.created import created_of, within
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created import Span
     from aiomessages.listing import CompletionStream
@@ -56,10 +56,8 @@ def list_completions(
         Literal["asc", "desc"], Parameter(group=_WHICH, help="Oldest first (asc) or newest.")
     ] = "asc",
     max_items: Annotated[
-        int | None,
-        Parameter(
-            group=_WHICH, metavar="N", help="End after N completions.", validator=Number(gte=0)
-        ),
+        AtLeastOne | None,
+        Parameter(group=_WHICH, metavar="N", help="End after N completions."),
     ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         formats.Name,
@@ -122,8 +120,6 @@ async def _items(
 
 async def _first(number: int | None, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Yield so many of the items, and do not ask for one more to find out that it is over."""
-    if number == 0:
-        return
     counted = count(1)
     async for item in items:
         yield item

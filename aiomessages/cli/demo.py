@@ -1,21 +1,27 @@
 """`aiomessages demo`: the library at work on the sample, with no key and no network.
 
-It starts the local server in this process, reads every conversation, shows one and tells what to
-type next. Every figure is measured in this run, the server's own work included.
+It starts the local server in this process, reads every conversation, shows one, exports them all to
+a temporary directory, asks DuckDB about them where it is installed, and tells what to type next.
+Every figure is measured in this run, the server's own work included.
 """
 
 import os
+import importlib
 import shutil
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cyclopts import App
 
 import aiomessages
 from aiomessages.cli import formats, output
 from aiomessages.cli.local import serving
+from aiomessages.export import export
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient, Message, StoredCompletion
@@ -25,6 +31,11 @@ Examples:
   aiomessages demo
   aiomessages demo | less
 """
+
+_QUERY: Final = """\
+SELECT role, count(*) AS messages, count(choice) AS replies,
+       sum(length(content)) AS characters
+FROM '{}' GROUP BY role ORDER BY messages DESC"""
 
 app = App(name="demo", help_epilogue=_EXAMPLES)
 
@@ -36,7 +47,7 @@ class _Conversation(NamedTuple):
 
 @app.default
 async def demo() -> None:
-    """Read the sample conversations: no key, no network."""
+    """Read and export the sample conversations: no key, no network."""
     with output.opened(output.STANDARD_OUTPUT) as write:
         async with (
             serving(sample=True) as server,
@@ -46,8 +57,10 @@ async def demo() -> None:
             conversations = await _read_all(client)
             seconds = time.perf_counter() - began
             requests = server.requests
+            exported = "".join(await _exported(client))
         _show(_worth_reading(conversations), write)
         write(_figures(conversations, requests, seconds).encode())
+        write(exported.encode())
         write(_next(_worth_reading(conversations).completion.id).encode())
 
 
@@ -88,14 +101,50 @@ def _figures(conversations: list[_Conversation], requests: int, seconds: float) 
     )
 
 
+async def _exported(client: "AsyncMessagesClient") -> list[str]:
+    """Export the sample, and return what there is to say of it."""
+    duckdb = _duckdb()
+    name = "sample.parquet" if duckdb else "sample.jsonl.gz"
+    with tempfile.TemporaryDirectory(prefix="aiomessages-") as folder:
+        path = Path(folder, name)
+        report = await export(client, client.completions(), path)
+        return [
+            f"\nExported them, replies included: {report.rows} rows in {name}.\n",
+            *(_asked(duckdb, path) if duckdb else [_NO_DUCKDB]),
+        ]
+
+
+_NO_DUCKDB: Final = "With pip install 'aiomessages[parquet]' it writes .parquet and .duckdb too.\n"
+
+
+def _duckdb() -> ModuleType | None:
+    try:
+        return importlib.import_module("duckdb")
+    except ImportError:
+        return None
+
+
+def _asked(duckdb: ModuleType, path: Path) -> Iterator[str]:
+    """Yield a query, and the table that DuckDB answers with."""
+    with duckdb.connect() as db:
+        answer = db.sql(_QUERY.format(path))
+        table: list[tuple[Any, ...]] = [tuple(answer.columns), *answer.fetchall()]
+    yield f"DuckDB reads it:\n\n{_QUERY.format(path.name)}\n\n"
+    for role, *numbers in table:
+        yield f"  {role:10}" + "".join(f"{number!s:>12}" for number in numbers) + "\n"
+
+
 def _next(completion_id: str) -> str:
     program = _program()
     return (
         "\nWhat to type next:\n"
         f"  {program} list {completion_id} --local --format table\n"
+        f"  {program} completions --local --format table\n"
+        f"  {program} export --all --local -o sample.jsonl\n"
         f"  {program} serve\n"
         "With a key of your own in OPENAI_API_KEY:\n"
         f"  {program} list YOUR_COMPLETION_ID\n"
+        f"  {program} export --all -o conversations.jsonl.gz\n"
     )
 
 

@@ -8,11 +8,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
+from msgspec import structs
 
 from aiomessages.cli import exits, progress, stderr, summary
 from aiomessages.cli.ids import STANDARD_INPUT, read_ids
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiomessages import AsyncMessagesClient
+    from aiomessages.export import Progress
     from aiomessages.export.run import Source
 
 _WHICH = Group("Which completions", sort_key=0)
@@ -37,7 +39,7 @@ Named = Callable[["AsyncMessagesClient"], "Source"]
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
-  aiomessages export --all --since 30d --model gpt-4o -o october.parquet
+  aiomessages export --all --since 30d --model gpt-4o -o month.parquet
   aiomessages export chatcmpl-abc123 chatcmpl-def456 -o two.jsonl
   aiomessages export --ids-file ids.txt --layout finetune -o train.jsonl
   aiomessages completions --since 1d | jq -r .id |
@@ -52,7 +54,9 @@ app = App(name="export", help_epilogue=_EXAMPLES)
 
 @app.default
 def export_conversations(
-    *ids: Annotated[str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These.")],
+    *ids: Annotated[
+        str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These completions.")
+    ],
     destination: Annotated[
         Path,
         Parameter(
@@ -73,7 +77,14 @@ def export_conversations(
         ),
     ] = None,
     every: Annotated[
-        bool, Parameter(name="--all", group=_WHICH, negative="", help="All that are stored.")
+        bool,
+        Parameter(
+            name="--all",
+            group=_WHICH,
+            negative="",
+            show_default=False,
+            help="All that are stored; the options below narrow it down.",
+        ),
     ] = False,
     model: Model = None,
     metadata: Metadata = None,
@@ -86,14 +97,19 @@ def export_conversations(
         ),
     ] = "messages",
     include_reply: Annotated[
-        bool, Parameter(group=_WHAT, help="With what the model answered.")
+        bool,
+        Parameter(
+            group=_WHAT,
+            show_default=False,
+            help="With what the model answered, which is the default.",
+        ),
     ] = True,
     media: Annotated[
         Path | None,
         Parameter(
             group=_WHAT,
             metavar="DIR",
-            help="Write images and sounds to files in DIR, and their names in their places.",
+            help="Write images, sounds and files to DIR, and their names in place of the base64.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -115,10 +131,15 @@ def export_conversations(
     refresh: Annotated[
         bool,
         Parameter(
-            group=_HOW, negative="", help="List again for --all, though the export is finished."
+            group=_HOW,
+            negative="",
+            show_default=False,
+            help="List again for --all, though the export is finished.",
         ),
     ] = False,
-    quiet: Annotated[bool, Parameter(group=_HOW, negative="", help="Show errors alone.")] = False,
+    quiet: Annotated[
+        bool, Parameter(group=_HOW, negative="", show_default=False, help="Show errors alone.")
+    ] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.
@@ -130,7 +151,6 @@ def export_conversations(
     _check_selection(selection, every=every, refresh=refresh)
     _check_standard_input(ids_file, connection)
     ending_of(destination)
-    source = _listed(model, metadata_of(metadata), since, until) if every else _given(ids, ids_file)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
@@ -141,7 +161,12 @@ def export_conversations(
         "refresh": refresh,
         "origin": _origin(connection.local),
     }
-    with _told_in_words(destination):
+    with _told_in_words(destination), ExitStack() as held:
+        source = (
+            _listed(model, metadata_of(metadata), since, until)
+            if every
+            else _given(ids, ids_file, held)
+        )
         return asyncio.run(_run(connection.client(), source, destination, settings, quiet=quiet))
 
 
@@ -167,8 +192,11 @@ def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
         raise exits.UsageError("standard input is either the ids or the key, not both")
 
 
-def _given(ids: "Sequence[str]", ids_file: str | None) -> Named:
-    named = [_checked(name) for name in ids] if ids_file is None else read_ids(ids_file)
+def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> Named:
+    if ids_file is None:
+        checked = [_checked(name) for name in ids]
+        return lambda _: checked
+    named = held.enter_context(read_ids(ids_file))
     return lambda _: named
 
 
@@ -213,7 +241,7 @@ async def _run(
 ) -> int:
     gauge = progress.Gauge()
 
-    def noted(now: progress.Progress) -> None:
+    def noted(now: "Progress") -> None:
         gauge.progress = now
 
     async with opening as client:
@@ -258,7 +286,8 @@ def _told(report: ExportReport | None, destination: Path, *, quiet: bool) -> int
         stderr.say(summary.of_interruption(status))
         return exits.INTERRUPTED
     if not quiet:
-        first, *rest = summary.of_report(report, status)
+        size = destination.stat().st_size if destination.is_file() else status.bytes
+        first, *rest = summary.of_report(report, structs.replace(status, bytes=size))
         stderr.say(first)
         stderr.say_all("\n".join(rest))
     return exits.OK if report.finished else exits.RUNTIME

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -28,29 +29,36 @@ class Ids:
         return (line.decode().rstrip("\n") for line in self._file)
 
 
-def read_ids(source: str) -> Ids:
+@contextmanager
+def read_ids(source: str) -> Iterator[Ids]:
     """Read a file of ids, `-` for standard input; it may be a pipe.
 
     One id a line; blank lines and what begins with # do not count. Raises UsageError that names
     the line of what cannot be an id.
     """
-    try:
-        if source == STANDARD_INPUT:
-            return _copied("standard input", sys.stdin.buffer)
-        with Path(source).open("rb") as file:
-            return _copied(source, file)
-    except OSError as error:
-        raise UsageError(f"--ids-file {source}: {error.strerror}") from None
+    with tempfile.TemporaryFile() as copy:
+        try:
+            count = _copy(source, copy)
+        except OSError as error:
+            raise UsageError(f"--ids-file {source}: {error.strerror}") from None
+        yield Ids(copy, count)
 
 
-def _copied(name: str, lines: IO[bytes]) -> Ids:
-    copy, count = tempfile.TemporaryFile(), 0  # noqa: SIM115 - it goes with the process
+def _copy(source: str, copy: IO[bytes]) -> int:
+    if source == STANDARD_INPUT:
+        return _copy_ids("standard input", sys.stdin.buffer, copy)
+    with Path(source).open("rb") as file:
+        return _copy_ids(source, file, copy)
+
+
+def _copy_ids(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
+    count = 0
     for number, line in enumerate(lines, 1):
         completion_id = _id(line, f"{name}, line {number}")
         if completion_id:
             copy.write(f"{completion_id}\n".encode())
             count += 1
-    return Ids(copy, count)
+    return count
 
 
 def _id(line: bytes, place: str) -> str:

@@ -23,16 +23,18 @@ def completion(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one completion after another for the screen."""
 
     def show(found: Json) -> str:
-        rule = ("─" if screen.unicode else "-") * max(2, screen.width - cell_len(_id(found)) - 1)
+        line = "─" if screen.unicode else "-"
+        rule = line * max(2, screen.width - cell_len(_id(found)) - 1)
         details = filter(None, [_time(found), _model(found), _metadata(found)])
-        lines = [f"{_id(found)} {rule}", "  ".join(details), *_wrapped(_reply(found), screen.width)]
-        return "".join(f"{line}\n" for line in lines)
+        said = _wrapped(_reply(found), screen.width)
+        lines = [f"{_id(found)} {rule}", "  ".join(details), *said]
+        return "".join(f"{line}\n" for line in lines if line)
 
     return show
 
 
 def row(screen: Screen) -> Callable[[Json], str]:
-    """Return a function that shows a completion as a row, its id whole: it is there to be copied."""
+    """Return a function that shows a completion as a row, its id whole: people copy it."""
 
     def show(found: Json) -> str:
         said = "  ".join(filter(None, [_metadata(found), _reply(found)]))

@@ -45,8 +45,7 @@ class Gauge:
     @property
     def handled(self) -> int:
         """The number of completions that are dealt with, in whatever way."""
-        progress = self.progress
-        return self.in_this_run + progress.already
+        return self.in_this_run + self.progress.already
 
     @property
     def in_this_run(self) -> int:
@@ -124,8 +123,9 @@ def display(gauge: Gauge, width: int) -> Group:
 
 def _completions(gauge: Gauge) -> str:
     total = gauge.progress.total
-    of = "" if total is None else f" of {total:,}"
-    return f"{gauge.handled:,}{of} completions"
+    if total is None:
+        return counted(gauge.handled, "completion")
+    return f"{gauge.handled:,} of {counted(total, 'completion')}"
 
 
 def _details(gauge: Gauge) -> list[str]:
@@ -136,7 +136,7 @@ def _details(gauge: Gauge) -> list[str]:
         "failed": progress.failed,
     }
     return [
-        f"{progress.messages:,} messages",
+        counted(progress.messages, "message"),
         megabytes(progress.bytes),
         f"{gauge.rate:,.0f} requests/s",
         *(f"{number:,} {name}" for name, number in asides.items() if number),
@@ -145,6 +145,11 @@ def _details(gauge: Gauge) -> list[str]:
 
 def _left(gauge: Gauge) -> list[str]:
     return [] if gauge.left is None else [f"{duration(gauge.left)} left"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def megabytes(size: int) -> str:

@@ -1,4 +1,7 @@
-"""`aiomessages status`: how far an export is, as its ledger knows it. It sends and changes nothing."""
+"""`aiomessages status`: how far an export is, as its ledger knows it.
+
+It sends nothing and changes nothing.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from cyclopts import App, Parameter
 
 from aiomessages.cli import output
 from aiomessages.cli.exits import NoLedgerError
-from aiomessages.cli.progress import megabytes
+from aiomessages.cli.progress import counted, megabytes
 from aiomessages.cli.safe_text import one_line
 from aiomessages.cli.summary import reasons
 from aiomessages.export.status import ExportStatus, read_status
@@ -62,5 +65,5 @@ def _table(found: ExportStatus) -> Iterator[tuple[str, str]]:
         yield "media", found.media
     numbers = (f"{count.completions:,} {state}" for state, count in found.completions.items())
     yield "completions", ", ".join(numbers) or "none yet"
-    files = "1 file" if found.files == 1 else f"{found.files:,} files"
-    yield "committed", f"{found.rows:,} rows, {megabytes(found.bytes)} in {files}"
+    files = counted(found.files, "file")
+    yield "committed", f"{counted(found.rows, 'row')}, {megabytes(found.bytes)} in {files}"

@@ -6,7 +6,7 @@ Nothing here prints, or reads a file.
 from collections.abc import Mapping
 from typing import Final
 
-from aiomessages.cli.progress import duration, megabytes
+from aiomessages.cli.progress import counted, duration, megabytes
 from aiomessages.export import ExportReport, ExportStatus
 
 GO_ON: Final = "run the same command again to go on"
@@ -36,8 +36,8 @@ def _written(status: ExportStatus) -> str:
     done = status.completions.get("done")
     files = "" if status.files == 1 else f" in {status.files:,} files"
     return (
-        f"{done.completions if done else 0:,} completions, {status.rows:,} rows,"
-        f" {megabytes(status.bytes)}{files}"
+        f"{counted(done.completions if done else 0, 'completion')},"
+        f" {counted(status.rows, 'row')}, {megabytes(status.bytes)}{files}"
     )
 
 
@@ -47,13 +47,15 @@ def _this_run(report: ExportReport) -> list[str]:
         return []
     retries = f", {progress.retries:,} of them retries" if progress.retries else ""
     return [
-        f"in this run: {progress.completions:,} completions, {progress.requests:,} requests"
-        f"{retries}, {duration(progress.seconds)}"
+        (
+            f"in this run: {counted(progress.completions, 'completion')},"
+            f" {counted(progress.requests, 'request')}{retries}, {duration(progress.seconds)}"
+        )
     ]
 
 
 def _asides(report: ExportReport) -> list[str]:
-    removed = [f"no longer named by the source: {report.removed:,}"] if report.removed else []
+    removed = [f"not named by the source this time: {report.removed:,}"] if report.removed else []
     return [*reasons("skipped", report.skipped), *reasons("failed", report.failed), *removed]
 
 

@@ -1,4 +1,4 @@
-"""Files that keep what they were given: every write, fsync and rename of an export goes through here.
+"""Files that keep what they were given: every write, fsync and rename of an export goes here.
 
 All that is durable depends on these few operations and on their order, so they stand in one class,
 which a test can replace by one that fails at any of them.
@@ -23,7 +23,14 @@ class Files:
 
     def append(self, path: Path, data: bytes) -> None:
         """Write at the end of a file, which is made if it is not there, and make it durable."""
-        with _told_of_full_disk(path), self._open(path) as descriptor:
+        with told_of_full_disk(path):
+            is_new = self.size(path) is None
+            self._append(path, data)
+            if is_new:
+                self.fsync_directory(path.parent)  # without its name a file is lost
+
+    def _append(self, path: Path, data: bytes) -> None:
+        with self._open(path) as descriptor:
             view = memoryview(data)
             while view:
                 view = view[self.write(descriptor, view) :]
@@ -48,13 +55,13 @@ class Files:
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file to its committed bytes."""
-        with self._open(path) as descriptor:
+        with told_of_full_disk(path), self._open(path) as descriptor:
             os.ftruncate(descriptor, size)
             self.fsync(descriptor)
 
     def replace(self, source: Path, target: Path) -> None:
         """Give a file its final name, durably: the rename, then the directory that holds it."""
-        with _told_of_full_disk(target):
+        with told_of_full_disk(target):
             self.rename(source, target)
             self.fsync_directory(target.parent)
 
@@ -74,8 +81,23 @@ class Files:
         """Write a whole small file so that it is there whole or not at all."""
         partial = path.with_name(path.name + ".tmp")
         partial.unlink(missing_ok=True)
-        self.append(partial, data)
+        with told_of_full_disk(path):
+            self._append(partial, data)
         self.replace(partial, path)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, durably, if it is there."""
+        if self.size(path) is not None:
+            path.unlink()
+            self.fsync_directory(path.parent)
+
+    def make_directory(self, path: Path, mode: int = 0o777) -> None:
+        """Make a directory, durably, and those above it that are missing."""
+        if not path.is_dir():
+            with told_of_full_disk(path):
+                self.make_directory(path.parent)
+                path.mkdir(mode, exist_ok=True)
+                self.fsync_directory(path.parent)
 
     def size(self, path: Path) -> int | None:
         """Return a file's size in bytes, or None where there is none."""
@@ -90,22 +112,27 @@ class Files:
 
         Raises LockedError at once where another one holds it.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        with told_of_full_disk(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise LockedError(
-                f"another process is writing to {path.stem}; wait for it, or look for it in ps"
-            ) from None
-        try:
+            _take(descriptor, path)
             yield
         finally:
             os.close(descriptor)
 
 
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(
+            f"another process is writing to {path.stem}; wait for it, or look for it in ps"
+        ) from None
+
+
 @contextlib.contextmanager
-def _told_of_full_disk(path: Path) -> Iterator[None]:
+def told_of_full_disk(path: Path) -> Iterator[None]:
+    """Raise DiskFullError for what the system says when there is no room for a file."""
     try:
         yield
     except OSError as error:

@@ -4,37 +4,41 @@ A file of the output is worth what the ledger says of it: its bytes up to `commi
 transaction records a batch whole, after its bytes are durable, and never before.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from .errors import ChangedError, CorruptError
-from .files import PRIVATE
+from .errors import ChangedError, CorruptError, DiskFullError, ExportError
+from .files import PRIVATE, told_of_full_disk
 
 VERSION: Final = 1
 
+# In one transaction: a process that is killed in the middle leaves no ledger that is half made.
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS completions (
+BEGIN IMMEDIATE;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE completions (
     id TEXT PRIMARY KEY,
     state TEXT NOT NULL,      -- partial: go on behind cursor; done; skipped or failed: see reason
     messages INTEGER NOT NULL,
     cursor TEXT,
     reason TEXT
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS parts (
+CREATE TABLE parts (
     number INTEGER PRIMARY KEY,
     committed INTEGER NOT NULL,   -- bytes
     crc32 INTEGER NOT NULL,       -- of these bytes, running
     rows INTEGER NOT NULL,
     closed INTEGER NOT NULL
 );
+COMMIT;
 """
 
 State = Literal["partial", "done", "skipped", "failed"]
@@ -64,19 +68,27 @@ class Ledger:
     """The ledger of one destination; opening it makes it where there is none."""
 
     def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
-        # Two connections: while a thread commits, the event loop goes on reading.
+        self._path = path
+        with told_of_full_disk(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+        # Two connections: while a thread commits, the event loop goes on reading. FULL makes each
+        # commit durable before it returns, and with the log's name the ledger's own.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reader = sqlite3.connect(path, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-                self._db.executescript(_SCHEMA)
-            self._reader.execute("CREATE TEMP TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        except sqlite3.DatabaseError as error:
+            with _explained(path):
+                self._prepare()
+        except BaseException:
             self._close()
-            raise CorruptError(f"{path} is not a ledger: {error}") from None
+            raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            self._db.executescript(_SCHEMA)
+        self._reader.execute("SELECT 1 FROM settings, completions, parts LIMIT 0")
+        self._reader.execute("CREATE TEMP TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
         return self
@@ -93,16 +105,32 @@ class Ledger:
         self._reader.close()
         self._db.close()
 
+    def _read(self, query: str, *arguments: object) -> list[Any]:
+        with _explained(self._path):
+            return self._reader.execute(query, arguments).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Record all of something, durably, or nothing of it."""
+        with _explained(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # some errors end it by themselves
+                    self._db.execute("ROLLBACK")
+
     # --- what the export is -----------------------------------------------------------------------
 
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Record what the export is, or raise ChangedError where the ledger knows another one."""
-        known = dict(self._db.execute("SELECT name, value FROM settings WHERE name != 'finished'"))
-        wanted = {
-            name: json.dumps(value) for name, value in {**settings, "version": VERSION}.items()
-        }
+        known = dict(self._read("SELECT name, value FROM settings WHERE name != 'finished'"))
+        given = {**settings, "version": VERSION}
+        wanted = {name: json.dumps(value) for name, value in given.items()}
         if not known:
-            self._db.executemany("INSERT INTO settings VALUES (?, ?)", wanted.items())
+            with self._transaction():
+                self._db.executemany("INSERT INTO settings VALUES (?, ?)", wanted.items())
         elif known != wanted:
             names = sorted(n for n in known.keys() | wanted if known.get(n) != wanted.get(n))
             told = ", ".join(
@@ -116,41 +144,42 @@ class Ledger:
 
     def settings(self) -> dict[str, Any]:
         """Return what the export is."""
-        rows = self._db.execute("SELECT name, value FROM settings")
+        rows = self._read("SELECT name, value FROM settings")
         return {name: json.loads(value) for name, value in rows}
 
     @property
     def finished(self) -> bool:
         """Tell whether the output has its final name."""
-        query = "SELECT 1 FROM settings WHERE name = 'finished'"
-        return self._db.execute(query).fetchone() is not None
+        return bool(self._read("SELECT 1 FROM settings WHERE name = 'finished'"))
 
     def finish(self) -> None:
         """Record that the output has its final name."""
-        self._db.execute("INSERT OR REPLACE INTO settings VALUES ('finished', 'true')")
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('finished', 'true')")
 
     def reopen(self) -> None:
         """Record that there is more to come."""
-        self._db.execute("DELETE FROM settings WHERE name = 'finished'")
+        with self._transaction():
+            self._db.execute("DELETE FROM settings WHERE name = 'finished'")
 
     # --- how far it is ----------------------------------------------------------------------------
 
     def entry(self, completion_id: str) -> Entry | None:
         """Return how far a completion is, or None where it is not known yet."""
         query = "SELECT id, state, messages, cursor, reason FROM completions WHERE id = ?"
-        row = self._reader.execute(query, (completion_id,)).fetchone()
-        return None if row is None else Entry(*row)
+        rows = self._read(query, completion_id)
+        return Entry(*rows[0]) if rows else None
 
     def parts(self) -> list[Part]:
         """Return the files of the output, in order."""
-        query = "SELECT number, committed, crc32, rows, closed FROM parts ORDER BY number"
-        rows = self._reader.execute(query)
+        rows = self._read(
+            "SELECT number, committed, crc32, rows, closed FROM parts ORDER BY number"
+        )
         return [Part(number, size, crc, count, bool(end)) for number, size, crc, count, end in rows]
 
     def commit(self, part: Part, entries: Iterable[Entry]) -> None:
         """Record a batch whose bytes are durable: the file's new extent and its completions."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(part)
             )
@@ -158,22 +187,17 @@ class Ledger:
                 "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?)",
                 map(msgspec.structs.astuple, entries),
             )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return, by state, the number of completions and of their messages."""
         query = "SELECT state, count(*), sum(messages) FROM completions GROUP BY state"
-        return {
-            state: (number, messages) for state, number, messages in self._reader.execute(query)
-        }
+        rows = self._read(query)
+        return {state: (number, messages) for state, number, messages in rows}
 
     def reasons(self, state: State) -> dict[str, int]:
         """Return how many completions are in a state, by reason."""
         query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
-        return dict(self._reader.execute(query, (state,)))
+        return dict(self._read(query, state))
 
     # --- what this run has seen -------------------------------------------------------------------
     # In a temporary table: a run that changes nothing leaves the ledger as it is.
@@ -181,10 +205,30 @@ class Ledger:
     def first_sight(self, completion_id: str) -> bool:
         """Note that the source named a completion; False if it did before in this run."""
         query = "INSERT OR IGNORE INTO seen VALUES (?)"
-        return self._reader.execute(query, (completion_id,)).rowcount == 1
+        with _explained(self._path):
+            return self._reader.execute(query, (completion_id,)).rowcount == 1
 
     def removed(self) -> int:
-        """Return how many completions the ledger knows that the source has not named in this run."""
+        """Return how many completions that the ledger knows were not named in this run."""
         query = "SELECT count(*) FROM completions WHERE id NOT IN (SELECT id FROM seen)"
-        number: int = self._reader.execute(query).fetchone()[0]
-        return number
+        ((number,),) = self._read(query)
+        return int(number)
+
+
+_KINDS: Final[dict[int, tuple[type[ExportError], str]]] = {
+    sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
+    sqlite3.SQLITE_NOTADB: (CorruptError, "not a ledger"),
+    sqlite3.SQLITE_CORRUPT: (CorruptError, "the ledger is damaged"),
+    sqlite3.SQLITE_ERROR: (CorruptError, "not a ledger of an export"),  # such as tables that lack
+}
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say what SQLite's errors mean for an export."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = error.sqlite_errorcode & 0xFF  # the rest of an extended code says where
+        kind, meaning = _KINDS.get(code, (ExportError, "the ledger cannot be used"))
+        raise kind(f"{path}: {meaning} ({error})") from error

@@ -107,7 +107,7 @@ class MediaStore:
         path = self._directory / name
         with self._lock:
             if self._files.size(path) != len(data):
-                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._files.make_directory(self._directory, mode=0o700)
                 self._files.put(path, data)
 
 

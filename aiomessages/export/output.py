@@ -6,6 +6,8 @@ Only a file that is finished has its final name.
 
 import gzip
 import hashlib
+import importlib
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import ConfigurationError
+from aiomessages.errors import ConfigurationError
+
 from .columnar import write_columns
 from .errors import CorruptError, ExportError
 from .files import Files
@@ -28,14 +31,11 @@ def _gzip(data: bytes) -> bytes:
 
 
 def _zstd(data: bytes) -> bytes:
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
-        from compression import zstd  # noqa: PLC0415 from Python 3.14 on
+        compressed: bytes = importlib.import_module(name).compress(data)
     except ImportError:
-        try:
-            from backports import zstd  # noqa: PLC0415 an extra
-        except ImportError:
-            raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
-    compressed: bytes = zstd.compress(data)
+        raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
     return compressed
 
 
@@ -107,11 +107,24 @@ class Output:
     def recover(self) -> None:
         """Cut every file to what the ledger knows of it. Raises CorruptError for one too short."""
         if self.in_parts:
-            self.destination.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._files.make_directory(self.destination, mode=0o700)
+            # Made by a process that was killed, it may not have been made durable.
+            self._files.fsync_directory(self.destination.parent)
         for part in self._parts:
             self._recover(part)
-        if not self._parts:
-            self.partial(1).unlink(missing_ok=True)  # written, and never recorded
+        if self.in_parts or not self._parts:
+            self._recover_unrecorded(len(self._parts) + 1)
+        if None in map(self._files.size, (self.destination, self._manifest)):
+            self._ledger.reopen()  # what is made of the rows is missing, and can be made again
+
+    def _recover_unrecorded(self, number: int) -> None:
+        for path in (self.path(number), *(() if self.in_parts else (self.destination,))):
+            if self._files.size(path) is not None:
+                raise CorruptError(
+                    f"{path} is there, and the ledger does not know of it:"
+                    " move it away, or export to another destination"
+                )
+        self._files.remove(self.partial(number))  # written by a process that was then killed
 
     def _recover(self, part: Part) -> None:
         path = self._where(part)
@@ -126,13 +139,23 @@ class Output:
 
     def _where(self, part: Part) -> Path:
         """Return the file of a part: a rename may have come before the ledger could say so."""
-        partial = self.partial(part.number)
-        return self.path(part.number) if self._files.size(partial) is None else partial
+        path, partial = self.path(part.number), self.partial(part.number)
+        if self._files.size(partial) is None:
+            return path
+        if self._files.size(path) is not None:
+            raise CorruptError(
+                f"{path} came from elsewhere while {partial.name} is written: move it away"
+            )
+        return partial
 
     def write(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> int:
-        """Commit a batch, and return the bytes that it took."""
+        """Commit a batch, and return the bytes that it took.
+
+        After an error nothing more may be written: a new run has to recover first.
+        """
         part = self._current()
-        data = self.format.encode(b"".join(lines)) if lines else b""
+        # A file begins with something even if it is nothing: one of 0 bytes is no gzip file.
+        data = self.format.encode(b"".join(lines)) if lines or not part.committed else b""
         self._files.append(self.partial(part.number), data)
         part = Part(
             part.number,
@@ -147,8 +170,9 @@ class Output:
 
     def _current(self) -> Part:
         """Return the part to write to, its file under its partial name."""
+        self._files.remove(self._manifest)  # from now on it would not be true
         if not self._parts or (self.in_parts and self._parts[-1].closed):
-            self._parts.append(Part(len(self._parts) + 1))
+            return Part(len(self._parts) + 1)
         part = self._parts[-1]
         if self._files.size(self.path(part.number)) is not None:
             # Finished before, and now gone on with; or renamed just before the process ended.
@@ -157,12 +181,10 @@ class Output:
 
     def _record(self, part: Part, entries: Sequence[Entry]) -> None:
         self._ledger.commit(part, entries)
-        self._parts[part.number - 1] = part
+        self._parts[part.number - 1 :] = [part]
 
     def close_part(self) -> None:
-        """Give the part that is written its final name, if there is one."""
-        if not self._parts:
-            self.write([], [])  # an export of nothing is a file as well
+        """Give the part that was written last its final name, if it has it not yet."""
         part = self._parts[-1]
         if self._files.size(self.partial(part.number)) is not None:
             self._files.replace(self.partial(part.number), self.path(part.number))
@@ -170,20 +192,25 @@ class Output:
             self._record(msgspec.structs.replace(part, closed=True), [])
 
     def finish(self, layout: str) -> None:
-        """Give everything its final name, and write the manifest last."""
-        self.close_part()
+        """Check everything, give it its final name, and write the manifest last."""
+        if not self._parts:
+            self.write([], [])  # an export of nothing is a file as well
         digests = [self._digest_of(part) for part in self._parts]
+        self.close_part()
         if self.format.rows:
-            columns = self.destination.with_name(f"{self.destination.name}.tmp")
-            write_columns([self.path(1)], columns, self._ending, layout)
-            self._files.replace(columns, self.destination)
+            digests.append(self._make_columns(layout))
         manifest = {"layout": layout, "rows": self.rows, "files": digests}
         self._files.put(self._manifest, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         self._ledger.finish()
 
     def manifest(self) -> dict[str, str]:
         """Return the sha256 of each finished file, by its name, as the manifest has it."""
-        files = msgspec.json.decode(self._manifest.read_bytes(), type=_Manifest).files
+        try:
+            files = msgspec.json.decode(self._manifest.read_bytes(), type=_Manifest).files
+        except (OSError, msgspec.DecodeError) as error:
+            raise CorruptError(
+                f"{self._manifest.name} cannot be read: remove it, and run the same export again"
+            ) from error
         return {file.name: file.sha256 for file in files}
 
     @property
@@ -191,18 +218,32 @@ class Output:
         """The number of lines that are committed."""
         return sum(part.rows for part in self._parts)
 
+    def _make_columns(self, layout: str) -> FileDigest:
+        columns = self.destination.with_name(f"{self.destination.name}.tmp")
+        write_columns([self.path(1)], columns, self._ending, layout, files=self._files)
+        _, size, sha256 = _sums(columns)
+        self._files.replace(columns, self.destination)
+        return FileDigest(self.destination.name, self.rows, size, sha256)
+
     def _digest_of(self, part: Part) -> FileDigest:
-        path, crc32, sha256 = self.path(part.number), 0, hashlib.sha256()
-        with path.open("rb") as file:
-            while data := file.read(CHUNK):
-                crc32 = zlib.crc32(data, crc32)
-                sha256.update(data)
+        path = self._where(part)
+        crc32, size, sha256 = _sums(path)
         if crc32 != part.crc32:
             raise CorruptError(
                 f"{path} was changed since it was written;"
                 " delete the export with its ledger and begin anew"
             )
-        return FileDigest(path.name, part.rows, part.committed, sha256.hexdigest())
+        return FileDigest(self.path(part.number).name, part.rows, size, sha256)
+
+
+def _sums(path: Path) -> tuple[int, int, str]:
+    """Return a file's CRC-32, its size in bytes and its SHA-256."""
+    crc32, size, sha256 = 0, 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            crc32, size = zlib.crc32(data, crc32), size + len(data)
+            sha256.update(data)
+    return crc32, size, sha256.hexdigest()
 
 
 def ending_of(destination: Path) -> str:

@@ -3,7 +3,6 @@
 Killed at any moment and run again, it goes on behind what the ledger has recorded.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
 from pathlib import Path
@@ -108,20 +107,22 @@ async def export(
         "media": None if media is None else str(media),
         "base_url": origin or client.base_url,
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_directory(target.parent)
     with (
         files.lock(target.with_name(target.name + ".lock")),
         Ledger(target.with_name(target.name + ".ledger")) as ledger,
     ):
         ledger.agree(settings)
+        output = Output(target, ledger, files, part_bytes=part_bytes)
+        await to_its_end(output.recover)
         run = _Run(
             client,
             Pace(max_rps),
             ledger,
-            Output(target, ledger, files, part_bytes=part_bytes),
+            output,
             layout=layout,
             include_reply=include_reply,
-            media=None if media is None else MediaStore(Path(media)),
+            media=None if media is None else MediaStore(Path(media), files=files),
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
         )
@@ -170,7 +171,6 @@ class _Run:
 
     async def run(self, source: Source, concurrency: int) -> None:
         """Fetch and write what is not there yet, and finish."""
-        await to_its_end(self._output.recover)
         self.progress.total = len(source) if isinstance(source, Sized) else None
         try:
             async with Results(self._items(source), self._fetch, concurrency=concurrency) as done:
@@ -240,7 +240,7 @@ class _Run:
         lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
         if self._media is None:
             return lines
-        return await asyncio.to_thread(lambda media: [*map(media.extract, lines)], self._media)
+        return await to_its_end(lambda media: [*map(media.extract, lines)], self._media)
 
     def _may_stretch(self, messages: list[bytes]) -> bool:
         return self._layout_name in STRETCHING and sum(map(len, messages)) >= STRETCH_BYTES

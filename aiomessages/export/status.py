@@ -41,7 +41,7 @@ class ExportStatus(msgspec.Struct, frozen=True):
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:
-    """Return how far an export is; None where there is no ledger. Raises CorruptError."""
+    """Return how far an export is; None where none was begun. Raises CorruptError."""
     target = Path(destination)
     path = target.with_name(target.name + ".ledger")
     if not path.is_file():
@@ -69,10 +69,14 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _read(db: sqlite3.Connection, target: Path) -> ExportStatus:
+def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
+    if not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        return None  # made a moment ago, or killed then
     settings: dict[str, Any] = {
         name: json.loads(value) for name, value in db.execute("SELECT name, value FROM settings")
     }
+    if not settings:
+        return None
     states = db.execute("SELECT state, count(*), sum(messages) FROM completions GROUP BY state")
     files, size, rows = db.execute(
         "SELECT count(*), coalesce(sum(committed), 0), coalesce(sum(rows), 0) FROM parts"

@@ -7,7 +7,8 @@ from typing import Final, TypeVar, TypeVarTuple
 from .ledger import Entry
 from .output import Output
 
-# A batch is written when it is this large or this old: it is what a kill can cost.
+# A batch is written when it is this large, or when lines come and it is this old: it is what a kill
+# can cost.
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 
@@ -26,6 +27,7 @@ class Writer:
         self._size = 0
         self._oldest: float | None = None
         self._writing = asyncio.Lock()
+        self._error: Exception | None = None
 
     async def add(self, lines: Sequence[bytes], entry: Entry) -> None:
         """Take a completion's next lines; wait while a full batch is being written.
@@ -41,13 +43,19 @@ class Writer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit what was gathered."""
+        """Commit what was gathered. Raises what an earlier batch could not be written for."""
         async with self._writing:
+            if self._error is not None:
+                raise self._error  # behind what failed there may be half a batch
             if not self._entries:
                 return  # another one wrote it
             lines, entries = self._lines, list(self._entries.values())
             self._lines, self._entries, self._size, self._oldest = [], {}, 0, None
-            self._on_commit(await to_its_end(self._output.write, lines, entries))
+            try:
+                self._on_commit(await to_its_end(self._output.write, lines, entries))
+            except Exception as error:
+                self._error = error
+                raise
 
 
 async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
@@ -55,9 +63,14 @@ async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> Re
 
     What comes next (another batch, the ledger closed, the lock given back) must find it ended.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    running = asyncio.get_running_loop().run_in_executor(None, function, *args)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:  # and once more, by a second Ctrl-C
+            cancelled = error
+    result = running.result()  # what went wrong counts for more than having been cancelled
+    if cancelled is not None:
+        raise cancelled
+    return result

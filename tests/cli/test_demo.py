@@ -27,6 +27,27 @@ def test_what_is_shown(run: Run) -> None:
     assert re.search(r"list chatcmpl-\S+ --local", text)
 
 
+def test_the_export(run: Run) -> None:
+    """All of it is exported, and DuckDB counts as many replies as there are conversations."""
+    text = run("demo").out.decode()
+    count = re.search(r"Read ([\d,]+) messages of (\d+) conversations", text)
+    rows = re.search(r"replies included: (\d+) rows in sample.parquet", text)
+    assistant = re.search(r"^  assistant +\d+ +(\d+) ", text, re.MULTILINE)
+    assert count
+    assert rows
+    assert assistant
+    assert int(rows[1]) == int(count[1]) + int(count[2])
+    assert assistant[1] == count[2]
+
+
+def test_the_export_without_duckdb(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without DuckDB there is still an export, and a word on how to get it."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    text = run("demo").out.decode()
+    assert "rows in sample.jsonl.gz" in text
+    assert "pip install 'aiomessages[parquet]'" in text
+
+
 async def test_every_message_is_read() -> None:
     """It reads what the server has, every page of every conversation."""
     async with (

@@ -6,6 +6,13 @@ from cyclopts import CycloptsError
 import aiomessages
 from aiomessages import errors
 from aiomessages.cli import exits
+from aiomessages.export import (
+    ChangedError,
+    CorruptError,
+    DiskFullError,
+    ExportError,
+    LockedError,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,13 +29,19 @@ from aiomessages.cli import exits
         (errors.InternalServerError, 1),
         (errors.APITimeoutError, 1),
         (exits.OutputError, 1),
+        (exits.NoLedgerError, 3),
+        (ExportError, 1),
+        (ChangedError, 2),
+        (CorruptError, 65),
+        (DiskFullError, 74),
+        (LockedError, 75),
         (exits.ReaderGone, 0),
         (KeyboardInterrupt, 130),
         (ZeroDivisionError, 1),
     ],
 )
 def test_codes(kind: type[BaseException], code: int) -> None:
-    """An error's code is that of its nearest class in the table."""
+    """An error's code is its own, or that of its nearest class in the table."""
     assert exits.code_of(kind.__new__(kind)) == code
 
 

@@ -69,7 +69,9 @@ def test_arguments_of_the_process(
     assert aiomessages.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["serve"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+)
 def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """Every command has help with examples, for a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -183,7 +183,7 @@ def test_a_file_is_durable_before_it_has_its_name(media: Path) -> None:
     """It is written under another name, fsynced, renamed, and its directory fsynced."""
     files = Counted()
     MediaStore(media, files=files).extract(message(picture(URI)))
-    assert files.asked == ["fsync", "rename", "fsync"]
+    assert files.asked[-3:] == ["fsync", "rename", "fsync"]  # what is before is of the directory
 
 
 def test_what_is_there_is_not_written_again(media: Path) -> None:

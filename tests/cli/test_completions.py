@@ -1,0 +1,127 @@
+"""`aiomessages completions`, against a real server: which ones, in which form."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from anyio.from_thread import start_blocking_portal
+from conftest import KEY, Ran
+
+from aiomessages.server import LocalServer
+
+Run = Callable[..., Ran]
+DAY = 86_400
+START = 1_761_955_200  # 2025-11-01T00:00Z
+
+
+def record(number: int) -> dict[str, Any]:
+    """Return a record of a completion, one a day."""
+    name = f"chatcmpl-{number}"
+    reply = {"role": "assistant", "content": f"Reply {number}.", "refusal": None}
+    completion = {
+        "id": name,
+        "object": "chat.completion",
+        "created": START + number * DAY,
+        "model": "gpt-4o" if number % 2 else "gpt-4o-mini",
+        "metadata": {"n": str(number)},
+        "choices": [{"index": 0, "message": reply, "finish_reason": "stop", "logprobs": None}],
+    }
+    return {"completion": completion, "messages": []}
+
+
+RECORDS = [record(number) for number in range(9)]
+
+
+@pytest.fixture
+def dated(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """Serve a completion a day, and let the environment lead there."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(LocalServer(records=RECORDS, api_key=KEY)) as server,
+    ):
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        yield server
+
+
+def numbers(ran: Ran) -> list[int]:
+    """Return which of the records were listed, in a run that went well."""
+    assert (ran.code, ran.err) == (0, "")
+    return [int(json.loads(line)["id"].partition("-")[2]) for line in ran.out.splitlines()]
+
+
+@pytest.mark.usefixtures("dated")
+def test_all(run: Run) -> None:
+    """In a pipe the completions come as JSON lines, oldest first, with every field."""
+    ran = run("completions")
+    assert [json.loads(line) for line in ran.out.splitlines()] == [
+        item["completion"] for item in RECORDS
+    ]
+
+
+@pytest.mark.usefixtures("dated")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--order", "desc"], [8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (["--model", "gpt-4o"], [1, 3, 5, 7]),
+        (["--metadata", "n=4"], [4]),
+        (["--metadata", "n=4", "--metadata", "m=4"], []),
+        (["--after", "chatcmpl-6"], [7, 8]),
+        (["--max-items", "2"], [0, 1]),
+        (["--since", "2025-11-08T00:00Z"], [7, 8]),
+        (["--until", "2025-11-03T00:00Z"], [0, 1]),
+        (["--since", "2025-11-03T00:00Z", "--until", "2025-11-06T00:00Z"], [2, 3, 4]),
+        (["--since", "2025-11-03T00:00Z", "--max-items", "2"], [2, 3]),
+        (["--since", "2025-11-07T00:00Z", "--order", "desc"], [8, 7, 6]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_selection(run: Run, words: list[str], found: list[int]) -> None:
+    """The list can be narrowed down by what the API knows, and by time."""
+    assert numbers(run("completions", *words)) == found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--until", "2025-11-02T00:00Z"],
+        ["--since", "2025-11-09T00:00Z", "--order", "desc"],
+        ["--since", "2025-11-01T00:00Z", "--max-items", "1"],
+    ],
+    ids=" ".join,
+)
+def test_where_it_ends(run: Run, dated: LocalServer, words: list[str]) -> None:
+    """A list is not read on behind the span of time, or behind the last one asked for."""
+    assert len(numbers(run("completions", "--limit", 1, *words))) == 1
+    assert dated.requests <= 3  # the one that is shown, the one behind, and one fetched ahead
+
+
+@pytest.mark.usefixtures("dated")
+def test_formats(run: Run) -> None:
+    """Every format holds every completion, decoded or as the server sent it, filtered or not."""
+    for words in ([], ["--since", "2025-11-01T00:00Z"]):
+        assert len(json.loads(run("completions", "--format", "json", *words).out)) == 9
+        assert len(yaml.safe_load(run("completions", "--format", "yaml", *words).out)) == 9
+        assert len(run("completions", "--format", "raw", *words).out.splitlines()) == 9
+        assert len(run("completions", "--format", "table", *words).out.splitlines()) == 10
+        assert run("completions", "--format", "pretty", *words).out.count(b"Reply") == 9
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--since", "x"], ["--metadata", "x"], ["--max-items", "0"], ["--order", "up"], ["more"]],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(run: Run, dated: LocalServer, words: list[str]) -> None:
+    """What is wrong with a command line is told in one line, before any request."""
+    code, out, err = run("completions", *words)
+    assert (code, out, dated.requests) == (2, b"", 0)
+    assert err.count("\n") == 1
+
+
+def test_the_sample(run: Run) -> None:
+    """The sample has completions, too."""
+    assert len(run("completions", "--local").out.splitlines()) > 20

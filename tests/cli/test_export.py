@@ -1,0 +1,403 @@
+"""`aiomessages export` and `aiomessages status`, against real servers, in and out of process."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from conftest import KEY, Ran
+
+from aiomessages.cli import export as command
+from aiomessages.cli import progress
+from aiomessages.export.files import Files
+from aiomessages.export.finetune import Reason
+from aiomessages.server import LocalServer
+
+if TYPE_CHECKING:
+    import subprocess
+
+Run = Callable[..., Ran]
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+DAY = 86_400
+START = 1_761_955_200  # 2025-11-01T00:00Z
+
+
+def record(number: int) -> dict[str, Any]:
+    """Return a record of a completion with two messages, one a day."""
+    name = f"chatcmpl-{number}"
+    reply = {"role": "assistant", "content": f"Reply {number}.", "refusal": None}
+    completion = {
+        "id": name,
+        "object": "chat.completion",
+        "created": START + number * DAY,
+        "model": "gpt-4o" if number % 2 else "gpt-4o-mini",
+        "metadata": {"n": str(number)},
+        "choices": [{"index": 0, "message": reply, "finish_reason": "stop", "logprobs": None}],
+    }
+    said = [{"id": f"{name}-{n}", "role": "user", "content": f"Word {n}."} for n in range(2)]
+    return {"completion": completion, "messages": said}
+
+
+IDS = [f"chatcmpl-{number}" for number in range(9)]
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[LocalServer]:
+    """Serve nine completions, and let the environment lead there."""
+    local = LocalServer(records=map(record, range(9)), api_key=KEY, **settings)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(local) as server,
+    ):
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        yield server
+
+
+@pytest.fixture
+def dated(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """Serve them without a fault."""
+    with serving(monkeypatch) as server:
+        yield server
+
+
+def exported(path: Path) -> list[str]:
+    """Return the ids that a file in the layout `messages` holds whole, in order."""
+    found: dict[str, list[int]] = {}
+    for line in path.read_bytes().splitlines():
+        row = json.loads(line)
+        found.setdefault(row["completion_id"], []).append(row["seq"])
+    assert all(numbers == [0, 1, 2] for numbers in found.values())
+    return sorted(found)
+
+
+@pytest.mark.usefixtures("dated")
+@pytest.mark.parametrize("words", [["--all"], IDS], ids=["all", "ids"])
+def test_everything(run: Run, tmp_path: Path, words: list[str]) -> None:
+    """All of them come with their replies, and the summary says where and how many."""
+    code, out, err = run("export", *words, "-o", tmp_path / "out.jsonl")
+    assert (code, out) == (0, b"")
+    assert exported(tmp_path / "out.jsonl") == IDS
+    assert err.startswith(f"aiomessages: finished: {tmp_path}/out.jsonl\n  9 completions, 27 rows")
+
+
+@pytest.mark.usefixtures("dated")
+def test_an_ids_file(run: Run, tmp_path: Path) -> None:
+    """Ids come from a file as well."""
+    (tmp_path / "ids.txt").write_text("# two\nchatcmpl-1\n\nchatcmpl-3\n")
+    ran = run("export", "--ids-file", tmp_path / "ids.txt", "-o", tmp_path / "out.jsonl")
+    assert ran.code == 0
+    assert exported(tmp_path / "out.jsonl") == ["chatcmpl-1", "chatcmpl-3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--model", "gpt-4o"], [1, 3, 5, 7]),
+        (["--metadata", "n=4"], [4]),
+        (["--since", "2025-11-08T00:00Z"], [7, 8]),
+        (["--until", "2025-11-03T00:00Z"], [0, 1]),
+        (["--since", "2025-11-03T00:00Z", "--until", "2025-11-06T00:00Z"], [2, 3, 4]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_selection(
+    run: Run, dated: LocalServer, tmp_path: Path, words: list[str], found: list[int]
+) -> None:
+    """Of all, those are exported that were selected: one list, and one request for each."""
+    assert run("export", "--all", *words, "-o", tmp_path / "out.jsonl").code == 0
+    assert exported(tmp_path / "out.jsonl") == [f"chatcmpl-{number}" for number in found]
+    assert dated.requests == 1 + len(found)
+
+
+def test_again(run: Run, dated: LocalServer, tmp_path: Path) -> None:
+    """Run again it asks for nothing, unless the list is to be refreshed."""
+    words = ["export", "--all", "--since", "2025-11-08T00:00Z", "-o", tmp_path / "out.jsonl"]
+    run(*words)
+    before = dated.requests
+    assert "--refresh" in run(*words).err
+    assert dated.requests == before
+    assert run(*words, "--refresh").code == 0
+    assert dated.requests == before + 1
+
+
+@pytest.mark.usefixtures("dated")
+def test_options(run: Run, tmp_path: Path) -> None:
+    """Layout, replies and the rest reach the export, and quiet says nothing."""
+    words = ["--layout", "conversations", "--no-include-reply", "--max-rps", 1000, "--quiet"]
+    words += ["--media", tmp_path / "media", "--concurrency", 2, "--on-error", "continue"]
+    assert run("export", "--all", "-o", tmp_path / "out.jsonl", *words) == (0, b"", "")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
+    assert sorted(line["completion_id"] for line in lines) == IDS
+    assert {line["reply"] for line in lines} == {None}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-o", "out.jsonl"],
+        ["chatcmpl-1", "--all", "-o", "out.jsonl"],
+        ["chatcmpl-1", "--ids-file", "ids.txt", "-o", "out.jsonl"],
+        ["chatcmpl-1", "--model", "gpt-4o", "-o", "out.jsonl"],
+        ["chatcmpl-1", "--since", "3d", "-o", "out.jsonl"],
+        ["chatcmpl-1", "--refresh", "-o", "out.jsonl"],
+        ["chatcmpl/1", "-o", "out.jsonl"],
+        ["--ids-file", "none.txt", "-o", "out.jsonl"],
+        ["--ids-file", "-", "--api-key-file", "-", "-o", "out.jsonl"],
+        ["--all", "--since", "tomorrow", "-o", "out.jsonl"],
+        ["--all", "--metadata", "x", "-o", "out.jsonl"],
+        ["--all", "--layout", "csv", "-o", "out.jsonl"],
+        ["--all", "--layout", "finetune", "--no-include-reply", "-o", "out.jsonl"],
+        ["--all", "--concurrency", "0", "-o", "out.jsonl"],
+        ["--all", "--max-rps", "0", "-o", "out.jsonl"],
+        ["--all", "-o", "out.csv"],
+        ["--all"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(
+    run: Run,
+    dated: LocalServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """What is wrong with a command line is told in one line, before any request or file."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("export", *words)
+    assert (code, out, dated.requests) == (2, b"", 0)
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local(run: Run, tmp_path: Path) -> None:
+    """The embedded server is the same one at every run, whatever its port."""
+    words = ["export", "chatcmpl-umbrella", "-o", tmp_path / "out.jsonl", "--local"]
+    assert run(*words).code == 0
+    assert "this time" not in run(*words).err
+    assert run("export", "--all", "-o", tmp_path / "two.jsonl", "--local").code == 0
+
+
+def test_a_local_database(run: Run, tmp_path: Path) -> None:
+    """A database is known by its path: another one does not go into the same files."""
+    for name in ("one.db", "two.db"):
+        with start_blocking_portal() as portal:
+            local = LocalServer(str(tmp_path / name), records=map(record, range(9)))
+            with portal.wrap_async_context_manager(local):
+                pass
+    words = ["export", "--all", "-o", tmp_path / "out.jsonl", "--local"]
+    assert run(*words, tmp_path / "one.db").code == 0
+    assert run(*words, tmp_path / "one.db").code == 0
+    code, _, err = run(*words, tmp_path / "two.db")
+    assert code == 2
+    assert "two.db" in err
+
+
+@pytest.mark.usefixtures("dated")
+def test_columns(run: Run, tmp_path: Path) -> None:
+    """The size that the summary tells is that of the file that was asked for."""
+    path = tmp_path / "out.duckdb"
+    err = run("export", "--all", "-o", path).err
+    assert f"27 rows, {progress.megabytes(path.stat().st_size)}" in err
+
+
+@pytest.mark.usefixtures("dated")
+def test_a_directory(run: Run, tmp_path: Path) -> None:
+    """Of a directory it is that of the parts."""
+    err = run("export", "--all", "-o", tmp_path / "out").err
+    assert exported(tmp_path / "out" / "part-00001.jsonl") == IDS
+    assert "27 rows, " in err
+
+
+# --- what the guide says --------------------------------------------------------------------------
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+
+
+def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
+    """Each line that the guide shows of a layout is one that an export of the sample has."""
+    written = []
+    for layout in ("messages", "conversations", "finetune"):
+        path = tmp_path / f"{layout}.jsonl"
+        run("export", "--all", "--local", "-o", path, "--layout", layout)
+        written += [json.loads(line) for line in path.read_bytes().splitlines()]
+    for line in written:
+        line.update({"completion": {}} if "completion" in line else {})  # as the guide says
+    samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
+    assert len(samples) == 4
+    assert all(json.loads(sample) in written for sample in samples)
+
+
+def test_the_reasons_of_the_guide() -> None:
+    """The guide has every reason for which a conversation can be no example, and no other."""
+    table = GUIDE.partition("| reason |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE) == [*map(str, Reason)]
+
+
+# --- what fails -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("dated")
+def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
+    """By default an unknown id ends it, with what is safe, how to go on, and exit code 3."""
+    words = ["export", *IDS, "chatcmpl-gone", "-o", tmp_path / "out.jsonl", "--concurrency", 1]
+    code, _, err = run(*words)
+    assert code == 3
+    first, last = err.splitlines()
+    assert first.startswith("aiomessages: stopped: 9 completions, 27 rows")
+    assert "chatcmpl-gone" in last
+    code, _, err = run(*words, "--on-error", "continue")
+    assert (code, exported(tmp_path / "out.jsonl")) == (0, IDS)
+    assert "failed: 1 × NotFoundError" in err
+
+
+def test_what_may_be_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Completions that could not be read leave the export unfinished: exit code 1, and go on."""
+    words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
+    with serving(monkeypatch, faults="bad-request") as server:
+        code, _, err = run(*words)
+        assert code == 1
+        assert err.startswith("aiomessages: not finished: ")
+        assert "failed: 9 × BadRequestError" in err
+        status = run("status", tmp_path / "out.jsonl").out.decode()
+        assert "not finished" in status
+        assert "9 failed" in status
+        assert "failed: 9 × BadRequestError" in status
+        server.faults = ()
+        assert run(*words).code == 0
+    assert exported(tmp_path / "out.jsonl") == IDS
+
+
+def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing was fetched, nothing is said to be safe."""
+    with serving(monkeypatch):
+        monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
+        code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    assert code == 4
+    assert err.startswith("aiomessages: stopped before anything was written;")
+
+
+@pytest.mark.usefixtures("dated")
+def test_changed_options(run: Run, tmp_path: Path) -> None:
+    """Another layout in the same place is exit code 2, and says what differs."""
+    run("export", "--all", "-o", tmp_path / "out.jsonl")
+    code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl", "--layout", "finetune")
+    assert code == 2
+    assert 'layout was "messages" and is now "finetune"' in err
+
+
+@pytest.mark.usefixtures("dated")
+def test_two_writers(run: Run, tmp_path: Path) -> None:
+    """A second writer is exit code 75."""
+    with Files().lock(tmp_path / "out.jsonl.lock"):
+        code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    assert code == 75
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("dated")
+def test_a_file_that_was_cut(run: Run, tmp_path: Path) -> None:
+    """A file that is not as the ledger says is exit code 65."""
+    run("export", IDS[0], "-o", tmp_path / "out.jsonl")
+    (tmp_path / "out.jsonl").write_bytes(b"")
+    assert run("export", IDS[1], "-o", tmp_path / "out.jsonl").code == 65
+
+
+@pytest.mark.usefixtures("dated")
+def test_a_full_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is exit code 74, and the same command goes on when there is room."""
+    words = ["export", "--all", "-o", tmp_path / "out.jsonl"]
+    with monkeypatch.context() as full:
+        full.setattr(Files, "write", no_room)
+        code, _, err = run(*words)
+    assert code == 74
+    assert "no room left" in err
+    assert run(*words).code == 0
+    assert exported(tmp_path / "out.jsonl") == IDS
+
+
+def no_room(*_: object) -> int:
+    """Write nothing, as a full disk does."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.usefixtures("dated")
+def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
+    """A place where no file can be made is told in words."""
+    (tmp_path / "file").touch()
+    code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
+    assert code == 1
+    assert err.startswith("aiomessages: cannot write ")
+    assert err.count("\n") == 1
+
+
+# --- being stopped --------------------------------------------------------------------------------
+
+
+@contextmanager
+def halfway(spawn: Spawn, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start an export that has read one completion of two, and waits for the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        words = ["one", "two", "--base-url", url, "--no-include-reply", "--concurrency", 1]
+        process = spawn("export", *words, "-o", path)
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            page = b'{"object":"list","data":[{"id":"m","role":"user","content":"Hi"}],'
+            page += b'"first_id":"m","last_id":"m","has_more":false}'
+            head = (
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
+            connection.sendall(head % len(page) + page)
+            connection.recv(65_536)  # the request for the other one
+            yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped(
+    spawn: Spawn,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    """Ctrl-C commits what was fetched, says how to go on, and is exit code 130; SIGTERM too."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with halfway(spawn, tmp_path / "out.jsonl") as process:
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    first, last = err.decode().splitlines()
+    assert first == "aiomessages: committing what was fetched; once more ends at once"
+    assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
+    status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
+    assert (status["finished"], status["rows"]) == (False, 1)
+
+
+def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C does not wait for anything, and is exit code 130 as well."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with halfway(spawn, tmp_path / "out.jsonl") as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"stopped:" not in err
+
+
+async def test_cancelled_by_others() -> None:
+    """Whoever is cancelled without a signal is not told that it was Ctrl-C."""
+
+    async def cancelled() -> Any:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await command._stoppable(cancelled(), lambda: None)  # noqa: SLF001 - no command does so

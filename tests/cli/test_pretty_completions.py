@@ -1,0 +1,105 @@
+"""Completions for a person: what a list of them shows, and that it harms no terminal."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import NASTY
+from rich.cells import cell_len
+
+from aiomessages.cli import pretty_completions
+from aiomessages.cli.output import Screen
+
+FOUND: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "created": 1_761_955_200,
+    "model": "gpt-4o",
+    "metadata": {"team": "search", "run": "7"},
+    "choices": [{"message": {"role": "assistant", "content": "Take\nan umbrella."}}],
+}
+CALL = {"type": "function", "function": {"name": "find", "arguments": "{}"}}
+
+
+@pytest.fixture(autouse=True)
+def zone() -> Iterator[None]:
+    """Put this machine two hours east of Greenwich."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TZ", "XXX-2")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def shown(**changes: Any) -> str:
+    """Return how a completion is laid out."""
+    return pretty_completions.completion(Screen(width=60))(FOUND | changes)
+
+
+def test_layout() -> None:
+    """Id, local time, model and metadata, then the reply."""
+    heading, *rest = shown().splitlines()
+    assert heading == "chatcmpl-1 " + "─" * 49
+    assert rest == ["2025-11-01 02:00:00  gpt-4o  team=search run=7", "Take an umbrella."]
+
+
+def test_without_unicode() -> None:
+    """Where lines cannot be drawn, dashes do."""
+    text = pretty_completions.completion(Screen(encoding="ascii", width=20))(FOUND)
+    assert text.startswith("chatcmpl-1 ---------\n")
+
+
+def test_a_long_reply() -> None:
+    """Of a long reply there are two lines, broken between words, the second with an ellipsis."""
+    text = shown(choices=[{"message": {"content": "seven words " * 40}}])
+    _, _, *rest = text.splitlines()
+    assert [len(rest), rest[0].split()[-1], rest[1][-1]] == [2, "words", "…"]
+    assert all(cell_len(line) <= 60 for line in rest)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"content": None, "refusal": "I will not."}, "I will not."),
+        ({"content": None, "tool_calls": [CALL, CALL]}, "→ find → find"),
+        ({"tool_calls": [{"type": "custom"}]}, "→ None"),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_replies_without_content(message: Any, words: str) -> None:
+    """A refusal or the functions called stand for what was not said."""
+    assert words in shown(choices=[{"message": message}])
+
+
+@pytest.mark.parametrize("created", [None, "now", 1e30, float("nan")])
+def test_a_time_that_is_none(created: Any) -> None:
+    """A time that no calendar knows is left out."""
+    assert shown(created=created).splitlines()[1] == "gpt-4o  team=search run=7"
+
+
+def test_almost_nothing() -> None:
+    """A completion of an id alone is shown."""
+    assert pretty_completions.completion(Screen(width=15))({"id": "c"}) == "c ─────────────\n"
+
+
+def test_rows() -> None:
+    """A row has the id whole, and is not wider than the screen."""
+    row = pretty_completions.row(Screen(width=70))(FOUND)
+    assert row.startswith("2025-11-01 02:00  chatcmpl-1                gpt-4o          team=sea")
+    assert cell_len(row.rstrip()) == 70
+    heading = pretty_completions.heading_row(Screen(width=70))
+    assert heading.index("model") == row.index("gpt-4o")
+
+
+def test_harmless() -> None:
+    """No text of a completion acts on the terminal."""
+    nasty = {
+        "id": NASTY,
+        "model": NASTY,
+        "metadata": {NASTY: NASTY},
+        "choices": [{"message": {"content": NASTY}}],
+    }
+    for show in (pretty_completions.completion, pretty_completions.row):
+        text = show(Screen(width=200))(nasty)
+        assert not {"\x1b", "\u202e"} & set(text)

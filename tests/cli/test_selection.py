@@ -1,0 +1,74 @@
+"""What --metadata, --since and --until mean."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+
+from aiomessages.cli.exits import UsageError
+from aiomessages.cli.selection import metadata_of, span_of
+
+
+@pytest.fixture
+def zone() -> Iterator[None]:
+    """Put this machine two hours east of Greenwich."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TZ", "XXX-2")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_metadata() -> None:
+    """Each pair is split at its first equals sign."""
+    assert metadata_of(["a=1", "b=c=d", "e="]) == {"a": "1", "b": "c=d", "e": ""}
+    assert metadata_of(None) == {}
+
+
+@pytest.mark.parametrize("pairs", [["a"], ["=1"], ["a=1", "a=2"]])
+def test_wrong_metadata(pairs: list[str]) -> None:
+    """A pair without a key or an equals sign is refused, and so is a key that is named twice."""
+    with pytest.raises(UsageError, match="--metadata"):
+        metadata_of(pairs)
+
+
+@pytest.mark.usefixtures("zone")
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("2026-11-01", "2026-11-01T00:00+02:00"),
+        ("2026-11-01T08:30", "2026-11-01T08:30+02:00"),
+        ("2026-11-01T08:30Z", "2026-11-01T08:30+00:00"),
+    ],
+)
+def test_dates(given: str, meant: str) -> None:
+    """A date is its midnight, in the zone of this machine unless it names one."""
+    assert span_of(given, None).since == datetime.fromisoformat(meant).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [("30m", 1800), ("6h", 21_600), ("3d", 259_200), ("2w", 1_209_600)]
+)
+def test_ages(age: str, seconds: int) -> None:
+    """An age counts back from now."""
+    since = span_of(age, None).since
+    assert since == pytest.approx(time.time() - seconds, abs=60)
+
+
+def test_no_bounds() -> None:
+    """Without either there is no bound at all."""
+    assert not span_of(None, None)
+
+
+@pytest.mark.parametrize("given", ["3", "3y", "yesterday", "", "2026-13-01", "999999w"])
+def test_what_is_no_time(given: str) -> None:
+    """What is neither a date nor an age is refused by the option's name."""
+    with pytest.raises(UsageError, match="--until"):
+        span_of(None, given)
+
+
+def test_an_empty_span() -> None:
+    """A span that ends before it begins is refused."""
+    with pytest.raises(UsageError, match="nothing is created"):
+        span_of("1d", "2d")

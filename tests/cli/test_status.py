@@ -1,0 +1,67 @@
+"""`aiomessages status`: what the ledger knows, for a person and for a program."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def finished(run: Run, tmp_path: Path) -> Path:
+    """Export the sample."""
+    path = tmp_path / "train.jsonl"
+    words = ["--layout", "finetune", "--media", tmp_path / "media", "--local", "--quiet"]
+    assert run("export", "--all", "-o", path, *words).code == 0
+    return path
+
+
+def test_for_a_person(run: Run, finished: Path) -> None:
+    """It says what the export is, how far it is, and what was skipped."""
+    ran = run("status", finished)
+    first, *rest = ran.out.decode().splitlines()
+    assert (ran.code, first) == (0, f"{finished}: finished")
+    names = [line.split()[0] for line in rest]
+    assert names == ["server", "layout", "media", "completions", "committed", "skipped:"]
+
+
+def test_for_a_program(run: Run, finished: Path) -> None:
+    """As JSON it has the numbers."""
+    found = json.loads(run("status", finished, "--format", "json").out)
+    rows = len(finished.read_bytes().splitlines())
+    assert (found["finished"], found["layout"], found["rows"]) == (True, "finetune", rows)
+    assert found["bytes"] == finished.stat().st_size
+    assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
+
+
+def test_it_changes_nothing(run: Run, finished: Path) -> None:
+    """It leaves no file behind, and touches none."""
+    before = {path: path.stat().st_mtime_ns for path in finished.parent.iterdir()}
+    run("status", finished)
+    assert {path: path.stat().st_mtime_ns for path in finished.parent.iterdir()} == before
+
+
+def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
+    """A directory is told by its number of files."""
+    words = ["--no-include-reply", "--local", "--quiet"]
+    assert run("export", "--all", "-o", tmp_path / "parts", *words).code == 0
+    text = run("status", tmp_path / "parts").out.decode()
+    assert "messages, without replies" in text
+    assert "in 1 file\n" in text
+
+
+def test_no_ledger(run: Run, tmp_path: Path) -> None:
+    """Where no export was begun, one line says so, and the exit code is 3."""
+    code, out, err = run("status", tmp_path / "none.jsonl")
+    assert (code, out) == (3, b"")
+    assert err == f"aiomessages: {tmp_path}/none.jsonl: no export was begun there\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_is_none(run: Run, tmp_path: Path) -> None:
+    """A file in the ledger's place that is none is exit code 65."""
+    (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
+    assert run("status", tmp_path / "out.jsonl").code == 65

@@ -1,0 +1,152 @@
+"""Bugs that an export must not have, each to be put in and found by the ways of `crashing`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiomessages.export.files import Files
+from aiomessages.export.ledger import Ledger
+from aiomessages.export.output import Output
+from aiomessages.export.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from aiomessages.export.ledger import Entry, Part
+
+Patch = Callable[[Any, str, Any], object]  # such as setattr
+
+
+def no_truncate_on_start(patch: Patch) -> None:
+    """What was written and never recorded is left in the file."""
+    patch(Files, "truncate", lambda _self, _path, _size: None)
+
+
+def unrecorded_file_left(patch: Patch) -> None:
+    """A file that was begun and never recorded is left, and written on."""
+    patch(Files, "remove", lambda _self, _path: None)
+
+
+def ledger_before_data(patch: Patch) -> None:
+    """The ledger is told of a batch first, and then its bytes are written."""
+    append, commit = Files.append, Ledger.commit
+    late: list[tuple[Any, Path, bytes]] = []
+
+    def append_later(self: Files, path: Path, data: bytes) -> None:
+        late.append((self, path, data))
+
+    def commit_first(self: Ledger, part: Part, entries: Sequence[Entry]) -> None:
+        commit(self, part, entries)
+        while late:
+            append(*late.pop())
+
+    patch(Files, "append", append_later)
+    patch(Ledger, "commit", commit_first)
+
+
+def no_fsync(patch: Patch) -> None:
+    """Nothing is made durable: the ledger speaks of bytes that only the page cache has."""
+
+    def append(self: Files, path: Path, data: bytes) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self.write(descriptor, memoryview(data))
+        finally:
+            os.close(descriptor)
+        self.fsync_directory(path.parent)
+
+    patch(Files, "append", append)
+
+
+def no_fsync_of_directories(patch: Patch) -> None:
+    """Files are made durable, and their names are not."""
+    patch(Files, "fsync_directory", lambda _self, _path: None)
+
+
+def rename_before_fsync(patch: Patch) -> None:
+    """A file has its final name before its bytes are durable."""
+
+    def put(self: Files, path: Path, data: bytes) -> None:
+        partial = path.with_name(path.name + ".tmp")
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            self.write(descriptor, memoryview(data))
+            self.replace(partial, path)
+            self.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    patch(Files, "put", put)
+
+
+def no_lock(patch: Patch) -> None:
+    """Any number of processes write to one destination."""
+
+    @contextlib.contextmanager
+    def lock(_self: Files, _path: Path) -> Iterator[None]:
+        yield
+
+    patch(Files, "lock", lock)
+
+
+def cursor_too_far(patch: Patch) -> None:
+    """A batch is recorded with the cursor behind its last line, which is not written yet."""
+    write, finish = Output.write, Output.finish
+    kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
+
+    def write_all_but_one(self: Output, lines: Sequence[bytes], entries: Sequence[Entry]) -> int:
+        ready = [*kept.get(self, []), *lines]
+        kept[self] = ready[-1:]
+        return write(self, ready[:-1], entries)
+
+    def finish_with_the_last(self: Output, layout: str) -> None:
+        write(self, kept.pop(self, []), [])
+        finish(self, layout)
+
+    patch(Output, "write", write_all_but_one)
+    patch(Output, "finish", finish_with_the_last)
+
+
+def goes_on_after_an_error(patch: Patch) -> None:
+    """After a batch that could not be written the next one is written behind it."""
+    flush = Writer.flush
+
+    async def flush_all_the_same(self: Writer) -> None:
+        patch(self, "_error", None)
+        await flush(self)
+
+    patch(Writer, "flush", flush_all_the_same)
+
+
+def settings_one_by_one(patch: Patch) -> None:
+    """What an export is, is recorded in several transactions."""
+    patch(Ledger, "_transaction", lambda _self: contextlib.nullcontext())
+
+
+class Bug(NamedTuple):
+    """How to put a bug in, which way of stopping an export finds it, and what is then said."""
+
+    put_in: Callable[[Patch], None]
+    way: str
+    symptom: str
+
+
+_LOST = r"power went at .* bytes, and the ledger has recorded"
+_BROKEN = "was changed since it was written"
+
+BUGS: dict[str, Bug] = {
+    "no-truncate-on-start": Bug(no_truncate_on_start, "faults", _BROKEN),
+    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", _BROKEN),
+    "goes-on-after-an-error": Bug(goes_on_after_an_error, "faults", _BROKEN),
+    "ledger-before-data": Bug(ledger_before_data, "power", _LOST),
+    "no-fsync": Bug(no_fsync, "power", _LOST),
+    "no-fsync-of-directories": Bug(no_fsync_of_directories, "power", _LOST),
+    "rename-before-fsync": Bug(rename_before_fsync, "power", "power went at .*manifest"),
+    "cursor-too-far": Bug(cursor_too_far, "faults", "lines instead of"),
+    "settings-one-by-one": Bug(settings_one_by_one, "kills", "exit code 2 after a kill"),
+    "no-lock": Bug(no_lock, "second writer", "exit code 0 of a second writer"),
+}

@@ -1,0 +1,250 @@
+"""Whatever stops an export, running it again brings it to its right end.
+
+AIOMESSAGES_KILLS is how often each kind of destination is killed (the session `crash` sets it), and
+AIOMESSAGES_SEED what the moments are drawn from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import itertools
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bugs import BUGS
+from crashing import (
+    FAULTS,
+    FEW,
+    IDS,
+    RECORDS,
+    SMALL,
+    Exporter,
+    Run,
+    ShortFiles,
+    check_end,
+    expected_lines,
+    refuse_second_writer,
+    survive_cancelling,
+    survive_each_kill,
+    survive_faults,
+    survive_kills,
+    survive_power_cuts,
+    survive_power_cuts_in_a_row,
+)
+
+from aiomessages import AsyncMessagesClient
+from aiomessages.export import DiskFullError, ExportError
+from aiomessages.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "18"))
+MEMORY = "/dev/shm"  # noqa: S108 what is made there has a name of its own
+SEED = os.environ.get("AIOMESSAGES_SEED", "1")
+
+needs_duckdb = pytest.mark.skipif(
+    importlib.util.find_spec("duckdb") is None, reason="duckdb is not installed"
+)
+LINES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out"]
+COLUMNS = [pytest.param(name, marks=needs_duckdb) for name in ("out.parquet", "out.duckdb")]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    """Serve the records."""
+    async with LocalServer() as running:
+        await running.import_records(RECORDS)
+        yield running
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory in memory, where there is one: no claim here needs a real disk."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    made = Path(tempfile.mkdtemp(dir=MEMORY))
+    yield made
+    shutil.rmtree(made)
+
+
+def dice(name: str = "") -> Random:
+    """Return what moments are drawn from."""
+    return Random(SEED + name)  # noqa: S311 nothing here is secret
+
+
+@pytest.fixture
+def name() -> str:
+    """Name the destination, where a test does not."""
+    return "out.jsonl"
+
+
+@pytest.fixture
+async def run(
+    server: LocalServer, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Run]:
+    """Give a run of exports in small batches."""
+    for target, value in SMALL.items():
+        monkeypatch.setattr(target, value)
+    async with AsyncMessagesClient(server.api_key, base_url=server.base_url) as client:
+        yield Run(client, directory, name, await expected_lines(client))
+
+
+@pytest.fixture
+async def exporter(server: LocalServer) -> AsyncIterator[Exporter]:
+    """Give a process that exports from the server."""
+    async with Exporter(server.base_url, server.api_key) as running:
+        yield running
+
+
+# --- kill -9 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*LINES, *COLUMNS])
+async def test_a_process_that_is_killed(exporter: Exporter, run: Run, name: str) -> None:
+    """Killed again and again, an export ends with every message once, byte for byte."""
+    assert await survive_kills(exporter, run, dice(name), kills=KILLS) >= KILLS
+
+
+async def test_each_step_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
+    """Whichever step is the last one, the next run ends right."""
+    assert await survive_each_kill(exporter, run, every=max(1, 180 // KILLS)) > 10
+
+
+async def test_a_second_process(exporter: Exporter, run: Run) -> None:
+    """A second writer ends with exit code 75, and touches no byte."""
+    await refuse_second_writer(exporter, run)
+
+
+# --- a disk that fails ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_disk_that_fails(run: Run, fault: str) -> None:
+    """Whichever write, fsync or rename fails, the next run ends right."""
+    assert await survive_faults(run, fault) > 1
+
+
+@pytest.mark.parametrize("name", COLUMNS[:1])
+@pytest.mark.parametrize("fault", ["fsync", "rename"])
+async def test_a_disk_that_fails_columns(run: Run, fault: str) -> None:
+    """The same holds for what is made of the lines at the end."""
+    assert await survive_faults(run, fault) > 1
+
+
+async def test_writes_that_take_little(run: Run) -> None:
+    """A system may take less of a write than it is given."""
+    destination = run.fresh()
+    await run(destination, files=ShortFiles())
+    check_end(destination, run.expected)
+
+
+# --- power that goes away -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+async def test_power_that_goes_away(run: Run) -> None:
+    """At every step, what is durable is enough for the next run to end right."""
+    assert await survive_power_cuts(run) > 30
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+async def test_power_that_goes_away_while_ids_are_added(run: Run) -> None:
+    """A finished export that is gone on with survives as well."""
+    assert await survive_power_cuts(run, prepare=FEW) > 30
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+async def test_power_that_goes_away_in_a_row(run: Run, name: str) -> None:
+    """What is left of a recovery that the power cut short is recovered in turn."""
+    await survive_power_cuts_in_a_row(run, dice(name), times=KILLS // 6)
+
+
+# --- a user who has enough ------------------------------------------------------------------------
+
+
+async def test_an_export_that_is_cancelled(run: Run) -> None:
+    """Cancelled at any step, it leaves no thread at work, and goes on later."""
+    assert await survive_cancelling(run, every=5) > 5
+
+
+async def test_what_was_fetched_before_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled export commits what it has, says that it is not finished, and goes on there."""
+    monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 10**9)
+    destination = run.fresh()
+
+    async def ids() -> AsyncIterator[str]:
+        for name in IDS[:6]:
+            yield name
+        task.cancel()
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(run(destination, ids=ids(), concurrency=1))
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not destination.exists()
+    report = await run(destination)
+    assert (report.finished, report.progress.already) == (True, 6)
+    check_end(destination, run.expected)
+
+
+# --- a ledger whose disk is full ------------------------------------------------------------------
+
+
+async def test_a_ledger_without_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever page of the ledger does not fit, it is told as a full disk, and resumed."""
+    connect, room = sqlite3.connect, itertools.count(1)
+
+    def connect_with_little_room(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    while pages := next(room):
+        destination = run.fresh()
+        monkeypatch.setattr(sqlite3, "connect", connect_with_little_room)
+        with contextlib.suppress(DiskFullError):
+            await run(destination)
+            break
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        await run(destination)
+        check_end(destination, run.expected)
+    assert pages > 3
+
+
+# --- that all of this finds something -------------------------------------------------------------
+
+
+async def stop_by(way: str, exporter: Exporter, run: Run, bug: str) -> None:
+    """Stop exports in one of the ways above."""
+    if way == "second writer":
+        await refuse_second_writer(exporter, run, bug=bug)
+    elif way == "faults":
+        for fault in FAULTS:
+            await survive_faults(run, fault)
+    elif way == "power":
+        await survive_power_cuts(run)
+    else:
+        await survive_each_kill(exporter, run, bug=bug)
+
+
+@pytest.mark.parametrize("name", ["out"])
+@pytest.mark.parametrize("bug", BUGS)
+async def test_the_bug_is_found(
+    exporter: Exporter, run: Run, bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that has this bug does not pass."""
+    put_in, way, symptom = BUGS[bug]
+    put_in(monkeypatch.setattr)
+    with pytest.raises((AssertionError, ExportError), match=symptom):
+        await stop_by(way, exporter, run, bug)

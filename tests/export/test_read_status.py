@@ -1,0 +1,86 @@
+"""What a ledger knows, read while nobody and while somebody has it open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest_export import IDS, RECORDS
+
+from aiomessages.export import CorruptError, Progress, export, read_status
+from aiomessages.export.ledger import Entry, Ledger, Part
+from aiomessages.export.status import Count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiomessages import AsyncMessagesClient
+
+SETTINGS = {"layout": "messages", "include_reply": True, "media": None, "base_url": "here"}
+
+
+async def test_of_a_finished_export(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """It tells what the report told."""
+    report = await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", on_error="continue")
+    status = read_status(tmp_path / "out.jsonl")
+    assert status is not None
+    assert (status.finished, status.rows, status.failed) == (True, report.rows, report.failed)
+    messages = sum(len(item["messages"]) for item in RECORDS)
+    assert status.completions == {"done": Count(len(IDS), messages), "failed": Count(1, 0)}
+    assert status.bytes == (tmp_path / "out.jsonl").stat().st_size
+    assert status.base_url == client.base_url
+
+
+def test_while_it_is_written(tmp_path: Path) -> None:
+    """With the ledger open, and a transaction under way, it tells what is committed."""
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        ledger.agree(SETTINGS)
+        ledger.commit(Part(1, committed=10, rows=2), [Entry("a", "partial", 2, "m-2")])
+        ledger._db.execute("BEGIN IMMEDIATE")  # noqa: SLF001 - as in the middle of a commit
+        ledger._db.execute("DELETE FROM completions")  # noqa: SLF001 - as above
+        status = read_status(tmp_path / "out.jsonl")
+    assert status is not None
+    assert (status.finished, status.completions) == (False, {"partial": Count(1, 2)})
+    assert (status.rows, status.bytes, status.files) == (2, 10, 1)
+
+
+async def test_from_within(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """An export that runs can be asked for its status, and is not disturbed."""
+    seen = []
+
+    def look(_: Progress) -> None:
+        seen.append(read_status(tmp_path / "out.jsonl"))
+
+    report = await export(client, IDS, tmp_path / "out.jsonl", on_progress=look)
+    assert report.finished
+    assert seen[-1] is not None
+
+
+def test_no_ledger(tmp_path: Path) -> None:
+    """Where there is no ledger there is nothing to tell, and none is made."""
+    assert read_status(tmp_path / "out.jsonl") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_ledger(tmp_path: Path) -> None:
+    """A file that is no ledger is called corrupt."""
+    (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
+    with pytest.raises(CorruptError, match="not a ledger"):
+        read_status(tmp_path / "out.jsonl")
+
+
+def test_a_ledger_that_was_just_made(tmp_path: Path) -> None:
+    """Killed before it knew what it is for, a ledger is that of no export."""
+    (tmp_path / "out.jsonl.ledger").touch()
+    assert read_status(tmp_path / "out.jsonl") is None
+    with Ledger(tmp_path / "out.jsonl.ledger"):
+        pass
+    assert read_status(tmp_path / "out.jsonl") is None
+
+
+def test_a_ledger_of_another_kind(tmp_path: Path) -> None:
+    """A ledger that lacks what is to be told is called corrupt."""
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        ledger.agree({"layout": "messages"})
+    with pytest.raises(CorruptError, match="include_reply"):
+        read_status(tmp_path / "out.jsonl")
