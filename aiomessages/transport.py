@@ -178,6 +178,9 @@ class Transport:
             self._loop = loop
         if self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop; make one in each loop")
+
+    def stay_in_one_process(self) -> None:
+        """Raise RuntimeError after a fork: two processes must not share a connection."""
         if self._pid != os.getpid():
             raise RuntimeError("this client was made before a fork; make one in each process")
 
