@@ -102,7 +102,8 @@ class Loopback:
         line, *lines = head.rstrip().split("\r\n")
         target = urlsplit(line.split(" ")[1])
         headers = dict(item.lower().split(": ", 1) for item in lines)
-        asked = Asked(unquote(target.path), dict(parse_qsl(target.query, keep_blank_values=True)), headers, number)
+        query = dict(parse_qsl(target.query, keep_blank_values=True))
+        asked = Asked(unquote(target.path), query, headers, number)
         self.asked.append(asked)
         answer = self._script(asked)
         if inspect.isawaitable(answer):

@@ -1,7 +1,7 @@
-"""Servers that no request reaches: where nobody listens, nobody answers, or nobody can be trusted."""
+"""Servers that no request reaches: nobody listens, nobody answers, or nobody can be trusted."""
 
 import contextlib
-import datetime
+import datetime as dt
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,7 +49,10 @@ class NoNames(AbstractResolver):
     """A resolver that knows no name."""
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self,
+        host: str,
+        port: int = 0,  # noqa: ARG002 aiohttp's signature
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 the same
     ) -> list[ResolveResult]:
         """Know nothing."""
         raise OSError(socket.EAI_NONAME, "Name or service not known")
@@ -86,8 +89,8 @@ CERTIFICATES: Final[dict[str, Callable[[], ssl.SSLContext]]] = {
     "good": lambda: _certificate("127.0.0.1"),
     "expired": lambda: _certificate(
         "127.0.0.1",
-        not_before=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-        not_after=datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC),
+        not_before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+        not_after=dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
     ),
     "self-signed": lambda: _certificate("127.0.0.1", by=trustme.CA()),
     "wrong-host": lambda: _certificate("elsewhere.example"),

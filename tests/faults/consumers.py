@@ -58,8 +58,8 @@ async def _hold_that_the_end_stays(stream: Any, error: BaseException | None) -> 
         except StopAsyncIteration:
             assert error is None, "a failed stream looks finished"
         except (MessagesError, RuntimeError) as again:
-            assert type(again) is type(error), f"{again!r} after {error!r}"
-            assert str(again) == str(error)
+            assert type(again) is type(error), f"{again!r} after {error!r}"  # noqa: PT017 the claim
+            assert str(again) == str(error)  # noqa: PT017 the same
         else:
             raise AssertionError(f"{item!r} after the end")
 
@@ -95,7 +95,7 @@ async def raises(client: AsyncMessagesClient, server: RawServer, _: dict[str, An
                     await _until_asked(server, 2)
                     raise own
     except ConsumerError as error:
-        assert error is own
+        assert error is own  # noqa: PT017 the claim
         outcome.error = error
     return outcome
 
@@ -113,7 +113,7 @@ async def is_cancelled(
 
     task = asyncio.create_task(consume())
     await _until_asked(server, 2)
-    while len(outcome.items) < LIMIT:
+    while len(outcome.items) < LIMIT:  # noqa: ASYNC110 the consumer knows of no event
         await asyncio.sleep(0)
     task.cancel()
     try:
@@ -177,7 +177,7 @@ async def drops(client: AsyncMessagesClient, server: RawServer, _: dict[str, Any
 
 
 async def is_slow(client: AsyncMessagesClient, server: RawServer, _: dict[str, Any]) -> Outcome:
-    """Work on the first item for as long as the server likes: one page ahead is fetched, no more."""
+    """Work on the first item as long as the server likes: one page ahead is fetched, no more."""
     outcome = Outcome()
     stream = client.list(COMPLETION, limit=LIMIT)
     server.released.set()
@@ -208,7 +208,7 @@ async def other_loop(client: AsyncMessagesClient, _: RawServer, __: dict[str, An
 
     thread = threading.Thread(target=asyncio.run, args=[take()])
     thread.start()
-    while thread.is_alive():  # it must not hold up the loop in which the server runs
+    while thread.is_alive():  # noqa: ASYNC110 it must not hold up the loop in which the server runs
         await asyncio.sleep(0.01)
     return outcome
 
@@ -229,7 +229,7 @@ async def after_fork(client: AsyncMessagesClient, _: RawServer, __: dict[str, An
     os.close(writing)
     with open(reading, "rb") as pipe:  # noqa: ASYNC230, PTH123 it is short, and a descriptor
         outcome.error = RuntimeError(pipe.read().decode())
-    os.waitpid(child, 0)
+    os.waitpid(child, 0)  # noqa: ASYNC222 it has ended: its pipe has
     return outcome
 
 
