@@ -50,8 +50,8 @@ class NoNames(AbstractResolver):
 
     async def resolve(
         self,
-        host: str,
-        port: int = 0,  # noqa: ARG002 aiohttp's signature
+        host: str,  # noqa: ARG002 the signature is aiohttp's
+        port: int = 0,  # noqa: ARG002 the same
         family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 the same
     ) -> list[ResolveResult]:
         """Know nothing."""
