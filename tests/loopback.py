@@ -72,6 +72,11 @@ class Loopback:
             writer.transport.abort()
         await self.all_gone()
 
+    def send(self, data: bytes) -> None:
+        """Send on every open connection, unasked."""
+        for writer in self._writers:
+            writer.write(data)
+
     async def all_gone(self) -> None:
         """Wait until no connection is open."""
         async with asyncio.timeout(5):

@@ -718,5 +718,6 @@ def test_a_name_that_the_package_does_not_have() -> None:
     """A misspelled name is an AttributeError, as in any module."""
     import aiomessages  # noqa: PLC0415 for this test alone
 
+    assert "AsyncMessagesClient" in dir(aiomessages)
     with pytest.raises(AttributeError, match="AsyncMessageClient"):
         aiomessages.AsyncMessageClient  # type: ignore[attr-defined]  # noqa: B018 looking is the test

@@ -20,19 +20,30 @@ KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
 
 
-async def test_an_answer_that_nobody_had_asked_for() -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "on the idle connection"])
+async def test_an_answer_that_nobody_had_asked_for(*, late: bool) -> None:
     """A connection on which a second answer came is given up, before it is taken for another's."""
     first = Answer(page([message(0)])).encode()
     stray = Answer(page([message(0, completion_id="chatcmpl-2")])).encode()
-    script = replies(first + stray, Answer(page([message(0)])))
+    script = replies(first if late else first + stray, Answer(page([message(0)])))
     async with (
         Loopback(script) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url, retry=ONCE) as client,
     ):
-        for _ in range(2):
-            got = await client.list("chatcmpl-1")
-            assert got.data[0].id == "chatcmpl-1-0"
+        await client.list("chatcmpl-1")
+        if late:
+            server.send(stray)
+            await _arrival_on_idle_connection(client)
+        got = await client.list("chatcmpl-1")
+    assert got.data[0].id == "chatcmpl-1-0"
     assert [asked.connection for asked in server.asked] == [1, 2]
+
+
+async def _arrival_on_idle_connection(client: AsyncMessagesClient) -> None:
+    connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+    async with asyncio.timeout(5):
+        while not any(len(idle) for pool in connector._conns.values() for idle, _ in pool):  # noqa: ASYNC110, SLF001 nothing tells
+            await asyncio.sleep(0)
 
 
 async def test_a_session_closed_under_a_body() -> None:
