@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
+ALL_CORES = ("--numprocesses", "auto")
 
 
 def _bootstrapped_python() -> Path:
@@ -69,7 +70,7 @@ def tests(session: nox.Session) -> None:
     _install_for_tests(session)
     session.run("coverage", "erase")
     c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=c_parser)
+    session.run("coverage", "run", "-m", "pytest", *ALL_CORES, *session.posargs, env=c_parser)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -78,7 +79,7 @@ def tests(session: nox.Session) -> None:
 def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *ALL_CORES, *session.posargs)
 
 
 @nox.session(default=False)

@@ -144,7 +144,8 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker that saw it would take every name for one of ours
+# A type checker that saw it would take every name for one of ours.
+if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
 
     def __getattr__(name: str) -> object:
         if name not in _MODULE_OF:

@@ -132,6 +132,7 @@ class Attempts:
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
+        self._transport.stay_in_one_process()
         self._refuse_once_closed()
         running = _Call(self)
         self._running.enter(running)

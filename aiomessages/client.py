@@ -26,6 +26,7 @@ from .settings import (
     check_query,
     check_seconds,
     hide,
+    hide_values,
     log_level,
 )
 from .turns import Turns
@@ -95,7 +96,7 @@ class AsyncMessagesClient:
 
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
-        default_headers = check_headers(default_headers or {})
+        base_url, default_headers = hide(base_url), hide_values(default_headers)
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -204,6 +205,7 @@ class AsyncMessagesClient:
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
         """
+        extra_headers = hide_values(extra_headers)
         protocol.check_completion_id(completion_id)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
@@ -251,6 +253,7 @@ class AsyncMessagesClient:
         asked for: it is always sent, since servers differ in what they do without. Everything
         else is as in `list`.
         """
+        extra_headers = hide_values(extra_headers)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         wanted = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
         listing = Listing(
@@ -318,6 +321,7 @@ class AsyncMessagesClient:
         deadline: float | UnsetType | None = UNSET,
         patience: float = 0,
     ) -> Request:
+        extra_headers = hide_values(extra_headers)
         protocol.check_completion_id(completion_id)
         check_seconds("wait_until_visible", patience or None)
         return self._request(

@@ -8,6 +8,7 @@ them. What the lenient reading does not know it keeps.
 import functools
 import re
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -131,8 +132,10 @@ def _open(name: str, item: dict[str, Json]) -> Json:
     return convert(_prune(item, kinds[tag]), kinds[tag])
 
 
-def _prune(value: Json, cls: type[Struct]) -> Json:
+def _prune(value: Json, cls: type) -> Json:
     """Leave out what a Struct, or one inside it, does not know; its owner keeps the whole."""
+    if cls is NoneType:
+        return None  # some servers send "" for what is null elsewhere: it says no more than that
     if not isinstance(value, Mapping):
         return value
     inner = _structs_inside(cls)
@@ -144,18 +147,16 @@ def _prune(value: Json, cls: type[Struct]) -> Json:
 
 
 @functools.cache
-def _structs_inside(cls: type[Struct]) -> dict[str, type[Struct] | None]:
-    """Map each key that a Struct knows to the Struct that its value is, if it is one.
-
-    A key that can only be null says nothing, and need not: some servers send "" in its place.
-    """
-    known = [info for info in msgspec.structs.fields(cls) if info.type != Nil]
-    inner = {info.encode_name: _struct_in(info.type) for info in known}
+def _structs_inside(cls: type[Struct]) -> dict[str, type | None]:
+    """Map each key that a Struct knows to what `_prune` needs: a Struct, NoneType, or nothing."""
+    inner = {info.encode_name: _struct_in(info.type) for info in msgspec.structs.fields(cls)}
     tag = cls.__struct_config__.tag_field
     return inner | ({tag: None} if tag else {})
 
 
-def _struct_in(kind: Any) -> type[Struct] | None:
+def _struct_in(kind: Any) -> type | None:
+    if kind == Nil:
+        return NoneType
     for option in getattr(kind, "__args__", (kind,)):
         if isinstance(option, type) and issubclass(option, Struct):
             return option

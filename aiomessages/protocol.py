@@ -198,6 +198,8 @@ def _decode(response: Response, decode: Callable[[bytes], ResultT], *, secret: s
 def _unreadable(response: Response, error: Exception) -> APIResponseError:
     """Return what a body is that the decoder refused."""
     if isinstance(error, msgspec.ValidationError):
+        error = _not_json(response.body) or error
+    if isinstance(error, msgspec.ValidationError):
         if _error_facts(response.body) is not None:
             return _status_error(response)
         return _schema_error(response, str(error))
@@ -206,6 +208,15 @@ def _unreadable(response: Response, error: Exception) -> APIResponseError:
     if isinstance(error, UnicodeDecodeError):
         return _decode_error(response, "is not UTF-8")
     return _decode_error(response, _what_it_is(response))
+
+
+def _not_json(body: bytes) -> Exception | None:
+    """Return why a body is no JSON at all: a decoder of types stops at the first wrong one."""
+    try:
+        despite_lone_surrogates(msgspec.json.decode, body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return error
+    return None
 
 
 def _schema_error(response: Response, complaint: str) -> SchemaError:

@@ -40,6 +40,11 @@ class SecretStr(str):
         raise TypeError("a secret is not pickled: make a client in each process")
 
 
+def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return headers with their values hidden, unchecked, for the same reason as `hide`."""
+    return {name: hide(value) for name, value in (headers or {}).items()}
+
+
 def hide(key: ApiKeyT) -> ApiKeyT:
     """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
     return SecretStr(key) if isinstance(key, str) else key  # type: ignore[return-value]
@@ -140,23 +145,30 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
     """
     if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         raise ConfigurationError("base_url must be an ASCII URL without spaces")
+    # Found by another function, whose local variables may hold a password: a traceback shows them.
+    if problem := _problem_of(url, allow_http=allow_http):
+        raise ConfigurationError(f"base_url {problem}")
+    return str(url).rstrip("/")
+
+
+def _problem_of(url: str, *, allow_http: bool) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:  # its text may quote a password
-        raise ConfigurationError("base_url is not a URL: its host or port makes no sense") from None
+        return "is not a URL: its host or port makes no sense"
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError("base_url must not hold a user or password; pass api_key=")
+        return "must not hold a user or password; pass api_key="
     if parts.scheme not in ("https", "http") or not host:
-        raise ConfigurationError("base_url must begin with https:// and name a host")
+        return "must begin with https:// and name a host"
     if "?" in url or "#" in url:
-        raise ConfigurationError("base_url must not hold a query or fragment; see default_query=")
+        return "must not hold a query or fragment; see default_query="
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        raise ConfigurationError(
-            f"base_url would send the API key to {host} unencrypted;"
+        return (
+            f"would send the API key to {host} unencrypted;"
             " use https://, or allow_http=True if you must"
         )
-    return url.rstrip("/")
+    return None
 
 
 def is_loopback(host: str) -> bool:

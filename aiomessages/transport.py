@@ -178,6 +178,9 @@ class Transport:
             self._loop = loop
         if self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop; make one in each loop")
+
+    def stay_in_one_process(self) -> None:
+        """Raise RuntimeError after a fork: two processes must not share a connection."""
         if self._pid != os.getpid():
             raise RuntimeError("this client was made before a fork; make one in each process")
 
@@ -231,9 +234,10 @@ async def _read_body(
     """Read the body, decompressed, or say what is wrong with it."""
     flaw: APIResponseError
     try:
-        if response.connection is None:  # the body is here already, as most are
+        connection = response.connection
+        if connection is None or connection.protocol is None:  # the body is here, as most are
             return await _read_whole(response, max_bytes), None
-        with _told_of_its_end(response):
+        with _told_of_its_end(response.content, connection.protocol.closed):
             return await _read_whole(response, max_bytes), None
     except zlib.error:
         flaw = DecodeError("the body of the answer is badly compressed, or cut short")
@@ -268,23 +272,19 @@ def _decompressor_for(response: aiohttp.ClientResponse) -> Decompressor | None:
 
 
 @contextlib.contextmanager
-def _told_of_its_end(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Fail a read whose connection is gone.
+def _told_of_its_end(
+    content: aiohttp.StreamReader, closed: "asyncio.Future[None] | None"
+) -> Iterator[None]:
+    """Fail a read whose connection is gone; `closed` is None where it already is.
 
     aiohttp leaves the reader waiting where a chunk is broken (its parser in C), and where somebody
     closes the session.
     """
-    content, connection = response.content, response.connection
-    protocol = connection.protocol if connection else None
-    if protocol is None:
-        yield
-        return
 
     def tell(_: object = None) -> None:
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
-    closed = protocol.closed
     if closed is None:
         tell()
         yield

@@ -72,6 +72,11 @@ class Loopback:
             writer.transport.abort()
         await self.all_gone()
 
+    def send(self, data: bytes) -> None:
+        """Send on every open connection, unasked."""
+        for writer in self._writers:
+            writer.write(data)
+
     async def all_gone(self) -> None:
         """Wait until no connection is open."""
         async with asyncio.timeout(5):
@@ -102,7 +107,8 @@ class Loopback:
         line, *lines = head.rstrip().split("\r\n")
         target = urlsplit(line.split(" ")[1])
         headers = dict(item.lower().split(": ", 1) for item in lines)
-        asked = Asked(unquote(target.path), dict(parse_qsl(target.query, keep_blank_values=True)), headers, number)
+        query = dict(parse_qsl(target.query, keep_blank_values=True))
+        asked = Asked(unquote(target.path), query, headers, number)
         self.asked.append(asked)
         answer = self._script(asked)
         if inspect.isawaitable(answer):

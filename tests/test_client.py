@@ -19,6 +19,7 @@ from aiomessages import (
     MessagePage,
     NotFoundError,
     RateLimitError,
+    RedirectError,
     RetryDetails,
     RetryPolicy,
     Timeout,
@@ -657,3 +658,66 @@ async def test_no_server() -> None:
             await client.list("x")
     assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
     assert caught.value.attempts == 3
+
+
+# --- answers that are errors in an unusual way ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({**page([]), "error": {"message": "no", "code": "not_found"}}, NotFoundError),
+        ({"error": {"message": "no", "code": 404}}, NotFoundError),
+    ],
+    ids=["beside data", "code is a status"],
+)
+async def test_errors_that_come_with_200(body: Any, expected: type[Exception]) -> None:
+    """An error in the body counts, whatever else the answer says."""
+    async with Loopback(replies(Answer(body))) as server, client_of(server) as client:
+        with pytest.raises(expected):
+            await client.list("x")
+
+
+async def test_a_redirect_to_what_is_no_url() -> None:
+    """A Location that makes no sense is a redirect all the same."""
+    answer = Answer(b"", 302, {"location": "http://[::1"})
+    async with Loopback(replies(answer)) as server, client_of(server) as client:
+        with pytest.raises(RedirectError) as caught:
+            await client.list("x")
+    assert caught.value.location_host is None
+
+
+async def test_headers_of_an_error() -> None:
+    """The headers of an error are found whatever the case of their names."""
+    async with Loopback(replies(error(404, x_odd="1"))) as server, client_of(server) as client:
+        with pytest.raises(NotFoundError) as caught:
+            await client.list("x")
+    headers = caught.value.headers
+    assert (headers["X-Odd"], headers.get("X-ODD"), "x-Odd" in headers) == ("1", "1", True)
+    assert ("nothing" in headers, headers.get("nothing")) == (False, None)
+
+
+async def test_a_server_that_ignores_the_limit() -> None:
+    """A page of more than max_items is cut, and the page behind it begins with what was left."""
+    script = conversation(message(n) for n in range(6))
+
+    def generous(asked: Asked) -> Answer:
+        return script(Asked(asked.path, {**asked.query, "limit": "4"}, {}, 1))
+
+    async with Loopback(generous) as server, client_of(server) as client:
+        first = await client.list("chatcmpl-1", max_items=2)
+        second = await first.get_next_page()
+    assert ([m.id for m in first.data], first.last_id) == (
+        ["chatcmpl-1-0", "chatcmpl-1-1"],
+        "chatcmpl-1-1",
+    )
+    assert second.data[0].id == "chatcmpl-1-2"
+
+
+def test_a_name_that_the_package_does_not_have() -> None:
+    """A misspelled name is an AttributeError, as in any module."""
+    import aiomessages  # noqa: PLC0415 for this test alone
+
+    assert "AsyncMessagesClient" in dir(aiomessages)
+    with pytest.raises(AttributeError, match="AsyncMessageClient"):
+        aiomessages.AsyncMessageClient  # type: ignore[attr-defined]  # noqa: B018 looking is the test

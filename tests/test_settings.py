@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiomessages import ConfigurationError, Timeout
@@ -25,6 +25,7 @@ from aiomessages.settings import (
     is_loopback,
 )
 
+QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
 NOTHING: dict[str, Any] = {
     "api_key": None,
@@ -78,6 +79,7 @@ def test_a_key_that_cannot_be_sent(key: object) -> None:
     assert "canary" not in f"{caught.value}{caught.value!r}"
 
 
+@QUICK
 @given(st.text())
 def test_any_key(text: str) -> None:
     """Whatever the text, it is either refused or fits into one header line."""

@@ -189,7 +189,7 @@ def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
     source = Path(stream.__file__).read_text(encoding="utf-8")
     assert source.count(right) == 1, "stream.py changed: say again what the mistake is"
     module = types.ModuleType("aiomessages.mistaken")
-    code = compile(source.replace(right, wrong), "mistaken.py", "exec")
+    code = compile(source.replace(right, wrong), "<mistaken>", "exec")
     exec(code, vars(module))  # noqa: S102 our own source
     return module
 

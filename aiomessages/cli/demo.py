@@ -5,8 +5,8 @@ a temporary directory, asks DuckDB about them where it is installed, and tells w
 Every figure is measured in this run, the server's own work included.
 """
 
-import os
 import importlib
+import os
 import shutil
 import sys
 import tempfile

@@ -5,7 +5,7 @@ Exit codes above 64 are those of sysexits.h.
 
 from typing import ClassVar
 
-from ..errors import MessagesError
+from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):

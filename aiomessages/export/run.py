@@ -12,15 +12,16 @@ import anyio
 import msgspec
 from msgspec import structs
 
-from ..client import AsyncMessagesClient
-from ..attempts import RetryDetails
-from ..conversations import OnError, check_options
-from ..errors import APIError, ConfigurationError, NotFoundError
-from ..listing import CompletionStream
-from ..pace import Pace
-from ..pages import RawPage
-from ..stream import PageIterator
-from ..workers import Results, each
+from aiomessages.attempts import RetryDetails
+from aiomessages.client import AsyncMessagesClient
+from aiomessages.conversations import OnError, check_options
+from aiomessages.errors import APIError, ConfigurationError, NotFoundError
+from aiomessages.listing import CompletionStream
+from aiomessages.pace import Pace
+from aiomessages.pages import RawPage
+from aiomessages.stream import PageIterator
+from aiomessages.workers import Results, each
+
 from .created import CreatedBetween
 from .files import Files
 from .finetune import finetune_layout
@@ -154,8 +155,8 @@ class _Run:
         on_error: OnError,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        self._client = client.with_options(on_retry=self._retried)
-        # paced
+        # The pace is the client's to keep, for this export and for no other call.
+        self._client = client.with_options(on_retry=self._retried)._paced(pace)  # noqa: SLF001
         self._ledger = ledger
         self._output = output
         self._layout_name = layout

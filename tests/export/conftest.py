@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_export import client, server  # noqa: E402 it is found from here on
+from conftest_export import client, server
 
 __all__ = ["client", "server"]

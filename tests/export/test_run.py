@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from aiomessages.server import LocalServer
 
 
+def files_in(directory: Path) -> list[Path]:
+    """Return what a directory holds."""
+    return sorted(directory.iterdir())
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"])
 async def test_every_message_and_reply(
     client: AsyncMessagesClient, tmp_path: Path, name: str
@@ -77,7 +82,7 @@ async def test_without_replies(
 async def test_a_directory_of_parts(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """A directory gets part files of about the size that was asked for, all of it in them."""
     report = await export(client, IDS, tmp_path / "out", part_bytes=1, concurrency=1)
-    parts = sorted((tmp_path / "out").iterdir())
+    parts = files_in(tmp_path / "out")
     assert [path.name for path in parts] == sorted(report.sha256)
     assert sorted(row for path in parts for row in written(path)) == expected_messages()
 
@@ -87,10 +92,10 @@ async def test_a_second_run(
 ) -> None:
     """A second run of a finished export sends nothing and changes no byte of any file."""
     await export(client, IDS, tmp_path / "out.jsonl")
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files_in(tmp_path)}
     sent = server.requests
     report = await export(client, IDS, tmp_path / "out.jsonl")
-    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files_in(tmp_path)}
     assert (server.requests, after) == (sent, before)
     assert (report.finished, report.progress.already) == (True, len(IDS))
 
@@ -132,7 +137,7 @@ async def test_nothing_to_export(client: AsyncMessagesClient, tmp_path: Path) ->
 async def test_private_files(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """Nobody else can read what was written."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files_in(tmp_path)}
     assert set(modes.values()) == {0o600}
 
 
@@ -197,7 +202,7 @@ async def test_two_writers(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """A second writer is refused before it touches anything."""
     with Files().lock(tmp_path / "out.jsonl.lock"), pytest.raises(LockedError):
         await export(client, IDS[:2], tmp_path / "out.jsonl")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.lock"]
+    assert [path.name for path in files_in(tmp_path)] == ["out.jsonl.lock"]
 
 
 async def test_a_file_that_was_cut(client: AsyncMessagesClient, tmp_path: Path) -> None:
@@ -233,7 +238,7 @@ async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path
         {"concurrency": 0},
         {"source": "chatcmpl-1"},
     ],
-    ids=lambda arguments: "-".join(arguments),
+    ids="-".join,
 )
 async def test_arguments_that_cannot_be_used(
     client: AsyncMessagesClient, tmp_path: Path, arguments: dict[str, Any]
@@ -241,10 +246,8 @@ async def test_arguments_that_cannot_be_used(
     """A wrong argument is refused before anything is sent or written."""
     given = {"source": IDS, "destination": "out.jsonl", **arguments}
     with pytest.raises(ConfigurationError):
-        await export(
-            client, given.pop("source"), tmp_path / given.pop("destination"), **given
-        )
-    assert list(tmp_path.iterdir()) == []
+        await export(client, given.pop("source"), tmp_path / given.pop("destination"), **given)
+    assert files_in(tmp_path) == []
 
 
 # --- long conversations ---------------------------------------------------------------------------
