@@ -40,7 +40,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
 # Layouts in which a conversation longer than this is committed in stretches, so that it need not
 # be held whole, nor be begun anew.
 STRETCHING: Final = frozenset({"messages"})
-STRETCH_BYTES: Final = 256 * 1024
+STRETCH_BYTES: Final = 64 * 1024
 
 Listed = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | Listed
