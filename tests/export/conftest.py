@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_export import client, server
+from conftest_export import _at_full_pace, client, server
 
-__all__ = ["client", "server"]
+__all__ = ["_at_full_pace", "client", "server"]

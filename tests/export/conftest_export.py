@@ -68,6 +68,12 @@ def written(path: Path) -> list[tuple[str, int, Json]]:
     return sorted((line["completion_id"], line["seq"], line["message"]) for line in lines(path))
 
 
+@pytest.fixture(autouse=True)
+def _at_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin at the rate of a server that bears all: a ramp would only take time."""
+    monkeypatch.setattr("aiomessages.pace.FIRST_RATE", 1e6)
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
     """Serve the records."""
