@@ -79,7 +79,9 @@ def tests(session: nox.Session) -> None:
 def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
-    session.run("pytest", *ALL_CORES, *session.posargs)
+    # The kills prove an order of writes, which no other interpreter changes; `tests` has them.
+    kills = ("--deselect", "tests/export/test_crash.py")
+    session.run("pytest", *ALL_CORES, *kills, *session.posargs)
 
 
 @nox.session(default=False)
