@@ -1,12 +1,14 @@
 """Pages: what they say of themselves, whether there is a next one, and fetching it."""
 
+from typing import Any
+
 import pytest
 
 from aiomessages.models import Message
 from aiomessages.pages import CompletionPage, Envelope, MessagePage, Page, RawPage
 
 
-def page(count: int = 2, *, has_more: bool | None = False, **fields: str | None) -> MessagePage:
+def page(count: int = 2, *, has_more: bool | None = False, **fields: Any) -> MessagePage:
     """Return a page of so many messages."""
     messages = [Message(f"m-{n}", "user", f"secret text {n}") for n in range(count)]
     envelope = Envelope(messages, has_more=has_more, **fields)
