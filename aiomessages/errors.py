@@ -116,9 +116,6 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
     hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is just slow."
 
-    # TimeoutError's own text is that of an OSError.
-    __str__ = APIError.__str__
-
 
 class TLSError(APIConnectionError):
     """The server's certificate is not to be trusted, or TLS could not be agreed on."""

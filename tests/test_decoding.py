@@ -400,7 +400,7 @@ def test_bodies_that_were_garbled(wire: list[dict[str, Any]], data: st.DataObjec
     body = bytearray(body_of(*wire))
     where = data.draw(st.integers(0, len(body) - 1))
     body[where : where + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
-    outcomes = []
+    outcomes: list[list[str] | None] = []
     for codec in (MESSAGES, RAW):
         try:
             outcomes.append(codec.decode(bytes(body))[1])

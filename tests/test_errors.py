@@ -187,6 +187,21 @@ def test_facts_of_an_answer() -> None:
     assert (error.completion_id, error.cursor, error.attempts) == ("chatcmpl-1", "m-9", 3)
 
 
+def test_headers() -> None:
+    """An error's headers are found by their names in whatever case, also in another process."""
+    error = build(NotFoundError)
+    assert isinstance(error, NotFoundError)
+    for headers in (error.headers, pickle.loads(pickle.dumps(error)).headers):  # noqa: S301
+        assert headers["X-OTHER"] == headers.get("X-Other") == headers.get("x-other") == "o"
+        assert "X-Other" in headers
+        assert "Retry-After" not in headers
+        assert 5 not in headers
+        assert headers.get("Retry-After") is None
+        assert headers.get("Retry-After", "7") == "7"
+        with pytest.raises(KeyError):
+            headers["Retry-After"]
+
+
 def test_facts_of_their_own() -> None:
     """A schema error has its path, a redirect its host, a lost connection whether it was stale."""
     assert SchemaError("x").path == "$"

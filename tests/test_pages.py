@@ -1,12 +1,14 @@
 """Pages: what they say of themselves, whether there is a next one, and fetching it."""
 
+from typing import Any
+
 import pytest
 
 from aiomessages.models import Message
 from aiomessages.pages import CompletionPage, Envelope, MessagePage, Page, RawPage
 
 
-def page(count: int = 2, *, has_more: bool | None = False, **fields: str | None) -> MessagePage:
+def page(count: int = 2, *, has_more: bool | None = False, **fields: Any) -> MessagePage:
     """Return a page of so many messages."""
     messages = [Message(f"m-{n}", "user", f"secret text {n}") for n in range(count)]
     envelope = Envelope(messages, has_more=has_more, **fields)
@@ -54,6 +56,29 @@ def test_repr() -> None:
     """The repr says how many items and which, and shows nothing of their text."""
     got = page(first_id="m-0", last_id="m-1", has_more=True)
     assert repr(got) == "MessagePage(2 items, first_id='m-0', last_id='m-1', has_more=True)"
+
+
+@pytest.mark.parametrize("has_more", [True, False, None])
+def test_a_page_that_is_cut(has_more: bool | None) -> None:
+    """What is cut off stands on the page behind, which begins where this one now ends."""
+    got = page(3, has_more=has_more, last_id="m-2")
+    got.cut(2)
+    assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
+    assert (got.last_id, got.next_cursor, got.has_more) == ("m-1", "m-1", True)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_page_that_is_short_enough(count: int) -> None:
+    """A page of no more than that stays as it is."""
+    got = page(2, has_more=False, last_id="m-1")
+    got.cut(count)
+    assert (got.ids, got.last_id, got.has_more) == (["m-0", "m-1"], "m-1", False)
+
+
+def test_an_envelope() -> None:
+    """The repr of a page's frame shows nothing of its texts either."""
+    envelope = Envelope([Message("m", "user", "secret text")], has_more=True)
+    assert repr(envelope) == "Envelope(1 items, has_more=True)"
 
 
 def test_headers() -> None:

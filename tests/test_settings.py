@@ -22,7 +22,9 @@ from aiomessages.settings import (
     check_query,
     check_seconds,
     hide,
+    hide_values,
     is_loopback,
+    log_level,
 )
 
 QUICK = settings(deadline=None)  # no claim here is about time
@@ -106,6 +108,9 @@ def test_hiding() -> None:
     assert repr(hide(KEY)) == "'**********'"
     assert hide(None) is None
     assert hide(load) is load
+    assert "canary" not in repr(hide_values({"x": KEY, "y": None}))
+    assert hide_values({"x": KEY, "y": None}) == {"x": KEY, "y": None}
+    assert hide_values(None) == {}
 
 
 # --- base_url -------------------------------------------------------------------------------------
@@ -259,6 +264,17 @@ def test_query_values_that_cannot_be_sent(value: object) -> None:
         check_query({"q": value})
 
 
+@pytest.mark.parametrize(
+    ("query", "taken"),
+    [({"after": "m"}, "after"), ({"limit": 5, "v": 1}, "limit"), ({"after": 1, "limit": 1}, "and")],
+    ids=str,
+)
+def test_query_parameters_that_page(query: dict[str, object], taken: str) -> None:
+    """The parameters by which pages are turned are not for a query of the caller's own."""
+    with pytest.raises(ConfigurationError, match=f"{taken}.* of your own"):
+        check_query(query)
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
@@ -269,7 +285,7 @@ def test_seconds(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "1", b"2", [1]])
-def test_seconds_that_make_no_sense(value: object) -> None:
+def test_seconds_that_make_no_sense(value: Any) -> None:
     """Anything else is refused by its name, in a Timeout as well."""
     with pytest.raises(ConfigurationError, match="deadline must be a positive number"):
         check_seconds("deadline", value)
@@ -277,7 +293,7 @@ def test_seconds_that_make_no_sense(value: object) -> None:
         with pytest.raises(ConfigurationError, match=f"timeout {field}"):
             Timeout(**{field: value})
     with pytest.raises(ConfigurationError, match="timeout"):
-        Timeout.of(value)  # type: ignore[arg-type]
+        Timeout.of(value)
 
 
 def test_timeouts() -> None:
@@ -325,6 +341,15 @@ def test_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.query == {"v": "1"}
 
 
+@pytest.mark.parametrize("level", [None, "debug"])
+def test_the_level_of_the_log(monkeypatch: pytest.MonkeyPatch, level: str | None) -> None:
+    """AIOMESSAGES_LOG says how much is told, and nothing where it is not set."""
+    monkeypatch.delenv("AIOMESSAGES_LOG", raising=False)
+    if level is not None:
+        monkeypatch.setenv("AIOMESSAGES_LOG", level)
+    assert log_level() == level
+
+
 def test_empty_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set to nothing counts as not set."""
     for name in ("BASE_URL", "ORG_ID", "PROJECT_ID"):
@@ -349,6 +374,12 @@ def test_a_wrong_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: 
     with pytest.raises(ConfigurationError) as caught:
         load()
     assert "canary" not in str(caught.value)
+
+
+def test_an_empty_base_url() -> None:
+    """An empty base_url is a mistake, by which the key must not go to another server."""
+    with pytest.raises(ConfigurationError, match="base_url"):
+        load(api_key=KEY, base_url="")
 
 
 def test_settings_that_are_printed() -> None:
