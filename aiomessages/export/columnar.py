@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import importlib.util
 import itertools
 import os
 import shutil
@@ -143,13 +144,20 @@ def write_columns(
     return count
 
 
+def check_duckdb() -> None:
+    """Raise ExportError where duckdb is not installed; it is not loaded for that."""
+    if importlib.util.find_spec("duckdb") is None:
+        raise ExportError(_NO_DUCKDB)
+
+
 def _duckdb() -> ModuleType:
     try:
         return importlib.import_module("duckdb")
     except ImportError:
-        raise ExportError(
-            "columns are written by duckdb: pip install 'aiomessages[parquet]'"
-        ) from None
+        raise ExportError(_NO_DUCKDB) from None
+
+
+_NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[parquet]'"
 
 
 def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:

@@ -17,7 +17,7 @@ import msgspec
 
 from aiomessages.errors import ConfigurationError
 
-from .columnar import write_columns
+from .columnar import check_duckdb, write_columns
 from .errors import CorruptError, ExportError
 from .files import Files
 from .ledger import Entry, Ledger, Part
@@ -244,6 +244,14 @@ def _sums(path: Path) -> tuple[int, int, str]:
             crc32, size = zlib.crc32(data, crc32), size + len(data)
             sha256.update(data)
     return crc32, size, sha256.hexdigest()
+
+
+def check_can_write(destination: Path) -> None:
+    """Raise ConfigurationError or ExportError, before anything is fetched in vain."""
+    form = FORMATS[ending_of(destination) or ".jsonl"]
+    form.encode(b"")
+    if form.rows:
+        check_duckdb()
 
 
 def ending_of(destination: Path) -> str:

@@ -28,7 +28,7 @@ from .finetune import finetune_layout
 from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
 from .ledger import Entry, Ledger
 from .media import MediaStore
-from .output import PART_BYTES, Output, ending_of
+from .output import PART_BYTES, Output, check_can_write
 from .report import ExportReport, Progress
 from .writer import Writer, to_its_end
 
@@ -99,9 +99,9 @@ async def export(
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
     target, files = Path(destination), files or Files()
-    _check(layout, include_reply=include_reply)
+    _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
-    ending_of(target)
+    check_can_write(target)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
@@ -132,11 +132,13 @@ async def export(
         return run.report()
 
 
-def _check(layout: object, *, include_reply: bool) -> None:
+def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if layout == "finetune" and media is not None:
+        raise ConfigurationError("fine-tuning takes no paths for images: leave media out")
 
 
 class _Run:

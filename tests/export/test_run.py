@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
 from aiomessages import APIError, ConfigurationError, NotFoundError
-from aiomessages.export import ChangedError, CorruptError, LockedError, export
+from aiomessages.export import ChangedError, CorruptError, ExportError, LockedError, export
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path
         {"layout": "csv"},
         {"destination": "out.csv"},
         {"layout": "finetune", "include_reply": False},
+        {"layout": "finetune", "media": "pictures"},
         {"concurrency": 0},
         {"source": "chatcmpl-1"},
     ],
@@ -248,6 +250,22 @@ async def test_arguments_that_cannot_be_used(
     with pytest.raises(ConfigurationError):
         await export(client, given.pop("source"), tmp_path / given.pop("destination"), **given)
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.duckdb", "out.jsonl.zst"])
+async def test_a_missing_extra(
+    client: AsyncMessagesClient,
+    server: LocalServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """A destination that needs an extra says so before anything is sent or written."""
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ExportError, match="pip install"):
+        await export(client, IDS, tmp_path / name)
+    assert (server.requests, files_in(tmp_path)) == (0, [])
 
 
 # --- long conversations ---------------------------------------------------------------------------
