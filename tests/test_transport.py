@@ -4,6 +4,7 @@ What it makes of a hostile network stands in test_hostile_network.py.
 """
 
 import asyncio
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from multidict import CIMultiDict
 
 from aiomessages import APIConnectionError, AsyncMessagesClient, ClientClosedError, RetryPolicy
 from aiomessages import transport as module
+from aiomessages.server import LocalServer
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -89,6 +91,46 @@ async def test_what_a_middleware_raises(raised: Exception, expected: type[Except
         )
         with pytest.raises(expected, match=str(raised)):
             await client.list("x")
+
+
+MEASURED = """
+import asyncio, resource, sys
+from aiomessages import AsyncMessagesClient, ResponseTooLargeError
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+async def main(url, cap):
+    async with AsyncMessagesClient("sk-x", base_url=url, max_response_bytes=cap) as client:
+        try:
+            await client.list("x", limit=1)
+        except Exception:
+            pass  # a first request loads what any request needs
+        before = peak()
+        try:
+            await client.list("chatcmpl-tides")
+        except ResponseTooLargeError:
+            print(peak() - before)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("fault", ["bomb", "endless-body", "too-large"])
+async def test_the_memory_that_a_bomb_takes(fault: str) -> None:
+    """A body far larger than max_response_bytes takes less than four times that, at its peak."""
+    cap = 16 * 1024 * 1024
+    async with LocalServer(sample=True, faults=fault, api_key="sk-x") as server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            MEASURED,
+            server.base_url,
+            str(cap),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    assert 0 <= int(out) < 4 * cap
 
 
 def test_two_lengths() -> None:
