@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import export_memory, pace, walk
+from benchmarks import export, export_memory, pace, walk
 
 # A further question is a further file, with one row here.
-QUESTIONS = {"walk": walk.main, "pace": pace.main, "memory": export_memory.main}
+QUESTIONS = {
+    "walk": walk.main,
+    "export": export.main,
+    "pace": pace.main,
+    "memory": export_memory.main,
+}
 
 
 def main(arguments: list[str]) -> None:

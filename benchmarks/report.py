@@ -36,11 +36,17 @@ def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str
     for name, seconds in walks.items():
         each = [1e6 * spent / messages for spent in seconds]
         per_page = 1e6 * median(seconds) / ceil(messages / limit)
-        figures = [f"{median(each):.2f}", f"({min(each):.2f}-{max(each):.2f})", f"{per_page:.0f}"]
+        figures = [*spread(each, digits=2), f"{per_page:.0f}"]
         rows.append(
             [name, *figures, ratio(walks[reference], seconds), ratio(seconds, walks[floor])]
         )
     return aligned(rows)
+
+
+def spread(figures: list[float], *, digits: int) -> tuple[str, str]:
+    """Return the median, and the least and the greatest."""
+    least, middle, most = (f"{f(figures):.{digits}f}" for f in (min, median, max))
+    return middle, f"({least}-{most})"
 
 
 def ratio(above: list[float], below: list[float]) -> str:
@@ -55,10 +61,10 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join("  ".join(line) for line in lines)
 
 
-def as_json(costs: Costs, options: dict[str, object]) -> bytes:
+def as_json(options: dict[str, object], **figures: object) -> bytes:
     """Encode every single figure with what is needed to read it later."""
     settings = {name: value for name, value in options.items() if name != "json"}
-    document = {"environment": environment(), "settings": settings, "cpu_seconds": costs}
+    document = {"environment": environment(), "settings": settings, **figures}
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 

@@ -1,7 +1,8 @@
 """A loopback server that answers any messages list with pre-rendered pages, in its own process.
 
 It is as cheap as Python allows (a bare protocol, each page rendered once), so that a round trip
-costs little beyond what its client spends. It checks nothing: no key, no path, no order.
+costs little beyond what its client spends. It checks nothing: no key, no path, no order; so each
+completion has the same messages.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ HEADERS = (
 
 
 @asynccontextmanager
-async def serving(messages: int, size: int) -> AsyncIterator[str]:
-    """Start the server as a process of its own and give its base URL."""
-    command = [sys.executable, "-m", "benchmarks.server", str(messages), str(size)]
+async def serving(messages: int, size: int, latency: float = 0) -> AsyncIterator[str]:
+    """Start the server as a process of its own and give its base URL; `latency` is in seconds."""
+    command = [sys.executable, "-m", "benchmarks.server", str(messages), str(size), str(latency)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert process.stdin
     assert process.stdout
@@ -74,8 +75,8 @@ def page(messages: list[bytes], start: int, limit: int) -> bytes:
 class PageProtocol(asyncio.Protocol):
     """Answer each request on a kept-alive connection; a GET ends where its headers end."""
 
-    def __init__(self, respond: Callable[[int, int], bytes]) -> None:
-        self.respond, self.pending = respond, b""
+    def __init__(self, respond: Callable[[int, int], bytes], latency: float) -> None:
+        self.respond, self.latency, self.pending = respond, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what answers are written to."""
@@ -88,15 +89,25 @@ class PageProtocol(asyncio.Protocol):
         for request in requests:
             after, limit = AFTER.search(request), LIMIT.search(request)
             start = int(after[1]) + 1 if after else 0
-            self.transport.write(self.respond(start, int(limit[1]) if limit else 20))
+            self.answer(self.respond(start, int(limit[1]) if limit else 20))
+
+    def answer(self, response: bytes) -> None:
+        """Send a response, at once or when the latency is over."""
+        if self.latency:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.latency, self.transport.write, response)
+        else:
+            self.transport.write(response)
 
 
-async def serve(count: int, size: int) -> None:
+async def serve(count: int, size: int, latency: float) -> None:
     """Serve on a free port, print it, and stop when standard input ends."""
     messages = [message(number, size) for number in range(count)]
     respond = cache(lambda start, limit: page(messages, start, limit))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: PageProtocol(respond), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: PageProtocol(respond, latency), "127.0.0.1", 0, backlog=1024
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
@@ -106,5 +117,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("messages", type=int)
     parser.add_argument("size", type=int)
+    parser.add_argument("latency", type=float)
     options = parser.parse_args()
-    asyncio.run(serve(options.messages, options.size))
+    asyncio.run(serve(options.messages, options.size, options.latency))

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     for limit in options.limits:
         print("\n" + report.table(costs, limit, options.messages, reference=OPENAI, floor=BARE))
     if options.json:
-        options.json.write_bytes(report.as_json(costs, vars(options)))
+        options.json.write_bytes(report.as_json(vars(options), cpu_seconds=costs))
 
 
 def parser() -> argparse.ArgumentParser:
