@@ -186,15 +186,18 @@ async def compare(
 async def warm_up(
     reads: dict[str, Read], concurrency: int, options: argparse.Namespace
 ) -> dict[str, int]:
-    """Run once with everybody who has no ramp, and return how many pages each is to read.
+    """Run twice with everybody who has no ramp, and return how many pages each is to read.
 
-    That is as many as take about the wanted time, but each connection is to be used again.
+    That is as many as take about the wanted time, judged by the second time, when the connections
+    are there; but no fewer than use each connection twice.
     """
     pages = {}
     for name, read in reads.items():
         if name != RAMPED:
-            first = await timed(read, max(64, concurrency), concurrency, options.messages)
-            pages[name] = max(int(options.seconds * first.pages / first.wall), 2 * concurrency)
+            some = max(64, concurrency)
+            await timed(read, some, concurrency, options.messages)
+            run = await timed(read, some, concurrency, options.messages)
+            pages[name] = max(int(options.seconds * run.pages / run.wall), 2 * concurrency)
     share = options.ramp_seconds / options.seconds
     pages[RAMPED] = int(pages[RAMP_OVER] * share)
     gc.collect()
