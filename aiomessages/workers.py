@@ -112,11 +112,6 @@ class _Crew(Generic[ItemT, ResultT]):
             self._news.clear()
             await self._news.wait()
 
-    @property
-    def under_way(self) -> bool:
-        """Tell whether anything is being worked on."""
-        return any(not task.done() for task in self.tasks) and not self._exhausted
-
     async def stop(self, error: Exception) -> None:
         """Cancel the tasks, wait for them to leave, and let every taker be told."""
         self.error = self.error or error
@@ -136,13 +131,12 @@ class _Crew(Generic[ItemT, ResultT]):
             return
         for task in left:
             task.get_loop().call_soon_threadsafe(task.cancel)
-        if self.under_way:
-            warnings.warn(
-                "results were dropped while they were being worked on; leave them by `async with`"
-                " or `await results.aclose()`",
-                ResourceWarning,
-                stacklevel=2,
-            )
+        warnings.warn(
+            "results were dropped while they were being worked on; leave them by `async with`"
+            " or `await results.aclose()`",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
 
 class _End:
