@@ -118,6 +118,10 @@ class _Crew(Generic[ItemT, ResultT]):
         self._ready.clear()
         self._early.clear()
         self._news.set()
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Cancel what is left of the tasks, and wait for it to be gone."""
         for task in self.tasks:
             task.cancel()
         if self.tasks:
@@ -174,13 +178,9 @@ class Results(AsyncGenerator[ResultT, None]):
         result = await crew.take()
         if isinstance(result, _End):
             self._ended = True
-            await self._leave()
+            await self._crew.leave()  # the tasks that wait for room in vain
             raise StopAsyncIteration
         return result
-
-    async def _leave(self) -> None:
-        for task in self._crew.tasks:
-            task.cancel()  # those that wait for room in vain
 
     async def aclose(self) -> None:
         """Stop the work and give up what was not taken. Any task of the loop may call it."""

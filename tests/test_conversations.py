@@ -201,6 +201,20 @@ def server_tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if "Loopback" in repr(task)}
 
 
+async def test_closing_before_the_beginning_and_after_the_end() -> None:
+    """What was closed before it began was not read; what has ended stays so."""
+    async with Loopback(service) as server, client_of(server) as client:
+        unread = client.conversations(["c-1"])
+        await unread.aclose()
+        with pytest.raises(ClientClosedError):
+            await anext(unread)
+        read = client.conversations(["c-1"])
+        assert len([c async for c in read]) == 1
+        await read.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(read)
+
+
 async def test_closing_the_client() -> None:
     """Closing the client is not an error of one conversation: it ends them all."""
     arrived = asyncio.Event()
