@@ -99,7 +99,7 @@ async def export(
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
     target, files = Path(destination), files or Files()
-    _check(layout, include_reply=include_reply, media=media)
+    _check(layout, include_reply=include_reply)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_can_write(target)
     settings = {
@@ -132,13 +132,11 @@ async def export(
         return run.report()
 
 
-def _check(layout: object, *, include_reply: bool, media: object) -> None:
+def _check(layout: object, *, include_reply: bool) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
-    if layout == "finetune" and media is not None:
-        raise ConfigurationError("fine-tuning takes no paths for images: leave media out")
 
 
 class _Run:
