@@ -20,7 +20,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 LAYERS = {
     "values": ("errors", "logs", "models", "pages", "settings"),
     "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
-    "I/O": ("transport", "turns", "attempts", "listing", "workers", "conversations", "client"),
+    "I/O": (
+        "failures",
+        "body",
+        "pool",
+        "fast_path",
+        "transport",
+        "turns",
+        "attempts",
+        "listing",
+        "workers",
+        "conversations",
+        "client",
+    ),
     "uses": ("export", "server", "fastapi", "ray", "cli", "__main__"),
 }
 USES = set(LAYERS["uses"])
