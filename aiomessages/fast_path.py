@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import aiohttp
 
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 # As many sets of headers are remembered: a service has one, or one for each of its keys.
 MAX_HEADS: Final = 64
-
-# asyncio asks for 256 KiB at each read before Python 3.12, and malloc then fetches them anew from
-# the system each time; a page is smaller than this.
-READ_SIZE: Final = 64 * 1024
 
 
 class SecretBytes(bytes):
@@ -116,9 +112,8 @@ class _Alarm:
 async def _exchange(
     connection: "Connection", target: str, rest: bytes, timeout: Timeout, max_bytes: int
 ) -> Response:
-    protocol, transport = connection.protocol, connection.transport
-    if protocol is None or transport is None:
-        raise DisconnectedError(aiohttp.ServerDisconnectedError())
+    protocol = cast("ResponseHandler", connection.protocol)  # an idle connection has both
+    transport = cast("asyncio.Transport", connection.transport)
     alarm = _Alarm(timeout.total, transport.abort)
     try:
         protocol.set_response_params(
@@ -196,7 +191,7 @@ class _Rehearsal(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        pass
+        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     abort = close
 
@@ -220,20 +215,23 @@ async def _rehearse() -> bool:
     from aiohttp.connector import Connection  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    pool, protocol = Pool(), ResponseHandler(loop)
-    key = ConnectionKey("nowhere", 80, False, True, None, None, None)  # noqa: FBT003 its own order
+    protocol = ResponseHandler(loop)
     transport = _Rehearsal(protocol)
-    with contextlib.closing(Connection(pool, key, protocol, loop)) as connection:
-        response = await _exchange(connection, "/x", b" HTTP/1.1\r\n\r\n", Timeout(), max_bytes=2)
-        connection.release()
-    again = await pool.idle(key)
-    if again is None:
-        return False
-    with contextlib.closing(again):
-        return (
-            again.protocol is protocol
-            and await pool.idle(key) is None
-            and transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
-            and response.headers["X-Request-Id"] == "req_1"
-            and (response.status, response.body) == (200, b"{}")
-        )
+    key = ConnectionKey("nowhere", 80, False, True, None, None, None)
+    async with (pool := Pool()):
+        with contextlib.closing(Connection(pool, key, protocol, loop)) as connection:
+            response = await _exchange(
+                connection, "/x", b" HTTP/1.1\r\n\r\n", Timeout(), max_bytes=2
+            )
+            connection.release()
+        again = await pool.idle(key)
+        if again is None:
+            return False
+        with contextlib.closing(again):
+            return (
+                again.protocol is protocol
+                and await pool.idle(key) is None
+                and transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
+                and response.headers["X-Request-Id"] == "req_1"
+                and (response.status, response.body) == (200, b"{}")
+            )

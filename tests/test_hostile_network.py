@@ -49,6 +49,7 @@ from aiomessages import (
     Timeout,
     TLSError,
     UnprocessableEntityError,
+    fast_path,
 )
 
 BACKOFF = 0.001
@@ -243,6 +244,7 @@ TABLE = [
     retried("13b", "bad-chunk-size-later", APIConnectionError),
     lasts("14a", "endless-continue", "(total)", total=SHORT),
     lasts("14b", "slow-body", "(total)", total=SHORT, read=SHORT / 2),
+    lasts("14b", "slow-body-without-length", "(total)", total=SHORT),
     lasts("14c", "stalled-body", "(read)", read=SHORT),
     lasts("14c", "silence", "(total)", total=SHORT),
     retried("15a", "no-content", DecodeError, facts={"status": 204}),
@@ -407,6 +409,15 @@ PASSING = [
 ]
 
 
+@pytest.fixture(params=["fast path", "session"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The way that requests take once the connection is there: both must be as safe."""
+    chosen: str = request.param
+    monkeypatch.setattr(fast_path, "_VERDICTS", {aiohttp.__version__: chosen == "fast path"})
+    return chosen
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", TABLE, ids=str)
 async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     """A fault gives the error that the table names, or none; nothing is lost, leaked or left."""
@@ -431,6 +442,7 @@ async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) 
     assert [where for where, what in shown if KEY in what] == []
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", PASSING, ids=str)
 async def test_a_fault_that_passes(case: Case) -> None:
     """A fault that is retried, and strikes once, costs one request more and no message."""

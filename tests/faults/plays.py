@@ -278,6 +278,9 @@ FAULTS: Final[dict[str, Play]] = {
     "slow-body": forever(
         lambda turn: turn.head("content-length: 100000"), lambda _: b" ", pause=0.01
     ),
+    "slow-body-without-length": forever(
+        lambda turn: turn.head() + turn.body, lambda _: b" ", pause=0.01
+    ),
     "stalled-body": sends(lambda turn: turn.right()[:-10]),
     "set-cookie": sends(lambda turn: turn.right("set-cookie: session=1; Path=/")),
     # the body
