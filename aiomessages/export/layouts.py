@@ -5,10 +5,13 @@ messages in it the bytes that the server sent.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
+
+from aiomessages.decoding import despite_lone_surrogates, sent_items
+from aiomessages.errors import SchemaError
 
 
 class Fetched(msgspec.Struct):
@@ -60,8 +63,7 @@ def messages_layout(fetched: Fetched) -> list[bytes]:
 
 def conversations_layout(fetched: Fetched) -> list[bytes]:
     """One line a completion: its id, model, time and metadata, its messages and its replies."""
-    completion = _COMPLETION.decode(fetched.completion or b"{}")
-    choices = replies(fetched.completion) if fetched.completion else []
+    completion, choices = _read(fetched.completion or b"{}")
     line = {
         "completion_id": fetched.completion_id,
         "model": completion.model,
@@ -75,8 +77,9 @@ def conversations_layout(fetched: Fetched) -> list[bytes]:
 
 
 def replies(completion: bytes) -> list[bytes]:
-    """Return the messages of a completion's choices, on one line each."""
-    return [one_line(bytes(choice.message)) for choice in _COMPLETION.decode(completion).choices]
+    """Return the messages of a completion's choices, on one line each. Raises SchemaError."""
+    _, choices = _read(completion)
+    return choices
 
 
 class _Choice(msgspec.Struct):
@@ -84,10 +87,20 @@ class _Choice(msgspec.Struct):
 
 
 class _Completion(msgspec.Struct):
-    choices: list[_Choice] = []
-    model: Any = None
-    created: Any = None
-    metadata: Any = None
+    choices: list[_Choice] | None = None
+    model: Raw = Raw(b"null")
+    created: Raw = Raw(b"null")
+    metadata: Raw = Raw(b"null")
 
 
 _COMPLETION: Final = msgspec.json.Decoder(_Completion)
+
+
+def _read(completion: bytes) -> tuple[_Completion, list[bytes]]:
+    """Return a completion, and the replies in it as the bytes that the server sent."""
+    try:
+        found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
+    except msgspec.ValidationError as error:
+        raise SchemaError(f"a stored completion has another shape than expected: {error}") from None
+    choices = [choice.message for choice in found.choices or ()]
+    return found, [one_line(reply) for reply in sent_items(completion, readable, choices)]

@@ -15,6 +15,7 @@ from msgspec import structs
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
+from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError
 from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
@@ -311,6 +312,7 @@ async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
     )
     async for item in each(named):
         if isinstance(item, bytes):
-            yield _ID.decode(item).id, one_line(item)
+            named_by, _ = despite_lone_surrogates(_ID.decode, item)
+            yield named_by.id, one_line(item)
         else:
             yield item, None
