@@ -89,7 +89,8 @@ async def export(
     replies already, or a CreatedBetween of these. The destination's ending says how: `.jsonl`,
     `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.duckdb`, or a directory of part files of about
     `part_bytes` each. `layout` is `messages` (a line a message), `conversations` (a line a
-    completion) or `finetune`.
+    completion) or `finetune`. With `media` the images, sounds and files that messages and replies
+    hold become files of that directory, but for `finetune`, whose examples hold them themselves.
 
     Killed at any moment and run again, it goes on where it was. Run again when it is finished, it
     fetches ids that are new; a list of completions is only asked for again with `refresh`. The rate
@@ -100,7 +101,7 @@ async def export(
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
     target, files = Path(destination), files or Files()
-    _check(layout, include_reply=include_reply)
+    _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_can_write(target)
     settings = {
@@ -133,11 +134,13 @@ async def export(
         return run.report()
 
 
-def _check(layout: object, *, include_reply: bool) -> None:
+def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if layout == "finetune" and media is not None:
+        raise ConfigurationError("a fine-tuning example holds its images itself: leave media out")
 
 
 class _Run:
@@ -218,6 +221,8 @@ class _Run:
 
     async def _write(self, item: _Item) -> None:
         completion = await self._completion(item)
+        if completion is not None:
+            (completion,) = await self._without_blobs([completion])
         messages: list[bytes] = []
         async with self._pages(item) as pages:
             async for page in pages:
@@ -240,9 +245,12 @@ class _Run:
 
     async def _messages(self, page: RawPage) -> list[bytes]:
         lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
+        return await self._without_blobs(lines)
+
+    async def _without_blobs(self, items: list[bytes]) -> list[bytes]:
         if self._media is None:
-            return lines
-        return await to_its_end(lambda media: [*map(media.extract, lines)], self._media)
+            return items
+        return await to_its_end(lambda media: [*map(media.extract, items)], self._media)
 
     def _may_stretch(self, messages: list[bytes]) -> bool:
         return self._layout_name in STRETCHING and sum(map(len, messages)) >= STRETCH_BYTES

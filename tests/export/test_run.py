@@ -236,6 +236,7 @@ async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path
         {"layout": "csv"},
         {"destination": "out.csv"},
         {"layout": "finetune", "include_reply": False},
+        {"layout": "finetune", "media": "pictures"},
         {"concurrency": 0},
         {"source": "chatcmpl-1"},
     ],
