@@ -35,6 +35,7 @@ class Files:
             while view:
                 view = view[self.write(descriptor, view) :]
             self.fsync(descriptor)
+            forget(descriptor)
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[int]:
@@ -119,6 +120,19 @@ class Files:
             yield
         finally:
             os.close(descriptor)
+
+
+def forget(descriptor: int) -> None:
+    """Let the system drop what memory it holds of a file that is durable.
+
+    An export would else fill the page cache with what is read once more at the end, if ever. The
+    pages are used again for the next batch, which costs a write a half to a tenth of its CPU time.
+    """
+    if _ADVISE is not None:
+        _ADVISE(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+_ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
 
 
 def _take(descriptor: int, path: Path) -> None:

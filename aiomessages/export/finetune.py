@@ -19,7 +19,7 @@ from msgspec import DecodeError, Meta, Struct, ValidationError
 
 from aiomessages.decoding import despite_lone_surrogates
 
-from .layouts import Fetched, SkipError, replies
+from .layouts import Fetched, Lines, SkipError, replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,12 @@ class InexpressibleError(SkipError):
         self.reason = reason
 
 
-def finetune_layout(fetched: Fetched) -> list[bytes]:
+def finetune_layout(fetched: Fetched) -> Lines:
     """One line a completion: the messages, its first reply, and the tools it could call."""
     completion = fetched.completion
     choices = replies(completion) if completion is not None else []
     line = finetune_line(fetched.messages, choices[0] if choices else None, completion or b"{}")
-    return [line + b"\n"]
+    return Lines(line + b"\n", 1)
 
 
 def finetune_line(messages: list[bytes], reply: bytes | None, completion: bytes = b"{}") -> bytes:

@@ -4,8 +4,9 @@ Nothing here performs I/O. A layout turns a conversation that was fetched into l
 messages in it the bytes that the server sent.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -32,7 +33,14 @@ class SkipError(Exception):
     """A conversation that cannot be expressed in a layout; the text is the reason, for counting."""
 
 
-Layout = Callable[[Fetched], list[bytes]]
+class Lines(NamedTuple):
+    """Lines of an export, each with its line break, and how many they are."""
+
+    text: bytes = b""
+    number: int = 0
+
+
+Layout = Callable[[Fetched], Lines]
 
 
 def one_line(json: bytes) -> bytes:
@@ -45,23 +53,31 @@ def one_line(json: bytes) -> bytes:
     return json
 
 
-def messages_layout(fetched: Fetched) -> list[bytes]:
+def messages_layout(fetched: Fetched) -> Lines:
     """One line a message, and one for each reply, which `choice` tells from the messages."""
     head = b'{"completion_id":%b,"seq":' % msgspec.json.encode(fetched.completion_id)
-    lines = [
-        b'%b%d,"message":%b}\n' % (head, seq, message)
-        for seq, message in enumerate(fetched.messages, fetched.first)
-    ]
-    if fetched.completion is not None and fetched.whole:
-        seq = fetched.first + len(fetched.messages)
-        lines += [
-            b'%b%d,"choice":%d,"message":%b}\n' % (head, seq + n, n, reply)
-            for n, reply in enumerate(replies(fetched.completion))
-        ]
-    return lines
+    pieces = _pieces(head, fetched.first, fetched.messages)
+    choices = replies(fetched.completion) if fetched.completion and fetched.whole else []
+    seq = fetched.first + len(fetched.messages)
+    for n, reply in enumerate(choices):
+        pieces.append(b'%b%d,"choice":%d,"message":%b}\n' % (head, seq + n, n, reply))
+    return Lines(b"".join(pieces), len(fetched.messages) + len(choices))
 
 
-def conversations_layout(fetched: Fetched) -> list[bytes]:
+def _pieces(head: bytes, first: int, messages: Sequence[bytes]) -> list[bytes]:
+    """Lay out lines to be joined in one step: a quarter of what it costs one by one."""
+    pieces = [head, b"", b"", b"}\n"] * len(messages)
+    pieces[1::4] = _numbers(first, len(messages))
+    pieces[2::4] = messages
+    return pieces
+
+
+@lru_cache(maxsize=128)  # most conversations begin alike, with pages of one length
+def _numbers(first: int, count: int) -> list[bytes]:
+    return [b'%d,"message":' % seq for seq in range(first, first + count)]
+
+
+def conversations_layout(fetched: Fetched) -> Lines:
     """One line a completion: its id, model, time and metadata, its messages and its replies."""
     completion, choices = _read(fetched.completion or b"{}")
     line = {
@@ -73,7 +89,7 @@ def conversations_layout(fetched: Fetched) -> list[bytes]:
         "reply": Raw(choices[0]) if choices else None,
         "completion": Raw(fetched.completion) if fetched.completion else None,
     }
-    return [msgspec.json.encode(line) + b"\n"]
+    return Lines(msgspec.json.encode(line) + b"\n", 1)
 
 
 def replies(completion: bytes) -> list[bytes]:

@@ -26,11 +26,20 @@ from aiomessages.workers import Results, each
 from .created import CreatedBetween
 from .files import Files
 from .finetune import finetune_layout
-from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
+from .layouts import (
+    Fetched,
+    Layout,
+    Lines,
+    SkipError,
+    conversations_layout,
+    messages_layout,
+    one_line,
+)
 from .ledger import Entry, Ledger
 from .media import MediaStore
 from .output import PART_BYTES, Output, check_can_write
 from .report import ExportReport, Progress
+from .room import ROOM_BYTES, Place, Room
 from .writer import Writer, to_its_end
 
 LAYOUTS: Final[dict[str, Layout]] = {
@@ -38,10 +47,9 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "conversations": conversations_layout,
     "finetune": finetune_layout,
 }
-# Layouts in which a conversation longer than this is committed in stretches, so that it need not
-# be held whole, nor be begun anew.
+# Layouts in which a conversation is committed page by page, so that it need not be held whole, nor
+# be begun anew.
 STRETCHING: Final = frozenset({"messages"})
-STRETCH_BYTES: Final = 64 * 1024
 
 Listed = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | Listed
@@ -173,6 +181,7 @@ class _Run:
         self._removed = 0
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
+        self._room = Room(ROOM_BYTES)
 
     async def run(self, source: Source, concurrency: int) -> None:
         """Fetch and write what is not there yet, and finish."""
@@ -193,10 +202,12 @@ class _Run:
 
     async def _items(self, source: Source) -> AsyncIterator[_Item]:
         """Yield each completion that is not done, once."""
+        known = bool(self._ledger.counts())  # else there is nothing to look up
         async for completion_id, completion in _named(source):
             if not self._ledger.first_sight(completion_id):
                 continue
-            entry = self._ledger.entry(completion_id) or Entry(completion_id, "partial")
+            entry = self._ledger.entry(completion_id) if known else None
+            entry = entry or Entry(completion_id, "partial")
             if entry.state in ("done", "skipped"):
                 self.progress.already += 1
                 continue
@@ -211,30 +222,44 @@ class _Run:
             self.progress.completions += 1
         except SkipError as reason:
             self.progress.skipped += 1
-            await self._writer.add([], Entry(item.completion_id, "skipped", reason=str(reason)))
+            skipped = Entry(item.completion_id, "skipped", reason=str(reason))
+            await self._writer.add(Lines(), skipped)
         except (APIError, ConfigurationError) as error:
             if self._on_error == "raise":
                 raise
             self.progress.failed += 1
             failed = structs.replace(item.entry, state="failed", reason=type(error).__name__)
-            await self._writer.add([], failed)
+            await self._writer.add(Lines(), failed)
 
     async def _write(self, item: _Item) -> None:
         completion = await self._completion(item)
         if completion is not None:
             (completion,) = await self._without_blobs([completion])
         messages: list[bytes] = []
-        async with self._pages(item) as pages:
-            async for page in pages:
-                self.progress.requests += 1
-                messages += await self._messages(page)
-                if page.has_next_page() and self._may_stretch(messages):
-                    await self._add(item, messages, cursor=page.ids[-1])
-                    messages = []
-        await self._add(item, messages, completion=completion, cursor=None)
+        with Place(self._room) as place:
+            async with self._pages(item) as pages:
+                while cursor := await self._read(pages, place, messages):
+                    if self._layout_name in STRETCHING:
+                        await self._add(item, messages, cursor=cursor)
+                        messages.clear()
+                        place.empty()
+            await self._add(item, messages, completion=completion, cursor=None)
+
+    async def _read(
+        self, pages: PageIterator[RawPage], place: Place, messages: list[bytes]
+    ) -> str | None:
+        """Add the next page's messages, and return the cursor of the page behind it."""
+        await place.expect()
+        page = await anext(pages)
+        self.progress.requests += 1
+        place.fill(len(page.body))
+        messages += await self._messages(page)
+        return page.next_cursor
 
     def _pages(self, item: _Item) -> PageIterator[RawPage]:
-        return self._client.list(item.completion_id, after=item.entry.cursor).raw().pages()
+        # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
+        listed = self._client.list(item.completion_id, after=item.entry.cursor, prefetch=False)
+        return listed.raw().pages()
 
     async def _completion(self, item: _Item) -> bytes | None:
         if not self._include_reply or item.completion is not None:
@@ -251,9 +276,6 @@ class _Run:
         if self._media is None:
             return items
         return await to_its_end(lambda media: [*map(media.extract, items)], self._media)
-
-    def _may_stretch(self, messages: list[bytes]) -> bool:
-        return self._layout_name in STRETCHING and sum(map(len, messages)) >= STRETCH_BYTES
 
     async def _add(
         self,

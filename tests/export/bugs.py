@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from aiomessages.export.layouts import Lines
     from aiomessages.export.ledger import Entry, Part
 
 Patch = Callable[[Any, str, Any], object]  # such as setattr
@@ -94,12 +95,12 @@ def no_lock(patch: Patch) -> None:
 
 
 def cursor_too_far(patch: Patch) -> None:
-    """A batch is recorded with the cursor behind its last line, which is not written yet."""
+    """A batch is recorded with the cursor behind its last lines, which are not written yet."""
     write, finish = Output.write, Output.finish
-    kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
+    kept: dict[Output, list[Lines]] = {}  # what a process that is killed loses
 
-    def write_all_but_one(self: Output, lines: Sequence[bytes], entries: Sequence[Entry]) -> int:
-        ready = [*kept.get(self, []), *lines]
+    def write_all_but_one(self: Output, batch: Sequence[Lines], entries: Sequence[Entry]) -> int:
+        ready = [*kept.get(self, []), *batch]
         kept[self] = ready[-1:]
         return write(self, ready[:-1], entries)
 

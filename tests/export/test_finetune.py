@@ -205,7 +205,7 @@ def test_the_layout_takes_the_first_reply() -> None:
     """A conversation is one line, with the first of the completion's choices at its end."""
     choices = [{"index": 0, "message": REPLY}, {"index": 1, "message": calls("a")}]
     fetched = Fetched("c", wire(QUESTION), json.dumps({"choices": choices}).encode())
-    (line,) = finetune_layout(fetched)
+    line, _ = finetune_layout(fetched)
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert json.loads(line) == {"messages": example(QUESTION)}
@@ -227,7 +227,7 @@ LOOK = {
 
 def test_the_tools_of_a_completion_go_along() -> None:
     """The model is to learn the calls of the functions that it was told of, as it was told."""
-    (line,) = finetune_layout(
+    line, _ = finetune_layout(
         equipped(
             {"function": {**LOOK, "returns": "text"}, "type": "function"},
             {"type": "function", "function": {"name": "go", "parameters": None, "strict": None}},
@@ -253,7 +253,7 @@ def test_where_no_tools_are_stored(tools: Any) -> None:
 def test_half_an_emoji_in_a_tool_is_replaced() -> None:
     """As one in a message is."""
     tool = {"type": "function", "function": {"name": "look", "parameters": {"a": "\ud83d"}}}
-    (line,) = finetune_layout(equipped(tool))
+    line, _ = finetune_layout(equipped(tool))
     assert json.loads(line)["tools"][0]["function"]["parameters"] == {"a": "\ufffd"}
 
 
