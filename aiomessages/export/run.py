@@ -195,8 +195,14 @@ class _Run:
                 await self._writer.flush()
         self._removed = self._ledger.removed()
         if not self._ledger.finished and not self._to_be_tried_again():
-            await to_its_end(self._output.finish, self._layout_name)
+            await self._finish()
         self._tell(at_once=True)
+
+    async def _finish(self) -> None:
+        self.progress.writing_columns = bool(self._output.format.rows)
+        self._tell(at_once=True)
+        await to_its_end(self._output.finish, self._layout_name)
+        self.progress.writing_columns = False
 
     # --- what is to be fetched --------------------------------------------------------------------
 

@@ -307,3 +307,17 @@ async def test_conversations_larger_than_the_room_for_them(
     names = [item["completion"]["id"] for item in long]
     report = await export(client, names, tmp_path / "out.jsonl", layout=layout, concurrency=4)
     assert (report.finished, report.progress.messages) == (True, 1000)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+async def test_the_step_of_columns_is_told(
+    client: AsyncMessagesClient, tmp_path: Path, name: str
+) -> None:
+    """Progress says when columns are written, where they are, and not any more at the end."""
+    if name == "out.parquet":
+        pytest.importorskip("duckdb")
+    told: list[bool] = []
+    await export(
+        client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
+    )
+    assert (any(told), told[-1]) == (name == "out.parquet", False)
