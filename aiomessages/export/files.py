@@ -21,7 +21,7 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Files:
     """The operating system's file operations, as an export uses them."""
 
-    def append(self, path: Path, data: bytes) -> None:
+    def append(self, path: Path, data: bytes | bytearray) -> None:
         """Write at the end of a file, which is made if it is not there, and make it durable."""
         with told_of_full_disk(path):
             is_new = self.size(path) is None
@@ -29,7 +29,7 @@ class Files:
             if is_new:
                 self.fsync_directory(path.parent)  # without its name a file is lost
 
-    def _append(self, path: Path, data: bytes) -> None:
+    def _append(self, path: Path, data: bytes | bytearray) -> None:
         with self._open(path) as descriptor:
             view = memoryview(data)
             while view:

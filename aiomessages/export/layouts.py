@@ -36,7 +36,7 @@ class SkipError(Exception):
 class Lines(NamedTuple):
     """Lines of an export, each with its line break, and how many they are."""
 
-    text: bytes = b""
+    text: bytes | bytearray = b""
     number: int = 0
 
 

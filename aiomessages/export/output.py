@@ -27,11 +27,18 @@ CHUNK: Final = 1024 * 1024
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 
 
-def _gzip(data: bytes) -> bytes:
+Buffer = bytes | bytearray
+
+
+def _plain(data: Buffer) -> Buffer:
+    return data
+
+
+def _gzip(data: Buffer) -> Buffer:
     return gzip.compress(data, compresslevel=6, mtime=0)
 
 
-def _zstd(data: bytes) -> bytes:
+def _zstd(data: Buffer) -> Buffer:
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
         compressed: bytes = importlib.import_module(name).compress(data)
@@ -46,14 +53,14 @@ class Format(NamedTuple):
     `rows` is the ending of the JSON lines from which columns are made at the end, if they are.
     """
 
-    encode: Callable[[bytes], bytes]
+    encode: Callable[[Buffer], Buffer]
     rows: str = ""
 
 
 # The longest ending that a destination's name has. One complete gzip member or zstd frame a batch,
 # so that a file can be cut at any batch and still be read.
 FORMATS: Final[dict[str, Format]] = {
-    ".jsonl": Format(bytes),
+    ".jsonl": Format(_plain),
     ".jsonl.gz": Format(_gzip),
     ".jsonl.zst": Format(_zstd),
     ".parquet": Format(_gzip, rows=".rows.jsonl.gz"),
@@ -149,21 +156,20 @@ class Output:
             )
         return partial
 
-    def write(self, batch: Sequence[Lines], entries: Sequence[Entry]) -> int:
+    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
         """Commit a batch, and return the bytes that it took.
 
         After an error nothing more may be written: a new run has to recover first.
         """
         part = self._current()
         # A file begins with something even if it is nothing: one of 0 bytes is no gzip file.
-        text = b"".join(lines.text for lines in batch)
-        data = self.format.encode(text) if text or not part.committed else b""
+        data = self.format.encode(lines.text) if lines.text or not part.committed else b""
         self._files.append(self.partial(part.number), data)
         part = Part(
             part.number,
             committed=part.committed + len(data),
             crc32=zlib.crc32(data, part.crc32),
-            rows=part.rows + sum(lines.number for lines in batch),
+            rows=part.rows + lines.number,
         )
         self._record(part, entries)
         if self.in_parts and part.committed >= self._part_bytes:
@@ -196,7 +202,7 @@ class Output:
     def finish(self, layout: str) -> None:
         """Check everything, give it its final name, and write the manifest last."""
         if not self._parts:
-            self.write([], [])  # an export of nothing is a file as well
+            self.write(Lines(), [])  # an export of nothing is a file as well
         digests = [self._digest_of(part) for part in self._parts]
         self.close_part()
         if self.format.rows:

@@ -23,12 +23,16 @@ class Writer:
     def __init__(self, output: Output, on_commit: Callable[[int], None]) -> None:
         self._output = output
         self._on_commit = on_commit
-        self._lines: list[Lines] = []
-        self._entries: dict[str, Entry] = {}
-        self._size = 0
-        self._oldest: float | None = None
+        self._begin()
         self._writing = asyncio.Lock()
         self._error: Exception | None = None
+
+    def _begin(self) -> None:
+        """Begin a batch."""
+        self._text = bytearray()  # and no list of lines: these are held once, and not to be joined
+        self._number = 0
+        self._entries: dict[str, Entry] = {}
+        self._oldest: float | None = None
 
     async def add(self, lines: Lines, entry: Entry) -> None:
         """Take a completion's next lines; wait while a full batch is being written.
@@ -37,10 +41,10 @@ class Writer:
         """
         now = asyncio.get_running_loop().time()
         self._oldest = now if self._oldest is None else self._oldest
-        self._lines.append(lines)
+        self._text += lines.text
+        self._number += lines.number
         self._entries[entry.completion_id] = entry
-        self._size += len(lines.text)
-        if self._size >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
+        if len(self._text) >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
             await self.flush()
 
     async def flush(self) -> None:
@@ -50,8 +54,8 @@ class Writer:
                 raise self._error  # behind what failed there may be half a batch
             if not self._entries:
                 return  # another one wrote it
-            lines, entries = self._lines, list(self._entries.values())
-            self._lines, self._entries, self._size, self._oldest = [], {}, 0, None
+            lines, entries = Lines(self._text, self._number), list(self._entries.values())
+            self._begin()
             try:
                 self._on_commit(await to_its_end(self._output.write, lines, entries))
             except Exception as error:

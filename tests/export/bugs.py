@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiomessages.export.files import Files
+from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
 from aiomessages.export.writer import Writer
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from aiomessages.export.layouts import Lines
     from aiomessages.export.ledger import Entry, Part
 
 Patch = Callable[[Any, str, Any], object]  # such as setattr
@@ -95,17 +95,18 @@ def no_lock(patch: Patch) -> None:
 
 
 def cursor_too_far(patch: Patch) -> None:
-    """A batch is recorded with the cursor behind its last lines, which are not written yet."""
+    """A batch is recorded with the cursor behind its last line, which is not written yet."""
     write, finish = Output.write, Output.finish
-    kept: dict[Output, list[Lines]] = {}  # what a process that is killed loses
+    kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
 
-    def write_all_but_one(self: Output, batch: Sequence[Lines], entries: Sequence[Entry]) -> int:
-        ready = [*kept.get(self, []), *batch]
-        kept[self] = ready[-1:]
-        return write(self, ready[:-1], entries)
+    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry]) -> int:
+        *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]
+        kept[self] = [last]
+        return write(self, Lines(b"".join(ready), len(ready)), entries)
 
     def finish_with_the_last(self: Output, layout: str) -> None:
-        write(self, kept.pop(self, []), [])
+        last = kept.pop(self, [])
+        write(self, Lines(b"".join(last), len(last)), [])
         finish(self, layout)
 
     patch(Output, "write", write_all_but_one)

@@ -30,15 +30,14 @@ class Batches:
         self.may_end.set()
         self.error: Exception | None = None
 
-    def write(self, batch: Sequence[Lines], entries: Sequence[Entry]) -> int:
+    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
         """Take a batch."""
         self.began.set()
         self.may_end.wait()
         if self.error is not None:
             raise self.error
-        text = b"".join(lines.text for lines in batch)
-        self.written.append((text, [*entries]))
-        return len(text)
+        self.written.append((bytes(lines.text), [*entries]))
+        return len(lines.text)
 
 
 @pytest.fixture
