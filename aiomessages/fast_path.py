@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import aiohttp
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 # As many sets of headers are remembered: a service has one, or one for each of its keys.
 MAX_HEADS: Final = 64
+
+
+# Who replaces it (mocks, recorders, tracers) wants to see every request.
+_REQUEST: Final = aiohttp.ClientSession._request  # noqa: SLF001
 
 
 class SecretBytes(bytes):
@@ -57,10 +62,10 @@ class FastPath:
 
     async def learn(self, url: str, headers: Mapping[str, str], sent: aiohttp.RequestInfo) -> None:
         """Remember what the session has sent for these headers."""
-        if not await is_supported():
+        key = self._pool.keys.get(str(sent.url.origin()))
+        if key is None or not await is_supported():
             return
         origin, _ = _split(url)
-        key = self._pool.keys[str(sent.url.origin())]
         if len(self._heads) >= MAX_HEADS:
             self._heads.clear()
         lines = [f"{name}: {value}\r\n" for name, value in sent.headers.items()]
@@ -76,7 +81,7 @@ class FastPath:
         """
         origin, target = _split(url)
         head = self._heads.get((origin, *headers.items()))
-        if head is None:
+        if head is None or aiohttp.ClientSession._request is not _REQUEST:  # noqa: SLF001 see there
             return None
         connection = await self._pool.idle(head.key)
         if connection is None:
@@ -166,6 +171,8 @@ _VERDICTS: Final[dict[str, bool]] = {}
 
 async def is_supported() -> bool:
     """Tell whether a request can be sent in this way, with the aiohttp that is installed."""
+    if type(_REQUEST) is not FunctionType or _REQUEST.__globals__["__name__"] != "aiohttp.client":
+        return False  # it was replaced before this module was loaded
     version = aiohttp.__version__
     if version not in _VERDICTS:
         _VERDICTS[version] = await _try_out()

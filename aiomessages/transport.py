@@ -126,8 +126,6 @@ class Transport:
         self._stay_in_one_loop()
         if self._session is None:
             pool = Pool()
-            if not self._trace_configs:  # whoever traces wants to see every request
-                self._fast_path = FastPath(pool)
             # What every request has in common costs least where the session holds it.
             self._session = aiohttp.ClientSession(
                 connector=pool,
@@ -137,6 +135,10 @@ class Transport:
                 middlewares=[_send_once],
                 trace_configs=self._trace_configs,
             )
+            # Whoever traces wants to see every request: also who adds that to all sessions, as
+            # OpenTelemetry's instrumentation does.
+            if not self._session.trace_configs:
+                self._fast_path = FastPath(pool)
         return self._session
 
     def _stay_in_one_loop(self) -> None:

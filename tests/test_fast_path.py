@@ -4,6 +4,7 @@ That it is as safe stands in test_hostile_network.py, which plays every fault in
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import client_proto, client_reqrep, connector
 from aiohttp.client_proto import ResponseHandler
+from aioresponses import aioresponses
 from loopback import Answer, Asked, Loopback, message, page, replies
 
 from aiomessages import AsyncMessagesClient, fast_path
@@ -29,14 +31,18 @@ def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def by_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs of the requests that went through aiohttp's session."""
     urls: list[str] = []
-    request = aiohttp.ClientSession._request  # noqa: SLF001 what the fast path goes around
+    connect = aiohttp.TCPConnector.connect  # which the fast path goes around
 
-    async def noted(self: aiohttp.ClientSession, method: str, url: Any, **options: Any) -> Any:
-        urls.append(str(url))
-        return await request(self, method, url, **options)
+    async def noted(self: Any, req: Any, *rest: Any, **named: Any) -> Any:
+        urls.append(str(req.url))
+        return await connect(self, req, *rest, **named)
 
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", noted)
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", noted)
     return urls
+
+
+def _nothing_instead() -> None:
+    """Stand for what somebody else has put in place of aiohttp's."""
 
 
 def pages(asked: Asked) -> Answer:
@@ -138,6 +144,53 @@ async def test_a_session_that_traces_sees_every_request() -> None:
     ):
         assert await walk(client) == WHOLE
     assert len(traced) == 3
+
+
+async def test_tracing_that_is_added_to_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where an instrumentation gives trace_configs to whatever session is opened."""
+    traced: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(*seen: Any) -> None:
+        traced.append(str(seen[2].url))
+
+    trace.on_request_start.append(on_start)
+    initial = aiohttp.ClientSession.__init__
+
+    def instrumented(self: aiohttp.ClientSession, **options: Any) -> None:
+        initial(self, **{**options, "trace_configs": [trace]})
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", instrumented)
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(traced) == 3
+
+
+async def test_mocks_see_every_request(mocking: type[aioresponses]) -> None:
+    """A request that is mocked is never sent, whatever was sent before."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        url = f"{server.base_url}/chat/completions/chatcmpl-1/messages?limit=1"
+        for _ in range(2):
+            with mocking() as mock:
+                mock.get(url, payload=page([message(7)]))
+                assert (await client.list("chatcmpl-1", limit=1)).data[0].id == "chatcmpl-1-7"
+            assert await walk(client) == WHOLE
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("replaced", [_nothing_instead, functools.partial], ids=repr)
+async def test_a_session_that_was_replaced_before(
+    monkeypatch: pytest.MonkeyPatch, replaced: Any
+) -> None:
+    """Where another request method was there first, each request is its."""
+    monkeypatch.setattr(fast_path, "_REQUEST", replaced)
+    assert not await fast_path.is_supported()
 
 
 async def test_a_session_that_was_handed_in_is_not_gone_around(by_session: list[str]) -> None:
