@@ -1,54 +1,89 @@
 """The question: what memory does an export take, and does it depend on how much is exported.
 
 Each export runs in a process of its own, whose peak of resident memory is what is counted, against
-a server with pre-rendered pages in another process. Conversations are of one page or of a hundred.
+a server with pre-rendered pages in another process. By default the table has conversations of one
+page and of a hundred, each with few messages and with many; large messages, of which fewer pages
+are then fetched at once; and columns, which duckdb makes at the end of the same export: importing
+and opening it takes 50 MB by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from aiomessages import AsyncMessagesClient
 from aiomessages.export import export
 from benchmarks.server import serving
 
-LENGTHS = (100, 10_000)  # messages in a conversation: those of one page, and of a hundred
+
+class Row(NamedTuple):
+    """An export: so many messages in conversations of a `length`, each of `size` bytes."""
+
+    messages: int
+    length: int
+    size: int
+    ending: str
+
+
+# Few messages and many, which must not differ.
+FEW, MANY = 100_000, 1_000_000
+TABLE = [
+    *(Row(count, length, 400, ".jsonl") for length in (100, 10_000) for count in (FEW, MANY)),
+    *(Row(count, 100, 4_000, ".jsonl") for count in (FEW // 10, MANY // 10)),
+    *(Row(count, 100, 40_000, ".jsonl") for count in (FEW // 100, MANY // 100)),
+    *(Row(count, 100, 400, end) for end in (".parquet", ".duckdb") for count in (FEW, MANY)),
+]
 
 
 def main(arguments: list[str]) -> None:
     """Measure, and print a row for each export."""
     options = parser().parse_args(arguments)
-    print(f"{'messages':>9} {'each':>6} {'ending':<10} {'peak MB':>8} {'seconds':>8}")
-    for ending in options.endings:
-        for length in LENGTHS:
-            for messages in options.messages:
-                row = asyncio.run(measure(messages, length, options.size, ending))
-                print(
-                    f"{messages:9} {length:6} {ending:<10} {row['peak']:8.1f} {row['seconds']:8.1f}"
-                )
+    head = f"{'messages':>9} {'each':>6} {'bytes':>6} {'ending':<10} {'peak MB':>8} {'seconds':>8}"
+    print(head)
+    for row in chosen(options):
+        taken = asyncio.run(measure(row))
+        print(
+            f"{row.messages:9} {row.length:6} {row.size:6} {row.ending:<10}"
+            f" {taken['peak']:8.1f} {taken['seconds']:8.1f}",
+            flush=True,
+        )
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory")
-    parser.add_argument("--messages", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--size", type=int, default=400, help="bytes of one message")
-    parser.add_argument("--endings", nargs="+", default=[".jsonl"], metavar="ENDING")
+    add = parser.add_argument
+    add("--messages", type=int, nargs="+", help="other exports than the table's: of so many")
+    add("--each", type=int, nargs="+", default=[100], help="messages of a conversation, then")
+    add("--size", type=int, nargs="+", default=[400], help="bytes of a message, then")
+    add("--endings", nargs="+", default=[".jsonl"], metavar="ENDING", help="of the files, then")
     return parser
 
 
-async def measure(messages: int, length: int, size: int, ending: str) -> dict[str, float]:
+def chosen(options: argparse.Namespace) -> list[Row]:
+    """Return the rows that are asked for."""
+    if not options.messages:
+        return TABLE
+    choices = (options.endings, options.size, options.each, options.messages)
+    return [
+        Row(count, length, size, end) for end, size, length, count in itertools.product(*choices)
+    ]
+
+
+async def measure(row: Row) -> dict[str, float]:
     """Export so many messages in a process of its own, and return what it took."""
-    async with serving(length, size) as base_url:
-        command = [sys.executable, "-m", "benchmarks.export_memory", base_url, ending]
-        command += [str(messages // length), str(messages)]
+    async with serving(row.length, row.size) as base_url:
+        command = [sys.executable, "-m", "benchmarks.export_memory", base_url, row.ending]
+        command += [str(row.messages // row.length), str(row.messages)]
         answer = await asyncio.to_thread(subprocess.check_output, command)
     taken: dict[str, float] = json.loads(answer)
     return taken
