@@ -1,28 +1,36 @@
-"""Ask one question: `python -m benchmarks [QUESTION] [OPTIONS]`; without one, `walk`."""
+"""Ask one question: `python -m benchmarks [QUESTION] [OPTIONS]`; without one, all that is claimed.
+
+`python -m benchmarks plot FILE` draws what `--json FILE` of all questions has written.
+"""
 
 from __future__ import annotations
 
 import sys
-
-from benchmarks import export, export_memory, pace, walk
+from importlib import import_module
 
 # A further question is a further file, with one row here.
 QUESTIONS = {
-    "walk": walk.main,
-    "export": export.main,
-    "pace": pace.main,
-    "memory": export_memory.main,
+    "all": "targets",
+    "walk": "walk",
+    "export": "export",
+    "pace": "pace",
+    "memory": "export_memory",
+    "prefetch": "prefetch",
+    "footprint": "footprint",
+    "start": "start",
+    "growth": "growth",
+    "plot": "plot",
 }
 
 
 def main(arguments: list[str]) -> None:
     """Hand the options over to the question that is named first."""
-    question, options = "walk", arguments
+    question, options = "all", arguments
     if arguments and not arguments[0].startswith("-"):
         question, *options = arguments
     if question not in QUESTIONS:
         sys.exit(f"benchmarks: no question {question!r}; there are: {', '.join(QUESTIONS)}")
-    QUESTIONS[question](options)
+    import_module(f"benchmarks.{QUESTIONS[question]}").main(options)
 
 
 main(sys.argv[1:])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmarks import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 Bound = Literal["≥", "≤"]
 

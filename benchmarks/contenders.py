@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import msgspec
@@ -20,6 +20,9 @@ from yarl import URL
 
 from aiomessages import AsyncMessagesClient
 from benchmarks.server import COMPLETION_ID, KEY
+
+if TYPE_CHECKING:
+    from pyreqwest.client import Client
 
 Walk = Callable[[int], Awaitable[int]]
 Contender = Callable[[str], AbstractAsyncContextManager[Walk]]
@@ -99,6 +102,9 @@ class BarePage(msgspec.Struct):
     has_more: bool
 
 
+BARE_PAGE: Final = msgspec.json.Decoder(BarePage)
+
+
 @asynccontextmanager
 async def bare(base_url: str) -> AsyncIterator[Walk]:
     """Do only what has to be done, by hand, in the cheapest way that aiohttp documents.
@@ -107,7 +113,6 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
     prefetching, no checks of cursors, no error types: a floor, not a peer.
     """
     url = f"{base_url}/chat/completions/{COMPLETION_ID}/messages"
-    decoder = msgspec.json.Decoder(BarePage)
     timeout = aiohttp.ClientTimeout(total=60)
     headers = {"Authorization": f"Bearer {KEY}"}  # of the session: cheaper than of each request
     async with aiohttp.ClientSession(
@@ -121,7 +126,7 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
             if (response.content_length or 0) > MAX_BYTES:
                 response.close()
                 raise ValueError("the body is too large")
-            return decoder.decode(await response.read())
+            return BARE_PAGE.decode(await response.read())
 
         async def walk(limit: int) -> int:
             limit = limit or LARGEST
@@ -137,24 +142,28 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
         yield walk
 
 
-@asynccontextmanager
-async def rust(base_url: str) -> AsyncIterator[Walk]:
-    """Do the same by pyreqwest, a client in Rust; RuntimeError where it is not installed."""
+def rust_client() -> Client:
+    """Return pyreqwest's client, bound in time; RuntimeError where it is not installed."""
     try:
         from pyreqwest.client import ClientBuilder  # noqa: PLC0415 an extra of the benchmarks
     except ImportError:
         raise RuntimeError("pyreqwest is not installed") from None
-    url = f"{base_url}/chat/completions/{COMPLETION_ID}/messages"
-    decoder = msgspec.json.Decoder(BarePage)
     builder = ClientBuilder().default_headers({"Authorization": f"Bearer {KEY}"})
-    async with builder.timeout(timedelta(seconds=60)).error_for_status(True).build() as client:
+    return builder.timeout(timedelta(seconds=60)).error_for_status(True).build()
+
+
+@asynccontextmanager
+async def rust(base_url: str) -> AsyncIterator[Walk]:
+    """Do the same by pyreqwest, a client in Rust; RuntimeError where it is not installed."""
+    url = f"{base_url}/chat/completions/{COMPLETION_ID}/messages"
+    async with rust_client() as client:
 
         async def walk(limit: int) -> int:
             limit = limit or LARGEST
             count, query = 0, f"limit={limit}"
             while True:
                 response = await client.get(f"{url}?{query}").build().send()
-                page = decoder.decode(await response.bytes())
+                page = BARE_PAGE.decode(await response.bytes())
                 for _ in page.data:
                     count += 1
                 if not page.has_more:
@@ -164,11 +173,11 @@ async def rust(base_url: str) -> AsyncIterator[Walk]:
         yield walk
 
 
-OURS, OPENAI, BARE = "aiomessages", "openai", "bare aiohttp + msgspec"
-RUST = "pyreqwest + msgspec"
+OURS, RAW, OPENAI = "aiomessages", "aiomessages, raw", "openai"
+BARE, RUST = "bare aiohttp + msgspec", "pyreqwest + msgspec"
 CONTENDERS: dict[str, Contender] = {
     OURS: aiomessages_typed,
-    f"{OURS}, raw": aiomessages_raw,
+    RAW: aiomessages_raw,
     OPENAI: openai_default,
     f"{OPENAI}, aiohttp": openai_aiohttp,
     BARE: bare,

@@ -29,8 +29,9 @@ from aiomessages import AsyncMessagesClient
 from aiomessages.export import export
 from aiomessages.pace import FIRST_RATE
 from benchmarks import report
+from benchmarks.contenders import BARE_PAGE, rust_client
 from benchmarks.server import KEY, serving
-from benchmarks.walk import rotated
+from benchmarks.walk import opened, rotated
 
 # Reads the conversations of these ids, so many at a time, with a directory to write to; returns
 # the number of messages that it saw.
@@ -111,12 +112,33 @@ async def openai_gather(base_url: str) -> AsyncIterator[Read]:
         yield read
 
 
+@asynccontextmanager
+async def rust_gather(base_url: str) -> AsyncIterator[Read]:
+    """Gather over pages by pyreqwest and msgspec; RuntimeError where it is not installed."""
+    async with rust_client() as client:
+
+        async def read(ids: list[str], concurrency: int, _: Path) -> int:
+            semaphore = asyncio.Semaphore(concurrency)
+
+            async def conversation(completion_id: str) -> int:
+                url = f"{base_url}/chat/completions/{completion_id}/messages?limit=100"
+                async with semaphore:
+                    response = await client.get(url).build().send()
+                    return len(BARE_PAGE.decode(await response.bytes()).data)
+
+            return sum(await asyncio.gather(*map(conversation, ids)))
+
+        yield read
+
+
 OPENAI, RAMP_OVER, RAMPED = "openai + gather", "export, ramp over", "export, as it is"
+CONVERSATIONS, RUST = "conversations", "pyreqwest + gather"
 CONTENDERS: dict[str, Contender] = {
-    "conversations": conversations,
+    CONVERSATIONS: conversations,
     RAMP_OVER: exported_after_ramp,
     RAMPED: exported,
     OPENAI: openai_gather,
+    RUST: rust_gather,
 }
 
 # --- the measurement ------------------------------------------------------------------------------
@@ -167,10 +189,7 @@ async def compare(
 ) -> dict[str, list[Run]]:
     """Return each contender's runs in one setting."""
     async with AsyncExitStack() as stack:
-        reads = {
-            name: await stack.enter_async_context(contender(base_url))
-            for name, contender in CONTENDERS.items()
-        }
+        reads = await opened(CONTENDERS, base_url, stack)
         pages = await warm_up(reads, concurrency, options)
         runs: dict[str, list[Run]] = {name: [] for name in reads}
         for number in range(options.rounds):

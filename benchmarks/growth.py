@@ -1,6 +1,6 @@
 """The question: does the cost of a message or of a page grow with how many there are.
 
-First with the length of a conversation: a short one is walked as often as it takes to count well.
+First with the length of a conversation: a short one is a stretch of the long one, and walked often.
 Then with the number of conversations that are read at a time, each of one page. Everything runs in
 this one process against a server in another, and takes turns in rounds; what counts is CPU time
 (user and system, of this process).
@@ -13,6 +13,7 @@ import asyncio
 import gc
 import resource
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -38,11 +39,10 @@ def main(arguments: list[str]) -> None:
     lengths, concurrencies = asyncio.run(measure(options))
     report.print_environment()
     print(f"{options.rounds} rounds\n")
-    print(table("messages", "CPU µs/message", lengths) + "\n")
-    print(table("at a time", "CPU µs/page", concurrencies) + "\n")
+    print("\n\n".join(tables(lengths, concurrencies)) + "\n")
     print(claims.table(claim(lengths, concurrencies)))
     if options.json:
-        figures = {"microseconds_a_message": lengths, "microseconds_a_page": concurrencies}
+        figures = as_figures(lengths, concurrencies)
         options.json.write_bytes(report.as_json(vars(options), **figures))
 
 
@@ -73,22 +73,24 @@ async def by_length(options: argparse.Namespace) -> Costs:
         serving(longest, options.size) as base_url,
         AsyncMessagesClient(KEY, base_url=base_url) as client,
     ):
-        # One conversation, so that no page is cheaper for the server because it is kept there.
-        await walk(client, min(options.lengths), times=1)
+        await walk(client, range(0, longest, longest), min(options.lengths))
         for number in range(options.rounds):
             for length in rotated(costs, number):
-                times = min(longest // length, 10)
-                costs[length].append(await cost(walk(client, length, times), length * times))
+                # Each begins elsewhere: no page is cheaper because the server has kept it.
+                starts = range(0, longest, max(length, longest // 10))
+                work = walk(client, starts, length)
+                costs[length].append(await cost(work, length * len(starts)))
     return costs
 
 
-async def walk(client: AsyncMessagesClient, length: int, times: int) -> None:
-    """Walk through so many messages."""
+async def walk(client: AsyncMessagesClient, starts: range, length: int) -> None:
+    """Walk through so many messages from each start on."""
     seen = 0
-    for _ in range(times):
-        async for _ in client.list(COMPLETION_ID, max_items=length):
+    for start in starts:
+        after = f"{COMPLETION_ID}-{start - 1}" if start else None
+        async for _ in client.list(COMPLETION_ID, after=after, max_items=length):
             seen += 1
-    assert seen == length * times, f"saw {seen} of {length * times} messages"
+    assert seen == length * len(starts), f"saw {seen} of {length * len(starts)} messages"
 
 
 async def by_concurrency(options: argparse.Namespace) -> Costs:
@@ -145,9 +147,22 @@ def claim(lengths: Costs, concurrencies: Costs) -> list[claims.Claim]:
                 f"CPU a page, {more} at a time ÷ {fewer}",
                 claims.ratios(concurrencies[more], concurrencies[fewer]),
             )
-            for fewer, more in zip(steps, steps[1:], strict=False)
+            for fewer, more in pairwise(steps)
         ),
     ]
+
+
+def tables(lengths: Costs, concurrencies: Costs) -> list[str]:
+    """Render the costs by the length, and by the concurrency."""
+    return [
+        table("messages", "CPU µs/message", lengths),
+        table("at a time", "CPU µs/page", concurrencies),
+    ]
+
+
+def as_figures(lengths: Costs, concurrencies: Costs) -> dict[str, Costs]:
+    """Return every figure."""
+    return {"microseconds_a_message": lengths, "microseconds_a_page": concurrencies}
 
 
 def table(head: str, unit: str, costs: Costs) -> str:

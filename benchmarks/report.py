@@ -19,20 +19,25 @@ import aiomessages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Costs = dict[int, dict[str, list[float]]]
-"""CPU seconds of each walk: page size → contender → one figure per round."""
+Walks = dict[str, list[float]]
+"""CPU seconds of each walk: contender → one figure per round."""
+
+Costs = dict[int, Walks]
+"""The same by page size; 0 is each contender's own."""
 
 LIBRARIES = ("aiohttp", "msgspec", "openai", "httpx2", "httpx", "pydantic", "pyreqwest")
 
 
-def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str) -> str:
+def table(
+    title: str, costs: Costs, limit: int, messages: int, *, reference: str, floor: str
+) -> str:
     """Render one page size: medians, spread, and ratios.
 
     A ratio is the median of the ratios within each round, where both ran close to each other.
     """
     walks = costs[limit]
     head = ["µs/message", "(min-max)", "µs/page", f"{reference} ÷ it", "it ÷ bare"]
-    rows = [[f"limit {limit}" if limit else "own defaults", *head]]
+    rows = [[title, *head]]
     for name, seconds in walks.items():
         each = [1e6 * spent / messages for spent in seconds]
         per_page = f"{1e6 * median(seconds) / ceil(messages / limit):.0f}" if limit else "-"
@@ -41,6 +46,11 @@ def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str
             [name, *figures, ratio(walks[reference], seconds), ratio(seconds, walks[floor])]
         )
     return aligned(rows)
+
+
+def limit_name(limit: int) -> str:
+    """Return what a page size is called."""
+    return f"limit {limit}" if limit else "own defaults"
 
 
 def spread(figures: list[float], *, digits: int) -> tuple[str, str]:

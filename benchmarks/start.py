@@ -1,8 +1,8 @@
 """The question: what does it cost to begin, from the start of the interpreter.
 
-Each program is a fresh process; they take turns. What counts is its CPU time (user and system, as
-the kernel tells it when the process has ended), and its wall time from start to end is shown
-beside it. All modules are compiled before, as they are where a package is installed.
+Each program is a fresh process; they take turns. What counts is its CPU time (user and system), and
+its wall time is shown beside it: to its end, or to its first message where it reads one. All
+modules are compiled before, as they are where a package is installed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from benchmarks.server import COMPLETION_ID, KEY, serving
 from benchmarks.walk import rotated
 
 OUR_FIRST_MESSAGE = f"""
-import asyncio, sys, aiomessages
+import asyncio, sys, time, aiomessages
 
 async def main():
     async with aiomessages.AsyncMessagesClient({KEY!r}, base_url=sys.argv[1]) as client:
         async for message in client.list({COMPLETION_ID!r}):
-            return
+            return print(time.process_time(), flush=True)
 
 asyncio.run(main())
 """
 OPENAI_FIRST_MESSAGE = f"""
-import asyncio, sys, openai
+import asyncio, sys, time, openai
 
 async def main():
     async with openai.AsyncOpenAI(api_key={KEY!r}, base_url=sys.argv[1]) as client:
         async for message in client.chat.completions.messages.list({COMPLETION_ID!r}):
-            return
+            return print(time.process_time(), flush=True)
 
 asyncio.run(main())
 """
@@ -46,7 +46,7 @@ OURS, OPENAI = "first message, aiomessages", "first message, openai"
 
 
 class Run(NamedTuple):
-    """One process, in seconds."""
+    """One process, in seconds from its start."""
 
     cpu: float
     wall: float
@@ -84,12 +84,12 @@ async def measure(options: argparse.Namespace) -> Runs:
             OURS: ["-c", OUR_FIRST_MESSAGE, base_url],
             OPENAI: ["-c", OPENAI_FIRST_MESSAGE, base_url],
         }
-        for program in programs.values():  # once, so that all is compiled and in the file cache
-            await asyncio.to_thread(run, program)
         runs: Runs = {name: [] for name in programs}
-        for number in range(options.rounds):
+        for number in range(-1, options.rounds):
             for name in rotated(programs, number):
-                runs[name].append(await asyncio.to_thread(run, programs[name]))
+                done = await asyncio.to_thread(run, programs[name], to_first_line=name in _READING)
+                if number >= 0:  # the first round compiles all, and has it in the file cache
+                    runs[name].append(done)
     return runs
 
 
@@ -102,25 +102,33 @@ def _script() -> Path | None:
     return script if script.exists() else None
 
 
-def run(program: list[str]) -> Run:
-    """Run Python with these arguments, and return what it took."""
+def run(program: list[str], *, to_first_line: bool) -> Run:
+    """Run Python with these arguments; return what it took to its end, or to its first line.
+
+    On that line it tells the CPU time itself.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *program], env=environment, stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
+    command = [sys.executable, *program]  # of the table above
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)  # noqa: S603
+    with process:
+        assert process.stdout
+        line = process.stdout.readline()
+        wall_to_line = time.perf_counter() - began
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{program} ended with {process.returncode}"
-    return Run(usage.ru_utime + usage.ru_stime, wall)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(float(line), wall_to_line) if to_first_line else Run(cpu, wall)
 
 
 _FOREIGN = {"PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_START"}
+_READING = {OURS, OPENAI}
 
 
 def claim(runs: Runs) -> list[claims.Claim]:
-    """Hold the import to its milliseconds, the program to Python's own start, and the first page."""
+    """Hold the import to its milliseconds, the program to Python's start, the rest to openai's."""
     cpu = {name: [run.cpu for run in each] for name, each in runs.items()}
     wall = {name: [run.wall for run in each] for name, each in runs.items()}
     added = [1e3 * (a - b) for a, b in zip(cpu[IMPORT], cpu[NOTHING], strict=True)]

@@ -22,7 +22,8 @@ from benchmarks.contenders import BARE, CONTENDERS, OPENAI
 from benchmarks.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from benchmarks.contenders import Walk
 
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
     report.print_environment()
     print(f"{options.messages} messages of {options.size} bytes, {options.rounds} rounds")
     for limit in options.limits:
-        print("\n" + report.table(costs, limit, options.messages, reference=OPENAI, floor=BARE))
+        print("\n" + table(costs, limit, options))
     if options.json:
         options.json.write_bytes(report.as_json(vars(options), cpu_seconds=costs))
 
@@ -53,10 +54,16 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def table(costs: report.Costs, limit: int, options: argparse.Namespace) -> str:
+    """Render one page size."""
+    title = f"{report.limit_name(limit)}, {options.size} bytes"
+    return report.table(title, costs, limit, options.messages, reference=OPENAI, floor=BARE)
+
+
 async def measure(options: argparse.Namespace) -> report.Costs:
     """Return the CPU seconds of each walk, by page size and contender, in order of rounds."""
     async with serving(options.messages, options.size) as base_url, AsyncExitStack() as stack:
-        walks = await opened(base_url, stack)
+        walks = await opened(CONTENDERS, base_url, stack)
         await warm_up(walks, options.limits)
         costs: report.Costs = {limit: {name: [] for name in walks} for limit in options.limits}
         for number in range(options.rounds):
@@ -66,15 +73,19 @@ async def measure(options: argparse.Namespace) -> report.Costs:
     return costs
 
 
-async def opened(base_url: str, stack: AsyncExitStack) -> dict[str, Walk]:
+async def opened(
+    contenders: Mapping[str, Callable[[str], AbstractAsyncContextManager[T]]],
+    base_url: str,
+    stack: AsyncExitStack,
+) -> dict[str, T]:
     """Open each contender that can be opened here, and say which cannot."""
-    walks = {}
-    for name, contender in CONTENDERS.items():
+    ready = {}
+    for name, contender in contenders.items():
         try:
-            walks[name] = await stack.enter_async_context(contender(base_url))
+            ready[name] = await stack.enter_async_context(contender(base_url))
         except RuntimeError as error:
             print(f"left out: {name}: {error}", file=sys.stderr)
-    return walks
+    return ready
 
 
 async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:

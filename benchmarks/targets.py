@@ -1,0 +1,203 @@
+"""The table: every claim about speed, its target, and whether the measured median keeps it.
+
+Each question is asked as in its own file, with all clients interleaved; this one only holds the
+answers to their targets. It takes some minutes. Rows:
+
+1. a walk through one conversation, against the official client
+2. a page of it, against the leanest loop with the same bounds that one can write on aiohttp
+3. many conversations at once, and exports of them
+4. prefetching under work
+5. memory
+6. starting
+7. growth
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks import claims, export, footprint, growth, prefetch, report, start, walk
+from benchmarks.contenders import BARE, OPENAI, OURS, RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import ModuleType
+
+
+class Answer(NamedTuple):
+    """What a question came to: claims, tables for people, and every figure."""
+
+    claims: list[claims.Claim]
+    tables: list[str]
+    figures: object
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print every table and then all claims, and write the raw figures to `--json`."""
+    options = parser().parse_args(arguments)
+    answers: dict[str, Answer] = {}
+    for name in options.only:
+        print(f"measuring: {name}", file=sys.stderr)
+        answers[name] = asyncio.run(_answer(name, options))
+    claimed = sorted((each for answer in answers.values() for each in answer.claims), key=_row)
+    report.print_environment()
+    print(f"{options.rounds} rounds; figures are medians (least-most)\n")
+    print("\n\n".join(table for answer in answers.values() for table in answer.tables))
+    print(f"\n{claims.table(claimed)}")
+    if options.json:
+        figures = {name: answer.figures for name, answer in answers.items()}
+        document = report.as_json(vars(options), claims=claims.as_rows(claimed), figures=figures)
+        options.json.write_bytes(document)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks all")
+    add = parser.add_argument
+    add("--rounds", type=int, default=9)
+    add("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), metavar="QUESTION")
+    add("--scale", type=float, default=1, help="of all sizes; below 1 to try it out")
+    add("--json", type=Path, metavar="FILE", help="write every figure there")
+    return parser
+
+
+async def _answer(name: str, options: argparse.Namespace) -> Answer:
+    return await QUESTIONS[name](options)
+
+
+def _row(claim: claims.Claim) -> int:
+    return claim.row
+
+
+# --- the questions --------------------------------------------------------------------------------
+
+
+async def walks(options: argparse.Namespace) -> Answer:
+    """Ask what a walk costs, with messages of 400 bytes and of 4 KB."""
+    length = _scaled(8000, options)
+    small = _options(walk, options, "--messages", length, "--limits", 0, 20, 100)
+    fewer = max(length // 4, 100)
+    large = _options(walk, options, "--messages", fewer, "--limits", 100, "--size", 4096)
+    costs, large_costs = await walk.measure(small), await walk.measure(large)
+    tables = [
+        *(walk.table(costs, limit, small) for limit in small.limits),
+        walk.table(large_costs, 100, large),
+    ]
+    figures = {
+        **{_title(limit, small.size): _each(costs[limit], length) for limit in costs},
+        _title(100, large.size): _each(large_costs[100], fewer),
+    }
+    return Answer(_of_walks(costs, large_costs[100]), tables, figures)
+
+
+def _of_walks(costs: report.Costs, large: report.Walks) -> list[claims.Claim]:
+    def sooner(target: float, subject: str, measured: report.Walks, who: str) -> claims.Claim:
+        ratios = claims.ratios(measured[OPENAI], measured[who])
+        return claims.at_least(target, 1, f"openai ÷ {subject}", ratios)
+
+    return [
+        sooner(30, "aiomessages, both at their defaults", costs[0], OURS),
+        sooner(12, "aiomessages, limit 20", costs[20], OURS),
+        sooner(18, "aiomessages, limit 100", costs[100], OURS),
+        sooner(22, "aiomessages raw, limit 100", costs[100], RAW),
+        sooner(7, "aiomessages, limit 100, messages of 4 KB", large, OURS),
+        *(
+            claims.at_most(
+                1.1,
+                2,
+                f"aiomessages ÷ {BARE}, limit {limit}",
+                claims.ratios(costs[limit][OURS], costs[limit][BARE]),
+            )
+            for limit in (20, 100)
+        ),
+    ]
+
+
+def _title(limit: int, size: int) -> str:
+    return f"{report.limit_name(limit)}, {size} bytes"
+
+
+def _each(walks: report.Walks, messages: int) -> dict[str, list[float]]:
+    """Return microseconds a message."""
+    return {name: [1e6 * spent / messages for spent in each] for name, each in walks.items()}
+
+
+async def bulk(options: argparse.Namespace) -> Answer:
+    """Ask what pages a second come from many conversations, at 64 at a time and no latency."""
+    setting = (0.0, 64)
+    seconds = ("--seconds", 0.4 * options.scale, "--ramp-seconds", options.scale)
+    where = ("--latencies", setting[0], "--concurrency", setting[1])
+    runs = await export.measure(_options(export, options, *where, *seconds))
+    table = export.table("0 ms, 64 at a time", runs[setting])
+    return Answer(_of_bulk(runs[setting]), [table], export.as_rows(runs))
+
+
+def _of_bulk(runs: dict[str, list[export.Run]]) -> list[claims.Claim]:
+    def rates(who: str) -> list[float]:
+        return [run.pages / run.wall for run in runs[who]]
+
+    def costs(who: str) -> list[float]:
+        return [run.cpu / run.pages for run in runs[who]]
+
+    claimed = []
+    for name in (export.CONVERSATIONS, export.RAMP_OVER, export.RAMPED):
+        ratios = claims.ratios(rates(name), rates(export.OPENAI)[: len(runs[name])])
+        claimed.append(claims.at_least(17, 3, f"{name} ÷ {export.OPENAI}, pages/s", ratios))
+    if export.RUST in runs:
+        for name in (export.CONVERSATIONS, export.RAMP_OVER):
+            ratios = claims.ratios(costs(name), costs(export.RUST))
+            claimed.append(claims.at_most(1, 3, f"{name} ÷ {export.RUST}, CPU a page", ratios))
+    return claimed
+
+
+async def prefetching(options: argparse.Namespace) -> Answer:
+    """Ask what is left of the fetches' time beside work."""
+    runs = await prefetch.measure(_options(prefetch, options, "--pages", _scaled(40, options)))
+    return Answer(prefetch.claim(runs), [prefetch.table(runs)], prefetch.as_rows(runs))
+
+
+async def memory(options: argparse.Namespace) -> Answer:
+    """Ask what a long conversation takes, streamed and held."""
+    length = _scaled(100_000, options)
+    peaks = await footprint.measure(_options(footprint, options, "--messages", length))
+    return Answer(footprint.claim(peaks), [footprint.table(peaks, length)], peaks)
+
+
+async def starting(options: argparse.Namespace) -> Answer:
+    """Ask what it costs to begin."""
+    runs = await start.measure(_options(start, options))
+    return Answer(start.claim(runs), [start.table(runs)], start.as_rows(runs))
+
+
+async def growing(options: argparse.Namespace) -> Answer:
+    """Ask whether costs grow with the length, or with how many are read at a time."""
+    lengths = [_scaled(length, options) for length in (10_000, 1_000_000)]
+    pages = ("--pages", _scaled(2000, options), "--concurrency")
+    concurrencies = [_scaled(number, options) for number in (1, 10, 100, 1000)]
+    measured = await growth.measure(
+        _options(growth, options, *pages, *concurrencies, "--lengths", *lengths)
+    )
+    return Answer(growth.claim(*measured), growth.tables(*measured), growth.as_figures(*measured))
+
+
+QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Answer]]] = {
+    "walk": walks,
+    "export": bulk,
+    "prefetch": prefetching,
+    "footprint": memory,
+    "start": starting,
+    "growth": growing,
+}
+
+
+def _options(question: ModuleType, options: argparse.Namespace, *words: object) -> Any:
+    """Return the options of a question, as its own command line would give them."""
+    return question.parser().parse_args(["--rounds", str(options.rounds), *map(str, words)])
+
+
+def _scaled(size: int, options: argparse.Namespace) -> int:
+    return max(round(size * options.scale), 1)
