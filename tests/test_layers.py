@@ -21,7 +21,7 @@ LAYERS = {
     "values": ("errors", "logs", "models", "pages", "settings"),
     "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
     "I/O": ("transport", "turns", "attempts", "listing", "workers", "conversations", "client"),
-    "uses": ("export", "server", "fastapi", "ray", "cli", "__main__"),
+    "uses": ("export", "server", "testing", "pytest_plugin", "fastapi", "ray", "cli", "__main__"),
 }
 USES = set(LAYERS["uses"])
 CORE = [part for layer, parts in LAYERS.items() if layer != "uses" for part in parts]
