@@ -29,6 +29,7 @@ from .settings import (
     hide_values,
     log_level,
 )
+from .telemetry import Operation, Telemetry, Watch, watch
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class AsyncMessagesClient:
     client opens its own on first use, so it can be built outside a running loop. `timeout` is in
     seconds for one attempt, `deadline` in seconds for a whole call, with its retries and waits.
     `on_retry` is called with a RetryDetails before each wait. AIOMESSAGES_LOG=debug or info writes
-    one line an attempt to standard error.
+    the log to standard error.
 
     Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
     """
@@ -169,6 +170,13 @@ class AsyncMessagesClient:
         twin = self.with_options() if timeout is UNSET else self.with_options(timeout=timeout)
         twin._attempts.take_turns(Turns(pace))  # noqa: SLF001 a twin of its own
         return twin
+
+    def _instrument(self, telemetry: Telemetry) -> None:
+        """Let it hear of the work of this client, and of those that with_options makes from now."""
+        self._attempts.telemetry = telemetry
+
+    def _watch(self, operation: Operation) -> Watch:
+        return watch(self._attempts.telemetry, operation)
 
     @property
     def base_url(self) -> str:

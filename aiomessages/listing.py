@@ -13,6 +13,7 @@ from .models import Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
+from .telemetry import Watch, watch
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -51,29 +52,41 @@ class Listing:
 
     def stream(self, kind: type[StreamT], codec: Codec[Any], *, prefetch: bool) -> StreamT:
         """Return a stream of the given kind, of what the codec reads."""
+        followed = self._watch()
         return kind(
-            partial(self._fetch, codec),
+            partial(self._fetch, codec, followed),
             fetch_one=partial(self._fetch_one, codec, self._after),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch),
             after=self._after,
             max_items=self._max_items,
             prefetch=prefetch,
+            watch=followed,
         )
+
+    def _watch(self) -> Watch:
+        completion_id = self._request.completion_id
+        operation = "list completions" if completion_id is None else "list messages"
+        return watch(self._attempts.telemetry, operation, completion_id)
 
     async def _fetch_one(
         self, codec: Codec[Any], after: str | None, default_limit: int | None = None
     ) -> Page[Any]:
-        return await self._fetch(codec, after, self._max_items, default_limit)
+        followed = self._watch()
+        with followed.current():
+            page = await self._fetch(codec, followed, after, self._max_items, default_limit)
+            followed.page(len(page.ids))
+        return page
 
     async def _fetch(
         self,
         codec: Codec[Any],
+        followed: Watch,
         after: str | None,
         remaining: int | None,
         default_limit: int | None = protocol.WALK_LIMIT,
     ) -> Page[Any]:
         limit = protocol.page_limit(self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit)
+        request = self._page_request(after, limit, followed)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
             return protocol.read_page(
@@ -88,11 +101,12 @@ class Listing:
         page.get_next = partial(self._fetch_one, codec, page.next_cursor, default_limit)
         return page
 
-    def _page_request(self, after: str | None, limit: int | None) -> Request:
+    def _page_request(self, after: str | None, limit: int | None, followed: Watch) -> Request:
         return structs.replace(
             self._request,
             url=protocol.page_url(self._request.url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,
+            watch=followed,
         )

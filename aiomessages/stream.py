@@ -25,6 +25,7 @@ import anyio
 
 from .errors import APIConnectionError, ClientClosedError, PaginationError
 from .logs import log
+from .telemetry import UNWATCHED, Watch
 
 # A fetch that was cancelled needs a moment to give its connection back; one that does not end by
 # then must not hold up whoever closes the stream.
@@ -60,9 +61,16 @@ class _Fetcher(Generic[PageT]):
     """
 
     def __init__(
-        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, prefetch: bool
+        self,
+        fetch: Fetch[PageT],
+        *,
+        after: str | None,
+        max_items: int | None,
+        prefetch: bool,
+        watch: Watch,
     ) -> None:
         self._fetch = fetch
+        self._watch = watch
         self._prefetch = prefetch
         self._cursor = after
         self._remaining = max_items
@@ -88,7 +96,8 @@ class _Fetcher(Generic[PageT]):
         """Fetch, if there is room and it is not being done; tell whether it was begun."""
         if self.running or not self._has_room():
             return False
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        context = self._watch.context()
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=context)
         self._task.add_done_callback(self._wake)
         return True
 
@@ -115,6 +124,7 @@ class _Fetcher(Generic[PageT]):
             self._wake()
 
     def _fail(self, error: Exception) -> None:
+        self._watch.over(error)
         self._error, self._traceback = error, error.__traceback__
 
     def raise_error(self) -> None:
@@ -151,6 +161,7 @@ class _Fetcher(Generic[PageT]):
         self._seen_cursors.add(self._cursor)
         self.ended = self._cursor is None or self._remaining == 0
         self.pages.append(page)
+        self._watch.page(len(page.ids), last=self.ended)
 
     def _contradiction(self, page: PageT, repeated: frozenset[str]) -> str | None:
         """Say what is wrong with a page by which the walk would lose messages, or never end."""
@@ -169,6 +180,7 @@ class _Fetcher(Generic[PageT]):
     async def stop(self) -> None:
         """Cancel the task, and wait for it to leave, for a bounded time."""
         self._stopped = True
+        self._watch.over()
         self.pages.clear()
         self._wake()
         if self._task is not None and not self._task.done():
@@ -181,7 +193,10 @@ class _Fetcher(Generic[PageT]):
         self._stopped = True
         self.pages.clear()
         task = self._task
-        if task is None or task.done() or task.get_loop().is_closed():
+        if task is None:
+            return
+        self._watch.dropped(task.get_loop())
+        if task.done() or task.get_loop().is_closed():
             return
         task.get_loop().call_soon_threadsafe(task.cancel)  # the collector may run in any thread
         warnings.warn(
@@ -210,8 +225,11 @@ class Walk(Generic[PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
+        watch: Watch = UNWATCHED,
     ) -> None:
-        self._fetcher = _Fetcher(fetch, after=after, max_items=max_items, prefetch=prefetch)
+        self._fetcher = _Fetcher(
+            fetch, after=after, max_items=max_items, prefetch=prefetch, watch=watch
+        )
         self._all_delivered = True
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -383,8 +401,9 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
+        watch: Watch = UNWATCHED,
     ) -> None:
-        walk = Walk(fetch, after=after, max_items=max_items, prefetch=prefetch)
+        walk = Walk(fetch, after=after, max_items=max_items, prefetch=prefetch, watch=watch)
         super().__init__(walk, after=after)
         self._fetch_one = fetch_one
         self._raw = raw

@@ -18,10 +18,21 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("errors", "logs", "models", "pages", "settings"),
+    "values": ("errors", "logs", "models", "pages", "settings", "telemetry"),
     "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
     "I/O": ("transport", "turns", "attempts", "listing", "workers", "conversations", "client"),
-    "uses": ("export", "server", "testing", "pytest_plugin", "fastapi", "ray", "cli", "__main__"),
+    "uses": (
+        "otel",
+        "blocking",
+        "export",
+        "server",
+        "testing",
+        "pytest_plugin",
+        "fastapi",
+        "ray",
+        "cli",
+        "__main__",
+    ),
 }
 USES = set(LAYERS["uses"])
 CORE = [part for layer, parts in LAYERS.items() if layer != "uses" for part in parts]
@@ -35,7 +46,10 @@ import aiomessages
 from aiomessages import AsyncMessagesClient, MessageStream, RetryDetails
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
-HEAVY = {"aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "ray", "rich", "sqlite3", "uvloop"}
+HEAVY = {
+    *("aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "opentelemetry", "ray", "rich"),
+    *("sqlite3", "uvloop"),
+}
 
 
 def may_import(part: str) -> set[str]:

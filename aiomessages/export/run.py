@@ -20,6 +20,7 @@ from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
 from aiomessages.pages import RawPage
 from aiomessages.stream import PageIterator
+from aiomessages.telemetry import Watch
 from aiomessages.workers import Results, each
 
 from .created import CreatedBetween
@@ -116,8 +117,10 @@ async def export(
         ledger.agree(settings)
         output = Output(target, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
+        watch = client._watch("export")  # noqa: SLF001 as the pace
         run = _Run(
             client,
+            watch,
             Pace(max_rps),
             ledger,
             output,
@@ -128,7 +131,8 @@ async def export(
             on_progress=on_progress or (lambda _: None),
         )
         if not ledger.finished or refresh or not isinstance(source, Listed):
-            await run.run(source, concurrency)
+            with watch.current():
+                await run.run(source, concurrency)
         return run.report()
 
 
@@ -145,6 +149,7 @@ class _Run:
     def __init__(
         self,
         client: AsyncMessagesClient,
+        watch: Watch,
         pace: Pace,
         ledger: Ledger,
         output: Output,
@@ -157,6 +162,7 @@ class _Run:
     ) -> None:
         # The pace is the client's to keep, for this export and for no other call.
         self._client = client.with_options(on_retry=self._retried)._paced(pace)  # noqa: SLF001
+        self._watch = watch
         self._ledger = ledger
         self._output = output
         self._layout_name = layout
@@ -221,6 +227,7 @@ class _Run:
         async with self._pages(item) as pages:
             async for page in pages:
                 self.progress.requests += 1
+                self._watch.page(len(page.ids))
                 messages += await self._messages(page)
                 if page.has_next_page() and self._may_stretch(messages):
                     await self._add(item, messages, cursor=page.ids[-1])
@@ -273,6 +280,7 @@ class _Run:
     def _retried(self, _: RetryDetails) -> None:
         self.progress.requests += 1
         self.progress.retries += 1
+        self._watch.retried()
 
     def _committed(self, size: int) -> None:
         self.progress.bytes += size
