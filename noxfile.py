@@ -1,4 +1,4 @@
-"""Every job of the repository, one session each: demo, tests, matrix, lint, types, docs, bench.
+"""Every job of the repository, one session each: demo, tests, lint, types, docs, site, bench, ….
 
 `python3 noxfile.py -s tests` needs nothing but Python: it builds nox's own environment in
 `.nox/bootstrap` first, and runs this file under it. With nox at hand, `nox -s tests` does the same.
@@ -116,7 +116,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli]", *_group("types"))
+    session.install("-e", ".[cli,otel]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 
@@ -125,7 +125,18 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run what the documentation shows, against the package as a user installs it."""
     session.install(".[cli]", *_group("docs"))
-    session.run("pytest", "tests/test_docs.py", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", *ALL_CORES, *session.posargs)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation into build/site; check its links, names, and what it loads."""
+    session.install("-e", ".", *_group("site"))
+    built = "build/site"
+    shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was given up must not stay
+    session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
+    session.run("python", "docs/check.py", built)
+    session.log(f"open {ROOT / built / 'index.html'}")
 
 
 @nox.session

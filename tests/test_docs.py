@@ -32,6 +32,7 @@ FILES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 
 # Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
 LANGUAGES = {"python", "console", "json", "jsonl", "text", "toml", "yaml"}
+DIRECTIVES = {"{eval-rst}", "{toctree}"}  # what the site's generator makes of a page
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>.*)\n(?P<code>(?s:.*?))^```$",
@@ -157,5 +158,13 @@ CHECKS = {
 def test_every_block_names_a_known_language(page: Path) -> None:
     """No block escapes being run by its indentation, or by calling its language something else."""
     found = blocks(page)
-    assert {block.language for block in found} <= LANGUAGES
+    assert {block.language for block in found} <= LANGUAGES | DIRECTIVES
     assert page.read_text("utf-8").count("```") == 2 * len(found)
+
+
+def test_the_design_names_every_module() -> None:
+    """The table of layers in design.md has each module of the package, and no other."""
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    rows = re.findall(r"^\|[^|]*\| (`.+?) \|", design, re.MULTILINE)
+    found = {path.stem for path in (ROOT / "aiomessages").iterdir() if path.name[0] != "_"}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == found - {"py"}

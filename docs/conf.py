@@ -1,0 +1,53 @@
+"""How the pages become a site, by Sphinx, MyST and Furo: `python3 noxfile.py -s site`."""
+
+import sys
+from pathlib import Path
+
+from pygments.lexers.data import JsonLexer
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "aiomessages"
+author = "the aiomessages developers"
+project_copyright = author
+language = "en"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensions.values"]
+nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
+# What is not ours stays text: to link it, the build would have to ask other sites.
+nitpick_ignore_regex = [
+    ("py:.*", r"(aiohttp|anyio|asyncio|collections|fastapi|msgspec|opentelemetry|pathlib)\..*"),
+    ("py:.*", r"(starlette|types|typing|os)\..*|Path|TracebackType|Self|UnsetType"),
+    ("py:.*", r"'.*'"),  # the words of a Literal
+    ("py:.*", r"(.*\.)?[A-Z]\w*T(_co)?"),  # type variables
+    # what our own calls take and return, and nobody imports
+    ("py:.*", r"(.*\.)?(ClientOptions|Count|Files|PageIterator|PageStream|Source)"),
+    ("py:obj", r".*"),  # `code` in a docstring, which is a link where it names something of ours
+]
+
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+default_role = "py:obj"
+
+autodoc_class_signature = "mixed"
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 72
+python_use_unqualified_type_names = True
+python_display_short_literal_types = True
+
+html_theme = "furo"
+html_title = "aiomessages"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_domain_indices = False
+highlight_language = "none"
+
+
+def setup(app: Sphinx) -> None:
+    """Add what Pygments has under another name."""
+    app.add_lexer("jsonl", JsonLexer)

@@ -1,0 +1,59 @@
+"""Link every mention of a public name to the place that documents it.
+
+The package defines a name in one module and offers it in another: `aiomessages.settings.Timeout` is
+`aiomessages.Timeout` to a user. And a docstring names what it raises in plain words.
+"""
+
+import builtins
+import re
+from typing import Any, Final
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from .public import public_names
+
+OFFERED: Final = dict(public_names())
+_CAMEL = [name for name in OFFERED if name[1:] != name[1:].lower()]  # no word of English is one
+NAME: Final = re.compile(rf"(?<![\w`.])({'|'.join(_CAMEL)})(?!\w)")
+
+
+def link_names(*event: Any) -> None:
+    """Turn each public name in a docstring's plain words into a reference."""
+    lines: list[str] = event[-1]  # the last argument of autodoc-process-docstring
+    lines[:] = [NAME.sub(r"`\1`", line) for line in lines]
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element
+) -> nodes.Node | None:
+    """Find a name of ours that is referred to by the module that defines it."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    if name not in OFFERED or not (module + ".").startswith(("aiomessages.", ".")):
+        return None
+    return env.domains.python_domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", f"{OFFERED[name]}.{name}", node, contnode
+    )
+
+
+class PlainBuiltins(SphinxPostTransform):
+    """Leave `object` in an annotation as it is: it is no attribute of that name."""
+
+    default_priority = 5  # before references are resolved
+
+    def run(self, **_: object) -> None:
+        """Replace each reference to a builtin type by its text."""
+        for node in list(self.document.findall(pending_xref)):
+            if node["reftype"] == "class" and hasattr(builtins, node["reftarget"]):
+                node.replace_self(nodes.Text(node["reftarget"]))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Take part in the build."""
+    app.connect("autodoc-process-docstring", link_names)
+    app.connect("missing-reference", resolve)
+    app.add_post_transform(PlainBuiltins)
+    return {"parallel_read_safe": True}
