@@ -18,22 +18,23 @@ nitpicky = True  # a reference that leads nowhere is a warning, and the session 
 # What is not ours stays text: to link it, the build would have to ask other sites.
 nitpick_ignore_regex = [
     ("py:.*", r"(aiohttp|anyio|asyncio|collections|fastapi|msgspec|opentelemetry|pathlib)\..*"),
-    ("py:.*", r"(starlette|types|typing|os)\..*|Path|TracebackType|Self|UnsetType"),
+    ("py:.*", r"(os|starlette|types|typing|web)\..*|Path|TracebackType|Self|UnsetType"),
     ("py:.*", r"'.*'"),  # the words of a Literal
     ("py:.*", r"(.*\.)?[A-Z]\w*T(_co)?"),  # type variables
     # what our own calls take and return, and nobody imports
-    ("py:.*", r"(.*\.)?(ClientOptions|Count|Files|PageIterator|PageStream|Source)"),
+    ("py:.*", r"(.*\.)?(ClientOptions|Count|Faults|Files|PageIterator|PageStream|Source)"),
     ("py:obj", r".*"),  # `code` in a docstring, which is a link where it names something of ours
 ]
 
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
-default_role = "py:obj"
+default_role = "name"  # of extensions.names: `code` is code, and a link where it can be one
 
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 72
+toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 

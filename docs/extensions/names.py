@@ -13,12 +13,25 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxRole
 
 from .public import public_names
 
 OFFERED: Final = dict(public_names())
 _CAMEL = [name for name in OFFERED if name[1:] != name[1:].lower()]  # no word of English is one
-NAME: Final = re.compile(rf"(?<![\w`.])({'|'.join(_CAMEL)})(?!\w)")
+NAME: Final = re.compile(rf"(?<![\w`.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)")
+DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
+
+
+class CodeRole(SphinxRole):
+    """`code` as Markdown means it; where it names something of ours, a link."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return a reference for what may be a name, and plain code for all else."""
+        if DOTTED.fullmatch(self.text):
+            named = self.env.domains.python_domain.role("obj")
+            return named("py:obj", self.rawtext, self.text, self.lineno, self.inliner)
+        return [nodes.literal(self.rawtext, self.text)], []
 
 
 def link_names(*event: Any) -> None:
@@ -55,5 +68,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Take part in the build."""
     app.connect("autodoc-process-docstring", link_names)
     app.connect("missing-reference", resolve)
+    app.add_role("name", CodeRole())
     app.add_post_transform(PlainBuiltins)
     return {"parallel_read_safe": True}

@@ -5,6 +5,7 @@ told to type checkers alone.
 """
 
 import importlib.util
+import re
 import typing
 from typing import Any, Final
 
@@ -36,17 +37,18 @@ def widen_annotations() -> None:
             getattr(aiomessages.models, name).__annotations__ = seen.__annotations__
 
 
-def drop_signature(
-    _: Sphinx, what: str, __: str, obj: Any, *___: object
-) -> tuple[str, None] | None:
-    """Leave the signature out of what a reader is given, and never builds."""
-    if what != "class" or not issubclass(obj, msgspec.Struct) or obj.__name__ in BUILT_BY_USERS:
-        return None
-    return "", None
+def signature(
+    _: Sphinx, what: str, __: str, obj: Any, ___: object, shown: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Return the signature to show: none of a Struct that users only read."""
+    if what == "class" and issubclass(obj, msgspec.Struct) and obj.__name__ not in BUILT_BY_USERS:
+        return "", None
+    # A default that has no literal, as a function, would keep the whole from being understood.
+    return shown and re.sub(r"<[^<>]+>", "...", shown), returns
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Take part in the build."""
     widen_annotations()
-    app.connect("autodoc-process-signature", drop_signature)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}
