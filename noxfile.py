@@ -131,7 +131,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation into build/site; check its links, names, and what it loads."""
-    session.install("-e", ".", *_group("site"))
+    session.install("-e", ".[otel]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was given up must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from pygments.lexers.data import JsonLexer
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,13 +17,16 @@ language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensions.values"]
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # What is not ours stays text: to link it, the build would have to ask other sites.
+NOT_OURS = (
+    "aiohttp anyio asyncio collections fastapi msgspec opentelemetry os pathlib pytest starlette"
+    " types typing web"
+)
 nitpick_ignore_regex = [
-    ("py:.*", r"(aiohttp|anyio|asyncio|collections|fastapi|msgspec|opentelemetry|pathlib)\..*"),
-    ("py:.*", r"(os|starlette|types|typing|web)\..*|Path|TracebackType|Self|UnsetType"),
+    ("py:.*", rf"({'|'.join(NOT_OURS.split())})\..*|Path|Self|TracebackType|UnsetType"),
     ("py:.*", r"'.*'"),  # the words of a Literal
     ("py:.*", r"(.*\.)?[A-Z]\w*T(_co)?"),  # type variables
     # what our own calls take and return, and nobody imports
-    ("py:.*", r"(.*\.)?(ClientOptions|Count|Faults|Files|PageIterator|PageStream|Source)"),
+    ("py:.*", r"(.*\.)?(ClientOptions|Count|Faults|Files|Messages|PageIterator|PageStream|Source)"),
     ("py:obj", r".*"),  # `code` in a docstring, which is a link where it names something of ours
 ]
 
@@ -39,6 +43,7 @@ python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 
 html_theme = "furo"
+pygments_dark_style = "a11y-high-contrast-dark"
 html_title = "aiomessages"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -50,5 +55,6 @@ highlight_language = "none"
 
 
 def setup(app: Sphinx) -> None:
-    """Add what Pygments has under another name."""
+    """Name two of Pygments' lexers anew: a shell's would colour `aiomessages export` as its own."""
+    app.add_lexer("console", TextLexer)
     app.add_lexer("jsonl", JsonLexer)

@@ -1,7 +1,6 @@
-"""Link every mention of a public name to the place that documents it.
+"""Link every mention of a public name in a docstring to the place that documents it.
 
-The package defines a name in one module and offers it in another: `aiomessages.settings.Timeout` is
-`aiomessages.Timeout` to a user. And a docstring names what it raises in plain words.
+Our docstrings name what they raise in plain words, and write `code` as Markdown does.
 """
 
 import builtins
@@ -18,9 +17,10 @@ from sphinx.util.docutils import SphinxRole
 from .public import public_names
 
 OFFERED: Final = dict(public_names())
-_CAMEL = [name for name in OFFERED if name[1:] != name[1:].lower()]  # no word of English is one
-NAME: Final = re.compile(rf"(?<![\w`.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)")
-DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
+# Capitals inside tell a name from a word of English.
+_CAMEL: Final = [name for name in OFFERED if name[1:] != name[1:].lower()]
+_NAME: Final = re.compile(rf"(?<![\w`.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)")
+_DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
 
 
 class CodeRole(SphinxRole):
@@ -28,7 +28,7 @@ class CodeRole(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return a reference for what may be a name, and plain code for all else."""
-        if DOTTED.fullmatch(self.text):
+        if _DOTTED.fullmatch(self.text):
             named = self.env.domains.python_domain.role("obj")
             return named("py:obj", self.rawtext, self.text, self.lineno, self.inliner)
         return [nodes.literal(self.rawtext, self.text)], []
@@ -37,18 +37,17 @@ class CodeRole(SphinxRole):
 def link_names(*event: Any) -> None:
     """Turn each public name in a docstring's plain words into a reference."""
     lines: list[str] = event[-1]  # the last argument of autodoc-process-docstring
-    lines[:] = [NAME.sub(r"`\1`", line) for line in lines]
+    lines[:] = [_NAME.sub(r"`\1`", line) for line in lines]
 
 
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element
 ) -> nodes.Node | None:
-    """Find a name of ours that is referred to by the module that defines it."""
-    module, _, name = node.get("reftarget", "").rpartition(".")
-    if name not in OFFERED or not (module + ".").startswith(("aiomessages.", ".")):
-        return None
-    return env.domains.python_domain.resolve_xref(
-        env, node["refdoc"], app.builder, "obj", f"{OFFERED[name]}.{name}", node, contnode
+    """Find a public name that is referred to without its module."""
+    target = node.get("reftarget", "")
+    module = OFFERED.get(target.partition(".")[0])
+    return module and env.domains.python_domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", f"{module}.{target}", node, contnode
     )
 
 

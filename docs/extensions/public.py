@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator
 from importlib import import_module
+from types import FunctionType
 from typing import Final
 
-MODULES: Final = ("aiomessages", "aiomessages.export", "aiomessages.server")
+MODULES: Final = (
+    "aiomessages",
+    "aiomessages.export",
+    "aiomessages.otel",
+    "aiomessages.server",
+    "aiomessages.testing",
+)
 
 
 def public_names() -> Iterator[tuple[str, str]]:
@@ -17,5 +24,6 @@ def public_names() -> Iterator[tuple[str, str]]:
 def names_of(module: str) -> list[str]:
     """Return what a module calls public, or else what it defines without an underscore."""
     found = vars(import_module(module))
-    own = (name for name, value in found.items() if getattr(value, "__module__", "") == module)
+    made = (name for name, value in found.items() if isinstance(value, type | FunctionType))
+    own = (name for name in made if found[name].__module__ == module)
     return found.get("__all__") or [name for name in own if not name.startswith("_")]
