@@ -59,12 +59,18 @@ class AsyncMessagesClient:
     """Read the messages of stored chat completions.
 
     `api_key` is a str, or an async callable that is asked anew for each attempt; without it,
-    OPENAI_API_KEY counts, and OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID for the others.
-    `session` is an aiohttp.ClientSession of the caller's, used and never closed; without one the
-    client opens its own on first use, so it can be built outside a running loop. `timeout` is in
-    seconds for one attempt, `deadline` in seconds for a whole call, with its retries and waits.
-    `on_retry` is called with a RetryDetails before each wait. AIOMESSAGES_LOG=debug or info writes
-    the log to standard error.
+    `OPENAI_API_KEY` counts, and `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` for
+    `base_url`, `organization` and `project`. `session` is an aiohttp.ClientSession of the caller's,
+    used and never closed; without one the client opens its own on first use, so it can be built
+    outside a running loop.
+
+    `timeout` is in seconds for one attempt, `deadline` in seconds for a whole call, with its
+    retries and waits. `max_response_bytes` bounds a page, decompressed. `default_headers` and
+    `default_query` go along with each request.
+
+    `allow_http` allows plain HTTP to other hosts than this machine, by which the key can be read
+    on its way. `on_retry` is called with a RetryDetails before each wait. `AIOMESSAGES_LOG=debug`
+    or `info` in the environment writes the log to standard error.
 
     Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
     """
@@ -150,8 +156,8 @@ class AsyncMessagesClient:
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open. The session and its
-        trace_configs are what it shares, so they cannot be changed.
+        It ends when this one is closed; closing it leaves this one open. `session` and
+        `trace_configs` are what it shares, so they cannot be changed.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
@@ -207,8 +213,12 @@ class AsyncMessagesClient:
         `limit` is the size of a page, `max_items` the number of messages in all. A page without
         `limit` is the server's to size (20); a walk asks for 100. `after` is the id of a message:
         the list begins behind it. `wait_until_visible` is how many seconds to go on asking for a
-        completion that answers 404, as a fresh one does for some seconds. `deadline` counts from
-        the first request of this list to its last.
+        completion that answers 404, as a fresh one does for some seconds. `prefetch=False` fetches
+        each page when it is needed, and not before.
+
+        `timeout` and `deadline` are the client's unless they are given; `deadline` counts from the
+        first request of this list to its last. `extra_headers` and `extra_query` go along with its
+        requests.
 
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.

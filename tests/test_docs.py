@@ -162,6 +162,14 @@ def test_every_block_names_a_known_language(page: Path) -> None:
     assert page.read_text("utf-8").count("```") == 2 * len(found)
 
 
+@pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    """A page that is read where it lies, and not as a site, leads on as well."""
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    paths = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [path for path in paths if not (page.parent / path).exists()] == []
+
+
 def test_the_design_names_every_module() -> None:
     """The table of layers in design.md has each module of the package, and no other."""
     design = (ROOT / "docs" / "design.md").read_text("utf-8")
