@@ -43,7 +43,7 @@ python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 
 html_theme = "furo"
-pygments_dark_style = "a11y-high-contrast-dark"
+pygments_dark_style = "github-dark"
 html_title = "aiomessages"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

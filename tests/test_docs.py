@@ -65,12 +65,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in FILES for block in blocks(page)]
-COMMANDS = [
-    pytest.param(command, id=f"{block.page}:{block.line}: {command}")
-    for block in BLOCKS
+# What several pages show is run once: each starts in an empty folder.
+FIRST_SHOWN = {
+    command: f"{block.page}:{block.line}: {command}"
+    for block in reversed(BLOCKS)
     if block.language == "console" and not block.reason
     for command in block.commands()
-]
+}
+COMMANDS = [pytest.param(command, id=where) for command, where in sorted(FIRST_SHOWN.items())]
 
 
 @pytest.fixture
