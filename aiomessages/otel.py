@@ -13,7 +13,7 @@ none. Neither has any content, key, header, or text of an error.
 
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from opentelemetry import context as current_context
 from opentelemetry import metrics, trace
@@ -21,10 +21,16 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
 from . import __version__, telemetry
-from .client import AsyncMessagesClient
 from .errors import APIError
 
-ClientT = TypeVar("ClientT", bound=AsyncMessagesClient)
+
+class Instrumentable(Protocol):
+    """An AsyncMessagesClient, or a MessagesClient of `aiomessages.blocking`."""
+
+    def _instrument(self, telemetry: telemetry.Telemetry) -> None: ...
+
+
+ClientT = TypeVar("ClientT", bound=Instrumentable)
 
 _SCOPE: Final = "aiomessages"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
 from opentelemetry import context, trace
 from opentelemetry.instrumentation.aiohttp_client import (
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from aiomessages import AsyncMessagesClient, NotFoundError, RetryPolicy
+from aiomessages.blocking import MessagesClient
 from aiomessages.export import export
 from aiomessages.otel import instrument
 
@@ -45,7 +47,11 @@ class Observed:
     def client(self, server: Loopback, **options: Any) -> AsyncMessagesClient:
         """Return an instrumented client of the server."""
         options = {"base_url": server.base_url, "retry": AT_ONCE, **options}
-        return instrument(AsyncMessagesClient(KEY, **options), **self._providers)
+        return self.instrument(AsyncMessagesClient(KEY, **options))
+
+    def instrument(self, client: Any) -> Any:
+        """Return the client, instrumented."""
+        return instrument(client, **self._providers)
 
     def http(self) -> Any:
         """Return what makes aiohttp's spans."""
@@ -284,10 +290,30 @@ async def test_aiohttps_instrumentor_needs_nothing_else(observed: Observed) -> N
             Loopback(conversation(THREE_PAGES)) as server,
             observed.client(server) as client,
         ):
-            await client.list("chatcmpl-1")
+            async for _ in client.list("chatcmpl-1"):
+                pass
     finally:
         instrumentor.uninstrument()
-    assert parent(observed.only("GET")) == identity(observed.only("list messages"))
+    above = identity(observed.only("list messages"))
+    assert [parent(span) for span in observed.named("GET")] == [above] * 3  # on one connection
+
+
+def test_the_blocking_client_is_part_of_the_callers_trace(observed: Observed) -> None:
+    """A list of the blocking client stands below the span of the thread that reads it."""
+    server = Loopback(conversation(THREE_PAGES))
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(server),
+        observed.instrument(
+            MessagesClient(KEY, base_url=server.base_url, trace_configs=[observed.http()])
+        ) as client,
+        observed.tracer.start_as_current_span("script") as script,
+    ):
+        assert len(list(client.list("chatcmpl-1"))) == 250
+        assert trace.get_current_span() is script
+    assert parent(observed.only("list messages")) == identity(script)
+    assert len(observed.named("GET")) == 3
+    assert {parent(s) for s in observed.named("GET")} == {identity(observed.only("list messages"))}
 
 
 async def test_an_export_is_one_span_above_its_lists(observed: Observed, tmp_path: Path) -> None:
