@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
-from web import serving
+from web import read_until_cut, serving
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.fastapi import (
@@ -74,17 +74,6 @@ def wire(*numbers: int) -> list[bytes]:
 def fails_behind(*numbers: int, answer: Answer | bytes | None) -> Any:
     """Return a script that gives one page with more behind it, and then this answer."""
     return replies(Answer(page((message(n) for n in numbers), has_more=True)), answer)
-
-
-async def read_until_cut(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Return all that came, and whether the body was cut rather than ended."""
-    received = b""
-    try:
-        async for data in response.content.iter_any():
-            received += data
-    except aiohttp.ClientPayloadError:
-        return received, True
-    return received, False
 
 
 # --- one client for the app -----------------------------------------------------------------------

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import aiohttp
 import uvicorn
 
 
@@ -67,3 +68,14 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 it tells nobody
             await asyncio.sleep(0.001)
+
+
+async def read_until_cut(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Return all that came, and whether the body was cut rather than ended."""
+    received = b""
+    try:
+        async for data in response.content.iter_any():
+            received += data
+    except aiohttp.ClientPayloadError:
+        return received, True
+    return received, False
