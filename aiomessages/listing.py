@@ -13,7 +13,7 @@ from .models import Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
-from .telemetry import Watch, watch
+from .telemetry import Operation, Watch, watch
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -65,7 +65,7 @@ class Listing:
 
     def _watch(self) -> Watch:
         completion_id = self._request.completion_id
-        operation = "list completions" if completion_id is None else "list messages"
+        operation: Operation = "list completions" if completion_id is None else "list messages"
         return watch(self._attempts.telemetry, operation, completion_id)
 
     async def _fetch_one(

@@ -44,11 +44,12 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     if not log.isEnabledFor(level):
         return
     headers: Mapping[str, str] = getattr(outcome, "headers", {})
+    seconds = time.monotonic() - began
     facts = {
         "event": "attempt",
         "path": "/" + url.partition("://")[2].partition("?")[0].partition("/")[2],
         "status": status or None,
-        "seconds": time.monotonic() - began,
+        "seconds": seconds,
         "attempt": attempt,
         "request_id": headers.get("x-request-id", "unknown").replace(secret, "[the API key]"),
         "error_type": type(outcome).__name__ if isinstance(outcome, BaseException) else None,
@@ -58,7 +59,7 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
         "GET %s %s in %.0f ms, attempt %d, request %s",
         facts["path"],
         status or type(outcome).__name__,
-        facts["seconds"] * 1000,
+        seconds * 1000,
         attempt,
         facts["request_id"],
         extra=facts,
