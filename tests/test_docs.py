@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +37,10 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>.*)\n(?P<code>(?s:.*?))^```$",
     re.MULTILINE,
 )
+
+
+# A block that begins so is that file, for the blocks behind it to import; pytest runs its tests.
+FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 
 class Block(NamedTuple):
@@ -81,15 +84,29 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
     The server runs in a thread, so that a block is free to start an event loop of its own.
     """
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(LocalServer(sample=True)) as server,
-    ):
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+    with MessagesServer(sample=True) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         yield
+
+
+def save(block: Block) -> Path | None:
+    """Write a block that is a file into the working folder, and return where."""
+    if (named := FILE.match(block.code)) is None:
+        return None
+    file = Path(named["name"])
+    file.write_text(block.code, "utf-8")
+    return file
+
+
+def run_tests(files: list[Path]) -> None:
+    """Run the files of tests as their reader does, and be stricter with warnings."""
+    command = [sys.executable, "-m", "pytest", "-W", "error"]
+    scope = ["-o", "asyncio_default_fixture_loop_scope=function"]  # else pytest-asyncio warns
+    without = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # which take their time
+    subprocess.run([*command, *scope, *without, *files], check=True)
 
 
 def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) -> None:
@@ -106,10 +123,16 @@ def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) 
 def test_python_blocks_run(page: Path) -> None:
     """A page's python blocks run in order, each going on from the names of the last."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
+    files = []
     with asyncio.Runner() as runner:
         for block in blocks(page):
             if block.language == "python" and not block.reason:
-                run_python(block, namespace, runner)
+                if file := save(block):
+                    files.append(file)
+                else:
+                    run_python(block, namespace, runner)
+    if tests := [file for file in files if file.name.startswith("test_")]:
+        run_tests(tests)
 
 
 @pytest.mark.usefixtures("environment")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from aiomessages import AsyncMessagesClient, AuthenticationError, ClientClosedError
 from aiomessages.testing.client import client_of
@@ -63,25 +63,10 @@ def test_a_loop_in_another_thread(
     messages_server: MessagesServer, stored_completion: Store
 ) -> None:
     """A loop of an app that still runs closes the client there."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=run_to_its_end, args=[loop])
-    thread.start()
-
-    def there(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    with client_of(messages_server) as client:
-        assert there(read(client, stored_completion(3))) == 3
-    assert there(is_closed(client))
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-
-
-def run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop as a thread of an app does."""
-    loop.run_forever()
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
+    with start_blocking_portal() as portal:
+        with client_of(messages_server) as client:
+            assert portal.call(read, client, stored_completion(3)) == 3
+        assert portal.call(is_closed, client)
 
 
 def test_a_client_that_is_never_used(messages_client: AsyncMessagesClient) -> None:
