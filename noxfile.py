@@ -116,7 +116,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli,otel,testing]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 
@@ -131,12 +131,21 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation into build/site; check its links, names, and what it loads."""
-    session.install("-e", ".[otel]", *_group("site"))
+    session.install("-e", ".[fastapi,otel]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was given up must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
     session.run("python", "docs/check.py", built)
     session.log(f"open {ROOT / built / 'index.html'}")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the example app's page in Chromium, which apt installs where this is root."""
+    if not _chromium() and not _install_chromium(session):
+        session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
+    session.install("-e", ".[fastapi]", *_group("browser"))
+    session.run("pytest", "tests/test_fastapi_page.py", *session.posargs)
 
 
 @nox.session
@@ -148,6 +157,28 @@ def bench(session: nox.Session) -> None:
 
 def _install_for_tests(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *_group("tests"))
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _install_chromium(session: nox.Session) -> bool:
+    """Install Debian's where that takes no question and not long; tell whether it is there now."""
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return False
+    session.log("installing Debian's chromium (once)")
+    apt = ["apt-get", "--quiet=2", "--yes", "--no-install-recommends"]
+    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        # Only what leaves nothing half done is given up when it takes long.
+        subprocess.run([*apt, "update"], check=True, env=quietly, timeout=30)
+        fetch = [*apt, "--download-only", "install", "chromium"]
+        subprocess.run(fetch, check=True, env=quietly, timeout=60)
+        subprocess.run([*apt, "install", "chromium"], check=True, env=quietly)
+    except subprocess.SubprocessError as error:
+        session.warn(f"no Chromium could be installed: {error}")
+    return _chromium() is not None
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -16,17 +16,17 @@ from aiomessages.server import LocalServer
 from .app import create_app
 
 
-async def main(port: int = 8000, *faults: str) -> None:
+async def main(port: str = "8000", *faults: str) -> None:
     """Serve on this machine until Ctrl-C."""
     async with LocalServer(sample=True, latency=0.4, faults=faults) as server:
         client = partial(AsyncMessagesClient, server.api_key, base_url=server.base_url)
         config = uvicorn.Config(
             create_app(client),
-            port=port,
+            port=int(port),
             timeout_graceful_shutdown=3,  # seconds; without it a slow reader holds up the end
         )
         await uvicorn.Server(config).serve()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(int(word) if word.isdigit() else word for word in sys.argv[1:])))
+    asyncio.run(main(*sys.argv[1:]))
