@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 
 # Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
-LANGUAGES = {"python", "console", "json", "jsonl", "text", "toml", "yaml"}
+LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
 DIRECTIVES = {"{eval-rst}", "{toctree}"}  # what the site's generator makes of a page
 
 BLOCK = re.compile(
