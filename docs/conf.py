@@ -18,15 +18,19 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensio
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # What is not ours stays text: to link it, the build would have to ask other sites.
 NOT_OURS = (
-    "aiohttp anyio asyncio collections fastapi msgspec opentelemetry os pathlib pytest starlette"
-    " types typing web"
+    "aiohttp|anyio|asyncio|collections|contextlib|fastapi|msgspec|opentelemetry|os|pathlib|pytest"
+    "|starlette|types|typing|web"
+)
+# What our own calls take and return, and nobody imports.
+UNNAMED = (
+    "ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path|Self"
+    "|Source|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
-    ("py:.*", rf"({'|'.join(NOT_OURS.split())})\..*|Path|Self|TracebackType|UnsetType"),
+    ("py:.*", rf"({NOT_OURS})\..*"),
+    ("py:.*", rf"(.*\.)?({UNNAMED})"),
     ("py:.*", r"'.*'"),  # the words of a Literal
     ("py:.*", r"(.*\.)?[A-Z]\w*T(_co)?"),  # type variables
-    # what our own calls take and return, and nobody imports
-    ("py:.*", r"(.*\.)?(ClientOptions|Count|Faults|Files|Messages|PageIterator|PageStream|Source)"),
     ("py:obj", r".*"),  # `code` in a docstring, which is a link where it names something of ours
 ]
 

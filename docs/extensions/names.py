@@ -16,10 +16,12 @@ from sphinx.util.docutils import SphinxRole
 
 from .public import public_names
 
-OFFERED: Final = dict(public_names())
+OFFERED: Final = dict(reversed(list(public_names())))  # the first, where two modules offer one
 # Capitals inside tell a name from a word of English.
 _CAMEL: Final = [name for name in OFFERED if name[1:] != name[1:].lower()]
-_NAME: Final = re.compile(rf"(?<![\w`.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)")
+_NAME: Final = re.compile(
+    rf"(`[^`]*`)|(?<![\w.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)"  # not in code
+)
 _DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
 
 
@@ -37,7 +39,8 @@ class CodeRole(SphinxRole):
 def link_names(*event: Any) -> None:
     """Turn each public name in a docstring's plain words into a reference."""
     lines: list[str] = event[-1]  # the last argument of autodoc-process-docstring
-    lines[:] = [_NAME.sub(r"`\1`", line) for line in lines]
+    text = _NAME.sub(lambda found: found[1] or f"`{found[2]}`", "\n".join(lines))
+    lines[:] = text.split("\n")
 
 
 def resolve(

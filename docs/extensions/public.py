@@ -8,6 +8,8 @@ from typing import Final
 MODULES: Final = (
     "aiomessages",
     "aiomessages.export",
+    "aiomessages.fastapi",
+    "aiomessages.blocking",
     "aiomessages.otel",
     "aiomessages.server",
     "aiomessages.testing",
