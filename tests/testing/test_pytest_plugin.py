@@ -64,7 +64,7 @@ COROUTINES = """
 import gc
 import pytest
 from aiomessages import NotFoundError
-from app import transcript
+from transcripts import transcript
 
 {head}
 
@@ -108,7 +108,8 @@ def suite(pytester: pytest.Pytester) -> Suite:
     ) -> pytest.RunResult:
         loop_scope = "asyncio_default_fixture_loop_scope = function" if ini else ""
         pytester.makeini(f"[pytest]\nfilterwarnings = error\n{ini}\n{loop_scope}\n")
-        pytester.makepyfile(app=APP, test_app=tests)
+        # Modules of this name must not be among our own, which are loaded in the same process.
+        pytester.makepyfile(transcripts=APP, test_transcripts=tests)
         pytester.syspathinsert()
         for plugin in ("cacheprovider", "hypothesispytest", "randomly"):
             options = (*options, "-p", f"no:{plugin}")
@@ -138,7 +139,7 @@ def test_plain_functions(suite: Suite) -> None:
         import asyncio, os, subprocess, sys, unittest, urllib.request
 
         import openai
-        from app import transcript
+        from transcripts import transcript
 
         def test_an_app_with_a_loop_of_its_own(messages_environment, stored_completion):
             id = stored_completion(["Hi!", "Hello."])
@@ -158,7 +159,8 @@ def test_plain_functions(suite: Suite) -> None:
             assert len(asyncio.run(read())) == 3
 
         def test_a_process(messages_environment, stored_completion):
-            code = "import asyncio, app, sys; print(asyncio.run(app.transcript(sys.argv[1])))"
+            code = "import asyncio, sys, transcripts as app;" \\
+                "print(asyncio.run(app.transcript(sys.argv[1])))"
             command = [sys.executable, "-c", code, stored_completion("Hi!")]
             assert subprocess.run(command, stdout=-1, text=True).stdout == "['Hi!']\\n"
         """,
@@ -183,7 +185,7 @@ def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
         """
         import os
         import openai
-        from app import transcript
+        from transcripts import transcript
 
         async def test_ours(messages_environment, messages_server, stored_completion):
             assert await transcript(stored_completion("Hi!")) == ["Hi!"]
@@ -211,7 +213,7 @@ def test_a_server_of_a_suites_own(suite: Suite) -> None:
         """
         import pytest
         from aiomessages.testing import MessagesServer
-        from app import transcript
+        from transcripts import transcript
 
         @pytest.fixture(scope="module")
         def messages_server():

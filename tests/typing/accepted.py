@@ -21,6 +21,7 @@ from aiomessages import (
 from aiomessages.blocking import MessagesClient, Page, export
 from aiomessages.export import ExportReport
 from aiomessages.otel import instrument
+from aiomessages.testing import MessagesServer, ReceivedRequest
 
 
 async def key_from_a_vault() -> str:
@@ -103,3 +104,16 @@ def observed_clients() -> None:
     """Instrument either client, and get back what was given."""
     assert_type(instrument(AsyncMessagesClient()), AsyncMessagesClient)
     assert_type(instrument(MessagesClient(timeout=5)), MessagesClient)
+
+
+def a_test(message: Message) -> None:
+    """Store texts, dicts and Messages, and look at what arrived."""
+    with MessagesServer(sample=True) as server:
+        turn = {"role": "user", "content": "Hi!"}
+        assert_type(server.store(["Hi!", turn, message], metadata={"user": "ann"}), str)
+        server.store([turn])
+        server.store(250, reply=None, created=1_767_225_600)
+        server.fail(429, times=2, retry_after=0.01)
+        with server.unreachable():
+            pass
+        assert_type(server.requests, list[ReceivedRequest])
