@@ -153,13 +153,17 @@ def run_cli(command: str) -> None:
     subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "PATH": path})
 
 
+def sessions() -> set[str]:
+    """Return the names of the noxfile's sessions."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.decorator_list}
+
+
 def check_sessions(command: str) -> None:
     """Require that each session named after `-s` stands in the noxfile."""
     _, _, after = command.partition(" -s ")
     named = set(takewhile(lambda word: not word.startswith("-"), shlex.split(after)))
-    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
-    sessions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.decorator_list}
-    assert named <= sessions
+    assert named <= sessions()
 
 
 def check_extras(command: str) -> None:
@@ -193,6 +197,12 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     paths = [link.partition("#")[0] for link in links if "://" not in link]
     assert [path for path in paths if not (page.parent / path).exists()] == []
+
+
+def test_contributors_are_told_of_every_session() -> None:
+    """The table of sessions in contributing.md has each of the noxfile, and no other."""
+    table = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## Where")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sessions()
 
 
 def test_the_design_names_every_module() -> None:
