@@ -98,15 +98,16 @@ def test_a_walk(serve: Any) -> None:
 
 def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that reads asks the loop for pages, not for messages."""
-    crossings = 0
+    crossings, reader = 0, threading.get_ident()
     cross = asyncio.BaseEventLoop.call_soon_threadsafe
 
     def count(*args: Any, **options: Any) -> Any:
         nonlocal crossings
-        crossings += 1
+        crossings += threading.get_ident() == reader
         return cross(*args, **options)
 
     server = serve(conversation(THREE_PAGES))
+    gc.collect()  # what other tests have dropped crosses over as well
     monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", count, raising=False)
     with client_of(server) as client:
         assert len(list(client.list("chatcmpl-1"))) == 250
