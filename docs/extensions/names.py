@@ -5,6 +5,7 @@ Our docstrings name what they raise in plain words, and write `code` as Markdown
 
 import builtins
 import re
+from collections import Counter
 from typing import Any, Final
 
 from docutils import nodes
@@ -16,7 +17,9 @@ from sphinx.util.docutils import SphinxRole
 
 from .public import public_names
 
-OFFERED: Final = dict(reversed(list(public_names())))  # the first, where two modules offer one
+_COUNTS: Final = Counter(name for name, _ in public_names())
+# What two modules offer by one name is linked within these alone.
+OFFERED: Final = {name: module for name, module in public_names() if _COUNTS[name] == 1}
 # Capitals inside tell a name from a word of English.
 _CAMEL: Final = [name for name in OFFERED if name[1:] != name[1:].lower()]
 _NAME: Final = re.compile(
