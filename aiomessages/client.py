@@ -273,7 +273,8 @@ class AsyncMessagesClient:
         """
         extra_headers = hide_values(extra_headers)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
-        wanted = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        wanted = {"model": model} if model is not None else {}
+        wanted |= {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
         listing = Listing(
             self._attempts,
             self._request(
@@ -285,7 +286,6 @@ class AsyncMessagesClient:
             query={
                 **self._settings.query,
                 "order": order or "asc",
-                "model": model,
                 **check_query(wanted),
                 **check_query(extra_query or {}),
             },

@@ -227,7 +227,7 @@ class RawCodec:
         if not body.isascii():
             body.decode()  # the frame's decoder does not look into an item, and lets bad UTF-8 pass
         (page, ids), readable = despite_lone_surrogates(self._decode, body)
-        items = _sent_items(body, readable, page.data)
+        items = sent_items(body, readable, page.data)
         return _refill(page, items), ids
 
     def _decode(self, body: bytes) -> tuple[Envelope[Raw], list[str]]:
@@ -238,7 +238,7 @@ def _refill(page: Envelope[Any], items: list[ItemT]) -> Envelope[ItemT]:
     return msgspec.structs.replace(page, data=items)
 
 
-def _sent_items(body: bytes, readable: bytes, items: list[Raw]) -> list[bytes]:
+def sent_items(body: bytes, readable: bytes, items: list[Raw]) -> list[bytes]:
     """Copy items out of the body, so that none keeps the page alive, nor is a repaired one."""
     if body is readable:
         return [bytes(item) for item in items]
@@ -280,8 +280,9 @@ def decode_completion(body: bytes) -> StoredCompletion:
     return read_completion(wire)
 
 
-_OBJECT: Final = msgspec.json.Decoder(dict[str, Json])
-_LOOSE_PAGE: Final = msgspec.json.Decoder(Envelope[dict[str, Json]])
+# A number beyond all floats (1e400) is infinite then, as json.loads has it, and no complaint.
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Json], float_hook=float)
+_LOOSE_PAGE: Final = msgspec.json.Decoder(Envelope[dict[str, Json]], float_hook=float)
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
 _ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])
 

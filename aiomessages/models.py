@@ -253,6 +253,11 @@ class OddMessage(Message, frozen=True, dict=True, gc=True):
         """Return the message as a dict of its own, with every field it came with."""
         return _kept(self)
 
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) is True and _kept(self) == _kept(other)
+
+    __hash__ = Message.__hash__
+
     def __copy__(self) -> Self:
         return self  # it is frozen; a Struct's own way forgets what is not a field
 
@@ -266,6 +271,12 @@ class _Kept(Struct, frozen=True, dict=True):
     def to_dict(self) -> dict[str, Json]:
         """Return the value as a dict of its own, with every field it came with."""
         return _kept(self)
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) is True and _kept(self) == _kept(other)
+
+    def __hash__(self) -> int:
+        return super().__hash__()  # by the fields: equal values have equal ones
 
     def __copy__(self) -> Self:
         return self  # as above
@@ -333,7 +344,7 @@ def keep(value: KeptT, wire: dict[str, Json]) -> KeptT:
     return value
 
 
-def _kept(value: Struct) -> dict[str, Json]:
+def _kept(value: object) -> dict[str, Json]:
     # to_builtins copies all the way down, and as deep as the decoder read, where deepcopy gives up.
     # What was changed by structs.replace() has no JSON behind it and is just what it says.
     wire: dict[str, Json] = msgspec.to_builtins(value.__dict__.get("wire", value))

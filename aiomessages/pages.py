@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from msgspec import Struct
 
+from .errors import Headers
 from .models import Json, Message, StoredCompletion
 
 ItemT = TypeVar("ItemT")
@@ -29,7 +30,10 @@ class Envelope(Struct, Generic[ItemT]):
 
 
 class Page(Generic[ItemT]):
-    """One page of a list."""
+    """One page of a list.
+
+    A copy of a page, pickled or not, has no client, and so cannot fetch the page behind it.
+    """
 
     __slots__ = {
         "attempts": "How many requests were sent for this page.",
@@ -75,6 +79,11 @@ class Page(Generic[ItemT]):
             f" last_id={self.last_id!r}, has_more={self.has_more})"
         )
 
+    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        state: Any = super().__getstate__()  # of a class with slots a pair
+        headers = Headers((name.lower(), value) for name, value in self.headers.items())
+        return state[0], state[1] | {"headers": headers, "get_next": None}
+
     @property
     def request_id(self) -> str | None:
         """The server's id of the request, to quote in a support case."""
@@ -96,8 +105,10 @@ class Page(Generic[ItemT]):
 
         Raises RuntimeError if there is none: see has_next_page().
         """
-        if self.get_next is None or not self.has_next_page():
+        if not self.has_next_page():
             raise RuntimeError("there is no next page: look at page.has_next_page() first")
+        if self.get_next is None:
+            raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
         page: Self = await self.get_next()
         return page
 

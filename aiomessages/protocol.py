@@ -213,7 +213,7 @@ def _unreadable(response: Response, error: Exception) -> APIResponseError:
 def _not_json(body: bytes) -> Exception | None:
     """Return why a body is no JSON at all: a decoder of types stops at the first wrong one."""
     try:
-        despite_lone_surrogates(msgspec.json.decode, body)
+        despite_lone_surrogates(_ANY.decode, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return error
     return None
@@ -306,6 +306,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 _ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # to a float no number is too large
 
 
 def check_status(response: Response, *, secret: str) -> None:

@@ -53,8 +53,10 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         retries: Any = self.max_retries
-        if not isinstance(retries, int) or retries < 0:
-            raise ConfigurationError("max_retries must be an int of 0 or more")
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise ConfigurationError(f"max_retries must be an int of 0 or more, not {retries!r}")
+        for name in ("initial_backoff", "max_backoff", "jitter"):
+            _check_number(name, getattr(self, name))
         if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
             raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
         if not 0 <= self.jitter <= 1:
@@ -65,6 +67,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         doublings = min(retry - 1, 64)  # beyond that a float only overflows
         wait = min(self.initial_backoff * 2.0**doublings, self.max_backoff)
         return wait * (1 - self.jitter * dice)
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
 
 
 DEFAULT_POLICY: Final = RetryPolicy()

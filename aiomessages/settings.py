@@ -26,6 +26,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
 ApiKeyT = TypeVar("ApiKeyT")
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class SecretStr(str):
@@ -204,7 +205,7 @@ def check_query(query: Mapping[str, object]) -> dict[str, str]:
         raise ConfigurationError(
             f"{' and '.join(taken)} cannot be query parameters of your own: see list({taken[0]}=)"
         )
-    return {str(name): _query_value(name, value) for name, value in query.items()}
+    return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
 
 
 def _query_value(name: object, value: object) -> str:
@@ -212,7 +213,17 @@ def _query_value(name: object, value: object) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise ConfigurationError(f"query parameter {name} must be a str, int, float or bool")
-    return str(value)
+    return _query_text(name, value)
+
+
+def _query_text(name: object, value: object) -> str:
+    text = str(value)
+    if _LONE_SURROGATE.search(text):
+        raise ConfigurationError(
+            f"query parameter {str(name)!r} holds half a character (a lone surrogate),"
+            " which cannot be sent"
+        )
+    return text
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -5,55 +5,22 @@ in the terms of our errors. It knows aiohttp's surprises, so that nobody else ha
 """
 
 import asyncio
-import contextlib
 import functools
 import os
-import re
-import ssl
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 import aiohttp
-import msgspec
-from aiohttp import hdrs
-from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.tracing import Trace
 from yarl import URL
 
-from .compression import ENCODINGS, Decompressor
-from .errors import (
-    APIConnectionError,
-    APIError,
-    APIResponseError,
-    APITimeoutError,
-    ClientClosedError,
-    ConfigurationError,
-    DecodeError,
-    MessagesError,
-    ResponseTooLargeError,
-    TLSError,
-)
+from .body import check_length, read_body
+from .errors import ConfigurationError, MessagesError
+from .failures import FAILURES, DisconnectedError, session_closed, translate
+from .fast_path import FastPath
+from .pool import Pool
 from .protocol import Response
 from .settings import Timeout
-
-# aiohttp's default of 100 halves the speed of a walk through many completions at once; whoever
-# wants fewer bounds the work, not the pool.
-MAX_CONNECTIONS: Final = 1000
-
-
-class _TooLargeError(Exception):
-    """A body is larger than it may be."""
-
-
-class _DisconnectedError(Exception):
-    """Carries a lost connection past aiohttp, which would silently send the request again."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
 
 
 async def _send_once(
@@ -65,23 +32,7 @@ async def _send_once(
     except aiohttp.ClientConnectorError:
         raise  # never repeated
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DisconnectedError(error) from None
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A pool that passes over connections on which something came that nobody had asked for.
-
-    aiohttp would take it for the answer to the next request.
-    """
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        while connection.protocol is not None and len(connection.protocol):
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-        return connection
+        raise DisconnectedError(error) from None
 
 
 class Transport:
@@ -106,6 +57,7 @@ class Transport:
         self._headers = headers
         self._trace_configs = list(trace_configs or ())
         self._options: _RequestOptions = {} if session is None else _options_for(session)
+        self._fast_path: FastPath | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
@@ -120,15 +72,21 @@ class Transport:
         """
         session = self._open()
         try:
+            if self._fast_path is not None:
+                response = await self._fast_path.get(
+                    url, headers, timeout=timeout, max_bytes=max_bytes
+                )
+                if response is not None:
+                    return response
             return await self._exchange(session, url, headers, timeout, max_bytes)
-        except _FAILURES as error:
-            problem: MessagesError = _translate(error, timeout)
+        except FAILURES as error:
+            problem: MessagesError = translate(error, timeout)
             if session.closed:
-                problem = _session_closed()
+                problem = session_closed()
         except RuntimeError:
             if not session.closed:
                 raise
-            problem = _session_closed()
+            problem = session_closed()
         # Raised out here, so that no context brings along aiohttp's frames, in whose local
         # variables the key may stand.
         raise problem
@@ -149,11 +107,17 @@ class Transport:
             **self._options,
         )
         try:
-            _check_length(response)
-            body, flaw = await _read_body(response, max_bytes)
+            if self._fast_path is not None:
+                await self._fast_path.learn(url, headers, response.request_info)
+            check_length(response.headers)
+            connection = response.connection  # None where all of the body is here, as mostly
+            protocol = None if connection is None else connection.protocol
+            body, flaw = await read_body(response.content, response.headers, max_bytes, protocol)
         except BaseException:
             response.close()
             raise
+        if flaw is not None:
+            response.close()
         received_at = time.time()
         hang_up = _hang_up_for(response)
         return Response(response.status, response.headers, body, received_at, flaw, hang_up)
@@ -161,15 +125,20 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
         if self._session is None:
+            pool = Pool()
             # What every request has in common costs least where the session holds it.
             self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=MAX_CONNECTIONS),
+                connector=pool,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers=self._headers,
                 middlewares=[_send_once],
                 trace_configs=self._trace_configs,
             )
+            # Whoever traces wants to see every request: also who adds that to all sessions, as
+            # OpenTelemetry's instrumentation does.
+            if not self._session.trace_configs:
+                self._fast_path = FastPath(pool)
         return self._session
 
     def _stay_in_one_loop(self) -> None:
@@ -219,90 +188,6 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
     )
 
 
-# --- a response, as it comes in -------------------------------------------------------------------
-
-
-def _check_length(response: aiohttp.ClientResponse) -> None:
-    """Refuse two lengths of one body: aiohttp's parser in pure Python takes the first of them."""
-    if len(response.headers.getall(hdrs.CONTENT_LENGTH, ())) > 1:
-        raise HttpProcessingError(message="Duplicate Content-Length")
-
-
-async def _read_body(
-    response: aiohttp.ClientResponse, max_bytes: int
-) -> tuple[bytes, APIResponseError | None]:
-    """Read the body, decompressed, or say what is wrong with it."""
-    flaw: APIResponseError
-    try:
-        connection = response.connection
-        if connection is None or connection.protocol is None:  # the body is here, as most are
-            return await _read_whole(response, max_bytes), None
-        with _told_of_its_end(response.content, connection.protocol.closed):
-            return await _read_whole(response, max_bytes), None
-    except zlib.error:
-        flaw = DecodeError("the body of the answer is badly compressed, or cut short")
-    except _TooLargeError:
-        flaw = ResponseTooLargeError(f"the body of the answer is larger than {max_bytes} bytes")
-    response.close()
-    return b"", flaw
-
-
-async def _read_whole(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Read the body and no more of it than fits. Raises zlib.error and _TooLargeError."""
-    content, undo = response.content, _decompressor_for(response)
-    data = await content.readany()
-    if content.at_eof() and undo is None and len(data) <= max_bytes:
-        return data
-    body = bytearray()
-    while True:
-        body += data if undo is None else undo.feed(data, max_bytes + 1 - len(body))
-        if len(body) > max_bytes:
-            raise _TooLargeError
-        if content.at_eof():
-            break
-        data = await content.readany()
-    if undo is not None and not undo.whole:
-        raise zlib.error("cut short")
-    return bytes(body)
-
-
-def _decompressor_for(response: aiohttp.ClientResponse) -> Decompressor | None:
-    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").lower()
-    return Decompressor(encoding) if encoding in ENCODINGS else None
-
-
-@contextlib.contextmanager
-def _told_of_its_end(
-    content: aiohttp.StreamReader, closed: "asyncio.Future[None] | None"
-) -> Iterator[None]:
-    """Fail a read whose connection is gone; `closed` is None where it already is.
-
-    aiohttp leaves the reader waiting where a chunk is broken (its parser in C), and where somebody
-    closes the session.
-    """
-
-    def tell(_: object = None) -> None:
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
-
-    if closed is None:
-        tell()
-        yield
-        return
-    closed.remove_done_callback(_take_note)  # once for a connection, however often it is read from
-    closed.add_done_callback(_take_note)
-    closed.add_done_callback(tell)
-    try:
-        yield
-    finally:
-        closed.remove_done_callback(tell)
-
-
-def _take_note(closed: "asyncio.Future[None]") -> None:
-    """Look at how a connection ended, or asyncio complains that nobody did."""
-    closed.exception()
-
-
 def _hang_up_for(response: aiohttp.ClientResponse) -> Callable[[], object] | None:
     """Return what ends the connection, even though it may be back in the pool.
 
@@ -310,110 +195,3 @@ def _hang_up_for(response: aiohttp.ClientResponse) -> Callable[[], object] | Non
     """
     transport = getattr(getattr(response, "_protocol", None), "transport", None)
     return getattr(transport, "abort", None)
-
-
-# --- aiohttp's errors, to ours --------------------------------------------------------------------
-
-# OSError holds TimeoutError as well; a protocol error in a body comes as the parser made it.
-_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, _DisconnectedError)
-
-
-def _session_closed() -> ClientClosedError:
-    return ClientClosedError("the session was closed by its owner; give the client an open one")
-
-
-def _translate(error: BaseException, timeout: Timeout) -> APIError:
-    """Return our error for one of aiohttp's, with what caused it where that is safe to keep."""
-    if isinstance(error, _DisconnectedError):
-        return _lost_before_answer(error.cause)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return APIConnectionError("the connection was lost in the middle of the answer")
-    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        return _broken_rule(error)
-    for kinds, problem, message in _TRANSLATIONS:
-        if isinstance(error, kinds):
-            return _because(error, message.format(**_bounds(timeout)), problem)
-    return _because(error, "the request could not be sent or its answer not be read")
-
-
-def _bounds(timeout: Timeout) -> dict[str, str]:
-    """Return the bounds as text: what a deadline leaves is a fraction with many digits."""
-    seconds = msgspec.structs.asdict(timeout)
-    return {name: f"{value:.3g} s" if value else "no bound" for name, value in seconds.items()}
-
-
-# In this order: the first kind that an error is of.
-_TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionError], str]]] = [
-    (
-        (aiohttp.ConnectionTimeoutError,),
-        APITimeoutError,
-        "no connection within {connect} (connect) or {total} (total)",
-    ),
-    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
-    ((TimeoutError,), APITimeoutError, "no whole answer within {total} (total)"),
-    # aiohttp's two for TLS are subclasses of these
-    ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
-    (
-        (aiohttp.ClientConnectorDNSError,),
-        APIConnectionError,
-        "the name of the host does not resolve",
-    ),
-    ((aiohttp.ClientConnectorError,), APIConnectionError, "no connection to the host"),
-    ((OSError,), APIConnectionError, "the connection was lost"),
-]
-
-
-def _lost_before_answer(cause: Exception) -> APIError:
-    lost = "the connection was lost before an answer"
-    if isinstance(cause, OSError):
-        return _because(cause, lost, stale=True)
-    # What came of the headers stands in the cause (of the parser in C), so it is not kept.
-    return APIConnectionError(lost, stale=isinstance(getattr(cause, "message", None), str))
-
-
-def _broken_rule(error: aiohttp.ClientResponseError | HttpProcessingError) -> APIError:
-    """Tell what a server does each time from what may have been garbled on its way.
-
-    Nothing of the error is kept: its args carry the request's headers, its text the answer's.
-    """
-    behind: BaseException = error
-    while behind.__cause__ is not None:
-        behind = behind.__cause__
-    lasting = isinstance(behind, LineTooLong) or _LASTING.match(getattr(behind, "message", ""))
-    broken = f"the server broke the rules of HTTP ({type(behind).__name__})"
-    return APIConnectionError(broken, retryable=not lasting)
-
-
-# How the texts of aiohttp's two parsers begin; what the server sent comes behind.
-_LASTING: Final = re.compile(
-    r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
-    r"Content-Length|Too many headers|Got more than"
-)
-
-
-def _because(
-    cause: BaseException,
-    message: str,
-    problem: type[APIConnectionError] = APIConnectionError,
-    *,
-    stale: bool = False,
-) -> APIConnectionError:
-    """Make an error that keeps its cause, without the frames in which the key may stand."""
-    reason = str(cause).strip()
-    error = problem(f"{message}: {reason}" if reason else message, stale=stale)
-    error.__cause__ = _without_frames(cause)
-    return error
-
-
-def _without_frames(error: BaseException) -> BaseException:
-    """Cut an exception, and those behind it, off the frames that they went through."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        behind = link.__cause__ or link.__context__
-        link.__context__ = None
-        if isinstance(behind, aiohttp.ClientResponseError):
-            behind = None
-        link.__cause__ = behind
-        link = behind
-    return error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Costs = dict[int, dict[str, list[float]]]
 """CPU seconds of each walk: page size → contender → one figure per round."""
 
-LIBRARIES = ("aiohttp", "msgspec", "openai", "httpx2", "httpx", "pydantic")
+LIBRARIES = ("aiohttp", "msgspec", "openai", "httpx2", "httpx", "pydantic", "pyreqwest")
 
 
 def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str) -> str:

@@ -1,9 +1,13 @@
 """What every test may use: a key that must never leak, and no settings from outside."""
 
+import functools
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
+import aiohttp
 import pytest
+from aioresponses import aioresponses, core
 
 sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no package
 
@@ -12,3 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no p
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
         monkeypatch.delenv(f"OPENAI_{name}", raising=False)
+
+
+@pytest.fixture
+def mocking(monkeypatch: pytest.MonkeyPatch) -> type[aioresponses]:
+    """What gives answers to aiohttp's sessions that nothing sends, while it is entered."""
+    # aioresponses 0.7.9 does not know what aiohttp 3.14 wants besides.
+    response = functools.partial(aiohttp.ClientResponse, stream_writer=Mock())
+    monkeypatch.setattr(core, "ClientResponse", response)
+    return aioresponses

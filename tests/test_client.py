@@ -152,6 +152,9 @@ async def test_unusual_completion_ids() -> None:
         {"extra_headers": {"x": "a\nb"}},
         {"extra_query": {"x": object()}},
         {"extra_query": {"limit": 5}},
+        {"extra_query": {"x": "half \ud83d"}},
+        {"extra_headers": {"x": "half \ud83d"}},
+        {"extra_headers": {"half\ud83d": "x"}},
     ],
     ids=lambda arguments: "-".join(f"{k}={v!r}"[:24] for k, v in arguments.items()),
 )
@@ -160,6 +163,26 @@ async def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
         with pytest.raises(ConfigurationError):
             client.list(**{"completion_id": "chatcmpl-1", **arguments})
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model": "half \ud83d"},
+        {"model": ["gpt-4o"]},
+        {"metadata": {"k": "half \ud83d"}},
+        {"metadata": {"half \ud83d": "v"}},
+        {"extra_query": {"x": "half \ud83d"}},
+        {"extra_headers": {"x": "half \ud83d"}},
+    ],
+    ids=["model", "models", "metadata", "its key", "query", "header"],
+)
+async def test_filters_that_cannot_be_used(arguments: dict[str, Any]) -> None:
+    """So is one of a list of completions."""
+    async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
+        with pytest.raises(ConfigurationError):
+            client.completions(**arguments)
     assert server.asked == []
 
 

@@ -1,6 +1,7 @@
 """Decoding: whatever a page holds is delivered, nothing of it is lost, and raw means raw."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,18 @@ def test_deep_json() -> None:
     body = b'{"data":[{"id":"m","role":"user","new":%s}]}' % deep
     page, _ = MESSAGES.decode(body)
     assert msgspec.json.encode(page.data[0].to_dict()["new"]) == deep
+
+
+def test_a_number_beyond_all_floats() -> None:
+    """It is infinite in a field that no version knows, as for json.loads, and as it came in raw."""
+    body = b'{"data":[{"id":"m","role":"user","new":[1e400,-1e400,1.5]}]}'
+    page, _ = MESSAGES.decode(body)
+    assert page.data[0].to_dict()["new"] == [math.inf, -math.inf, 1.5]
+    raw, _ = RAW.decode(body)
+    assert raw.data[0].endswith(b'"new":[1e400,-1e400,1.5]}')
+    assert decode_completion(b'{"id":"c","choices":[],"usage":{"n":1e400}}').usage == {
+        "n": math.inf
+    }
 
 
 # --- the frame ------------------------------------------------------------------------------------

@@ -20,7 +20,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 LAYERS = {
     "values": ("errors", "logs", "models", "pages", "settings", "telemetry"),
     "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
-    "I/O": ("transport", "turns", "attempts", "listing", "workers", "conversations", "client"),
+    "I/O": (
+        "failures",
+        "body",
+        "pool",
+        "fast_path",
+        "transport",
+        "turns",
+        "attempts",
+        "listing",
+        "workers",
+        "conversations",
+        "client",
+    ),
     "uses": (
         "otel",
         "blocking",

@@ -4,7 +4,7 @@ import copy
 import gzip
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,36 @@ def test_a_message_among_others() -> None:
     """Messages can stand in a set, also those with parts, which are lists."""
     one = read(content_parts=[{"type": "text", "text": "t"}])
     assert {one, read(content_parts=[{"type": "text", "text": "t"}])} == {one}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OddMessage("m", "user"),
+        lambda: Reply(content="x"),
+        lambda: StoredCompletion("c", []),
+    ],
+    ids=["message", "reply", "completion"],
+)
+def test_what_no_field_knows_counts(make: Callable[[], Any]) -> None:
+    """Values that differ in a field that this version does not know are not equal."""
+    one, same, other = (keep(make(), {"id": "m", "new": [n]}) for n in (1, 1, 2))
+    assert one == same
+    assert one != other
+    assert one != make()
+    assert one != Message("m", "user")
+    assert Message("m", "user") != one
+
+
+def test_odd_values_among_others() -> None:
+    """An odd message or a reply can stand in a set, once."""
+    odd, reply = OddMessage("m", "user"), Reply(content="x")
+    for value, equal, other in (
+        (odd, OddMessage("m", "user"), keep(OddMessage("m", "user"), {"new": 1})),
+        (reply, Reply(content="x"), keep(Reply(content="x"), {"new": 1})),
+    ):
+        assert {value, equal, other} == {value, other}
+        assert len({value, equal, other}) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """Pages: what they say of themselves, whether there is a next one, and fetching it."""
 
+import copy
+import pickle
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiomessages.models import Message
 from aiomessages.pages import CompletionPage, Envelope, MessagePage, Page, RawPage
@@ -107,13 +112,40 @@ async def test_the_next_page() -> None:
 
 
 async def test_no_next_page() -> None:
-    """Behind the last page, and behind one that nobody fetched, there is none."""
-    last, alone = page(has_more=False), page(has_more=True)
+    """Behind the last page there is none."""
+    last = page(has_more=False)
 
     async def fetch() -> MessagePage:
         raise AssertionError
 
     last.get_next = fetch
-    for got in (last, alone):
-        with pytest.raises(RuntimeError, match="has_next_page"):
-            await got.get_next_page()
+    with pytest.raises(RuntimeError, match="has_next_page"):
+        await last.get_next_page()
+
+
+def crossed(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
+
+
+@pytest.mark.parametrize("way", [crossed, copy.copy, copy.deepcopy])
+async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
+    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
+    first = page(has_more=True, first_id="m-0")
+    first.headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
+    first.get_next = threading.Lock  # such as hangs on a client, and is never copied
+    twin = way(first)
+    assert (type(twin), twin.data, twin.ids) == (MessagePage, first.data, first.ids)
+    assert (twin.body, twin.request_id, twin.headers["X-Request-ID"]) == (
+        *(first.body, "req_7", "req_7"),
+    )
+    assert (twin.first_id, twin.has_next_page(), twin.next_cursor) == ("m-0", True, "m-1")
+    with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
+        await twin.get_next_page()
+
+
+def test_what_a_caller_noted_on_a_page() -> None:
+    """That is in a copy, too."""
+    noted: Any = page()
+    noted.note = "mine"
+    assert crossed(noted).note == "mine"

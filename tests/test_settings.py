@@ -264,6 +264,14 @@ def test_query_values_that_cannot_be_sent(value: object) -> None:
         check_query({"q": value})
 
 
+@pytest.mark.parametrize("query", [{"q": "half \ud83d"}, {"q\udc00": "v"}], ids=["value", "name"])
+def test_half_a_character_in_a_query(query: dict[str, object]) -> None:
+    """What has no UTF-8 cannot be sent, and the complaint about it can be printed."""
+    with pytest.raises(ConfigurationError, match=r"query parameter 'q.*lone surrogate") as caught:
+        check_query(query)
+    assert str(caught.value).encode()
+
+
 @pytest.mark.parametrize(
     ("query", "taken"),
     [({"after": "m"}, "after"), ({"limit": 5, "v": 1}, "limit"), ({"after": 1, "limit": 1}, "and")],

@@ -15,7 +15,7 @@ from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, Unused
 
 from aiomessages import __version__
 from aiomessages.cli import exits, stderr
-from aiomessages.cli.options import in_options, spelled_out
+from aiomessages.cli.options import in_options, spelled_out, taken_for_an_argument
 from aiomessages.errors import MessagesError
 
 _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
@@ -62,7 +62,7 @@ def run(tokens: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the end of the way up
         if debug:
             stderr.say_all("".join(traceback.format_exception(error)))
-        _explain(error)
+        _explain(error, tokens)
         return exits.code_of(error)
 
 
@@ -77,12 +77,12 @@ def _run(tokens: Sequence[str]) -> int:
     return result if isinstance(result, int) else exits.OK
 
 
-def _explain(error: BaseException) -> None:
+def _explain(error: BaseException, tokens: Sequence[str]) -> None:
     if isinstance(error, exits.ReaderGone):
         return
     if isinstance(error, CycloptsError):
         command = " ".join(["aiomessages", *(error.command_chain or ())])
-        stderr.say(f"{_usage(error)} (see {command} --help)")
+        stderr.say(f"{_usage(error, tokens)} (see {command} --help)")
     elif isinstance(error, KeyboardInterrupt):
         stderr.say("interrupted")
     elif isinstance(error, _EXPECTED):
@@ -91,10 +91,12 @@ def _explain(error: BaseException) -> None:
         stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
 
 
-def _usage(error: CycloptsError) -> str:
+def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
     """Return what is wrong with the command line, without a value that may be a secret."""
     if isinstance(error, UnusedCliTokensError):
-        return f"too many arguments: {' '.join(error.unused_tokens or ())}"
+        said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+        word = taken_for_an_argument(tokens)
+        return f"{said}; --local {word}: there is no such database" if word else said
     if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
         return f"{error.argument.parameter.metavar} is missing"
     said = str(error)

@@ -109,7 +109,8 @@ def export_conversations(
         Parameter(
             group=_WHAT,
             metavar="DIR",
-            help="Write images, sounds and files to DIR, and their names in place of the base64.",
+            help="Write images, sounds and files to DIR, and their names in place of the base64;"
+            " not for fine-tuning, whose examples hold their images themselves.",
         ),
     ] = None,
     concurrency: Annotated[

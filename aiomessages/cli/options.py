@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from getpass import getpass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +70,14 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
         if word == "--local" and not _is_database([*words[:end], ""][position + 1]):
             words[position] = f"--local={SAMPLE}"
     return words
+
+
+def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
+    """Return the word behind --local that was not taken for its database, if there is one."""
+    for flag, word in pairwise(tokens):
+        if flag == "--local" and not word.startswith("-") and not _is_database(word):
+            return word
+    return None
 
 
 def _is_database(word: str) -> bool:

@@ -6,8 +6,10 @@ wide, with colour) is a `Screen`.
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -106,16 +108,42 @@ def _replaced(path: Path) -> Iterator[Write]:
         descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     unfinished = Path(name)
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            yield _writer(path, file)
+        with _gone_with_the_process(unfinished):
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                yield _writer(path, file)
+                with _reported(path, OutputError):
+                    file.flush()
+                    os.fsync(file.fileno())
             with _reported(path, OutputError):
-                file.flush()
-                os.fsync(file.fileno())
-        with _reported(path, OutputError):
-            unfinished.replace(path)
+                unfinished.replace(path)
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _gone_with_the_process(path: Path) -> Iterator[None]:
+    """Remove a file also where a signal ends the process at once, and no `finally` runs."""
+
+    def end(number: int, _: object) -> None:  # pragma: no cover - it takes the count along
+        with suppress(OSError):
+            path.unlink()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    ours = threading.current_thread() is threading.main_thread()  # no other may have handlers
+    deadly = [number for number in _DEADLY if ours and signal.getsignal(number) is signal.SIG_DFL]
+    for number in deadly:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in deadly:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# Ctrl-C is an exception of Python's own. Windows has no SIGHUP.
+_DEADLY = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 def _writer(path: Path, file: BinaryIO) -> Write:

@@ -144,6 +144,8 @@ def _details(gauge: Gauge) -> list[str]:
 
 
 def _left(gauge: Gauge) -> list[str]:
+    if gauge.progress.writing_columns:
+        return ["writing columns …"]
     return [] if gauge.left is None else [f"{duration(gauge.left)} left"]
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.listing import CompletionStream
 
 ItemT = TypeVar("ItemT")
@@ -88,5 +89,8 @@ _CREATED: Final = msgspec.json.Decoder(_Created)
 
 def created_of(completion: bytes) -> float | None:
     """Return when a completion was created, in Unix seconds; None where it does not say."""
-    created = _CREATED.decode(completion).created
-    return created if isinstance(created, int | float) else None
+    try:
+        found, _ = despite_lone_surrogates(_CREATED.decode, completion)
+    except msgspec.ValidationError:  # a number that no float holds
+        return None
+    return found.created if isinstance(found.created, int | float) else None

@@ -21,7 +21,7 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Files:
     """The operating system's file operations, as an export uses them."""
 
-    def append(self, path: Path, data: bytes) -> None:
+    def append(self, path: Path, data: bytes | bytearray) -> None:
         """Write at the end of a file, which is made if it is not there, and make it durable."""
         with told_of_full_disk(path):
             is_new = self.size(path) is None
@@ -29,12 +29,13 @@ class Files:
             if is_new:
                 self.fsync_directory(path.parent)  # without its name a file is lost
 
-    def _append(self, path: Path, data: bytes) -> None:
+    def _append(self, path: Path, data: bytes | bytearray) -> None:
         with self._open(path) as descriptor:
             view = memoryview(data)
             while view:
                 view = view[self.write(descriptor, view) :]
             self.fsync(descriptor)
+            forget(descriptor)
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[int]:
@@ -119,6 +120,19 @@ class Files:
             yield
         finally:
             os.close(descriptor)
+
+
+def forget(descriptor: int) -> None:
+    """Let the system drop what memory it holds of a file that is durable.
+
+    An export would else fill the page cache with what is read once more at the end, if ever. The
+    pages are used again for the next batch, which costs a write a half to a tenth of its CPU time.
+    """
+    if _ADVISE is not None:
+        _ADVISE(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+_ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
 
 
 def _take(descriptor: int, path: Path) -> None:

@@ -2,9 +2,11 @@
 
 Nothing here performs I/O. The format is OpenAI's JSONL for supervised fine-tuning of chat models:
 what a line and its messages may hold is from FineTuneChatRequestInput and the request messages in
-OpenAI's OpenAPI description (github.com/openai/openai-openapi), what an image must be from
-developers.openai.com/api/docs/guides/vision-fine-tuning. How many examples a file takes, and how
-many images an example, differs between models and is not looked at.
+OpenAI's OpenAPI description (github.com/openai/openai-openapi, which had it until June 2025), what
+an image must be from developers.openai.com/api/docs/guides/vision-fine-tuning. How many examples a
+file takes, and how many images an example, differs between models and is not looked at. What a
+stored completion does not tell is left to its default: `parallel_tool_calls`, the deprecated
+`functions`, and each `weight`, so that all that an assistant said is trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from msgspec import DecodeError, Meta, Struct, ValidationError
 
 from aiomessages.decoding import despite_lone_surrogates
 
-from .layouts import Fetched, SkipError, replies
+from .layouts import Fetched, Lines, SkipError, replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,7 @@ class Reason(StrEnum):
     AUDIO = "audio"
     FILE = "file"
     CALL = "tool call that calls no function"
+    TOOL = "tool that is no function"
     UNANSWERED = "tool call without its answer"
     UNASKED = "answer without its tool call"
 
@@ -50,14 +53,19 @@ class InexpressibleError(SkipError):
         self.reason = reason
 
 
-def finetune_layout(fetched: Fetched) -> list[bytes]:
-    """One line a completion: the messages, and the first of its replies as what is to be learnt."""
-    choices = replies(fetched.completion) if fetched.completion is not None else []
-    return [finetune_line(fetched.messages, choices[0] if choices else None) + b"\n"]
+def finetune_layout(fetched: Fetched) -> Lines:
+    """One line a completion: the messages, its first reply, and the tools it could call."""
+    completion = fetched.completion
+    choices = replies(completion) if completion is not None else []
+    line = finetune_line(fetched.messages, choices[0] if choices else None, completion or b"{}")
+    return Lines(line + b"\n", 1)
 
 
-def finetune_line(messages: list[bytes], reply: bytes | None) -> bytes:
-    """Return the example that a conversation and its reply are. Raises InexpressibleError."""
+def finetune_line(messages: list[bytes], reply: bytes | None, completion: bytes = b"{}") -> bytes:
+    """Return the example that a conversation and its reply are, with the tools of its completion.
+
+    Raises InexpressibleError.
+    """
     if reply is None:
         raise InexpressibleError(Reason.NO_REPLY)
     said, answer = [_message(sent) for sent in messages], _message(reply)
@@ -66,7 +74,8 @@ def finetune_line(messages: list[bytes], reply: bytes | None) -> bytes:
     if said[-1:] != [answer]:  # some servers list the reply among the messages
         said.append(answer)
     _check_answers(said)
-    return msgspec.json.encode({"messages": said})
+    tools = _tools(completion)
+    return msgspec.json.encode({"messages": said} | ({"tools": tools} if tools else {}))
 
 
 # --- one message ----------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def _call(wire: JsonObject) -> _Call:
         raise InexpressibleError(Reason.CALL) from None
 
 
-# The format knows no developer: the models that it trains call that role system.
+# FineTuneChatRequestInput has no developer message; what takes its place there is system.
 _ROLES: Final = {
     "system": "system",
     "developer": "system",
@@ -192,7 +201,35 @@ _PARTS: Final[dict[str, dict[str, Any]]] = {
 _FOREIGN: Final = {"image_url": Reason.IMAGE, "input_audio": Reason.AUDIO, "file": Reason.FILE}
 
 
-# --- tool calls -----------------------------------------------------------------------------------
+# --- tools and their calls ------------------------------------------------------------------------
+
+
+class _Described(Struct, omit_defaults=True):
+    name: str
+    description: str | None = None
+    parameters: JsonObject | None = None  # a JSON Schema
+    strict: bool | None = None
+
+
+class _Tool(Struct):
+    type: Literal["function"]  # as of a call
+    function: _Described
+
+
+class _Equipped(Struct):
+    tools: list[_Tool] | None = None
+
+
+_EQUIPPED: Final = msgspec.json.Decoder(_Equipped)
+
+
+def _tools(completion: bytes) -> list[_Tool]:
+    """Return what the model could call, if that is stored; the rest of a completion is not read."""
+    try:
+        equipped, _ = despite_lone_surrogates(_EQUIPPED.decode, completion)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise InexpressibleError(Reason.TOOL) from None
+    return equipped.tools or []
 
 
 def _check_answers(said: list[JsonObject]) -> None:

@@ -4,11 +4,15 @@ Nothing here performs I/O. A layout turns a conversation that was fetched into l
 messages in it the bytes that the server sent.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
+
+from aiomessages.decoding import despite_lone_surrogates, sent_items
+from aiomessages.errors import SchemaError
 
 
 class Fetched(msgspec.Struct):
@@ -29,7 +33,14 @@ class SkipError(Exception):
     """A conversation that cannot be expressed in a layout; the text is the reason, for counting."""
 
 
-Layout = Callable[[Fetched], list[bytes]]
+class Lines(NamedTuple):
+    """Lines of an export, each with its line break, and how many they are."""
+
+    text: bytes | bytearray = b""
+    number: int = 0
+
+
+Layout = Callable[[Fetched], Lines]
 
 
 def one_line(json: bytes) -> bytes:
@@ -42,26 +53,33 @@ def one_line(json: bytes) -> bytes:
     return json
 
 
-def messages_layout(fetched: Fetched) -> list[bytes]:
+def messages_layout(fetched: Fetched) -> Lines:
     """One line a message, and one for each reply, which `choice` tells from the messages."""
     head = b'{"completion_id":%b,"seq":' % msgspec.json.encode(fetched.completion_id)
-    lines = [
-        b'%b%d,"message":%b}\n' % (head, seq, message)
-        for seq, message in enumerate(fetched.messages, fetched.first)
-    ]
-    if fetched.completion is not None and fetched.whole:
-        seq = fetched.first + len(fetched.messages)
-        lines += [
-            b'%b%d,"choice":%d,"message":%b}\n' % (head, seq + n, n, reply)
-            for n, reply in enumerate(replies(fetched.completion))
-        ]
-    return lines
+    pieces = _pieces(head, fetched.first, fetched.messages)
+    choices = replies(fetched.completion) if fetched.completion and fetched.whole else []
+    seq = fetched.first + len(fetched.messages)
+    for n, reply in enumerate(choices):
+        pieces.append(b'%b%d,"choice":%d,"message":%b}\n' % (head, seq + n, n, reply))
+    return Lines(b"".join(pieces), len(fetched.messages) + len(choices))
 
 
-def conversations_layout(fetched: Fetched) -> list[bytes]:
+def _pieces(head: bytes, first: int, messages: Sequence[bytes]) -> list[bytes]:
+    """Lay out lines to be joined in one step: a quarter of what it costs one by one."""
+    pieces = [head, b"", b"", b"}\n"] * len(messages)
+    pieces[1::4] = _numbers(first, len(messages))
+    pieces[2::4] = messages
+    return pieces
+
+
+@lru_cache(maxsize=128)  # most conversations begin alike, with pages of one length
+def _numbers(first: int, count: int) -> list[bytes]:
+    return [b'%d,"message":' % seq for seq in range(first, first + count)]
+
+
+def conversations_layout(fetched: Fetched) -> Lines:
     """One line a completion: its id, model, time and metadata, its messages and its replies."""
-    completion = _COMPLETION.decode(fetched.completion or b"{}")
-    choices = replies(fetched.completion) if fetched.completion else []
+    completion, choices = _read(fetched.completion or b"{}")
     line = {
         "completion_id": fetched.completion_id,
         "model": completion.model,
@@ -71,12 +89,13 @@ def conversations_layout(fetched: Fetched) -> list[bytes]:
         "reply": Raw(choices[0]) if choices else None,
         "completion": Raw(fetched.completion) if fetched.completion else None,
     }
-    return [msgspec.json.encode(line) + b"\n"]
+    return Lines(msgspec.json.encode(line) + b"\n", 1)
 
 
 def replies(completion: bytes) -> list[bytes]:
-    """Return the messages of a completion's choices, on one line each."""
-    return [one_line(bytes(choice.message)) for choice in _COMPLETION.decode(completion).choices]
+    """Return the messages of a completion's choices, on one line each. Raises SchemaError."""
+    _, choices = _read(completion)
+    return choices
 
 
 class _Choice(msgspec.Struct):
@@ -84,10 +103,20 @@ class _Choice(msgspec.Struct):
 
 
 class _Completion(msgspec.Struct):
-    choices: list[_Choice] = []
-    model: Any = None
-    created: Any = None
-    metadata: Any = None
+    choices: list[_Choice] | None = None
+    model: Raw = Raw(b"null")
+    created: Raw = Raw(b"null")
+    metadata: Raw = Raw(b"null")
 
 
 _COMPLETION: Final = msgspec.json.Decoder(_Completion)
+
+
+def _read(completion: bytes) -> tuple[_Completion, list[bytes]]:
+    """Return a completion, and the replies in it as the bytes that the server sent."""
+    try:
+        found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
+    except msgspec.ValidationError as error:
+        raise SchemaError(f"a stored completion has another shape than expected: {error}") from None
+    choices = [choice.message for choice in found.choices or ()]
+    return found, [one_line(reply) for reply in sent_items(completion, readable, choices)]

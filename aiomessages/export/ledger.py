@@ -75,6 +75,9 @@ class Ledger:
         # commit durable before it returns, and with the log's name the ledger's own.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reader = sqlite3.connect(path, isolation_level=None)
+        # What this run has seen: a file without a name, so that a run that changes nothing leaves
+        # the ledger as it is, and that grows on the disk and not in memory.
+        self._seen = sqlite3.connect("", isolation_level=None)
         try:
             with _explained(path):
                 self._prepare()
@@ -88,7 +91,10 @@ class Ledger:
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             self._db.executescript(_SCHEMA)
         self._reader.execute("SELECT 1 FROM settings, completions, parts LIMIT 0")
-        self._reader.execute("CREATE TEMP TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._finished = self._has_finished()
+        self._seen.execute("PRAGMA journal_mode = OFF")  # nothing of it outlives this process
+        self._seen.execute("CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._seen.execute("ATTACH ? AS ledger", (str(self._path),))
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +108,7 @@ class Ledger:
         self._close()
 
     def _close(self) -> None:
+        self._seen.close()
         self._reader.close()
         self._db.close()
 
@@ -150,17 +157,22 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """Tell whether the output has its final name."""
+        return self._finished
+
+    def _has_finished(self) -> bool:
         return bool(self._read("SELECT 1 FROM settings WHERE name = 'finished'"))
 
     def finish(self) -> None:
         """Record that the output has its final name."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO settings VALUES ('finished', 'true')")
+        self._finished = True
 
     def reopen(self) -> None:
         """Record that there is more to come."""
         with self._transaction():
             self._db.execute("DELETE FROM settings WHERE name = 'finished'")
+        self._finished = False
 
     # --- how far it is ----------------------------------------------------------------------------
 
@@ -200,18 +212,18 @@ class Ledger:
         return dict(self._read(query, state))
 
     # --- what this run has seen -------------------------------------------------------------------
-    # In a temporary table: a run that changes nothing leaves the ledger as it is.
 
     def first_sight(self, completion_id: str) -> bool:
         """Note that the source named a completion; False if it did before in this run."""
         query = "INSERT OR IGNORE INTO seen VALUES (?)"
         with _explained(self._path):
-            return self._reader.execute(query, (completion_id,)).rowcount == 1
+            return self._seen.execute(query, (completion_id,)).rowcount == 1
 
     def removed(self) -> int:
         """Return how many completions that the ledger knows were not named in this run."""
-        query = "SELECT count(*) FROM completions WHERE id NOT IN (SELECT id FROM seen)"
-        ((number,),) = self._read(query)
+        query = "SELECT count(*) FROM ledger.completions WHERE id NOT IN (SELECT id FROM seen)"
+        with _explained(self._path):
+            ((number,),) = self._seen.execute(query)
         return int(number)
 
 

@@ -1,8 +1,9 @@
 """Media out of messages: pictures, sounds and files become files, named by what is in them.
 
-The API delivers them as base64 inside the JSON. `extract` writes each one once, under the sha256 of
-its bytes, and puts that name in its place. Nothing is ever written outside the directory, a name is
-made of nothing that the server sent, and what cannot be read as base64 stays as it is.
+The API delivers them as base64 inside the JSON of messages and, where the model spoke, of replies.
+`extract` writes each one once, under the sha256 of its bytes, and puts that name in its place.
+Nothing is ever written outside the directory, a name is made of nothing that the server sent, and
+what cannot be read as base64 stays as it is.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Any
+JsonObject = dict[str, Json]
 
-# A message without any of these holds no blob: what follows is then spared.
+# What is without any of these holds no blob: what follows is then spared.
 _MAY_HOLD: Final = re.compile(rb';(?i:base64),|"(?:data|file_data)"\s*:\s*"')
 
-# The part's key → the key in it that may hold a blob.
-_PLACES: Final = {"image_url": "url", "input_audio": "data", "file": "file_data"}
+# The key of a part, or of a message that was spoken → the key in it that may hold a blob.
+_PLACES: Final = {"image_url": "url", "input_audio": "data", "file": "file_data", "audio": "data"}
 
 # RFC 2397, of which only base64 is of interest: what stands in the clear is short.
 _DATA_URI: Final = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64", re.IGNORECASE)
@@ -66,9 +68,17 @@ _ENDINGS: Final = {
 }
 _OTHER: Final = ".bin"
 
+# A reply does not say in which of the API's formats it was spoken; its first bytes do. Only pcm16
+# has nothing to be known by.
+_SPOKEN: Final = re.compile(
+    rb"(?P<wav>RIFF.{4}WAVE)|(?P<flac>fLaC)|(?P<ogg>OggS)"
+    rb"|(?P<mp3>ID3|\xff[\xfb\xf3\xf2])|(?P<aac>\xff[\xf1\xf9])",
+    re.DOTALL,
+)
+
 
 class _Blob(NamedTuple):
-    """What stands in a message, under which key, and the bytes and the ending of its file."""
+    """What stands in the JSON, under which key, and the bytes and the ending of its file."""
 
     key: str
     text: str
@@ -86,62 +96,83 @@ class MediaStore:
         self._directory = directory
         self._files = files or Files()
         self._lock = threading.Lock()  # two threads may come with the same picture
+        self._settled = False  # whether all that is there is known to be durable
 
-    def extract(self, message: bytes) -> bytes:
-        """Write a message's blobs to files, and return it with their names in place of them.
+    def extract(self, item: bytes) -> bytes:
+        """Write the blobs of an item to files, and return it with their names in place of them.
 
-        Names are relative to the directory. Everything else in the message keeps its bytes; one
-        without blobs is returned as it is. Each file is durable before this returns.
+        An item is the JSON of a message, or of a stored completion with its replies. Names are
+        relative to the directory. Everything else in an item keeps its bytes; one without blobs is
+        returned as it is. Each file is durable before this returns.
         """
-        if not _MAY_HOLD.search(message):
-            return message
-        for blob in _blobs(message):
+        if not _MAY_HOLD.search(item):
+            return item
+        for blob in _blobs(item):
             name = hashlib.sha256(blob.data).hexdigest() + blob.ending
-            replaced = _replaced(message, blob, name)
+            replaced = _replaced(item, blob, name)
             if replaced is not None:
                 self._put(name, blob.data)
-                message = replaced
-        return message
+                item = replaced
+        return item
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._directory / name
         with self._lock:
+            if not self._settled:
+                self._settle()
             if self._files.size(path) != len(data):
-                self._files.make_directory(self._directory, mode=0o700)
+                self._settled = False  # until it has its name for good
                 self._files.put(path, data)
+            self._settled = True
+
+    def _settle(self) -> None:
+        """Make the names durable that are there: who gave them may have been killed before that."""
+        self._files.make_directory(self._directory, mode=0o700)
+        self._files.fsync_directory(self._directory)
+        self._files.fsync_directory(self._directory.parent)
 
 
-def _blobs(message: bytes) -> Iterator[_Blob]:
-    for part in _parts(message):
+def _blobs(item: bytes) -> Iterator[_Blob]:
+    for holder in _holders(item):
         for place, key in _PLACES.items():
-            held = part.get(place)
+            held = holder.get(place)
             if isinstance(held, dict) and isinstance(text := held.get(key), str):
                 yield from _blob(key, text, held.get("format"))
 
 
-def _parts(message: bytes) -> Iterator[dict[str, Json]]:
-    """Yield the content parts of a message, wherever a server puts them."""
+def _holders(item: bytes) -> Iterator[JsonObject]:
+    """Yield what may hold blobs: each message, and its parts wherever a server puts them."""
     try:
-        wire, _ = despite_lone_surrogates(_MESSAGE.decode, message)
+        wire, _ = despite_lone_surrogates(_ITEM.decode, item)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return  # not for this layer to complain about
-    for listed in (wire.content_parts, wire.content):
-        if isinstance(listed, list):
-            yield from (part for part in listed if isinstance(part, dict))
+    for message in (wire, *(choice.get("message") for choice in _objects(wire.get("choices")))):
+        if isinstance(message, dict):
+            yield message
+            yield from _objects(message.get("content_parts"))
+            yield from _objects(message.get("content"))
+
+
+def _objects(listed: Json) -> Iterator[JsonObject]:
+    if isinstance(listed, list):
+        yield from (item for item in listed if isinstance(item, dict))
 
 
 def _blob(key: str, text: str, audio_format: Json) -> Iterator[_Blob]:
     """Yield the blob that a text is, if it is one: a data: URI, or base64 where that may stand."""
     head, comma, encoded = text.partition(",")
-    if comma:
-        uri = _DATA_URI.fullmatch(head)
-        ending = _ENDINGS.get(uri[1].strip().lower(), _OTHER) if uri else ""
-    else:
-        encoded = "" if key == "url" else text
-        ending = _ENDINGS.get(f"audio/{audio_format}", _OTHER)
-    data = _decoded(encoded)
-    if data and ending:
+    uri = _DATA_URI.fullmatch(head) if comma else None
+    if uri is None:
+        encoded = "" if comma or key == "url" else text
+    if data := _decoded(encoded):
+        ending = _ENDINGS.get(uri[1].strip().lower(), _OTHER) if uri else _bare(data, audio_format)
         yield _Blob(key, text, data, ending)
+
+
+def _bare(data: bytes, audio_format: Json) -> str:
+    """Return the ending for what is no URI: what it is called, and else what it looks like."""
+    sound = _SPOKEN.match(data)
+    return _ENDINGS.get(f"audio/{audio_format}") or (f".{sound.lastgroup}" if sound else _OTHER)
 
 
 def _decoded(encoded: str) -> bytes:
@@ -153,7 +184,7 @@ def _decoded(encoded: str) -> bytes:
     return data if binascii.b2a_base64(data, newline=False).decode() == encoded else b""
 
 
-def _replaced(message: bytes, blob: _Blob, name: str) -> bytes | None:
+def _replaced(item: bytes, blob: _Blob, name: str) -> bytes | None:
     """Put a name in place of a blob, and touch nothing else; None for an escape never seen.
 
     A quotation mark within a string has a backslash before it, so a key and its value, both with
@@ -164,14 +195,9 @@ def _replaced(message: bytes, blob: _Blob, name: str) -> bytes | None:
         (b":", b": "), (literal, literal.replace(b"/", rb"\/"))
     ):
         held = b'"%b"%b%b' % (blob.key.encode(), colon, spelled)
-        if held in message:
-            return message.replace(held, b'"%b"%b"%b"' % (blob.key.encode(), colon, name.encode()))
+        if held in item:
+            return item.replace(held, b'"%b"%b"%b"' % (blob.key.encode(), colon, name.encode()))
     return None
 
 
-class _Message(msgspec.Struct):
-    content: Json = None
-    content_parts: Json = None
-
-
-_MESSAGE: Final = msgspec.json.Decoder(_Message)
+_ITEM: Final = msgspec.json.Decoder(JsonObject, float_hook=float)

@@ -6,7 +6,10 @@ import msgspec
 
 
 class Progress(msgspec.Struct):
-    """How far an export is. Counts are of this run; `total` is None where it cannot be known."""
+    """How far an export is. Counts are of this run; `total` is None where it cannot be known.
+
+    `writing_columns` is true at the end of one that makes columns of what it fetched.
+    """
 
     total: int | None = None
     completions: int = 0
@@ -18,6 +21,7 @@ class Progress(msgspec.Struct):
     failed: int = 0
     already: int = 0
     seconds: float = 0.0
+    writing_columns: bool = False
 
 
 class ExportReport(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from msgspec import structs
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
+from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError
 from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
@@ -26,11 +27,20 @@ from aiomessages.workers import Results, each
 from .created import CreatedBetween
 from .files import Files
 from .finetune import finetune_layout
-from .layouts import Fetched, Layout, SkipError, conversations_layout, messages_layout, one_line
+from .layouts import (
+    Fetched,
+    Layout,
+    Lines,
+    SkipError,
+    conversations_layout,
+    messages_layout,
+    one_line,
+)
 from .ledger import Entry, Ledger
 from .media import MediaStore
 from .output import PART_BYTES, Output, check_can_write
 from .report import ExportReport, Progress
+from .room import ROOM_BYTES, Place, Room
 from .writer import Writer, to_its_end
 
 LAYOUTS: Final[dict[str, Layout]] = {
@@ -38,10 +48,9 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "conversations": conversations_layout,
     "finetune": finetune_layout,
 }
-# Layouts in which a conversation longer than this is committed in stretches, so that it need not
-# be held whole, nor be begun anew.
+# Layouts in which a conversation is committed page by page, so that it need not be held whole, nor
+# be begun anew.
 STRETCHING: Final = frozenset({"messages"})
-STRETCH_BYTES: Final = 64 * 1024
 
 Listed = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | Listed
@@ -89,7 +98,8 @@ async def export(
     replies already, or a CreatedBetween of these. The destination's ending says how: `.jsonl`,
     `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.duckdb`, or a directory of part files of about
     `part_bytes` each. `layout` is `messages` (a line a message), `conversations` (a line a
-    completion) or `finetune`.
+    completion) or `finetune`. With `media` the images, sounds and files that messages and replies
+    hold become files of that directory, but for `finetune`, whose examples hold them themselves.
 
     Killed at any moment and run again, it goes on where it was. Run again when it is finished, it
     fetches ids that are new; a list of completions is only asked for again with `refresh`. The rate
@@ -100,7 +110,7 @@ async def export(
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
     target, files = Path(destination), files or Files()
-    _check(layout, include_reply=include_reply)
+    _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_can_write(target)
     settings = {
@@ -136,11 +146,13 @@ async def export(
         return run.report()
 
 
-def _check(layout: object, *, include_reply: bool) -> None:
+def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if layout == "finetune" and media is not None:
+        raise ConfigurationError("a fine-tuning example holds its images itself: leave media out")
 
 
 class _Run:
@@ -175,6 +187,7 @@ class _Run:
         self._removed = 0
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
+        self._room = Room(ROOM_BYTES)
 
     async def run(self, source: Source, concurrency: int) -> None:
         """Fetch and write what is not there yet, and finish."""
@@ -188,17 +201,25 @@ class _Run:
                 await self._writer.flush()
         self._removed = self._ledger.removed()
         if not self._ledger.finished and not self._to_be_tried_again():
-            await to_its_end(self._output.finish, self._layout_name)
+            await self._finish()
         self._tell(at_once=True)
+
+    async def _finish(self) -> None:
+        self.progress.writing_columns = bool(self._output.format.rows)
+        self._tell(at_once=True)
+        await to_its_end(self._output.finish, self._layout_name)
+        self.progress.writing_columns = False
 
     # --- what is to be fetched --------------------------------------------------------------------
 
     async def _items(self, source: Source) -> AsyncIterator[_Item]:
         """Yield each completion that is not done, once."""
+        known = bool(self._ledger.counts())  # else there is nothing to look up
         async for completion_id, completion in _named(source):
             if not self._ledger.first_sight(completion_id):
                 continue
-            entry = self._ledger.entry(completion_id) or Entry(completion_id, "partial")
+            entry = self._ledger.entry(completion_id) if known else None
+            entry = entry or Entry(completion_id, "partial")
             if entry.state in ("done", "skipped"):
                 self.progress.already += 1
                 continue
@@ -213,29 +234,45 @@ class _Run:
             self.progress.completions += 1
         except SkipError as reason:
             self.progress.skipped += 1
-            await self._writer.add([], Entry(item.completion_id, "skipped", reason=str(reason)))
+            skipped = Entry(item.completion_id, "skipped", reason=str(reason))
+            await self._writer.add(Lines(), skipped)
         except (APIError, ConfigurationError) as error:
             if self._on_error == "raise":
                 raise
             self.progress.failed += 1
             failed = structs.replace(item.entry, state="failed", reason=type(error).__name__)
-            await self._writer.add([], failed)
+            await self._writer.add(Lines(), failed)
 
     async def _write(self, item: _Item) -> None:
         completion = await self._completion(item)
+        if completion is not None:
+            (completion,) = await self._without_blobs([completion])
         messages: list[bytes] = []
-        async with self._pages(item) as pages:
-            async for page in pages:
-                self.progress.requests += 1
-                self._watch.page(len(page.ids))
-                messages += await self._messages(page)
-                if page.has_next_page() and self._may_stretch(messages):
-                    await self._add(item, messages, cursor=page.ids[-1])
-                    messages = []
-        await self._add(item, messages, completion=completion, cursor=None)
+        with Place(self._room) as place:
+            async with self._pages(item) as pages:
+                while cursor := await self._read(pages, place, messages):
+                    if self._layout_name in STRETCHING:
+                        await self._add(item, messages, cursor=cursor)
+                        messages.clear()
+                        place.empty()
+            await self._add(item, messages, completion=completion, cursor=None)
+
+    async def _read(
+        self, pages: PageIterator[RawPage], place: Place, messages: list[bytes]
+    ) -> str | None:
+        """Add the next page's messages, and return the cursor of the page behind it."""
+        await place.expect()
+        page = await anext(pages)
+        self.progress.requests += 1
+        self._watch.page(len(page.ids))
+        place.fill(len(page.body))
+        messages += await self._messages(page)
+        return page.next_cursor
 
     def _pages(self, item: _Item) -> PageIterator[RawPage]:
-        return self._client.list(item.completion_id, after=item.entry.cursor).raw().pages()
+        # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
+        listed = self._client.list(item.completion_id, after=item.entry.cursor, prefetch=False)
+        return listed.raw().pages()
 
     async def _completion(self, item: _Item) -> bytes | None:
         if not self._include_reply or item.completion is not None:
@@ -246,12 +283,12 @@ class _Run:
 
     async def _messages(self, page: RawPage) -> list[bytes]:
         lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
-        if self._media is None:
-            return lines
-        return await to_its_end(lambda media: [*map(media.extract, lines)], self._media)
+        return await self._without_blobs(lines)
 
-    def _may_stretch(self, messages: list[bytes]) -> bool:
-        return self._layout_name in STRETCHING and sum(map(len, messages)) >= STRETCH_BYTES
+    async def _without_blobs(self, items: list[bytes]) -> list[bytes]:
+        if self._media is None:
+            return items
+        return await to_its_end(lambda media: [*map(media.extract, items)], self._media)
 
     async def _add(
         self,
@@ -319,6 +356,7 @@ async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
     )
     async for item in each(named):
         if isinstance(item, bytes):
-            yield _ID.decode(item).id, one_line(item)
+            named_by, _ = despite_lone_surrogates(_ID.decode, item)
+            yield named_by.id, one_line(item)
         else:
             yield item, None

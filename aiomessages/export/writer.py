@@ -1,15 +1,16 @@
 """Lines gathered into batches: written by a thread, one batch at a time, while fetching goes on."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, TypeVar, TypeVarTuple
 
+from .layouts import Lines
 from .ledger import Entry
 from .output import Output
 
 # A batch is written when it is this large, or when lines come and it is this old: it is what a kill
 # can cost.
-BATCH_BYTES: Final = 1024 * 1024
+BATCH_BYTES: Final = 2 * 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 
 ArgsT = TypeVarTuple("ArgsT")
@@ -22,24 +23,28 @@ class Writer:
     def __init__(self, output: Output, on_commit: Callable[[int], None]) -> None:
         self._output = output
         self._on_commit = on_commit
-        self._lines: list[bytes] = []
-        self._entries: dict[str, Entry] = {}
-        self._size = 0
-        self._oldest: float | None = None
+        self._begin()
         self._writing = asyncio.Lock()
         self._error: Exception | None = None
 
-    async def add(self, lines: Sequence[bytes], entry: Entry) -> None:
+    def _begin(self) -> None:
+        """Begin a batch."""
+        self._text = bytearray()  # and no list of lines: these are held once, and not to be joined
+        self._number = 0
+        self._entries: dict[str, Entry] = {}
+        self._oldest: float | None = None
+
+    async def add(self, lines: Lines, entry: Entry) -> None:
         """Take a completion's next lines; wait while a full batch is being written.
 
         Raises what writing raises; nothing that was added after is then committed.
         """
         now = asyncio.get_running_loop().time()
         self._oldest = now if self._oldest is None else self._oldest
-        self._lines += lines
+        self._text += lines.text
+        self._number += lines.number
         self._entries[entry.completion_id] = entry
-        self._size += sum(map(len, lines))
-        if self._size >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
+        if len(self._text) >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
             await self.flush()
 
     async def flush(self) -> None:
@@ -49,8 +54,8 @@ class Writer:
                 raise self._error  # behind what failed there may be half a batch
             if not self._entries:
                 return  # another one wrote it
-            lines, entries = self._lines, list(self._entries.values())
-            self._lines, self._entries, self._size, self._oldest = [], {}, 0, None
+            lines, entries = Lines(self._text, self._number), list(self._entries.values())
+            self._begin()
             try:
                 self._on_commit(await to_its_end(self._output.write, lines, entries))
             except Exception as error:

@@ -117,6 +117,25 @@ def test_local(run: Run) -> None:
     assert ran.code == 3
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["chatcmpl-1", "--local", "nosuch"], ["--local", "nosuch", "chatcmpl-1"]],
+    ids=["behind", "before"],
+)
+def test_local_with_a_word_that_is_no_database(run: Run, words: list[str]) -> None:
+    """A word that may be meant for one is named where there is an argument too many."""
+    ran = run("list", *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.err.startswith(f"aiomessages: too many arguments: {words[-1]}; ")
+    assert "; --local nosuch: there is no such database (see " in ran.err
+
+
+def test_too_many_arguments(run: Run) -> None:
+    """Where --local has nothing to do with it, nothing is said of it."""
+    ran = run("list", "chatcmpl-1", "chatcmpl-2", "--local")
+    assert ran.err.startswith("aiomessages: too many arguments: chatcmpl-2 (see ")
+
+
 def test_local_with_a_database(run: Run, tmp_path: Path) -> None:
     """A database that the server made can be read without starting the server."""
     database, records = tmp_path / "my.db", tmp_path / "records.jsonl"

@@ -1,6 +1,7 @@
 """Data arrives whole in its file, or the file is not there."""
 
 import os
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -37,6 +38,31 @@ def test_an_error_in_the_middle(tmp_path: Path) -> None:
         interrupted()
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_signals_are_as_they_were(tmp_path: Path) -> None:
+    """One that is ignored stays ignored, and afterwards nothing of ours hears any."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with output.opened(tmp_path / "out"):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert callable(signal.getsignal(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_another_thread(tmp_path: Path) -> None:
+    """A thread that may not listen to signals writes all the same."""
+
+    def write_there() -> None:
+        with output.opened(tmp_path / "out") as write:
+            write(b"x")
+
+    thread = threading.Thread(target=write_there)
+    thread.start()
+    thread.join()
+    assert (tmp_path / "out").read_bytes() == b"x"
 
 
 def test_a_directory(tmp_path: Path) -> None:

@@ -111,6 +111,22 @@ def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_another_signal(spawn: Spawn, tmp_path: Path, number: signal.Signals) -> None:
+    """It ends the program as it ends others, and no half file stays, not even a hidden one."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        process = spawn("list", "chatcmpl-short", "--base-url", url, "-o", tmp_path / "out")
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            assert len(list(tmp_path.iterdir())) == 1
+            process.send_signal(number)
+            process.communicate(timeout=30)
+    assert process.returncode == -number
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_key_from_standard_input(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that comes through a pipe is used, and is nowhere in what is shown."""
     monkeypatch.delenv("OPENAI_API_KEY")

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sys
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def gauge(total: int | None = 100, **counts: int) -> progress.Gauge:
+def gauge(total: int | None = 100, **counts: Any) -> progress.Gauge:
     """Return a gauge after ten seconds, begun at a clock's 1000."""
     found = progress.Gauge()
     found.sample(1000.0)
@@ -42,6 +43,17 @@ def test_a_line_without_a_total() -> None:
     assert progress.line(found) == (
         "23 completions · 0 messages · 512 kB · 0 requests/s · 2 skipped · 1 failed"
     )
+
+
+@pytest.mark.parametrize("total", [None, 20])
+def test_columns(total: int | None) -> None:
+    """While columns are written at the end, that is said, and no time left is made up."""
+    found = gauge(total, completions=20)
+    found.progress.writing_columns = True
+    assert progress.line(found).endswith(" requests/s · writing columns …")
+    with (console := Console(file=io.StringIO(), width=80)).capture() as captured:
+        console.print(progress.display(found, 80))
+    assert captured.get().splitlines()[0].rstrip().endswith("writing columns …")
 
 
 def test_what_was_done_before() -> None:

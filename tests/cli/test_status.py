@@ -14,7 +14,7 @@ Run = Callable[..., Ran]
 def finished(run: Run, tmp_path: Path) -> Path:
     """Export the sample."""
     path = tmp_path / "train.jsonl"
-    words = ["--layout", "finetune", "--media", tmp_path / "media", "--local", "--quiet"]
+    words = ["--layout", "finetune", "--local", "--quiet"]
     assert run("export", "--all", "-o", path, *words).code == 0
     return path
 
@@ -25,7 +25,7 @@ def test_for_a_person(run: Run, finished: Path) -> None:
     first, *rest = ran.out.decode().splitlines()
     assert (ran.code, first) == (0, f"{finished}: finished")
     names = [line.split()[0] for line in rest]
-    assert names == ["server", "layout", "media", "completions", "committed", "skipped:"]
+    assert names == ["server", "layout", "completions", "committed", "skipped:"]
 
 
 def test_for_a_program(run: Run, finished: Path) -> None:
@@ -51,6 +51,18 @@ def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
     text = run("status", tmp_path / "parts").out.decode()
     assert "messages, without replies" in text
     assert "in 1 file\n" in text
+
+
+def test_media(run: Run, tmp_path: Path) -> None:
+    """It says where images became files."""
+    words = ["--media", tmp_path / "media", "--local", "--quiet"]
+    assert run("export", "--all", "-o", tmp_path / "all.jsonl", *words).code == 0
+    (line,) = [
+        line
+        for line in run("status", tmp_path / "all.jsonl").out.decode().splitlines()
+        if "media" in line.split()
+    ]
+    assert line.split() == ["media", str(tmp_path / "media")]
 
 
 def test_no_ledger(run: Run, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiomessages.export.files import Files
+from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
 from aiomessages.export.writer import Writer
@@ -98,13 +99,14 @@ def cursor_too_far(patch: Patch) -> None:
     write, finish = Output.write, Output.finish
     kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
 
-    def write_all_but_one(self: Output, lines: Sequence[bytes], entries: Sequence[Entry]) -> int:
-        ready = [*kept.get(self, []), *lines]
-        kept[self] = ready[-1:]
-        return write(self, ready[:-1], entries)
+    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry]) -> int:
+        *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]
+        kept[self] = [last]
+        return write(self, Lines(b"".join(ready), len(ready)), entries)
 
     def finish_with_the_last(self: Output, layout: str) -> None:
-        write(self, kept.pop(self, []), [])
+        last = kept.pop(self, [])
+        write(self, Lines(b"".join(last), len(last)), [])
         finish(self, layout)
 
     patch(Output, "write", write_all_but_one)

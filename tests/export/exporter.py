@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bugs import BUGS
 from crashing import PART_BYTES, SMALL, SteppedFiles
 
-import aiomessages.export.run
 import aiomessages.export.writer
 from aiomessages import AsyncMessagesClient
 from aiomessages.errors import MessagesError
@@ -93,7 +92,6 @@ def child(task: Task) -> int:
 def prepare(task: Task) -> None:
     """Make batches small, and put in the bug that is to be found."""
     aiomessages.export.writer.BATCH_BYTES = SMALL["aiomessages.export.writer.BATCH_BYTES"]
-    aiomessages.export.run.STRETCH_BYTES = SMALL["aiomessages.export.run.STRETCH_BYTES"]
     if task["bug"]:
         BUGS[task["bug"]].put_in(setattr)
 

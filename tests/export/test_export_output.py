@@ -14,6 +14,7 @@ from backports import zstd
 from aiomessages import ConfigurationError
 from aiomessages.export import CorruptError, ExportError
 from aiomessages.export.files import Files
+from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Entry, Ledger, Part
 from aiomessages.export.output import Output, ending_of
 
@@ -54,8 +55,8 @@ def names(directory: Path) -> list[str]:
 def test_a_batch(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """It is in the partial file, and the ledger has its bytes, its rows and their checksum."""
     output = opened()
-    assert output.write([ONE, TWO], [Entry("a", "done")]) == 16
-    output.write([THREE], [])
+    assert output.write(Lines(ONE + TWO, 2), [Entry("a", "done")]) == 16
+    output.write(Lines(THREE, 1), [])
     assert names(tmp_path) == ["out.jsonl.partial"]
     assert (tmp_path / "out.jsonl.partial").read_bytes() == ONE + TWO + THREE
     assert ledger.parts() == [Part(1, 24, zlib.crc32(ONE + TWO + THREE), 3)]
@@ -73,7 +74,7 @@ def test_each_batch_stands_by_itself(
     """A file that ends with any batch can be read."""
     output = opened(name)
     for text in (ONE, ONE + TWO, ONE + TWO + THREE):
-        output.write([text[-8:]], [])
+        output.write(Lines(text[-8:], 1), [])
         assert decode((tmp_path / f"{name}.partial").read_bytes()) == text
 
 
@@ -87,8 +88,8 @@ def test_nothing(
 ) -> None:
     """An export of nothing is a file that can be read, with or without completions to record."""
     output = opened(name)
-    output.write([], [Entry("a", "skipped")])
-    output.write([], [Entry("b", "skipped")])
+    output.write(Lines(), [Entry("a", "skipped")])
+    output.write(Lines(), [Entry("b", "skipped")])
     output.finish("messages")
     assert decode((tmp_path / name).read_bytes()) == b""
 
@@ -98,13 +99,13 @@ def test_a_destination_without_zstd(opened: Opened, monkeypatch: pytest.MonkeyPa
     for name in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ExportError, match=r"aiomessages\[zstd\]"):
-        opened("out.jsonl.zst").write([ONE], [])
+        opened("out.jsonl.zst").write(Lines(ONE, 1), [])
 
 
 def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """The file has its final name, and the manifest says what is in it; twice is as good."""
     output = opened()
-    output.write([ONE, TWO], [])
+    output.write(Lines(ONE + TWO, 2), [])
     for _ in range(2):
         output.finish("messages")
         assert names(tmp_path) == ["out.jsonl", "out.jsonl.manifest.json"]
@@ -118,10 +119,10 @@ def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 def test_going_on_with_what_was_finished(opened: Opened, tmp_path: Path) -> None:
     """The file loses its final name before it changes, and the manifest is gone before."""
-    opened().write([ONE], [])
+    opened().write(Lines(ONE, 1), [])
     opened().finish("messages")
     output = opened()
-    output.write([TWO], [])
+    output.write(Lines(TWO, 1), [])
     assert names(tmp_path) == ["out.jsonl.partial"]
     output.finish("messages")
     assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO
@@ -131,11 +132,11 @@ def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """A part that is large enough is closed, and the next one begun; none is ever opened again."""
     output = opened("out")
     for line in (ONE, TWO, THREE):
-        output.write([line], [])
+        output.write(Lines(line, 1), [])
     assert names(tmp_path) == ["out", "out/part-00001.jsonl", "out/part-00002.jsonl.partial"]
     output.finish("messages")
     output = opened("out")
-    output.write([ONE], [])
+    output.write(Lines(ONE, 1), [])
     output.finish("messages")
     assert [part.closed for part in ledger.parts()] == [True] * 3
     assert sorted(output.manifest()) == [f"part-0000{n}.jsonl" for n in (1, 2, 3)]
@@ -147,14 +148,14 @@ def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 def test_bytes_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
     """They are cut off, whatever name the file has by then."""
-    opened().write([ONE], [])
+    opened().write(Lines(ONE, 1), [])
     partial = tmp_path / "out.jsonl.partial"
     partial.write_bytes(ONE + TWO)
     opened()
     assert partial.read_bytes() == ONE
     final = partial.replace(tmp_path / "out.jsonl")
     final.write_bytes(ONE + TWO)
-    opened().write([THREE], [])
+    opened().write(Lines(THREE, 1), [])
     assert partial.read_bytes() == ONE + THREE
 
 
@@ -166,7 +167,7 @@ def test_a_file_that_was_not_recorded(opened: Opened, tmp_path: Path, name: str)
     output = opened(name)
     assert not output.partial(1).exists()
     if output.in_parts:
-        output.write([ONE, TWO], [])
+        output.write(Lines(ONE + TWO, 2), [])
         output.partial(2).write_bytes(ONE)
         opened(name)
         assert names(tmp_path) == ["out", "out/part-00001.jsonl"]
@@ -184,7 +185,7 @@ def test_a_file_from_elsewhere(opened: Opened, tmp_path: Path, name: str) -> Non
 
 def test_a_file_from_elsewhere_under_the_final_name(opened: Opened, tmp_path: Path) -> None:
     """A file that took the final name meanwhile is not overwritten either."""
-    opened().write([ONE], [])
+    opened().write(Lines(ONE, 1), [])
     (tmp_path / "out.jsonl").write_bytes(b"mine")
     with pytest.raises(CorruptError, match="came from elsewhere"):
         opened()
@@ -194,7 +195,7 @@ def test_a_file_from_elsewhere_under_the_final_name(opened: Opened, tmp_path: Pa
 @pytest.mark.parametrize("size", [None, 3])
 def test_a_file_that_is_too_short(opened: Opened, tmp_path: Path, size: int | None) -> None:
     """What is missing is refused, and told with both sizes."""
-    opened().write([ONE], [])
+    opened().write(Lines(ONE, 1), [])
     partial = tmp_path / "out.jsonl.partial"
     partial.unlink() if size is None else partial.write_bytes(ONE[:size])
     with pytest.raises(CorruptError, match=f"has {size or 0} bytes, .* recorded 8") as caught:
@@ -205,7 +206,7 @@ def test_a_file_that_is_too_short(opened: Opened, tmp_path: Path, size: int | No
 def test_a_file_that_was_changed(opened: Opened, tmp_path: Path) -> None:
     """It is found out before it has its final name."""
     output = opened()
-    output.write([ONE], [])
+    output.write(Lines(ONE, 1), [])
     (tmp_path / "out.jsonl.partial").write_bytes(TWO)
     with pytest.raises(CorruptError, match="was changed"):
         output.finish("messages")
@@ -232,7 +233,7 @@ def test_columns_that_are_gone(opened: Opened, ledger: Ledger, tmp_path: Path) -
     pytest.importorskip("duckdb")
     line = b'{"completion_id":"a","seq":0,"message":{"id":"m"}}\n'
     output = opened("out.parquet")
-    output.write([line], [])
+    output.write(Lines(line, 1), [])
     output.finish("messages")
     made = (tmp_path / "out.parquet").read_bytes()
     assert sorted(output.manifest()) == ["out.parquet", "out.parquet.rows.jsonl.gz"]

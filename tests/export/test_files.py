@@ -133,3 +133,10 @@ def test_a_lock_that_is_held(tmp_path: Path) -> None:
     assert caught.value.exit_code == 75
     with Files().lock(tmp_path / "a.lock"):
         pass
+
+
+def test_where_a_system_takes_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is written all the same."""
+    monkeypatch.setattr("aiomessages.export.files._ADVISE", None)
+    Files().append(tmp_path / "a", b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"

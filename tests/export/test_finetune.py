@@ -63,7 +63,7 @@ def test_a_conversation_becomes_an_example() -> None:
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_instructions_are_the_systems(role: str) -> None:
-    """The format has no developer message; the role that it has for instructions is system."""
+    """FineTuneChatRequestInput has no developer message; its role for instructions is system."""
     said = example({"role": role, "content": "Be brief.", "name": "boss"}, QUESTION)
     assert said[0] == {"role": "system", "content": "Be brief.", "name": "boss"}
 
@@ -205,10 +205,79 @@ def test_the_layout_takes_the_first_reply() -> None:
     """A conversation is one line, with the first of the completion's choices at its end."""
     choices = [{"index": 0, "message": REPLY}, {"index": 1, "message": calls("a")}]
     fetched = Fetched("c", wire(QUESTION), json.dumps({"choices": choices}).encode())
-    (line,) = finetune_layout(fetched)
+    line, _ = finetune_layout(fetched)
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert json.loads(line) == {"messages": example(QUESTION)}
+
+
+def equipped(*tools: Any) -> Fetched:
+    """Return a conversation whose completion was made with tools."""
+    completion = {"choices": [{"index": 0, "message": calls("a")}], "tools": tools}
+    return Fetched("c", wire(QUESTION), json.dumps(completion).encode())
+
+
+LOOK = {
+    "name": "look",
+    "description": "Look \u00e9 out",
+    "parameters": {"type": "object", "properties": {"at": {"type": "string"}}, "x": 1.5},
+    "strict": True,
+}
+
+
+def test_the_tools_of_a_completion_go_along() -> None:
+    """The model is to learn the calls of the functions that it was told of, as it was told."""
+    line, _ = finetune_layout(
+        equipped(
+            {"function": {**LOOK, "returns": "text"}, "type": "function"},
+            {"type": "function", "function": {"name": "go", "parameters": None, "strict": None}},
+        )
+    )
+    assert json.loads(line) == {
+        "messages": example(QUESTION, reply=calls("a")),
+        "tools": [
+            {"type": "function", "function": LOOK},
+            {"type": "function", "function": {"name": "go"}},
+        ],
+    }
+
+
+@pytest.mark.parametrize("tools", [None, []])
+def test_where_no_tools_are_stored(tools: Any) -> None:
+    """A line then holds the messages alone: the format asks for no list of nothing."""
+    completion = json.dumps({"tools": tools}).encode()
+    line = json.loads(finetune_line(wire(QUESTION), wire(REPLY)[0], completion))
+    assert list(line) == ["messages"]
+
+
+def test_half_an_emoji_in_a_tool_is_replaced() -> None:
+    """As one in a message is."""
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"a": "\ud83d"}}}
+    line, _ = finetune_layout(equipped(tool))
+    assert json.loads(line)["tools"][0]["function"]["parameters"] == {"a": "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "custom", "custom": {"name": "look"}},
+        {"type": "function", "function": {"description": "It has no name."}},
+        {"type": "function", "function": {"name": "look", "parameters": "any"}},
+        "look",
+    ],
+    ids=["custom", "no name", "parameters that are no schema", "no tool"],
+)
+def test_a_tool_that_is_no_function(tool: Any) -> None:
+    """An example without it would be of a model that was told of less."""
+    with pytest.raises(SkipError, match=rf"^{Reason.TOOL.value}$"):
+        finetune_layout(equipped(tool))
+
+
+def test_a_tool_nested_too_deep() -> None:
+    """It is none, and ends nothing but its own example."""
+    deep = b'{"tools":' + b"[" * 100_000
+    with pytest.raises(InexpressibleError, match=Reason.TOOL.value):
+        finetune_line(wire(QUESTION), wire(REPLY)[0], deep)
 
 
 @pytest.mark.parametrize("completion", [None, b'{"choices":[]}'])

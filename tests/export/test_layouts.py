@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiomessages.export.layouts import one_line
+from aiomessages.export.layouts import Fetched, Lines, messages_layout, one_line
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,22 @@ from aiomessages.export.layouts import one_line
 def test_one_line(sent: bytes, line: bytes) -> None:
     """What stands on one line is left as it is; what a server indents is brought to one."""
     assert one_line(sent) == line
+
+
+def test_messages() -> None:
+    """Each message is a line with its number, and each reply one more, with that of its choice."""
+    completion = b'{"choices":[{"message":{"r":1}},{"message":{"r":2}}]}'
+    fetched = Fetched('"c', [b'{"a":1}', b"2"], completion, first=7)
+    assert messages_layout(fetched) == Lines(
+        b'{"completion_id":"\\"c","seq":7,"message":{"a":1}}\n'
+        b'{"completion_id":"\\"c","seq":8,"message":2}\n'
+        b'{"completion_id":"\\"c","seq":9,"choice":0,"message":{"r":1}}\n'
+        b'{"completion_id":"\\"c","seq":10,"choice":1,"message":{"r":2}}\n',
+        number=4,
+    )
+
+
+def test_a_stretch_of_messages() -> None:
+    """A stretch that is not the last has no replies yet; one of nothing has no line."""
+    stretch = Fetched("c", [], b'{"choices":[{"message":{}}]}', whole=False)
+    assert messages_layout(stretch) == Lines(b"", 0)

@@ -92,7 +92,41 @@ def test_a_sound_in_a_format_of_its_own(media: Path, kind: Any) -> None:
     assert [file.suffix for file in media.iterdir()] == [".mp3" if kind == "mp3" else ".bin"]
 
 
+SOUNDS = {
+    ".wav": b"RIFF\x24\0\0\0WAVEfmt ",
+    ".flac": b"fLaC\0",
+    ".ogg": b"OggS\0",
+    ".mp3": b"ID3\4",
+    ".aac": b"\xff\xf1\x50",
+    ".bin": b"\0\1\0\1",
+}
+
+
+@pytest.mark.parametrize(("ending", "data"), SOUNDS.items(), ids=SOUNDS)
+def test_what_was_spoken(media: Path, ending: str, data: bytes) -> None:
+    """An assistant's speech becomes a file, whose ending is by what it looks like."""
+    blob = base64.b64encode(data).decode()
+    spoken = {"id": "audio_1", "expires_at": 1, "data": blob, "transcript": "Yes."}
+    said = encoded({"role": "assistant", "content": None, "audio": spoken})
+    name = hashlib.sha256(data).hexdigest() + ending
+    assert MediaStore(media).extract(said) == said.replace(blob.encode(), name.encode())
+    assert (media / name).read_bytes() == data
+
+
+def test_replies_of_a_completion(media: Path) -> None:
+    """What stands in a completion's choices becomes files, and the rest of it keeps its bytes."""
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "a", "data": BLOB}}
+    choices = [{"index": 0, "message": spoken}, {"message": {"content": [picture(URI)]}}, 7]
+    whole = encoded({"id": "c", "choices": choices, "metadata": {"data": "é"}, "usage": 1.0})
+    far = whole.replace(b":1.0}", b":1e400}")
+    changed = far.replace(URI.encode(), f"{NAME}.png".encode())
+    changed = changed.replace(BLOB.encode(), f"{NAME}.bin".encode())
+    assert MediaStore(media).extract(far) == changed
+    assert sorted(file.name for file in media.iterdir()) == [f"{NAME}.bin", f"{NAME}.png"]
+
+
 LEFT = {
+    "replies that are none": encoded({"choices": [{"message": URI}, {}, URI], "audio": URI}),
     "an address": message(picture("https://images.example.org/a.png?x=;base64,QQ==")),
     "an extracted one": message(picture(NAME + ".png"), sound(NAME + ".wav")),
     "bad base64": message(picture("data:image/png;base64,???")),
@@ -167,6 +201,15 @@ class Counted(Files):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.synced: list[Path] = []
+        self.failing = False
+
+    def fsync_directory(self, path: Path) -> None:
+        """Note it, and do it."""
+        if self.failing:
+            raise OSError("not synced")
+        self.synced.append(path)
+        super().fsync_directory(path)
 
     def fsync(self, descriptor: int) -> None:
         """Note it, and do it."""
@@ -187,13 +230,13 @@ def test_a_file_is_durable_before_it_has_its_name(media: Path) -> None:
 
 
 def test_what_is_there_is_not_written_again(media: Path) -> None:
-    """A second run, and what has been extracted already, touch no file."""
+    """A second run, and what has been extracted already, write no file."""
     files = Counted()
     once = MediaStore(media).extract(message(picture(URI)))
     again = MediaStore(media, files=files)
     assert again.extract(message(picture(URI))) == once
     assert again.extract(once) == once
-    assert files.asked == []
+    assert "rename" not in files.asked
 
 
 def test_a_file_cut_short_is_made_anew(media: Path) -> None:
@@ -203,6 +246,31 @@ def test_a_file_cut_short_is_made_anew(media: Path) -> None:
     file.write_bytes(b"half")
     MediaStore(media).extract(message(picture(URI)))
     assert file.read_bytes() == DATA
+
+
+def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:
+    """It has its name, perhaps for the moment alone: no line may rely on that."""
+    MediaStore(media).extract(message(picture(URI)))
+    files = Counted()
+    store = MediaStore(media, files=files)
+    store.extract(message(picture(URI)))
+    assert files.synced == [media, media.parent]
+    store.extract(message(picture(URI)))
+    assert files.synced == [media, media.parent]
+
+
+def test_what_an_error_left_is_made_durable(media: Path) -> None:
+    """A file that has its name although that could not be made durable is not relied upon."""
+    files = Counted()
+    store = MediaStore(media, files=files)
+    store.extract(message(sound(BLOB)))
+    files.failing = True
+    with pytest.raises(OSError, match="synced"):
+        store.extract(message(picture(URI)))
+    assert (media / f"{NAME}.png").exists()
+    files.failing, files.synced = False, []
+    store.extract(message(picture(URI)))
+    assert files.synced == [media, media.parent]
 
 
 def test_threads_that_bring_the_same_picture(media: Path) -> None:
@@ -235,9 +303,10 @@ def test_the_sample_can_be_put_together_again(media: Path) -> None:
 
 def blobs(said: JSON) -> list[str]:
     """Return the blobs of a message of the sample."""
-    held = [part.get(place) or {} for part in said["content_parts"] or () for place in PLACES]
+    holders = [said, *(said["content_parts"] or ())]
+    held = [holder.get(place) or {} for holder in holders for place in PLACES]
     texts = [text for item in held for text in item.values() if isinstance(text, str)]
     return [text for text in texts if text.startswith("data:") or len(text) > 1000]
 
 
-PLACES = ("image_url", "input_audio", "file")
+PLACES = ("image_url", "input_audio", "file", "audio")

@@ -236,6 +236,7 @@ async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path
         {"layout": "csv"},
         {"destination": "out.csv"},
         {"layout": "finetune", "include_reply": False},
+        {"layout": "finetune", "media": "pictures"},
         {"concurrency": 0},
         {"source": "chatcmpl-1"},
     ],
@@ -277,7 +278,6 @@ async def test_a_long_conversation_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A conversation of many pages is committed in stretches, and resumed behind the last one."""
-    monkeypatch.setattr("aiomessages.export.run.STRETCH_BYTES", 1)
     monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 1)
     long = record(999, messages=350)
     await server.import_records([long])
@@ -290,3 +290,34 @@ async def test_a_long_conversation_goes_on_where_it_was(
     await export(client, [name], tmp_path / "out.jsonl")
     assert server.requests - sent <= 3
     assert written(tmp_path / "out.jsonl") == expected_messages([long])
+
+
+@pytest.mark.parametrize("layout", ["messages", "conversations"])
+async def test_conversations_larger_than_the_room_for_them(
+    client: AsyncMessagesClient,
+    server: LocalServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+) -> None:
+    """Where not even one page fits, one conversation is read after the other, all the same."""
+    monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 1)
+    long = [record(number, messages=250) for number in range(900, 904)]
+    await server.import_records(long)
+    names = [item["completion"]["id"] for item in long]
+    report = await export(client, names, tmp_path / "out.jsonl", layout=layout, concurrency=4)
+    assert (report.finished, report.progress.messages) == (True, 1000)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+async def test_the_step_of_columns_is_told(
+    client: AsyncMessagesClient, tmp_path: Path, name: str
+) -> None:
+    """Progress says when columns are written, where they are, and not any more at the end."""
+    if name == "out.parquet":
+        pytest.importorskip("duckdb")
+    told: list[bool] = []
+    await export(
+        client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
+    )
+    assert (any(told), told[-1]) == (name == "out.parquet", False)

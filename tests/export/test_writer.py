@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import virtual_time
 
+from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Entry
 from aiomessages.export.writer import BATCH_BYTES, BATCH_SECONDS, Writer, to_its_end
 
@@ -23,20 +24,20 @@ class Batches:
     """Stands in for an output: keeps the batches, and can be held up or fail."""
 
     def __init__(self) -> None:
-        self.written: list[tuple[list[bytes], list[Entry]]] = []
+        self.written: list[tuple[bytes, list[Entry]]] = []
         self.began = threading.Event()
         self.may_end = threading.Event()
         self.may_end.set()
         self.error: Exception | None = None
 
-    def write(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> int:
+    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
         """Take a batch."""
         self.began.set()
         self.may_end.wait()
         if self.error is not None:
             raise self.error
-        self.written.append(([*lines], [*entries]))
-        return sum(map(len, lines))
+        self.written.append((bytes(lines.text), [*entries]))
+        return len(lines.text)
 
 
 @pytest.fixture
@@ -57,6 +58,11 @@ def writer(output: Any, sizes: list[int]) -> Writer:
     return Writer(output, sizes.append)
 
 
+def lines(text: bytes = b"") -> Lines:
+    """Return lines of which only the text matters."""
+    return Lines(text, 1)
+
+
 def entry(name: str, messages: int = 1) -> Entry:
     """Return an entry."""
     return Entry(name, "done", messages=messages)
@@ -72,21 +78,21 @@ async def begun(output: Batches) -> None:
 
 async def test_a_small_batch_waits(writer: Writer, output: Batches, sizes: list[int]) -> None:
     """Lines are written when they are flushed, with what they mean; nothing is written twice."""
-    await writer.add([b"1", b"2"], entry("a"))
-    await writer.add([b"3"], entry("b"))
+    await writer.add(lines(b"12"), entry("a"))
+    await writer.add(lines(b"3"), entry("b"))
     assert output.written == []
     for _ in range(2):
         await writer.flush()
-        assert output.written == [([b"1", b"2", b"3"], [entry("a"), entry("b")])]
+        assert output.written == [(b"123", [entry("a"), entry("b")])]
         assert sizes == [3]
 
 
 async def test_a_large_batch(writer: Writer, output: Batches) -> None:
     """Lines are written as soon as they are a batch's size together."""
-    await writer.add([FULL[1:]], entry("a"))
+    await writer.add(lines(FULL[1:]), entry("a"))
     assert output.written == []
-    await writer.add([b"x"], entry("b"))
-    assert output.written == [([FULL[1:], b"x"], [entry("a"), entry("b")])]
+    await writer.add(lines(b"x"), entry("b"))
+    assert output.written == [(FULL[1:] + b"x", [entry("a"), entry("b")])]
 
 
 def test_an_old_batch(writer: Writer, output: Batches) -> None:
@@ -96,7 +102,7 @@ def test_an_old_batch(writer: Writer, output: Batches) -> None:
         written = []
         for name, seconds in (("a", 0), ("b", BATCH_SECONDS), ("c", BATCH_SECONDS), ("d", 1)):
             virtual_time.work(seconds)
-            await writer.add([], entry(name))
+            await writer.add(lines(), entry(name))
             written.append(len(output.written))
         assert written == [0, 1, 1, 1]
 
@@ -105,18 +111,18 @@ def test_an_old_batch(writer: Writer, output: Batches) -> None:
 
 async def test_a_completion_twice_in_a_batch(writer: Writer, output: Batches) -> None:
     """Of two entries of one completion the later one is recorded, with the lines of both."""
-    await writer.add([b"1"], entry("a", 1))
-    await writer.add([b"2"], entry("a", 2))
+    await writer.add(lines(b"1"), entry("a", 1))
+    await writer.add(lines(b"2"), entry("a", 2))
     await writer.flush()
-    assert output.written == [([b"1", b"2"], [entry("a", 2)])]
+    assert output.written == [(b"12", [entry("a", 2)])]
 
 
 async def test_one_batch_at_a_time(writer: Writer, output: Batches) -> None:
     """What is added while a batch is written is in the next one, and whoever fills it waits."""
     output.may_end.clear()
-    first = asyncio.ensure_future(writer.add([FULL], entry("a")))
+    first = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
-    rest = [asyncio.ensure_future(writer.add([FULL], entry(name))) for name in "bc"]
+    rest = [asyncio.ensure_future(writer.add(lines(FULL), entry(name))) for name in "bc"]
     await asyncio.sleep(0)
     assert not any(task.done() for task in (first, *rest))
     output.may_end.set()
@@ -131,11 +137,11 @@ async def test_a_batch_that_fails(writer: Writer, output: Batches, sizes: list[i
     """Its error is raised, and again each time: nothing is written behind half a batch."""
     output.error = OSError("disk")
     with pytest.raises(OSError, match="disk"):
-        await writer.add([FULL], entry("a"))
+        await writer.add(lines(FULL), entry("a"))
     output.error = None
     for _ in range(2):
         with pytest.raises(OSError, match="disk"):
-            await writer.add([FULL], entry("b"))
+            await writer.add(lines(FULL), entry("b"))
         with pytest.raises(OSError, match="disk"):
             await writer.flush()
     assert (output.written, sizes) == ([], [])
@@ -145,9 +151,9 @@ async def test_a_batch_that_fails_while_another_waits(writer: Writer, output: Ba
     """Whoever waits to write the next batch is told as well."""
     output.may_end.clear()
     output.error = OSError("disk")
-    tasks = [asyncio.ensure_future(writer.add([FULL], entry("a")))]
+    tasks = [asyncio.ensure_future(writer.add(lines(FULL), entry("a")))]
     await begun(output)
-    tasks.append(asyncio.ensure_future(writer.add([FULL], entry("b"))))
+    tasks.append(asyncio.ensure_future(writer.add(lines(FULL), entry("b"))))
     await asyncio.sleep(0)
     output.may_end.set()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,7 +166,7 @@ async def test_a_batch_that_fails_while_another_waits(writer: Writer, output: Ba
 async def test_being_cancelled_while_writing(writer: Writer, output: Batches) -> None:
     """A task that is cancelled, and again, leaves when its batch is written, not before."""
     output.may_end.clear()
-    task = asyncio.ensure_future(writer.add([FULL], entry("a")))
+    task = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
     for _ in range(3):
         task.cancel()
@@ -170,15 +176,15 @@ async def test_being_cancelled_while_writing(writer: Writer, output: Batches) ->
     output.may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert output.written == [([FULL], [entry("a")])]
+    assert output.written == [(FULL, [entry("a")])]
 
 
 async def test_being_cancelled_while_waiting(writer: Writer, output: Batches) -> None:
     """What a task has added before it was cancelled is in the next batch."""
     output.may_end.clear()
-    first = asyncio.ensure_future(writer.add([FULL], entry("a")))
+    first = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
-    second = asyncio.ensure_future(writer.add([FULL], entry("b")))
+    second = asyncio.ensure_future(writer.add(lines(FULL), entry("b")))
     await asyncio.sleep(0)
     second.cancel()
     output.may_end.set()
@@ -193,7 +199,7 @@ async def test_an_error_counts_for_more_than_being_cancelled(
     """A task that is cancelled while its batch fails says that the batch failed."""
     output.may_end.clear()
     output.error = OSError("disk")
-    task = asyncio.ensure_future(writer.add([FULL], entry("a")))
+    task = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
     task.cancel()
     await asyncio.sleep(0)

@@ -278,8 +278,15 @@ FAULTS: Final[dict[str, Play]] = {
     "slow-body": forever(
         lambda turn: turn.head("content-length: 100000"), lambda _: b" ", pause=0.01
     ),
+    "slow-body-without-length": forever(
+        lambda turn: turn.head() + turn.body, lambda _: b" ", pause=0.01
+    ),
     "stalled-body": sends(lambda turn: turn.right()[:-10]),
-    "set-cookie": sends(lambda turn: turn.right("set-cookie: session=1; Path=/")),
+    # To a host with a name, and on a connection that the session has to open: a jar would not take
+    # the cookie of an address, and what is sent on an open one was put together before it came.
+    "set-cookie": sends(
+        lambda turn: turn.right("set-cookie: session=1; Path=/", "connection: close"), close=True
+    ),
     # the body
     "gzip-cut": _gzipped(lambda data: data[:-20]),
     "gzip-trailer-cut": _gzipped(lambda data: data[:-8]),

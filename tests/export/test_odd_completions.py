@@ -1,0 +1,116 @@
+"""Stored completions as no one expects them: an export keeps what it can, and names the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from loopback import Answer, Asked, Loopback
+
+from aiomessages import AsyncMessagesClient, RetryPolicy, SchemaError
+from aiomessages.export import CreatedBetween, export
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+HALF = rb'{"role":"assistant","content":"half an emoji: \ud83d"}'
+FAR = b'{"role":"assistant","content":"far","confidence":1e400}'
+
+
+def completion(reply: bytes, more: bytes = b"") -> bytes:
+    """Return a stored completion as the server sends it."""
+    return b'{"id":"c","choices":[{"index":0,"message":%b}]%b}' % (reply, more)
+
+
+class Server(Loopback):
+    """A server with one completion without messages, said as `body` says it."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self.body = b""
+
+    def _answer(self, asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer({"object": "list", "data": [], "has_more": False})
+        if asked.path.endswith("/c"):
+            return Answer(self.body)
+        return Answer(b'{"object":"list","data":[%b],"has_more":false}' % self.body)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """Serve one completion."""
+    async with Server() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[AsyncMessagesClient]:
+    """Give a client that asks once."""
+    once = RetryPolicy(max_retries=0)
+    async with AsyncMessagesClient("key", base_url=server.base_url, retry=once) as running:
+        yield running
+
+
+ODD = {
+    "half an emoji in the reply": completion(HALF),
+    "half an emoji beside it": completion(HALF, rb',"model":"\udc00","tools":["\ud83d"]'),
+    "a number beyond all floats": completion(FAR, b',"usage":{"n":1e400},"new":-1e400'),
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("listed", [False, True], ids=["by its id", "from a list"])
+async def test_replies_are_the_servers_bytes(
+    server: Server, client: AsyncMessagesClient, tmp_path: Path, body: bytes, listed: bool
+) -> None:
+    """A reply is exported as it was sent, whatever Python could not make of it."""
+    server.body = body
+    for layout in ("messages", "conversations"):
+        source: Any = client.completions() if listed else ["c"]
+        path = tmp_path / f"{layout}.jsonl"
+        report = await export(client, source, path, layout=layout)
+        reply = FAR if FAR in body else HALF
+        name = b'"message":' if layout == "messages" else b'"reply":'
+        assert (report.rows, path.read_bytes().count(name + reply)) == (1, 1)
+        assert layout == "messages" or body in path.read_bytes()
+
+
+async def test_what_is_not_of_a_span(
+    server: Server, client: AsyncMessagesClient, tmp_path: Path
+) -> None:
+    """A time that is no number, or none that there is, is in no span."""
+    for created in (b"1e400", rb'"\ud83d"', b"[]"):
+        server.body = completion(HALF, b',"created":' + created)
+        path = tmp_path / f"{created.hex()}.jsonl"
+        source = CreatedBetween(client.completions(), since=0)
+        assert (await export(client, source, path)).rows == 0
+
+
+@pytest.mark.parametrize("choices", [b"null", b"[]"])
+@pytest.mark.parametrize("layout", ["messages", "conversations"])
+async def test_a_completion_without_replies(
+    server: Server, client: AsyncMessagesClient, tmp_path: Path, layout: str, choices: bytes
+) -> None:
+    """It has none to be written, and is no error."""
+    server.body = b'{"id":"c","choices":%b}' % choices
+    path = tmp_path / "out.jsonl"
+    report = await export(client, client.completions(), path, layout=layout)
+    assert (report.finished, report.failed) == (True, {})
+    assert [json.loads(line)["reply"] for line in path.read_bytes().splitlines()] == (
+        [None] if layout == "conversations" else []
+    )
+
+
+@pytest.mark.parametrize("choices", [b'"none"', b'[{"index":0}]', b"[7]"])
+async def test_replies_in_another_shape(
+    server: Server, client: AsyncMessagesClient, tmp_path: Path, choices: bytes
+) -> None:
+    """That is an error of this completion, told as such, and the others go on."""
+    server.body = b'{"id":"c","choices":%b}' % choices
+    with pytest.raises(SchemaError, match="choices"):
+        await export(client, client.completions(), tmp_path / "out.jsonl")
+    noted = await export(client, client.completions(), tmp_path / "out.jsonl", on_error="continue")
+    assert noted.failed == {"SchemaError": 1}

@@ -1,0 +1,307 @@
+"""The fast path: the same requests and answers as through aiohttp's session, where it may be taken.
+
+That it is as safe stands in test_hostile_network.py, which plays every fault in both ways.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import client_proto, client_reqrep, connector
+from aiohttp.client_proto import ResponseHandler
+from aioresponses import aioresponses
+from loopback import Answer, Asked, Loopback, message, page, replies
+
+from aiomessages import AsyncMessagesClient, fast_path
+from aiomessages.pool import Pool
+
+KEY = "sk-canary-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_path, "_VERDICTS", {})
+
+
+@pytest.fixture
+def by_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs of the requests that went through aiohttp's session."""
+    urls: list[str] = []
+    connect = aiohttp.TCPConnector.connect  # which the fast path goes around
+
+    async def noted(self: Any, req: Any, *rest: Any, **named: Any) -> Any:
+        urls.append(str(req.url))
+        return await connect(self, req, *rest, **named)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", noted)
+    return urls
+
+
+def _nothing_instead() -> None:
+    """Stand for what somebody else has put in place of aiohttp's."""
+
+
+def pages(asked: Asked) -> Answer:
+    """Answer with one page of three."""
+    number = int(asked.query["after"].rpartition("-")[2]) + 1 if "after" in asked.query else 0
+    return Answer(page([message(number)], has_more=number < 2))
+
+
+async def walk(client: AsyncMessagesClient, **options: Any) -> list[str]:
+    """Return the ids of a conversation's messages."""
+    return [one.id async for one in client.list("chatcmpl-1", limit=1, **options)]
+
+
+WHOLE = ["chatcmpl-1-0", "chatcmpl-1-1", "chatcmpl-1-2"]
+
+
+async def test_the_session_opens_connections_and_no_more(by_session: list[str]) -> None:
+    """Only the first request of a walk goes through the session, the others on its connection."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(by_session) == 1
+    assert [asked.connection for asked in server.asked] == [1, 1, 1]
+
+
+async def test_requests_are_those_of_the_session() -> None:
+    """A request on the fast path has the same headers, in the same order, as the session's."""
+    options: dict[str, Any] = {"organization": "org", "default_headers": {"x-app": "a"}}
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client,
+    ):
+        await walk(client, extra_headers={"x-call": "b"}, extra_query={"q": "ä&b c"})
+    first, *others = server.asked
+    assert {"host", "user-agent", "authorization", "x-app", "x-call"} <= first.headers.keys()
+    for asked in others:
+        assert list(asked.headers.items()) == list(first.headers.items())
+        assert asked.path == first.path
+        assert asked.query["q"] == "ä&b c"
+
+
+async def test_new_headers_go_through_the_session_first(by_session: list[str]) -> None:
+    """Headers that are new are sent as the session sends them, and no older ones instead."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        for name in ("a", "b", "a"):
+            assert await walk(client, extra_headers={"x-call": name}) == WHOLE
+    assert [asked.headers["x-call"] for asked in server.asked] == [*"aaabbbaaa"]
+    assert len(by_session) == 2
+
+
+async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than MAX_HEADS sets of headers are remembered."""
+    monkeypatch.setattr(fast_path, "MAX_HEADS", 3)
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        for number in range(8):
+            await client.list("chatcmpl-1", extra_headers={"x-call": str(number)})
+        heads = client._attempts._transport._fast_path._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+    assert [asked.headers["x-call"] for asked in server.asked] == [str(n) for n in range(8)]
+    assert len(heads) == 2
+
+
+async def test_without_an_idle_connection_the_session_opens_one(by_session: list[str]) -> None:
+    """Where every connection is in use, or was closed by the server, the session opens another."""
+    script = replies(
+        Answer(page([message(0)])),
+        Answer(page([message(1)]), headers={"connection": "close"}),
+        Answer(page([message(2)])),
+    )
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        for number in range(3):
+            assert (await client.list("chatcmpl-1")).data[0].id == f"chatcmpl-1-{number}"
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
+    assert len(by_session) == 2
+
+
+async def test_a_session_that_traces_sees_every_request() -> None:
+    """With trace_configs, no request goes around the session."""
+    traced: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(*seen: Any) -> None:
+        traced.append(str(seen[2].url))
+
+    trace.on_request_start.append(on_start)
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, trace_configs=[trace]) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(traced) == 3
+
+
+async def test_tracing_that_is_added_to_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where an instrumentation gives trace_configs to whatever session is opened."""
+    traced: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(*seen: Any) -> None:
+        traced.append(str(seen[2].url))
+
+    trace.on_request_start.append(on_start)
+    initial = aiohttp.ClientSession.__init__
+
+    def instrumented(self: aiohttp.ClientSession, **options: Any) -> None:
+        initial(self, **{**options, "trace_configs": [trace]})
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", instrumented)
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(traced) == 3
+
+
+async def test_mocks_see_every_request(mocking: type[aioresponses]) -> None:
+    """A request that is mocked is never sent, whatever was sent before."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        url = f"{server.base_url}/chat/completions/chatcmpl-1/messages?limit=1"
+        for _ in range(2):
+            with mocking() as mock:
+                mock.get(url, payload=page([message(7)]))
+                assert (await client.list("chatcmpl-1", limit=1)).data[0].id == "chatcmpl-1-7"
+            assert await walk(client) == WHOLE
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("replaced", [_nothing_instead, functools.partial], ids=repr)
+async def test_a_session_that_was_replaced_before(
+    monkeypatch: pytest.MonkeyPatch, replaced: Any
+) -> None:
+    """Where another request method was there first, each request is its."""
+    monkeypatch.setattr(fast_path, "_REQUEST", replaced)
+    assert not await fast_path.is_supported()
+
+
+async def test_a_session_that_was_handed_in_is_not_gone_around(by_session: list[str]) -> None:
+    """In somebody else's session, each request is sent by that session."""
+    async with Loopback(pages) as server, aiohttp.ClientSession() as session:
+        client = AsyncMessagesClient(KEY, base_url=server.base_url, session=session)
+        assert await walk(client) == WHOLE
+    assert len(by_session) == 3
+
+
+def _gone(owner: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.delattr(owner, name)
+
+
+def _instead(owner: Any, name: str, value: Any) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(owner, name, value)
+
+
+async def _nothing(*_: object) -> None:
+    return None
+
+
+async def _other_head(_: ResponseHandler) -> tuple[str, str]:
+    return "HTTP/1.1 200 OK", "{}"
+
+
+def _keeps_nothing(self: Any, key: object, protocol: Any, *, should_close: bool = False) -> None:
+    del self, key, protocol, should_close
+
+
+CHANGES = {
+    "no ResponseHandler": _gone(client_proto, "ResponseHandler"),
+    "no Connection": _gone(connector, "Connection"),
+    "another ConnectionKey": _instead(client_reqrep, "ConnectionKey", tuple),
+    "no set_response_params": _gone(ResponseHandler, "set_response_params"),
+    "other parameters": _instead(ResponseHandler, "set_response_params", lambda _: None),
+    "another read": _instead(ResponseHandler, "read", _other_head),
+    "no _get": _gone(aiohttp.BaseConnector, "_get"),
+    "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
+    "another _release": _instead(aiohttp.BaseConnector, "_release", _keeps_nothing),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_another_aiohttp(
+    change: Callable[[pytest.MonkeyPatch], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a name that is not documented is gone, or does something else, it is noticed."""
+    caplog.set_level(logging.INFO)
+    with pytest.MonkeyPatch.context() as patch:
+        change(patch)
+        assert not await fast_path.is_supported()
+    assert aiohttp.__version__ in caplog.text
+
+
+async def test_what_is_not_supported_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, by_session: list[str]
+) -> None:
+    """With an aiohttp that is not known, each request goes through the session."""
+    monkeypatch.delattr(fast_path, "_exchange")
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(by_session) == 3
+
+
+async def test_the_installed_aiohttp_is_supported() -> None:
+    """The aiohttp that is installed is the one that this module knows."""
+    assert await fast_path.is_supported()
+
+
+async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rehearsal is held once in a process."""
+    assert await fast_path.is_supported()
+    monkeypatch.delattr(fast_path, "_exchange")
+    assert await fast_path.is_supported()
+
+
+async def test_without_a_timeout(by_session: list[str]) -> None:
+    """Without a bound, a request on the fast path waits for its answer as long as it takes."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, timeout=None) as client,
+    ):
+        assert await walk(client) == WHOLE
+    assert len(by_session) == 1
+
+
+async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
+    """A connection in use on the fast path is one that the pool counts."""
+    held = asyncio.Event()
+
+    async def script(asked: Asked) -> Answer:
+        if "after" in asked.query:
+            await held.wait()
+        return pages(asked)
+
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        await client.list("chatcmpl-1", limit=1)
+        call = asyncio.ensure_future(client.list("chatcmpl-1", after="chatcmpl-1-0", limit=1))
+        while len(server.asked) < 2:  # noqa: ASYNC110 the script is not told
+            await asyncio.sleep(0)
+        pool: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+        assert isinstance(pool, Pool)
+        in_use = len(pool._acquired)  # noqa: SLF001 the same
+        held.set()
+        await call
+        assert (in_use, len(pool._acquired)) == (1, 0)  # noqa: SLF001 the same
+    assert len(by_session) == 1
