@@ -23,6 +23,12 @@ NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_CORES = ("--numprocesses", "auto")
 
+DOCS = ("--ignore", "tests/test_docs.py")  # what `docs` runs
+# Kills prove an order of writes, which no other interpreter changes; `tests` has them.
+KILLS = ("--ignore", "tests/export/test_crash.py")
+# What is above the client never sees which parser reads the answers.
+ABOVE = tuple(f"--ignore=tests/{part}" for part in ("cli", "export", "server", "testing"))
+
 
 def _bootstrapped_python() -> Path:
     """Return the Python of `.nox/bootstrap`, built anew unless a whole one stands there."""
@@ -70,7 +76,8 @@ def tests(session: nox.Session) -> None:
     _install_for_tests(session)
     session.run("coverage", "erase")
     c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
-    session.run("coverage", "run", "-m", "pytest", *ALL_CORES, *session.posargs, env=c_parser)
+    suite = ("pytest", *ALL_CORES, *DOCS)
+    session.run("coverage", "run", "-m", *suite, *session.posargs, env=c_parser)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -79,9 +86,7 @@ def tests(session: nox.Session) -> None:
 def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
-    # The kills prove an order of writes, which no other interpreter changes; `tests` has them.
-    kills = ("--deselect", "tests/export/test_crash.py")
-    session.run("pytest", *ALL_CORES, *kills, *session.posargs)
+    session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
 
 
 @nox.session(default=False)
@@ -97,7 +102,7 @@ def crash(session: nox.Session) -> None:
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
     """Run the suite without aiohttp's C parser, then on each other Python that is installed."""
-    _run_nox(session, "--session", "suite", env={"AIOHTTP_NO_EXTENSIONS": "1"})
+    _run_nox(session, "--session", "suite", posargs=ABOVE, env={"AIOHTTP_NO_EXTENSIONS": "1"})
     found = {version: _interpreter(version) for version in SUPPORTED if version != _version()}
     for interpreter in filter(None, found.values()):
         _run_nox(session, "--session", "suite", "--force-python", interpreter)
@@ -186,10 +191,15 @@ def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
 
 
-def _run_nox(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run another session of this file, with the same arguments after `--`."""
+def _run_nox(
+    session: nox.Session,
+    *arguments: str,
+    posargs: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+) -> None:
+    """Run another session of this file, with the same arguments after `--` and these."""
     command = [sys.executable, "-m", "nox", "--noxfile", __file__, *arguments, "--"]
-    session.run(*command, *session.posargs, env=env, external=True)
+    session.run(*command, *posargs, *session.posargs, env=env, external=True)
 
 
 def _version() -> str:
