@@ -184,7 +184,9 @@ async def test_mocks_see_every_request(mocking: type[aioresponses]) -> None:
     assert len(server.asked) == 6
 
 
-@pytest.mark.parametrize("replaced", [_nothing_instead, functools.partial], ids=repr)
+@pytest.mark.parametrize(
+    "replaced", [_nothing_instead, functools.partial], ids=["function", "class"]
+)
 async def test_a_session_that_was_replaced_before(
     monkeypatch: pytest.MonkeyPatch, replaced: Any
 ) -> None:

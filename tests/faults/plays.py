@@ -62,10 +62,15 @@ async def _held(turn: Turn) -> None:
     await turn.send(turn.right())
 
 
-async def _other_answer_first(turn: Turn) -> None:
-    """Answer a request that somebody else made, and then, too late, this one."""
+async def _other_answer(turn: Turn) -> None:
+    """Answer a request that somebody else made."""
     other = page([message(n, completion_id="chatcmpl-2") for n in range(2)], has_more=True)
     await turn.send(turn.whole(json.dumps(other).encode()))
+
+
+async def _other_answer_first(turn: Turn) -> None:
+    """Answer a request that somebody else made, and then, too late, this one."""
+    await _other_answer(turn)
     await turn.send(turn.right())
 
 
@@ -99,7 +104,8 @@ async def _bad_chunk_later(turn: Turn) -> None:
     """Break a chunk's size once the first one has arrived: aiohttp then only closes."""
     await turn.send(turn.head(CHUNKED))
     await turn.send(_chunk(turn.body[:10]))
-    await asyncio.sleep(0)  # so that it goes out by itself
+    for _ in range(3):  # so that it arrives by itself: the client is read in between
+        await asyncio.sleep(0)
     await turn.send(b"zz\r\n" + turn.body[10:])
     await turn.hung_up()
 
@@ -259,6 +265,7 @@ FAULTS: Final[dict[str, Play]] = {
     "silence": _silence,
     "held": _held,
     "late-response": _other_answer_first,
+    "other-response": _other_answer,
     # HTTP's frame
     "headers-cut": sends(lambda turn: turn.right()[:60], close=True),
     "body-short": sends(lambda turn: turn.right()[:-10], close=True),
