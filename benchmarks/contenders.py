@@ -1,8 +1,9 @@
 """The clients that are compared, each as its documentation or its experts would use it.
 
 A contender is an async context manager over a base URL that gives a walk: a function that reads a
-whole conversation at one page size and returns the number of messages it saw. What is opened once
-in a service (client, session, decoder) is opened once here, outside the walk.
+whole conversation at one page size (0: as it does where nobody says how) and returns the number of
+messages it saw. What is opened once in a service (client, session, decoder) is opened once here,
+outside the walk.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import openai
 from yarl import URL
 
 from aiomessages import AsyncMessagesClient
-from benchmarks.server import COMPLETION_ID
+from benchmarks.server import COMPLETION_ID, KEY
 
 Walk = Callable[[int], Awaitable[int]]
 Contender = Callable[[str], AbstractAsyncContextManager[Walk]]
 
-KEY = "sk-benchmark"
 MAX_BYTES = 64 * 1024 * 1024
+LARGEST = 100  # page: by hand, nobody would ask for less
 
 
 @asynccontextmanager
@@ -34,7 +35,7 @@ async def aiomessages_typed(base_url: str) -> AsyncIterator[Walk]:
 
         async def walk(limit: int) -> int:
             count = 0
-            async for _ in client.list(COMPLETION_ID, limit=limit):
+            async for _ in client.list(COMPLETION_ID, limit=limit or None):
                 count += 1
             return count
 
@@ -48,7 +49,7 @@ async def aiomessages_raw(base_url: str) -> AsyncIterator[Walk]:
 
         async def walk(limit: int) -> int:
             count = 0
-            async for _ in client.list(COMPLETION_ID, limit=limit).raw():
+            async for _ in client.list(COMPLETION_ID, limit=limit or None).raw():
                 count += 1
             return count
 
@@ -73,7 +74,8 @@ async def openai_aiohttp(base_url: str) -> AsyncIterator[Walk]:
 def _openai_walk(client: openai.AsyncOpenAI) -> Walk:
     async def walk(limit: int) -> int:
         count = 0
-        async for _ in client.chat.completions.messages.list(COMPLETION_ID, limit=limit):
+        page_size = limit or openai.omit
+        async for _ in client.chat.completions.messages.list(COMPLETION_ID, limit=page_size):
             count += 1
         return count
 
@@ -122,6 +124,7 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
             return decoder.decode(await response.read())
 
         async def walk(limit: int) -> int:
+            limit = limit or LARGEST
             count, query = 0, f"limit={limit}"
             while True:
                 page = await fetch(query)
@@ -147,6 +150,7 @@ async def rust(base_url: str) -> AsyncIterator[Walk]:
     async with builder.timeout(timedelta(seconds=60)).error_for_status(True).build() as client:
 
         async def walk(limit: int) -> int:
+            limit = limit or LARGEST
             count, query = 0, f"limit={limit}"
             while True:
                 response = await client.get(f"{url}?{query}").build().send()

@@ -29,8 +29,7 @@ from aiomessages import AsyncMessagesClient
 from aiomessages.export import export
 from aiomessages.pace import FIRST_RATE
 from benchmarks import report
-from benchmarks.contenders import KEY
-from benchmarks.server import serving
+from benchmarks.server import KEY, serving
 from benchmarks.walk import rotated
 
 # Reads the conversations of these ids, so many at a time, with a directory to write to; returns

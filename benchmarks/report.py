@@ -32,11 +32,11 @@ def table(costs: Costs, limit: int, messages: int, *, reference: str, floor: str
     """
     walks = costs[limit]
     head = ["µs/message", "(min-max)", "µs/page", f"{reference} ÷ it", "it ÷ bare"]
-    rows = [[f"limit {limit}", *head]]
+    rows = [[f"limit {limit}" if limit else "own defaults", *head]]
     for name, seconds in walks.items():
         each = [1e6 * spent / messages for spent in seconds]
-        per_page = 1e6 * median(seconds) / ceil(messages / limit)
-        figures = [*spread(each, digits=2), f"{per_page:.0f}"]
+        per_page = f"{1e6 * median(seconds) / ceil(messages / limit):.0f}" if limit else "-"
+        figures = [*spread(each, digits=2), per_page]
         rows.append(
             [name, *figures, ratio(walks[reference], seconds), ratio(seconds, walks[floor])]
         )

@@ -1,8 +1,8 @@
-"""A loopback server that answers any messages list with pre-rendered pages, in its own process.
+"""A loopback server that answers any messages list with rendered pages, in its own process.
 
-It is as cheap as Python allows (a bare protocol, each page rendered once), so that a round trip
+It is as cheap as Python allows (a bare protocol, pages kept once rendered), so that a round trip
 costs little beyond what its client spends. It checks nothing: no key, no path, no order; so each
-completion has the same messages.
+completion has the same messages. How many it has costs the server no memory.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-COMPLETION_ID = "chatcmpl-bench"
+COMPLETION_ID, KEY = "chatcmpl-bench", "sk-benchmark"
+KEPT_PAGES = 1024
 LIMIT, AFTER = re.compile(rb"[?&]limit=(\d+)"), re.compile(rb"[?&]after=[^ &]*-(\d+)")
 
 # A text has a line break to unescape and a letter outside ASCII, as most real ones do.
@@ -50,9 +51,15 @@ async def serving(messages: int, size: int, latency: float = 0) -> AsyncIterator
 
 def message(number: int, size: int) -> bytes:
     """Render one message of `size` bytes, with the keys that the live API sends."""
-    about = {"id": f"{COMPLETION_ID}-{number}", "role": ("user", "assistant")[number % 2]}
-    rest = {"content_parts": None, "name": None}
-    room = max(size - len(compact({**about, "content": OPENING, **rest})), 0)
+    return template(("user", "assistant")[number % 2], len(str(number)), size) % number
+
+
+@cache
+def template(role: str, digits: int, size: int) -> bytes:
+    """Render a message of `size` bytes, once a number of so many digits is in its id."""
+    about, rest = {"id": f"{COMPLETION_ID}-%d", "role": role}, {"content_parts": None, "name": None}
+    least = len(compact({**about, "content": OPENING, **rest})) - len("%d") + digits
+    room = max(size - least, 0)
     filler = FILLER * (room // len(FILLER) + 1)
     return compact({**about, "content": OPENING + filler[:room], **rest})
 
@@ -62,11 +69,11 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def page(messages: list[bytes], start: int, limit: int) -> bytes:
-    """Render the whole response for one page."""
-    shown = messages[start : start + limit]
+def page(count: int, size: int, start: int, limit: int) -> bytes:
+    """Render the whole response for one page of a conversation of `count` messages."""
+    shown = [message(number, size) for number in range(start, min(start + limit, count))]
     first, last = (f'"{COMPLETION_ID}-{n}"' for n in (start, start + len(shown) - 1))
-    more = "true" if start + limit < len(messages) else "false"
+    more = "true" if start + limit < count else "false"
     tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
     body = b'{"object":"list","data":[' + b",".join(shown) + tail.encode()
     return HEADERS.format(length=len(body), start=start).encode() + body
@@ -102,8 +109,7 @@ class PageProtocol(asyncio.Protocol):
 
 async def serve(count: int, size: int, latency: float) -> None:
     """Serve on a free port, print it, and stop when standard input ends."""
-    messages = [message(number, size) for number in range(count)]
-    respond = cache(lambda start, limit: page(messages, start, limit))
+    respond = lru_cache(KEPT_PAGES)(lambda start, limit: page(count, size, start, limit))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: PageProtocol(respond, latency), "127.0.0.1", 0, backlog=1024

@@ -41,7 +41,8 @@ def main(arguments: list[str]) -> None:
 def parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks walk")
-    parser.add_argument("--limits", type=int, nargs="+", default=[20, 100], metavar="N")
+    limits = "page sizes; 0: each client's own"
+    parser.add_argument("--limits", type=int, nargs="+", default=[0, 20, 100], help=limits)
     parser.add_argument("--messages", type=int, default=4000, help="length of the conversation")
     parser.add_argument("--size", type=int, default=400, help="bytes of one message")
     parser.add_argument("--rounds", type=int, default=7)

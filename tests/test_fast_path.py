@@ -241,7 +241,7 @@ async def test_another_aiohttp(
     change: Callable[[pytest.MonkeyPatch], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where a name that is not documented is gone, or does something else, it is noticed."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="aiomessages")
     with pytest.MonkeyPatch.context() as patch:
         change(patch)
         assert not await fast_path.is_supported()

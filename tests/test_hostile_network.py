@@ -157,6 +157,11 @@ def all_of_it(outcome: Outcome, _: RawServer) -> None:
     assert sent["content_parts"] == [{"type": "hologram", "hologram": {"x": 1}}]
 
 
+def its_mood(outcome: Outcome, _: RawServer) -> None:
+    """Nor where all else in the message is known."""
+    assert odd_one(outcome).to_dict()["mood"] == "new"
+
+
 def nobody_elsewhere(_: Outcome, server: RawServer) -> None:
     """No request follows a redirect."""
     assert server.strangers == 0
@@ -338,6 +343,7 @@ TABLE = [
     fails(30, "missing-field", SchemaError, facts={"path": "$.data[1]"}, says="role"),
     fails(30, "wrong-type", SchemaError, facts={"path": "$.data[0].content"}),
     works(31, "unknown-fields", check=all_of_it),
+    works(31, "unknown-field", check=its_mood),
     fails(32, "deep-nesting", DecodeError, says="nested"),
     works("32b", "lone-surrogate", check=replacement),
     works("32b-raw", "lone-surrogate", check=untouched, consumer=consumers.walk_raw),
@@ -357,6 +363,7 @@ TABLE = [
     leaves("task-hop", consumers.hops_between_tasks, messages=6, requests=3),
     leaves("garbage", consumers.drops),
     fails(41, HELD_BACK, ClientClosedError, consumer=consumers.client_closes),
+    fails(41, "stalled-body", ClientClosedError, consumer=consumers.client_closes),
     fails(
         "42a",
         "other-loop",

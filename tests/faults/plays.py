@@ -351,6 +351,7 @@ FAULTS: Final[dict[str, Play]] = {
     "unknown-fields": first_message(
         role="critic", mood="new", content_parts=[{"type": "hologram", "hologram": {"x": 1}}]
     ),
+    "unknown-field": first_message(mood="new"),
     "deep-nesting": body(lambda _: b'{"data": ' + b"[" * 100_000),
     "lone-surrogate": body(lambda turn: turn.body.replace(b"message 2", rb"a \ud83d emoji")),
     # pages
