@@ -13,6 +13,7 @@ from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
 from .listing import CompletionStream, Listing, MessageStream
 from .logs import show_log
+from .lookahead import DEFAULT_WINDOW, Mode, checked
 from .models import StoredCompletion
 from .pace import Pace
 from .retry import DEFAULT_POLICY, RetryPolicy
@@ -188,6 +189,8 @@ class AsyncMessagesClient:
         max_items: int | None = None,
         # how they are fetched
         prefetch: bool = True,
+        lookahead: Mode | None = None,
+        lookahead_window: int = DEFAULT_WINDOW,
         wait_until_visible: float = 0,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
@@ -202,6 +205,11 @@ class AsyncMessagesClient:
         completion that answers 404, as a fresh one does for some seconds. `deadline` counts from
         the first request of this list to its last.
 
+        `lookahead="both-ends"` walks a long conversation from its end as well, and is done in half
+        the time; `"predict"` asks for the whole middle at once, where the ids at both ends are
+        numbered without a gap, and else does the same. At most `lookahead_window` pages are fetched
+        in advance then, beyond the two of a walk. Messages come in the order that was asked for.
+
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
         """
@@ -209,6 +217,7 @@ class AsyncMessagesClient:
         protocol.check_completion_id(completion_id)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
+        ahead = checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
             self._request(
@@ -228,7 +237,7 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch)
+        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
 
     def completions(
         self,

@@ -9,9 +9,11 @@ from msgspec import structs
 from . import protocol
 from .attempts import Attempts, Request
 from .decoding import RAW
+from .lookahead import LookAhead, Numbering, opposite
 from .models import Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
+from .speculation import Speculation
 from .stream import PageStream
 
 
@@ -44,20 +46,30 @@ class Listing:
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
+        self._bare_request, self._query = request, query
         self._request = structs.replace(request, url=protocol.with_query(request.url, query))
         self._after = after
         self._limit = limit
         self._max_items = max_items
 
-    def stream(self, kind: type[StreamT], codec: Codec[Any], *, prefetch: bool) -> StreamT:
+    def stream(
+        self,
+        kind: type[StreamT],
+        codec: Codec[Any],
+        *,
+        prefetch: bool,
+        lookahead: LookAhead | None = None,
+    ) -> StreamT:
         """Return a stream of the given kind, of what the codec reads."""
+        ahead = None if lookahead is None else self._speculation(codec, lookahead)
         return kind(
-            partial(self._fetch, codec),
+            partial(self._fetch, codec) if ahead is None else partial(self._fetch_by, ahead, codec),
             fetch_one=partial(self._fetch_one, codec, self._after),
-            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch),
+            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             after=self._after,
             max_items=self._max_items,
             prefetch=prefetch,
+            ahead=ahead,
         )
 
     async def _fetch_one(
@@ -86,6 +98,41 @@ class Listing:
         if remaining is not None:
             page.cut(remaining)
         page.get_next = partial(self._fetch_one, codec, page.next_cursor, default_limit)
+        return page
+
+    # --- ahead of the walk ------------------------------------------------------------------------
+
+    def _speculation(self, codec: Codec[Any], lookahead: LookAhead) -> Speculation[Page[Any]]:
+        """Return what fetches the pages of this list from both ends."""
+        order = opposite(self._query)
+        back = Listing(
+            self._attempts,
+            self._bare_request,
+            query={**self._query, "order": order},
+            after=None,
+            limit=self._limit,
+            max_items=None,
+        )
+        numbering = Numbering(str(self._request.completion_id), 1 if order == "desc" else -1)
+        return Speculation(
+            partial(self._fetch, codec),
+            lambda after: back._fetch(codec, after, None),
+            window=lookahead.window,
+            page_size=self._limit or protocol.WALK_LIMIT,
+            numbering=numbering if lookahead.mode == "predict" else None,
+        )
+
+    async def _fetch_by(
+        self,
+        ahead: Speculation[Page[Any]],
+        codec: Codec[Any],
+        after: str | None,
+        remaining: int | None,
+    ) -> Page[Any]:
+        page = await ahead(after, remaining)
+        if remaining is not None:
+            page.cut(remaining)
+        page.get_next = partial(self._fetch_one, codec, page.next_cursor, protocol.WALK_LIMIT)
         return page
 
     def _page_request(self, after: str | None, limit: int | None) -> Request:
