@@ -69,9 +69,8 @@ class Speculation(Generic[PageT]):
             page = self._tail.take()
             self._joint = page.next_cursor
             return page
-        page = await self._guessed(after)
-        if page is None:
-            page = await self._ask(after, remaining)
+        guessed = await self._guessed(after)
+        page = await self._ask(after, remaining) if guessed is None else guessed
         self._look_around(page, remaining)
         return page
 
