@@ -505,25 +505,22 @@ async def test_a_far_end_that_fails(mode: Any) -> None:
         assert sum("order" not in asked.query for asked in server.asked) == 10
 
 
-def test_a_server_that_bears_no_crowd() -> None:
-    """Where guesses are refused for being too many at once, the walk brings all by itself."""
-    whole, running = messages(200), 0
+async def test_a_guess_that_is_refused() -> None:
+    """Where a guess is refused to the last, as for being one too many, the walk asks once more."""
+    whole, refusals = messages(200), 2
 
-    async def script(asked: Asked) -> Answer:
-        nonlocal running
-        running += 1
-        try:
-            await asyncio.sleep(LATENCY)
-            return whole(asked) if running <= 3 else error(429, "rate_limit_exceeded")
-        finally:
-            running -= 1
+    def script(asked: Asked) -> Answer:
+        nonlocal refusals
+        if asked.query.get("after") == "chatcmpl-1-49" and refusals:
+            refusals -= 1
+            return error(429, "rate_limit_exceeded")
+        return whole(asked)
 
-    async def main() -> list[str]:
-        async with Loopback(script) as server, client_of(server, retry=RetryPolicy()) as client:
-            items = client.list("chatcmpl-1", limit=10, lookahead="predict")
-            return [item.id async for item in items]
-
-    assert run(main(), grace=GRACE) == numbers(200)
+    async with Loopback(script) as server, client_of(server) as client:
+        items = client.list("chatcmpl-1", limit=10, lookahead="predict")
+        assert [item.id async for item in items] == numbers(200)
+        asked = [each.query["after"] for each in server.asked if "after" in each.query]
+        assert asked.count("chatcmpl-1-49") == 3
 
 
 @both_ways
