@@ -1,8 +1,8 @@
 """A loopback server that answers any messages list with pre-rendered pages, in its own process.
 
 It is as cheap as Python allows (a bare protocol, each page rendered once), so that a round trip
-costs little beyond what its client spends. It checks nothing: no key, no path, no order; so each
-completion has the same messages.
+costs little beyond what its client spends. It checks nothing: no key, no path; so each completion
+has the same messages.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMPLETION_ID = "chatcmpl-bench"
 LIMIT, AFTER = re.compile(rb"[?&]limit=(\d+)"), re.compile(rb"[?&]after=[^ &]*-(\d+)")
+DESCENDING = re.compile(rb"[?&]order=desc")
 
 # A text has a line break to unescape and a letter outside ASCII, as most real ones do.
 OPENING = "First things first.\nThen the café: "
@@ -62,10 +63,11 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def page(messages: list[bytes], start: int, limit: int) -> bytes:
-    """Render the whole response for one page."""
-    shown = messages[start : start + limit]
-    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (start, start + len(shown) - 1))
+def page(messages: list[bytes], start: int, limit: int, *, descending: bool = False) -> bytes:
+    """Render the whole response for one page, which begins at a place in the order asked for."""
+    numbers = range(len(messages))[:: -1 if descending else 1][start : start + limit]
+    shown = [messages[number] for number in numbers]
+    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (numbers[0], numbers[-1]))
     more = "true" if start + limit < len(messages) else "false"
     tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
     body = b'{"object":"list","data":[' + b",".join(shown) + tail.encode()
@@ -75,7 +77,7 @@ def page(messages: list[bytes], start: int, limit: int) -> bytes:
 class PageProtocol(asyncio.Protocol):
     """Answer each request on a kept-alive connection; a GET ends where its headers end."""
 
-    def __init__(self, respond: Callable[[int, int], bytes], latency: float) -> None:
+    def __init__(self, respond: Callable[[int | None, int, bool], bytes], latency: float) -> None:
         self.respond, self.latency, self.pending = respond, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,8 +90,8 @@ class PageProtocol(asyncio.Protocol):
         *requests, self.pending = (self.pending + data).split(b"\r\n\r\n")
         for request in requests:
             after, limit = AFTER.search(request), LIMIT.search(request)
-            start = int(after[1]) + 1 if after else 0
-            self.answer(self.respond(start, int(limit[1]) if limit else 20))
+            number, descending = int(after[1]) if after else None, bool(DESCENDING.search(request))
+            self.answer(self.respond(number, int(limit[1]) if limit else 20, descending))
 
     def answer(self, response: bytes) -> None:
         """Send a response, at once or when the latency is over."""
@@ -103,7 +105,12 @@ class PageProtocol(asyncio.Protocol):
 async def serve(count: int, size: int, latency: float) -> None:
     """Serve on a free port, print it, and stop when standard input ends."""
     messages = [message(number, size) for number in range(count)]
-    respond = cache(lambda start, limit: page(messages, start, limit))
+
+    @cache
+    def respond(after: int | None, limit: int, descending: bool) -> bytes:
+        start = 0 if after is None else (count - after if descending else after + 1)
+        return page(messages, start, limit, descending=descending)
+
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: PageProtocol(respond, latency), "127.0.0.1", 0, backlog=1024

@@ -135,6 +135,45 @@ def test_a_plain_walk_of_a_list_that_changes(play: Play) -> None:
     judge_changing(play, None)
 
 
+# --- and sooner -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("count", "predict", "window", "round_trips", "requests"),
+    [
+        pytest.param(200, False, 32, 11, 22, id="from both ends"),
+        pytest.param(195, False, 32, 11, 21, id="from both ends, not in whole pages"),
+        pytest.param(190, False, 32, 11, 21, id="from both ends, to the same page"),
+        pytest.param(200, False, 4, 17, 21, id="from both ends, until the window is full"),
+        pytest.param(200, True, 32, 2, 20, id="on a guess"),
+        pytest.param(195, True, 32, 2, 20, id="on a guess, not in whole pages"),
+        pytest.param(200, True, 4, 7, 20, id="on a guess, as far as the window goes"),
+        pytest.param(10, True, 32, 1, 2, id="one page"),
+        pytest.param(20, True, 32, 2, 3, id="two pages"),
+    ],
+)
+def test_round_trips(
+    *, count: int, predict: bool, window: int, round_trips: int, requests: int, order: int
+) -> None:
+    """20 pages take half the round trips from both ends, and two on a guess, with none wasted."""
+    play = Play(count=count, limit=10, order=order, predict=predict, window=window)
+    got = looking_ahead(play)
+    assert (got.seconds, got.requests, len(got.got)) == (round_trips, requests, count)
+
+
+@pytest.mark.parametrize("scheme", [name for name in SCHEMES if not name.startswith("numbered")])
+def test_ids_that_cannot_be_guessed(scheme: str) -> None:
+    """Where the ids do not follow the pattern, or only seem to, it is as from both ends at worst.
+
+    A guess that turns out to be wrong costs a round trip more.
+    """
+    play = Play(count=200, limit=10, scheme=scheme, predict=True, window=32)
+    got = looking_ahead(play)
+    assert got.got == got.ever
+    assert got.seconds <= 13
+
+
 # --- mistakes that the plays find -----------------------------------------------------------------
 
 # Plays in which each of the mistakes shows; the first takes is that of the first page, the second
@@ -355,44 +394,20 @@ def numbers(*span: int) -> list[str]:
     return [f"chatcmpl-1-{n}" for n in range(*span)]
 
 
-async def measured(count: int, **options: Any) -> tuple[float, int]:
-    """Return the virtual seconds and the requests of a walk, which must bring every message."""
-    async with Loopback(slowly(messages(count))) as server, client_of(server) as client:
-        began = now()
-        got = [item.id async for item in client.list("chatcmpl-1", limit=10, **options)]
-        assert got == numbers(count)[:: -1 if options.get("order") == "desc" else 1]
-        return round((now() - began) / LATENCY, 6), len(server.asked)
+@both_ways
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_long_conversation(mode: Any, order: Any) -> None:
+    """Every message comes in the order that was asked for; on a guess, with 20 requests."""
 
+    async def main() -> int:
+        async with Loopback(slowly(messages(195))) as server, client_of(server) as client:
+            items = client.list("chatcmpl-1", limit=10, order=order, lookahead=mode)
+            got = [item.id async for item in items]
+            assert got == numbers(195)[:: 1 if order == "asc" else -1]
+            return len(server.asked)
 
-@pytest.mark.parametrize("order", [None, "desc"])
-@pytest.mark.parametrize(
-    ("count", "mode", "round_trips", "requests"),
-    [
-        (200, None, 20, 20),
-        (200, "both-ends", 11, 22),
-        (200, "predict", 2, 20),
-        (195, "both-ends", 11, 21),
-        (195, "predict", 2, 20),
-    ],
-)
-def test_round_trips(
-    count: int, mode: Any, round_trips: int, requests: int, order: str | None
-) -> None:
-    """20 pages take 20 round trips; from both ends 11, with two requests more; guessed, two."""
-    options = {"lookahead": mode, **({"order": order} if order else {})}
-    assert run(measured(count, **options), grace=GRACE) == (round_trips, requests)
-
-
-def test_a_window() -> None:
-    """A guess goes no further ahead than the window, of which the far end's page is one."""
-    narrow = {"lookahead": "predict", "lookahead_window": 4}
-    assert run(measured(200, **narrow), grace=GRACE) == (7, 20)
-
-
-def test_a_far_walk_that_pauses() -> None:
-    """From both ends, the far walk brings as many pages as the window says, and no more."""
-    narrow = {"lookahead": "both-ends", "lookahead_window": 4}
-    assert run(measured(200, **narrow), grace=GRACE) == (17, 21)
+    requests = run(main(), grace=GRACE)
+    assert requests == 20 or mode != "predict"
 
 
 def test_a_limit_that_needs_no_look_ahead() -> None:
