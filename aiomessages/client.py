@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -13,7 +13,6 @@ from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
 from .listing import CompletionStream, Listing, MessageStream
 from .logs import show_log
-from .lookahead import DEFAULT_WINDOW, Mode, checked
 from .models import StoredCompletion
 from .pace import Pace
 from .retry import DEFAULT_POLICY, RetryPolicy
@@ -36,6 +35,11 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
+LookAheadMode = Literal["both-ends", "predict"]
+
+# A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
+# the connections that a client opens.
+LOOKAHEAD_WINDOW: Final = 32
 
 
 class ClientOptions(TypedDict, total=False):
@@ -189,8 +193,8 @@ class AsyncMessagesClient:
         max_items: int | None = None,
         # how they are fetched
         prefetch: bool = True,
-        lookahead: Mode | None = None,
-        lookahead_window: int = DEFAULT_WINDOW,
+        lookahead: LookAheadMode | None = None,
+        lookahead_window: int = LOOKAHEAD_WINDOW,
         wait_until_visible: float = 0,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
@@ -217,7 +221,11 @@ class AsyncMessagesClient:
         protocol.check_completion_id(completion_id)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
-        ahead = checked(lookahead, lookahead_window, prefetch=prefetch)
+        ahead = None
+        if lookahead is not None:
+            from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+
+            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
             self._request(

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
 from . import protocol
 from .attempts import Attempts, Request
 from .decoding import RAW
-from .lookahead import LookAhead, Numbering, opposite
 from .models import Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
-from .speculation import Speculation
 from .stream import PageStream
+
+if TYPE_CHECKING:
+    from .lookahead import LookAhead
+    from .speculation import Speculation
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -58,7 +60,7 @@ class Listing:
         codec: Codec[Any],
         *,
         prefetch: bool,
-        lookahead: LookAhead | None = None,
+        lookahead: "LookAhead | None" = None,
     ) -> StreamT:
         """Return a stream of the given kind, of what the codec reads."""
         ahead = None if lookahead is None else self._speculation(codec, lookahead)
@@ -102,8 +104,11 @@ class Listing:
 
     # --- ahead of the walk ------------------------------------------------------------------------
 
-    def _speculation(self, codec: Codec[Any], lookahead: LookAhead) -> Speculation[Page[Any]]:
+    def _speculation(self, codec: Codec[Any], lookahead: "LookAhead") -> "Speculation[Page[Any]]":
         """Return what fetches the pages of this list from both ends."""
+        from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
+        from .speculation import Speculation  # noqa: PLC0415
+
         order = opposite(self._query)
         back = Listing(
             self._attempts,
@@ -119,12 +124,12 @@ class Listing:
             lambda after: back._fetch(codec, after, None),
             window=lookahead.window,
             page_size=self._limit or protocol.WALK_LIMIT,
-            numbering=numbering if lookahead.mode == "predict" else None,
+            numbering=numbering if lookahead.guesses else None,
         )
 
     async def _fetch_by(
         self,
-        ahead: Speculation[Page[Any]],
+        ahead: "Speculation[Page[Any]]",
         codec: Codec[Any],
         after: str | None,
         remaining: int | None,

@@ -10,16 +10,10 @@ Nothing here waits or performs I/O. Ids are compared, and but for a gap nothing 
 
 import re
 from collections.abc import Mapping
-from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from .errors import ConfigurationError
 from .stream import AnyPage
-
-Mode = Literal["both-ends", "predict"]
-
-# A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
-# the connections that a client opens.
-DEFAULT_WINDOW: Final = 32
 
 # One id says nothing of the order, and some servers ignore what they are asked for. Two that follow
 # each other in both walks show that it is the opposite one, and are less likely the same by chance.
@@ -31,21 +25,23 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 class LookAhead(NamedTuple):
     """How to look ahead, and how many pages to hold or have under way beyond those of a walk."""
 
-    mode: Mode
+    guesses: bool
     window: int
 
-
-def checked(mode: object, window: object, *, prefetch: bool) -> LookAhead | None:
-    """Return what was asked for, or raise ConfigurationError."""
-    if not isinstance(window, int) or isinstance(window, bool) or window < 1:
-        raise ConfigurationError(f"lookahead_window must be an int of 1 or more, not {window!r}")
-    if mode is None:
-        return None
-    if mode not in ("both-ends", "predict"):
-        raise ConfigurationError(f"lookahead must be 'both-ends', 'predict' or None, not {mode!r}")
-    if not prefetch:
-        raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
-    return LookAhead(mode, window)
+    @classmethod
+    def checked(cls, mode: object, window: object, *, prefetch: bool) -> Self:
+        """Return what was asked for, or raise ConfigurationError."""
+        if mode not in ("both-ends", "predict"):
+            raise ConfigurationError(
+                f"lookahead must be 'both-ends', 'predict' or None, not {mode!r}"
+            )
+        if not isinstance(window, int) or isinstance(window, bool) or window < 1:
+            raise ConfigurationError(
+                f"lookahead_window must be an int of 1 or more, not {window!r}"
+            )
+        if not prefetch:
+            raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
+        return cls(mode == "predict", window)
 
 
 def opposite(query: Mapping[str, str | None]) -> Literal["asc", "desc"]:

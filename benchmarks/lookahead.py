@@ -24,10 +24,14 @@ from benchmarks.server import COMPLETION_ID, serving
 from benchmarks.walk import rotated
 
 if TYPE_CHECKING:
-    from aiomessages.lookahead import Mode
+    from aiomessages.client import LookAheadMode
 
 KEY = "sk-benchmark"
-MODES: dict[str, Mode | None] = {"plain": None, "both-ends": "both-ends", "predict": "predict"}
+MODES: dict[str, LookAheadMode | None] = {
+    "plain": None,
+    "both-ends": "both-ends",
+    "predict": "predict",
+}
 
 
 class Reading(NamedTuple):
@@ -97,7 +101,11 @@ class Requests:
 
 
 async def read(
-    client: AsyncMessagesClient, mode: Mode | None, limit: int, count: int, requests: Requests
+    client: AsyncMessagesClient,
+    mode: LookAheadMode | None,
+    limit: int,
+    count: int,
+    requests: Requests,
 ) -> Reading:
     """Read the conversation, which must come whole and in order."""
     before, began = requests.sent, time.perf_counter()
