@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
+LookAheadMode = Literal["both-ends", "predict"]
+
+# A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
+# the connections that a client opens.
+LOOKAHEAD_WINDOW: Final = 32
 
 
 class ClientOptions(TypedDict, total=False):
@@ -202,6 +207,8 @@ class AsyncMessagesClient:
         max_items: int | None = None,
         # how they are fetched
         prefetch: bool = True,
+        lookahead: LookAheadMode | None = None,
+        lookahead_window: int = LOOKAHEAD_WINDOW,
         wait_until_visible: float = 0,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
@@ -220,6 +227,11 @@ class AsyncMessagesClient:
         first request of this list to its last. `extra_headers` and `extra_query` go along with its
         requests.
 
+        `lookahead="both-ends"` walks a long conversation from its end as well, and is done in half
+        the time; `"predict"` asks for the whole middle at once, where the ids at both ends are
+        numbered without a gap, and else does the same. At most `lookahead_window` pages are fetched
+        in advance then, beyond the two of a walk. Messages come in the order that was asked for.
+
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
         """
@@ -227,6 +239,11 @@ class AsyncMessagesClient:
         protocol.check_completion_id(completion_id)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
+        ahead = None
+        if lookahead is not None:
+            from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+
+            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
             self._request(
@@ -246,7 +263,7 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch)
+        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
 
     def completions(
         self,

@@ -100,6 +100,16 @@ class Page(Generic[ItemT]):
             self.last_id = self.next_cursor = self.ids[-1]
             self.has_more = True
 
+    def turn_round(self, count: int, *, has_more: bool) -> None:
+        """Leave the first items, as many as `count`, in the opposite order.
+
+        `body` stays as it came, in the order that was asked for.
+        """
+        self.data, self.ids = self.data[:count][::-1], self.ids[:count][::-1]
+        self.first_id, self.last_id = self.ids[0], self.ids[-1]
+        self.has_more = has_more
+        self.next_cursor = self.last_id if has_more else None
+
     async def get_next_page(self) -> Self:
         """Fetch the page behind this one.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import export, export_memory, pace, walk
+from benchmarks import export, export_memory, lookahead, pace, walk
 
 # A further question is a further file, with one row here.
 QUESTIONS = {
     "walk": walk.main,
     "export": export.main,
     "pace": pace.main,
+    "lookahead": lookahead.main,
     "memory": export_memory.main,
 }
 

@@ -19,7 +19,16 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
     "values": ("errors", "logs", "models", "pages", "settings", "telemetry"),
-    "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
+    "decisions": (
+        "compression",
+        "decoding",
+        "retry",
+        "pace",
+        "protocol",
+        "stream",
+        "lookahead",
+        "speculation",
+    ),
     "I/O": (
         "failures",
         "body",
