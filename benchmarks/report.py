@@ -68,6 +68,12 @@ def as_json(options: dict[str, object], **figures: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 
+def print_environment() -> None:
+    """Say what the figures belong to, before they are shown."""
+    for name, fact in environment().items():
+        print(f"{name}: {fact}")
+
+
 def environment() -> dict[str, str]:
     """Return the machine, the Python and the libraries that the figures belong to."""
     pure = http_parser.HttpResponseParser is http_parser.HttpResponseParserPy

@@ -15,22 +15,25 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks import report
 from benchmarks.contenders import BARE, CONTENDERS, OPENAI
 from benchmarks.server import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from benchmarks.contenders import Walk
+
+T = TypeVar("T")
 
 
 def main(arguments: list[str]) -> None:
     """Measure, print the tables, and write the raw figures where `--json` says."""
     options = parser().parse_args(arguments)
     costs = asyncio.run(measure(options))
-    for name, fact in report.environment().items():
-        print(f"{name}: {fact}")
+    report.print_environment()
     print(f"{options.messages} messages of {options.size} bytes, {options.rounds} rounds")
     for limit in options.limits:
         print("\n" + report.table(costs, limit, options.messages, reference=OPENAI, floor=BARE))
@@ -58,7 +61,7 @@ async def measure(options: argparse.Namespace) -> report.Costs:
         costs: report.Costs = {limit: {name: [] for name in walks} for limit in options.limits}
         for number in range(options.rounds):
             for limit in options.limits:
-                for name in rotated(list(walks), number):
+                for name in rotated(walks, number):
                     costs[limit][name].append(await cost(walks[name], limit, options.messages))
     return costs
 
@@ -86,10 +89,11 @@ async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:
     gc.freeze()
 
 
-def rotated(names: list[str], by: int) -> list[str]:
-    """Return the names, each round beginning with another."""
-    start = by % len(names)
-    return names[start:] + names[:start]
+def rotated(items: Iterable[T], by: int) -> list[T]:
+    """Return the items, each round beginning with another."""
+    listed = list(items)
+    start = by % len(listed)
+    return listed[start:] + listed[:start]
 
 
 async def cost(walk: Walk, limit: int, messages: int) -> float:

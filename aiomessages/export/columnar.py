@@ -7,6 +7,7 @@ JSON as text, so nothing is lost. Nothing here gives a file its final name.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib
 import importlib.util
@@ -134,7 +135,7 @@ def write_columns(
     work.mkdir(mode=0o700)
     try:
         output = work / f"{layout}{ending}"
-        rows = _Rows.of(jsonl_paths, work / "rows.jsonl", layout)
+        rows = _Rows.of(jsonl_paths, work / "rows", layout)
         count = _write(duckdb, rows, output, layout)
         _settle(files, output, target)
     except (duckdb.Error, OSError) as error:
@@ -161,10 +162,24 @@ _NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[par
 
 
 def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
+    """Write in as little memory as it can be done: duckdb takes what it may, and gives up there."""
+    memory = _MEMORY[output.suffix] + 8 * rows.longest  # enough for most, as measured
+    while True:
+        try:
+            return _write_within(memory, duckdb, rows, output, layout)
+        except duckdb.OutOfMemoryException:
+            if memory > rows.size * _MOST + _MEMORY[output.suffix]:
+                raise
+            memory *= 2
+            for path in output.parent.glob(f"{output.name}*"):  # a log may lie beside it
+                path.unlink()
+
+
+def _write_within(memory: int, duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
     write = {".parquet": _write_parquet, ".duckdb": _write_database}[output.suffix]
     settings = {
         "threads": 1,  # each has buffers of its own, as large as two of the longest line
-        "memory_limit": f"{_memory(rows, output)}B",
+        "memory_limit": f"{memory}B",
         "temp_directory": str(output.parent),
         "preserve_insertion_order": False,  # one thread keeps it without holding batches back
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
@@ -172,12 +187,6 @@ def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
     with duckdb.connect(":memory:", config=settings) as connection:
         ((count,),) = write(connection, rows, output, layout).fetchall()
     return int(count)
-
-
-def _memory(rows: _Rows, output: Path) -> int:
-    """Return how many bytes duckdb may need: not what it takes, but where it gives up."""
-    whole_group = rows.bytes_of(_VECTOR) if output.suffix == ".duckdb" else 0
-    return _MEMORY + 24 * rows.longest + 8 * whole_group  # factors as measured
 
 
 def _write_parquet(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
@@ -210,9 +219,11 @@ def _explained(error: Exception, target: Path) -> Exception:
 
 # duckdb tells of the system's errors by their text alone.
 _FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
-_MEMORY: Final = 256 * 2**20
+_MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
+_MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _ROW_GROUP: Final = 122_880  # duckdb's own: the most rows a group has
-_ROW_GROUP_BYTES: Final = 32 * 2**20  # a group is held in memory until it is whole
+_ROW_GROUP_BYTES: Final = 4 * 2**20  # a group is held in memory until it is whole
+_FILE_BYTES: Final = 4 * 2**20  # of rows: duckdb fills a buffer of 32 MiB from each file
 _VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a multiple of it
 
 
@@ -223,32 +234,36 @@ _VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a mu
 
 
 class _Rows(NamedTuple):
-    """The rows as one file for duckdb to read, and how many there are, of how many bytes."""
+    """The rows as files for duckdb to read, and how many there are, of how many bytes."""
 
-    path: Path
+    paths: list[Path]
     longest: int
     number: int
     size: int
 
     @classmethod
-    def of(cls, paths: Iterable[Path], path: Path, layout: str) -> _Rows:
-        """Write the rows that lines are, each a line of JSON."""
+    def of(cls, paths: Iterable[Path], directory: Path, layout: str) -> _Rows:
+        """Write the rows that lines are, each a line of JSON, to files in their order."""
+        directory.mkdir()
         longest = number = size = 0
-        with path.open("wb") as file:
-            for row in itertools.chain.from_iterable(_read(source, layout) for source in paths):
+        rows = itertools.chain.from_iterable(_read(source, layout) for source in paths)
+        files = [directory / "0.jsonl"]
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(files[-1].open("wb"))
+            for row in rows:
+                if size >= _FILE_BYTES * len(files):
+                    opened.close()
+                    files.append(directory / f"{len(files)}.jsonl")
+                    file = opened.enter_context(files[-1].open("wb"))
                 length = file.write(row + b"\n")
                 longest, number, size = max(longest, length), number + 1, size + length
-        return cls(path, longest, number, size)
+        return cls(files, longest, number, size)
 
     @property
     def group(self) -> int:
         """How many rows are to be held in memory at once."""
         fitting = _ROW_GROUP_BYTES * self.number // max(self.size, 1)
         return min(max(fitting, 1), _ROW_GROUP)
-
-    def bytes_of(self, rows: int) -> int:
-        """Return how much so many rows come to."""
-        return self.size * min(rows, self.number) // max(self.number, 1)
 
 
 def _read(path: Path, layout: str) -> Iterator[bytes]:
@@ -340,7 +355,8 @@ def _select(rows: _Rows, layout: str) -> str:
     kinds = table.line | table.inner | {table.whole: TEXT}
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
     options = f"format = 'newline_delimited', maximum_object_size = {max(rows.longest, 2**20)}"
-    source = f"{_quoted(rows.path)}, {options}, columns = {{{columns}}}"
+    paths = ", ".join(map(_quoted, rows.paths))
+    source = f"[{paths}], {options}, columns = {{{columns}}}"
     return f"SELECT * FROM read_json({source})"  # noqa: S608 - nothing of it is from outside
 
 

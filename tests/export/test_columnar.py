@@ -359,6 +359,29 @@ def test_a_line_longer_than_duckdbs_own_bound(written: Callable[..., Path], endi
     assert row["content_parts"][0]["image_url"]["url"] == url
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_rows_that_need_more_memory_than_was_thought(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Where duckdb gives up for want of memory it is allowed more, and begins anew."""
+    monkeypatch.setattr("aiomessages.export.columnar._MEMORY", {ending: 2**20})
+    path = written(
+        [{"seq": n, "message": {"content": "x" * 5000}} for n in range(3000)], ending=ending
+    )
+    rows = by_duckdb(path) if ending == ".parquet" else from_table(path, "messages")
+    assert [row["seq"] for row in rows] == [*range(3000)]
+
+
+def test_memory_that_no_rows_can_need(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What still is not enough when it is many times the rows' size is told as it is."""
+    monkeypatch.setattr("aiomessages.export.columnar._MEMORY", {".parquet": 2**20})
+    monkeypatch.setattr("aiomessages.export.columnar._MOST", 0)
+    with pytest.raises(ExportError, match=r"could not be made: Out of Memory"):
+        written([{"message": {"content": "x" * 5000}}])
+
+
 # --- the files ------------------------------------------------------------------------------------
 
 

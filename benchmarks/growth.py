@@ -1,0 +1,160 @@
+"""The question: does the cost of a message or of a page grow with how many there are.
+
+First with the length of a conversation: a short one is walked as often as it takes to count well.
+Then with the number of conversations that are read at a time, each of one page. Everything runs in
+this one process against a server in another, and takes turns in rounds; what counts is CPU time
+(user and system, of this process).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import resource
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from aiomessages import AsyncMessagesClient
+from benchmarks import claims, report
+from benchmarks.server import COMPLETION_ID, KEY, serving
+from benchmarks.walk import rotated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+Costs = dict[int, list[float]]
+"""Microseconds of CPU: length or concurrency → one figure a round."""
+
+PAGE = 100
+CLIFF = 1.5  # what ten times the concurrency may cost a page, in terms of before
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print the tables, and write the raw figures where `--json` says."""
+    options = parser().parse_args(arguments)
+    lengths, concurrencies = asyncio.run(measure(options))
+    report.print_environment()
+    print(f"{options.rounds} rounds\n")
+    print(table("messages", "CPU µs/message", lengths) + "\n")
+    print(table("at a time", "CPU µs/page", concurrencies) + "\n")
+    print(claims.table(claim(lengths, concurrencies)))
+    if options.json:
+        figures = {"microseconds_a_message": lengths, "microseconds_a_page": concurrencies}
+        options.json.write_bytes(report.as_json(vars(options), **figures))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks growth")
+    add = parser.add_argument
+    add("--lengths", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], metavar="N")
+    add("--concurrency", type=int, nargs="+", default=[1, 10, 100, 1000], metavar="N")
+    add("--size", type=int, default=400, help="bytes of one message")
+    add("--pages", type=int, default=2000, help="at the least, of a run of many conversations")
+    add("--rounds", type=int, default=3)
+    add("--json", type=Path, metavar="FILE", help="write every figure there")
+    return parser
+
+
+async def measure(options: argparse.Namespace) -> tuple[Costs, Costs]:
+    """Return the costs of a message by the length, and of a page by the concurrency."""
+    _allow_files(3 * max(options.concurrency) + 100)
+    return await by_length(options), await by_concurrency(options)
+
+
+async def by_length(options: argparse.Namespace) -> Costs:
+    """Walk conversations of each length."""
+    costs: Costs = {length: [] for length in options.lengths}
+    longest = max(options.lengths)
+    async with (
+        serving(longest, options.size) as base_url,
+        AsyncMessagesClient(KEY, base_url=base_url) as client,
+    ):
+        # One conversation, so that no page is cheaper for the server because it is kept there.
+        await walk(client, min(options.lengths), times=1)
+        for number in range(options.rounds):
+            for length in rotated(costs, number):
+                times = min(longest // length, 10)
+                costs[length].append(await cost(walk(client, length, times), length * times))
+    return costs
+
+
+async def walk(client: AsyncMessagesClient, length: int, times: int) -> None:
+    """Walk through so many messages."""
+    seen = 0
+    for _ in range(times):
+        async for _ in client.list(COMPLETION_ID, max_items=length):
+            seen += 1
+    assert seen == length * times, f"saw {seen} of {length * times} messages"
+
+
+async def by_concurrency(options: argparse.Namespace) -> Costs:
+    """Read conversations of one page each, so many at a time."""
+    costs: Costs = {concurrency: [] for concurrency in options.concurrency}
+    async with (
+        serving(PAGE, options.size) as base_url,
+        AsyncMessagesClient(KEY, base_url=base_url) as client,
+    ):
+        await read(client, 2 * max(costs), max(costs))  # opens every connection
+        for number in range(options.rounds):
+            for concurrency in rotated(costs, number):
+                pages = max(options.pages, 2 * concurrency)
+                costs[concurrency].append(await cost(read(client, pages, concurrency), pages))
+    return costs
+
+
+async def read(client: AsyncMessagesClient, pages: int, concurrency: int) -> None:
+    """Read so many conversations of one page."""
+    seen = 0
+    ids = (f"conversation-{number}" for number in range(pages))
+    async for conversation in client.conversations(ids, concurrency=concurrency):
+        seen += len(conversation.messages)
+    assert seen == pages * PAGE, f"saw {seen} of {pages * PAGE} messages"
+
+
+async def cost(work: Awaitable[None], units: int) -> float:
+    """Return the microseconds of CPU that each unit of some work takes."""
+    gc.collect()
+    start = time.process_time()
+    await work
+    return 1e6 * (time.process_time() - start) / units
+
+
+def _allow_files(number: int) -> None:
+    """Raise the limit of open files, as far as that is allowed; the server inherits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def claim(lengths: Costs, concurrencies: Costs) -> list[claims.Claim]:
+    """Hold the longest to the shortest, and each concurrency to the one before it."""
+    shortest, longest = min(lengths), max(lengths)
+    grown = f"CPU a message of {longest:,} ÷ of {shortest:,}"
+    steps = sorted(concurrencies)
+    return [
+        claims.at_most(1.1, 7, grown, claims.ratios(lengths[longest], lengths[shortest])),
+        *(
+            claims.at_most(
+                CLIFF,
+                7,
+                f"CPU a page, {more} at a time ÷ {fewer}",
+                claims.ratios(concurrencies[more], concurrencies[fewer]),
+            )
+            for fewer, more in zip(steps, steps[1:], strict=False)
+        ),
+    ]
+
+
+def table(head: str, unit: str, costs: Costs) -> str:
+    """Render medians, spread, and the ratio to the first."""
+    rows = [[head, unit, "(min-max)", "÷ the first"]]
+    first = median(next(iter(costs.values())))
+    for number, figures in costs.items():
+        ratio = f"{median(figures) / first:.2f}"
+        rows.append([f"{number:,}", *report.spread(figures, digits=2), ratio])
+    return report.aligned(rows)

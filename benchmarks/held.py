@@ -1,0 +1,71 @@
+"""One reader in a process of its own: `python -m benchmarks.held URL READER` prints its memory.
+
+It loads nothing but what its reader needs, since that counts: whoever asks is another module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.server import COMPLETION_ID, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+OURS, OPENAI = "aiomessages", "openai"
+WAYS = ("opened", "streamed", "held")
+READERS = [f"{name}, {way}" for name in (OURS, f"{OURS} raw", OPENAI) for way in WAYS]
+
+
+async def read(base_url: str, reader: str) -> dict[str, float]:
+    """Read in one way, and return what was seen and the peak of memory, in MB."""
+    name, _, way = reader.partition(", ")
+    messages = openai_messages(base_url) if name == OPENAI else our_messages(base_url, name)
+    seen = 0
+    if way == "streamed":
+        async for _ in messages:
+            seen += 1
+    elif way == "held":
+        seen = len([message async for message in messages])
+    else:
+        async for _ in messages:
+            seen = 1
+            break
+    await messages.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    return {"seen": seen, "peak": peak()}
+
+
+async def our_messages(base_url: str, name: str) -> AsyncIterator[object]:
+    """Yield this client's messages, typed or raw."""
+    from aiomessages import AsyncMessagesClient  # noqa: PLC0415 the others do not have it
+
+    async with AsyncMessagesClient(KEY, base_url=base_url) as client:
+        stream = client.list(COMPLETION_ID, limit=100)
+        async for message in stream if name == OURS else stream.raw():
+            yield message
+
+
+async def openai_messages(base_url: str) -> AsyncIterator[object]:
+    """Yield the official client's messages."""
+    import openai  # noqa: PLC0415 the others do not have it
+
+    async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url) as client:
+        async for message in client.chat.completions.messages.list(COMPLETION_ID, limit=100):
+            yield message
+
+
+def peak() -> float:
+    """Return this process's peak of resident memory in MB, as Linux knows it.
+
+    getrusage would count what the parent had before this program was loaded as well.
+    """
+    status = Path("/proc/self/status").read_text("ascii").split()
+    return int(status[status.index("VmHWM:") + 1]) / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(read(*sys.argv[1:]))))

@@ -1,0 +1,147 @@
+"""The question: what does it cost to begin, from the start of the interpreter.
+
+Each program is a fresh process; they take turns. What counts is its CPU time (user and system, as
+the kernel tells it when the process has ended), and its wall time from start to end is shown
+beside it. All modules are compiled before, as they are where a package is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import claims, report
+from benchmarks.server import COMPLETION_ID, KEY, serving
+from benchmarks.walk import rotated
+
+OUR_FIRST_MESSAGE = f"""
+import asyncio, sys, aiomessages
+
+async def main():
+    async with aiomessages.AsyncMessagesClient({KEY!r}, base_url=sys.argv[1]) as client:
+        async for message in client.list({COMPLETION_ID!r}):
+            return
+
+asyncio.run(main())
+"""
+OPENAI_FIRST_MESSAGE = f"""
+import asyncio, sys, openai
+
+async def main():
+    async with openai.AsyncOpenAI(api_key={KEY!r}, base_url=sys.argv[1]) as client:
+        async for message in client.chat.completions.messages.list({COMPLETION_ID!r}):
+            return
+
+asyncio.run(main())
+"""
+NOTHING, IMPORT, VERSION = "python -c pass", "import aiomessages", "aiomessages --version"
+LIBRARIES = "import asyncio, aiohttp, msgspec"
+OURS, OPENAI = "first message, aiomessages", "first message, openai"
+
+
+class Run(NamedTuple):
+    """One process, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+Runs = dict[str, list[Run]]
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print the table, and write the raw figures where `--json` says."""
+    options = parser().parse_args(arguments)
+    runs = asyncio.run(measure(options))
+    report.print_environment()
+    print(f"{options.rounds} rounds\n\n{table(runs)}\n\n{claims.table(claim(runs))}")
+    if options.json:
+        options.json.write_bytes(report.as_json(vars(options), runs=as_rows(runs)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks start")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    return parser
+
+
+async def measure(options: argparse.Namespace) -> Runs:
+    """Return what each program took, in order of rounds."""
+    async with serving(1000, 400) as base_url:
+        programs = {
+            NOTHING: ["-c", "pass"],
+            IMPORT: ["-c", "import aiomessages"],
+            VERSION: [str(script), "--version"] if (script := _script()) else _MODULE,
+            LIBRARIES: ["-c", LIBRARIES],
+            OURS: ["-c", OUR_FIRST_MESSAGE, base_url],
+            OPENAI: ["-c", OPENAI_FIRST_MESSAGE, base_url],
+        }
+        for program in programs.values():  # once, so that all is compiled and in the file cache
+            await asyncio.to_thread(run, program)
+        runs: Runs = {name: [] for name in programs}
+        for number in range(options.rounds):
+            for name in rotated(programs, number):
+                runs[name].append(await asyncio.to_thread(run, programs[name]))
+    return runs
+
+
+_MODULE = ["-m", "aiomessages", "--version"]
+
+
+def _script() -> Path | None:
+    """Return the console script of this interpreter, if the package is installed with it."""
+    script = Path(sys.executable).with_name("aiomessages")
+    return script if script.exists() else None
+
+
+def run(program: list[str]) -> Run:
+    """Run Python with these arguments, and return what it took."""
+    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *program], env=environment, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{program} ended with {process.returncode}"
+    return Run(usage.ru_utime + usage.ru_stime, wall)
+
+
+_FOREIGN = {"PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_START"}
+
+
+def claim(runs: Runs) -> list[claims.Claim]:
+    """Hold the import to its milliseconds, the program to Python's own start, and the first page."""
+    cpu = {name: [run.cpu for run in each] for name, each in runs.items()}
+    wall = {name: [run.wall for run in each] for name, each in runs.items()}
+    added = [1e3 * (a - b) for a, b in zip(cpu[IMPORT], cpu[NOTHING], strict=True)]
+    sooner = "openai ÷ aiomessages, first message of a fresh process"
+    return [
+        claims.at_most(15, 6, "import aiomessages, beyond python -c pass", added, "ms"),
+        claims.at_most(2, 6, f"{VERSION} ÷ {NOTHING}", claims.ratios(cpu[VERSION], cpu[NOTHING])),
+        claims.at_least(3.3, 6, f"{sooner}, CPU", claims.ratios(cpu[OPENAI], cpu[OURS])),
+        claims.at_least(3.3, 6, f"{sooner}, wall", claims.ratios(wall[OPENAI], wall[OURS])),
+    ]
+
+
+def table(runs: Runs) -> str:
+    """Render what each program takes, in milliseconds."""
+    rows = [["", "CPU ms", "(min-max)", "wall ms", "(min-max)"]]
+    for name, each in runs.items():
+        cpu, wall = ([1e3 * seconds for seconds in figures] for figures in zip(*each, strict=True))
+        rows.append([name, *report.spread(cpu, digits=1), *report.spread(wall, digits=1)])
+    return report.aligned(rows)
+
+
+def as_rows(runs: Runs) -> list[dict[str, object]]:
+    """Return every run with its program."""
+    return [{"program": name, **run._asdict()} for name, each in runs.items() for run in each]
