@@ -1,4 +1,4 @@
-"""Every job of the repository, one session each: demo, tests, matrix, lint, types, docs, bench.
+"""Every job of the repository, one session each: demo, tests, lint, types, docs, site, bench, ….
 
 `python3 noxfile.py -s tests` needs nothing but Python: it builds nox's own environment in
 `.nox/bootstrap` first, and runs this file under it. With nox at hand, `nox -s tests` does the same.
@@ -22,6 +22,12 @@ ROOT = Path(__file__).resolve().parent
 NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_CORES = ("--numprocesses", "auto")
+
+DOCS = ("--ignore", "tests/test_docs.py")  # what `docs` runs
+# Kills prove an order of writes, which no other interpreter changes; `tests` has them.
+KILLS = ("--ignore", "tests/export/test_crash.py")
+# What is above the client never sees which parser reads the answers.
+ABOVE = tuple(f"--ignore=tests/{part}" for part in ("cli", "export", "server", "testing"))
 
 
 def _bootstrapped_python() -> Path:
@@ -70,7 +76,8 @@ def tests(session: nox.Session) -> None:
     _install_for_tests(session)
     session.run("coverage", "erase")
     c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
-    session.run("coverage", "run", "-m", "pytest", *ALL_CORES, *session.posargs, env=c_parser)
+    suite = ("pytest", *ALL_CORES, *DOCS)
+    session.run("coverage", "run", "-m", *suite, *session.posargs, env=c_parser)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -79,9 +86,7 @@ def tests(session: nox.Session) -> None:
 def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
-    # The kills prove an order of writes, which no other interpreter changes; `tests` has them.
-    kills = ("--deselect", "tests/export/test_crash.py")
-    session.run("pytest", *ALL_CORES, *kills, *session.posargs)
+    session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
 
 
 @nox.session(default=False)
@@ -97,7 +102,7 @@ def crash(session: nox.Session) -> None:
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
     """Run the suite without aiohttp's C parser, then on each other Python that is installed."""
-    _run_nox(session, "--session", "suite", env={"AIOHTTP_NO_EXTENSIONS": "1"})
+    _run_nox(session, "--session", "suite", posargs=ABOVE, env={"AIOHTTP_NO_EXTENSIONS": "1"})
     found = {version: _interpreter(version) for version in SUPPORTED if version != _version()}
     for interpreter in filter(None, found.values()):
         _run_nox(session, "--session", "suite", "--force-python", interpreter)
@@ -116,7 +121,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 
@@ -125,7 +130,27 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run what the documentation shows, against the package as a user installs it."""
     session.install(".[cli]", *_group("docs"))
-    session.run("pytest", "tests/test_docs.py", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", *ALL_CORES, *session.posargs)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation into build/site; check its links, names, and what it loads."""
+    session.install("-e", ".[fastapi,otel]", *_group("site"))
+    built = "build/site"
+    shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was given up must not stay
+    session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
+    session.run("python", "docs/check.py", built)
+    session.log(f"open {ROOT / built / 'index.html'}")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the example app's page in Chromium, which apt installs where this is root."""
+    if not _chromium() and not _install_chromium(session):
+        session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
+    session.install("-e", ".[fastapi]", *_group("browser"))
+    session.run("pytest", "tests/test_fastapi_page.py", *session.posargs)
 
 
 @nox.session
@@ -139,15 +164,42 @@ def _install_for_tests(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *_group("tests"))
 
 
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _install_chromium(session: nox.Session) -> bool:
+    """Install Debian's where that takes no question and not long; tell whether it is there now."""
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return False
+    session.log("installing Debian's chromium (once)")
+    apt = ["apt-get", "--quiet=2", "--yes", "--no-install-recommends"]
+    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        # Only what leaves nothing half done is given up when it takes long.
+        subprocess.run([*apt, "update"], check=True, env=quietly, timeout=30)
+        fetch = [*apt, "--download-only", "install", "chromium"]
+        subprocess.run(fetch, check=True, env=quietly, timeout=60)
+        subprocess.run([*apt, "install", "chromium"], check=True, env=quietly)
+    except subprocess.SubprocessError as error:
+        session.warn(f"no Chromium could be installed: {error}")
+    return _chromium() is not None
+
+
 def _group(name: str) -> tuple[str, ...]:
     """Return a dependency group's requirements, for a pip too old to read groups itself."""
     return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
 
 
-def _run_nox(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run another session of this file, with the same arguments after `--`."""
+def _run_nox(
+    session: nox.Session,
+    *arguments: str,
+    posargs: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+) -> None:
+    """Run another session of this file, with the same arguments after `--` and these."""
     command = [sys.executable, "-m", "nox", "--noxfile", __file__, *arguments, "--"]
-    session.run(*command, *session.posargs, env=env, external=True)
+    session.run(*command, *posargs, *session.posargs, env=env, external=True)
 
 
 def _version() -> str:

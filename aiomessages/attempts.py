@@ -16,10 +16,11 @@ import msgspec
 from msgspec import structs
 
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
-from .logs import log, log_attempt
+from .logs import log, log_attempt, log_retry
 from .protocol import Response
 from .retry import RetryPolicy, RetryQuota, is_only_early, retry_delay, visibility_delay
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
+from .telemetry import SILENCE, UNWATCHED, Watch
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Request(msgspec.Struct, frozen=True):
     completion_id: str | None = None
     cursor: str | None = None
     patience: float = 0.0
+    watch: Watch = UNWATCHED
 
 
 class Read(Protocol[ResultT_co]):
@@ -106,12 +108,14 @@ class Attempts:
         self._on_retry = on_retry
         self._running = _Running()
         self._turns: Turns | None = None
+        self.telemetry = SILENCE
         self._elder: Attempts | None = None
         self._closed = False
 
     def share(self, elder: "Attempts") -> None:
         """Use another one's transport, quota and turns, and end when it ends."""
         self._elder = elder
+        self.telemetry = elder.telemetry
         self._transport, self._quota, self._running, self._turns = elder.parts()
 
     def parts(self) -> tuple["Transport", RetryQuota, "_Running", Turns | None]:
@@ -169,7 +173,7 @@ class Attempts:
                 delay = self._delay(request, error, attempt=attempt - early, waited=waited)
                 if delay is None:
                     raise
-                self._tell(error, delay)
+                self._tell(request, error, delay)
             else:
                 self._quota.succeed()
                 return result, attempt
@@ -183,7 +187,7 @@ class Attempts:
         pause = self._turns.pause()
         if _is_beyond(request.deadline, pause):
             return False
-        self._tell(error, pause)
+        self._tell(request, error, pause)
         return True
 
     def _delay(
@@ -201,8 +205,10 @@ class Attempts:
         # A poll is no retry, and only a retry that will be made is paid for.
         return delay if poll is not None or self._quota.take() else None
 
-    def _tell(self, error: APIError, delay: float) -> None:
-        log.info("retry in %.2f s: %s", delay, type(error).__name__)
+    def _tell(self, request: Request, error: APIError, delay: float) -> None:
+        log_retry(error, delay)
+        self.telemetry.retried(error)
+        request.watch.retried()
         if self._on_retry is not None:
             details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
             try:
@@ -216,7 +222,9 @@ class Attempts:
         if self._turns is None:
             return await self._attempt(request, read, attempt)
         seconds = None if request.deadline is None else max(request.deadline.remaining(), 0.0)
+        queued = time.monotonic()
         async with self._turns.turn(seconds):
+            self.telemetry.waited(time.monotonic() - queued)
             return await self._attempt(request, read, attempt)
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
@@ -233,11 +241,14 @@ class Attempts:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
+            self.telemetry.received(len(response.body))
             result = _read(response, read, key)
         except (APIError, asyncio.CancelledError) as error:
             log_attempt(request.url, error, began=began, attempt=attempt, secret=key)
+            self.telemetry.attempted(error)
             raise
         log_attempt(request.url, response, began=began, attempt=attempt, secret=key)
+        self.telemetry.attempted(response)
         return result
 
     async def _key(self, provide: Callable[[], Awaitable[str]], timeout: Timeout) -> SecretStr:

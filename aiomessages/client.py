@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -29,12 +29,18 @@ from .settings import (
     hide_values,
     log_level,
 )
+from .telemetry import Operation, Telemetry, Watch, watch
 from .turns import Turns
 
 if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
+LookAheadMode = Literal["both-ends", "predict"]
+
+# A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
+# the connections that a client opens.
+LOOKAHEAD_WINDOW: Final = 32
 
 
 class ClientOptions(TypedDict, total=False):
@@ -58,12 +64,18 @@ class AsyncMessagesClient:
     """Read the messages of stored chat completions.
 
     `api_key` is a str, or an async callable that is asked anew for each attempt; without it,
-    OPENAI_API_KEY counts, and OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID for the others.
-    `session` is an aiohttp.ClientSession of the caller's, used and never closed; without one the
-    client opens its own on first use, so it can be built outside a running loop. `timeout` is in
-    seconds for one attempt, `deadline` in seconds for a whole call, with its retries and waits.
-    `on_retry` is called with a RetryDetails before each wait. AIOMESSAGES_LOG=debug or info writes
-    one line an attempt to standard error.
+    `OPENAI_API_KEY` counts, and `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` for
+    `base_url`, `organization` and `project`. `session` is an aiohttp.ClientSession of the caller's,
+    used and never closed; without one the client opens its own on first use, so it can be built
+    outside a running loop.
+
+    `timeout` is in seconds for one attempt, `deadline` in seconds for a whole call, with its
+    retries and waits. `max_response_bytes` bounds a page, decompressed. `default_headers` and
+    `default_query` go along with each request.
+
+    `allow_http` allows plain HTTP to other hosts than this machine, by which the key can be read
+    on its way. `on_retry` is called with a RetryDetails before each wait. `AIOMESSAGES_LOG=debug`
+    or `info` in the environment writes the log to standard error.
 
     Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
     """
@@ -149,8 +161,8 @@ class AsyncMessagesClient:
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open. The session and its
-        trace_configs are what it shares, so they cannot be changed.
+        It ends when this one is closed; closing it leaves this one open. `session` and
+        `trace_configs` are what it shares, so they cannot be changed.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
@@ -170,6 +182,13 @@ class AsyncMessagesClient:
         twin._attempts.take_turns(Turns(pace))  # noqa: SLF001 a twin of its own
         return twin
 
+    def _instrument(self, telemetry: Telemetry) -> None:
+        """Let it hear of the work of this client, and of those that with_options makes from now."""
+        self._attempts.telemetry = telemetry
+
+    def _watch(self, operation: Operation) -> Watch:
+        return watch(self._attempts.telemetry, operation)
+
     @property
     def base_url(self) -> str:
         """Where requests go, without a slash at the end."""
@@ -188,6 +207,8 @@ class AsyncMessagesClient:
         max_items: int | None = None,
         # how they are fetched
         prefetch: bool = True,
+        lookahead: LookAheadMode | None = None,
+        lookahead_window: int = LOOKAHEAD_WINDOW,
         wait_until_visible: float = 0,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
@@ -199,8 +220,17 @@ class AsyncMessagesClient:
         `limit` is the size of a page, `max_items` the number of messages in all. A page without
         `limit` is the server's to size (20); a walk asks for 100. `after` is the id of a message:
         the list begins behind it. `wait_until_visible` is how many seconds to go on asking for a
-        completion that answers 404, as a fresh one does for some seconds. `deadline` counts from
-        the first request of this list to its last.
+        completion that answers 404, as a fresh one does for some seconds. `prefetch=False` fetches
+        each page when it is needed, and not before.
+
+        `timeout` and `deadline` are the client's unless they are given; `deadline` counts from the
+        first request of this list to its last. `extra_headers` and `extra_query` go along with its
+        requests.
+
+        `lookahead="both-ends"` walks a long conversation from its end as well, and is done in half
+        the time; `"predict"` asks for the whole middle at once, where the ids at both ends are
+        numbered without a gap, and else does the same. At most `lookahead_window` pages are fetched
+        in advance then, beyond the two of a walk. Messages come in the order that was asked for.
 
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
@@ -209,6 +239,11 @@ class AsyncMessagesClient:
         protocol.check_completion_id(completion_id)
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
+        ahead = None
+        if lookahead is not None:
+            from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+
+            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
             self._request(
@@ -228,7 +263,7 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch)
+        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
 
     def completions(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
@@ -13,6 +13,11 @@ from .models import Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
+from .telemetry import Operation, Watch, watch
+
+if TYPE_CHECKING:
+    from .lookahead import LookAhead
+    from .speculation import Speculation
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -44,36 +49,59 @@ class Listing:
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
+        self._bare_request, self._query = request, query
         self._request = structs.replace(request, url=protocol.with_query(request.url, query))
         self._after = after
         self._limit = limit
         self._max_items = max_items
 
-    def stream(self, kind: type[StreamT], codec: Codec[Any], *, prefetch: bool) -> StreamT:
+    def stream(
+        self,
+        kind: type[StreamT],
+        codec: Codec[Any],
+        *,
+        prefetch: bool,
+        lookahead: "LookAhead | None" = None,
+    ) -> StreamT:
         """Return a stream of the given kind, of what the codec reads."""
+        followed = self._watch()
+        fetch = partial(self._fetch, codec, followed)
+        ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
         return kind(
-            partial(self._fetch, codec),
+            fetch if ahead is None else partial(self._fetch_by, ahead, codec),
             fetch_one=partial(self._fetch_one, codec, self._after),
-            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch),
+            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             after=self._after,
             max_items=self._max_items,
             prefetch=prefetch,
+            watch=followed,
+            ahead=ahead,
         )
+
+    def _watch(self) -> Watch:
+        completion_id = self._request.completion_id
+        operation: Operation = "list completions" if completion_id is None else "list messages"
+        return watch(self._attempts.telemetry, operation, completion_id)
 
     async def _fetch_one(
         self, codec: Codec[Any], after: str | None, default_limit: int | None = None
     ) -> Page[Any]:
-        return await self._fetch(codec, after, self._max_items, default_limit)
+        followed = self._watch()
+        with followed.current():
+            page = await self._fetch(codec, followed, after, self._max_items, default_limit)
+            followed.page(len(page.ids))
+        return page
 
     async def _fetch(
         self,
         codec: Codec[Any],
+        followed: Watch,
         after: str | None,
         remaining: int | None,
         default_limit: int | None = protocol.WALK_LIMIT,
     ) -> Page[Any]:
         limit = protocol.page_limit(self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit)
+        request = self._page_request(after, limit, followed)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
             return protocol.read_page(
@@ -88,11 +116,52 @@ class Listing:
         page.get_next = partial(self._fetch_one, codec, page.next_cursor, default_limit)
         return page
 
-    def _page_request(self, after: str | None, limit: int | None) -> Request:
+    # --- ahead of the walk ------------------------------------------------------------------------
+
+    def _speculation(
+        self, codec: Codec[Any], followed: Watch, lookahead: "LookAhead"
+    ) -> "Speculation[Page[Any]]":
+        """Return what fetches the pages of this list from both ends."""
+        from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
+        from .speculation import Speculation  # noqa: PLC0415
+
+        order = opposite(self._query)
+        back = Listing(
+            self._attempts,
+            self._bare_request,
+            query={**self._query, "order": order},
+            after=None,
+            limit=self._limit,
+            max_items=None,
+        )
+        numbering = Numbering(str(self._request.completion_id), 1 if order == "desc" else -1)
+        return Speculation(
+            partial(self._fetch, codec, followed),
+            lambda after: back._fetch(codec, followed, after, None),
+            window=lookahead.window,
+            page_size=self._limit or protocol.WALK_LIMIT,
+            numbering=numbering if lookahead.guesses else None,
+        )
+
+    async def _fetch_by(
+        self,
+        ahead: "Speculation[Page[Any]]",
+        codec: Codec[Any],
+        after: str | None,
+        remaining: int | None,
+    ) -> Page[Any]:
+        page = await ahead(after, remaining)
+        if remaining is not None:
+            page.cut(remaining)
+        page.get_next = partial(self._fetch_one, codec, page.next_cursor, protocol.WALK_LIMIT)
+        return page
+
+    def _page_request(self, after: str | None, limit: int | None, followed: Watch) -> Request:
         return structs.replace(
             self._request,
             url=protocol.page_url(self._request.url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,
+            watch=followed,
         )

@@ -1,6 +1,8 @@
-"""The log: logger `aiomessages`, one line an attempt. No header, query, body or key is ever in it.
+"""The log: logger `aiomessages`, a record for each attempt, each retry, and each list's end.
 
-An attempt that went well is a DEBUG line, one that did not is an INFO line, and so is a retry.
+What went well is a DEBUG record, what did not is an INFO record, and so is a retry. Each carries
+its facts as attributes as well (`extra`), for a formatter that writes JSON. No header, query, body,
+text of an error, or key is ever in it.
 """
 
 import logging
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .errors import APIError
 
 log: Final = logging.getLogger("aiomessages")
 
@@ -40,12 +44,80 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     if not log.isEnabledFor(level):
         return
     headers: Mapping[str, str] = getattr(outcome, "headers", {})
+    seconds = time.monotonic() - began
+    facts = {
+        "event": "attempt",
+        "path": "/" + url.partition("://")[2].partition("?")[0].partition("/")[2],
+        "status": status or None,
+        "seconds": seconds,
+        "attempt": attempt,
+        "request_id": headers.get("x-request-id", "unknown").replace(secret, "[the API key]"),
+        "error_type": type(outcome).__name__ if isinstance(outcome, BaseException) else None,
+    }
     log.log(
         level,
-        "GET /%s %s in %.0f ms, attempt %d, request %s",
-        url.partition("://")[2].partition("?")[0].partition("/")[2],
+        "GET %s %s in %.0f ms, attempt %d, request %s",
+        facts["path"],
         status or type(outcome).__name__,
-        (time.monotonic() - began) * 1000,
+        seconds * 1000,
         attempt,
-        headers.get("x-request-id", "unknown").replace(secret, "[the API key]"),
+        facts["request_id"],
+        extra=facts,
+    )
+
+
+def log_retry(error: "APIError", delay: float) -> None:
+    """Tell that the attempt that failed by this error is followed by another in `delay` seconds."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    facts = {
+        "event": "retry",
+        "completion_id": error.completion_id,
+        "cursor": error.cursor,
+        "attempt": error.attempts,
+        "delay": delay,
+        "error_type": type(error).__name__,
+        "status": getattr(error, "status", None),
+    }
+    log.info("retry in %.2f s: %s", delay, facts["error_type"], extra=facts)
+
+
+def tells_of_ends() -> bool:
+    """Tell whether anybody would read how a list ended."""
+    return log.isEnabledFor(logging.INFO)
+
+
+def log_end(
+    operation: str,
+    outcome: str,
+    *,
+    completion_id: str | None,
+    pages: int,
+    items: int,
+    retries: int,
+    seconds: float,
+    error_type: str | None,
+) -> None:
+    """Tell how a list, or an export, ended."""
+    facts = {
+        "event": "end",
+        "operation": operation,
+        "outcome": outcome,
+        "completion_id": completion_id,
+        "pages": pages,
+        "items": items,
+        "retries": retries,
+        "seconds": seconds,
+        "error_type": error_type,
+    }
+    log.log(
+        logging.DEBUG if error_type is None else logging.INFO,
+        "%s: %s, %d pages, %d items, %d retries in %.0f ms",
+        operation,
+        error_type or outcome,
+        pages,
+        items,
+        retries,
+        seconds * 1000,
+        extra=facts,
     )

@@ -32,25 +32,23 @@ class Envelope(Struct, Generic[ItemT]):
 class Page(Generic[ItemT]):
     """One page of a list.
 
-    `data` holds its items, `body` the answer's exact bytes, `headers` its headers (case does not
-    matter). `next_cursor` is the `after` of the page behind it, None at the end. A copy of a page,
-    pickled or not, has no client, and so cannot fetch that one.
+    A copy of a page, pickled or not, has no client, and so cannot fetch the page behind it.
     """
 
-    __slots__ = (
-        "attempts",
-        "body",
-        "completion_id",
-        "data",
-        "first_id",
-        "get_next",
-        "has_more",
-        "headers",
-        "ids",
-        "last_id",
-        "next_cursor",
-        "object",
-    )
+    __slots__ = {
+        "attempts": "How many requests were sent for this page.",
+        "body": "The answer's exact bytes.",
+        "completion_id": "Whose messages these are; None where the list is not of one completion.",
+        "data": "The items.",
+        "first_id": "The id of the first item, None on an empty page.",
+        "get_next": None,
+        "has_more": "Whether there is a page behind this one.",
+        "headers": "The answer's headers; case does not matter.",
+        "ids": "The ids of the items.",
+        "last_id": "The id of the last item, None on an empty page.",
+        "next_cursor": "The `after` of the page behind this one, None at the end.",
+        "object": "What the API calls the page: `list`.",
+    }
 
     def __init__(
         self,
@@ -60,17 +58,18 @@ class Page(Generic[ItemT]):
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.data = envelope.data
-        self.object = envelope.object
-        self.first_id = envelope.first_id or None  # some servers send "" on an empty page
-        self.last_id = envelope.last_id or None
-        self.ids = ids
-        self.body = body
+        self.data: list[ItemT] = envelope.data
+        self.object: str = envelope.object
+        # Some servers send "" on an empty page.
+        self.first_id: str | None = envelope.first_id or None
+        self.last_id: str | None = envelope.last_id or None
+        self.ids: list[str] = ids
+        self.body: bytes = body
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         # Where a server leaves has_more out, only an empty page is the end.
-        self.has_more = bool(ids) if envelope.has_more is None else envelope.has_more
-        self.next_cursor = ids[-1] if self.has_more else None
-        self.attempts = 1
+        self.has_more: bool = bool(ids) if envelope.has_more is None else envelope.has_more
+        self.next_cursor: str | None = ids[-1] if self.has_more else None
+        self.attempts: int = 1
         self.completion_id: str | None = None
         self.get_next: Callable[[], Awaitable[Any]] | None = None
 
@@ -100,6 +99,16 @@ class Page(Generic[ItemT]):
             del self.data[count:], self.ids[count:]
             self.last_id = self.next_cursor = self.ids[-1]
             self.has_more = True
+
+    def turn_round(self, count: int, *, has_more: bool) -> None:
+        """Leave the first items, as many as `count`, in the opposite order.
+
+        `body` stays as it came, in the order that was asked for.
+        """
+        self.data, self.ids = self.data[:count][::-1], self.ids[:count][::-1]
+        self.first_id, self.last_id = self.ids[0], self.ids[-1]
+        self.has_more = has_more
+        self.next_cursor = self.last_id if has_more else None
 
     async def get_next_page(self) -> Self:
         """Fetch the page behind this one.

@@ -25,6 +25,7 @@ import anyio
 
 from .errors import APIConnectionError, ClientClosedError, PaginationError
 from .logs import log
+from .telemetry import UNWATCHED, Watch
 
 # A fetch that was cancelled needs a moment to give its connection back; one that does not end by
 # then must not hold up whoever closes the stream.
@@ -52,6 +53,15 @@ Fetch = Callable[[str | None, int | None], Awaitable[PageT]]
 """From a cursor, and the number of items still wanted (None: all), to a page."""
 
 
+class Ahead(Protocol):
+    """What fetches further ahead on behalf of a walk, in tasks that end with it."""
+
+    tasks: set[asyncio.Task[Any]]
+
+    def give_up(self) -> None:
+        """Cancel the tasks, and let go of what is held."""
+
+
 class _Fetcher(Generic[PageT]):
     """Fetches pages in a task, and hands them to the walk that holds it.
 
@@ -60,9 +70,18 @@ class _Fetcher(Generic[PageT]):
     """
 
     def __init__(
-        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, prefetch: bool
+        self,
+        fetch: Fetch[PageT],
+        *,
+        after: str | None,
+        max_items: int | None,
+        prefetch: bool,
+        watch: Watch,
+        ahead: Ahead | None,
     ) -> None:
         self._fetch = fetch
+        self._watch = watch
+        self._ahead = ahead
         self._prefetch = prefetch
         self._cursor = after
         self._remaining = max_items
@@ -88,7 +107,8 @@ class _Fetcher(Generic[PageT]):
         """Fetch, if there is room and it is not being done; tell whether it was begun."""
         if self.running or not self._has_room():
             return False
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        context = self._watch.context()
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=context)
         self._task.add_done_callback(self._wake)
         return True
 
@@ -113,8 +133,11 @@ class _Fetcher(Generic[PageT]):
             except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
                 self._fail(error)
             self._wake()
+        if self._ahead is not None and (self.ended or self._error is not None):
+            self._ahead.give_up()
 
     def _fail(self, error: Exception) -> None:
+        self._watch.over(error)
         self._error, self._traceback = error, error.__traceback__
 
     def raise_error(self) -> None:
@@ -151,6 +174,7 @@ class _Fetcher(Generic[PageT]):
         self._seen_cursors.add(self._cursor)
         self.ended = self._cursor is None or self._remaining == 0
         self.pages.append(page)
+        self._watch.page(len(page.ids), last=self.ended)
 
     def _contradiction(self, page: PageT, repeated: frozenset[str]) -> str | None:
         """Say what is wrong with a page by which the walk would lose messages, or never end."""
@@ -169,21 +193,34 @@ class _Fetcher(Generic[PageT]):
     async def stop(self) -> None:
         """Cancel the task, and wait for it to leave, for a bounded time."""
         self._stopped = True
+        self._watch.over()
         self.pages.clear()
         self._wake()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        if self._ahead is not None:
+            self._ahead.give_up()
+        running = self._running_tasks()
+        for task in running:
+            task.cancel()
+        if running:
             with anyio.CancelScope(shield=True):
-                await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+                await asyncio.wait(running, timeout=CLOSE_TIMEOUT)
+
+    def _running_tasks(self) -> "set[asyncio.Task[Any]]":
+        tasks = {self._task} if self._ahead is None else {self._task, *self._ahead.tasks}
+        return {task for task in tasks if task is not None and not task.done()}
 
     def abandon(self) -> None:
         """Cancel the task of a walk that nobody holds any more, and warn."""
         self._stopped = True
         self.pages.clear()
-        task = self._task
-        if task is None or task.done() or task.get_loop().is_closed():
+        if self._task is None:
             return
-        task.get_loop().call_soon_threadsafe(task.cancel)  # the collector may run in any thread
+        self._watch.dropped(self._task.get_loop())
+        running = self._running_tasks()
+        if not running or any(task.get_loop().is_closed() for task in running):
+            return
+        for task in running:
+            task.get_loop().call_soon_threadsafe(task.cancel)  # the collector runs in any thread
         warnings.warn(
             "a message stream was dropped while it was fetching a page;"
             " leave it by `async with` or `await stream.aclose()`",
@@ -210,8 +247,17 @@ class Walk(Generic[PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
+        watch: Watch = UNWATCHED,
+        ahead: Ahead | None = None,
     ) -> None:
-        self._fetcher = _Fetcher(fetch, after=after, max_items=max_items, prefetch=prefetch)
+        self._fetcher = _Fetcher(
+            fetch,
+            after=after,
+            max_items=max_items,
+            prefetch=prefetch,
+            watch=watch,
+            ahead=ahead,
+        )
         self._all_delivered = True
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -383,8 +429,17 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
+        watch: Watch = UNWATCHED,
+        ahead: Ahead | None = None,
     ) -> None:
-        walk = Walk(fetch, after=after, max_items=max_items, prefetch=prefetch)
+        walk = Walk(
+            fetch,
+            after=after,
+            max_items=max_items,
+            prefetch=prefetch,
+            watch=watch,
+            ahead=ahead,
+        )
         super().__init__(walk, after=after)
         self._fetch_one = fetch_one
         self._raw = raw

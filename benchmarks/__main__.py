@@ -14,6 +14,7 @@ QUESTIONS = {
     "walk": "walk",
     "export": "export",
     "pace": "pace",
+    "lookahead": "lookahead",
     "memory": "export_memory",
     "prefetch": "prefetch",
     "footprint": "footprint",

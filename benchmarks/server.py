@@ -1,8 +1,8 @@
 """A loopback server that answers any messages list with rendered pages, in its own process.
 
 It is as cheap as Python allows (a bare protocol, pages kept once rendered), so that a round trip
-costs little beyond what its client spends. It checks nothing: no key, no path, no order; so each
-completion has the same messages. How many it has costs the server no memory.
+costs little beyond what its client spends. It checks nothing: no key, no path; so each completion
+has the same messages. How many it has costs the server no memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMPLETION_ID, KEY = "chatcmpl-bench", "sk-benchmark"
 KEPT_PAGES = 1024
 LIMIT, AFTER = re.compile(rb"[?&]limit=(\d+)"), re.compile(rb"[?&]after=[^ &]*-(\d+)")
+DESCENDING = re.compile(rb"[?&]order=desc")
 
 # A text has a line break to unescape and a letter outside ASCII, as most real ones do.
 OPENING = "First things first.\nThen the café: "
@@ -69,10 +70,11 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def page(count: int, size: int, start: int, limit: int) -> bytes:
-    """Render the whole response for one page of a conversation of `count` messages."""
-    shown = [message(number, size) for number in range(start, min(start + limit, count))]
-    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (start, start + len(shown) - 1))
+def page(count: int, size: int, start: int, limit: int, *, descending: bool = False) -> bytes:
+    """Render one page of `count` messages, from a place in the order that is asked for."""
+    numbers = range(count)[:: -1 if descending else 1][start : start + limit]
+    shown = [message(number, size) for number in numbers]
+    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (numbers[0], numbers[-1]))
     more = "true" if start + limit < count else "false"
     tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
     body = b'{"object":"list","data":[' + b",".join(shown) + tail.encode()
@@ -82,7 +84,7 @@ def page(count: int, size: int, start: int, limit: int) -> bytes:
 class PageProtocol(asyncio.Protocol):
     """Answer each request on a kept-alive connection; a GET ends where its headers end."""
 
-    def __init__(self, respond: Callable[[int, int], bytes], latency: float) -> None:
+    def __init__(self, respond: Callable[[int | None, int, bool], bytes], latency: float) -> None:
         self.respond, self.latency, self.pending = respond, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -95,8 +97,8 @@ class PageProtocol(asyncio.Protocol):
         *requests, self.pending = (self.pending + data).split(b"\r\n\r\n")
         for request in requests:
             after, limit = AFTER.search(request), LIMIT.search(request)
-            start = int(after[1]) + 1 if after else 0
-            self.answer(self.respond(start, int(limit[1]) if limit else 20))
+            number, descending = int(after[1]) if after else None, bool(DESCENDING.search(request))
+            self.answer(self.respond(number, int(limit[1]) if limit else 20, descending))
 
     def answer(self, response: bytes) -> None:
         """Send a response, at once or when the latency is over."""
@@ -109,7 +111,12 @@ class PageProtocol(asyncio.Protocol):
 
 async def serve(count: int, size: int, latency: float) -> None:
     """Serve on a free port, print it, and stop when standard input ends."""
-    respond = lru_cache(KEPT_PAGES)(lambda start, limit: page(count, size, start, limit))
+
+    @lru_cache(KEPT_PAGES)
+    def respond(after: int | None, limit: int, descending: bool) -> bytes:
+        start = 0 if after is None else (count - after if descending else after + 1)
+        return page(count, size, start, limit, descending=descending)
+
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: PageProtocol(respond, latency), "127.0.0.1", 0, backlog=1024

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +30,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 
 # Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
-LANGUAGES = {"python", "console", "json", "jsonl", "text", "toml", "yaml"}
+LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
+DIRECTIVES = {"{eval-rst}", "{toctree}"}  # what the site's generator makes of a page
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>.*)\n(?P<code>(?s:.*?))^```$",
     re.MULTILINE,
 )
+
+
+# A block that begins so is that file, for the blocks behind it to import; pytest runs its tests.
+FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 
 class Block(NamedTuple):
@@ -64,12 +68,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in FILES for block in blocks(page)]
-COMMANDS = [
-    pytest.param(command, id=f"{block.page}:{block.line}: {command}")
-    for block in BLOCKS
+# What several pages show is run once: each starts in an empty folder.
+FIRST_SHOWN = {
+    command: f"{block.page}:{block.line}: {command}"
+    for block in reversed(BLOCKS)
     if block.language == "console" and not block.reason
     for command in block.commands()
-]
+}
+COMMANDS = [pytest.param(command, id=where) for command, where in sorted(FIRST_SHOWN.items())]
 
 
 @pytest.fixture
@@ -78,15 +84,29 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
     The server runs in a thread, so that a block is free to start an event loop of its own.
     """
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(LocalServer(sample=True)) as server,
-    ):
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+    with MessagesServer(sample=True) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         yield
+
+
+def save(block: Block) -> Path | None:
+    """Write a block that is a file into the working folder, and return where."""
+    if (named := FILE.match(block.code)) is None:
+        return None
+    file = Path(named["name"])
+    file.write_text(block.code, "utf-8")
+    return file
+
+
+def run_tests(files: list[Path]) -> None:
+    """Run the files of tests as their reader does, and be stricter with warnings."""
+    command = [sys.executable, "-m", "pytest", "-W", "error"]
+    scope = ["-o", "asyncio_default_fixture_loop_scope=function"]  # else pytest-asyncio warns
+    without = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # which take their time
+    subprocess.run([*command, *scope, *without, *files], check=True)
 
 
 def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) -> None:
@@ -103,10 +123,16 @@ def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) 
 def test_python_blocks_run(page: Path) -> None:
     """A page's python blocks run in order, each going on from the names of the last."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
+    files = []
     with asyncio.Runner() as runner:
         for block in blocks(page):
             if block.language == "python" and not block.reason:
-                run_python(block, namespace, runner)
+                if file := save(block):
+                    files.append(file)
+                else:
+                    run_python(block, namespace, runner)
+    if tests := [file for file in files if file.name.startswith("test_")]:
+        run_tests(tests)
 
 
 @pytest.mark.usefixtures("environment")
@@ -127,13 +153,17 @@ def run_cli(command: str) -> None:
     subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "PATH": path})
 
 
+def sessions() -> set[str]:
+    """Return the names of the noxfile's sessions."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.decorator_list}
+
+
 def check_sessions(command: str) -> None:
     """Require that each session named after `-s` stands in the noxfile."""
     _, _, after = command.partition(" -s ")
     named = set(takewhile(lambda word: not word.startswith("-"), shlex.split(after)))
-    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
-    sessions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.decorator_list}
-    assert named <= sessions
+    assert named <= sessions()
 
 
 def check_extras(command: str) -> None:
@@ -157,5 +187,27 @@ CHECKS = {
 def test_every_block_names_a_known_language(page: Path) -> None:
     """No block escapes being run by its indentation, or by calling its language something else."""
     found = blocks(page)
-    assert {block.language for block in found} <= LANGUAGES
+    assert {block.language for block in found} <= LANGUAGES | DIRECTIVES
     assert page.read_text("utf-8").count("```") == 2 * len(found)
+
+
+@pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    """A page that is read where it lies, and not as a site, leads on as well."""
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    paths = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [path for path in paths if not (page.parent / path).exists()] == []
+
+
+def test_contributors_are_told_of_every_session() -> None:
+    """The table of sessions in contributing.md has each of the noxfile, and no other."""
+    table = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## Where")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sessions()
+
+
+def test_the_design_names_every_module() -> None:
+    """The table of layers in design.md has each module of the package, and no other."""
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    rows = re.findall(r"^\|[^|]*\| (`.+?) \|", design, re.MULTILINE)
+    found = {path.stem for path in (ROOT / "aiomessages").iterdir() if path.name[0] != "_"}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == found - {"py"}

@@ -18,8 +18,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("errors", "logs", "models", "pages", "settings"),
-    "decisions": ("compression", "decoding", "retry", "pace", "protocol", "stream"),
+    "values": ("errors", "logs", "models", "pages", "settings", "telemetry"),
+    "decisions": (
+        "compression",
+        "decoding",
+        "retry",
+        "pace",
+        "protocol",
+        "stream",
+        "lookahead",
+        "speculation",
+    ),
     "I/O": (
         "failures",
         "body",
@@ -33,7 +42,18 @@ LAYERS = {
         "conversations",
         "client",
     ),
-    "uses": ("export", "server", "fastapi", "ray", "cli", "__main__"),
+    "uses": (
+        "otel",
+        "blocking",
+        "export",
+        "server",
+        "testing",
+        "pytest_plugin",
+        "fastapi",
+        "ray",
+        "cli",
+        "__main__",
+    ),
 }
 USES = set(LAYERS["uses"])
 CORE = [part for layer, parts in LAYERS.items() if layer != "uses" for part in parts]
@@ -47,7 +67,10 @@ import aiomessages
 from aiomessages import AsyncMessagesClient, MessageStream, RetryDetails
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
-HEAVY = {"aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "ray", "rich", "sqlite3", "uvloop"}
+HEAVY = {
+    *("aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "opentelemetry", "ray", "rich"),
+    *("sqlite3", "uvloop"),
+}
 
 
 def may_import(part: str) -> set[str]:

@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loopback import Answer, Asked, Loopback, error, page, replies
+from loopback import Answer, Asked, Loopback, error, message, page, replies
 
-from aiomessages import APITimeoutError, AsyncMessagesClient, RetryPolicy
+from aiomessages import APITimeoutError, AsyncMessagesClient, NotFoundError, RetryPolicy
 from aiomessages.logs import log, show_log
 
 KEY = "sk-canary-0123456789"
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+def facts(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a record carries beside its line."""
+    return {name: value for name, value in vars(record).items() if name not in STANDARD}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +43,7 @@ async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client,
     ):
         await client.list("chatcmpl-1")
-    lines = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "aiomessages"]
+    lines = [(r.levelname, r.getMessage()) for r in caplog.records if facts(r)["event"] != "end"]
     path = "GET /v1/chat/completions/chatcmpl-1/messages"
     assert [level for level, _ in lines] == ["INFO", "INFO", "DEBUG"]
     assert lines[0][1].startswith(f"{path} 500 in ")
@@ -66,7 +72,7 @@ async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> No
         await asyncio.wait({call})
         with pytest.raises(APITimeoutError):
             await client.list("x", timeout=0.01)
-    cancelled, failed = caplog.messages
+    cancelled, failed = (r.getMessage() for r in caplog.records if facts(r)["event"] == "attempt")
     assert " CancelledError in " in cancelled
     assert " APITimeoutError in " in failed
 
@@ -91,3 +97,83 @@ def test_no_level(word: str | None) -> None:
     """Without a level, or with one that is none, the log is the application's own matter."""
     show_log(word)
     assert log.handlers == []
+
+
+# --- what a formatter of JSON finds ---------------------------------------------------------------
+
+
+async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
+    """A list's end is one record, with pages, items, retries and seconds; so is a retry."""
+    caplog.set_level("DEBUG", "aiomessages")
+    script = replies(
+        error(503),
+        Answer(page([message(0), message(1)], has_more=True)),
+        Answer(page([message(2)])),
+    )
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(
+            KEY, base_url=server.base_url, retry=RetryPolicy(initial_backoff=0)
+        ) as client,
+    ):
+        assert len([item async for item in client.list("chatcmpl-1")]) == 3
+    told = [facts(record) for record in caplog.records if record.name == "aiomessages"]
+    attempts = [fact for fact in told if fact["event"] == "attempt"]
+    assert [(a["status"], a["error_type"], a["attempt"]) for a in attempts] == [
+        (503, "InternalServerError", 1),
+        (200, None, 2),
+        (200, None, 1),
+    ]
+    assert {a["path"] for a in attempts} == {"/v1/chat/completions/chatcmpl-1/messages"}
+    (retry,) = (fact for fact in told if fact["event"] == "retry")
+    assert retry == {
+        "event": "retry",
+        "completion_id": "chatcmpl-1",
+        "cursor": None,
+        "attempt": 1,
+        "delay": 0.0,
+        "error_type": "InternalServerError",
+        "status": 503,
+    }
+    end = told[-1]
+    assert end.pop("seconds") > 0
+    assert end == {
+        "event": "end",
+        "operation": "list messages",
+        "outcome": "complete",
+        "completion_id": "chatcmpl-1",
+        "pages": 2,
+        "items": 3,
+        "retries": 1,
+        "error_type": None,
+    }
+    assert caplog.messages[-1].startswith("list messages: complete, 2 pages, 3 items, 1 retries in")
+
+
+async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> None:
+    """At INFO, lists that ended well say nothing, and one that failed says by what."""
+    caplog.set_level("INFO", "aiomessages")
+    script = replies(Answer(page([])), error(404))
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        await client.list("chatcmpl-1")
+        with pytest.raises(NotFoundError):
+            await client.list("chatcmpl-1")
+    _, end = caplog.records
+    assert (end.levelname, facts(end)["outcome"]) == ("INFO", "error")
+    assert caplog.messages[-1].startswith("list messages: NotFoundError, 0 pages")
+
+
+async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) -> None:
+    """Above INFO nothing is said of retries and ends."""
+    caplog.set_level("WARNING", "aiomessages")
+    script = replies(error(503), Answer(page([])))
+    none = RetryPolicy(initial_backoff=0)
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=none) as client,
+    ):
+        await client.list("chatcmpl-1")
+    assert caplog.records == []

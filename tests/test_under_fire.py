@@ -141,11 +141,11 @@ MISTAKES = {
         "all_delivered",
     ),
     "a closing that does not stop the fetch": (
-        "            self._task.cancel()\n",
+        "        for task in running:\n            task.cancel()\n",
         "",
     ),
     "a closing that does not wait": (
-        "                await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)",
+        "                await asyncio.wait(running, timeout=CLOSE_TIMEOUT)",
         "                pass",
     ),
     "a page accepted after the closing": (
@@ -157,8 +157,8 @@ MISTAKES = {
         "pass",
     ),
     "a dropped stream that keeps its pages": (
-        "        self._stopped = True\n        self.pages.clear()\n        task = self._task",
-        "        task = self._task",
+        "        self._stopped = True\n        self.pages.clear()\n        running = self._running",
+        "        running = self._running",
     ),
     "tasks that turn a page at once": (
         "        async with self._turning:\n            if length",

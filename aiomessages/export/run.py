@@ -21,6 +21,7 @@ from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
 from aiomessages.pages import RawPage
 from aiomessages.stream import PageIterator
+from aiomessages.telemetry import Watch
 from aiomessages.workers import Results, each
 
 from .created import CreatedBetween
@@ -126,8 +127,10 @@ async def export(
         ledger.agree(settings)
         output = Output(target, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
+        watch = client._watch("export")  # noqa: SLF001 as the pace
         run = _Run(
             client,
+            watch,
             Pace(max_rps),
             ledger,
             output,
@@ -138,7 +141,8 @@ async def export(
             on_progress=on_progress or (lambda _: None),
         )
         if not ledger.finished or refresh or not isinstance(source, Listed):
-            await run.run(source, concurrency)
+            with watch.current():
+                await run.run(source, concurrency)
         return run.report()
 
 
@@ -157,6 +161,7 @@ class _Run:
     def __init__(
         self,
         client: AsyncMessagesClient,
+        watch: Watch,
         pace: Pace,
         ledger: Ledger,
         output: Output,
@@ -169,6 +174,7 @@ class _Run:
     ) -> None:
         # The pace is the client's to keep, for this export and for no other call.
         self._client = client.with_options(on_retry=self._retried)._paced(pace)  # noqa: SLF001
+        self._watch = watch
         self._ledger = ledger
         self._output = output
         self._layout_name = layout
@@ -258,6 +264,7 @@ class _Run:
         await place.expect()
         page = await anext(pages)
         self.progress.requests += 1
+        self._watch.page(len(page.ids))
         place.fill(len(page.body))
         messages += await self._messages(page)
         return page.next_cursor
@@ -310,6 +317,7 @@ class _Run:
     def _retried(self, _: RetryDetails) -> None:
         self.progress.requests += 1
         self.progress.retries += 1
+        self._watch.retried()
 
     def _committed(self, size: int) -> None:
         self.progress.bytes += size

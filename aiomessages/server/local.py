@@ -41,7 +41,7 @@ class LocalServer:
     one. `api_key` is generated when not given. `latency` and `visibility_delay` are seconds,
     `rate` is requests a second, with bursts of one second's worth. `faults` are played to whoever
     asks, to rehearse them: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2};
-    docs/faults.md lists them.
+    docs/faults.md lists them. `on_request` is called with each request on arrival.
 
     Raises ValueError for a host that is not loopback, for settings below zero and for faults that
     do not exist, and on entering RecordError for bad records.
@@ -60,6 +60,7 @@ class LocalServer:
         rate: float | None = None,
         visibility_delay: float = 0.0,
         faults: Faults = (),
+        on_request: Callable[[web.Request], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if latency < 0 or visibility_delay < 0 or (rate is not None and rate <= 0):
@@ -75,20 +76,21 @@ class LocalServer:
         self._visibility_delay = visibility_delay
         self._plan = Plan(faults)
         self._clock = clock
-        self._traffic = middleware.Traffic()
+        self._traffic = middleware.Traffic(on_request)
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
+        self._address: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
-        where = self.base_url if self._runner else "not running"
+        where = self.base_url if self._address else "not running"
         return f"<LocalServer {self._database!r} {where}>"
 
     @property
     def base_url(self) -> str:
         """The URL to give to a client, "/v1" included. Raises RuntimeError unless running."""
-        if self._runner is None or not self._runner.addresses:
+        if self._address is None:
             raise RuntimeError("the server is not running")
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._address
         return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
     @property
@@ -130,7 +132,7 @@ class LocalServer:
         self._lock = asyncio.Lock()
         try:
             await self._fill()
-            await self._listen(self._store)
+            await self._listen(self._store, (self._host, self._port))
         except BaseException:
             await self.aclose()
             raise
@@ -140,13 +142,25 @@ class LocalServer:
 
         Takes less than a second, unless an import is under way: that one is waited for.
         """
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        await self.pause()
+        self._address = None
         store, self._store = self._store, None
         if store is not None:
             async with self._lock:
                 store.close()
+
+    async def pause(self) -> None:
+        """Drop open connections and refuse new ones until `resume`; what is stored stays."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def resume(self) -> None:
+        """Listen again, where it did before `pause`. Raises OSError if the port was taken."""
+        if self._store is None or self._address is None:
+            raise RuntimeError("the server is not running")
+        if self._runner is None:
+            await self._listen(self._store, self._address)
 
     async def import_records(self, source: Source) -> int:
         """Import records while serving and return the number of completions.
@@ -172,16 +186,23 @@ class LocalServer:
         if self._records is not None:
             await self.import_records(self._records)
 
-    async def _listen(self, store: Store) -> None:
+    async def _listen(self, store: Store, address: tuple[str, int]) -> None:
         app = build_app(store, self._lock, self._middlewares())
-        self._runner = web.AppRunner(
+        runner = web.AppRunner(
             app,
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             handler_cancellation=True,  # else a fault would stall long after its client has gone
         )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, *address).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        host, port = runner.addresses[0][:2]
+        self._address = (host, port)
 
     def _middlewares(self) -> list[Middleware]:
         """Chain what stands before the routes, outermost first."""

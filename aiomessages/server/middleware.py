@@ -30,10 +30,17 @@ _log = logging.getLogger(__name__)
 
 
 class Traffic:
-    """Count the requests that really arrived."""
+    """Count the requests that really arrived, and tell `on_request` of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[web.Request], object] | None = None) -> None:
         self.requests = 0
+        self._on_request = on_request
+
+    def arrived(self, request: web.Request) -> None:
+        """Take note of a request."""
+        self.requests += 1
+        if self._on_request is not None:
+            self._on_request(request)
 
 
 class TokenBucket:
@@ -63,7 +70,7 @@ def envelope(traffic: Traffic) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.monotonic()
-        traffic.requests += 1
+        traffic.arrived(request)
         try:
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - a server answers, whatever happens

@@ -129,18 +129,24 @@ def method_not_supported(method: str, path: str) -> ApiError:
 
 
 def rate_limited(wait: float) -> ApiError:
-    """Say in how many seconds (`wait`) the next request will be let through.
+    """Say in how many seconds (`wait`) the next request will be let through."""
+    headers = retry_after(wait)
+    return ApiError(
+        429,
+        f"Rate limit reached for requests. Please try again in {headers['retry-after-ms']}ms.",
+        type="requests",
+        code="rate_limit_exceeded",
+        headers=headers,
+    )
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """Return the headers that ask for a wait.
 
     Retry-After knows whole seconds only; retry-after-ms is the exact one, rounded up.
     """
-    milliseconds = math.ceil(wait * 1000)
-    return ApiError(
-        429,
-        f"Rate limit reached for requests. Please try again in {milliseconds}ms.",
-        type="requests",
-        code="rate_limit_exceeded",
-        headers={"Retry-After": str(math.ceil(wait)), "retry-after-ms": str(milliseconds)},
-    )
+    milliseconds = math.ceil(seconds * 1000)
+    return {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(milliseconds)}
 
 
 def server_failure() -> ApiError:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from aiomessages.__main__ import main
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 KEY = "key-of-the-tests-0123456789"
 NASTY = "red \x1b[31m, turned \u202etxt.exe, 😀"
@@ -61,12 +60,10 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[LocalServer]:
+def messages_server() -> Iterator[MessagesServer]:
     """Serve RECORDS from a thread of its own, as the program has its own event loop."""
-    with start_blocking_portal() as portal:
-        local = LocalServer(records=RECORDS, api_key=KEY)
-        with portal.wrap_async_context_manager(local) as serving:
-            yield serving
+    with MessagesServer(records=RECORDS, api_key=KEY) as serving:
+        yield serving
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +72,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def reachable(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
-    """Let the environment lead to the server, as a user's would."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    return server
 
 
 @pytest.fixture

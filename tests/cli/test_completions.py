@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from anyio.from_thread import start_blocking_portal
 from conftest import KEY, Ran
 
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
 DAY = 86_400
@@ -35,14 +34,9 @@ RECORDS = [record(number) for number in range(9)]
 
 
 @pytest.fixture
-def dated(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """Serve a completion a day, and let the environment lead there."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(LocalServer(records=RECORDS, api_key=KEY)) as server,
-    ):
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+def messages_server() -> Iterator[MessagesServer]:
+    """Serve a completion a day."""
+    with MessagesServer(records=RECORDS, api_key=KEY) as server:
         yield server
 
 
@@ -52,7 +46,7 @@ def numbers(ran: Ran) -> list[int]:
     return [int(json.loads(line)["id"].partition("-")[2]) for line in ran.out.splitlines()]
 
 
-@pytest.mark.usefixtures("dated")
+@pytest.mark.usefixtures("messages_environment")
 def test_all(run: Run) -> None:
     """In a pipe the completions come as JSON lines, oldest first, with every field."""
     ran = run("completions")
@@ -61,7 +55,7 @@ def test_all(run: Run) -> None:
     ]
 
 
-@pytest.mark.usefixtures("dated")
+@pytest.mark.usefixtures("messages_environment")
 @pytest.mark.parametrize(
     ("words", "found"),
     [
@@ -93,13 +87,16 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
     ],
     ids=" ".join,
 )
-def test_where_it_ends(run: Run, dated: LocalServer, words: list[str]) -> None:
+@pytest.mark.usefixtures("messages_environment")
+def test_where_it_ends(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
     """A list is not read on behind the span of time, or behind the last one asked for."""
     assert len(numbers(run("completions", "--limit", 1, *words))) == 1
-    assert dated.requests <= 3  # the one that is shown, the one behind, and one fetched ahead
+    assert (
+        len(messages_server.requests) <= 3
+    )  # the one that is shown, the one behind, and one fetched ahead
 
 
-@pytest.mark.usefixtures("dated")
+@pytest.mark.usefixtures("messages_environment")
 def test_formats(run: Run) -> None:
     """Every format holds every completion, decoded or as the server sent it, filtered or not."""
     for words in ([], ["--since", "2025-11-01T00:00Z"]):
@@ -115,10 +112,11 @@ def test_formats(run: Run) -> None:
     [["--since", "x"], ["--metadata", "x"], ["--max-items", "0"], ["--order", "up"], ["more"]],
     ids=" ".join,
 )
-def test_a_wrong_command_line(run: Run, dated: LocalServer, words: list[str]) -> None:
+@pytest.mark.usefixtures("messages_environment")
+def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
     """What is wrong with a command line is told in one line, before any request."""
     code, out, err = run("completions", *words)
-    assert (code, out, dated.requests) == (2, b"", 0)
+    assert (code, out, messages_server.requests) == (2, b"", [])
     assert err.count("\n") == 1
 
 

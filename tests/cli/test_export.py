@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 from conftest import KEY, Ran
 
 from aiomessages.cli import export as command
 from aiomessages.cli import progress
 from aiomessages.export.files import Files
 from aiomessages.export.finetune import Reason
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,24 +47,17 @@ def record(number: int) -> dict[str, Any]:
 IDS = [f"chatcmpl-{number}" for number in range(9)]
 
 
-@contextmanager
-def serving(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[LocalServer]:
-    """Serve nine completions, and let the environment lead there."""
-    local = LocalServer(records=map(record, range(9)), api_key=KEY, **settings)
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(local) as server,
-    ):
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+@pytest.fixture
+def messages_server() -> Iterator[MessagesServer]:
+    """Serve nine completions."""
+    with MessagesServer(records=map(record, range(9)), api_key=KEY) as server:
         yield server
 
 
 @pytest.fixture
-def dated(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """Serve them without a fault."""
-    with serving(monkeypatch) as server:
-        yield server
+def dated(messages_server: MessagesServer, messages_environment: None) -> MessagesServer:  # noqa: ARG001
+    """Let the environment lead there."""
+    return messages_server
 
 
 def exported(path: Path) -> list[str]:
@@ -109,23 +101,23 @@ def test_an_ids_file(run: Run, tmp_path: Path) -> None:
     ids=lambda value: " ".join(map(str, value)),
 )
 def test_selection(
-    run: Run, dated: LocalServer, tmp_path: Path, words: list[str], found: list[int]
+    run: Run, dated: MessagesServer, tmp_path: Path, words: list[str], found: list[int]
 ) -> None:
     """Of all, those are exported that were selected: one list, and one request for each."""
     assert run("export", "--all", *words, "-o", tmp_path / "out.jsonl").code == 0
     assert exported(tmp_path / "out.jsonl") == [f"chatcmpl-{number}" for number in found]
-    assert dated.requests == 1 + len(found)
+    assert len(dated.requests) == 1 + len(found)
 
 
-def test_again(run: Run, dated: LocalServer, tmp_path: Path) -> None:
+def test_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
     """Run again it asks for nothing, unless the list is to be refreshed."""
     words = ["export", "--all", "--since", "2025-11-08T00:00Z", "-o", tmp_path / "out.jsonl"]
     run(*words)
-    before = dated.requests
+    dated.requests.clear()
     assert "--refresh" in run(*words).err
-    assert dated.requests == before
+    assert dated.requests == []
     assert run(*words, "--refresh").code == 0
-    assert dated.requests == before + 1
+    assert len(dated.requests) == 1
 
 
 @pytest.mark.usefixtures("dated")
@@ -164,7 +156,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
 )
 def test_a_wrong_command_line(
     run: Run,
-    dated: LocalServer,
+    dated: MessagesServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
@@ -172,7 +164,7 @@ def test_a_wrong_command_line(
     """What is wrong with a command line is told in one line, before any request or file."""
     monkeypatch.chdir(tmp_path)
     code, out, err = run("export", *words)
-    assert (code, out, dated.requests) == (2, b"", 0)
+    assert (code, out, dated.requests) == (2, b"", [])
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -188,10 +180,8 @@ def test_local(run: Run, tmp_path: Path) -> None:
 def test_a_local_database(run: Run, tmp_path: Path) -> None:
     """A database is known by its path: another one does not go into the same files."""
     for name in ("one.db", "two.db"):
-        with start_blocking_portal() as portal:
-            local = LocalServer(str(tmp_path / name), records=map(record, range(9)))
-            with portal.wrap_async_context_manager(local):
-                pass
+        with MessagesServer(tmp_path / name, records=map(record, range(9))):
+            pass
     words = ["export", "--all", "-o", tmp_path / "out.jsonl", "--local"]
     assert run(*words, tmp_path / "one.db").code == 0
     assert run(*words, tmp_path / "one.db").code == 0
@@ -258,28 +248,28 @@ def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
     assert "failed: 1 × NotFoundError" in err
 
 
-def test_what_may_be_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
     """Completions that could not be read leave the export unfinished: exit code 1, and go on."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
-    with serving(monkeypatch, faults="bad-request") as server:
-        code, _, err = run(*words)
-        assert code == 1
-        assert err.startswith("aiomessages: not finished: ")
-        assert "failed: 9 × BadRequestError" in err
-        status = run("status", tmp_path / "out.jsonl").out.decode()
-        assert "not finished" in status
-        assert "9 failed" in status
-        assert "failed: 9 × BadRequestError" in status
-        server.faults = ()
-        assert run(*words).code == 0
+    dated.fail(400)
+    code, _, err = run(*words)
+    assert code == 1
+    assert err.startswith("aiomessages: not finished: ")
+    assert "failed: 9 × BadRequestError" in err
+    status = run("status", tmp_path / "out.jsonl").out.decode()
+    assert "not finished" in status
+    assert "9 failed" in status
+    assert "failed: 9 × BadRequestError" in status
+    dated.recover()
+    assert run(*words).code == 0
     assert exported(tmp_path / "out.jsonl") == IDS
 
 
+@pytest.mark.usefixtures("dated")
 def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was fetched, nothing is said to be safe."""
-    with serving(monkeypatch):
-        monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
-        code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
+    code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 4
     assert err.startswith("aiomessages: stopped before anything was written;")
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from anyio.from_thread import start_blocking_portal
 from conftest import KEY, SHORT, Ran
 
-from aiomessages.server import LocalServer
+from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
-pytestmark = pytest.mark.usefixtures("reachable")
+pytestmark = pytest.mark.usefixtures("messages_environment")
 
 
-def body(server: LocalServer) -> bytes:
+def body(server: MessagesServer) -> bytes:
     """Return the page as the server sends it, fetched without our client."""
     url = f"{server.base_url}/chat/completions/chatcmpl-short/messages"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"})  # noqa: S310
@@ -55,11 +54,11 @@ def test_yaml(run: Run) -> None:
     assert yaml.safe_load(run("list", "chatcmpl-short", "--format", "yaml").out) == SHORT
 
 
-def test_raw(run: Run, server: LocalServer) -> None:
+def test_raw(run: Run, messages_server: MessagesServer) -> None:
     """Raw is the bytes of the server, a message a line."""
     lines = run("list", "chatcmpl-short", "--format", "raw").out.splitlines()
     assert len(lines) == len(SHORT)
-    assert b",".join(lines) in body(server).replace(b", {", b",{")
+    assert b",".join(lines) in body(messages_server).replace(b", {", b",{")
 
 
 def test_pretty(run: Run) -> None:
@@ -86,11 +85,11 @@ def test_a_range(run: Run) -> None:
     assert contents(run("list", "chatcmpl-short", *words)) == [SHORT[1]]
 
 
-def test_limit(run: Run, server: LocalServer) -> None:
+def test_limit(run: Run, messages_server: MessagesServer) -> None:
     """Limit is the size of a page: more requests, the same messages."""
-    before = server.requests
+    messages_server.requests.clear()
     assert contents(run("list", "chatcmpl-short", "--limit", 1)) == SHORT
-    assert server.requests - before == 3
+    assert len(messages_server.requests) == 3
 
 
 def test_transform(run: Run) -> None:
@@ -133,11 +132,11 @@ def test_a_transform_that_does_not_fit(run: Run) -> None:
         [],
     ],
 )
-def test_a_wrong_command_line(run: Run, server: LocalServer, words: list[str]) -> None:
+def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
     """What is wrong with a command line is told in one line, before any request."""
-    before = server.requests
+    messages_server.requests.clear()
     code, out, err = run("list", *words)
-    assert (code, out, server.requests) == (2, b"", before)
+    assert (code, out, messages_server.requests) == (2, b"", [])
     assert err.startswith("aiomessages: ")
     assert err.count("\n") == 1
 
@@ -160,12 +159,7 @@ def test_a_wrong_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_requests(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate limit is exit code 5; what came before it was shown."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(
-            LocalServer(sample=True, api_key=KEY, rate=0.001)
-        ) as slow,
-    ):
+    with MessagesServer(sample=True, api_key=KEY, rate=0.001) as slow:
         monkeypatch.setenv("OPENAI_BASE_URL", slow.base_url)
         codes = [run("list", "chatcmpl-x", "--max-retries", 0).code for _ in range(3)]
     assert codes[-1] == 5

@@ -12,7 +12,8 @@ from conftest import KEY, RECORDS, SHORT, Ran
 from aiomessages.cli.exits import UsageError
 from aiomessages.cli.options import SAMPLE, in_options, spelled_out
 from aiomessages.errors import APIError
-from aiomessages.server import LocalServer, import_records
+from aiomessages.server import import_records
+from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
 
@@ -68,30 +69,30 @@ def test_no_key(run: Run) -> None:
     assert "--api-key-file" in ran.err
 
 
-def test_a_key_from_a_file(run: Run, server: LocalServer, tmp_path: Path) -> None:
+def test_a_key_from_a_file(run: Run, messages_server: MessagesServer, tmp_path: Path) -> None:
     """The key is the file's text without the newline at its end."""
     path = tmp_path / "key"
     path.write_text(f"{KEY}\n", "utf-8")
-    words = ["--api-key-file", path, "--base-url", server.base_url]
+    words = ["--api-key-file", path, "--base-url", messages_server.base_url]
     assert len(run("list", "chatcmpl-short", *words).out.splitlines()) == len(SHORT)
 
 
 def test_a_key_from_standard_input(
-    run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, messages_server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file - is standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{KEY}\n"))
-    words = ["--api-key-file", "-", "--base-url", server.base_url]
+    words = ["--api-key-file", "-", "--base-url", messages_server.base_url]
     assert run("list", "chatcmpl-short", *words).code == 0
 
 
 def test_a_key_typed_at_a_terminal(
-    run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, messages_server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a terminal the key is asked for and not echoed."""
     monkeypatch.setattr("sys.stdin", None)
     monkeypatch.setattr("aiomessages.cli.options.getpass", lambda _: KEY)
-    words = ["--api-key-file=-", "--base-url", server.base_url]
+    words = ["--api-key-file=-", "--base-url", messages_server.base_url]
     assert run("list", "chatcmpl-short", *words).code == 0
 
 

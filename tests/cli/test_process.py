@@ -16,7 +16,7 @@ from conftest import KEY, NASTY, SHORT, Ran
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 Execute = Callable[..., Ran]
-pytestmark = pytest.mark.usefixtures("reachable")
+pytestmark = pytest.mark.usefixtures("messages_environment")
 
 
 def at_terminal(spawn: Spawn, *words: object) -> str:

@@ -9,6 +9,7 @@ import aiohttp
 from aiomessages import (
     APIStatusError,
     AsyncMessagesClient,
+    Conversation,
     Message,
     MessagePage,
     MessagesError,
@@ -17,6 +18,10 @@ from aiomessages import (
     RetryPolicy,
     Timeout,
 )
+from aiomessages.blocking import MessagesClient, Page, export
+from aiomessages.export import ExportReport
+from aiomessages.otel import instrument
+from aiomessages.testing import MessagesServer, ReceivedRequest
 
 
 async def key_from_a_vault() -> str:
@@ -78,3 +83,37 @@ def what_an_error_tells(error: MessagesError) -> float | None:
         assert_type(error.status, int)
         assert_type(error.attempts, int)
     return None
+
+
+def a_script(client: MessagesClient) -> None:
+    """Read without `async`: the same arguments, and types of the blocking names."""
+    for message in client.list("chatcmpl-1", after="chatcmpl-1-3", max_items=500):
+        assert_type(message, Message)
+    page = client.list("chatcmpl-1", limit=20).page()
+    assert_type(page, Page[Message])
+    assert_type(page.get_next_page().data, list[Message])
+    for raw in client.list("chatcmpl-1").raw():
+        assert_type(raw, bytes)
+    for found in client.conversations(item.id for item in client.completions(model="gpt-4o")):
+        assert_type(found, Conversation)
+    report = export(client, client.completions(), "all.jsonl", max_rps=20, on_error="continue")
+    assert_type(report, ExportReport)
+
+
+def observed_clients() -> None:
+    """Instrument either client, and get back what was given."""
+    assert_type(instrument(AsyncMessagesClient()), AsyncMessagesClient)
+    assert_type(instrument(MessagesClient(timeout=5)), MessagesClient)
+
+
+def a_test(message: Message) -> None:
+    """Store texts, dicts and Messages, and look at what arrived."""
+    with MessagesServer(sample=True) as server:
+        turn = {"role": "user", "content": "Hi!"}
+        assert_type(server.store(["Hi!", turn, message], metadata={"user": "ann"}), str)
+        server.store([turn])
+        server.store(250, reply=None, created=1_767_225_600)
+        server.fail(429, times=2, retry_after=0.01)
+        with server.unreachable():
+            pass
+        assert_type(server.requests, list[ReceivedRequest])

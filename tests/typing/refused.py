@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import aiomessages
 from aiomessages import AsyncMessagesClient, Message, RetryPolicy, Timeout
+from aiomessages.blocking import MessagesClient, export
+from aiomessages.otel import instrument
 
 print(aiomessages.MesagePage)  # error: attr-defined
 
@@ -25,6 +27,13 @@ client.list("chatcmpl-1", page_size=20)  # error: call-arg
 
 for _ in client.list("chatcmpl-1"):  # error: attr-defined
     pass
+
+waiting = MessagesClient(timeout="30")  # error: arg-type
+waiting.list("chatcmpl-1", page_size=20)  # error: call-arg
+waiting.with_options(retry=3)  # error: arg-type
+export(waiting, "chatcmpl-1", "all.jsonl", speed=20)  # error: call-arg
+export(client, [], "all.jsonl")  # error: arg-type
+instrument(42)  # error: type-var
 
 
 async def reading(message: Message) -> None:

@@ -5,6 +5,6 @@ page (`pages`); and the plan of when each strikes.
 """
 
 from .fault import Fault
-from .plan import FAULTS, Faults, Plan
+from .plan import FAULTS, ArmedFault, Faults, Plan, named
 
-__all__ = ["FAULTS", "Fault", "Faults", "Plan"]
+__all__ = ["FAULTS", "ArmedFault", "Fault", "Faults", "Plan", "named"]

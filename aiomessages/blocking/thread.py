@@ -1,0 +1,218 @@
+"""An event loop in a thread of its own, and the crossing over to it.
+
+What another thread waits for is done in the loop, and its result or its error handed over. An
+interrupted wait leaves nothing running, and a process that wants to end can end: the thread is a
+daemon, and is told to leave while there is still an interpreter to do it.
+
+anyio's portal does the same in two crossings a call, and waits in between: measured, 150 µs against
+90. Here a crossing is one call_soon_threadsafe, so that the garbage collector may cross as well.
+"""
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from aiomessages.errors import ClientClosedError, MessagesError
+
+from .crossing import Call, Inbox, Work
+
+# The calls of a client have 5 s to leave; the loop, and the names it may still look up, as much.
+CLOSE_TIMEOUT: Final = 10.0
+
+ResultT = TypeVar("ResultT")
+
+
+class LoopThread:
+    """One event loop in one thread, from the first use on; `at_end` is awaited at its end.
+
+    Any thread may use it. Who drops it without closing it is warned by a ResourceWarning.
+    """
+
+    def __init__(self, at_end: Work[object]) -> None:
+        self._at_end = at_end
+        self._thread: _Thread | None = None
+        self._beginning = threading.Lock()
+        self._pid = os.getpid()
+        self._closed = False
+
+    def run(self, work: Work[ResultT], inbox: Inbox | None = None) -> ResultT:
+        """Return what the work gives, or raise what it raises; answer meanwhile what it asks.
+
+        Who is interrupted cancels the work, and waits for it to leave. Raises RuntimeError in
+        async code, and ClientClosedError once closed.
+        """
+        _refuse_in_async_code()
+        try:
+            return self._open().run_call(Call(work, SimpleQueue() if inbox is None else inbox))
+        except asyncio.CancelledError:
+            problem: MessagesError = ClientClosedError("the client was closed during the call")
+        except MessagesError as error:
+            problem = error
+        # Out here, and without what lies between: the text of the error says all that there is.
+        try:
+            raise problem.with_traceback(None)
+        finally:
+            del problem
+
+    def _open(self) -> "_Thread":
+        if self._pid != os.getpid():
+            raise RuntimeError("this client was made before a fork; make one in each process")
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        with self._beginning:
+            if self._thread is None:
+                self._thread = _Thread(self._at_end)
+                weakref.finalize(self, self._thread.abandon).atexit = False
+        return self._thread
+
+    def when_dropped(self, holder: object, work: Work[object]) -> "weakref.finalize[Any, Any]":
+        """Have work done in the loop once the holder is gone; nobody waits for it."""
+        finalizer = weakref.finalize(holder, self._soon, work)
+        finalizer.atexit = False
+        return finalizer
+
+    def _soon(self, work: Work[object]) -> None:
+        if self._thread is not None:
+            self._thread.soon(work)
+
+    def close(self) -> None:
+        """End the calls under way and the loop, and wait for that, 10 s at most."""
+        self._closed = True
+        if self._thread is not None:
+            self._thread.end()
+
+
+class _Thread(threading.Thread):
+    """The thread. It does not know for whom it works, who can be dropped."""
+
+    def __init__(self, at_end: Work[object]) -> None:
+        super().__init__(name="aiomessages", daemon=True)
+        self._at_end = at_end
+        self._pid = os.getpid()
+        self._calls: set[Call[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly
+        self._told_to_leave = False
+        self._has_left = False
+        self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self.start()
+        self._begun.result()  # or what kept it from beginning
+
+    def run(self) -> None:
+        try:
+            anyio.run(self._serve)
+        except BaseException as error:
+            if self._begun.done():
+                raise
+            self._begun.set_exception(error)
+        finally:
+            self._has_left = True
+            for call in list(self._calls):
+                call.finish()
+
+    async def _serve(self) -> None:
+        leave = asyncio.Event()
+        self._begun.set_result((asyncio.get_running_loop(), leave))
+        await leave.wait()
+        await self._at_end()
+
+    def run_call(self, call: "Call[ResultT]") -> ResultT:
+        """Have a call made, in the thread that waits for it."""
+        try:
+            self._begin(call, call.begin)
+            call.wait()
+        except BaseException:
+            self._begin(call, call.cancel)
+            call.wait()
+            raise
+        finally:
+            self._calls.discard(call)
+        return call.result()
+
+    def _begin(self, call: "Call[Any]", step: Callable[[], object]) -> None:
+        # Known before it crosses over, so that either this or the end of the thread finishes it.
+        self._calls.add(call)
+        if not self._cross(step) or self._has_left:
+            call.finish()
+
+    def soon(self, work: Work[object]) -> None:
+        """Have work done without waiting for it. The collector may ask, in whatever thread."""
+
+        def begin() -> None:
+            task = asyncio.get_running_loop().create_task(work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        if self._pid == os.getpid():
+            self._cross(begin)
+
+    def _cross(self, step: Callable[[], object]) -> bool:
+        """Have a step made in the loop, unless it has ended."""
+        loop, _ = self._begun.result()
+        try:
+            loop.call_soon_threadsafe(step)
+        except RuntimeError:
+            return False
+        return True
+
+    def _tell_to_leave(self) -> None:
+        _, leave = self._begun.result()
+        self._told_to_leave = True
+        self._cross(leave.set)
+
+    def end(self) -> None:
+        """Tell the thread to leave, and wait for it; it does not wait for itself."""
+        if self._pid == os.getpid():
+            self._tell_to_leave()
+            if self is not threading.current_thread():
+                self.join(CLOSE_TIMEOUT)
+
+    def abandon(self) -> None:
+        """Tell the thread to leave, and warn, if whoever it works for is gone without a word."""
+        if self._pid == os.getpid() and not self._told_to_leave:
+            self._tell_to_leave()
+            warnings.warn(
+                "a MessagesClient was dropped without being closed;"
+                " leave it by `with` or `client.close()`",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+
+@atexit.register
+def _end_all() -> None:
+    """End what was left open, while there is still an interpreter to do it."""
+    for thread in threading.enumerate():
+        if isinstance(thread, _Thread):
+            thread.abandon()
+            thread.end()
+
+
+def _refuse_in_async_code() -> None:
+    """Raise RuntimeError where waiting would hold up an event loop, or would have no end."""
+    if type(threading.current_thread()) is _Thread:
+        raise RuntimeError("on_retry and on_progress run in the client's loop: use no client there")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if not _in_notebook():
+        raise RuntimeError(
+            "MessagesClient waits, and would hold up this event loop:"
+            " use aiomessages.AsyncMessagesClient in async code"
+        )
+
+
+def _in_notebook() -> bool:
+    """Tell whether this is a notebook, whose every cell runs inside an event loop."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -1,0 +1,146 @@
+"""OpenTelemetry: a span for each list and each export, and metrics of the requests.
+
+    client = instrument(AsyncMessagesClient())
+
+Needs the extra `otel`, which is opentelemetry-api alone: what becomes of spans and metrics is the
+application's matter, and without an SDK it is nothing. The spans of the HTTP requests are those of
+opentelemetry-instrumentation-aiohttp-client; they stand below the list that sends them.
+
+A span is INTERNAL, lasts from the first request until the last page has come, and names the
+completion: `gen_ai.response.id`, by which it meets the span of the call that made it. Metrics name
+none. Neither has any content, key, header, or text of an error.
+"""
+
+from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
+from typing import Final, Protocol, TypeVar
+
+from opentelemetry import context as current_context
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
+
+from . import __version__, telemetry
+from .errors import APIError
+
+
+class Instrumentable(Protocol):
+    """An AsyncMessagesClient, or a MessagesClient of `aiomessages.blocking`."""
+
+    def _instrument(self, telemetry: telemetry.Telemetry) -> None: ...
+
+
+ClientT = TypeVar("ClientT", bound=Instrumentable)
+
+_SCOPE: Final = "aiomessages"
+
+# What an item of a list is called.
+_ITEMS: Final[dict[telemetry.Operation, str]] = {
+    "list messages": "aiomessages.messages",
+    "list completions": "aiomessages.completions",
+    "export": "aiomessages.messages",
+}
+
+
+def instrument(
+    client: ClientT,
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+) -> ClientT:
+    """Let a client make spans and metrics from now on, and return it.
+
+    Those that `with_options` makes of it afterwards do so as well. Without providers the global
+    ones count, also where they are set later. To do it twice is to do it once.
+    """
+    client._instrument(  # noqa: SLF001 the client's seam for this module alone
+        _OpenTelemetry(tracer_provider, meter_provider)
+    )
+    return client
+
+
+class _OpenTelemetry(telemetry.Telemetry):
+    """Makes spans and metrics of a client's work."""
+
+    def __init__(
+        self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None
+    ) -> None:
+        self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
+        meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
+        self._requests = meter.create_counter(
+            "aiomessages.client.requests", "{request}", "Requests, each retry one more."
+        )
+        self._retries = meter.create_counter(
+            "aiomessages.client.retries", "{retry}", "Requests that follow one that failed."
+        )
+        self._waits = meter.create_histogram(
+            "aiomessages.client.slot.wait_time",
+            "s",
+            "How long a request of an export waited for its turn at the pace.",
+        )
+        self._bytes = meter.create_histogram(
+            "aiomessages.client.response.body.size",
+            "By",
+            "Bodies of responses, decompressed.",
+        )
+
+    def begin(self, operation: telemetry.Operation, completion_id: str | None) -> "_Span":
+        attributes = {} if completion_id is None else {"gen_ai.response.id": completion_id}
+        span = self._tracer.start_span(operation, kind=SpanKind.INTERNAL, attributes=attributes)
+        return _Span(span, _ITEMS[operation])
+
+    def attempted(self, outcome: object) -> None:
+        status = getattr(outcome, "status", None)
+        attributes = {} if status is None else {"http.response.status_code": status}
+        if isinstance(outcome, BaseException):
+            attributes["error.type"] = type(outcome).__name__
+        self._requests.add(1, attributes)
+
+    def received(self, size: int) -> None:
+        self._bytes.record(size)
+
+    def retried(self, error: APIError) -> None:
+        self._retries.add(1, {"error.type": type(error).__name__})
+
+    def waited(self, seconds: float) -> None:
+        self._waits.record(seconds)
+
+
+class _Span(telemetry.Span):
+    """A span of OpenTelemetry's."""
+
+    def __init__(self, span: trace.Span, items: str) -> None:
+        self._span = span
+        self._items = items
+
+    def context(self) -> Context:
+        # A context of its own for the task: between two items the caller's stays as it was.
+        context = copy_context()
+        context.run(current_context.attach, trace.set_span_in_context(self._span))
+        return context
+
+    def current(self) -> AbstractContextManager[object]:
+        # An exception's text is for whoever catches it: it may repeat what the server said.
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+
+    def end(
+        self,
+        outcome: telemetry.Outcome,
+        *,
+        pages: int,
+        items: int,
+        retries: int,
+        error_type: str | None,
+    ) -> None:
+        self._span.set_attributes(
+            {
+                "aiomessages.outcome": outcome,
+                "aiomessages.pages": pages,
+                self._items: items,
+                "aiomessages.retries": retries,
+            }
+        )
+        if error_type is not None:
+            self._span.set_attribute("error.type", error_type)
+            self._span.set_status(StatusCode.ERROR)
+        self._span.end()

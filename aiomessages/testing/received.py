@@ -1,0 +1,37 @@
+"""A request as it arrived, so that a test can look at what an app really asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from aiomessages.settings import hide_values
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+class ReceivedRequest(Struct, frozen=True):
+    """One request: `path` without the query, `headers` with their names in lower case.
+
+    `completion_id` is None for a list of completions. The values of the headers are hidden from
+    the repr, as an app may have sent a real key by mistake; compare them as ordinary strings.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    completion_id: str | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> ReceivedRequest:
+        """Take note of an aiohttp request."""
+        return cls(
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            headers=hide_values({name.lower(): text for name, text in request.headers.items()}),
+            completion_id=request.match_info.get("completion_id"),
+        )

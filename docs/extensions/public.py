@@ -1,0 +1,31 @@
+"""Which names of the package are public: a user may import them, and the reference has them."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from types import FunctionType
+from typing import Final
+
+MODULES: Final = (
+    "aiomessages",
+    "aiomessages.export",
+    "aiomessages.fastapi",
+    "aiomessages.blocking",
+    "aiomessages.otel",
+    "aiomessages.server",
+    "aiomessages.testing",
+)
+
+
+def public_names() -> Iterator[tuple[str, str]]:
+    """Yield each public name, and the module that offers it."""
+    for module in MODULES:
+        for name in names_of(module):
+            yield name, module
+
+
+def names_of(module: str) -> list[str]:
+    """Return what a module calls public, or else what it defines without an underscore."""
+    found = vars(import_module(module))
+    made = (name for name, value in found.items() if isinstance(value, type | FunctionType))
+    own = (name for name in made if found[name].__module__ == module)
+    return found.get("__all__") or [name for name in own if not name.startswith("_")]

@@ -1,0 +1,1 @@
+"""Complete programs around aiomessages, each in a folder of its own and run by the tests."""

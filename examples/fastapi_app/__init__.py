@@ -1,0 +1,1 @@
+"""An app that shows stored conversations in a browser, message by message as they arrive."""

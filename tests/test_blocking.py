@@ -1,0 +1,733 @@
+"""The blocking client: the calls of the async one from threads that wait, and how that ends."""
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import os
+import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from loopback import Answer, Asked, Loopback, Script, conversation, error, message, page, replies
+
+from aiomessages import (
+    AsyncMessagesClient,
+    ClientClosedError,
+    ConfigurationError,
+    NotFoundError,
+    RetryPolicy,
+)
+from aiomessages.blocking import MessagesClient, Results, export
+from aiomessages.blocking.client import ExportOptions
+from aiomessages.blocking.crossing import OutsideItems
+from aiomessages.blocking.thread import LoopThread
+from aiomessages.export import export as async_export
+
+KEY = "sk-canary-0123456789"
+THREE_PAGES = [message(n) for n in range(250)]
+IDS = [f"chatcmpl-{n}" for n in range(100)]
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    """Where the servers run."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def serve(portal: BlockingPortal) -> Iterator[Any]:
+    """Return what starts a server in a thread of its own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda script: stack.enter_context(
+            portal.wrap_async_context_manager(Loopback(script))
+        )
+
+
+def client_of(server: Loopback, **options: Any) -> MessagesClient:
+    """Return a client of the server."""
+    return MessagesClient(KEY, base_url=server.base_url, **options)
+
+
+def each_by_its_id(asked: Asked) -> Answer:
+    """Answer with one message of whatever completion, or with what is stored of it."""
+    *_, completion_id, last = asked.path.split("/")
+    if last == "messages":
+        return Answer(page([message(0, completion_id=completion_id)]))
+    return error(404)
+
+
+async def nothing() -> None:
+    """Do nothing at the end of a loop."""
+
+
+def threads() -> list[str]:
+    """Return the names of the clients' threads that run."""
+    return [thread.name for thread in threading.enumerate() if thread.name == "aiomessages"]
+
+
+# --- the calls ------------------------------------------------------------------------------------
+
+
+def test_a_walk(serve: Any) -> None:
+    """`for` gives every message of every page, and the cursor follows."""
+    server = serve(conversation(THREE_PAGES))
+    with client_of(server) as client:
+        assert client.base_url == server.base_url
+        stream = client.list("chatcmpl-1")
+        assert stream.cursor is None
+        seen = []
+        for item in stream:
+            seen.append(item.id)
+            assert stream.cursor == item.id
+        assert seen == [item["id"] for item in THREE_PAGES]
+        assert next(stream, None) is None
+    assert len(server.asked) == 3
+
+
+def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads asks the loop for pages, not for messages."""
+    crossings, reader = 0, threading.get_ident()
+    cross = asyncio.BaseEventLoop.call_soon_threadsafe
+
+    def count(*args: Any, **options: Any) -> Any:
+        nonlocal crossings
+        crossings += threading.get_ident() == reader
+        return cross(*args, **options)
+
+    server = serve(conversation(THREE_PAGES))
+    gc.collect()  # what other tests have dropped crosses over as well
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", count, raising=False)
+    with client_of(server) as client:
+        assert len(list(client.list("chatcmpl-1"))) == 250
+        assert crossings == 4  # three pages and the end
+
+
+def test_pages_and_bytes(serve: Any) -> None:
+    """`page()` is one page, `pages()` each of them, `raw()` the bytes, as for the async client."""
+    server = serve(conversation(THREE_PAGES))
+    with client_of(server) as client:
+        first = client.list("chatcmpl-1", limit=20).page()
+        assert repr(first).startswith("MessagePage(20 items")
+        assert first.has_next_page()
+        assert [item.id for item in first.get_next_page().data] == [
+            item["id"] for item in THREE_PAGES[20:40]
+        ]
+        last = client.list("chatcmpl-1", after="chatcmpl-1-248").page()
+        assert not last.has_next_page()
+        with pytest.raises(RuntimeError, match="no next page"):
+            last.get_next_page()
+        stream = client.list("chatcmpl-1")
+        assert [len(found.data) for found in stream.pages()] == [100, 100, 50]
+        assert stream.cursor == "chatcmpl-1-249"
+        with client.list("chatcmpl-1") as stream:
+            assert next(stream.raw()).startswith(b'{"id": "chatcmpl-1-0"')
+
+
+def test_completions(serve: Any) -> None:
+    """One completion, and the list of them."""
+    stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
+    server = serve(
+        lambda asked: Answer(stored if asked.path.endswith("/chatcmpl-1") else page([stored]))
+    )
+    with client_of(server) as client:
+        assert client.completion("chatcmpl-1", timeout=10).id == "chatcmpl-1"
+        assert [completion.id for completion in client.completions()] == ["chatcmpl-1"]
+        listed = client.completions(order="asc")
+        (found,) = client.conversations(listed, include_reply=True, on_error="continue")
+        assert isinstance(found.error, ConfigurationError | Exception)
+
+
+def test_it_takes_what_the_async_client_takes() -> None:
+    """Names, defaults and options are those of the async client, also where help shows them."""
+    for name in ("__init__", "list", "completions", "completion", "conversations"):
+        own = inspect.signature(getattr(MessagesClient, name)).parameters
+        model = inspect.signature(getattr(AsyncMessagesClient, name)).parameters
+        assert [(p.name, p.kind, p.default) for p in own.values()] == [
+            (p.name, p.kind, p.default) for p in model.values()
+        ]
+    keywords = inspect.signature(async_export).parameters.values()
+    named = {p.name for p in keywords if p.kind is p.KEYWORD_ONLY} - {"files"}
+    assert set(ExportOptions.__annotations__) == named
+
+
+def test_options_that_cannot_be_used() -> None:
+    """A session of the caller's belongs to another loop; all else is refused as always."""
+    with pytest.raises(ConfigurationError, match="the client has its own"):
+        MessagesClient(KEY, session=object())  # type: ignore[arg-type]
+    client = MessagesClient(KEY)
+    with pytest.raises(ConfigurationError, match="limit"):
+        client.list("chatcmpl-1", limit=0)
+    with pytest.raises(ConfigurationError, match="iterable of ids"):
+        client.conversations("chatcmpl-1")
+    with pytest.raises(ConfigurationError, match="iterable of ids"):
+        client.conversations(1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(client)
+    client.close()
+    assert threads() == []  # nothing was ever asked for
+
+
+def test_the_key_shows_nowhere() -> None:
+    """Neither a repr nor a traceback that shows local variables has the key, or a header."""
+    assert KEY not in repr(MessagesClient(KEY))
+    with pytest.raises(ConfigurationError) as caught:
+        MessagesClient(KEY, default_headers={"x-secret": KEY}, timeout=-1)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    shown = [frame for frame in frames if "aiomessages" in frame.filename]
+    assert shown
+    assert KEY not in "".join(str(frame.locals) for frame in shown if "tests" not in frame.filename)
+
+
+def test_errors_are_the_same_and_short(serve: Any) -> None:
+    """An error comes after what was before it, each time, and its traceback is the caller's."""
+    first = Answer(page([message(0)], has_more=True))
+    server = serve(replies(first, error(404, "gone")))
+    with client_of(server) as client:
+        stream = client.list("chatcmpl-1")
+        assert next(stream).id == "chatcmpl-1-0"
+        for _ in range(3):
+            with pytest.raises(NotFoundError) as caught:
+                next(stream)
+            frames = traceback.extract_tb(caught.value.__traceback__)
+            assert [frame.name for frame in frames[1:]] == ["__next__", "run"]
+            assert caught.value.__context__ is None
+
+
+def test_a_failure_of_another_kind_keeps_its_traceback(serve: Any) -> None:
+    """What is no error of ours says where it happened."""
+
+    async def no_key() -> str:
+        raise LookupError("the vault is shut")
+
+    server = serve(conversation(THREE_PAGES))
+    with (
+        MessagesClient(no_key, base_url=server.base_url) as client,
+        pytest.raises(LookupError) as caught,
+    ):
+        client.list("chatcmpl-1").page()
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "no_key"
+
+
+# --- many conversations, and exports --------------------------------------------------------------
+
+
+def test_ids_are_read_by_the_thread_that_waits(serve: Any) -> None:
+    """A cursor of a database, which only its own thread may read, can be what names the ids."""
+    database = sqlite3.connect(":memory:")
+    database.execute("create table stored (id text)")
+    database.executemany("insert into stored values (?)", [(name,) for name in IDS])
+    ids = (name for (name,) in database.execute("select id from stored order by rowid"))
+    with client_of(serve(each_by_its_id)) as client:
+        found = [c.completion_id for c in client.conversations(ids, ordered=True, concurrency=8)]
+    database.close()
+    assert found == IDS
+
+
+def test_ids_that_come_from_the_client_itself(serve: Any) -> None:
+    """The iterable may use the client in turn, and a plain list needs nobody to read it."""
+    stored = [{"id": name, "object": "chat.completion", "choices": []} for name in IDS]
+
+    def script(asked: Asked) -> Answer:
+        return (
+            Answer(page(stored)) if asked.path.endswith("/completions") else each_by_its_id(asked)
+        )
+
+    with client_of(serve(script)) as client:
+        ids = (completion.id for completion in client.completions())
+        assert {c.completion_id for c in client.conversations(ids)} == set(IDS)
+        assert {c.completion_id for c in client.conversations(IDS)} == set(IDS)
+        listed = client.conversations(client.completions(), include_reply=True)
+        gc.collect()  # the list has no other holder, and is read all the same
+        assert {c.completion_id for c in listed} == set(IDS)
+
+
+def test_an_iterable_that_fails(serve: Any) -> None:
+    """What the iterable raises is raised where the conversations are taken."""
+
+    def ids() -> Iterator[str]:
+        yield IDS[0]
+        raise LookupError("the list is torn")
+
+    with client_of(serve(each_by_its_id)) as client:
+        conversations = client.conversations(ids(), concurrency=1)
+        assert next(conversations).completion_id == IDS[0]
+        for _ in range(2):
+            with pytest.raises(LookupError, match="torn"):
+                next(conversations)
+
+
+def test_an_iterable_that_is_interrupted(serve: Any) -> None:
+    """Ctrl-C while an id is read reaches the reader, and the results never look finished."""
+
+    def ids() -> Iterator[str]:
+        yield IDS[0]
+        raise KeyboardInterrupt
+
+    with client_of(serve(each_by_its_id)) as client:
+        conversations, seen, interrupted = client.conversations(ids()), [], 0
+        while True:
+            try:
+                seen += [found.completion_id for found in [next(conversations)]]
+            except KeyboardInterrupt:
+                interrupted += 1
+            except ClientClosedError as error:
+                problem = str(error)
+                break
+        assert problem == "reading the ids was interrupted"
+        assert interrupted == 1
+        assert seen == IDS[: len(seen)]
+
+
+def test_conversations_that_are_closed(serve: Any) -> None:
+    """Closed in the middle, they say so, and no further id is read."""
+    read = []
+    ids = (read.append(name) or name for name in IDS)  # type: ignore[func-returns-value]
+    with client_of(serve(each_by_its_id)) as client:
+        with client.conversations(ids, concurrency=2) as conversations:
+            next(conversations)
+        known = len(read)
+        with pytest.raises(ClientClosedError):
+            next(conversations)
+        conversations.close()
+    assert len(read) == known <= 4
+
+
+def test_an_iterable_that_closes_the_client(serve: Any) -> None:
+    """What waits for an id when the client is closed says that it was."""
+    client = client_of(serve(each_by_its_id))
+
+    def ids() -> Iterator[str]:
+        client.close()
+        yield IDS[0]
+
+    with pytest.raises(ClientClosedError, match="during the call"):
+        next(client.conversations(ids()))
+
+
+def test_questions_that_nobody_waits_for_any_more() -> None:
+    """An id that is no longer wanted is not read from the iterable."""
+    thread = LoopThread(nothing)
+    items = OutsideItems(IDS)
+
+    async def ask_in_vain() -> None:
+        question = asyncio.ensure_future(ask())
+        await asyncio.sleep(0)
+        question.cancel()
+        await asyncio.wait({question})
+
+    async def ask() -> str:
+        return await anext(aiter(items))
+
+    thread.run(ask_in_vain)
+    assert thread.run(ask, items.inbox) == IDS[0]
+    thread.close()
+
+
+def test_an_export(serve: Any, tmp_path: Path) -> None:
+    """An export of any iterable of ids, and one that goes on where it was."""
+    server = serve(each_by_its_id)
+    with client_of(server) as client:
+        target = tmp_path / "out.jsonl"
+        for ids in (IDS[:50], IDS):
+            report = export(client, iter(ids), target, include_reply=False)
+            assert report.finished
+        assert report.progress.completions == 50
+    assert len(target.read_text("utf-8").splitlines()) == 100
+
+
+# --- who leaves, and how --------------------------------------------------------------------------
+
+
+def test_leaving_a_loop_closes_the_upstream_request(serve: Any) -> None:
+    """`break` ends the fetch of the next page, without a warning, and without a `with`."""
+    begun = threading.Event()
+    gone = threading.Event()
+
+    async def second_never_comes(asked: Asked) -> Answer:
+        if "after" not in asked.query:
+            return Answer(page([message(0)], has_more=True))
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        raise AssertionError("unreachable")
+
+    server = serve(second_never_comes)
+    with client_of(server) as client:
+        for _ in client.list("chatcmpl-1"):
+            assert begun.wait(5)
+            break
+        gc.collect()
+        assert gone.wait(5)
+
+
+def interrupting(script: Script, times: int) -> Script:
+    """Return a script that presses Ctrl-C in this thread before the first answers."""
+    left = [threading.get_ident()] * times
+
+    def answer(asked: Asked) -> Any:
+        if left:
+            signal.pthread_kill(left.pop(), signal.SIGINT)
+        return script(asked)
+
+    return answer
+
+
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupted_walk_loses_nothing(serve: Any) -> None:
+    """After Ctrl-C the stream goes on where it was, with every message once."""
+    with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
+        stream, seen = client.list("chatcmpl-1", prefetch=False), []
+        interrupted = 0
+        while True:
+            try:
+                seen += [item.id for item in [next(stream)]]
+            except KeyboardInterrupt:
+                interrupted += 1
+            except StopIteration:
+                break
+        assert interrupted == 3
+        assert seen == [item["id"] for item in THREE_PAGES]
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupted_call_is_over(serve: Any) -> None:
+    """Ctrl-C cancels the call that was waited for, and the client is as good as before."""
+    with client_of(serve(interrupting(conversation(THREE_PAGES), 1))) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.list("chatcmpl-1").page()
+        assert len(client.list("chatcmpl-1").page().data) == 20
+
+
+def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the work has crossed over leaves nothing to wait for."""
+    cross = asyncio.BaseEventLoop.call_soon_threadsafe
+    pressed = [True]
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if pressed and pressed.pop():
+            raise KeyboardInterrupt
+        return cross(*args, **options)
+
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        stream = client.list("chatcmpl-1")
+        monkeypatch.setattr(
+            asyncio.SelectorEventLoop, "call_soon_threadsafe", interrupted, raising=False
+        )
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        assert len(list(stream)) == 250
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupted_export_has_left_when_that_is_told(serve: Any, tmp_path: Path) -> None:
+    """After Ctrl-C the destination is free, and the next run goes on."""
+    with client_of(serve(interrupting(each_by_its_id, 1))) as client:
+        target = tmp_path / "out.jsonl"
+        with pytest.raises(KeyboardInterrupt):
+            export(client, IDS, target, include_reply=False)
+        assert export(client, IDS, target, include_reply=False).finished
+    assert len(target.read_text("utf-8").splitlines()) == 100
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_what_arrives_at_an_interrupted_wait_is_kept() -> None:
+    """A result that comes although its wait was interrupted is the next one to be taken."""
+    main = threading.get_ident()
+
+    async def results() -> AsyncGenerator[int, None]:
+        signal.pthread_kill(main, signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        yield 1
+        yield 2
+
+    thread = LoopThread(nothing)
+    kept = Results(thread, results(), convert=str)
+    with pytest.raises(KeyboardInterrupt):
+        next(kept)
+    assert list(kept) == ["1", "2"]
+    thread.close()
+
+
+def test_closing_ends_what_other_threads_wait_for(serve: Any) -> None:
+    """A call under way raises ClientClosedError when the client is closed, and so does a later."""
+    arrived = threading.Event()
+    failed: list[Exception] = []
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    server = serve(never)
+    client = client_of(server)
+    stream = client.list("chatcmpl-1")
+
+    def read() -> None:
+        with pytest.raises(ClientClosedError) as caught:
+            next(stream)
+        failed.append(caught.value)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert arrived.wait(5)
+    client.close()
+    client.close()
+    reader.join()
+    assert len(failed) == 1
+    assert threads() == []
+    stream.close()
+    for call in (lambda: next(stream), lambda: client.completion("x"), client.list("x").page):
+        with pytest.raises(ClientClosedError):
+            call()
+
+
+def test_what_waits_for_no_request_ends_as_well() -> None:
+    """Closing ends also a wait that no closing of the session would."""
+    asked = threading.Event()
+
+    async def no_key() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return KEY
+
+    client = MessagesClient(no_key)
+
+    def close() -> None:
+        assert asked.wait(5)
+        client.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(ClientClosedError):
+        client.completion("x")
+    closer.join()
+
+
+def test_a_twin_shares_the_thread(serve: Any) -> None:
+    """`with_options` shares session and thread; closing it leaves the other one open."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        with client.with_options(timeout=10) as twin:
+            assert len(list(twin.list("chatcmpl-1"))) == 250
+            assert threads() == ["aiomessages"]
+        with pytest.raises(ClientClosedError):
+            twin.list("chatcmpl-1").page()
+        assert len(list(client.list("chatcmpl-1"))) == 250
+        other = client.with_options()
+    with pytest.raises(ClientClosedError):
+        other.list("chatcmpl-1").page()
+    other.close()
+
+
+def test_threads_share_a_stream(serve: Any) -> None:
+    """Several threads that read one stream get each message once."""
+    seen: list[str] = []
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        stream = client.list("chatcmpl-1", limit=7)
+        readers = [
+            threading.Thread(target=lambda: seen.extend(item.id for item in stream))
+            for _ in range(4)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    assert sorted(seen) == sorted(item["id"] for item in THREE_PAGES)
+
+
+def test_a_dropped_client_warns_and_ends(serve: Any) -> None:
+    """Who forgets to close is told by a ResourceWarning, and the thread ends all the same."""
+    clients = [client_of(serve(conversation(THREE_PAGES)))]
+    next(clients[0].list("chatcmpl-1", prefetch=False))
+    (thread,) = (t for t in threading.enumerate() if t.name == "aiomessages")
+    gc.collect()  # what was left in cycles by other tests warns now, or never
+    with pytest.warns(ResourceWarning, match="dropped without being closed"):
+        clients.clear()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def run_script(script: str, server: Loopback, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a script that has a client at its end, with every warning shown."""
+    environment = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.base_url}
+    begin = "from aiomessages.blocking import MessagesClient\nclient = MessagesClient()\n"
+    return subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", begin + script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+        **options,
+    )
+
+
+def test_a_script_that_forgets_to_close_ends(serve: Any) -> None:
+    """The interpreter ends at once, with a fetch under way, one warning and nothing else."""
+
+    async def second_never_comes(asked: Asked) -> Answer:
+        if "after" in asked.query:
+            await asyncio.Event().wait()
+        return Answer(page([message(0)], has_more=True))
+
+    run = run_script(
+        "stream = client.list('chatcmpl-1')\nprint(next(stream).id)", serve(second_never_comes)
+    )
+    assert (run.returncode, run.stdout) == (0, "chatcmpl-1-0\n")
+    assert run.stderr.count("Warning") == 1
+    assert "a MessagesClient was dropped without being closed" in run.stderr
+
+
+def test_a_script_that_goes_on_when_all_is_over(serve: Any) -> None:
+    """A call in the interpreter's last moments, when the thread has left, says that it did."""
+    run = run_script(
+        """
+import atexit
+from aiomessages.blocking import thread
+def last() -> None:
+    try:
+        list(stream)
+    except Exception as error:
+        print(type(error).__name__, error)
+stream = client.list('chatcmpl-1')
+next(stream)
+atexit.unregister(thread._end_all)
+atexit.register(last)
+atexit.register(thread._end_all)
+""",
+        serve(conversation(THREE_PAGES)),
+    )
+    assert run.stdout == "ClientClosedError the client was closed during the call\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_is_refused(serve: Any) -> None:
+    """A forked child cannot use the client, is told so rather than left waiting, and ends."""
+    run = run_script(
+        """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of the fork itself, from Python 3.12 on
+stream = client.list('chatcmpl-1', prefetch=False)
+next(stream)
+child = os.fork()
+if child == 0:
+    del stream
+    try:
+        client.list('chatcmpl-1').page()
+    except RuntimeError as error:
+        print(error, flush=True)
+    client.close()
+    raise SystemExit
+print(os.waitpid(child, 0)[1], len(list(stream)))
+client.close()
+""",
+        serve(conversation(THREE_PAGES)),
+    )
+    assert run.stderr == ""
+    made_before, rest = run.stdout.splitlines()
+    assert made_before.startswith("this client was made before a fork")
+    assert rest == "0 249"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts file descriptors")
+def test_a_thread_that_cannot_begin(serve: Any) -> None:
+    """Where no event loop can be had, the call says why, instead of waiting for it."""
+    run = run_script(
+        """
+import os, resource
+used = len(os.listdir("/proc/self/fd"))
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+try:
+    client.completion("chatcmpl-1")
+except OSError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_NOFILE, before)
+""",
+        serve(each_by_its_id),
+    )
+    assert "Too many open files" in run.stdout
+
+
+def test_an_end_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong at the end of the thread is an error of a thread, as any other."""
+    heard: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
+
+    async def fail() -> None:
+        raise LookupError
+
+    thread = LoopThread(fail)
+    thread.run(nothing)
+    thread.close()
+    assert heard == [LookupError]
+
+
+# --- where it must not be used --------------------------------------------------------------------
+
+
+async def test_it_is_refused_in_async_code() -> None:
+    """Inside an event loop a call says which client to use there, and starts nothing."""
+    with (
+        MessagesClient(KEY) as client,
+        pytest.raises(RuntimeError, match=r"use aiomessages\.AsyncMessagesClient"),
+    ):
+        client.list("chatcmpl-1").page()
+    assert threads() == []
+
+
+async def test_it_works_in_a_notebook(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cells of a notebook run in a loop, and hold it up whatever they do."""
+    server = await asyncio.to_thread(serve, conversation(THREE_PAGES))
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with client_of(server) as client:
+        assert len(list(client.list("chatcmpl-1"))) == 250
+
+
+def test_hooks_must_not_wait_for_their_own_loop(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call in on_retry is refused, in a notebook as well; closing there waits for nothing."""
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    refused: list[str] = []
+
+    def hook(_: object) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            client.completion("x")
+        refused.append(str(caught.value))
+        client.close()
+
+    client = client_of(
+        serve(replies(error(500))), on_retry=hook, retry=RetryPolicy(initial_backoff=0)
+    )
+    with pytest.raises(ClientClosedError):
+        client.list("chatcmpl-1").page()
+    assert refused == ["on_retry and on_progress run in the client's loop: use no client there"]
+
+
+def test_the_annotations_can_be_read() -> None:
+    """What the public names promise can be resolved at run time, by a generator of docs say."""
+    for name in ("list", "completions", "completion", "conversations"):
+        assert get_type_hints(getattr(MessagesClient, name))["return"]

@@ -1,0 +1,516 @@
+"""aiomessages in a FastAPI app: what a reader gets over a real socket, byte by byte."""
+
+import asyncio
+import gc
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Self
+
+import aiohttp
+import pytest
+from fastapi import BackgroundTasks, FastAPI, Request, Response
+from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
+from web import read_until_cut, serving
+
+from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
+from aiomessages.fastapi import (
+    MessagesClient,
+    StreamCutError,
+    add_exception_handlers,
+    get_messages_client,
+    messages_lifespan,
+    messages_router,
+    stream_messages,
+)
+from aiomessages.pages import RawPage
+from aiomessages.server import LocalServer
+
+KEY = "sk-canary-8f2e"
+PATH = "/completions/chatcmpl-1/messages"
+ONCE = RetryPolicy(max_retries=0)
+
+five = conversation(message(n) for n in range(5))
+
+
+def client_of(base_url: str, **options: Any) -> Callable[[], AsyncMessagesClient]:
+    """Return what makes a client of a server, one that tries once."""
+    return partial(AsyncMessagesClient, KEY, base_url=base_url, **{"retry": ONCE, **options})
+
+
+def app_of(base_url: str, **options: Any) -> FastAPI:
+    """Return an app with everything that the module has."""
+    app = FastAPI(lifespan=messages_lifespan(client=client_of(base_url, **options)))
+    add_exception_handlers(app)
+    app.include_router(messages_router())
+    return app
+
+
+@asynccontextmanager
+async def reading(app: FastAPI) -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve an app, and give a session whose requests go to it."""
+    async with serving(app) as url, aiohttp.ClientSession(url) as session:
+        yield session
+
+
+@asynccontextmanager
+async def app_over(script: Any, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve an app over a scripted API, and give a session whose requests go to it."""
+    async with (
+        Loopback(script) as upstream,
+        reading(app_of(upstream.base_url, **options)) as session,
+    ):
+        yield session
+
+
+def wire(*numbers: int) -> list[bytes]:
+    """Return messages as the scripted API writes them."""
+    return [json.dumps(message(n)).encode() for n in numbers]
+
+
+def fails_behind(*numbers: int, answer: Answer | bytes | None) -> Any:
+    """Return a script that gives one page with more behind it, and then this answer."""
+    return replies(Answer(page((message(n) for n in numbers), has_more=True)), answer)
+
+
+# --- one client for the app -----------------------------------------------------------------------
+
+
+async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -> None:
+    """The client is there before the app's own lifespan begins, and until that has ended."""
+    happened: list[str] = []
+
+    class Told(AsyncMessagesClient):
+        async def __aenter__(self) -> Self:
+            happened.append("client opened")
+            return self
+
+        async def aclose(self) -> None:
+            happened.append("client closed")
+            await super().aclose()
+
+    @asynccontextmanager
+    async def own(_: FastAPI) -> AsyncIterator[dict[str, str]]:
+        happened.append("app opened")
+        yield {"colour": "green"}
+        happened.append("app closed")
+
+    app = FastAPI(lifespan=messages_lifespan(own, client=partial(Told, KEY)))
+
+    @app.get("/")
+    async def show(client: MessagesClient, request: Request) -> list[Any]:
+        return [id(client), type(client).__name__, request.state.colour]
+
+    async with reading(app) as session:
+        first, second = [await (await session.get("/")).json() for _ in range(2)]
+    assert first == second
+    assert first[1:] == ["Told", "green"]
+    assert happened == ["client opened", "app opened", "app closed", "client closed"]
+
+
+async def test_a_lifespan_of_the_apps_own_may_yield_nothing() -> None:
+    """What most lifespans yield, nothing, goes together with the client."""
+
+    @asynccontextmanager
+    async def own(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    lifespan = messages_lifespan(own, client=partial(AsyncMessagesClient, KEY))
+    async with lifespan(FastAPI()) as state:
+        (client,) = state.values()
+    assert isinstance(client, AsyncMessagesClient)
+
+
+async def test_the_key_is_asked_for_when_the_app_starts() -> None:
+    """An app can be made, and imported, where there is no key; it does not start there."""
+    lifespan = messages_lifespan()
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        async with lifespan(FastAPI()):
+            pass
+
+
+async def test_an_app_without_the_lifespan_is_told_so() -> None:
+    """What was forgotten is named, by the words to write."""
+    with pytest.raises(RuntimeError, match=r"lifespan=messages_lifespan\(\)"):
+        await get_messages_client(SimpleNamespace(state=SimpleNamespace()))  # type: ignore[arg-type]
+
+
+async def test_a_test_may_override_the_client() -> None:
+    """`dependency_overrides` puts another client in the place of the app's."""
+    async with Loopback(five) as upstream, client_of(upstream.base_url)() as mine:
+        app = app_of("http://127.0.0.1:9/v1")
+        app.dependency_overrides[get_messages_client] = lambda: mine
+        async with reading(app) as session, session.get(PATH) as response:
+            assert len((await response.json())["data"]) == 5
+
+
+# --- what a reader gets ---------------------------------------------------------------------------
+
+
+async def test_a_page_is_passed_on_byte_by_byte() -> None:
+    """One page is the API's own bytes, with what no model knows in them."""
+    body = json.dumps(page([message(0, mood={"calm": True})]), indent=2).encode()
+    async with app_over(replies(Answer(body))) as session, session.get(PATH) as response:
+        assert await response.read() == body
+        assert response.content_type == "application/json"
+        assert response.headers["cache-control"] == "no-store"
+
+
+async def test_jsonl_has_a_message_a_line_as_the_api_wrote_it() -> None:
+    """Each line is the exact bytes of a message, over all pages."""
+    async with app_over(five) as session, session.get(f"{PATH}/stream?limit=2") as response:
+        assert await response.read() == b"".join(line + b"\n" for line in wire(0, 1, 2, 3, 4))
+        assert response.content_type == "application/jsonl"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-accel-buffering"] == "no"
+
+
+async def test_sse_has_an_event_a_message_and_says_its_end() -> None:
+    """Each event has the message's id to resume from, and the last one is `end`."""
+    events = [
+        b"id: chatcmpl-1-%d\ndata: %b\n\n" % (n, line) for n, line in enumerate(wire(*range(5)))
+    ]
+    async with (
+        app_over(five) as session,
+        session.get(f"{PATH}/stream?limit=2&format=sse") as response,
+    ):
+        end = b"event: end\nid: #end\ndata: {}\n\n"
+        assert await response.read() == b"".join([*events, end])
+        assert response.content_type == "text/event-stream"
+
+
+async def test_json_is_one_array() -> None:
+    """The whole body is one JSON document."""
+    async with (
+        app_over(five) as session,
+        session.get(f"{PATH}/stream?limit=2&format=json") as response,
+    ):
+        assert await response.read() == b"[" + b",\n".join(wire(0, 1, 2, 3, 4)) + b"]"
+        assert response.content_type == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [("jsonl", b""), ("sse", b"event: end\nid: #end\ndata: {}\n\n"), ("json", b"[]")],
+)
+async def test_a_conversation_without_messages_is_complete(form: str, body: bytes) -> None:
+    """Nothing to send is an end like any other."""
+    async with (
+        app_over(replies(Answer(page([])))) as session,
+        session.get(f"{PATH}/stream?format={form}") as response,
+    ):
+        assert (response.status, await response.read()) == (200, body)
+
+
+async def test_an_indented_message_is_brought_to_one_line() -> None:
+    """A server that indents breaks neither lines nor events."""
+    body = json.dumps(page([message(0, content="two\nlines")]), indent=1).replace("\n", "\r\n")
+    async with app_over(replies(Answer(body.encode()))) as session:
+        async with session.get(f"{PATH}/stream") as response:
+            (line,) = (await response.read()).splitlines()
+        async with session.get(f"{PATH}/stream?format=sse") as response:
+            _, data, *_ = (await response.read()).split(b"\n")
+    assert json.loads(line) == message(0, content="two\nlines")
+    assert data == b"data: " + line
+
+
+async def test_an_id_that_is_no_header_cannot_forge_an_event() -> None:
+    """What a server calls a message never breaks out of its event."""
+    forged = "x\ndata: {}\n\nevent: end"
+    script = replies(Answer(page([message(0, id=forged)])))
+    async with app_over(script) as session, session.get(f"{PATH}/stream?format=sse") as response:
+        first, _ = (await response.read()).split(b"\n\n", 1)
+    assert first == b"data: " + json.dumps(message(0, id=forged)).encode()
+
+
+async def test_a_large_page_goes_out_in_pieces() -> None:
+    """No more than a piece of a page at a time waits in the server for a slow reader."""
+    sent: list[int] = []
+
+    async def send(event: Any) -> None:
+        sent.append(len(event.get("body", b"")))
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    stored = [message(n, content="x" * 30_000) for n in range(10)]
+    async with Loopback(conversation(stored)) as upstream, client_of(upstream.base_url)() as client:
+        await stream_messages(client.list("chatcmpl-1"))({"type": "http"}, receive, send)
+    assert max(sent) < 100_000
+    assert sum(sent) > 300_000
+
+
+async def test_a_response_runs_its_background_tasks() -> None:
+    """What an endpoint wants done behind the answer is done."""
+    done = asyncio.Event()
+    async with Loopback(five) as upstream:
+        app = app_of(upstream.base_url)
+
+        @app.get("/")
+        async def show(client: MessagesClient, tasks: BackgroundTasks) -> Response:
+            tasks.add_task(done.set)
+            return stream_messages(client.list("chatcmpl-1"), "json")
+
+        async with reading(app) as session, session.get("/") as response:
+            assert len(await response.json()) == 5
+    assert done.is_set()
+
+
+async def test_a_format_that_does_not_exist_is_refused() -> None:
+    """The formats that there are stand in the error."""
+    async with AsyncMessagesClient(KEY) as client:
+        with pytest.raises(ConfigurationError, match="'jsonl', 'sse' or 'json', not 'xml'"):
+            stream_messages(client.list("chatcmpl-1"), "xml")  # type: ignore[arg-type]
+
+
+# --- coming back ----------------------------------------------------------------------------------
+
+
+async def test_an_event_source_that_comes_back_goes_on_where_it_was() -> None:
+    """Last-Event-ID counts for more than the `after` that stands in its URL from the beginning."""
+    url = f"{PATH}/stream?format=json&after=chatcmpl-1-0"
+    async with app_over(five) as session:
+        async with session.get(url) as response:
+            assert [sent["id"][-1] for sent in await response.json()] == ["1", "2", "3", "4"]
+        async with session.get(url, headers={"Last-Event-ID": "chatcmpl-1-2"}) as response:
+            assert [sent["id"][-1] for sent in await response.json()] == ["3", "4"]
+
+
+async def test_an_event_source_that_has_seen_the_end_is_sent_away_for_good() -> None:
+    """204 is how HTML has an EventSource stop coming back; the API is not asked."""
+    async with Loopback(five) as upstream, reading(app_of(upstream.base_url)) as session:
+        headers = {"Last-Event-ID": "#end"}
+        async with session.get(f"{PATH}/stream?format=sse", headers=headers) as response:
+            assert response.status == 204
+        assert upstream.asked == []
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [PATH, *(f"{PATH}/stream?format={f}" for f in ("jsonl", "sse"))])
+async def test_an_unknown_completion_is_a_clean_404(path: str) -> None:
+    """Nothing is answered before the first page is here, so that its error is the answer."""
+    async with app_over(replies(error(404, "not_found"))) as session, session.get(path) as response:
+        assert response.status == 404
+        assert (await response.json())["code"] == "not_found"
+
+
+FAULTS = {
+    "bad-request": (400, "bad_request"),
+    "not-found": (404, "not_found"),
+    "unprocessable": (422, "invalid_request"),
+    "rate-limited": (429, "rate_limited"),
+    "retry-after-seconds": (429, "rate_limited"),
+    "unauthorized": (502, "upstream_refused"),
+    "forbidden": (502, "upstream_refused"),
+    "server-error": (502, "upstream_failed"),
+    "bad-gateway-html": (502, "upstream_failed"),
+    "html": (502, "upstream_failed"),
+    "redirect-elsewhere": (502, "upstream_failed"),
+    "reset": (502, "upstream_failed"),
+    "chunked-cut": (502, "upstream_failed"),
+    "more-without-data": (502, "upstream_failed"),
+    "quota": (503, "quota_exhausted"),
+    "stalled-body": (504, "upstream_timeout"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_error_is_answered_by_the_status_that_it_means(fault: str) -> None:
+    """Status and code say what happened; neither the key nor the API's own words are in there."""
+    async with LocalServer(sample=True, faults=fault, api_key=KEY) as server:
+        app = app_of(server.base_url, timeout=0.3)
+        async with reading(app) as session:
+            for path in ("messages", "messages/stream", "messages/stream?format=sse"):
+                async with session.get(f"/completions/chatcmpl-tides/{path}") as response:
+                    problem = await response.json()
+                    answer = str(response.headers) + await response.text()
+                assert (response.status, problem["code"]) == FAULTS[fault]
+                assert set(problem) == {"code", "detail"}
+                assert not any(word in answer for word in (KEY, "Rehearsal", "provided", "gateway"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait"),
+    [
+        (error(429, "rate_limit_exceeded"), "1"),
+        (error(429, "rate_limit_exceeded", retry_after="0"), "1"),
+        (error(429, "rate_limit_exceeded", retry_after_ms="2300"), "3"),
+        (error(503, retry_after="7"), "7"),
+        (error(503), None),
+        (error(429, "insufficient_quota"), None),
+    ],
+)
+async def test_a_reader_is_told_when_to_come_again(answer: Answer, wait: str | None) -> None:
+    """Retry-After is in whole seconds, and is there where waiting helps."""
+    async with app_over(replies(answer)) as session, session.get(PATH) as response:
+        assert response.headers.get("retry-after") == wait
+
+
+async def test_an_argument_that_cannot_be_used_is_the_readers_matter() -> None:
+    """A 422 says what to change, whoever checked it."""
+    async with app_over(five) as session:
+        async with session.get("/completions/a%20b/messages") as response:
+            assert response.status == 422
+            assert "must not hold spaces" in (await response.json())["detail"]
+        async with session.get(f"{PATH}?limit=0") as response:
+            assert response.status == 422
+
+
+async def test_a_client_that_was_closed_is_a_503() -> None:
+    """An app that is going down says so."""
+    async with Loopback(five) as upstream, client_of(upstream.base_url)() as mine:
+        app = app_of(upstream.base_url)
+        app.dependency_overrides[get_messages_client] = lambda: mine
+        await mine.aclose()
+        async with reading(app) as session, session.get(f"{PATH}/stream") as response:
+            assert (response.status, (await response.json())["code"]) == (503, "closing")
+
+
+async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The completion and the status stand in one warning; a 404 is the reader's own matter."""
+    caplog.set_level(logging.WARNING, "aiomessages")
+    async with app_over(replies(error(404), error(500))) as session:
+        async with session.get(PATH) as response:
+            assert response.status == 404
+        assert caplog.messages == []
+        async with session.get(PATH) as response:
+            assert response.status == 502
+    (line,) = caplog.messages
+    assert line.startswith("a reader was told 502 upstream_failed: ")
+    assert "status 500, completion chatcmpl-1" in line
+    assert KEY not in line
+
+
+# --- what goes wrong in the middle ----------------------------------------------------------------
+
+
+async def test_jsonl_that_fails_midway_is_cut_in_a_torn_line() -> None:
+    """The messages so far are whole; the last line is no JSON, and the body has no end."""
+    async with (
+        app_over(fails_behind(0, 1, answer=error(500))) as session,
+        session.get(f"{PATH}/stream") as response,
+    ):
+        received, cut = await read_until_cut(response)
+    *lines, torn = received.split(b"\n")
+    assert (response.status, cut, lines) == (200, True, wire(0, 1))
+    assert json.loads(torn + b"}")["error"]["code"] == "upstream_failed"
+
+
+async def test_json_that_fails_midway_is_cut_without_its_bracket() -> None:
+    """No parser takes it for a whole document."""
+    async with (
+        app_over(fails_behind(0, 1, answer=error(500))) as session,
+        session.get(f"{PATH}/stream?format=json") as response,
+    ):
+        assert await read_until_cut(response) == (b"[" + b",\n".join(wire(0, 1)), True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "head"),
+    [
+        (error(500), b"event: error\n"),
+        (error(429, retry_after="7"), b"event: error\nretry: 7000\n"),
+    ],
+)
+async def test_sse_that_fails_midway_ends_in_an_error_event(answer: Answer, head: bytes) -> None:
+    """The event `error` says why, in the words of a Problem, and when to come back."""
+    async with (
+        app_over(fails_behind(0, 1, answer=answer)) as session,
+        session.get(f"{PATH}/stream?format=sse") as response,
+    ):
+        received, cut = await read_until_cut(response)
+    assert not cut
+    last = received.removesuffix(b"\n\n").rpartition(b"\n\n")[2]
+    assert last.startswith(head + b'data: {"code":')
+    assert b"event: end" not in received
+
+
+@pytest.mark.parametrize("form", ["jsonl", "sse", "json"])
+async def test_no_middleware_makes_a_failed_stream_look_finished(form: str) -> None:
+    """Starlette's BaseHTTPMiddleware ends a body that was cut; the reader can tell all the same."""
+    async with Loopback(fails_behind(0, 1, answer=error(500))) as upstream:
+        app = app_of(upstream.base_url)
+
+        @app.middleware("http")
+        async def touch(request: Request, call_next: Any) -> Response:
+            answer: Response = await call_next(request)
+            return answer
+
+        async with reading(app) as session, session.get(f"{PATH}/stream?format={form}") as response:
+            received, _ = await read_until_cut(response)
+    assert wire(0)[0] in received
+    if form == "sse":
+        assert b"event: error" in received
+        assert b"event: end" not in received
+    else:
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(received.splitlines()[-1] if form == "jsonl" else received)
+
+
+async def test_what_cuts_a_body_names_its_cause() -> None:
+    """The server's log shows one error of ours, with the API's behind it."""
+
+    async def ignore(_: Any) -> None:
+        pass
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    script = fails_behind(0, answer=error(500))
+    async with Loopback(script) as upstream, client_of(upstream.base_url)() as client:
+        with pytest.raises(StreamCutError, match="status 500, completion chatcmpl-1") as raised:
+            await stream_messages(client.list("chatcmpl-1"))({"type": "http"}, receive, ignore)
+    assert KEY not in str(raised.getrepr(showlocals=True))
+
+
+async def test_two_pages_at_most_are_held() -> None:
+    """When a page is asked for, at most one other is in memory."""
+    held: list[int] = []
+
+    def script(asked: Asked) -> Answer:
+        held.append(sum(isinstance(thing, RawPage) for thing in gc.get_objects()))
+        return many(asked)
+
+    many = conversation(message(n) for n in range(12))
+    async with app_over(script) as session, session.get(f"{PATH}/stream?limit=2") as response:
+        assert len((await response.read()).splitlines()) == 12
+    assert len(held) == 6
+    assert max(held) <= 1
+
+
+# --- what is documented ---------------------------------------------------------------------------
+
+
+def test_the_routes_are_documented_with_their_types() -> None:
+    """OpenAPI has both routes, the shape of what they give, and each status that an error has."""
+    schema = app_of("http://127.0.0.1:9/v1").openapi()
+    paths = schema["paths"]
+    one = paths["/completions/{completion_id}/messages"]["get"]
+    whole = paths["/completions/{completion_id}/messages/stream"]["get"]
+    shape = one["responses"]["200"]["content"]["application/json"]["schema"]
+    assert shape == {"$ref": "#/components/schemas/StoredMessagePage"}
+    assert {"id", "role", "content"} <= set(
+        schema["components"]["schemas"]["StoredMessage"]["properties"]
+    )
+    content = whole["responses"]["200"]["content"]
+    assert set(content) == {"application/jsonl", "text/event-stream", "application/json"}
+    assert content["application/jsonl"]["itemSchema"]["title"] == "StoredMessage"
+    for route in (one, whole):
+        problems = {status for status, _ in FAULTS.values()} | {503}
+        assert {str(status) for status in problems} <= set(route["responses"])
+        refers = route["responses"]["404"]["content"]["application/json"]["schema"]["$ref"]
+        assert refers.endswith("/Problem")
+    named = {p["name"]: p["in"] for p in whole["parameters"]}
+    assert named == {
+        "completion_id": "path",
+        "after": "query",
+        "last-event-id": "header",
+        "limit": "query",
+        "order": "query",
+        "format": "query",
+    }
