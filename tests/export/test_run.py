@@ -179,6 +179,21 @@ async def test_what_may_be_tried_again(client: AsyncMessagesClient, tmp_path: Pa
     assert not (tmp_path / "out.jsonl").exists()
 
 
+async def test_what_a_layout_cannot_express(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """A completion that is no line in a layout is counted with its reason, and asked for once."""
+    silent = record(999)
+    silent["completion"]["choices"] = []
+    await server.import_records([silent])
+    for _ in range(2):
+        report = await export(
+            client, [IDS[0], "chatcmpl-999"], tmp_path / "out.jsonl", layout="finetune"
+        )
+        assert (report.finished, report.rows, report.skipped) == (True, 1, {"no reply": 1})
+    assert server.requests == 4
+
+
 @pytest.mark.parametrize(
     "changes", [{"layout": "conversations"}, {"include_reply": False}], ids=lambda c: next(iter(c))
 )
