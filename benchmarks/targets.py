@@ -200,4 +200,5 @@ def _options(question: ModuleType, options: argparse.Namespace, *words: object) 
 
 
 def _scaled(size: int, options: argparse.Namespace) -> int:
-    return max(round(size * options.scale), 1)
+    scale: float = options.scale
+    return max(round(size * scale), 1)

@@ -1,0 +1,69 @@
+"""The benchmarks run: each question at a size that says nothing, to see that it can be asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytest.importorskip("openai", reason="the benchmarks compare with it")
+
+# Each question by itself, as small as it goes, and a word of what it prints.
+TINY = {
+    "walk --messages 40 --limits 0 20 --rounds 1": "own defaults",
+    "export --messages 2 --latencies 0 --concurrency 2 --rounds 1 --seconds 0.01"
+    " --ramp-seconds 0.01": "conversations",
+    "pace --rates 50 --latencies 0.01 --seconds 0.1 --concurrency 2": "10 ms",
+    "memory --messages 10000": "peak MB",
+    "prefetch --pages 2 --latency 1 --work 0 1 --rounds 1": "one after the other",
+    "footprint --messages 200 --rounds 1": "bytes a message",
+    "start --rounds 1": "first message",
+    "growth --lengths 100 200 --concurrency 1 2 --pages 4 --rounds 1": "at a time",
+}
+
+
+def benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask as from a shell."""
+    command = [sys.executable, "-m", "benchmarks", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("question", TINY)
+def test_each_question_can_be_asked(question: str) -> None:
+    """It measures and prints its table, whatever the figures are."""
+    done = benchmarks(*question.split())
+    assert done.returncode == 0, done.stderr
+    assert TINY[question] in done.stdout
+
+
+def test_claims_are_told_with_their_targets_and_drawn(tmp_path: Path) -> None:
+    """Without a question, each claim stands in the table and in the file, and bars are drawn."""
+    figures, picture = tmp_path / "all.json", tmp_path / "all.svg"
+    few = ("--rounds", "1", "--scale", "0.002", "--json", str(figures))
+    done = benchmarks(*few, "--only", "walk", "export", "prefetch", "growth")
+    assert done.returncode == 0, done.stderr
+    claims = json.loads(figures.read_bytes())["claims"]
+    assert {claim["row"] for claim in claims} == {1, 2, 3, 4, 7}
+    for claim in claims:
+        line = next(line for line in done.stdout.splitlines() if claim["subject"] in line)
+        assert line.endswith("holds" if claim["holds"] else "falls short")
+        keeps = claim["median"] >= claim["target"], claim["median"] <= claim["target"]
+        assert claim["holds"] is keeps[claim["bound"] == "≤"]
+    drawn = benchmarks("plot", str(figures), "-o", str(picture))
+    assert drawn.returncode == 0, drawn.stderr
+    shown = "".join(ET.parse(picture).getroot().itertext())  # noqa: S314 we drew it
+    assert all(name in shown for name in ("aiomessages, raw", "openai + gather", "own defaults"))
+
+
+def test_an_unknown_question_names_those_that_there_are() -> None:
+    """A slip of the pen is told, with what could have been meant."""
+    done = benchmarks("wlak")
+    assert done.returncode == 1
+    assert "no question 'wlak'" in done.stderr
+    assert "walk" in done.stderr
