@@ -1,5 +1,6 @@
 """The connections of a client's own session."""
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -15,9 +16,10 @@ MAX_CONNECTIONS: Final = 1000
 
 
 class Pool(aiohttp.TCPConnector):
-    """A pool that passes over connections on which something came that nobody had asked for.
+    """A pool that passes over spoiled connections, and in which those who wait have their turn.
 
-    aiohttp would take it for the answer to the next request.
+    Aiohttp would take what came on an idle connection for the answer to the next request; and
+    whoever gives a connection back could take it again before one who was woken to have it.
     """
 
     def __init__(self) -> None:
@@ -30,8 +32,9 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request, out of the pool or new."""
         self.keys[str(req.url.origin())] = req.connection_key
+        await self._let_others_go_first()
         connection = await super().connect(req, traces, timeout)
-        while _has_unread(connection):
+        while _is_spoiled(connection):
             connection.close()
             connection = await super().connect(req, traces, timeout)
         return connection
@@ -42,12 +45,27 @@ class Pool(aiohttp.TCPConnector):
         There is no public way to ask for that: raises AttributeError or TypeError once aiohttp has
         no such method any more.
         """
+        await self._let_others_go_first()
         connection = await self._get(key, [])
-        while connection is not None and _has_unread(connection):
+        while connection is not None and _is_spoiled(connection):
             connection.close()
             connection = await self._get(key, [])
         return connection
 
+    async def _let_others_go_first(self) -> None:
+        # Who was woken stays listed until its task has run. Without that list, nobody is let go.
+        if getattr(self, "_waiters", None):
+            await asyncio.sleep(0)
 
-def _has_unread(connection: Connection) -> bool:
-    return connection.protocol is not None and len(connection.protocol) > 0
+
+def _is_spoiled(connection: Connection) -> bool:
+    """Tell whether an answer, an upgrade or a timeout came of what arrived on it while idle.
+
+    Not so where it is lost: then it is new, and another would be no better.
+    """
+    protocol = connection.protocol
+    return (
+        protocol is not None
+        and (len(protocol) > 0 or protocol.exception() is not None or protocol.upgraded)
+        and protocol.is_connected()
+    )
