@@ -30,8 +30,8 @@ from aiomessages.export import export
 from aiomessages.pace import FIRST_RATE
 from benchmarks import report
 from benchmarks.contenders import BARE_PAGE, rust_client
+from benchmarks.rounds import opened, rotated
 from benchmarks.server import KEY, serving
-from benchmarks.walk import opened, rotated
 
 # Reads the conversations of these ids, so many at a time, with a directory to write to; returns
 # the number of messages that it saw.

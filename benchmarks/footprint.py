@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import claims, report
-from benchmarks.held import OPENAI, OURS, READERS
+from benchmarks.held import HELD, OPENAI, OPENED, OURS, READERS, STREAMED
+from benchmarks.rounds import rotated
 from benchmarks.server import serving
-from benchmarks.walk import rotated
 
 Peaks = dict[str, list[float]]  # MB, a figure a round
 
@@ -52,7 +52,7 @@ async def measure(options: argparse.Namespace) -> Peaks:
             for reader in rotated(READERS, number):
                 command = [sys.executable, "-m", "benchmarks.held", base_url, reader]
                 answer = json.loads(await asyncio.to_thread(subprocess.check_output, command))
-                expected = 1 if reader.endswith("opened") else options.messages
+                expected = 1 if reader.endswith(OPENED) else options.messages
                 assert answer["seen"] == expected, f"{reader} saw {answer['seen']} messages"
                 peaks[reader].append(answer["peak"])
     return peaks
@@ -60,9 +60,9 @@ async def measure(options: argparse.Namespace) -> Peaks:
 
 def claim(peaks: Peaks) -> list[claims.Claim]:
     """Hold the stream to a bound, and what is held to what the official client takes for it."""
-    held, peers = peaks[f"{OURS}, held"], peaks[f"{OPENAI}, held"]
+    held, peers = peaks[f"{OURS}, {HELD}"], peaks[f"{OPENAI}, {HELD}"]
     return [
-        claims.at_most(40, 5, "peak of a stream", peaks[f"{OURS}, streamed"], "MB"),
+        claims.at_most(40, 5, "peak of a stream", peaks[f"{OURS}, {STREAMED}"], "MB"),
         claims.at_most(0.45, 5, "peak with all held ÷ openai", claims.ratios(held, peers)),
         claims.at_most(
             0.45,
@@ -74,7 +74,7 @@ def claim(peaks: Peaks) -> list[claims.Claim]:
 
 
 def _beyond(peaks: Peaks, name: str) -> list[float]:
-    both = zip(peaks[f"{name}, held"], peaks[f"{name}, opened"], strict=True)
+    both = zip(peaks[f"{name}, {HELD}"], peaks[f"{name}, {OPENED}"], strict=True)
     return [held - opened for held, opened in both]
 
 
@@ -83,7 +83,7 @@ def table(peaks: Peaks, messages: int) -> str:
     rows = [["", "peak MB", "(min-max)", "bytes a message"]]
     for reader, figures in peaks.items():
         name, _, way = reader.partition(", ")
-        each = 2**20 * (median(figures) - median(peaks[f"{name}, opened"])) / messages
-        shown = "-" if way == "opened" else f"{each:.0f}"
+        each = 2**20 * (median(figures) - median(peaks[f"{name}, {OPENED}"])) / messages
+        shown = "-" if way == OPENED else f"{each:.0f}"
         rows.append([reader, *report.spread(figures, digits=1), shown])
     return report.aligned(rows)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from aiomessages import AsyncMessagesClient
 from benchmarks import claims, report
+from benchmarks.rounds import rotated
 from benchmarks.server import COMPLETION_ID, KEY, serving
-from benchmarks.walk import rotated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -16,9 +16,12 @@ from benchmarks.server import COMPLETION_ID, KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-OURS, OPENAI = "aiomessages", "openai"
-WAYS = ("opened", "streamed", "held")
-READERS = [f"{name}, {way}" for name in (OURS, f"{OURS} raw", OPENAI) for way in WAYS]
+OURS, RAW, OPENAI = "aiomessages", "aiomessages raw", "openai"
+OPENED, STREAMED, HELD = "opened", "streamed", "held"  # opened: its first message, and no more
+READERS = [
+    *(f"{OURS}, {way}" for way in (OPENED, STREAMED, HELD)),
+    *(f"{name}, {way}" for name in (RAW, OPENAI) for way in (OPENED, HELD)),
+]
 
 
 async def read(base_url: str, reader: str) -> dict[str, float]:
@@ -26,10 +29,10 @@ async def read(base_url: str, reader: str) -> dict[str, float]:
     name, _, way = reader.partition(", ")
     messages = openai_messages(base_url) if name == OPENAI else our_messages(base_url, name)
     seen = 0
-    if way == "streamed":
+    if way == STREAMED:
         async for _ in messages:
             seen += 1
-    elif way == "held":
+    elif way == HELD:
         seen = len([message async for message in messages])
     else:
         async for _ in messages:

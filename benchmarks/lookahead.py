@@ -20,8 +20,8 @@ import aiohttp
 
 from aiomessages import AsyncMessagesClient
 from benchmarks import report
+from benchmarks.rounds import rotated
 from benchmarks.server import COMPLETION_ID, serving
-from benchmarks.walk import rotated
 
 if TYPE_CHECKING:
     from aiomessages.client import LookAheadMode

@@ -71,13 +71,12 @@ def panels(figures: dict[str, Any]) -> list[Panel]:
         title = "Many conversations of 100 messages, 64 at a time: CPU a page"
         drawn.append(Panel(title, "µs", costs))
     if peaks := figures.get("footprint"):
-        all_held = {
-            name: each for name, each in peaks.items() if name.endswith(f", {held.WAYS[-1]}")
-        }
+        parted = {tuple(name.split(", ")): each for name, each in peaks.items()}
+        all_held = {name: each for (name, way), each in parted.items() if way == held.HELD}
         drawn.append(Panel("All messages of a conversation held: peak of memory", "MB", all_held))
     if runs := figures.get("start"):
         costs = _by(runs, "program", lambda run: 1e3 * run["cpu"])
-        first = {name: costs[name] for name in (start.OURS, start.OPENAI)}
+        first = {"aiomessages": costs[start.OURS], "openai": costs[start.OPENAI]}
         drawn.append(Panel("A fresh process to its first message: CPU", "ms", first))
     return drawn
 
@@ -87,17 +86,18 @@ def _by(runs: list[dict[str, Any]], key: str, figure: Any) -> dict[str, list[flo
     return {name: [figure(run) for run in runs if run[key] == name] for name in names}
 
 
-def note(document: dict[str, Any]) -> str:
+def note(document: dict[str, Any]) -> list[str]:
     """Say where and with what it was measured."""
-    facts, settings = document["environment"], document["settings"]
-    versions = ", ".join(f"{name} {facts[name]}" for name in VERSIONS if name in facts)
-    return f"{facts['python']}, {facts['machine']}; medians of {settings['rounds']}; {versions}"
+    facts, rounds = document["environment"], document["settings"]["rounds"]
+    versions = [f"{name} {facts[name]}" for name in VERSIONS if name in facts]
+    machine = f"{facts['machine']}; medians, least and most of {rounds} interleaved rounds"
+    return [machine, ", ".join([facts["python"], *versions])]
 
 
-VERSIONS = ("aiomessages", "openai", "aiohttp", "pyreqwest")
+VERSIONS = ("aiomessages", "openai", "aiohttp", "msgspec", "pyreqwest")
 
 
-def svg(panels: list[Panel], note: str) -> str:
+def svg(panels: list[Panel], note: list[str]) -> str:
     """Render the panels below each other."""
     y, parts = MARGIN, []
     for panel in panels:
@@ -108,8 +108,10 @@ def svg(panels: list[Panel], note: str) -> str:
             y += LINE
             parts += _bar(y, name, figures, BARS / longest, panel.unit)
         y += LINE // 2
-    parts.append(_text(MARGIN, y + LINE, note, "note"))
-    size = f'viewBox="0 0 {WIDTH} {y + 2 * LINE}" width="{WIDTH}"'
+    for words in note:
+        y += LINE
+        parts.append(_text(MARGIN, y, words, "note"))
+    size = f'viewBox="0 0 {WIDTH} {y + LINE}" width="{WIDTH}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     label = "<title>What aiomessages costs beside other clients; less is better</title>"
     return "\n".join([head, label, f"<style>{STYLE}</style>", *parts, "</svg>\n"])
@@ -124,8 +126,13 @@ def _bar(y: int, name: str, figures: list[float], scale: float, unit: str) -> li
         _text(MARGIN, y, name, "name"),
         f'<rect class="{kind}" x="{LABELS}" y="{top}" width="{middle - LABELS:.1f}" {shape}/>',
         f'<line class="spread" x1="{least:.1f}" x2="{most:.1f}" y1="{centre}" y2="{centre}"/>',
-        _text(most + 8, y, f"{median(figures):.3g} {unit}", "name"),
+        _text(most + 8, y, f"{_short(median(figures))} {unit}", "name"),
     ]
+
+
+def _short(figure: float) -> str:
+    """Return three digits of it, or all that it has before the point."""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def _text(x: float, y: int, words: str, kind: str) -> str:

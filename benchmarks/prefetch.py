@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from aiomessages import AsyncMessagesClient
 from benchmarks import claims, report
+from benchmarks.rounds import rotated
 from benchmarks.server import COMPLETION_ID, KEY, serving
-from benchmarks.walk import rotated
 
 LIMIT = 10
 

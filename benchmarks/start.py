@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import claims, report
+from benchmarks.rounds import rotated
 from benchmarks.server import COMPLETION_ID, KEY, serving
-from benchmarks.walk import rotated
 
 OUR_FIRST_MESSAGE = f"""
 import asyncio, sys, time, aiomessages

@@ -11,23 +11,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from benchmarks import report
 from benchmarks.contenders import BARE, CONTENDERS, OPENAI
+from benchmarks.rounds import opened, rotated
 from benchmarks.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
-
     from benchmarks.contenders import Walk
-
-T = TypeVar("T")
 
 
 def main(arguments: list[str]) -> None:
@@ -73,21 +68,6 @@ async def measure(options: argparse.Namespace) -> report.Costs:
     return costs
 
 
-async def opened(
-    contenders: Mapping[str, Callable[[str], AbstractAsyncContextManager[T]]],
-    base_url: str,
-    stack: AsyncExitStack,
-) -> dict[str, T]:
-    """Open each contender that can be opened here, and say which cannot."""
-    ready = {}
-    for name, contender in contenders.items():
-        try:
-            ready[name] = await stack.enter_async_context(contender(base_url))
-        except RuntimeError as error:
-            print(f"left out: {name}: {error}", file=sys.stderr)
-    return ready
-
-
 async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:
     """Walk once with everybody, then put all that is alive out of the collector's sight.
 
@@ -98,13 +78,6 @@ async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:
             await walk(limit)
     gc.collect()
     gc.freeze()
-
-
-def rotated(items: Iterable[T], by: int) -> list[T]:
-    """Return the items, each round beginning with another."""
-    listed = list(items)
-    start = by % len(listed)
-    return listed[start:] + listed[:start]
 
 
 async def cost(walk: Walk, limit: int, messages: int) -> float:
