@@ -16,7 +16,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, cast
 
 import aiohttp
 
@@ -42,10 +42,15 @@ _REQUEST: Final = aiohttp.ClientSession._request  # noqa: SLF001
 
 
 class SecretBytes(bytes):
-    """Bytes that never show themselves in a repr."""
+    """Bytes that never show themselves: not in a repr, nor as text, nor in a pickle."""
 
     def __repr__(self) -> str:
         return "b'**********'"
+
+    __str__ = __repr__  # that of bytes is not made of the repr above
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: make a client in each process")
 
 
 class _Head(NamedTuple):

@@ -6,6 +6,7 @@ That it is as safe stands in test_hostile_network.py, which plays every fault in
 import asyncio
 import functools
 import logging
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,21 @@ async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) 
         heads = client._attempts._transport._fast_path._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
     assert [asked.headers["x-call"] for asked in server.asked] == [str(n) for n in range(8)]
     assert len(heads) == 2
+
+
+async def test_what_is_remembered_never_shows() -> None:
+    """The key that stands in what is remembered is not shown, printed or pickled."""
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, default_headers={"x-k": KEY}) as client,
+    ):
+        await client.list("chatcmpl-1")
+        heads = client._attempts._transport._fast_path._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+    (head,) = heads.values()
+    assert KEY.encode() in head.rest
+    assert KEY not in f"{heads} {head.rest}"
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(head)
 
 
 async def test_without_an_idle_connection_the_session_opens_one(by_session: list[str]) -> None:
