@@ -175,7 +175,7 @@ def _at(path: str, read: Callable[[Json], ItemT], value: Json) -> ItemT:
 # --- codecs ---------------------------------------------------------------------------------------
 
 
-class _Id(Struct):
+class _Id(Struct, gc=False):
     id: str
 
 
