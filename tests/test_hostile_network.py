@@ -544,6 +544,9 @@ def _check_error(case: Case, error: BaseException | None) -> None:
 
 def _check_retries(case: Case, retries: list[RetryDetails]) -> None:
     assert len(retries) == (max(case.attempts - 1, 0) if case.error else len(case.delays or ()))
+    for details in retries if case.error else ():  # the first alone takes the fast path
+        assert type(details.error) is case.error, repr(details.error)
+        assert case.says in str(details.error)
     if case.delays is not None:
         told = [details.delay for details in retries]
         assert told == pytest.approx(case.delays, rel=0, abs=case.give_or_take)
