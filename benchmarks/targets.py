@@ -10,6 +10,7 @@ answers to their targets. It takes some minutes. Rows:
 5. memory
 6. starting
 7. growth
+8. looking ahead in one long conversation
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks import claims, export, footprint, growth, prefetch, report, start, walk
+from benchmarks import (
+    claims,
+    export,
+    footprint,
+    growth,
+    lookahead,
+    prefetch,
+    report,
+    start,
+    walk,
+)
 from benchmarks.contenders import BARE, OPENAI, OURS, RAW
 
 if TYPE_CHECKING:
@@ -184,6 +195,24 @@ async def growing(options: argparse.Namespace) -> Answer:
     return Answer(growth.claim(*measured), growth.tables(*measured), growth.as_figures(*measured))
 
 
+async def looking_ahead(options: argparse.Namespace) -> Answer:
+    """Ask how much sooner a long conversation is read from both ends, and on a guess."""
+    small = _options(lookahead, options, "--pages", max(_scaled(20, options), 3))
+    readings = await lookahead.measure(small)
+    seconds = {name: [each.seconds for each in walks] for name, walks in readings.items()}
+    targets = {"both-ends": 1.75, "predict": 8}
+    claimed = [
+        claims.at_least(
+            target,
+            8,
+            f"plain walk ÷ {mode}, {small.pages} pages at {1000 * small.latency:g} ms, wall",
+            claims.ratios(seconds["plain"], seconds[mode]),
+        )
+        for mode, target in targets.items()
+    ]
+    return Answer(claimed, [lookahead.table(readings)], readings)
+
+
 QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Answer]]] = {
     "walk": walks,
     "export": bulk,
@@ -191,6 +220,7 @@ QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Answer]]] = {
     "footprint": memory,
     "start": starting,
     "growth": growing,
+    "lookahead": looking_ahead,
 }
 
 
