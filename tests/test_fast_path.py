@@ -7,6 +7,7 @@ import asyncio
 import functools
 import logging
 import pickle
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,21 @@ import pytest
 from aiohttp import client_proto, client_reqrep, connector
 from aiohttp.client_proto import ResponseHandler
 from aioresponses import aioresponses
+from faults import addresses
+from faults.plays import FAULTS
+from faults.raw_server import COMPLETION, CONVERSATION, LIMIT, RawServer
 from loopback import Answer, Asked, Loopback, message, page, replies
 
-from aiomessages import AsyncMessagesClient, fast_path
+from aiomessages import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AsyncMessagesClient,
+    RetryDetails,
+    RetryPolicy,
+    Timeout,
+    fast_path,
+)
 from aiomessages.pool import Pool
 
 KEY = "sk-canary-0123456789"
@@ -96,6 +109,21 @@ async def test_new_headers_go_through_the_session_first(by_session: list[str]) -
         for name in ("a", "b", "a"):
             assert await walk(client, extra_headers={"x-call": name}) == WHOLE
     assert [asked.headers["x-call"] for asked in server.asked] == [*"aaabbbaaa"]
+    assert len(by_session) == 2
+
+
+async def test_two_origins(by_session: list[str]) -> None:
+    """Of two origins with the same headers, each is sent what is for it, on its connection."""
+    async with (
+        Loopback(pages) as one,
+        Loopback(pages) as other,
+        AsyncMessagesClient(KEY, base_url=one.base_url) as client,
+    ):
+        for server in (one, other, one, other):
+            assert await walk(client.with_options(base_url=server.base_url)) == WHOLE
+        for server in (one, other):
+            assert [asked.connection for asked in server.asked] == [1] * 6
+            assert {asked.headers["host"] for asked in server.asked} == {server.base_url[7:-3]}
     assert len(by_session) == 2
 
 
@@ -297,6 +325,93 @@ async def test_without_a_timeout(by_session: list[str]) -> None:
     ):
         assert await walk(client) == WHOLE
     assert len(by_session) == 1
+
+
+async def test_no_timer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an answer, the clocks of its request stop: none rings for a later one."""
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    timers: list[asyncio.TimerHandle] = []
+
+    def noted(*args: Any, **options: Any) -> asyncio.TimerHandle:
+        timers.append(call_later(*args, **options))
+        return timers[-1]
+
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, timeout=Timeout(read=30)) as client,
+    ):
+        await walk(client)
+        monkeypatch.setattr(loop, "call_later", noted)
+        await walk(client)
+        assert len(timers) >= 2 * len(WHOLE)  # for the whole, and between reads
+        assert all(timer.cancelled() for timer in timers)
+
+
+async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:
+    """Whose request was cancelled takes its connection along, with the answer that may come."""
+    waiting = asyncio.Event()
+
+    async def script(asked: Asked) -> Answer:
+        if asked.query.get("after") == "chatcmpl-1-0":
+            waiting.set()
+            await asyncio.Event().wait()
+        return pages(asked)
+
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=RetryPolicy(0)) as client,
+    ):
+        await client.list("chatcmpl-1", limit=1)
+        call = asyncio.ensure_future(client.list("chatcmpl-1", after="chatcmpl-1-0", limit=1))
+        await waiting.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        got = await client.list("chatcmpl-1", after="chatcmpl-1-1", limit=1)
+    assert got.data[0].id == "chatcmpl-1-2"
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
+    assert len(by_session) == 2
+
+
+ENDS = {
+    "right": (None, []),
+    "reset": ("reset", [APIConnectionError]),
+    "closed": ("close-before-headers", [APIConnectionError]),
+    "silence": ("silence", [APITimeoutError]),
+    "slow": ("slow-body", [APITimeoutError]),
+    "cut": ("body-short", [APIConnectionError]),
+}
+
+
+@pytest.mark.parametrize(("fault", "errors"), ENDS.values(), ids=ENDS.keys())
+async def test_over_tls(
+    monkeypatch: pytest.MonkeyPatch,
+    by_session: list[str],
+    fault: str | None,
+    errors: list[type[APIError]],
+) -> None:
+    """On a connection with TLS, faults are told and passed over as on one without."""
+    trusting = ssl.create_default_context()
+    addresses.AUTHORITY.configure_trust(trusting)
+    initial = functools.partialmethod(aiohttp.TCPConnector.__init__, ssl=trusting)
+    monkeypatch.setattr(aiohttp.TCPConnector, "__init__", initial)
+    retries: list[RetryDetails] = []
+    plays = {2: FAULTS[fault]} if fault else {}
+    async with (
+        RawServer(plays, times=1, tls=addresses.CERTIFICATES["good"]()) as server,
+        AsyncMessagesClient(
+            KEY,
+            base_url=server.base_url,
+            timeout=0.4,
+            retry=RetryPolicy(initial_backoff=0.001, jitter=0),
+            on_retry=retries.append,
+        ) as client,
+    ):
+        got = [one.id async for one in client.list(COMPLETION, limit=LIMIT)]
+    assert got == [one["id"] for one in CONVERSATION]
+    assert [type(details.error) for details in retries] == errors
+    assert len(by_session) == server.connections == 1 + len(errors)
 
 
 async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
