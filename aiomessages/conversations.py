@@ -4,12 +4,13 @@ This module knows what a conversation is made of; how many are read at a time is
 and what a page is `listing`'s.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Literal
 
 import msgspec
 
 from .errors import ClientClosedError, ConfigurationError, MessagesError
+from .listing import MessageStream
 from .models import Message, Reply, StoredCompletion
 from .workers import Results
 
@@ -39,7 +40,7 @@ class Reader:
 
     def __init__(
         self,
-        list_messages: Callable[[str], AsyncIterator[Message]],
+        list_messages: Callable[[str], MessageStream],
         get_completion: Callable[[str], Awaitable[StoredCompletion]],
         *,
         include_reply: bool,
@@ -55,8 +56,8 @@ class Reader:
         completion_id = item.id if isinstance(item, StoredCompletion) else item
         messages: list[Message] = []
         try:
-            async for message in self._list_messages(completion_id):
-                messages.append(message)  # noqa: PERF401 those before an error are kept
+            async for page in self._list_messages(completion_id).pages():
+                messages += page.data
             return Conversation(completion_id, messages, await self._reply(item))
         except ClientClosedError:
             raise  # not this conversation's matter: none can be read any more
