@@ -105,12 +105,13 @@ class Tail(Generic[PageT]):
         self.open = self.cursor is not None and self._places.keys().isdisjoint(recent)
         return True
 
-    def joins(self, recent: list[str]) -> bool:
+    def joins(self, recent: list[str], *, numbered: bool) -> bool:
         """Tell whether the list surely goes on here behind `recent`.
 
         Those are the ids that the walk in plain order came by, up to its cursor. As far as the tail
         reaches, it must have the same. If not, as where a message has vanished meanwhile, what is
-        in front of the cursor is left out, and may be joined one page later.
+        in front of the cursor is left out, and may be joined one page later. One message in common
+        is enough where both are `numbered` alike, which shows the order.
         """
         place = self._places.get(recent[-1], len(self._ids))
         if place >= len(self._ids):
@@ -118,7 +119,7 @@ class Tail(Generic[PageT]):
         self.open = False  # the walks have met: another page of it would be delivered already
         here = self._ids[place:][::-1]
         agreed = here == recent[-len(here) :]
-        if agreed and len(here) < _IDS_NEEDED:
+        if agreed and len(here) < _IDS_NEEDED and not numbered:
             return False
         self._cut(place)
         return agreed and place > 0
@@ -192,15 +193,11 @@ class Guess(NamedTuple):
 
 
 class Gap:
-    """The messages that are missing between two ends, to be taken as pages of a size.
-
-    `end` is the id of the last one, behind which the far end begins.
-    """
+    """The messages from one end to the other, to be taken as pages of a size."""
 
     def __init__(self, missing: Guess, *, size: int) -> None:
         self._rest = missing
         self._size = size
-        self.end = missing.last
 
     def __len__(self) -> int:
         return self._rest.length
@@ -225,11 +222,12 @@ class Gap:
 def between(head: list[str], tail: list[str], numbering: Numbering) -> Gap | None:
     """Return what is missing between two pages of ids; None where they are not so numbered.
 
-    Its pages are taken to be as long as the head.
+    Its pages are taken to be as long as the head. The last one ends with the first message of the
+    tail: only a page with both shows that nothing stands in between, such as without a number.
     """
     first, end = numbering.first_of(head), numbering.first_of(tail)
     if first is None or end is None:
         return None
     first += numbering.step * len(head)
-    length = (end - first) * numbering.step
-    return Gap(Guess(numbering, first, length), size=len(head)) if length >= 0 else None
+    missing = (end - first) * numbering.step
+    return Gap(Guess(numbering, first, missing + 1), size=len(head)) if missing >= 0 else None

@@ -120,9 +120,10 @@ class Speculation(Generic[PageT]):
 
     def _compare_ends(self) -> None:
         """See whether they have met, or tell what is between them, when one of them has grown."""
-        if not self._length or self._gap is not None:
+        if not self._length:
             return
-        self._joint = self._recent[-1] if self._tail.joins(self._recent) else None
+        met = self._tail.joins(self._recent, numbered=self._gap is not None)
+        self._joint = self._recent[-1] if met else None
         if self._numbering is not None and self._tail:
             numbering, self._numbering = self._numbering, None
             if self._joint is None:
@@ -159,7 +160,7 @@ class Speculation(Generic[PageT]):
         gap = between(self._recent[-self._length :], self._tail.ids, numbering)
         if gap is None:
             return
-        self._gap, self._joint = gap, gap.end
+        self._gap = gap
         if self._wanted is not None:
             gap.limit(self._wanted)
         if self._asking and gap:

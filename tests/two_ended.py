@@ -31,6 +31,7 @@ SCHEMES: Final[dict[str, Callable[[int], str]]] = {
     "in steps of two": lambda n: f"{COMPLETION}-{2 * n}",
     "with a hole": lambda n: f"{COMPLETION}-{n + (n > 9)}",
     "with leading zeros": lambda n: f"{COMPLETION}-{n:03}",
+    "with a stranger": lambda n: "stranger" if n == 17 else f"{COMPLETION}-{n - (n > 17)}",
     "of another list": lambda n: f"chatcmpl-2-{n}",
     "without a number": lambda n: f"{COMPLETION}-{n * 7919 % 9973:x}z",
     "swapped in pairs": lambda n: f"{COMPLETION}-{n ^ 1}",
