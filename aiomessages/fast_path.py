@@ -94,6 +94,8 @@ class FastPath:
         try:
             response = await _exchange(connection, target, head.rest, timeout, max_bytes)
         except BaseException:
+            if connection.transport is not None:
+                connection.transport.abort()  # else what is left of the request is still sent
             connection.close()
             raise
         connection.release()

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import client_proto, client_reqrep, connector
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import HttpResponseParserPy
 from aioresponses import aioresponses
 from faults import addresses
 from faults.plays import FAULTS
@@ -412,6 +413,52 @@ async def test_over_tls(
     assert got == [one["id"] for one in CONVERSATION]
     assert [type(details.error) for details in retries] == errors
     assert len(by_session) == server.connections == 1 + len(errors)
+
+
+@pytest.mark.parametrize("end", ["timeout", "cancellation"])
+async def test_a_request_that_nobody_reads(end: str) -> None:
+    """A request longer than all buffers on its way ends in time, and what is left is not sent."""
+    size = 12_000_000
+    over = asyncio.Event()
+    arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(Answer(page([message(0)])).encode())
+        await over.wait()
+        arrived.set_result(len(await reader.read()))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with (
+        server,
+        AsyncMessagesClient(KEY, base_url=base_url, timeout=0.2, retry=RetryPolicy(0)) as client,
+    ):
+        await client.list("chatcmpl-1")
+        call = asyncio.ensure_future(client.list("chatcmpl-1", extra_query={"q": "x" * size}))
+        if end == "cancellation":
+            asyncio.get_running_loop().call_later(0.05, call.cancel)
+        with pytest.raises((APITimeoutError, asyncio.CancelledError)):
+            await asyncio.wait_for(call, 5)
+        assert call.cancelled() == (end == "cancellation")
+        over.set()
+        assert await asyncio.wait_for(arrived, 5) < size
+
+
+async def test_two_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lengths of one body are refused with the parser in Python, which takes the first."""
+    monkeypatch.setattr("aiohttp.client_proto.HttpResponseParser", HttpResponseParserPy)
+    right = Answer(page([message(0)])).encode()
+    lengths = right.replace(b"\r\n\r\n", b"\r\ncontent-length: 1\r\n\r\n", 1)
+    async with (
+        Loopback(replies(right, lengths)) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        await client.list("chatcmpl-1")
+        with pytest.raises(APIConnectionError, match="rules of HTTP"):
+            await client.list("chatcmpl-1")
+    assert len(server.asked) == 2
 
 
 async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:

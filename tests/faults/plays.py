@@ -272,6 +272,12 @@ FAULTS: Final[dict[str, Play]] = {
     "body-short-reset": _reset_in_body,
     "chunked-cut": sends(lambda turn: turn.head(CHUNKED) + _chunk(turn.body), close=True),
     "close-delimited-cut": sends(lambda turn: turn.head() + turn.body[:-10], close=True),
+    "close-delimited": sends(lambda turn: turn.head() + turn.body, close=True),
+    "gzipped": _gzipped(bytes),
+    "continue-first": sends(lambda turn: b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + turn.right()),
+    "upgrade-unasked": sends(
+        lambda turn: turn.head("connection: upgrade", "upgrade: websocket", status=101) + turn.body
+    ),
     "length-and-chunked": sends(_length_and_chunked),
     "two-lengths": sends(_two_lengths),
     "huge-header": sends(lambda turn: turn.right(f"x-huge: {turn.key * 1000}")),
