@@ -10,6 +10,7 @@ that the API said, and nothing of the key, reaches a reader. Who may read what i
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -41,6 +42,7 @@ from .errors import (
 from .listing import MessageStream
 from .logs import log
 from .pages import RawPage
+from .settings import UnusableKeyError
 
 # --- one client for the app -----------------------------------------------------------------------
 
@@ -75,7 +77,8 @@ async def get_messages_client(connection: HTTPConnection) -> AsyncMessagesClient
     client: AsyncMessagesClient | None = getattr(connection.state, _STATE, None)
     if client is None:
         raise RuntimeError(
-            "the app has no client: make it by FastAPI(lifespan=messages_lifespan())"
+            "the app has no client: make it by FastAPI(lifespan=messages_lifespan()), and in tests"
+            " run it by `with TestClient(app)`; the lifespan of a mounted app is never run"
         )
     return client
 
@@ -100,10 +103,13 @@ class _Told(NamedTuple):
     detail: str
 
 
+_INTERNAL: Final = _Told(500, "internal_error", "Something went wrong here.")
+
 # An error → what a reader is told; its nearest ancestor counts. Nothing in here is the API's text.
 _TOLD: Final[dict[type[Exception], _Told]] = {
-    MessagesError: _Told(500, "internal_error", "Something went wrong here."),
+    Exception: _INTERNAL,
     ConfigurationError: _Told(422, "invalid_request", "The request cannot be used as it is."),
+    UnusableKeyError: _INTERNAL,
     ClientClosedError: _Told(503, "closing", "The service is closing; try again in a moment."),
     APIError: _Told(502, "upstream_failed", "The API behind this service gave no usable answer."),
     APITimeoutError: _Told(504, "upstream_timeout", "The API behind this service did not answer."),
@@ -141,11 +147,19 @@ def add_exception_handlers(app: FastAPI) -> None:
 def _tell(error: Exception) -> _Told:
     """Look up what a reader is told, and tell the log what really happened."""
     told = next(_TOLD[kind] for kind in type(error).__mro__ if kind in _TOLD)
-    if isinstance(error, ConfigurationError):
-        told = told._replace(detail=str(error))  # of our own making, and it says what to change
+    if told is _TOLD[ConfigurationError]:
+        return told._replace(detail=str(error))  # of our own making, and it says what to change
     if told.status not in _READERS_OWN:
-        log.warning("a reader was told %d %s: %s", told.status, told.code, error)
+        log.warning("a reader was told %d %s: %s", told.status, told.code, _facts_of(error))
     return told
+
+
+def _facts_of(error: Exception) -> str:
+    """Say which error it is; its text is for whoever catches it, and may be the API's own."""
+    names = {"status": "status", "completion_id": "completion", "request_id": "request"}
+    facts = {word: getattr(error, name, None) for name, word in names.items()}
+    told = [f"{word} {fact}" for word, fact in facts.items() if fact]
+    return ", ".join([type(error).__name__, *told])
 
 
 def _problem(told: _Told) -> bytes:
@@ -166,7 +180,7 @@ def _seconds_to_wait(error: Exception) -> int | None:
 Format = Literal["jsonl", "sse", "json"]
 
 # The id of the event `end`. An EventSource comes back with it and is sent away for good (204), as
-# HTML wants; no message has it, for an id with "#" in it could not stand in a URL.
+# HTML wants.
 _END_ID: Final = "#end"
 
 
@@ -191,9 +205,9 @@ def _one_line(message: bytes) -> bytes:
 
 
 def _event(message_id: str, message: bytes) -> bytes:
-    # What cannot go back in a header is left out: the reader then resumes one message before it.
-    safe = message_id.isascii() and message_id.isprintable()
-    id_line = b"id: %b\n" % message_id.encode() if safe else b""
+    # What cannot come back in a header is left out: the reader then resumes one message before it.
+    plain = message_id.isascii() and message_id.isprintable() and message_id == message_id.strip()
+    id_line = b"id: %b\n" % message_id.encode() if plain and message_id != _END_ID else b""
     return b"%bdata: %b\n\n" % (id_line, _one_line(message))
 
 
@@ -233,6 +247,12 @@ _FORMS: Final[dict[str, _Form]] = {
 # As much as a socket takes at once: small messages go together, and of a large page no more than
 # this waits in the server for a slow reader.
 _CHUNK: Final = 65_536  # bytes
+
+# As long as a server that is going down is held up to tell a reader that there will be no more.
+_LAST_WORDS: Final = 1.0  # seconds
+
+# nginx's word for a client that closed the connection. Nobody reads it but middlewares and logs.
+_READER_LEFT: Final = 499
 
 
 def stream_messages(
@@ -275,46 +295,60 @@ class _MessagesResponse(Response):
         self._stream = stream
         self._form = form
         self._lead = form.head
+        self._begun = False
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stream:
             with anyio.CancelScope() as stay:
                 # From before the first page on: also who waits for that one may leave.
                 watch = asyncio.create_task(_cancel_once_gone(receive, stay))
                 try:
-                    await self._answer(send)
+                    await self._answer(send, head_only=scope.get("method") == "HEAD")
+                except asyncio.CancelledError:
+                    if self._begun and not stay.cancel_called:
+                        await self._say_goodbye(send)
+                    raise
                 finally:
                     watch.cancel()
+        if not self._begun:
+            with contextlib.suppress(OSError):  # a server may say that nobody is there
+                await Response(status_code=_READER_LEFT)(scope, receive, send)
         if self.background is not None:
             await self.background()
 
-    async def _answer(self, send: Send) -> None:
+    async def _answer(self, send: Send, *, head_only: bool) -> None:
         pages = self._stream.raw().pages()
         page = await anext(pages, None)
+        self._begun = True
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        try:
-            while page is not None:
-                for chunk in _chunks(self._items(page)):
-                    await _send_body(send, chunk)
-                page = None  # let go of it first: the next one is here, and one behind it begun
+        while page is not None and not head_only:
+            for chunk in _chunks(self._items(page)):
+                await _send_body(send, chunk)
+            page = None  # let go of it first: the next one is here, and one behind it begun
+            try:
                 page = await anext(pages, None)
-        except MessagesError as error:
-            await self._end_early(send, error)
-        else:
-            opening = self._lead if self._lead is self._form.head else b""
-            await _send_body(send, opening + self._form.end, more=False)
+            except Exception as error:
+                await self._end_early(send, error)
+                if self._form.tells_its_end and isinstance(error, MessagesError):
+                    return
+                raise StreamCutError(str(error)) from error
+        opening = self._lead if self._lead is self._form.head else b""
+        await _send_body(send, opening + self._form.end, more=False)
 
     def _items(self, page: RawPage) -> Iterator[bytes]:
         for message_id, message in zip(page.ids, page.data, strict=True):
             yield self._lead + self._form.item(message_id, message)
             self._lead = self._form.between
 
-    async def _end_early(self, send: Send, error: MessagesError) -> None:
+    async def _end_early(self, send: Send, error: Exception) -> None:
         tail = self._form.failed(_problem(_tell(error)), _seconds_to_wait(error))
         await _send_body(send, tail, more=not self._form.tells_its_end)
-        if not self._form.tells_its_end:
-            raise StreamCutError(str(error)) from error
+
+    async def _say_goodbye(self, send: Send) -> None:
+        """Tell a reader that the server is going down: over HTTP/1.0 a cut looks like the end."""
+        with anyio.move_on_after(_LAST_WORDS, shield=True):
+            await self._end_early(send, ClientClosedError("the server ended the stream"))
 
 
 async def _cancel_once_gone(receive: Receive, stay: anyio.CancelScope) -> None:

@@ -125,14 +125,18 @@ def log_level() -> str | None:
     return os.environ.get("AIOMESSAGES_LOG")
 
 
+class UnusableKeyError(ConfigurationError):
+    """A key cannot be sent. Known apart, as an api_key callable may give one at any time."""
+
+
 def check_key(key: object) -> SecretStr:
-    """Return the key, hidden from every repr; raise ConfigurationError if it cannot be sent."""
+    """Return the key, hidden from every repr; raise UnusableKeyError if it cannot be sent."""
     if key is None or key == "":
-        raise ConfigurationError("no API key: set OPENAI_API_KEY or pass api_key=")
+        raise UnusableKeyError("no API key: set OPENAI_API_KEY or pass api_key=")
     if not isinstance(key, str):
-        raise ConfigurationError(f"the API key must be a str, not {type(key).__name__}")
+        raise UnusableKeyError(f"the API key must be a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
-        raise ConfigurationError(
+        raise UnusableKeyError(
             "the API key holds spaces, line breaks, control or non-ASCII characters"
             " (a stray newline from a file, perhaps?)"
         )

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
+from virtual_time import now, run
 from web import read_until_cut, serving
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
@@ -134,7 +135,8 @@ async def test_the_key_is_asked_for_when_the_app_starts() -> None:
 
 async def test_an_app_without_the_lifespan_is_told_so() -> None:
     """What was forgotten is named, by the words to write."""
-    with pytest.raises(RuntimeError, match=r"lifespan=messages_lifespan\(\)"):
+    words = r"lifespan=messages_lifespan\(\).*with TestClient\(app\)"
+    with pytest.raises(RuntimeError, match=words):
         await get_messages_client(SimpleNamespace(state=SimpleNamespace()))  # type: ignore[arg-type]
 
 
@@ -226,6 +228,14 @@ async def test_an_id_that_is_no_header_cannot_forge_an_event() -> None:
     assert first == b"data: " + json.dumps(message(0, id=forged)).encode()
 
 
+@pytest.mark.parametrize("unfit", ["#end", " x", "x "])
+async def test_an_id_that_would_come_back_as_something_else_is_left_out(unfit: str) -> None:
+    """No message passes for the end, and no header loses the spaces of an id on its way back."""
+    script = replies(Answer(page([message(0, id=unfit)])))
+    async with app_over(script) as session, session.get(f"{PATH}/stream?format=sse") as response:
+        assert (await response.read()).startswith(b"data: ")
+
+
 async def test_a_large_page_goes_out_in_pieces() -> None:
     """No more than a piece of a page at a time waits in the server for a slow reader."""
     sent: list[int] = []
@@ -241,6 +251,21 @@ async def test_a_large_page_goes_out_in_pieces() -> None:
         await stream_messages(client.list("chatcmpl-1"))({"type": "http"}, receive, send)
     assert max(sent) < 100_000
     assert sum(sent) > 300_000
+
+
+async def test_who_asks_for_the_head_alone_makes_nobody_read_the_rest() -> None:
+    """HEAD has the status and the headers that GET would have, for the price of a page."""
+    many = conversation(message(n) for n in range(50))
+    async with Loopback(many) as upstream:
+        app = app_of(upstream.base_url)
+
+        @app.head("/")
+        async def show(client: MessagesClient) -> Response:
+            return stream_messages(client.list("chatcmpl-1", limit=1))
+
+        async with reading(app) as session, session.head("/") as response:
+            assert (response.status, response.content_type) == (200, "application/jsonl")
+    assert len(upstream.asked) <= 2
 
 
 async def test_a_response_runs_its_background_tasks() -> None:
@@ -361,6 +386,31 @@ async def test_an_argument_that_cannot_be_used_is_the_readers_matter() -> None:
             assert response.status == 422
 
 
+async def test_a_key_that_cannot_be_sent_is_not_the_readers_matter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What an api_key callable gave in the wrong form is a 500 for the reader, and a warning."""
+
+    async def key() -> str:
+        return f"{KEY}\n"
+
+    async with Loopback(five) as upstream:
+        lifespan = messages_lifespan(
+            client=partial(AsyncMessagesClient, key, base_url=upstream.base_url)
+        )
+        app = FastAPI(lifespan=lifespan)
+        add_exception_handlers(app)
+        app.include_router(messages_router())
+        async with reading(app) as session:
+            for path in (PATH, f"{PATH}/stream"):
+                async with session.get(path) as response:
+                    answer = await response.json()
+                    assert (response.status, answer["code"]) == (500, "internal_error")
+                    assert "key" not in answer["detail"]
+    assert "a reader was told 500 internal_error" in caplog.text
+    assert KEY not in caplog.text
+
+
 async def test_a_client_that_was_closed_is_a_503() -> None:
     """An app that is going down says so."""
     async with Loopback(five) as upstream, client_of(upstream.base_url)() as mine:
@@ -374,7 +424,8 @@ async def test_a_client_that_was_closed_is_a_503() -> None:
 async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:
     """The completion and the status stand in one warning; a 404 is the reader's own matter."""
     caplog.set_level(logging.WARNING, "aiomessages")
-    async with app_over(replies(error(404), error(500))) as session:
+    told = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
+    async with app_over(replies(error(404), told)) as session:
         async with session.get(PATH) as response:
             assert response.status == 404
         assert caplog.messages == []
@@ -382,8 +433,9 @@ async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptur
             assert response.status == 502
     (line,) = caplog.messages
     assert line.startswith("a reader was told 502 upstream_failed: ")
-    assert "status 500, completion chatcmpl-1" in line
+    assert "InternalServerError, status 500, completion chatcmpl-1" in line
     assert KEY not in line
+    assert "hurts" not in line  # nothing of the server's own text is ever logged
 
 
 # --- what goes wrong in the middle ----------------------------------------------------------------
@@ -452,6 +504,72 @@ async def test_no_middleware_makes_a_failed_stream_look_finished(form: str) -> N
             json.loads(received.splitlines()[-1] if form == "jsonl" else received)
 
 
+async def test_a_reader_who_leaves_before_the_answer_disturbs_no_middleware() -> None:
+    """BaseHTTPMiddleware wants an answer also where nobody is left to read it: it is a 499."""
+    asked, left = asyncio.Event(), asyncio.Event()
+    statuses: list[int] = []
+
+    async def never(_: Asked) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with Loopback(never) as upstream:
+        app = app_of(upstream.base_url)
+
+        @app.middleware("http")
+        async def note(request: Request, call_next: Any) -> Response:
+            try:
+                answer: Response = await call_next(request)
+                statuses.append(answer.status_code)
+                return answer
+            finally:
+                left.set()
+
+        async with reading(app) as session:
+            request = asyncio.ensure_future(session.get(f"{PATH}/stream"))
+            await asked.wait()
+            request.cancel()
+            await left.wait()
+    assert statuses == [499]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "sse", "json"])
+async def test_no_error_of_another_kind_looks_finished_either(form: str) -> None:
+    """What the app's own api_key callable raises ends a stream as our errors do, unquoted."""
+    keys = iter([KEY])
+
+    async def key() -> str:
+        try:
+            return next(keys)
+        except StopIteration:
+            raise LookupError("the vault at 10.0.0.1 is sealed") from None
+
+    many = conversation(message(n) for n in range(4))
+    async with Loopback(many) as upstream:
+        lifespan = messages_lifespan(
+            client=partial(AsyncMessagesClient, key, base_url=upstream.base_url)
+        )
+        app = FastAPI(lifespan=lifespan)
+        app.include_router(messages_router())
+
+        @app.middleware("http")
+        async def touch(request: Request, call_next: Any) -> Response:
+            answer: Response = await call_next(request)
+            return answer
+
+        url = f"{PATH}/stream?limit=2&format={form}"
+        async with reading(app) as session, session.get(url) as response:
+            received, _ = await read_until_cut(response)
+    assert received.count(b'"role"') == 2
+    assert b"vault" not in received
+    if form == "sse":
+        assert received.rpartition(b"\n\n")[0].rpartition(b"\n\n")[2].startswith(b"event: error\n")
+        assert b"event: end" not in received
+    else:
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(received.splitlines()[-1] if form == "jsonl" else received)
+
+
 async def test_what_cuts_a_body_names_its_cause() -> None:
     """The server's log shows one error of ours, with the API's behind it."""
 
@@ -466,6 +584,33 @@ async def test_what_cuts_a_body_names_its_cause() -> None:
         with pytest.raises(StreamCutError, match="status 500, completion chatcmpl-1") as raised:
             await stream_messages(client.list("chatcmpl-1"))({"type": "http"}, receive, ignore)
     assert KEY not in str(raised.getrepr(showlocals=True))
+
+
+def test_a_shutdown_waits_a_second_for_a_reader_who_reads_nothing() -> None:
+    """There is that long for last words; the cancellation then goes its way."""
+
+    async def cancelled_in_the_middle() -> float:
+        begun = asyncio.Event()
+
+        async def send(event: Any) -> None:
+            if event["type"] == "http.response.body":
+                begun.set()
+                await asyncio.Event().wait()
+
+        async def receive() -> Any:
+            return await asyncio.Event().wait()
+
+        async with Loopback(five) as upstream, client_of(upstream.base_url)() as client:
+            response = stream_messages(client.list("chatcmpl-1"))
+            answering = asyncio.ensure_future(response({"type": "http"}, receive, send))
+            await begun.wait()
+            began = now()
+            answering.cancel()
+            await asyncio.wait({answering})
+            assert answering.cancelled()
+            return now() - began
+
+    assert run(cancelled_in_the_middle(), grace=0.05) == 1.0
 
 
 async def test_two_pages_at_most_are_held() -> None:

@@ -215,6 +215,36 @@ async def test_a_shutdown_cuts_the_streams_that_do_not_end_in_time() -> None:
         assert len(upstream.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [
+        ("jsonl", rb'\n\{"error":\{"code":"closing",[^\n]+\}'),
+        ("sse", rb'\n\nevent: error\ndata: \{"code":"closing",[^\n]+\}\n\n'),
+        ("json", rb'"content_parts": null\}'),
+    ],
+)
+async def test_a_shutdown_is_told_to_a_reader_of_the_old_http(form: str, ending: bytes) -> None:
+    """HTTP/1.0, which many a proxy speaks, knows no cut: there the body itself says that it is one.
+
+    A connection that is closed is then all that an end has.
+    """
+    waiting = asyncio.Event()
+    first = Answer(page([message(0)], has_more=True))
+    async with Loopback(hangs_behind(first, waiting=waiting)) as upstream:
+        at_once = {"timeout_graceful_shutdown": 0, "http": "h11"}
+        async with running(upstream.base_url, app_options=at_once) as app:
+            host, _, port = app.url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            request = f"GET {STREAM}?format={form} HTTP/1.0\r\nhost: {host}\r\n\r\n"
+            writer.write(request.encode())
+            await waiting.wait()
+        received = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert received.count(b'"role"') == 1
+    assert re.search(ending + rb"\Z", received)
+
+
 # --- an API that fails ----------------------------------------------------------------------------
 
 
