@@ -242,10 +242,15 @@ async def _rehearse() -> bool:
         if again is None:
             return False
         with contextlib.closing(again):
-            return (
-                again.protocol is protocol
-                and await pool.idle(key) is None
-                and transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
-                and response.headers["X-Request-Id"] == "req_1"
-                and (response.status, response.body) == (200, b"{}")
-            )
+            reused = again.protocol is protocol and await pool.idle(key) is None
+            again.release()
+        protocol.data_received(transport.ANSWER)  # unasked
+        if (spoiled := await pool.idle(key)) is not None:
+            spoiled.close()
+            return False
+    return (
+        reused
+        and transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
+        and response.headers["X-Request-Id"] == "req_1"
+        and (response.status, response.body) == (200, b"{}")
+    )

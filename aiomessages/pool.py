@@ -64,8 +64,11 @@ def _is_spoiled(connection: Connection) -> bool:
     Not so where it is lost: then it is new, and another would be no better.
     """
     protocol = connection.protocol
-    return (
-        protocol is not None
-        and (len(protocol) > 0 or protocol.exception() is not None or protocol.upgraded)
-        and protocol.is_connected()
-    )
+    try:
+        return (
+            protocol is not None
+            and (len(protocol) > 0 or protocol.exception() is not None or protocol.upgraded)
+            and protocol.is_connected()
+        )
+    except (AttributeError, TypeError):  # another aiohttp, with which nobody can tell
+        return False

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import client_proto, client_reqrep, connector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_parser import HttpResponseParserPy
+from aiohttp.streams import DataQueue
 from aioresponses import aioresponses
 from faults import addresses
 from faults.plays import FAULTS
@@ -275,6 +276,8 @@ CHANGES = {
     "no set_response_params": _gone(ResponseHandler, "set_response_params"),
     "other parameters": _instead(ResponseHandler, "set_response_params", lambda _: None),
     "another read": _instead(ResponseHandler, "read", _other_head),
+    "another __len__": _instead(ResponseHandler, "__len__", lambda _: 0),
+    "no __len__": _gone(DataQueue, "__len__"),
     "no _get": _gone(aiohttp.BaseConnector, "_get"),
     "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
     "another _release": _instead(aiohttp.BaseConnector, "_release", _keeps_nothing),

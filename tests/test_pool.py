@@ -102,6 +102,19 @@ async def test_a_new_connection_that_is_lost_at_once(monkeypatch: pytest.MonkeyP
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("name", ["exception", "__len__"])
+async def test_an_aiohttp_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Where a name that is not documented is gone, connections are given as aiohttp gives them."""
+    monkeypatch.delattr(aiohttp.DataQueue, name)
+    async with (
+        Loopback(lambda _: Answer(page([message(0)]))) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=ONCE) as client,
+    ):
+        for _ in range(2):
+            await client.list("chatcmpl-1")
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
 async def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for a connection gets it before one who has just given it back."""
     monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
