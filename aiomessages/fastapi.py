@@ -97,6 +97,12 @@ class Problem(BaseModel):
     detail: str
 
 
+class InvalidParameters(BaseModel):
+    """The parameters that FastAPI refuses by itself, each with its place and why."""
+
+    detail: list[dict[str, Any]]
+
+
 class _Told(NamedTuple):
     status: int
     code: str
@@ -491,18 +497,21 @@ _NOTHING_LEFT: Final = {"description": "An EventSource that has seen the end cam
 
 def _documented_stream() -> dict[str, Any]:
     message = StoredMessage.model_json_schema()
-    of_each = {"jsonl": {"itemSchema": message}, "sse": {"schema": {"type": "string"}}}
-    of_each["json"] = {"schema": {"type": "array", "items": message}}
+    # The `itemSchema` of OpenAPI 3.2 makes a document of 3.1, which FastAPI's are, invalid.
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": message}
+    of_each = {"jsonl": text, "sse": text, "json": {"type": "array", "items": message}}
     return {
-        "description": "Every message. An SSE stream closes with the event `end` or `error`; the"
-        " other formats are cut where they fail.",
-        "content": {_FORMS[name].media_type: schema for name, schema in of_each.items()},
+        "description": "Every message: of `jsonl` each line, of `sse` each event's data is one. An"
+        " SSE stream closes with the event `end` or `error`; the other formats are cut where they"
+        " fail.",
+        "content": {_FORMS[name].media_type: {"schema": of} for name, of in of_each.items()},
     }
 
 
 def _documented_problems() -> dict[int | str, dict[str, Any]]:
-    return {
+    problems: dict[int | str, dict[str, Any]] = {
         told.status: {"model": Problem, "description": told.detail}
         for told in _TOLD.values()
-        if told.status not in (422, 500)  # FastAPI documents the one, nobody wants the other
+        if told is not _INTERNAL  # nobody wants it
     }
+    return problems | {422: {"model": Problem | InvalidParameters, "description": "Not usable."}}

@@ -644,12 +644,18 @@ def test_the_routes_are_documented_with_their_types() -> None:
     )
     content = whole["responses"]["200"]["content"]
     assert set(content) == {"application/jsonl", "text/event-stream", "application/json"}
-    assert content["application/jsonl"]["itemSchema"]["title"] == "StoredMessage"
+    # By the words of OpenAPI 3.1, of which these documents are: `itemSchema` is of 3.2.
+    assert {name for shape in content.values() for name in shape} == {"schema"}
+    assert content["application/jsonl"]["schema"]["contentSchema"]["title"] == "StoredMessage"
+    assert content["application/json"]["schema"]["items"]["title"] == "StoredMessage"
     for route in (one, whole):
         problems = {status for status, _ in FAULTS.values()} | {503}
         assert {str(status) for status in problems} <= set(route["responses"])
         refers = route["responses"]["404"]["content"]["application/json"]["schema"]["$ref"]
         assert refers.endswith("/Problem")
+        ours, fastapis = route["responses"]["422"]["content"]["application/json"]["schema"]["anyOf"]
+        assert ours["$ref"].endswith("/Problem")
+        assert fastapis["$ref"].endswith("/InvalidParameters")
     named = {p["name"]: p["in"] for p in whole["parameters"]}
     assert named == {
         "completion_id": "path",
