@@ -149,6 +149,20 @@ async def test_a_test_may_override_the_client() -> None:
             assert len((await response.json())["data"]) == 5
 
 
+async def test_a_client_of_a_dependency_lives_as_long_as_the_stream() -> None:
+    """FastAPI before 0.118 would close it behind the endpoint, before anything was sent."""
+    async with Loopback(five) as upstream:
+
+        async def mine() -> AsyncIterator[AsyncMessagesClient]:
+            async with client_of(upstream.base_url)() as client:
+                yield client
+
+        app = app_of("http://127.0.0.1:9/v1")
+        app.dependency_overrides[get_messages_client] = mine
+        async with reading(app) as session, session.get(f"{PATH}/stream?limit=2") as response:
+            assert len((await response.read()).splitlines()) == 5
+
+
 # --- what a reader gets ---------------------------------------------------------------------------
 
 
