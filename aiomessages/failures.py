@@ -95,10 +95,12 @@ def _broken_rule(error: aiohttp.ClientResponseError | HttpProcessingError) -> AP
     return APIConnectionError(broken, retryable=not lasting)
 
 
-# How the texts of aiohttp's two parsers begin; what the server sent comes behind.
+# How the texts of aiohttp's two parsers begin; what the server sent comes behind, except that the
+# one in Python, where it is strict, repeats the name of a header as it came.
 _LASTING: Final = re.compile(
     r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
-    r"Content-Length|Too many headers|Got more than"
+    r"Content-Length|Too many headers|Got more than",
+    re.IGNORECASE,
 )
 
 
