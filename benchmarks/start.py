@@ -125,7 +125,7 @@ def run(program: list[str], *, to_first_line: bool) -> Run:
     return Run(float(line), wall_to_line) if to_first_line else Run(cpu, wall)
 
 
-_FOREIGN = {"PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_START"}
+_FOREIGN = {"PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_CONFIG"}
 _TELLING = {LIBRARIES, OURS, OPENAI}
 
 

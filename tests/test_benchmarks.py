@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest.importorskip("openai", reason="the benchmarks compare with it")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux for the memory")
 
 # Each question by itself, as small as it goes, and a word of what it prints.
 TINY = {
