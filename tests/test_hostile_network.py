@@ -51,6 +51,7 @@ from aiomessages import (
     UnprocessableEntityError,
     fast_path,
 )
+from aiomessages.settings import UnusableKeyError
 
 BACKOFF = 0.001
 AT_ONCE = RetryPolicy(initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
@@ -132,7 +133,8 @@ def refused(row: int, fault: str, setting: str, value: Any) -> Case:
     """Say that something is refused before anything is sent."""
     where = {"completion_id": "call"}.get(setting, "client")
     fields: dict[str, Any] = {where: {setting: value}}
-    return Case(str(row), fault, ConfigurationError, attempts=0, page=1, requests=0, **fields)
+    error = {"api_key": UnusableKeyError}.get(setting, ConfigurationError)
+    return Case(str(row), fault, error, attempts=0, page=1, requests=0, **fields)
 
 
 def unreachable(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
@@ -258,6 +260,7 @@ TABLE = [
     lasts("14b", "slow-body-without-length", "(total)", total=SHORT),
     lasts("14c", "stalled-body", "(read)", read=SHORT),
     lasts("14c", "silence", "(total)", total=SHORT),
+    lasts("14d", "silence", "(read)", read=SHORT),
     retried("15", "upgrade-unasked", DecodeError, facts={"status": 101}),
     retried("15a", "no-content", DecodeError, facts={"status": 204}),
     retried("15a", "empty-body", DecodeError, says="is empty"),
