@@ -15,7 +15,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
 from virtual_time import now, run
-from web import read_until_cut, serving
+from web import read_until_cut, serving, until
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.fastapi import (
@@ -627,19 +627,34 @@ def test_a_shutdown_waits_a_second_for_a_reader_who_reads_nothing() -> None:
     assert run(cancelled_in_the_middle(), grace=0.05) == 1.0
 
 
-async def test_two_pages_at_most_are_held() -> None:
-    """When a page is asked for, at most one other is in memory."""
+async def test_two_pages_are_held_for_a_slow_reader_and_no_more() -> None:
+    """While one page is being sent the one behind it arrives, and a third is not asked for."""
     held: list[int] = []
+    asked: list[int] = []
 
-    def script(asked: Asked) -> Answer:
-        held.append(sum(isinstance(thing, RawPage) for thing in gc.get_objects()))
-        return many(asked)
+    def pages() -> int:
+        return sum(isinstance(thing, RawPage) for thing in gc.get_objects())
+
+    async def send(event: Any) -> None:
+        if event["type"] == "http.response.start" or not event["more_body"]:
+            return
+        asked.append(len(upstream.asked))
+        await until(lambda: pages() == 2 or len(asked) == 6)
+        held.append(pages())
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
 
     many = conversation(message(n) for n in range(12))
-    async with app_over(script) as session, session.get(f"{PATH}/stream?limit=2") as response:
-        assert len((await response.read()).splitlines()) == 12
-    assert len(held) == 6
-    assert max(held) <= 1
+    gc.freeze()  # what is there already need not be looked through each time
+    try:
+        async with Loopback(many) as upstream, client_of(upstream.base_url)() as client:
+            response = stream_messages(client.list("chatcmpl-1", limit=2))
+            await response({"type": "http"}, receive, send)
+    finally:
+        gc.unfreeze()
+    assert held == [2, 2, 2, 2, 2, 1]
+    assert all(now_asked <= sent + 2 for sent, now_asked in enumerate(asked))
 
 
 # --- what is documented ---------------------------------------------------------------------------
