@@ -241,16 +241,16 @@ async def _rehearse() -> bool:
         again = await pool.idle(key)
         if again is None:
             return False
-        with contextlib.closing(again):
-            reused = again.protocol is protocol and await pool.idle(key) is None
+        with contextlib.closing(again), contextlib.closing(await pool.idle(key) or again) as other:
+            if again.protocol is not protocol or other is not again:
+                return False
             again.release()
         protocol.data_received(transport.ANSWER)  # unasked
         if (spoiled := await pool.idle(key)) is not None:
             spoiled.close()
             return False
     return (
-        reused
-        and transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
+        transport.sent == b"GET /x HTTP/1.1\r\n\r\n"
         and response.headers["X-Request-Id"] == "req_1"
         and (response.status, response.body) == (200, b"{}")
     )

@@ -9,6 +9,7 @@ import logging
 import pickle
 import ssl
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from faults import addresses
 from faults.plays import FAULTS
 from faults.raw_server import COMPLETION, CONVERSATION, LIMIT, RawServer
 from loopback import Answer, Asked, Loopback, message, page, replies
+from multidict import MultiDict
 
 from aiomessages import (
     APIConnectionError,
@@ -265,6 +267,16 @@ async def _other_head(_: ResponseHandler) -> tuple[str, str]:
     return "HTTP/1.1 200 OK", "{}"
 
 
+async def _plain_headers(self: ResponseHandler) -> Any:
+    _, content = await aiohttp.DataQueue.read(self)
+    return SimpleNamespace(code=200, headers=MultiDict({"x-request-id": "req_1"})), content
+
+
+async def _gives_twice(self: Any, key: Any, _: object) -> connector.Connection | None:
+    idle = self._conns.get(key)
+    return connector.Connection(self, key, idle[0][0], self._loop) if idle else None
+
+
 def _keeps_nothing(self: Any, key: object, protocol: Any, *, should_close: bool = False) -> None:
     del self, key, protocol, should_close
 
@@ -278,6 +290,8 @@ CHANGES = {
     "another read": _instead(ResponseHandler, "read", _other_head),
     "another __len__": _instead(ResponseHandler, "__len__", lambda _: 0),
     "no __len__": _gone(DataQueue, "__len__"),
+    "headers of another kind": _instead(ResponseHandler, "read", _plain_headers),
+    "a _get that gives twice": _instead(aiohttp.BaseConnector, "_get", _gives_twice),
     "no _get": _gone(aiohttp.BaseConnector, "_get"),
     "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
     "another _release": _instead(aiohttp.BaseConnector, "_release", _keeps_nothing),
