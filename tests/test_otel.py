@@ -187,6 +187,30 @@ async def test_a_page_that_is_cancelled(observed: Observed) -> None:
     assert facts(observed.only("list messages"))["error.type"] == "CancelledError"
 
 
+@pytest.mark.parametrize("ended_by", ["the client's end", "the deadline"])
+async def test_a_list_that_is_ended_from_outside_is_ended_once(
+    observed: Observed, ended_by: str
+) -> None:
+    """A client that is closed, and a deadline, are errors; closing the stream adds nothing."""
+    arrived = asyncio.Event()
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    deadline = 0.02 if ended_by == "the deadline" else None
+    async with Loopback(never) as server, observed.client(server, deadline=deadline) as client:
+        stream = client.list("chatcmpl-1")
+        reading = asyncio.ensure_future(anext(stream))
+        await arrived.wait()
+        if deadline is None:
+            await client.aclose()
+        await asyncio.wait({reading})
+        await stream.aclose()
+    found = facts(observed.only("list messages"))
+    assert (found["outcome"], found["error.type"]) == ("error", type(reading.exception()).__name__)
+
+
 async def test_a_list_that_is_left_is_closed(observed: Observed) -> None:
     """Leaving a list in the middle ends its span at once, with what came until then."""
     async with (
@@ -265,6 +289,25 @@ async def test_requests_stand_below_the_list_that_sends_them(observed: Observed)
     assert sorted(parent(s) or 0 for s in requests) == sorted(identity(s) for s in lists * 3)
     trace_id = above.get_span_context().trace_id
     assert {s.context.trace_id for s in observed.spans if s.context} == {trace_id}
+
+
+@pytest.mark.parametrize("lookahead", ["both-ends", "predict"])
+async def test_what_is_fetched_further_ahead_stands_below_its_list(
+    observed: Observed, lookahead: Any
+) -> None:
+    """Each page of a list that looks ahead in tasks of its own is fetched below the one span."""
+    async with (
+        Loopback(conversation(THREE_PAGES)) as server,
+        observed.client(server, trace_configs=[observed.http()]) as client,
+    ):
+        with observed.tracer.start_as_current_span("request of the application") as above:
+            walk = client.list("chatcmpl-1", limit=25, lookahead=lookahead)
+            assert len([m async for m in walk]) == 250
+    span = observed.only("list messages")
+    assert (parent(span), facts(span)["pages"]) == (identity(above), 10)
+    requests = observed.named("GET")
+    assert len(requests) >= 10
+    assert {parent(request) for request in requests} == {identity(span)}
 
 
 async def test_the_readers_context_stays_its_own(observed: Observed) -> None:
@@ -377,6 +420,14 @@ async def test_metrics_of_requests(observed: Observed) -> None:
     assert sizes.count == 2
     assert sizes.max == len(got.body)
     assert observed.points("slot.wait_time") == []  # only an export waits for turns
+
+
+async def test_to_instrument_twice_is_to_do_it_once(observed: Observed) -> None:
+    """Nothing is told a second time."""
+    async with Loopback(conversation(THREE_PAGES)) as server, observed.client(server) as client:
+        await observed.instrument(client).list("chatcmpl-1")
+    assert len(observed.spans) == 1
+    assert [point.value for point in observed.points("requests")] == [1]
 
 
 async def test_clients_made_of_it_are_instrumented(observed: Observed) -> None:
