@@ -272,6 +272,11 @@ async def _plain_headers(self: ResponseHandler) -> Any:
     return SimpleNamespace(code=200, headers=MultiDict({"x-request-id": "req_1"})), content
 
 
+async def _other_status(self: ResponseHandler) -> Any:
+    message, content = await aiohttp.DataQueue.read(self)
+    return SimpleNamespace(code=204, headers=message.headers), content
+
+
 async def _gives_twice(self: Any, key: Any, _: object) -> connector.Connection | None:
     idle = self._conns.get(key)
     return connector.Connection(self, key, idle[0][0], self._loop) if idle else None
@@ -291,6 +296,7 @@ CHANGES = {
     "another __len__": _instead(ResponseHandler, "__len__", lambda _: 0),
     "no __len__": _gone(DataQueue, "__len__"),
     "headers of another kind": _instead(ResponseHandler, "read", _plain_headers),
+    "another status": _instead(ResponseHandler, "read", _other_status),
     "a _get that gives twice": _instead(aiohttp.BaseConnector, "_get", _gives_twice),
     "no _get": _gone(aiohttp.BaseConnector, "_get"),
     "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
