@@ -3,47 +3,45 @@
 Nothing here performs I/O, reads a clock or rolls dice: clock readings come in as arguments, in
 seconds from any origin, and waits are results.
 
-The rate grows with each success until the first 429, quickly. An epoch begins with a 429 to a
-request that was sent after the last one began; it sets the rate to what the server is thought to
-bear, from three witnesses: the rate at which it began to refuse (too much), how many requests went
-through since the epoch before, over the time (for both ends saw an empty bucket, never too much),
-and the share of the requests then under way that went through. The rate is held for a while, then
-rises slowly, ever faster, until the next 429.
+Until the first 429 the rate grows with each success. From then on it follows from the buckets that
+would have given the same answers: it begins at the slowest of them, rises to the fastest, and is
+held there, a little below, for a while. Then it rises beyond, slowly at first and ever faster, for
+a server may bear more by now, until the next 429. Where no bucket explains the answers any more,
+the server has changed, and they are guessed at anew.
 """
 
+import math
+from collections import deque
 from typing import Final
 
-import msgspec
+from .buckets import Buckets
 
 FIRST_RATE: Final = 40.0  # a second: twice what a slow server bears costs it few refusals
 
-# Each success adds this much, so that answers that come late slow the growth as well: it doubles
-# the rate in half a second, and stands 2 to 3 times above the server's when a bucket of one
-# second's worth is empty. Slower at first: few requests can bear but few refusals.
-GROWTH: Final = 1.4
-GROWTH_SHARE: Final = 1 / 60
+# Each success lets so much of a request more be under way, until the first 429. It comes a latency
+# after the bucket ran empty: refused is what is under way, or a fifth of what passed until then.
+GAIN: Final = 0.2
+SHORTEST_LATENCY: Final = 0.001  # two clock readings may be the same
+
+HISTORY: Final = 1000  # of sends that are remembered, and of answers before the first 429
 
 # A timer is late by a millisecond or two; what is late by more was idle and earns no burst.
 CATCH_UP: Final = 0.01
 
-# Under way at a 429 may be just one request: what is believed beforehand counts as four of them.
-WEIGHT: Final = 4.0
-FIRST_SHARE: Final = 0.5  # believed of the rate at the first 429: see GROWTH
-LATER_SHARE: Final = 0.85  # and at least at a later one, where the rate rose slowly
-SINGLE_SHARE: Final = 0.95  # where a bucket has room for one: see _estimate
-MARGIN: Final = 0.985  # an estimate that is 1 % too high costs a pause, one too low costs 1 %
+# How far below the rate that was refused the guesses reach: far where nothing was known, or guesses
+# made so many seconds ago were all wrong; not so far where a rate was borne and then grew slowly.
+RANGE: Final = 40.0
+SMALL_RANGE: Final = 1.3
+SOON: Final = 1.0
+# Though all is possible at first, a server rarely bears less than this part of what it refused.
+START: Final = 5.0
+RISE: Final = 3.0  # seconds, from the slowest guess to the fastest
+MARGIN: Final = 0.99  # what is left below a guess: its own exactness
 
-# Sure is an estimate whose bounds agree, or that held for this long. The first ones are not, and
-# are improved at once; if they never are, few requests a second are borne: more would not help.
-SURE_AFTER: Final = 1.0
-DOUBTS: Final = 2
-UNSURE_GROWTH: Final = 0.2
-
-# How long the rate is held: in all, for each refusal in requests, so that they stay below 1 %, and
-# for each second of pause, for that may be lost. Then the growth itself grows by PROBE a second.
-HOLD: Final = 2.0
-HOLD_REQUESTS: Final = 130.0
-HOLD_PER_PAUSE: Final = 12.0
+# How long a rate is held: until an epoch's refusals are this share of the requests, and its pause,
+# which may be lost, is this share of the time. Then the growth itself grows by PROBE a second.
+REFUSED_SHARE: Final = 0.008
+PAUSED_SHARE: Final = 0.06
 LONGEST_HOLD: Final = 20.0
 PROBE: Final = 0.03
 
@@ -54,37 +52,6 @@ LONGEST_PAUSE: Final = 10.0
 LEAST_RATE: Final = 0.2  # a second; slower than that, nobody would learn that the server recovered
 
 _NEVER: Final = float("-inf")
-
-
-class _Epoch(msgspec.Struct):
-    """What is known since a 429: `passed` of `seen` requests that were under way came through.
-
-    Both begin with what was believed beforehand. `rate` is where the refusals began; `least` what
-    was borne since the epoch before. With `doubts` left, no rate is held.
-    """
-
-    began: float
-    sent: float
-    rate: float
-    least: float
-    doubts: int
-    passed: float
-    seen: float = WEIGHT
-    refused: int = 0
-    served: int = 0
-
-    def under_way(self, sent: float) -> bool:
-        """Tell whether a request was sent after the refused one, at the rate that was too high."""
-        return self.sent < sent <= self.began
-
-    def estimate(self) -> float:
-        """Return the requests a second that the server is thought to bear."""
-        shown = self.rate * self.passed / self.seen
-        if shown >= self.least:
-            return shown
-        # A bucket with room for one refuses every other request of a rate that is a trifle too
-        # high, so the share says nothing, and the rate was nearly right.
-        return max(self.least, self.rate * SINGLE_SHARE)
 
 
 class Pace:
@@ -98,17 +65,29 @@ class Pace:
         self.rate = FIRST_RATE
         self._most = float("inf") if max_rps is None else max_rps
         self._slot = _NEVER  # when the last request was due
+        self._slots: deque[tuple[float, float]] = deque(maxlen=HISTORY)  # and at what rate
         self._held_until = _NEVER  # how long the pace itself made somebody wait
         self._resume = _NEVER
         self._probe_at = _NEVER
-        self._epoch: _Epoch | None = None
+        # An epoch begins with a 429. What was sent within a latency from then on belongs to it: by
+        # its end, all that were under way at the rate that was refused are answered.
+        self._settled = _NEVER
+        self._refused = 0  # in this epoch
         self._fruitless = 0  # epochs since the last success
         self._starved_since: float | None = None
+        self._history: deque[float] = deque(maxlen=HISTORY)
+        self._buckets: Buckets | None = None
+        self._guessed = _NEVER
+        self._refused_rate = math.inf  # the lowest that was, since they were guessed at
+        self._goal = 0.0  # what to rise to, by so much with each success
+        self._step = 0.0
 
     def wait(self, now: float) -> float:
         """Reserve the next slot and return the seconds until then."""
-        slot = self._slot + 1.0 / min(self.rate, self._most)
+        rate = min(self.rate, self._most)
+        slot = self._slot + 1.0 / rate
         self._slot = now if slot < now - CATCH_UP else slot
+        self._slots.append((self._slot, rate))
         if self._slot > now:
             self._held_until = self._slot
         return max(self._slot - now, 0.0)
@@ -123,62 +102,95 @@ class Pace:
 
     def succeeded(self, now: float, *, sent: float) -> None:
         """Hear that a request was answered, and not with 429."""
-        self._fruitless = 0
+        fruitless, self._fruitless = self._fruitless, 0
         self._starved_since = None
-        epoch = self._epoch
-        if epoch is not None:
-            epoch.served += 1
-            if sent <= epoch.began:
-                self._judge(epoch, sent, passed=1)
+        if self._buckets is None:
+            self._history.append(now)
+        else:
+            self._buckets.passed(now)
+            if sent <= self._settled or fruitless > 1:
+                self._follow(self._buckets)
                 return
         if now < self._held_until + CATCH_UP:  # else it is not the rate that limits
-            self.rate = min(self.rate + self._growth(now), self._most)
+            self._grow(now, sent)
 
     def limited(self, now: float, retry_after: float | None, *, sent: float) -> None:
         """Hear that a request was answered 429, and how many seconds the server asks to wait."""
         if self._starved_since is None:
             self._starved_since = now
-        epoch = self._epoch
-        if epoch is None or sent > epoch.began:
-            epoch = self._epoch = self._next_epoch(now, sent)
+        if sent > self._settled:
+            self._settled = now + (now - sent)
+            self._refused = 0
             self._fruitless += 1
-        self._judge(epoch, sent, passed=0)
-        self._pause(now, epoch, self._own_pause() if retry_after is None else retry_after)
+            if self._fruitless == 1:
+                self._judge(now, retry_after, self._rate_of(sent))
+            else:  # who refuses all, whatever the rate, says nothing of it
+                self.rate = max(self.rate / 2, LEAST_RATE)
+        elif self._buckets is not None and self._fruitless < 2:
+            self._buckets.refused(now, retry_after, sent_at=self._refused_rate)
+            self._follow(self._buckets)
+        self._pause(now, self._own_pause() if retry_after is None else retry_after)
 
-    def _growth(self, now: float) -> float:
-        """Return what a success adds to the rate."""
-        if self._epoch is None:
-            return min(GROWTH, self.rate * GROWTH_SHARE)
-        if self._epoch.doubts > 0:
-            return UNSURE_GROWTH
-        return PROBE * max(now - self._probe_at, 0.0)
+    def _grow(self, now: float, sent: float) -> None:
+        if self._buckets is None:
+            growth = GAIN / max(now - sent, SHORTEST_LATENCY)
+        elif self.rate < self._goal:
+            growth = self._step
+        else:
+            # What explains nothing is no reason to stay.
+            since = self._probe_at if self._buckets.explain() else self._resume
+            growth = PROBE * max(now - since, 0.0)
+        self.rate = min(self.rate + growth, self._most)
+        if self._buckets is not None and self.rate < self._goal:
+            # Each success may rule out a part of the range.
+            slowest, fastest = self._buckets.rates()
+            self.rate, self._goal = max(self.rate, slowest * MARGIN), fastest * MARGIN
 
-    def _next_epoch(self, now: float, sent: float) -> _Epoch:
-        before, rate = self._epoch, min(self.rate, self._most)
-        if before is None:
-            return _Epoch(now, sent, rate, 0.0, DOUBTS, passed=FIRST_SHARE * WEIGHT)
-        elapsed = now - before.began
-        least = min(before.served / elapsed, rate)
-        # Between what is too little and what is too much, their geometric mean.
-        share = max(LATER_SHARE, (least / rate) ** 0.5)
-        agreed = elapsed > SURE_AFTER or least > rate * LATER_SHARE
-        doubts = 0 if agreed else before.doubts - 1
-        return _Epoch(now, sent, rate, least, doubts, passed=share * WEIGHT)
+    def _judge(self, now: float, retry_after: float | None, rate: float) -> None:
+        """Hear that a rate was refused, and make guesses if none explains it."""
+        if self._buckets is None:
+            buckets = self._guess(rate, RANGE, [*self._history] or [now])
+        else:
+            buckets = self._buckets
+        soon = now < self._guessed + SOON
+        self._refused_rate = min(self._refused_rate, rate)
+        buckets.refused(now, retry_after, sent_at=self._refused_rate)
+        if not buckets.explain():
+            level = buckets.level_when_empty
+            buckets = self._guess(rate, RANGE if soon else SMALL_RANGE, [now], level=level)
+            buckets.refused(now, retry_after, sent_at=rate)
+        self._follow(buckets)
 
-    def _judge(self, epoch: _Epoch, sent: float, *, passed: int) -> None:
-        """Count an answer to a request that was under way when the epoch began."""
-        if epoch.under_way(sent):
-            epoch.passed += passed
-            epoch.seen += 1
-        self.rate = max(epoch.estimate() * MARGIN, LEAST_RATE)
+    def _guess(
+        self, rate: float, reach: float, passed: list[float], *, level: float = 0.0
+    ) -> Buckets:
+        self._buckets = Buckets(rate / reach, rate, passed, level=level)
+        self._refused_rate = rate
+        self._guessed = passed[0]
+        return self._buckets
+
+    def _follow(self, buckets: Buckets) -> None:
+        """Begin at the slowest guess, and rise to the fastest."""
+        slowest, fastest = buckets.rates()
+        slowest = min(max(slowest, self._refused_rate / START), fastest)
+        self.rate = max(slowest * MARGIN, LEAST_RATE)
+        self._goal = fastest * MARGIN
+        self._step = math.log(fastest / slowest) / RISE
+
+    def _rate_of(self, sent: float) -> float:
+        """Return the rate at which a request was sent."""
+        rate = self.rate
+        while self._slots and self._slots[0][0] <= sent:
+            rate = self._slots.popleft()[1]
+        return rate
 
     def _own_pause(self) -> float:
         doublings = min(self._fruitless - 1, 64)  # beyond that a float only overflows
         return min(FIRST_PAUSE * 2.0 ** max(doublings, 0), LONGEST_PAUSE)
 
-    def _pause(self, now: float, epoch: _Epoch, seconds: float) -> None:
-        epoch.refused += 1
+    def _pause(self, now: float, seconds: float) -> None:
+        self._refused += 1
         self._resume = max(self._resume, now + seconds)
         self._slot = max(self._slot, self._resume)  # whoever waits goes then; the next a slot later
-        hold = HOLD + HOLD_REQUESTS * epoch.refused / self.rate + HOLD_PER_PAUSE * seconds
+        hold = self._refused / (REFUSED_SHARE * self.rate) + seconds / PAUSED_SHARE
         self._probe_at = self._resume + min(hold, LONGEST_HOLD)

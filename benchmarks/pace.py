@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks pace")
     parser.add_argument("--rates", type=int, nargs="+", default=[20, 100, 300], metavar="R")
     parser.add_argument("--latencies", type=float, nargs="+", default=[0.05, 0.2], metavar="S")
-    parser.add_argument("--seconds", type=float, default=20, help="N/R, of each export")
+    parser.add_argument("--seconds", type=float, default=30, help="N/R, of each export")
     parser.add_argument("--concurrency", type=int, default=128)
     return parser
 

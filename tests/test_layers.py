@@ -23,6 +23,7 @@ LAYERS = {
         "compression",
         "decoding",
         "retry",
+        "buckets",
         "pace",
         "protocol",
         "stream",

@@ -1,213 +1,187 @@
-"""The pace as numbers: against servers that are simulated, with a clock that is just a number."""
+"""The pace as numbers: against servers that are simulated, with a clock that is just a number.
 
-import heapq
+The target is 1.1 times N/R, for N requests to a server that bears R a second, and 2 % of the
+requests answered 429. The tests below say where it is met. Where it is not, there is a reason:
+
+- To find the rate costs about the same whatever N is: one to three seconds, and 429s to a part of
+  one second's requests. The fewer N, the larger its share: at R = 500 and 200 ms half a minute is
+  too short, for the rate is reached only after three seconds.
+- Whether a bucket is large or endless only shows when it is empty. Whoever wants to be fast where
+  there is no limit has many requests under way by then: with two seconds' worth it is 3 % of half a
+  minute's requests, 1.7 % of a minute's.
+- A Retry-After of whole seconds makes all wait for one, for a token that comes in milliseconds.
+  What a small bucket cannot hold meanwhile is lost, each time that the rate is looked for: two
+  such seconds, and the way to the rate, are more than a tenth of half a minute.
+- A bucket of one token bears evenly spaced requests alone. Where the latency varies by more than
+  their distance they arrive at random, and nobody who sends can help it: of such requests, at 1/50
+  of the rate, 2 % find no token. The same goes for a bucket of two, to a lesser degree.
+- A server that bears twice as much all of a sudden does not say so, and to look for it costs 429s,
+  and pauses where they are of whole seconds: then it takes up to 1.3 times N/R.
+"""
+
 import itertools
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from rate_limits import (
+    Export,
+    Outcome,
+    RetryAfter,
+    Server,
+    absent,
+    exactly,
+    export,
+    in_seconds,
+    varying,
+)
 
 from aiomessages.pace import (
     FIRST_PAUSE,
     FIRST_RATE,
-    GROWTH,
+    GAIN,
     LEAST_RATE,
     LONGEST_PAUSE,
+    MARGIN,
+    START,
     Pace,
 )
 
-Rate = Callable[[float], float]
-RetryAfter = Callable[[float], float | None]
+TIME, SHARE = 1.1, 0.02  # what is asked for
+
+RATES = [20, 50, 100, 200, 500]
+LATENCIES = {"50 ms": 0.05, "100 ms": 0.1, "200 ms": 0.2}
+RETRY_AFTER = {"exact": exactly, "whole seconds": in_seconds, "absent": absent}
 
 
-def in_milliseconds(wait: float) -> float:
-    """Say when to come again as retry-after-ms does."""
-    return math.ceil(wait * 1000) / 1000
+def says(*names: str) -> pytest.MarkDecorator:
+    """Try these kinds of Retry-After."""
+    return pytest.mark.parametrize("retry_after", [RETRY_AFTER[name] for name in names], ids=names)
 
 
-def in_seconds(wait: float) -> float:
-    """Say it as Retry-After does, which knows whole seconds only."""
-    return float(math.ceil(wait))
+def worst(outcomes: list[Outcome], seconds: float) -> tuple[float, float]:
+    """Return the longest time, as a multiple of what is due, and the largest share of 429s."""
+    return (
+        max(outcome.seconds for outcome in outcomes) / seconds,
+        max(outcome.share for outcome in outcomes),
+    )
 
 
-def absent(_: float) -> None:
-    """Say nothing."""
-
-
-@dataclass
-class Server:
-    """A token bucket that is full at first; `rate` may change with time."""
-
-    rate: Rate
-    capacity: float
-    retry_after: RetryAfter = in_milliseconds
-
-    def __post_init__(self) -> None:
-        self.tokens, self.seen = self.capacity, 0.0
-
-    def refusal(self, now: float) -> float:
-        """Take a token and return 0, or return the seconds until there is one."""
-        rate = self.rate(now)
-        self.tokens = min(self.capacity, self.tokens + (now - self.seen) * rate)
-        self.seen = now
-        if self.tokens < 1 - 1e-9:  # what a sum of floats may lack of 1
-            return (1 - self.tokens) / rate
-        self.tokens -= 1
-        return 0.0
-
-
-@dataclass
-class Outcome:
-    """How an export went: seconds, requests sent, those of them that were answered 429."""
-
-    seconds: float
-    sent: list[float]
-    refused: int
-
-    @property
-    def share(self) -> float:
-        """The share of the requests that were answered 429."""
-        return self.refused / len(self.sent)
-
-
-class Export:
-    """`number` requests by `concurrency` workers, each sent again until it is let through."""
-
-    def __init__(self, server: Server, number: int, *, latency: float, concurrency: int) -> None:
-        self.server, self.latency, self.pace = server, latency, Pace()
-        self.to_send, self.to_finish, self.workers = number, number, concurrency
-        self.now, self.line_moves, self.refused = 0.0, True, 0
-        self.sent: list[float] = []
-        self.agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self.order = itertools.count()
-
-    def run(self) -> Outcome:
-        """Do what is next until all is done."""
-        self.next_in_line()
-        while self.to_finish:
-            self.now, _, act = heapq.heappop(self.agenda)
-            act()
-        return Outcome(self.now, self.sent, self.refused)
-
-    def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Put something on the agenda."""
-        heapq.heappush(self.agenda, (self.now + seconds, next(self.order), act))
-
-    def next_in_line(self) -> None:
-        """Let one worker at a time ask the pace."""
-        if self.line_moves and self.to_send and self.workers:
-            self.line_moves, self.to_send, self.workers = False, self.to_send - 1, self.workers - 1
-            self.after(self.pace.wait(self.now), self.wake)
-
-    def wake(self) -> None:
-        """Send, or sleep on where a pause has begun."""
-        if pause := self.pace.paused(self.now):
-            self.after(pause, self.wake)
-            return
-        sent = self.now
-        self.sent.append(sent)
-        self.after(self.latency, lambda: self.arrive(sent))
-        self.line_moves = True
-        self.next_in_line()
-
-    def arrive(self, sent: float) -> None:
-        """Answer, as the local server does: at the end of the latency."""
-        wait = self.server.refusal(self.now)
-        self.workers += 1
-        if wait:
-            self.refused, self.to_send = self.refused + 1, self.to_send + 1
-            self.pace.limited(self.now, self.server.retry_after(wait), sent=sent)
-        else:
-            self.to_finish -= 1
-            self.pace.succeeded(self.now, sent=sent)
-        self.next_in_line()
-
-
-def export(
-    rate: float,
-    capacity: float,
-    *,
-    latency: float = 0.1,
-    retry_after: RetryAfter = in_milliseconds,
-    seconds: float = 60,
-) -> Outcome:
-    """Export what a server of this rate lets through in so many seconds."""
-    server = Server(lambda _: rate, capacity, retry_after)
-    return Export(server, int(rate * seconds), latency=latency, concurrency=256).run()
+def all_latencies(
+    rate: float, capacity: float, retry_after: RetryAfter, seconds: float
+) -> tuple[float, float]:
+    """Return the worst of exports at each of the latencies."""
+    outcomes = [
+        export(rate, capacity, latency=latency, retry_after=retry_after, seconds=seconds)
+        for latency in LATENCIES.values()
+    ]
+    return worst(outcomes, seconds)
 
 
 # --- what it promises -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("retry_after", [in_milliseconds, absent], ids=["ms", "absent"])
-@pytest.mark.parametrize("capacity", [0.05, 0.25, 1], ids=["1/20 s", "1/4 s", "1 s"])
-@pytest.mark.parametrize("latency", [0.05, 0.2])
+@says("exact", "whole seconds", "absent")
+@pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
+@pytest.mark.parametrize("rate", RATES[:-1])
+def test_half_a_minute(rate: float, capacity: float, retry_after: RetryAfter) -> None:
+    """Half a minute's worth is within the target where half a second's is let through at once."""
+    time, share = all_latencies(rate, rate * capacity, retry_after, seconds=30)
+    assert time <= TIME
+    assert share <= SHARE
+
+
+@says("exact", "absent")
+@pytest.mark.parametrize("rate", RATES[:-1])
+def test_half_a_minute_and_small_bursts(rate: float, retry_after: RetryAfter) -> None:
+    """A tenth of a second's is enough if nobody has to wait for whole seconds."""
+    time, share = all_latencies(rate, rate / 10, retry_after, seconds=30)
+    assert time <= TIME
+    assert share <= SHARE
+
+
+@says("exact", "whole seconds", "absent")
+@pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
+@pytest.mark.parametrize("rate", [20, 500])
+def test_a_minute(rate: float, capacity: float, retry_after: RetryAfter) -> None:
+    """A minute's worth is within the target at all rates."""
+    outcome = export(rate, rate * capacity, latency=0.2, retry_after=retry_after)
+    assert outcome.seconds <= 60 * TIME
+    assert outcome.share <= SHARE
+
+
+@says("exact", "absent")
+@pytest.mark.parametrize("rate", [20, 500])
+def test_a_minute_and_small_bursts(rate: float, retry_after: RetryAfter) -> None:
+    """So it is where a tenth of a second's is let through at once."""
+    outcome = export(rate, rate / 10, latency=0.2, retry_after=retry_after)
+    assert outcome.seconds <= 60 * TIME
+    assert outcome.share <= SHARE
+
+
+@pytest.mark.parametrize("rate", [20, 50, 100])
+def test_whole_seconds_and_small_bursts(rate: float) -> None:
+    """Where everybody has to wait for whole seconds besides, it takes a minute and a half."""
+    time, share = all_latencies(rate, rate / 10, in_seconds, seconds=90)
+    assert time <= TIME
+    assert share <= SHARE
+
+
+@says("exact", "absent")
+@pytest.mark.parametrize("rate", [20, 50, 100])
+def test_a_bucket_of_one(rate: float, retry_after: RetryAfter) -> None:
+    """Without any burst it takes evenly spaced requests to be within the target, and they are."""
+    time, share = all_latencies(rate, 1, retry_after, seconds=60)
+    assert time <= TIME
+    assert share <= SHARE
+
+
+@says("exact", "whole seconds", "absent")
+@pytest.mark.parametrize("rate", [50, 200])
+def test_a_latency_that_varies(rate: float, retry_after: RetryAfter) -> None:
+    """A bucket of half a second's worth makes up for requests that overtake each other."""
+    outcomes = [
+        export(rate, rate / 2, latency=varying(seed), retry_after=retry_after) for seed in range(3)
+    ]
+    time, share = worst(outcomes, 60)
+    assert time <= TIME
+    assert share <= SHARE
+
+
+@says("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("rate", [20, 100, 500])
-def test_a_token_bucket(
-    rate: float, latency: float, capacity: float, retry_after: RetryAfter
-) -> None:
-    """A minute's worth takes 1.1 times as long as it must at most, with 2 % refused or hardly more.
-
-    Where a burst of five or more is let through.
-    """
-    burst = max(5.0, rate * capacity)
-    outcome = export(rate, burst, latency=latency, retry_after=retry_after)
-    assert outcome.seconds <= 60 * 1.1
-    assert outcome.share <= 0.023
-
-
-@pytest.mark.parametrize("rate", [20, 50, 100, 200, 500])
-@pytest.mark.parametrize("latency", [0.05, 0.1, 0.2])
-def test_whole_seconds_and_a_bucket_of_a_second(rate: float, latency: float) -> None:
-    """Pauses of whole seconds cost nothing where the bucket fills meanwhile."""
-    outcome = export(rate, rate, latency=latency, retry_after=in_seconds)
-    assert outcome.seconds <= 60 * 1.1
-    assert outcome.share <= 0.02
-
-
-@pytest.mark.parametrize("rate", [20, 50, 100, 200, 500])
-def test_half_a_minute(rate: float) -> None:
-    """A shorter export is as fast, with up to 3.5 % refused: the first look for the rate weighs."""
-    outcome = export(rate, rate, latency=0.2, seconds=30)
-    assert outcome.seconds <= 30 * 1.1
-    assert outcome.share <= 0.035
-
-
-@pytest.mark.parametrize("rate", [20, 100, 500])
-@pytest.mark.parametrize(
-    ("retry_after", "most"), [(in_milliseconds, 1.5), (absent, 1.5), (in_seconds, 2.0)]
-)
-def test_a_bucket_of_one(rate: float, retry_after: RetryAfter, most: float) -> None:
-    """No burst at all is the hardest: the target is missed, by a bounded factor."""
-    outcome = export(rate, 1, retry_after=retry_after)
-    assert outcome.seconds <= 60 * most
-    assert outcome.share <= 0.02
+def test_a_busy_loop(rate: float, retry_after: RetryAfter) -> None:
+    """Answers that are heard 20 ms late, many at once, do not deceive it for long."""
+    server = Server(lambda _: rate, rate, retry_after)
+    time, share = worst([Export(server, int(rate * 60), latency=0.1, tick=0.02).run()], 60)
+    assert time <= TIME
+    assert share <= SHARE
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
-@pytest.mark.parametrize("capacity", [5, 200])
-def test_a_rate_that_changes(factor: float, capacity: float) -> None:
-    """A rate that halves or doubles in the middle is found again."""
-    server = Server(lambda now: 200 if now < 30 else 200 * factor, capacity)
-    number = int(200 * 30 + 200 * factor * 30)
-    outcome = Export(server, number, latency=0.1, concurrency=256).run()
-    assert outcome.seconds <= 60 * 1.1
-    assert outcome.share <= 0.02
+@pytest.mark.parametrize("rate", [50, 200])
+def test_a_rate_that_changes(rate: float, factor: float) -> None:
+    """A rate that halves or doubles in the middle is found again, within the target."""
+    server = Server(lambda now: rate if now < 30 else rate * factor, rate / 2)
+    number = int(rate * 30 + rate * factor * 30)
+    time, share = worst([Export(server, number, latency=0.1).run()], 60)
+    assert time <= TIME
+    assert share <= SHARE
 
 
 def test_no_limit() -> None:
-    """Without a limit the workers bound the speed, after seconds, and the rate stays in reach."""
-    run = Export(Server(lambda _: 1e9, 1e9), 60_000, latency=0.02, concurrency=64)
+    """Without a limit the workers bound the speed, after some latencies, and no request waits."""
+    run = Export(Server(lambda _: 1e9, 1e9), 272, latency=0.05, concurrency=64)
     outcome = run.run()
     assert outcome.refused == 0
-    assert sum(sent > outcome.seconds - 1 for sent in outcome.sent) > 0.95 * 64 / 0.02
+    assert outcome.seconds <= 21 * 0.05
+    run = Export(Server(lambda _: 1e9, 1e9), 60_000, latency=0.02, concurrency=64)
+    outcome = run.run()
+    assert sum(sent > 1 for sent in outcome.sent) > 0.95 * (outcome.seconds - 1) * 64 / 0.02
     assert run.pace.rate < 2 * 64 / 0.02
 
 
 def test_no_herd() -> None:
     """Nothing is sent in a pause, and behind it one by one, at less than the rate before."""
-    run = Export(Server(lambda _: 100, 1, lambda _: 2.0), 300, latency=0.1, concurrency=256)
+    run = Export(Server(lambda _: 100, 1, lambda _: 2.0), 300, latency=0.1)
     outcome = run.run()
     gaps = [b - a for a, b in itertools.pairwise(outcome.sent)]
     first = next(n for n, gap in enumerate(gaps) if gap > 1)
@@ -261,22 +235,39 @@ def test_growth_only_where_the_rate_limits() -> None:
     assert pace.rate == FIRST_RATE
     pace.wait(0.01)
     pace.succeeded(0.02, sent=0.0)
-    assert FIRST_RATE < pace.rate < FIRST_RATE + GROWTH
+    assert pace.rate == pytest.approx(FIRST_RATE + GAIN / 0.02)
 
 
 def test_one_epoch_counts_once() -> None:
-    """Refusals of what was under way say how much too high the rate was; older ones say nothing."""
+    """What was sent within a latency from a 429 on tells how much passes, and no rate."""
     pace = Pace()
-    pace.limited(1.0, 0.0, sent=0.9)
+    for number in range(40):
+        sent = number / FIRST_RATE
+        pace.wait(sent)
+        pace.succeeded(sent + 0.001, sent=sent)  # nobody waits, so the rate does not grow
+    pace.limited(1.1, 0.0, sent=0.9)
     once = pace.rate
-    assert once < FIRST_RATE
-    pace.limited(1.01, 0.0, sent=0.8)
-    assert pace.rate == once
-    pace.limited(1.02, 0.0, sent=0.95)
-    assert pace.rate < once
-    pace.succeeded(1.03, sent=0.96)
-    pace.succeeded(1.03, sent=0.97)
+    assert FIRST_RATE / START * MARGIN <= once < FIRST_RATE / 4
+    pace.limited(1.11, 0.0, sent=0.95)
+    pace.limited(1.12, 0.0, sent=1.2)
+    assert pace.rate <= once
+    pace.succeeded(1.15, sent=1.25)
+    pace.succeeded(1.2, sent=1.3)
     assert pace.rate > once
+    before = pace.rate
+    pace.limited(1.35, 0.0, sent=1.31)
+    assert pace.rate < before
+
+
+def test_a_bucket_that_is_not_full_at_first() -> None:
+    """Others may have emptied it: then it looks like a small one, and that is no loss."""
+    server = Server(lambda _: 100, 100)
+    server.tokens = 0
+    run = Export(server, 6000, latency=0.1)
+    time, share = worst([run.run()], 60)
+    assert time <= TIME
+    assert share <= SHARE
+    assert run.pace.rate == pytest.approx(100, rel=0.1)
 
 
 def test_the_longest_pause_holds() -> None:
@@ -302,6 +293,22 @@ def test_pauses_of_its_own() -> None:
     pace.succeeded(now + 1, sent=now + 0.5)
     pace.limited(now + 2, None, sent=now + 1.5)
     assert pace.paused(now + 2) == pytest.approx(max(FIRST_PAUSE, LONGEST_PAUSE - 2))
+
+
+def test_recovering() -> None:
+    """Where all is refused for a while, the rate falls, and is back with the first success."""
+    pace = Pace()
+    for number in range(40):
+        pace.wait(number / FIRST_RATE)
+        pace.succeeded(number / FIRST_RATE + 0.001, sent=number / FIRST_RATE)
+    pace.limited(2.0, 0.1, sent=1.9)
+    once = pace.rate
+    for now in (4.0, 6.0, 8.0):
+        pace.limited(now, 0.1, sent=now - 0.1)
+        pace.limited(now + 0.05, 0.1, sent=now - 0.05)
+    assert pace.rate == once / 8
+    pace.succeeded(10.0, sent=9.9)
+    assert pace.rate >= once
 
 
 def test_starving() -> None:

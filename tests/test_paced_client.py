@@ -238,16 +238,28 @@ async def test_twins_of_a_paced_client() -> None:
 
 
 async def test_against_the_local_server() -> None:
-    """No call fails where the server allows fewer requests a second than are wanted."""
+    """No call fails where more is wanted than is allowed, and few requests are refused on the way.
+
+    To find the rate costs 429s to a part of one second's requests, however many there are.
+    """
+    rate, refused = 50, 0
+
+    def count(_: RetryDetails) -> None:
+        nonlocal refused
+        refused += 1
+
     async with (
-        LocalServer(sample=True, rate=50) as server,
-        AsyncMessagesClient(server.api_key, base_url=server.base_url, retry=NEVER) as client,
+        LocalServer(sample=True, rate=rate, latency=0.02) as server,
+        AsyncMessagesClient(
+            server.api_key, base_url=server.base_url, retry=NEVER, on_retry=count
+        ) as client,
     ):
         ids = [completion.id async for completion in client.completions()]
         pace = Pace()
         twin = paced(client, pace)
-        pages = await asyncio.gather(*(walk(twin, ids[n % len(ids)]) for n in range(80)))
-        assert len(pages) == 80
+        pages = await asyncio.gather(*(walk(twin, ids[n % len(ids)]) for n in range(120)))
+        assert len(pages) == 120
+        assert 0 < refused < rate / 2
         assert pace.rate != FIRST_RATE
 
 

@@ -1,0 +1,156 @@
+"""Servers that limit requests, and exports from them, simulated: their clock is just a number."""
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiomessages.pace import Pace
+
+Rate = Callable[[float], float]
+RetryAfter = Callable[[float], float | None]
+Latency = Callable[[], float]
+
+
+def exactly(wait: float) -> float:
+    """Say when to come again to the last digit."""
+    return wait
+
+
+def in_seconds(wait: float) -> float:
+    """Say it as Retry-After does, which knows whole seconds only."""
+    return float(math.ceil(wait))
+
+
+def absent(_: float) -> None:
+    """Say nothing."""
+
+
+def varying(seed: int) -> Latency:
+    """Return a latency of 50 to 200 ms, so that requests overtake each other."""
+    dice = random.Random(seed)  # noqa: S311 not for secrets
+    return lambda: dice.uniform(0.05, 0.2)
+
+
+@dataclass
+class Server:
+    """A token bucket that is full at first; `rate` may change with time."""
+
+    rate: Rate
+    capacity: float
+    retry_after: RetryAfter = exactly
+
+    def __post_init__(self) -> None:
+        self.tokens, self.seen = self.capacity, 0.0
+
+    def refusal(self, now: float) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
+        rate = self.rate(now)
+        self.tokens = min(self.capacity, self.tokens + (now - self.seen) * rate)
+        self.seen = now
+        if self.tokens < 1 - 1e-9:  # what a sum of floats may lack of 1
+            return (1 - self.tokens) / rate
+        self.tokens -= 1
+        return 0.0
+
+
+@dataclass
+class Outcome:
+    """How an export went: seconds, requests sent, those of them that were answered 429."""
+
+    seconds: float
+    sent: list[float]
+    refused: int
+
+    @property
+    def share(self) -> float:
+        """The share of the requests that were answered 429."""
+        return self.refused / len(self.sent)
+
+
+class Export:
+    """`number` requests by `concurrency` workers, each sent again until it is let through.
+
+    Answers are heard every `tick` seconds, as by a loop that is busy in between; 0 is at once.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        number: int,
+        *,
+        latency: float | Latency,
+        concurrency: int = 256,
+        tick: float = 0.0,
+    ) -> None:
+        self.server, self.pace, self.tick = server, Pace(), tick
+        self.latency = latency if callable(latency) else lambda: latency
+        self.to_send, self.to_finish, self.workers = number, number, concurrency
+        self.now, self.line_moves, self.refused = 0.0, True, 0
+        self.sent: list[float] = []
+        self.agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+
+    def run(self) -> Outcome:
+        """Do what is next until all is done."""
+        self.next_in_line()
+        while self.to_finish:
+            self.now, _, act = heapq.heappop(self.agenda)
+            act()
+        return Outcome(self.now, self.sent, self.refused)
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Put something on the agenda."""
+        heapq.heappush(self.agenda, (self.now + seconds, next(self.order), act))
+
+    def next_in_line(self) -> None:
+        """Let one worker at a time ask the pace."""
+        if self.line_moves and self.to_send and self.workers:
+            self.line_moves, self.to_send, self.workers = False, self.to_send - 1, self.workers - 1
+            self.after(self.pace.wait(self.now), self.wake)
+
+    def wake(self) -> None:
+        """Send, or sleep on where a pause has begun."""
+        if pause := self.pace.paused(self.now):
+            self.after(pause, self.wake)
+            return
+        sent = self.now
+        self.sent.append(sent)
+        self.after(self.latency(), lambda: self.arrive(sent))
+        self.line_moves = True
+        self.next_in_line()
+
+    def arrive(self, sent: float) -> None:
+        """Answer, as the local server does: at the end of the latency."""
+        wait = self.server.refusal(self.now)
+        if self.tick:
+            until_heard = math.ceil(self.now / self.tick) * self.tick - self.now
+            self.after(until_heard, lambda: self.hear(sent, wait))
+        else:
+            self.hear(sent, wait)
+
+    def hear(self, sent: float, wait: float) -> None:
+        """Tell the pace, and be free for the next."""
+        self.workers += 1
+        if wait:
+            self.refused, self.to_send = self.refused + 1, self.to_send + 1
+            self.pace.limited(self.now, self.server.retry_after(wait), sent=sent)
+        else:
+            self.to_finish -= 1
+            self.pace.succeeded(self.now, sent=sent)
+        self.next_in_line()
+
+
+def export(
+    rate: float,
+    capacity: float,
+    *,
+    latency: float | Latency = 0.1,
+    retry_after: RetryAfter = exactly,
+    seconds: float = 60,
+) -> Outcome:
+    """Export what a server of this rate lets through in so many seconds."""
+    server = Server(lambda _: rate, capacity, retry_after)
+    return Export(server, int(rate * seconds), latency=latency).run()
