@@ -3,11 +3,14 @@
 import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import aiohttp
 import pytest
-from aioresponses import aioresponses, core
+
+if TYPE_CHECKING:
+    from aioresponses import aioresponses
 
 sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no package
 
@@ -19,8 +22,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def mocking(monkeypatch: pytest.MonkeyPatch) -> type[aioresponses]:
+def mocking(monkeypatch: pytest.MonkeyPatch) -> "type[aioresponses]":
     """What gives answers to aiohttp's sessions that nothing sends, while it is entered."""
+    from aioresponses import aioresponses, core  # noqa: PLC0415 not every session has it
+
     # aioresponses 0.7.9 does not know what aiohttp 3.14 wants besides.
     response = functools.partial(aiohttp.ClientResponse, stream_writer=Mock())
     monkeypatch.setattr(core, "ClientResponse", response)
