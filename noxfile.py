@@ -26,8 +26,12 @@ ALL_CORES = ("--numprocesses", "auto")
 DOCS = ("--ignore", "tests/test_docs.py")  # what `docs` runs
 # Kills prove an order of writes, which no other interpreter changes; `tests` has them.
 KILLS = ("--ignore", "tests/export/test_crash.py")
+PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
 # What is above the client never sees which parser reads the answers.
-ABOVE = tuple(f"--ignore=tests/{part}" for part in ("cli", "export", "server", "testing"))
+ABOVE = tuple(
+    f"--ignore=tests/{part}"
+    for part in ("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py")
+)
 
 
 def _bootstrapped_python() -> Path:
@@ -102,12 +106,20 @@ def crash(session: nox.Session) -> None:
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
     """Run the suite without aiohttp's C parser, then on each other Python that is installed."""
-    _run_nox(session, "--session", "suite", posargs=ABOVE, env={"AIOHTTP_NO_EXTENSIONS": "1"})
+    _run_nox(session, "--session", "suite", posargs=ABOVE, env=PURE)
     found = {version: _interpreter(version) for version in SUPPORTED if version != _version()}
     for interpreter in filter(None, found.values()):
         _run_nox(session, "--session", "suite", "--force-python", interpreter)
     if missing := [version for version, interpreter in found.items() if interpreter is None]:
         session.warn(f"not run, for no interpreter was found: Python {', '.join(missing)}")
+
+
+@nox.session(python=False, default=False)
+def edges(session: nox.Session) -> None:
+    """Run the client's own tests where both differ from `tests`: newest Python, no C parser."""
+    others = (_interpreter(version) for version in reversed(SUPPORTED) if version != _version())
+    newest = next(filter(None, others), sys.executable)
+    _run_nox(session, "--session", "suite", "--force-python", newest, posargs=ABOVE, env=PURE)
 
 
 @nox.session
