@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import json
 import os
 import pickle
 import signal
@@ -30,8 +31,8 @@ from aiomessages import (
 )
 from aiomessages.blocking import MessagesClient, Results, export
 from aiomessages.blocking.client import ExportOptions
-from aiomessages.blocking.crossing import OutsideItems
-from aiomessages.blocking.thread import LoopThread
+from aiomessages.blocking.crossing import Inbox, OutsideItems
+from aiomessages.blocking.thread import LoopThread, _Thread
 from aiomessages.export import export as async_export
 
 KEY = "sk-canary-0123456789"
@@ -143,6 +144,7 @@ def test_completions(serve: Any) -> None:
     )
     with client_of(server) as client:
         assert client.completion("chatcmpl-1", timeout=10).id == "chatcmpl-1"
+        assert client.raw_completion("chatcmpl-1") == json.dumps(stored).encode()
         assert [completion.id for completion in client.completions()] == ["chatcmpl-1"]
         listed = client.completions(order="asc")
         (found,) = client.conversations(listed, include_reply=True, on_error="continue")
@@ -151,7 +153,9 @@ def test_completions(serve: Any) -> None:
 
 def test_it_takes_what_the_async_client_takes() -> None:
     """Names, defaults and options are those of the async client, also where help shows them."""
-    for name in ("__init__", "list", "completions", "completion", "conversations"):
+    names = {name for name in vars(AsyncMessagesClient) if not name.startswith("_")}
+    assert names - vars(MessagesClient).keys() == {"aclose"}
+    for name in (names | {"__init__"}) - {"aclose", "base_url", "with_options"}:
         own = inspect.signature(getattr(MessagesClient, name)).parameters
         model = inspect.signature(getattr(AsyncMessagesClient, name)).parameters
         assert [(p.name, p.kind, p.default) for p in own.values()] == [
@@ -316,6 +320,36 @@ def test_an_iterable_that_closes_the_client(serve: Any) -> None:
         next(client.conversations(ids()))
 
 
+def test_an_iterable_that_closes_the_conversations(serve: Any) -> None:
+    """What is read for conversations that were closed meanwhile is dropped, and they say so."""
+
+    def ids() -> Iterator[str]:
+        kept[0].close()
+        yield IDS[0]
+
+    with client_of(serve(each_by_its_id)) as client:
+        kept = [client.conversations(ids())]
+        with pytest.raises(ClientClosedError):
+            next(kept[0])
+
+
+def test_an_interrupt_before_an_id_is_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after the loop has asked for an id, and before it was looked for, loses none."""
+    answer, pressed = Inbox.answer, [True]
+
+    def interrupted(inbox: Inbox) -> None:
+        if inbox._questions and pressed and pressed.pop():  # noqa: SLF001 what it is asked
+            raise KeyboardInterrupt
+        answer(inbox)
+
+    with client_of(serve(each_by_its_id)) as client:
+        conversations = client.conversations(iter(IDS))
+        monkeypatch.setattr(Inbox, "answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(conversations)
+        assert {found.completion_id for found in conversations} == set(IDS)
+
+
 def test_questions_that_nobody_waits_for_any_more() -> None:
     """An id that is no longer wanted is not read from the iterable."""
     thread = LoopThread(nothing)
@@ -437,6 +471,52 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(KeyboardInterrupt):
             next(stream)
         assert len(list(stream)) == 250
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool) -> None:
+    """Ctrl-C while the thread starts leaves none behind, and the next call starts another."""
+    begin, pressed = _Thread.begin, [True]
+    started: list[_Thread] = []
+
+    def interrupted(self: _Thread) -> None:
+        if begun or not pressed:
+            begin(self)
+        started.append(self)
+        if pressed and pressed.pop():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Thread, "begin", interrupted)
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.list("chatcmpl-1").page()
+        if not begun:  # it comes up late
+            started[0].start()
+        started[0].join(5)
+        assert threads() == []
+        assert len(client.list("chatcmpl-1").page().data) == 20
+        assert threads() == ["aiomessages"]
+
+
+def test_a_call_from_a_signal_handler(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler may use the client at any moment, also where it interrupts the first use of it."""
+    begin, sent = _Thread.begin, [True]
+    got: list[int] = []
+    started: list[_Thread] = []
+
+    def interrupted(self: _Thread) -> None:
+        started.append(self)
+        if sent and sent.pop():
+            got.append(len(client.list("chatcmpl-1").page().data))
+        begin(self)
+
+    monkeypatch.setattr(_Thread, "begin", interrupted)
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        got.append(len(client.list("chatcmpl-1").page().data))
+    assert got == [20, 20]
+    for each in started:
+        each.join(5)
+    assert (len(started), threads()) == (2, [])
 
 
 @pytest.mark.usefixtures("_ctrl_c")

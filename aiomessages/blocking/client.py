@@ -130,6 +130,13 @@ class MessagesClient:
         """
         return self._thread.run(partial(self._client.completion, completion_id, **options))
 
+    def raw_completion(self, completion_id: str) -> bytes:
+        """Fetch one stored completion as the exact bytes that the server sent.
+
+        Raises what `completion` does.
+        """
+        return self._thread.run(partial(self._client.raw_completion, completion_id))
+
     def conversations(
         self,
         ids: Ids,

@@ -16,9 +16,9 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 
@@ -41,7 +41,7 @@ class LoopThread:
     def __init__(self, at_end: Work[object]) -> None:
         self._at_end = at_end
         self._thread: _Thread | None = None
-        self._beginning = threading.Lock()
+        self._beginning = threading.RLock()  # a signal's handler may come while it is held
         self._pid = os.getpid()
         self._closed = False
 
@@ -53,7 +53,7 @@ class LoopThread:
         """
         _refuse_in_async_code()
         try:
-            return self._open().run_call(Call(work, SimpleQueue() if inbox is None else inbox))
+            return self._open().run_call(Call(work, inbox or Inbox()))
         except asyncio.CancelledError:
             problem: MessagesError = ClientClosedError("the client was closed during the call")
         except MessagesError as error:
@@ -69,10 +69,19 @@ class LoopThread:
             raise RuntimeError("this client was made before a fork; make one in each process")
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
+        return self._thread or self._begin()
+
+    def _begin(self) -> "_Thread":
         with self._beginning:
             if self._thread is None:
-                self._thread = _Thread(self._at_end)
-                weakref.finalize(self, self._thread.abandon).atexit = False
+                thread = _Thread(self._at_end)
+                try:
+                    thread.begin()
+                    weakref.finalize(self, thread.abandon).atexit = False
+                    self._thread = self._thread or thread  # a handler may have been quicker
+                finally:
+                    if self._thread is not thread:  # or whoever began was interrupted
+                        thread.give_up()
         return self._thread
 
     def when_dropped(self, holder: object, work: Work[object]) -> "weakref.finalize[Any, Any]":
@@ -103,26 +112,33 @@ class _Thread(threading.Thread):
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly
         self._told_to_leave = False
         self._has_left = False
-        self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def begin(self) -> None:
+        """Start, and wait for the loop; raise what kept it from beginning."""
         self.start()
-        self._begun.result()  # or what kept it from beginning
+        if (problem := self._begun.get()) is not None:
+            raise problem
 
     def run(self) -> None:
         try:
             anyio.run(self._serve)
         except BaseException as error:
-            if self._begun.done():
+            if self._loop is not None:
                 raise
-            self._begun.set_exception(error)
+            self._begun.put(error)
         finally:
             self._has_left = True
             for call in list(self._calls):
                 call.finish()
 
     async def _serve(self) -> None:
-        leave = asyncio.Event()
-        self._begun.set_result((asyncio.get_running_loop(), leave))
-        await leave.wait()
+        self._leave = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._begun.put(None)
+        if not self._told_to_leave:
+            await self._leave.wait()
         await self._at_end()
 
     def run_call(self, call: "Call[ResultT]") -> ResultT:
@@ -157,17 +173,21 @@ class _Thread(threading.Thread):
 
     def _cross(self, step: Callable[[], object]) -> bool:
         """Have a step made in the loop, unless it has ended."""
-        loop, _ = self._begun.result()
         try:
-            loop.call_soon_threadsafe(step)
+            cast("asyncio.AbstractEventLoop", self._loop).call_soon_threadsafe(step)
         except RuntimeError:
             return False
         return True
 
     def _tell_to_leave(self) -> None:
-        _, leave = self._begun.result()
         self._told_to_leave = True
-        self._cross(leave.set)
+        if self._loop is not None:  # else it will see so
+            self._cross(self._leave.set)
+
+    def give_up(self) -> None:
+        """Leave as soon as it has begun, if it has: nothing was done here."""
+        self._at_end = partial(asyncio.sleep, 0)
+        self._tell_to_leave()
 
     def end(self) -> None:
         """Tell the thread to leave, and wait for it; it does not wait for itself."""
