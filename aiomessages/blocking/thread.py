@@ -140,6 +140,10 @@ class _Thread(threading.Thread):
         if not self._told_to_leave:
             await self._leave.wait()
         await self._at_end()
+        if not threading.main_thread().is_alive():
+            # The interpreter ends, and its executors have ended. asyncio would start a thread to
+            # wait for this loop's, as there is where names are resolved; Python 3.12 refuses to.
+            self._loop.shutdown_default_executor = _nothing  # type: ignore[method-assign]
 
     def run_call(self, call: "Call[ResultT]") -> ResultT:
         """Have a call made, in the thread that waits for it."""
@@ -206,6 +210,10 @@ class _Thread(threading.Thread):
                 ResourceWarning,
                 stacklevel=2,
             )
+
+
+async def _nothing(*_: object) -> None:
+    """Wait for nothing."""
 
 
 @atexit.register
