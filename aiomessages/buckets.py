@@ -6,7 +6,6 @@ rate and the answers alone. A request that passes shows that there was room, one
 that there was none. So a wrong rate shows itself: under it, the same level is both room and none.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -21,7 +20,8 @@ SLACK_SHARE: Final = 0.03
 # few tokens are no contradiction.
 AS_GOOD: Final = 0.002
 NOTHING: Final = 0.02
-ROUNDING: Final = 1e-6  # what a sum of floats may be off
+FULL: Final = 1.0 + 1e-6  # with what a sum of floats may be off
+MOMENTS: Final = 100  # that are looked at; more would take milliseconds in which nobody is heard
 
 
 # A rate, the level that it leads to, and the bounds of the capacity that answers show: at least so
@@ -40,15 +40,23 @@ class Buckets:
         self, slowest: float, fastest: float, passed: Sequence[float], *, level: float = 0.0
     ) -> None:
         count = math.ceil(math.log(fastest / slowest) / math.log(STEP))
-        gaps = [later - earlier for earlier, later in itertools.pairwise(passed)]
         rates = [fastest * STEP**-number for number in range(count + 1)]
-        self._guesses = [_first_guess(rate, level, gaps) for rate in rates]
+        # The level is what passed since some moment, less what came back since: the most that it is
+        # for any moment. Near that one it hardly differs, so some of them will do.
         self._heard = passed[-1]
+        some = range(0, len(passed), math.ceil(len(passed) / MOMENTS))
+        moments = [(0.0 + len(passed) - number, self._heard - passed[number]) for number in some]
+        moments.append((len(passed) + level, self._heard - passed[0]))
+        levels = [max(taken - rate * elapsed for taken, elapsed in moments) for rate in rates]
+        self._guesses = [
+            (rate, level, max(level, 1.0), math.inf)
+            for rate, level in zip(rates, levels, strict=True)
+        ]
         self.level_when_empty = level
 
     def explain(self) -> bool:
         """Tell whether any of them would have given these answers, or nearly those."""
-        return any(_excess(guess) <= SLACK for guess in self._guesses)
+        return any(excess <= SLACK for excess in _excesses(self._guesses))
 
     def passed(self, now: float) -> None:
         """Hear that a request got its token."""
@@ -78,7 +86,7 @@ class Buckets:
             self.level_when_empty = less_than - 1.0
 
     def _keep_the_best(self, guesses: list[_Guess]) -> None:
-        excesses = [_excess(guess) for guess in guesses]
+        excesses = _excesses(guesses)
         bound = max(min(excesses, default=0.0), 0.0) + SLACK
         self._guesses = [
             guess for guess, excess in zip(guesses, excesses, strict=True) if excess <= bound
@@ -86,7 +94,12 @@ class Buckets:
 
     def rates(self) -> tuple[float, float]:
         """Return the slowest and the fastest that explain the answers best; there must be some."""
-        contradictions = [_contradiction(*guess[2:]) for guess in self._guesses]
+        # By what share of itself a capacity would be larger than itself. Where a full bucket
+        # refused, the guess is too high.
+        contradictions = [
+            1.0 if less_than <= FULL else (at_least - less_than - NOTHING) / at_least
+            for _, _, at_least, less_than in self._guesses
+        ]
         bound = max(min(contradictions), 0.0) + AS_GOOD
         best = [
             guess[0]
@@ -96,24 +109,7 @@ class Buckets:
         return best[-1], best[0]
 
 
-def _first_guess(rate: float, level: float, gaps: list[float]) -> _Guess:
-    """Return what a rate comes to after requests that passed, the first one and one a gap."""
-    highest = level = level + 1.0
-    for gap in gaps:
-        level -= rate * gap
-        level = level + 1.0 if level > 0.0 else 1.0
-        highest = max(highest, level)
-    return rate, level, max(highest, 1.0), math.inf
-
-
-def _excess(guess: _Guess) -> float:
-    """Return by how many tokens a capacity would be larger than itself, beyond the usual."""
-    _, _, at_least, less_than = guess
-    return at_least - less_than - SLACK_SHARE * at_least
-
-
-def _contradiction(at_least: float, less_than: float) -> float:
-    """Return by what share of itself a capacity would be larger than itself."""
-    if less_than <= 1.0 + ROUNDING:
-        return 1.0  # a full bucket refused: nothing is learnt from a guess so high
-    return (at_least - less_than - NOTHING) / at_least
+def _excesses(guesses: list[_Guess]) -> list[float]:
+    """Return by how many tokens each capacity would be larger than itself, beyond the usual."""
+    usual = 1.0 - SLACK_SHARE
+    return [at_least * usual - less_than for _, _, at_least, less_than in guesses]
