@@ -1,6 +1,7 @@
 """The pool of a client's own session: which connections it gives."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -145,3 +146,24 @@ async def _arrival_on_idle_connection(client: AsyncMessagesClient) -> None:
 def _idle(client: AsyncMessagesClient) -> list[Any]:
     connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
     return [idle for pool in connector._conns.values() for idle, _ in pool]  # noqa: SLF001 the same
+
+
+async def test_connections_are_read_in_small_steps() -> None:
+    """On a new connection, asyncio no longer fetches more memory for a read than a page needs."""
+    async with (
+        Loopback(replies(Answer(page([message(0)])))) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        await client.list("chatcmpl-1")
+        connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+        (idle,) = connector._conns.values()  # noqa: SLF001 the same
+        assert [protocol.transport.max_size for protocol, _ in idle] == [pool.READ_SIZE]
+
+
+@pytest.mark.parametrize("size", [None, 1], ids=["no such setting", "smaller already"])
+def test_a_transport_that_reads_as_it_likes(size: int | None) -> None:
+    """A transport without that setting, or with a smaller one, is left as it is."""
+    transport = SimpleNamespace() if size is None else SimpleNamespace(max_size=size)
+    before = dict(vars(transport))
+    pool._read_in_small_steps(transport)  # noqa: SLF001 uvloop has such transports
+    assert vars(transport) == before
