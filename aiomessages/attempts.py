@@ -18,7 +18,14 @@ from msgspec import structs
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt, log_retry
 from .protocol import Response
-from .retry import RetryPolicy, RetryQuota, is_only_early, retry_delay, visibility_delay
+from .retry import (
+    RetryPolicy,
+    RetryQuota,
+    asks_all_to_wait,
+    is_only_early,
+    retry_delay,
+    visibility_delay,
+)
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .turns import Turns
@@ -67,7 +74,8 @@ class Deadline:
 class Request(msgspec.Struct, frozen=True):
     """One GET request with all that its attempts need to know.
 
-    `patience` is how many seconds a 404 may mean "not visible yet".
+    `patience` is how many seconds a 404 may mean "not visible yet". What is asked for
+    `ahead` of its time is not repeated where the server asks all to wait: it gives way to the rest.
     """
 
     url: str
@@ -77,6 +85,7 @@ class Request(msgspec.Struct, frozen=True):
     completion_id: str | None = None
     cursor: str | None = None
     patience: float = 0.0
+    ahead: bool = False
     watch: Watch = UNWATCHED
 
 
@@ -194,6 +203,8 @@ class Attempts:
         self, request: Request, error: APIError, *, attempt: int, waited: float
     ) -> float | None:
         """Return the seconds until the next attempt, or None to give up."""
+        if request.ahead and asks_all_to_wait(error):
+            return None
         delay = poll = visibility_delay(
             error, attempt=attempt, waited=waited, patience=request.patience
         )

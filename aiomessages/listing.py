@@ -99,9 +99,11 @@ class Listing:
         after: str | None,
         remaining: int | None,
         default_limit: int | None = protocol.WALK_LIMIT,
+        *,
+        ahead: bool = False,
     ) -> Page[Any]:
         limit = protocol.page_limit(self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit, followed)
+        request = self._page_request(after, limit, followed, ahead=ahead)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
             return protocol.read_page(
@@ -137,7 +139,8 @@ class Listing:
         numbering = Numbering(str(self._request.completion_id), 1 if order == "desc" else -1)
         return Speculation(
             partial(self._fetch, codec, followed),
-            lambda after: back._fetch(codec, followed, after, None),
+            partial(self._fetch, codec, followed, ahead=True),
+            lambda after: back._fetch(codec, followed, after, None, ahead=True),
             window=lookahead.window,
             page_size=self._limit or protocol.WALK_LIMIT,
             numbering=numbering if lookahead.guesses else None,
@@ -156,12 +159,15 @@ class Listing:
         page.get_next = partial(self._fetch_one, codec, page.next_cursor, protocol.WALK_LIMIT)
         return page
 
-    def _page_request(self, after: str | None, limit: int | None, followed: Watch) -> Request:
+    def _page_request(
+        self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool
+    ) -> Request:
         return structs.replace(
             self._request,
             url=protocol.page_url(self._request.url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,
+            ahead=ahead,
             watch=followed,
         )

@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from .errors import APIError
 from .logs import log
 from .lookahead import Gap, Guess, Numbering, PageT, Tail, between
+from .retry import asks_all_to_wait
 from .stream import Fetch
 
 ResultT = TypeVar("ResultT")
@@ -25,12 +27,13 @@ class Speculation(Generic[PageT]):
     At most `window` pages are held or under way in advance. With a `numbering` the middle is
     guessed, once both ends are there; without, or where the guess is wrong, a walk from the other
     end goes on until it meets the one in plain order. Nothing is fetched ahead where `page_size`
-    items are enough.
+    items are enough, nor any more once the server has asked to wait.
     """
 
     def __init__(
         self,
         fetch: Fetch[PageT],
+        fetch_ahead: Fetch[PageT],
         fetch_back: FetchBack[PageT],
         *,
         window: int,
@@ -38,12 +41,14 @@ class Speculation(Generic[PageT]):
         numbering: Numbering | None,
     ) -> None:
         self._fetch = fetch
+        self._fetch_ahead = fetch_ahead
         self._fetch_back = fetch_back
         self._window = window
         self._page_size = page_size
         self._numbering = numbering  # until the guess is made, or found to be impossible
         self.tasks: set[asyncio.Task[Any]] = set()
         self._begun = False
+        self._refused = False  # the server has had enough: no more is asked for ahead
         # The walk in plain order: the ids of its last two pages, how many of them are the last
         # page's, how many are wanted beyond them, and whether a request of its own is under way.
         self._recent: list[str] = []
@@ -90,7 +95,7 @@ class Speculation(Generic[PageT]):
         guess, task = self._guesses[after]
         await asyncio.wait({task})
         page = None if task.cancelled() else task.result()
-        if page is None or not guess.fits(page):
+        if page is not None and not guess.fits(page):
             self._drop_guess()
             return None
         del self._guesses[after]
@@ -139,6 +144,8 @@ class Speculation(Generic[PageT]):
 
     def _wants_more(self) -> bool:
         guessing = self._numbering is not None or self._gap is not None
+        if self._refused:
+            return False
         return self._tail.open and len(self._tail) < (1 if guessing else self._window)
 
     async def _walk_back_until_met(self) -> None:
@@ -150,6 +157,7 @@ class Speculation(Generic[PageT]):
         except Exception as error:  # noqa: BLE001 whatever it is, the walk goes on without
             log.info("no more comes from the other end: %s", type(error).__name__)
             self._tail.open = False
+            self._heed(error)
         finally:
             self._walking_back = False
 
@@ -168,17 +176,23 @@ class Speculation(Generic[PageT]):
         self._send_guesses()
 
     def _send_guesses(self) -> None:
-        while self._gap and len(self._guesses) + len(self._tail) < self._window:
+        while (
+            self._gap and not self._refused and len(self._guesses) + len(self._tail) < self._window
+        ):
             guess = self._gap.take()
             self._guesses[guess.after] = guess, self._spawn(self._try(guess))
 
     async def _try(self, guess: Guess) -> PageT | None:
         try:
             # A page of fewer items than a page has is asked for as such.
-            return await self._fetch(guess.after, guess.length)
+            return await self._fetch_ahead(guess.after, guess.length)
         except Exception as error:  # noqa: BLE001 whatever it is, the walk asks again by itself
             log.info("a page that was asked for ahead failed: %s", type(error).__name__)
+            self._heed(error)
             return None
+
+    def _heed(self, error: Exception) -> None:
+        self._refused |= isinstance(error, APIError) and asks_all_to_wait(error)
 
     def _drop_guess(self) -> None:
         log.info("the list is not as it was guessed to be: it is walked from both ends")

@@ -230,6 +230,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
         numbering = Numbering(COMPLETION, play.order) if play.predict else None
         fetch = options["ahead"] = ahead(
             server.fetch,
+            server.fetch,
             server.fetch_back,
             window=play.window,
             page_size=play.limit,
