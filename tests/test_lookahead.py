@@ -204,6 +204,10 @@ TELLING = [
     (judge_still, Play(count=9, takes=(1, 0, 0, 4, 1, 1), work=(3,))),
     (judge_faulty, Play(count=20, predict=True, window=20, faults=frozenset({8}), once=True)),
     (judge_faulty, Play(count=20, fault_back=2)),
+    # and those in which what is rare happens at least once
+    (judge_still, Play(count=30, predict=True, window=1)),
+    (judge_still, Play(count=30, predict=True, window=20, takes=(1, 0))),
+    (judge_still, Play(count=0, takes=(1, 0))),
 ]
 
 
@@ -574,6 +578,21 @@ def test_a_server_that_is_asked_too_much(mode: Any) -> None:
     got, requests = run(main(), grace=GRACE)
     assert got == numbers(120)
     assert requests <= 40
+
+
+async def test_a_refused_guess_that_was_wrong() -> None:
+    """Once the server has asked to wait, a wrong guess is not followed by a walk from the end."""
+    whole = conversation(message(n) for n in range(200) if n != 60)
+
+    def script(asked: Asked) -> Answer:
+        if asked.query.get("after") == "chatcmpl-1-99":
+            return error(429, "rate_limit_exceeded")
+        return whole(asked)
+
+    async with Loopback(script) as server, client_of(server) as client:
+        items = client.list("chatcmpl-1", limit=10, lookahead="predict")
+        assert [item.id async for item in items] == numbers(60) + numbers(61, 200)
+        assert sum("order" in asked.query for asked in server.asked) == 1
 
 
 @both_ways
