@@ -69,19 +69,18 @@ class LoopThread:
             raise RuntimeError("this client was made before a fork; make one in each process")
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        return self._thread or self._begin()
+        with self._beginning:  # always taken: a call costs a thousand times as much
+            return self._thread or self._begin()
 
     def _begin(self) -> "_Thread":
-        with self._beginning:
-            if self._thread is None:
-                thread = _Thread(self._at_end)
-                try:
-                    thread.begin()
-                    weakref.finalize(self, thread.abandon).atexit = False
-                    self._thread = self._thread or thread  # a handler may have been quicker
-                finally:
-                    if self._thread is not thread:  # or whoever began was interrupted
-                        thread.give_up()
+        thread = _Thread(self._at_end)
+        try:
+            thread.begin()
+            weakref.finalize(self, thread.abandon).atexit = False
+            self._thread = self._thread or thread  # a handler may have been quicker
+        finally:
+            if self._thread is not thread:  # or whoever began was interrupted
+                thread.give_up()
         return self._thread
 
     def when_dropped(self, holder: object, work: Work[object]) -> "weakref.finalize[Any, Any]":
