@@ -20,6 +20,11 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in STANDARD}
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what this package said, and nobody else."""
+    return [record for record in caplog.records if record.name == "aiomessages"]
+
+
 @pytest.fixture(autouse=True)
 def _as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {"handlers": [], "level": logging.NOTSET, "propagate": True}.items():
@@ -43,7 +48,7 @@ async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client,
     ):
         await client.list("chatcmpl-1")
-    lines = [(r.levelname, r.getMessage()) for r in caplog.records if facts(r)["event"] != "end"]
+    lines = [(r.levelname, r.getMessage()) for r in told(caplog) if facts(r)["event"] != "end"]
     path = "GET /v1/chat/completions/chatcmpl-1/messages"
     assert [level for level, _ in lines] == ["INFO", "INFO", "DEBUG"]
     assert lines[0][1].startswith(f"{path} 500 in ")
@@ -72,7 +77,7 @@ async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> No
         await asyncio.wait({call})
         with pytest.raises(APITimeoutError):
             await client.list("x", timeout=0.01)
-    cancelled, failed = (r.getMessage() for r in caplog.records if facts(r)["event"] == "attempt")
+    cancelled, failed = (r.getMessage() for r in told(caplog) if facts(r)["event"] == "attempt")
     assert " CancelledError in " in cancelled
     assert " APITimeoutError in " in failed
 
@@ -117,15 +122,15 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
         ) as client,
     ):
         assert len([item async for item in client.list("chatcmpl-1")]) == 3
-    told = [facts(record) for record in caplog.records if record.name == "aiomessages"]
-    attempts = [fact for fact in told if fact["event"] == "attempt"]
+    records = [facts(record) for record in told(caplog)]
+    attempts = [fact for fact in records if fact["event"] == "attempt"]
     assert [(a["status"], a["error_type"], a["attempt"]) for a in attempts] == [
         (503, "InternalServerError", 1),
         (200, None, 2),
         (200, None, 1),
     ]
     assert {a["path"] for a in attempts} == {"/v1/chat/completions/chatcmpl-1/messages"}
-    (retry,) = (fact for fact in told if fact["event"] == "retry")
+    (retry,) = (fact for fact in records if fact["event"] == "retry")
     assert retry == {
         "event": "retry",
         "completion_id": "chatcmpl-1",
@@ -135,7 +140,7 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
         "error_type": "InternalServerError",
         "status": 503,
     }
-    end = told[-1]
+    end = records[-1]
     assert end.pop("seconds") > 0
     assert end == {
         "event": "end",
@@ -161,7 +166,7 @@ async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> No
         await client.list("chatcmpl-1")
         with pytest.raises(NotFoundError):
             await client.list("chatcmpl-1")
-    _, end = caplog.records
+    _, end = told(caplog)
     assert (end.levelname, facts(end)["outcome"]) == ("INFO", "error")
     assert caplog.messages[-1].startswith("list messages: NotFoundError, 0 pages")
 
@@ -176,4 +181,4 @@ async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) ->
         AsyncMessagesClient(KEY, base_url=server.base_url, retry=none) as client,
     ):
         await client.list("chatcmpl-1")
-    assert caplog.records == []
+    assert told(caplog) == []
