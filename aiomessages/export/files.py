@@ -10,12 +10,20 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .errors import DiskFullError, LockedError
 
 PRIVATE: Final = 0o600  # conversations are nobody else's business
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Stamp(NamedTuple):
+    """What changes when anybody writes to a file; `time` is in nanoseconds."""
+
+    inode: int
+    size: int
+    time: int
 
 
 class Files:
@@ -102,10 +110,16 @@ class Files:
 
     def size(self, path: Path) -> int | None:
         """Return a file's size in bytes, or None where there is none."""
+        stamp = self.stamp(path)
+        return None if stamp is None else stamp.size
+
+    def stamp(self, path: Path) -> Stamp | None:
+        """Return a file's stamp, or None where there is none."""
         try:
-            return path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             return None
+        return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
     @contextlib.contextmanager
     def lock(self, path: Path) -> Iterator[None]:

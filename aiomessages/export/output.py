@@ -19,7 +19,7 @@ from aiomessages.errors import ConfigurationError
 
 from .columnar import check_duckdb, write_columns
 from .errors import CorruptError, ExportError
-from .files import Files, forget
+from .files import Files, Stamp, forget
 from .layouts import Lines
 from .ledger import Entry, Ledger, Part
 
@@ -81,6 +81,17 @@ class _Manifest(msgspec.Struct):
     files: list[FileDigest]
 
 
+class _Written:
+    """What was written to a part: its SHA-256 so far, and the file's stamp behind it.
+
+    To read it once more at the end would cost as much CPU time as to fetch half of its pages.
+    """
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.stamp: Stamp | None = None
+
+
 class Output:
     """The files of one destination, and what its ledger says of them."""
 
@@ -95,6 +106,7 @@ class Output:
         self._ending = ending_of(destination)
         self.format = FORMATS[self._ending or ".jsonl"]
         self._parts = ledger.parts()
+        self._written: dict[int, _Written] = {}  # by number, parts of which this run wrote all
 
     @property
     def in_parts(self) -> bool:
@@ -165,6 +177,7 @@ class Output:
         # A file begins with something even if it is nothing: one of 0 bytes is no gzip file.
         data = self.format.encode(lines.text) if lines.text or not part.committed else b""
         self._files.append(self.partial(part.number), data)
+        self._note(part, data)
         part = Part(
             part.number,
             committed=part.committed + len(data),
@@ -175,6 +188,14 @@ class Output:
         if self.in_parts and part.committed >= self._part_bytes:
             self.close_part()
         return len(data)
+
+    def _note(self, part: Part, data: Buffer) -> None:
+        """Keep the sum of a part that this run writes from its first byte on."""
+        if not part.committed:
+            self._written[part.number] = _Written()
+        if (written := self._written.get(part.number)) is not None:
+            written.sha256.update(data)
+            written.stamp = self._files.stamp(self.partial(part.number))
 
     def _current(self) -> Part:
         """Return the part to write to, its file under its partial name."""
@@ -234,14 +255,25 @@ class Output:
         return FileDigest(self.destination.name, self.rows, size, sha256)
 
     def _digest_of(self, part: Part) -> FileDigest:
-        path = self._where(part)
-        crc32, size, sha256 = _sums(path)
+        """Return what a part holds. Raises CorruptError where it is not what was written."""
+        path, name = self._where(part), self.path(part.number).name
+        if (sha256 := self._sha256_as_written(part, path)) is not None:
+            return FileDigest(name, part.rows, part.committed, sha256)
+        crc32, size, sha256 = _sums(path)  # an earlier run wrote some of it, or somebody else did
         if crc32 != part.crc32:
             raise CorruptError(
                 f"{path} was changed since it was written;"
                 " delete the export with its ledger and begin anew"
             )
-        return FileDigest(self.path(part.number).name, part.rows, size, sha256)
+        return FileDigest(name, part.rows, size, sha256)
+
+    def _sha256_as_written(self, part: Part, path: Path) -> str | None:
+        """Return the sum of a part that this run wrote, and nobody has touched since."""
+        written = self._written.get(part.number)
+        if written is None or written.stamp is None or written.stamp.size != part.committed:
+            return None
+        untouched = written.stamp == self._files.stamp(path)
+        return written.sha256.hexdigest() if untouched else None
 
 
 def _sums(path: Path) -> tuple[int, int, str]:

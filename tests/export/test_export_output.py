@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 import zlib
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -203,14 +205,34 @@ def test_a_file_that_is_too_short(opened: Opened, tmp_path: Path, size: int | No
     assert caught.value.exit_code == 65
 
 
-def test_a_file_that_was_changed(opened: Opened, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resumed", [False, True], ids=["in this run", "between two runs"])
+def test_a_file_that_was_changed(opened: Opened, tmp_path: Path, *, resumed: bool) -> None:
     """It is found out before it has its final name."""
     output = opened()
     output.write(Lines(ONE, 1), [])
-    (tmp_path / "out.jsonl.partial").write_bytes(TWO)
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_bytes(TWO)
+    os.utime(partial, (1, 1))  # another time than before, however coarse the system's clock
     with pytest.raises(CorruptError, match="was changed"):
-        output.finish("messages")
+        (opened() if resumed else output).finish("messages")
     assert names(tmp_path) == ["out.jsonl.partial"]
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
+def test_the_sha256_of_what_was_written(
+    opened: Opened, tmp_path: Path, name: str, *, resumed: bool
+) -> None:
+    """The manifest has that of each file's bytes, whoever wrote them."""
+    output = opened(name)
+    for line in (ONE, TWO, THREE):
+        output.write(Lines(line, 1), [])
+        output = opened(name) if resumed else output
+    output.finish("messages")
+    folder = tmp_path / name if output.in_parts else tmp_path
+    found = {name: sha256((folder / name).read_bytes()).hexdigest() for name in output.manifest()}
+    assert output.manifest() == found
+    assert len(found) == (2 if output.in_parts else 1)
 
 
 @pytest.mark.parametrize("content", [None, b"{}", b"\xff"], ids=["none", "other", "no-text"])
