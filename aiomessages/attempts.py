@@ -234,9 +234,15 @@ class Attempts:
             return await self._attempt(request, read, attempt)
         seconds = None if request.deadline is None else max(request.deadline.remaining(), 0.0)
         queued = time.monotonic()
-        async with self._turns.turn(seconds):
-            self.telemetry.waited(time.monotonic() - queued)
-            return await self._attempt(request, read, attempt)
+        sent = await self._turns.take(seconds)
+        self.telemetry.waited(time.monotonic() - queued)
+        try:
+            result = await self._attempt(request, read, attempt)
+        except APIError as error:
+            self._turns.failed(error, sent)
+            raise
+        self._turns.succeeded(sent)
+        return result
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
         timeout = _within(request.deadline, request.timeout)

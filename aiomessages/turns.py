@@ -4,8 +4,6 @@ This is where a Pace meets the loop's clock. Nothing here decides how fast, or w
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from .errors import APIError, APIStatusError, APITimeoutError
 from .pace import Pace
@@ -23,23 +21,29 @@ class Turns:
         self._pace = pace
         self._line = asyncio.Lock()
 
-    @asynccontextmanager
-    async def turn(self, seconds: float | None) -> AsyncIterator[None]:
-        """Wait until it is one's turn, at most so many seconds; then hear how the attempt ends.
+    async def take(self, seconds: float | None) -> float:
+        """Wait until it is one's turn, at most so many seconds, and return when that was.
 
-        Raises APITimeoutError.
+        Raises APITimeoutError. Tell `succeeded` or `failed` what came of it.
         """
+        if seconds is None:
+            return await self._take()
         try:
             async with asyncio.timeout(seconds):
-                sent = await self._take()
+                return await self._take()
         except TimeoutError:
             raise APITimeoutError("the deadline of the whole call ran out in the queue") from None
-        try:
-            yield
-        except APIError as error:
-            self._hear(error, sent)
-            raise
+
+    def succeeded(self, sent: float) -> None:
+        """Hear that what was sent at that time was answered."""
         self._pace.succeeded(_now(), sent=sent)
+
+    def failed(self, error: APIError, sent: float) -> None:
+        """Hear how what was sent at that time failed."""
+        if asks_all_to_wait(error):
+            self._pace.limited(_now(), getattr(error, "retry_after", None), sent=sent)
+        elif isinstance(error, APIStatusError) and not error.retryable:
+            self.succeeded(sent)  # an answer like any other: a 404, say
 
     def pause(self) -> float:
         """Return the seconds that nobody sends."""
@@ -56,12 +60,6 @@ class Turns:
                 await asyncio.sleep(delay)
                 delay = self._pace.paused(_now())  # one may have begun meanwhile
             return _now()
-
-    def _hear(self, error: APIError, sent: float) -> None:
-        if asks_all_to_wait(error):
-            self._pace.limited(_now(), getattr(error, "retry_after", None), sent=sent)
-        elif isinstance(error, APIStatusError) and not error.retryable:
-            self._pace.succeeded(_now(), sent=sent)  # an answer like any other: a 404, say
 
 
 def _now() -> float:
