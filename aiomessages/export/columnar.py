@@ -191,7 +191,8 @@ def _write_parquet(connection: Any, rows: _Rows, output: Path, layout: str) -> A
 
 
 def _write_database(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
-    group = -(-rows.group // _VECTOR) * _VECTOR
+    # Each group leaves something in memory until the end, and a table's leaves more than Parquet's.
+    group = -(-min(2 * rows.group, _ROW_GROUP) // _VECTOR) * _VECTOR
     connection.execute(f"ATTACH {_quoted(output)} AS target (ROW_GROUP_SIZE {group})")
     return connection.execute(f"CREATE TABLE target.{layout} AS {_select(rows, layout)}")
 
