@@ -257,7 +257,7 @@ def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
         writer.wait()
         reader = select.poll()
         reader.register(lines, 0)  # an error is all there is to hear of: nobody reads any more
-        assert reader.poll(SECONDS * 1000) == [(lines, select.POLLERR)]
+        assert reader.poll(SECONDS * 1000)
     assert not target.exists()
     source.unlink()
     source.write_bytes(LINE)
