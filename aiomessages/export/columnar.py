@@ -163,8 +163,9 @@ def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
     while True:
         try:
             return _write_within(memory, duckdb, rows, output, layout)
-        except duckdb.OutOfMemoryException:
-            if memory > rows.size * _MOST + _MEMORY[output.suffix]:
+        except duckdb.Error as error:
+            wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in str(error)
+            if not wanting or memory > rows.size * _MOST + _MEMORY[output.suffix]:
                 raise
             memory *= 2
             for path in output.parent.glob(f"{output.name}*"):  # a log may lie beside it
@@ -198,6 +199,7 @@ def _write_database(connection: Any, rows: _Rows, output: Path, layout: str) -> 
 
 
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
+_ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _ROW_GROUP: Final = 122_880  # duckdb's own: the most rows a group has
 _ROW_GROUP_BYTES: Final = 4 * 2**20  # a group is held in memory until it is whole

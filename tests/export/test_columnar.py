@@ -374,6 +374,15 @@ def test_rows_that_need_more_memory_than_was_thought(
     assert [row["seq"] for row in rows] == [*range(3000)]
 
 
+def test_a_table_whose_commit_needs_more_memory(written: Callable[..., Path]) -> None:
+    """Memory that is wanting at the commit alone is told as a transaction's error, and given."""
+    text = "the quick brown fox " * 2000
+    path = written(
+        ({"seq": n, "message": {"content": text}} for n in range(1000)), ending=".duckdb"
+    )
+    assert [row["seq"] for row in from_table(path, "messages")] == [*range(1000)]
+
+
 def test_memory_that_no_rows_can_need(
     written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
