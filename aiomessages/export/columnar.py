@@ -119,8 +119,8 @@ def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, targ
     The output's ending is `.parquet` or `.duckdb`, and its directory is one for this alone, where
     rows and what duckdb puts aside are left; errors name `target`, which it is to become. A DuckDB
     file holds one table, named after the layout, and takes much more memory than Parquet where
-    messages are megabytes long. The rows keep the order of the lines. Raises ExportError without
-    duckdb, CorruptError for a line that is no JSON, and DiskFullError.
+    messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
+    Raises ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
     """
     duckdb = _duckdb()
     try:
