@@ -2,7 +2,8 @@
 
 Every column has the type that stands in the tables below; nothing is inferred from the data. A
 value that does not fit its column is null there, and each row has a last column with the whole
-JSON as text, so nothing is lost. Nothing here gives a file its final name.
+JSON as text, so nothing is lost. Nothing here makes a file durable or gives it its final name, and
+an export runs this in another process: see `apart`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import importlib
 import importlib.util
 import itertools
 import os
-import shutil
 import sys
 from errno import EDQUOT, EFBIG, ENOSPC
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,7 +23,6 @@ import msgspec
 from aiomessages.decoding import despite_lone_surrogates
 
 from .errors import CorruptError, DiskFullError, ExportError
-from .files import PRIVATE, Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,35 +113,32 @@ TABLES: Final = {
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write_columns(
-    jsonl_paths: Sequence[Path],
-    target: Path,
-    ending: str,
-    layout: str,
-    *,
-    files: Files | None = None,
-) -> int:
-    """Write the lines of a layout as columns, durably, and return how many rows there are.
+def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, target: Path) -> int:
+    """Write the lines of a layout as columns, in this process, and return how many rows there are.
 
-    The ending is `.parquet` or `.duckdb`, whatever the target's own name, which need not be the
-    final one; a DuckDB file holds one table, named after the layout, and takes much more memory
-    than Parquet where messages are megabytes long. The rows keep the order of the lines. Raises
-    ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
+    The output's ending is `.parquet` or `.duckdb`, and its directory is one for this alone, where
+    rows and what duckdb puts aside are left; errors name `target`, which it is to become. A DuckDB
+    file holds one table, named after the layout, and takes much more memory than Parquet where
+    messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
+    Raises ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
     """
-    duckdb, files = _duckdb(), files or Files()
-    work = target.with_name(target.name + ".work")  # beside it: a rename needs one file system
-    shutil.rmtree(work, ignore_errors=True)  # a run that was killed has left it
-    work.mkdir(mode=0o700)
+    duckdb = _duckdb()
     try:
-        output = work / f"{layout}{ending}"
-        rows = _Rows.of(jsonl_paths, work / "rows", layout)
-        count = _write(duckdb, rows, output, layout)
-        _settle(files, output, target)
+        rows = _Rows.of(jsonl_paths, output.with_name("rows"), layout)
+        return _write(duckdb, rows, output, layout)
     except (duckdb.Error, OSError) as error:
-        raise _explained(error, target) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return count
+        raise explained(error, target) from error
+
+
+def explained(error: Exception, target: Path) -> ExportError:
+    """Return the error that tells why a file could not be made."""
+    if any(text in str(error) for text in _FULL):
+        return DiskFullError(f"no room left on the disk of {target.parent} to make {target.name}")
+    return ExportError(f"{target.name} could not be made: {error}")
+
+
+# duckdb tells of the system's errors by their text alone.
+_FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
 
 
 def check_duckdb() -> None:
@@ -167,8 +163,9 @@ def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
     while True:
         try:
             return _write_within(memory, duckdb, rows, output, layout)
-        except duckdb.OutOfMemoryException:
-            if memory > rows.size * _MOST + _MEMORY[output.suffix]:
+        except duckdb.Error as error:
+            wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in str(error)
+            if not wanting or memory > rows.size * _MOST + _MEMORY[output.suffix]:
                 raise
             memory *= 2
             for path in output.parent.glob(f"{output.name}*"):  # a log may lie beside it
@@ -195,31 +192,14 @@ def _write_parquet(connection: Any, rows: _Rows, output: Path, layout: str) -> A
 
 
 def _write_database(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
-    group = -(-rows.group // _VECTOR) * _VECTOR
+    # Each group leaves something in memory until the end, and a table's leaves more than Parquet's.
+    group = -(-min(2 * rows.group, _ROW_GROUP) // _VECTOR) * _VECTOR
     connection.execute(f"ATTACH {_quoted(output)} AS target (ROW_GROUP_SIZE {group})")
     return connection.execute(f"CREATE TABLE target.{layout} AS {_select(rows, layout)}")
 
 
-def _settle(files: Files, output: Path, target: Path) -> None:
-    """Make the file private and durable, and let it out of the working directory."""
-    output.chmod(PRIVATE)
-    descriptor = os.open(output, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        files.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    files.rename(output, target)
-
-
-def _explained(error: Exception, target: Path) -> Exception:
-    if any(text in str(error) for text in _FULL):
-        return DiskFullError(f"no room left on the disk of {target.parent} to make {target.name}")
-    return ExportError(f"{target.name} could not be made: {error}")
-
-
-# duckdb tells of the system's errors by their text alone.
-_FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
+_ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _ROW_GROUP: Final = 122_880  # duckdb's own: the most rows a group has
 _ROW_GROUP_BYTES: Final = 4 * 2**20  # a group is held in memory until it is whole

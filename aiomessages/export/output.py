@@ -17,7 +17,8 @@ import msgspec
 
 from aiomessages.errors import ConfigurationError
 
-from .columnar import check_duckdb, write_columns
+from .apart import write_columns
+from .columnar import check_duckdb
 from .errors import CorruptError, ExportError
 from .files import Files, Stamp, forget
 from .layouts import Lines

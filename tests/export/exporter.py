@@ -7,7 +7,6 @@ is there, so that a kill costs some milliseconds. It reads a task a line, and wr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -28,9 +27,6 @@ import aiomessages.export.writer
 from aiomessages import AsyncMessagesClient
 from aiomessages.errors import MessagesError
 from aiomessages.export import export
-
-with contextlib.suppress(ImportError):
-    import duckdb  # noqa: F401 for the children, which would each load it
 
 Task = dict[str, Any]
 

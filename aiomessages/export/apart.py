@@ -1,0 +1,163 @@
+"""Columns made apart: by another process, so that duckdb's memory is not added to the export's.
+
+That process makes the file in a directory of its own. This one makes it durable and gives it its
+name, so that whatever becomes of the other, no name stands for half a file. The other hears of no
+signal that is meant for the export, and ends when this process does, in whatever way.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from glob import escape
+from pathlib import Path
+from typing import Final
+
+from .columnar import explained, make_columns
+from .errors import CorruptError, DiskFullError, ExportError
+from .files import PRIVATE, Files
+
+# --- this process ---------------------------------------------------------------------------------
+
+
+def write_columns(
+    jsonl_paths: Sequence[Path],
+    target: Path,
+    ending: str,
+    layout: str,
+    *,
+    files: Files | None = None,
+) -> int:
+    """Write the lines of a layout as columns, durably, and return how many rows there are.
+
+    The ending is `.parquet` or `.duckdb`, whatever the target's own name, which need not be the
+    final one; see `make_columns` for what is written and raised. ExportError is also what a process
+    that crashed is told by. One target must not be written to twice at a time.
+    """
+    files = files or Files()
+    try:
+        with _directory(target) as directory:
+            output = directory / f"{layout}{ending}"
+            count = _make(jsonl_paths, output, layout, target)
+            _settle(files, output, target)
+    except OSError as error:
+        raise explained(error, target) from error
+    return count
+
+
+@contextlib.contextmanager
+def _directory(target: Path) -> Iterator[Path]:
+    """Give an empty directory beside the target, since a rename needs one file system.
+
+    Its name is a new one each time: what a killed run has started may write to its own a little
+    longer.
+    """
+    _remove_directories(target)
+    try:
+        yield Path(tempfile.mkdtemp(".work", f"{target.name}.", target.parent))
+    finally:
+        _remove_directories(target)
+
+
+def _remove_directories(target: Path) -> None:
+    for path in target.parent.glob(f"{escape(target.name)}.*.work"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _settle(files: Files, output: Path, target: Path) -> None:
+    """Make the file private and durable, and let it out of its directory."""
+    output.chmod(PRIVATE)
+    descriptor = os.open(output, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        files.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    files.rename(output, target)
+
+
+def _make(jsonl_paths: Sequence[Path], output: Path, layout: str, target: Path) -> int:
+    """Let another process make the output; without an interpreter for one, make it here."""
+    # A frozen program's executable would run the program once more; an embedded one may have none.
+    if getattr(sys, "frozen", False) or not sys.executable:
+        return make_columns(jsonl_paths, output, layout, target=target)
+    # -P, or the current directory could hide a module; then everything is looked for as it is here.
+    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path, default=str)]
+    with _lifeline() as lifeline:
+        done = subprocess.run(  # noqa: S603 - this very Python
+            [*command, output, layout, target, *jsonl_paths],
+            stdin=lifeline,
+            capture_output=True,
+            start_new_session=True,  # Ctrl-C goes to a whole group, and the export is to decide
+            check=False,
+        )
+    return _answer(done, target)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """Give a pipe to wait at: it ends when this process does, and nothing is written to it."""
+    descriptor, held = os.pipe()
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        os.close(held)
+
+
+def _answer(done: subprocess.CompletedProcess[bytes], target: Path) -> int:
+    """Return the rows that were written, or raise what was raised there."""
+    try:
+        answer = json.loads(_last_line(done.stdout))
+    except ValueError:
+        raise ExportError(f"{target.name} could not be made: {_early_end(done)}") from None
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](answer["text"])
+    return int(answer["rows"])
+
+
+def _early_end(done: subprocess.CompletedProcess[bytes]) -> str:
+    code = done.returncode
+    how = signal.strsignal(-code) if code < 0 else f"exit code {code}"
+    words = _last_line(done.stderr)
+    return f"its process ended early ({how}){words and ': '}{words}"
+
+
+def _last_line(printed: bytes) -> str:
+    return printed.decode(errors="replace").strip().rpartition("\n")[2]
+
+
+_PROGRAM: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
+    f" from {__name__} import main; main()"
+)
+_ERRORS: Final = {kind.__name__: kind for kind in (ExportError, CorruptError, DiskFullError)}
+
+
+# --- the other process ----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Make columns as the command line says, and print how many rows, or what went wrong."""
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
+    # A service manager sends it to each process, and the export has something to finish.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    output, layout, target, *jsonl_paths = sys.argv[1:]
+    answer: dict[str, object]
+    try:
+        paths = [Path(path) for path in jsonl_paths]
+        answer = {"rows": make_columns(paths, Path(output), layout, target=Path(target))}
+    except ExportError as error:
+        answer = {"error": type(error).__name__, "text": str(error)}
+    print(json.dumps(answer))  # noqa: T201 - it is what the export reads
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process at once when the one that started it has ended."""
+    os.read(descriptor, 1)
+    os._exit(1)
