@@ -7,8 +7,8 @@ requests answered 429. The tests below say where it is met. Where it is not, the
   one second's requests. The fewer N, the larger its share: at R = 500 and 200 ms half a minute is
   too short with half a second's bucket, for the rate is reached only after three seconds.
 - Whether a bucket is large or endless only shows when it is empty. Whoever wants to be fast where
-  there is no limit has many requests under way by then: with two seconds' worth it is up to 2.6 %
-  of half a minute's requests, 1.9 % of a minute's.
+  there is no limit has many requests under way by then: with two seconds' worth it is up to 2.9 %
+  of half a minute's requests, and around 1.5 % of a minute's.
 - A Retry-After of whole seconds makes all wait for one, for a token that comes in milliseconds.
   What a small bucket cannot hold meanwhile is lost, each time that the rate is looked for: two
   such seconds, and the way to the rate, are more than a tenth of half a minute.
@@ -17,8 +17,9 @@ requests answered 429. The tests below say where it is met. Where it is not, the
   times as often as there are tokens, a/(1+a) are refused, and the others take (1+a)/a times N/R. So
   2 % of 429s would mean 50 times N/R. It sends at about R: that is twice to three times N/R, seven
   times at R = 500, where it begins far below, and two of five requests are refused. With a bucket
-  of two it is 1.25 times and 17 %. Where each refusal stops all for a whole second, few refusals
-  matter more, and a bucket of one takes four times N/R at R = 20 and far more at high rates.
+  of two it is 1.25 times and 17 %. Without Retry-After the pauses are longer than they need be, and
+  it is up to seven times. Where each refusal stops all for a whole second, few refusals matter
+  more, and a bucket of one takes four times N/R at R = 20 and far more at high rates.
 - A server that bears twice as much all of a sudden does not say so, and to look for it costs 429s,
   and pauses where they are of whole seconds: then it takes up to 1.25 times N/R.
 """
