@@ -56,7 +56,11 @@ class Buckets:
 
     def explain(self) -> bool:
         """Tell whether any of them would have given these answers, or nearly those."""
-        return any(excess <= SLACK for excess in _excesses(self._guesses))
+        excesses = _excesses(self._guesses)
+        return any(
+            excess <= SLACK and less_than > FULL
+            for (*_, less_than), excess in zip(self._guesses, excesses, strict=True)
+        )
 
     def passed(self, now: float) -> None:
         """Hear that a request got its token."""
@@ -67,10 +71,11 @@ class Buckets:
             guesses.append((rate, level, max(level, at_least), less_than))
         self._keep_the_best(guesses)
 
-    def refused(self, now: float, retry_after: float | None, *, sent_at: float) -> None:
-        """Hear that a request got none, and when there will be one; it was sent at a rate.
+    def refused(self, now: float, retry_after: float | None, *, sent_at: float = math.inf) -> None:
+        """Hear that a request got none, and when there will be one.
 
-        What is sent evenly at a rate that the server bears is not refused, so it does not bear it.
+        If it was one of those that arrive evenly, `sent_at` is their rate: at a rate that the
+        server bears they are not refused, so it does not bear it.
         """
         elapsed, self._heard = now - self._heard, now
         guesses = []
@@ -92,7 +97,7 @@ class Buckets:
             guess for guess, excess in zip(guesses, excesses, strict=True) if excess <= bound
         ]
 
-    def rates(self) -> tuple[float, float]:
+    def rates(self, *, as_good: float = AS_GOOD) -> tuple[float, float]:
         """Return the slowest and the fastest that explain the answers best; there must be some."""
         # By what share of itself a capacity would be larger than itself. Where a full bucket
         # refused, the guess is too high.
@@ -100,7 +105,7 @@ class Buckets:
             1.0 if less_than <= FULL else (at_least - less_than - NOTHING) / at_least
             for _, _, at_least, less_than in self._guesses
         ]
-        bound = max(min(contradictions), 0.0) + AS_GOOD
+        bound = max(min(contradictions), 0.0) + as_good
         best = [
             guess[0]
             for guess, contradiction in zip(self._guesses, contradictions, strict=True)

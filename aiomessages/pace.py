@@ -3,7 +3,7 @@
 Nothing here performs I/O, reads a clock or rolls dice: clock readings come in as arguments, in
 seconds from any origin, and waits are results.
 
-Until the first 429 the rate grows with each success. From then on it follows from the buckets that
+Until the first 429 the rate grows with the successes. From then on it follows from the buckets that
 would have given the same answers: it begins at the slowest of them, rises to the fastest, and is
 held there, a little below, for a while. Then it rises beyond, slowly at first and ever faster, for
 a server may bear more by now, until the next 429. Where no bucket explains the answers any more,
@@ -14,13 +14,15 @@ import math
 from collections import deque
 from typing import Final
 
-from .buckets import Buckets
+from .buckets import AS_GOOD, SLACK_SHARE, Buckets
 
-FIRST_RATE: Final = 40.0  # a second: twice what a slow server bears costs it few refusals
+FIRST_RATE: Final = 60.0  # a second: three times what a slow server bears costs it few refusals
 
-# Each success lets so much of a request more be under way, until the first 429. It comes a latency
-# after the bucket ran empty: refused is what is under way, or a fifth of what passed until then.
+# Until the first 429 the rate grows while fewer are under way than UNDER_WAY and this share of what
+# succeeded. It comes a latency after the bucket ran empty: refused is what is under way by then.
 GAIN: Final = 0.2
+UNDER_WAY: Final = 3.0
+SMOOTHING: Final = 8.0  # each latency moves the mean by an eighth of the way, as RFC 6298 does it
 SHORTEST_LATENCY: Final = 0.001  # two clock readings may be the same
 
 HISTORY: Final = 1000  # of sends that are remembered, and of answers before the first 429
@@ -33,13 +35,19 @@ CATCH_UP: Final = 0.01
 RANGE: Final = 40.0
 SMALL_RANGE: Final = 1.3
 SOON: Final = 1.0
+# Requests that overtake each other arrive at random, and a small bucket refuses some at any rate.
+# So unless so many answers in a row came in order, a refusal may be chance, and guesses reach
+# beyond the rate, by SMALL_RANGE. Where it stops all for longer, it is better to be too slow.
+IN_ORDER: Final = 64
+SHORT_PAUSE: Final = 0.5
 # Though all is possible at first, a server rarely bears less than this part of what it refused.
 START: Final = 5.0
 RISE: Final = 3.0  # seconds, from the slowest guess to the fastest
 MARGIN: Final = 0.99  # what is left below a guess: its own exactness
 
-# How long a rate is held: until an epoch's refusals are this share of the requests, and its pause,
-# which may be lost, is this share of the time. Then the growth itself grows by PROBE a second.
+# How long a rate is held: until an epoch's refusals, and those of all time, are this share of the
+# requests, and its pause, which may be lost, is this share of the time. Then the growth itself
+# grows by PROBE a second.
 REFUSED_SHARE: Final = 0.008
 PAUSED_SHARE: Final = 0.06
 LONGEST_HOLD: Final = 20.0
@@ -73,9 +81,13 @@ class Pace:
         # its end, all that were under way at the rate that was refused are answered.
         self._settled = _NEVER
         self._refused = 0  # in this epoch
+        self._owed = 0.0  # those of all time, beyond their share of the answers
         self._fruitless = 0  # epochs since the last success
         self._starved_since: float | None = None
         self._history: deque[float] = deque(maxlen=HISTORY)
+        self._latency = 0.0  # the mean, until the first 429
+        self._newest = _NEVER  # when the latest of those that are answered was sent
+        self._in_order = IN_ORDER  # so many answers in a row came in order, as far as is known
         self._buckets: Buckets | None = None
         self._guessed = _NEVER
         self._refused_rate = math.inf  # the lowest that was, since they were guessed at
@@ -102,20 +114,22 @@ class Pace:
 
     def succeeded(self, now: float, *, sent: float) -> None:
         """Hear that a request was answered, and not with 429."""
+        self._answered(sent)
         fruitless, self._fruitless = self._fruitless, 0
         self._starved_since = None
         if self._buckets is None:
-            self._history.append(now)
+            self._succeeded_at_first(now, now - sent)
         else:
             self._buckets.passed(now)
             if sent <= self._settled or fruitless > 1:
                 self._follow(self._buckets)
                 return
         if now < self._held_until + CATCH_UP:  # else it is not the rate that limits
-            self._grow(now, sent)
+            self._grow(now)
 
     def limited(self, now: float, retry_after: float | None, *, sent: float) -> None:
         """Hear that a request was answered 429, and how many seconds the server asks to wait."""
+        self._answered(sent)
         if self._starved_since is None:
             self._starved_since = now
         if sent > self._settled:
@@ -127,13 +141,25 @@ class Pace:
             else:  # who refuses all, whatever the rate, says nothing of it
                 self.rate = max(self.rate / 2, LEAST_RATE)
         elif self._buckets is not None and self._fruitless < 2:
-            self._buckets.refused(now, retry_after, sent_at=self._refused_rate)
+            self._buckets.refused(now, retry_after)
             self._follow(self._buckets)
         self._pause(now, self._own_pause() if retry_after is None else retry_after)
 
-    def _grow(self, now: float, sent: float) -> None:
+    def _answered(self, sent: float) -> None:
+        self._owed -= REFUSED_SHARE
+        self._in_order = self._in_order + 1 if sent >= self._newest else 0
+        self._newest = max(self._newest, sent)
+
+    def _succeeded_at_first(self, now: float, latency: float) -> None:
+        latency = max(latency, SHORTEST_LATENCY)
+        weight = 1.0 / SMOOTHING if self._history else 1.0
+        self._latency += (latency - self._latency) * weight
+        self._history.append(now)
+
+    def _grow(self, now: float) -> None:
         if self._buckets is None:
-            growth = GAIN / max(now - sent, SHORTEST_LATENCY)
+            few = self.rate * self._latency < UNDER_WAY + GAIN * len(self._history)
+            growth = GAIN / self._latency if few else 0.0
         elif self.rate < self._goal:
             growth = self._step
         else:
@@ -143,39 +169,47 @@ class Pace:
         self.rate = min(self.rate + growth, self._most)
         if self._buckets is not None and self.rate < self._goal:
             # Each success may rule out a part of the range.
-            slowest, fastest = self._buckets.rates()
+            slowest, fastest = self._rates(self._buckets)
             self.rate, self._goal = max(self.rate, slowest * MARGIN), fastest * MARGIN
 
     def _judge(self, now: float, retry_after: float | None, rate: float) -> None:
         """Hear that a rate was refused, and make guesses if none explains it."""
+        soon = now < self._guessed + SOON
+        chance = self._in_order < IN_ORDER and (retry_after or 0.0) < SHORT_PAUSE
+        beyond = SMALL_RANGE if chance else 1.0
         if self._buckets is None:
-            buckets = self._guess(rate, RANGE, [*self._history] or [now])
+            buckets = self._guess(rate, (RANGE, beyond), [*self._history] or [now])
         else:
             buckets = self._buckets
-        soon = now < self._guessed + SOON
         self._refused_rate = min(self._refused_rate, rate)
-        buckets.refused(now, retry_after, sent_at=self._refused_rate)
+        buckets.refused(now, retry_after, sent_at=math.inf if chance else self._refused_rate)
         if not buckets.explain():
             level = buckets.level_when_empty
-            buckets = self._guess(rate, RANGE if soon else SMALL_RANGE, [now], level=level)
-            buckets.refused(now, retry_after, sent_at=rate)
+            reach = RANGE if soon else SMALL_RANGE
+            buckets = self._guess(rate, (reach, beyond), [now], level=level)
+            buckets.refused(now, retry_after)
         self._follow(buckets)
 
     def _guess(
-        self, rate: float, reach: float, passed: list[float], *, level: float = 0.0
+        self, rate: float, reach: tuple[float, float], passed: list[float], *, level: float = 0.0
     ) -> Buckets:
-        self._buckets = Buckets(rate / reach, rate, passed, level=level)
+        below, beyond = reach
+        self._buckets = Buckets(rate / below, rate * beyond, passed, level=level)
         self._refused_rate = rate
         self._guessed = passed[0]
         return self._buckets
 
     def _follow(self, buckets: Buckets) -> None:
         """Begin at the slowest guess, and rise to the fastest."""
-        slowest, fastest = buckets.rates()
+        slowest, fastest = self._rates(buckets)
         slowest = min(max(slowest, self._refused_rate / START), fastest)
         self.rate = max(slowest * MARGIN, LEAST_RATE)
         self._goal = fastest * MARGIN
         self._step = math.log(fastest / slowest) / RISE
+
+    def _rates(self, buckets: Buckets) -> tuple[float, float]:
+        """Return the slowest and the fastest guess; answers that are late tell less exactly."""
+        return buckets.rates(as_good=AS_GOOD if self._in_order >= IN_ORDER else SLACK_SHARE)
 
     def _rate_of(self, sent: float) -> float:
         """Return the rate at which a request was sent."""
@@ -190,7 +224,9 @@ class Pace:
 
     def _pause(self, now: float, seconds: float) -> None:
         self._refused += 1
+        self._owed += 1.0
         self._resume = max(self._resume, now + seconds)
         self._slot = max(self._slot, self._resume)  # whoever waits goes then; the next a slot later
-        hold = self._refused / (REFUSED_SHARE * self.rate) + seconds / PAUSED_SHARE
+        owed = max(self._refused, self._owed)
+        hold = owed / (REFUSED_SHARE * self.rate) + seconds / PAUSED_SHARE
         self._probe_at = self._resume + min(hold, LONGEST_HOLD)

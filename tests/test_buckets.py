@@ -55,6 +55,22 @@ def test_no_guess_is_faster_than_what_was_refused() -> None:
     assert buckets.rates()[1] <= 50
 
 
+def test_a_full_bucket_that_refused() -> None:
+    """It refuses nobody, so where all guesses say that it was full, they explain nothing."""
+    buckets = Buckets(50, 100, [-1.0])
+    buckets.refused(1.0, None)
+    assert not buckets.explain()
+
+
+def test_guesses_that_are_nearly_as_good() -> None:
+    """Whoever trusts the answers less finds a wider range, around the narrower one."""
+    buckets = Buckets(10, 1000, [-1.0])
+    ask(buckets, Server(lambda _: 100, 100), at_rate=250, times=250)
+    slowest, fastest = buckets.rates()
+    wider = buckets.rates(as_good=0.1)
+    assert wider[0] < slowest <= fastest < wider[1]
+
+
 def test_a_server_that_bears_less_than_any_guess() -> None:
     """Refusals at rates that are lower and lower leave none, and nothing is explained."""
     buckets = Buckets(10, 100, [-1.0])
