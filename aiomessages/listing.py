@@ -14,6 +14,7 @@ from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
 from .telemetry import Operation, Watch, watch
+from .trail import OneByOne
 
 if TYPE_CHECKING:
     from .lookahead import LookAhead
@@ -78,6 +79,16 @@ class Listing:
             ahead=ahead,
         )
 
+    def one_by_one(self, codec: Codec[Any]) -> OneByOne[Any]:
+        """Return the pages, of what the codec reads, for whoever wants none ahead of its need."""
+        followed = self._watch()
+        return OneByOne(
+            partial(self._fetch, codec, followed),
+            after=self._after,
+            max_items=self._max_items,
+            watch=followed,
+        )
+
     def _watch(self) -> Watch:
         completion_id = self._request.completion_id
         operation: Operation = "list completions" if completion_id is None else "list messages"
@@ -87,7 +98,7 @@ class Listing:
         self, codec: Codec[Any], after: str | None, default_limit: int | None = None
     ) -> Page[Any]:
         followed = self._watch()
-        with followed.current():
+        with followed.whole():
             page = await self._fetch(codec, followed, after, self._max_items, default_limit)
             followed.page(len(page.ids))
         return page

@@ -105,14 +105,19 @@ def check_completion_id(completion_id: object) -> str:
 
 def check_page_options(*, after: object, limit: object, order: object, max_items: object) -> None:
     """Raise ConfigurationError for what no server would accept. A large limit is left to it."""
-    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
-        raise ConfigurationError("after must be the id of a message, or None for the beginning")
+    check_after(after)
     for name, number in (("limit", limit), ("max_items", max_items)):
         whole = isinstance(number, int) and not isinstance(number, bool)
         if number is not None and (not whole or number < 1):  # type: ignore[operator]
             raise ConfigurationError(f"{name} must be an int of 1 or more, not {number!r}")
     if order not in (None, "asc", "desc"):
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
+
+
+def check_after(after: object) -> None:
+    """Raise ConfigurationError for what is the id of no message, nor None."""
+    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
+        raise ConfigurationError("after must be the id of a message, or None for the beginning")
 
 
 def completion_url(base_url: str, completion_id: str) -> str:
