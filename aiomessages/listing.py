@@ -50,8 +50,8 @@ class Listing:
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
-        self._bare_request, self._query = request, query
-        self._request = structs.replace(request, url=protocol.with_query(request.url, query))
+        self._request, self._query = request, query
+        self._url = protocol.with_query(request.url, query)
         self._after = after
         self._limit = limit
         self._max_items = max_items
@@ -141,7 +141,7 @@ class Listing:
         order = opposite(self._query)
         back = Listing(
             self._attempts,
-            self._bare_request,
+            self._request,
             query={**self._query, "order": order},
             after=None,
             limit=self._limit,
@@ -175,7 +175,7 @@ class Listing:
     ) -> Request:
         return structs.replace(
             self._request,
-            url=protocol.page_url(self._request.url, after, limit),
+            url=protocol.page_url(self._url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,

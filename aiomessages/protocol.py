@@ -341,7 +341,7 @@ def _without_secret(response: Response, secret: str) -> Response:
 
 
 def _headers_without_secret(headers: Mapping[str, str], secret: str) -> Mapping[str, str]:
-    if not any(secret in value for value in headers.values()):
+    if secret not in "\n".join(headers.values()):  # a key holds no line break
         return headers
     return CIMultiDict([(name, value.replace(secret, _HIDDEN)) for name, value in headers.items()])
 
