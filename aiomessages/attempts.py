@@ -262,7 +262,9 @@ class Attempts:
         self.telemetry.attempted(response)
         return result
 
-    async def _provided_key(self, provide: Callable[[], Awaitable[str]], timeout: Timeout) -> SecretStr:
+    async def _provided_key(
+        self, provide: Callable[[], Awaitable[str]], timeout: Timeout
+    ) -> SecretStr:
         try:
             async with asyncio.timeout(timeout.total):
                 return check_key(hide(await provide()))
