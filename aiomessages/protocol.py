@@ -47,6 +47,7 @@ _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 MAX_ID_LENGTH: Final = 256
 MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 
+_UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _AFTER: Final = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate cannot be sent
 
 ItemT = TypeVar("ItemT")
@@ -96,7 +97,7 @@ def check_completion_id(completion_id: object) -> str:
         raise ConfigurationError("completion_id must not be empty, '.' or '..'")
     if len(completion_id) > MAX_ID_LENGTH:
         raise ConfigurationError(f"completion_id is longer than {MAX_ID_LENGTH} characters")
-    if re.search(r"[/?#%\\\x00-\x20\x7f-\x9f\ud800-\udfff]", completion_id):
+    if _UNFIT_FOR_PATH.search(completion_id):
         raise ConfigurationError(
             "completion_id must not hold spaces, control characters or any of / ? # % \\"
         )
@@ -120,9 +121,17 @@ def check_after(after: object) -> None:
         raise ConfigurationError("after must be the id of a message, or None for the beginning")
 
 
+# What quoting would leave as it is, found five times faster.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+
+
 def completion_url(base_url: str, completion_id: str) -> str:
     """Return the URL of one stored completion."""
-    return f"{base_url}/chat/completions/{quote(completion_id, safe='')}"
+    return f"{base_url}/chat/completions/{_quoted(completion_id)}"
 
 
 def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
@@ -146,15 +155,11 @@ def with_query(url: str, query: Mapping[str, str | None]) -> str:
     return f"{url}?{'&'.join(pairs)}" if pairs else url
 
 
-# What quoting would leave as it is, found five times faster.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
-
-
 def page_url(url: str, after: str | None, limit: int | None) -> str:
     """Return the URL of one page of the list at `url`, which may hold a query already."""
     wanted = [f"limit={limit}"] if limit is not None else []
     if after is not None:
-        wanted.append(f"after={after if _PLAIN.fullmatch(after) else quote(after, safe='')}")
+        wanted.append(f"after={_quoted(after)}")
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
 
 
