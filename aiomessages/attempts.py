@@ -111,7 +111,7 @@ class Attempts:
     ) -> None:
         self._transport = transport
         self._quota = RetryQuota()
-        self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        self._api_key = _Key(api_key) if isinstance(api_key, str) else api_key
         self._policy = policy
         self._max_bytes = max_bytes
         self._on_retry = on_retry
@@ -246,29 +246,31 @@ class Attempts:
 
     async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
         timeout = _within(request.deadline, request.timeout)
-        if isinstance(self._api_key, SecretStr):
+        if isinstance(self._api_key, _Key):
             key = self._api_key
         else:
-            key = await self._key(self._api_key, timeout)
+            key = _Key(await self._provided_key(self._api_key, timeout))
             self._refuse_once_closed()  # the key may have come in spite of a cancellation
             timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
-        headers = {"authorization": SecretStr(f"Bearer {key}"), **request.headers}
+        secret, headers = key.secret, {"authorization": key.header, **request.headers}
         began = time.monotonic()
         try:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes
             )
             self.telemetry.received(len(response.body))
-            result = _read(response, read, key)
+            result = _read(response, read, secret)
         except (APIError, asyncio.CancelledError) as error:
-            log_attempt(request.url, error, began=began, attempt=attempt, secret=key)
+            log_attempt(request.url, error, began=began, attempt=attempt, secret=secret)
             self.telemetry.attempted(error)
             raise
-        log_attempt(request.url, response, began=began, attempt=attempt, secret=key)
+        log_attempt(request.url, response, began=began, attempt=attempt, secret=secret)
         self.telemetry.attempted(response)
         return result
 
-    async def _key(self, provide: Callable[[], Awaitable[str]], timeout: Timeout) -> SecretStr:
+    async def _provided_key(
+        self, provide: Callable[[], Awaitable[str]], timeout: Timeout
+    ) -> SecretStr:
         try:
             async with asyncio.timeout(timeout.total):
                 return check_key(hide(await provide()))
@@ -289,6 +291,16 @@ class Attempts:
         finally:  # also where the closer is cancelled: the readers were told to leave by then
             if self._elder is None:
                 await self._transport.aclose()
+
+
+class _Key:
+    """A key, and the header that carries it: made once for as long as the key stays the same."""
+
+    __slots__ = ("header", "secret")
+
+    def __init__(self, key: str) -> None:
+        self.secret = SecretStr(key)
+        self.header = SecretStr(f"Bearer {key}")
 
 
 class _Call:
@@ -346,9 +358,9 @@ class _Running:
                 await left.wait()
 
 
-def _read(response: Response, read: Read[ResultT], key: SecretStr) -> ResultT:
+def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
     try:
-        return read(response, secret=key)
+        return read(response, secret=secret)
     except APIConnectionError:  # the answer is somebody else's, and so may be what follows it
         if response.hang_up is not None:
             response.hang_up()

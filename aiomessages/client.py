@@ -30,6 +30,7 @@ from .settings import (
     log_level,
 )
 from .telemetry import Operation, Telemetry, Watch, watch
+from .trail import OneByOne
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -246,10 +247,9 @@ class AsyncMessagesClient:
             ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
-            self._request(
-                protocol.completion_url(self._settings.base_url, completion_id) + "/messages",
+            self._messages_request(
+                completion_id,
                 extra_headers,
-                completion_id=completion_id,
                 timeout=timeout,
                 deadline=deadline,
                 patience=wait_until_visible,
@@ -264,6 +264,40 @@ class AsyncMessagesClient:
             max_items=max_items,
         )
         return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
+
+    def _one_by_one(
+        self, completion_id: str, codec: protocol.Codec[Any] = MESSAGES, *, after: str | None = None
+    ) -> OneByOne[Any]:
+        """List what `list` does, for whoever reads many lists at once and none of them ahead."""
+        protocol.check_completion_id(completion_id)
+        protocol.check_after(after)
+        listing = Listing(
+            self._attempts,
+            self._messages_request(completion_id),
+            query=self._settings.query,
+            after=after,
+            limit=None,
+            max_items=None,
+        )
+        return listing.one_by_one(codec)
+
+    def _messages_request(
+        self,
+        completion_id: str,
+        extra_headers: Mapping[str, str] | None = None,
+        *,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        deadline: float | UnsetType | None = UNSET,
+        patience: float = 0,
+    ) -> Request:
+        return self._request(
+            protocol.completion_url(self._settings.base_url, completion_id) + "/messages",
+            extra_headers,
+            completion_id=completion_id,
+            timeout=timeout,
+            deadline=deadline,
+            patience=patience,
+        )
 
     def completions(
         self,
@@ -391,7 +425,9 @@ class AsyncMessagesClient:
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        reader = Reader(self.list, self.completion, include_reply=include_reply, on_error=on_error)
+        reader = Reader(
+            self._one_by_one, self.completion, include_reply=include_reply, on_error=on_error
+        )
         # An iterable of either is one of both: what it gives is only looked at.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)

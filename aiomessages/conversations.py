@@ -10,8 +10,9 @@ from typing import Literal
 import msgspec
 
 from .errors import ClientClosedError, ConfigurationError, MessagesError
-from .listing import MessageStream
 from .models import Message, Reply, StoredCompletion
+from .pages import MessagePage
+from .trail import OneByOne
 from .workers import Results
 
 OnError = Literal["raise", "continue"]
@@ -40,13 +41,13 @@ class Reader:
 
     def __init__(
         self,
-        list_messages: Callable[[str], MessageStream],
+        pages_of: Callable[[str], OneByOne[MessagePage]],
         get_completion: Callable[[str], Awaitable[StoredCompletion]],
         *,
         include_reply: bool,
         on_error: OnError,
     ) -> None:
-        self._list_messages = list_messages
+        self._pages_of = pages_of
         self._get_completion = get_completion
         self._include_reply = include_reply
         self._on_error = on_error
@@ -56,8 +57,10 @@ class Reader:
         completion_id = item.id if isinstance(item, StoredCompletion) else item
         messages: list[Message] = []
         try:
-            async for page in self._list_messages(completion_id).pages():
-                messages += page.data
+            # Nothing ahead of its need: others are fetched meanwhile.
+            with self._pages_of(completion_id) as pages:
+                async for page in pages:
+                    messages += page.data
             return Conversation(completion_id, messages, await self._reply(item))
         except ClientClosedError:
             raise  # not this conversation's matter: none can be read any more

@@ -14,6 +14,7 @@ from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
 from .telemetry import Operation, Watch, watch
+from .trail import OneByOne
 
 if TYPE_CHECKING:
     from .lookahead import LookAhead
@@ -49,8 +50,8 @@ class Listing:
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
-        self._bare_request, self._query = request, query
-        self._request = structs.replace(request, url=protocol.with_query(request.url, query))
+        self._request, self._query = request, query
+        self._url = protocol.with_query(request.url, query)
         self._after = after
         self._limit = limit
         self._max_items = max_items
@@ -78,6 +79,16 @@ class Listing:
             ahead=ahead,
         )
 
+    def one_by_one(self, codec: Codec[Any]) -> OneByOne[Any]:
+        """Return the pages, of what the codec reads, for whoever wants none ahead of its need."""
+        followed = self._watch()
+        return OneByOne(
+            partial(self._fetch, codec, followed),
+            after=self._after,
+            max_items=self._max_items,
+            watch=followed,
+        )
+
     def _watch(self) -> Watch:
         completion_id = self._request.completion_id
         operation: Operation = "list completions" if completion_id is None else "list messages"
@@ -87,7 +98,7 @@ class Listing:
         self, codec: Codec[Any], after: str | None, default_limit: int | None = None
     ) -> Page[Any]:
         followed = self._watch()
-        with followed.current():
+        with followed.whole():
             page = await self._fetch(codec, followed, after, self._max_items, default_limit)
             followed.page(len(page.ids))
         return page
@@ -130,7 +141,7 @@ class Listing:
         order = opposite(self._query)
         back = Listing(
             self._attempts,
-            self._bare_request,
+            self._request,
             query={**self._query, "order": order},
             after=None,
             limit=self._limit,
@@ -164,7 +175,7 @@ class Listing:
     ) -> Request:
         return structs.replace(
             self._request,
-            url=protocol.page_url(self._request.url, after, limit),
+            url=protocol.page_url(self._url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,

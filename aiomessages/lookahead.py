@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from .errors import ConfigurationError
-from .stream import AnyPage
+from .trail import AnyPage
 
 # One id says nothing of the order, and some servers ignore what they are asked for. Two that follow
 # each other in both walks show that it is the opposite one, and are less likely the same by chance.

@@ -36,7 +36,8 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request, out of the pool or new."""
         self.keys[str(req.url.origin())] = req.connection_key
-        await self._let_others_go_first()
+        if self._somebody_was_woken():
+            await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
         while _is_spoiled(connection):
             connection.close()
@@ -50,17 +51,17 @@ class Pool(aiohttp.TCPConnector):
         There is no public way to ask for that: raises AttributeError or TypeError once aiohttp has
         no such method any more.
         """
-        await self._let_others_go_first()
+        if self._somebody_was_woken():
+            await asyncio.sleep(0)
         connection = await self._get(key, [])
         while connection is not None and _is_spoiled(connection):
             connection.close()
             connection = await self._get(key, [])
         return connection
 
-    async def _let_others_go_first(self) -> None:
+    def _somebody_was_woken(self) -> bool:
         # Who was woken stays listed until its task has run. Without that list, nobody is let go.
-        if getattr(self, "_waiters", None):
-            await asyncio.sleep(0)
+        return bool(getattr(self, "_waiters", None))
 
 
 def _read_in_small_steps(transport: object) -> None:

@@ -47,6 +47,7 @@ _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 MAX_ID_LENGTH: Final = 256
 MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 
+_UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _AFTER: Final = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate cannot be sent
 
 ItemT = TypeVar("ItemT")
@@ -96,7 +97,7 @@ def check_completion_id(completion_id: object) -> str:
         raise ConfigurationError("completion_id must not be empty, '.' or '..'")
     if len(completion_id) > MAX_ID_LENGTH:
         raise ConfigurationError(f"completion_id is longer than {MAX_ID_LENGTH} characters")
-    if re.search(r"[/?#%\\\x00-\x20\x7f-\x9f\ud800-\udfff]", completion_id):
+    if _UNFIT_FOR_PATH.search(completion_id):
         raise ConfigurationError(
             "completion_id must not hold spaces, control characters or any of / ? # % \\"
         )
@@ -105,8 +106,7 @@ def check_completion_id(completion_id: object) -> str:
 
 def check_page_options(*, after: object, limit: object, order: object, max_items: object) -> None:
     """Raise ConfigurationError for what no server would accept. A large limit is left to it."""
-    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
-        raise ConfigurationError("after must be the id of a message, or None for the beginning")
+    check_after(after)
     for name, number in (("limit", limit), ("max_items", max_items)):
         whole = isinstance(number, int) and not isinstance(number, bool)
         if number is not None and (not whole or number < 1):  # type: ignore[operator]
@@ -115,9 +115,23 @@ def check_page_options(*, after: object, limit: object, order: object, max_items
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
 
 
+def check_after(after: object) -> None:
+    """Raise ConfigurationError for what is the id of no message, nor None."""
+    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
+        raise ConfigurationError("after must be the id of a message, or None for the beginning")
+
+
+# What quoting would leave as it is, found five times faster.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+
+
 def completion_url(base_url: str, completion_id: str) -> str:
     """Return the URL of one stored completion."""
-    return f"{base_url}/chat/completions/{quote(completion_id, safe='')}"
+    return f"{base_url}/chat/completions/{_quoted(completion_id)}"
 
 
 def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
@@ -141,15 +155,11 @@ def with_query(url: str, query: Mapping[str, str | None]) -> str:
     return f"{url}?{'&'.join(pairs)}" if pairs else url
 
 
-# What quoting would leave as it is, found five times faster.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
-
-
 def page_url(url: str, after: str | None, limit: int | None) -> str:
     """Return the URL of one page of the list at `url`, which may hold a query already."""
     wanted = [f"limit={limit}"] if limit is not None else []
     if after is not None:
-        wanted.append(f"after={after if _PLAIN.fullmatch(after) else quote(after, safe='')}")
+        wanted.append(f"after={_quoted(after)}")
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
 
 
@@ -336,7 +346,7 @@ def _without_secret(response: Response, secret: str) -> Response:
 
 
 def _headers_without_secret(headers: Mapping[str, str], secret: str) -> Mapping[str, str]:
-    if not any(secret in value for value in headers.values()):
+    if secret not in "\n".join(headers.values()):  # a key holds no line break
         return headers
     return CIMultiDict([(name, value.replace(secret, _HIDDEN)) for name, value in headers.items()])
 

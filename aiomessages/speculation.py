@@ -14,7 +14,7 @@ from .errors import APIError
 from .logs import log
 from .lookahead import Gap, Guess, Numbering, PageT, Tail, between
 from .retry import asks_all_to_wait
-from .stream import Fetch
+from .trail import Fetch
 
 ResultT = TypeVar("ResultT")
 FetchBack = Callable[[str | None], Awaitable[PageT]]

@@ -16,41 +16,23 @@ import asyncio
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import anyio
 
-from .errors import APIConnectionError, ClientClosedError, PaginationError
-from .logs import log
+from .errors import ClientClosedError
 from .telemetry import UNWATCHED, Watch
+from .trail import Fetch, PageT, Trail, unless_ours
 
 # A fetch that was cancelled needs a moment to give its connection back; one that does not end by
 # then must not hold up whoever closes the stream.
 CLOSE_TIMEOUT: Final = 5.0
 
 
-class AnyPage(Protocol):
-    """What a walk asks of a page."""
-
-    data: list[Any]
-    ids: list[str]
-    attempts: int
-    headers: Mapping[str, str]
-    completion_id: str | None
-
-    @property
-    def next_cursor(self) -> str | None:
-        """The `after` of the page behind it, None at the end."""
-        ...
-
-
-PageT = TypeVar("PageT", bound=AnyPage)
 ItemT = TypeVar("ItemT")
-Fetch = Callable[[str | None, int | None], Awaitable[PageT]]
-"""From a cursor, and the number of items still wanted (None: all), to a page."""
 
 
 class Ahead(Protocol):
@@ -83,10 +65,7 @@ class _Fetcher(Generic[PageT]):
         self._watch = watch
         self._ahead = ahead
         self._prefetch = prefetch
-        self._cursor = after
-        self._remaining = max_items
-        self._seen_cursors = {after}
-        self._last_ids: frozenset[str] = frozenset()
+        self._trail = Trail(after=after, max_items=max_items)
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
@@ -94,9 +73,13 @@ class _Fetcher(Generic[PageT]):
         self._traceback: TracebackType | None = None
         # What the walk hands out: pages, then the error or the end.
         self.pages: deque[PageT] = deque()
-        self.ended = False
         # Whether the walk takes a page now, so that the one after it may come as well.
         self.taking = False
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the last page has come."""
+        return self._trail.ended
 
     @property
     def running(self) -> bool:
@@ -120,16 +103,14 @@ class _Fetcher(Generic[PageT]):
         return self.taking and not self.pages
 
     async def _run(self) -> None:
+        trail = self._trail
         while self._has_room():
             try:
                 # Nothing awaits once the page is here, so that no cancellation comes in between;
                 # and no variable keeps the page while the next one is fetched.
-                self._accept(await self._fetch(self._cursor, self._remaining))
-            except asyncio.CancelledError:
-                if cast("asyncio.Task[None]", asyncio.current_task()).cancelling():
-                    raise
-                # Nobody cancelled this task: what it waits for was, and would be the next time too.
-                self._fail(APIConnectionError("what the fetch of a page waited for was cancelled"))
+                self._accept(await self._fetch(trail.cursor, trail.remaining))
+            except asyncio.CancelledError as cancelled:
+                self._fail(unless_ours(cancelled))
             except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
                 self._fail(error)
             self._wake()
@@ -159,36 +140,9 @@ class _Fetcher(Generic[PageT]):
     def _accept(self, page: PageT) -> None:
         if self._stopped:
             return
-        repeated = frozenset[str]()
-        if not self._last_ids.isdisjoint(page.ids):
-            repeated = self._last_ids.intersection(page.ids)
-        if problem := self._contradiction(page, repeated):
-            raise PaginationError(problem, status=200, headers=page.headers).at(
-                completion_id=page.completion_id, cursor=self._cursor, attempts=page.attempts
-            )
-        self._last_ids = frozenset(page.ids)
-        if repeated:
-            _drop(page, repeated)
-        self._count(page)
-        self._cursor = page.next_cursor
-        self._seen_cursors.add(self._cursor)
-        self.ended = self._cursor is None or self._remaining == 0
+        self._trail.follow(page)
         self.pages.append(page)
         self._watch.page(len(page.ids), last=self.ended)
-
-    def _contradiction(self, page: PageT, repeated: frozenset[str]) -> str | None:
-        """Say what is wrong with a page by which the walk would lose messages, or never end."""
-        cursor = page.next_cursor
-        if cursor is not None and cursor in self._seen_cursors:
-            return f"the cursor {cursor} came a second time"
-        if repeated and len(repeated) == len(page.ids):
-            return "the page only repeats the one before it"
-        return None
-
-    def _count(self, page: PageT) -> None:
-        if self._remaining is not None:
-            del page.data[self._remaining :], page.ids[self._remaining :]
-            self._remaining -= len(page.ids)
 
     async def stop(self) -> None:
         """Cancel the task, and wait for it to leave, for a bounded time."""
@@ -227,14 +181,6 @@ class _Fetcher(Generic[PageT]):
             ResourceWarning,
             stacklevel=2,
         )
-
-
-def _drop(page: AnyPage, repeated: frozenset[str]) -> None:
-    """Leave out what the page before had already, as when a list grew in between."""
-    log.warning("a page repeats %d items of the one before it", len(repeated))
-    fresh = [n for n, item in enumerate(page.ids) if item not in repeated]
-    page.data = [page.data[n] for n in fresh]
-    page.ids = [page.ids[n] for n in fresh]
 
 
 class Walk(Generic[PageT]):

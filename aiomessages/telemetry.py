@@ -20,6 +20,8 @@ from .logs import log_end, tells_of_ends
 Operation = Literal["list messages", "list completions", "export"]
 Outcome = Literal["complete", "closed", "error"]
 
+_NOTHING: Final = nullcontext()  # to be entered by any number at once
+
 
 class Span:
     """An operation as it is seen from outside; this one is not seen."""
@@ -30,7 +32,7 @@ class Span:
 
     def current(self) -> AbstractContextManager[object]:
         """Make this what the caller works on, for the length of a `with` block."""
-        return nullcontext()
+        return _NOTHING
 
     def end(
         self, outcome: Outcome, *, pages: int, items: int, retries: int, error_type: str | None
@@ -66,8 +68,12 @@ class Watch:
         return None
 
     def current(self) -> AbstractContextManager[object]:
+        """Make it what the caller works on, for the length of a `with` block."""
+        return _NOTHING
+
+    def whole(self) -> AbstractContextManager[object]:
         """Hold the whole of the operation: the caller works on it, and it ends with the block."""
-        return nullcontext()
+        return _NOTHING
 
     def page(self, items: int, *, last: bool = False) -> None:
         """Count a page of so many items; the last one is the end."""
@@ -117,9 +123,12 @@ class _Following(Watch):
     def context(self) -> Context | None:
         return self._begin().context()
 
+    def current(self) -> AbstractContextManager[object]:
+        return self._begin().current()
+
     @contextmanager
-    def current(self) -> Iterator[None]:
-        with self._begin().current():
+    def whole(self) -> Iterator[None]:
+        with self.current():
             try:
                 yield
             except BaseException as error:

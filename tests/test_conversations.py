@@ -10,6 +10,7 @@ import pytest
 from loopback import Answer, Asked, Loopback, error, message, page
 
 from aiomessages import (
+    APIConnectionError,
     AsyncMessagesClient,
     ClientClosedError,
     ConfigurationError,
@@ -116,6 +117,40 @@ async def test_an_id_that_fails() -> None:
         ConfigurationError,
         type(None),
     ]
+
+
+async def test_a_key_that_is_cancelled() -> None:
+    """An api_key callable that was cancelled fails its conversation, and holds up no other."""
+
+    async def key() -> str:
+        if len(calls) == 0:
+            calls.append("first")
+            raise asyncio.CancelledError
+        return KEY
+
+    calls: list[str] = []
+    async with (
+        Loopback(service) as server,
+        AsyncMessagesClient(key, base_url=server.base_url) as client,
+    ):
+        conversations = client.conversations(["c-1", "c-2"], concurrency=1, on_error="continue")
+        got = [c async for c in conversations]
+    assert [type(c.error) for c in got] == [APIConnectionError, type(None)]
+
+
+async def test_long_conversations() -> None:
+    """A conversation of several pages is whole, each page asked for once."""
+
+    def script(asked: Asked) -> Answer:
+        after = int(asked.query.get("after", "c-1--1").rpartition("c-1-")[2])
+        numbers = range(after + 1, min(after + 3, 5))
+        messages = [message(n, completion_id="c-1") for n in numbers]
+        return Answer(page(messages, has_more=numbers[-1] < 4))
+
+    async with Loopback(script) as server, client_of(server) as client:
+        (got,) = [c async for c in client.conversations(["c-1"])]
+    assert [m.id for m in got.messages] == [f"c-1-{n}" for n in range(5)]
+    assert [asked.query.get("after") for asked in server.asked] == [None, "c-1-1", "c-1-3"]
 
 
 async def test_how_far_ahead_ids_are_read() -> None:

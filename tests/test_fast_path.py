@@ -368,8 +368,62 @@ async def test_no_timer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         await walk(client)
         monkeypatch.setattr(loop, "call_later", noted)
         await walk(client)
-        assert len(timers) >= 2 * len(WHOLE)  # for the whole, and between reads
+        assert len(timers) >= len(WHOLE)  # between reads
         assert all(timer.cancelled() for timer in timers)
+
+
+async def test_one_timer_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests are sent, one timer waits for the first that takes too long."""
+    loop = asyncio.get_running_loop()
+    call_at, ends = loop.call_at, []
+
+    def noted(when: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        ends.append(when - loop.time())
+        return call_at(when, *args, **options)
+
+    async with (
+        Loopback(pages) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, timeout=1000) as client,
+    ):
+        await walk(client)
+        monkeypatch.setattr(loop, "call_at", noted)
+        for _ in range(5):
+            await walk(client)
+    assert len([seconds for seconds in ends if seconds > 900]) <= 1
+
+
+async def test_each_request_has_a_time_of_its_own(by_session: list[str]) -> None:
+    """A request is over when its own time is, whatever others are under way or went before."""
+    hurry = asyncio.Event()
+
+    async def script(asked: Asked) -> Answer:
+        if "slow" in asked.query:
+            await asyncio.sleep(0.25)
+        if "never" in asked.query:
+            await hurry.wait()
+        return Answer(page([message(0)]))
+
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(
+            KEY, base_url=server.base_url, timeout=0.4, retry=RetryPolicy(0)
+        ) as client,
+    ):
+
+        async def asked(name: str, timeout: float) -> str:
+            try:
+                await client.list("chatcmpl-1", extra_query={name: 1}, timeout=timeout)
+            except APITimeoutError:
+                return "late"
+            return "here"
+
+        await asyncio.gather(*(asked("first", 5) for _ in range(3)))  # three connections
+        assert await asked("quick", 0.3) == "here"
+        await asyncio.sleep(0.15)
+        assert await asked("slow", 0.4) == "here"  # its end is 0.3 s behind the first one's
+        several = (asked("slow", 5), asked("never", 0.1), asked("never", 0.2))
+        assert await asyncio.gather(*several) == ["here", "late", "late"]
+        assert len(by_session) == 3
 
 
 async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:

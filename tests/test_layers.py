@@ -26,6 +26,7 @@ LAYERS = {
         "buckets",
         "pace",
         "protocol",
+        "trail",
         "stream",
         "lookahead",
         "speculation",

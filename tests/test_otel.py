@@ -142,6 +142,21 @@ async def test_each_awaited_page_is_a_span(observed: Observed) -> None:
     assert {facts(s)["outcome"] for s in observed.spans} == {"complete"}
 
 
+async def test_each_of_many_conversations_is_a_span(observed: Observed) -> None:
+    """Conversations that are read at once are one list each, side by side below the caller's."""
+    async with (
+        Loopback(conversation(THREE_PAGES)) as server,
+        observed.client(server) as client,
+    ):
+        with observed.tracer.start_as_current_span("caller") as caller:
+            ids = ["chatcmpl-1", "chatcmpl-1", "chatcmpl-1"]
+            assert len([c async for c in client.conversations(ids, concurrency=2)]) == 3
+    spans = observed.named("list messages")
+    assert [facts(s)["messages"] for s in spans] == [250, 250, 250]
+    assert {parent(s) for s in spans} == {identity(caller)}
+    assert {facts(s)["outcome"] for s in spans} == {"complete"}
+
+
 async def test_completions_are_counted_by_their_name(observed: Observed) -> None:
     """A list of completions says how many completions came, and names none."""
     async with Loopback(replies(Answer(page([])))) as server, observed.client(server) as client:

@@ -31,6 +31,7 @@ from aiomessages import (
     RateLimitError,
     RetryPolicy,
     stream,
+    trail,
 )
 from aiomessages.retry import RetryQuota
 
@@ -91,12 +92,12 @@ MISTAKES = {
     ),
     "an error swallowed": (
         "self._error, self._traceback = error, error.__traceback__",
-        "self.ended = True",
+        "self._trail.ended = True",
     ),
     "an error raised once": (
         "            raise self._error.with",
         (
-            "            self.ended = True\n"
+            "            self._trail.ended = True\n"
             "            error, self._error = self._error, None\n"
             "            raise error.with"
         ),
@@ -114,8 +115,8 @@ MISTAKES = {
         "return len(self.pages) < 2 + self.taking",
     ),
     "a variable that keeps the last page": (
-        "self._accept(await self._fetch(self._cursor, self._remaining))",
-        "page = await self._fetch(self._cursor, self._remaining); self._accept(page)",
+        "self._accept(await self._fetch(trail.cursor, trail.remaining))",
+        "page = await self._fetch(trail.cursor, trail.remaining); self._accept(page)",
     ),
     "a fetch ahead that nobody wanted": (
         "        if self._prefetch:\n",
@@ -158,8 +159,8 @@ MISTAKES = {
         "pass",
     ),
     "a dropped stream that keeps its pages": (
-        "        self._stopped = True\n        self.pages.clear()\n        running = self._running",
-        "        running = self._running",
+        "        self._stopped = True\n        self.pages.clear()\n        if self._task",
+        "        if self._task",
     ),
     "tasks that turn a page at once": (
         "        async with self._turning:\n            if length",
@@ -178,20 +179,26 @@ MISTAKES = {
         "return self._ids[read - 1] if read else None",
     ),
     "max_items not counted": (
-        "            self._remaining -= len(page.ids)\n",
+        "            self.remaining -= len(page.ids)\n",
         "            pass\n",
     ),
 }
 
 
 def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
-    """Return the stream module with one mistake in it."""
-    right, wrong = mistake
-    source = Path(stream.__file__).read_text(encoding="utf-8")
-    assert source.count(right) == 1, "stream.py changed: say again what the mistake is"
+    """Return the stream module with one mistake in it, or in the trail that it follows."""
+    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (trail, stream)]
+    found = sum(source.count(mistake[0]) for source in sources)
+    assert found == 1, "the source has changed: say again what the mistake is"
+    followed, mistaken = (module_of(source.replace(*mistake)) for source in sources)
+    mistaken.Trail = followed.Trail  # type: ignore[attr-defined]
+    return mistaken
+
+
+def module_of(source: str) -> types.ModuleType:
+    """Return a module of the package that was made of this source."""
     module = types.ModuleType("aiomessages.mistaken")
-    code = compile(source.replace(right, wrong), "<mistaken>", "exec")
-    exec(code, vars(module))  # noqa: S102 our own source
+    exec(compile(source, "<mistaken>", "exec"), vars(module))  # noqa: S102 our own source
     return module
 
 
@@ -199,8 +206,9 @@ def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
 def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
     """The schedules find each of these mistakes: they can fail."""
+    broken = stream_with(mistake)
     with pytest.raises(AssertionError):
-        play_all(range(8 * BATCH), stream_with(mistake))
+        play_all(range(8 * BATCH), broken)
     gc.collect()  # what was left behind complains now, and not in another test
 
 

@@ -15,13 +15,13 @@ from msgspec import structs
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.decoding import RAW, despite_lone_surrogates
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError
 from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
 from aiomessages.pages import RawPage
-from aiomessages.stream import PageIterator
 from aiomessages.telemetry import Watch
+from aiomessages.trail import OneByOne
 from aiomessages.workers import Results, each
 
 from .created import CreatedBetween
@@ -141,7 +141,7 @@ async def export(
             on_progress=on_progress or (lambda _: None),
         )
         if not ledger.finished or refresh or not isinstance(source, Listed):
-            with watch.current():
+            with watch.whole():
                 await run.run(source, concurrency)
         return run.report()
 
@@ -249,7 +249,7 @@ class _Run:
             (completion,) = await self._without_blobs([completion])
         messages: list[bytes] = []
         with Place(self._room) as place:
-            async with self._pages(item) as pages:
+            with self._pages(item) as pages:
                 while cursor := await self._read(pages, place, messages):
                     if self._layout_name in STRETCHING:
                         await self._add(item, messages, cursor=cursor)
@@ -258,7 +258,7 @@ class _Run:
             await self._add(item, messages, completion=completion, cursor=None)
 
     async def _read(
-        self, pages: PageIterator[RawPage], place: Place, messages: list[bytes]
+        self, pages: OneByOne[RawPage], place: Place, messages: list[bytes]
     ) -> str | None:
         """Add the next page's messages, and return the cursor of the page behind it."""
         await place.expect()
@@ -269,10 +269,11 @@ class _Run:
         messages += await self._messages(page)
         return page.next_cursor
 
-    def _pages(self, item: _Item) -> PageIterator[RawPage]:
+    def _pages(self, item: _Item) -> OneByOne[RawPage]:
         # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
-        listed = self._client.list(item.completion_id, after=item.entry.cursor, prefetch=False)
-        return listed.raw().pages()
+        return self._client._one_by_one(  # noqa: SLF001 as above
+            item.completion_id, RAW, after=item.entry.cursor
+        )
 
     async def _completion(self, item: _Item) -> bytes | None:
         if not self._include_reply or item.completion is not None:
