@@ -13,6 +13,7 @@ do something else, every request goes through the session.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from types import FunctionType
@@ -124,7 +125,8 @@ class _Clock:
 
     def __init__(self) -> None:
         self._ends: dict[_Alarm, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = math.inf  # not to be asked of it: uvloop gives what is due at once no time
 
     def set(self, seconds: float | None, abort: Callable[[], object]) -> _Alarm:
         """Return an alarm that rings in so many seconds, or never."""
@@ -132,7 +134,7 @@ class _Clock:
         if seconds is not None:
             loop = asyncio.get_running_loop()
             ends = self._ends[alarm] = loop.time() + seconds
-            if self._timer is None or ends < self._timer.when():
+            if ends < self._due:
                 self._wake_at(ends, loop)
         return alarm
 
@@ -143,11 +145,11 @@ class _Clock:
     def _wake_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._look)
+        self._timer, self._due = loop.call_at(when, self._look), when
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer, now = None, loop.time()
+        self._due, now = math.inf, loop.time()
         for alarm in [alarm for alarm, ends in self._ends.items() if ends <= now]:
             self.stop(alarm)
             alarm.rung = True

@@ -426,6 +426,37 @@ async def test_each_request_has_a_time_of_its_own(by_session: list[str]) -> None
         assert len(by_session) == 3
 
 
+async def test_timers_that_tell_no_time(
+    monkeypatch: pytest.MonkeyPatch, by_session: list[str]
+) -> None:
+    """A request may begin where another's time is over at once, whose timer in uvloop has none."""
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def as_in_uvloop(when: float, *args: Any, **options: Any) -> asyncio.Handle:
+        at_once = when - loop.time() < 0.0005
+        return loop.call_soon(*args, **options) if at_once else call_at(when, *args, **options)
+
+    async def script(asked: Asked) -> Answer:
+        await asyncio.sleep(0.05)
+        return pages(asked)
+
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=RetryPolicy(0)) as client,
+    ):
+
+        async def asked(timeout: float) -> str | None:
+            return (await client.list("chatcmpl-1", timeout=timeout)).last_id
+
+        await asyncio.gather(asked(5), asked(5))  # two connections
+        monkeypatch.setattr(loop, "call_at", as_in_uvloop)
+        late, here = await asyncio.gather(asked(0.0001), asked(5), return_exceptions=True)
+    assert isinstance(late, APITimeoutError)
+    assert here == "chatcmpl-1-0"
+    assert len(by_session) == 2
+
+
 async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:
     """Whose request was cancelled takes its connection along, with the answer that may come."""
     waiting = asyncio.Event()
