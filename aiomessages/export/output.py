@@ -88,9 +88,9 @@ class _Written:
     To read it once more at the end would cost as much CPU time as to fetch half of its pages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stamp: Stamp | None) -> None:
         self.sha256 = hashlib.sha256()
-        self.stamp: Stamp | None = None
+        self.stamp = stamp
 
 
 class Output:
@@ -177,8 +177,9 @@ class Output:
         part = self._current()
         # A file begins with something even if it is nothing: one of 0 bytes is no gzip file.
         data = self.format.encode(lines.text) if lines.text or not part.committed else b""
+        before = self._files.stamp(self.partial(part.number))
         self._files.append(self.partial(part.number), data)
-        self._note(part, data)
+        self._note(part, data, before)
         part = Part(
             part.number,
             committed=part.committed + len(data),
@@ -190,11 +191,12 @@ class Output:
             self.close_part()
         return len(data)
 
-    def _note(self, part: Part, data: Buffer) -> None:
-        """Keep the sum of a part that this run writes from its first byte on."""
+    def _note(self, part: Part, data: Buffer, before: Stamp | None) -> None:
+        """Keep the sum of a part that this run writes from its first byte on, and nobody else."""
         if not part.committed:
-            self._written[part.number] = _Written()
-        if (written := self._written.get(part.number)) is not None:
+            self._written[part.number] = _Written(before)
+        written = self._written.get(part.number)
+        if written is not None and written.stamp == before:
             written.sha256.update(data)
             written.stamp = self._files.stamp(self.partial(part.number))
 

@@ -218,6 +218,20 @@ def test_a_file_that_was_changed(opened: Opened, tmp_path: Path, *, resumed: boo
     assert names(tmp_path) == ["out.jsonl.partial"]
 
 
+def test_a_file_that_was_changed_between_two_batches(opened: Opened, tmp_path: Path) -> None:
+    """That it was written to since, and by this run, does not hide it."""
+    output = opened()
+    output.write(Lines(ONE, 1), [])
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_bytes(TWO)
+    os.utime(partial, (1, 1))
+    for line in (TWO, THREE):
+        output.write(Lines(line, 1), [])
+    with pytest.raises(CorruptError, match="was changed"):
+        output.finish("messages")
+    assert names(tmp_path) == ["out.jsonl.partial"]
+
+
 @pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
 def test_the_sha256_of_what_was_written(
