@@ -86,8 +86,10 @@ def _make(jsonl_paths: Sequence[Path], output: Path, layout: str, target: Path) 
     # A frozen program's executable would run the program once more; an embedded one may have none.
     if getattr(sys, "frozen", False) or not sys.executable:
         return make_columns(jsonl_paths, output, layout, target=target)
-    # -P, or the current directory could hide a module; then everything is looked for as it is here.
-    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path, default=str)]
+    # Neither the current directory may hide a module, nor the environment where it may not here;
+    # then everything is looked for as it is here.
+    alone = "-I" if sys.flags.ignore_environment else "-P"
+    command = [sys.executable, alone, "-c", _PROGRAM, json.dumps(sys.path, default=str)]
     with _lifeline() as lifeline:
         done = subprocess.run(  # noqa: S603 - this very Python
             [*command, output, layout, target, *jsonl_paths],

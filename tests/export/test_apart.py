@@ -94,6 +94,19 @@ def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> No
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
+@pytest.mark.parametrize("option", ["-E", "-I"])
+def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
+    """Where PYTHONPATH is not to hide a module, it does not in the other process either."""
+    (target.parent / "json.py").write_text("raise ImportError('another one')")
+    program = f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}"
+    subprocess.run(
+        [sys.executable, option, "-c", program, source, target],
+        env={**os.environ, "PYTHONPATH": str(target.parent)},
+        check=True,
+    )
+    assert rows(target, ".parquet") == [("text",)]
+
+
 class Recorded(Files):
     """The file layer, noting what is asked of it."""
 
