@@ -60,7 +60,8 @@ def _directory(target: Path) -> Iterator[Path]:
     """
     _remove_directories(target)
     try:
-        yield Path(tempfile.mkdtemp(".work", f"{target.name}.", target.parent))
+        # Absolute, since duckdb takes a leading ~ for somebody's home, and http: for the network.
+        yield Path(tempfile.mkdtemp(".work", f"{target.name}.", target.parent)).absolute()
     finally:
         _remove_directories(target)
 

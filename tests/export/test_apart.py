@@ -94,6 +94,18 @@ def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> No
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
+@pytest.mark.parametrize("name", ["~columns.tmp", "http:columns.tmp"])
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_name_that_means_more_to_duckdb(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ending: str
+) -> None:
+    """What begins like a home or a URL is a file of the current directory all the same."""
+    monkeypatch.chdir(tmp_path)
+    target = (tmp_path / name).relative_to(tmp_path)
+    assert write_columns([source], target, ending, "messages") == 1
+    assert rows(target.absolute(), ending) == [("text",)]
+
+
 @pytest.mark.parametrize("option", ["-E", "-I"])
 def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
     """Where PYTHONPATH is not to hide a module, it does not in the other process either."""
