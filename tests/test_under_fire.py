@@ -6,6 +6,7 @@ connection runs over a real loopback socket. No test waits for a clock.
 
 import asyncio
 import contextlib
+import gc
 import random
 import traceback
 import types
@@ -208,6 +209,7 @@ def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
     broken = stream_with(mistake)
     with pytest.raises(AssertionError):
         play_all(range(8 * BATCH), broken)
+    gc.collect()  # here, and not in the middle of another test
 
 
 # --- streams: single shots ------------------------------------------------------------------------
