@@ -145,7 +145,9 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
 
 
 def _number(value: str | None) -> float | None:
-    return float(value) if value and _SECONDS.fullmatch(value.strip()) else None
+    # RFC 9110, section 5.6.3. What strip() takes away unasked is more, and float() refuses some.
+    text = (value or "").strip(" \t")
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _seconds_until(date: str, now: float) -> float | None:

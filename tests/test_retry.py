@@ -266,6 +266,7 @@ def test_forms_of_retry_after(headers: dict[str, str], seconds: float | None) ->
 @QUICK
 @given(st.text())
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
+@example("0\x1f")
 def test_any_retry_after(value: str) -> None:
     """Whatever stands in the header, the wait is one that can be waited, or none."""
     for name in ("retry-after", "retry-after-ms"):
