@@ -27,10 +27,13 @@ DOCS = ("--ignore", "tests/test_docs.py")  # what `docs` runs
 # Kills prove an order of writes, which no other interpreter changes; `tests` has them.
 KILLS = ("--ignore", "tests/export/test_crash.py")
 PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
-# What is above the client never sees which parser reads the answers.
+# What is above the client never sees which parser reads the answers, nor does what only counts.
 ABOVE = tuple(
     f"--ignore=tests/{part}"
-    for part in ("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py")
+    for part in (
+        *("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
+        *("test_buckets.py", "test_pace.py"),
+    )
 )
 
 

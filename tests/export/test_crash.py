@@ -117,7 +117,7 @@ async def test_a_process_that_is_killed(exporter: Exporter, run: Run, name: str)
 
 async def test_each_step_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
     """Whichever step is the last one, the next run ends right."""
-    assert await survive_each_kill(exporter, run, every=max(1, 180 // KILLS)) > 10
+    assert await survive_each_kill(exporter, run, every=max(1, 126 // KILLS)) > 10
 
 
 async def test_a_second_process(exporter: Exporter, run: Run) -> None:
