@@ -306,6 +306,8 @@ class _Key:
 class _Call:
     """A call under way: whose it is, the task that makes it, and whether closing interrupted it."""
 
+    __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner")
+
     def __init__(self, owner: Attempts) -> None:
         self.owner = owner
         self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one

@@ -39,17 +39,34 @@ async def read_body(
 
     `protocol` is that of the connection on which it is still coming in, None where all is here.
     """
-    flaw: APIResponseError
     try:
         if protocol is None:
             return await _read_whole(content, headers, max_bytes), None
         with _told_of_its_end(content, protocol.closed):
             return await _read_whole(content, headers, max_bytes), None
-    except zlib.error:
-        flaw = DecodeError("the body of the answer is badly compressed, or cut short")
-    except _TooLargeError:
-        flaw = ResponseTooLargeError(f"the body of the answer is larger than {max_bytes} bytes")
-    return b"", flaw
+    except (zlib.error, _TooLargeError) as error:
+        return b"", _flaw(error, max_bytes)
+
+
+def whole_body(
+    data: bytes, headers: Mapping[str, str], max_bytes: int
+) -> tuple[bytes, APIResponseError | None]:
+    """Do the same with a body that is here already."""
+    undo = _decompressor_for(headers)
+    try:
+        if undo is not None:
+            data = undo.feed(data, max_bytes + 1)
+        _check_size(data, max_bytes)
+        _check_end(undo)
+    except (zlib.error, _TooLargeError) as error:
+        return b"", _flaw(error, max_bytes)
+    return data, None
+
+
+def _flaw(error: Exception, max_bytes: int) -> APIResponseError:
+    if isinstance(error, _TooLargeError):
+        return ResponseTooLargeError(f"the body of the answer is larger than {max_bytes} bytes")
+    return DecodeError("the body of the answer is badly compressed, or cut short")
 
 
 async def _read_whole(
@@ -63,14 +80,22 @@ async def _read_whole(
     body = bytearray()
     while True:
         body += data if undo is None else undo.feed(data, max_bytes + 1 - len(body))
-        if len(body) > max_bytes:
-            raise _TooLargeError
+        _check_size(body, max_bytes)
         if content.at_eof():
             break
         data = await content.readany()
+    _check_end(undo)
+    return bytes(body)
+
+
+def _check_size(body: bytes | bytearray, max_bytes: int) -> None:
+    if len(body) > max_bytes:
+        raise _TooLargeError
+
+
+def _check_end(undo: Decompressor | None) -> None:
     if undo is not None and not undo.whole:
         raise zlib.error("cut short")
-    return bytes(body)
 
 
 def _decompressor_for(headers: Mapping[str, str]) -> Decompressor | None:

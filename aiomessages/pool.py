@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -19,6 +19,23 @@ MAX_CONNECTIONS: Final = 1000
 READ_SIZE: Final = 64 * 1024
 
 
+# seconds; less than a server waits for the next request on a connection
+HOLD: Final = 1.0
+
+
+class Held(Protocol):
+    """A connection that is held: see line."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent on it."""
+        ...
+
+    def give_back(self) -> None:
+        """Return it to the pool."""
+        ...
+
+
 class Pool(aiohttp.TCPConnector):
     """A pool that passes over spoiled connections, and in which those who wait have their turn.
 
@@ -28,6 +45,8 @@ class Pool(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__(limit=MAX_CONNECTIONS)
+        self._held: dict[ConnectionKey, list[Held]] = {}
+        self._end_of_hold: asyncio.TimerHandle | None = None
         self.keys: dict[str, ConnectionKey] = {}
         """By origin, what the pool itself calls it, once a request went there."""
 
@@ -36,6 +55,7 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request, out of the pool or new."""
         self.keys[str(req.url.origin())] = req.connection_key
+        self.take_back()
         if self._somebody_was_woken():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
@@ -58,6 +78,45 @@ class Pool(aiohttp.TCPConnector):
             connection.close()
             connection = await self._get(key, [])
         return connection
+
+    # --- connections that are held --------------------------------------------------------------
+
+    def hold(self, key: "ConnectionKey", held: Held) -> None:
+        """Keep a connection at hand for the next request, for HOLD seconds at most.
+
+        To aiohttp it is in use for so long. Whoever has to wait for one gets it instead.
+        """
+        if not held.usable or self._somebody_was_woken():
+            held.give_back()
+            return
+        self._held.setdefault(key, []).append(held)
+        if self._end_of_hold is None:
+            self._end_of_hold = asyncio.get_running_loop().call_later(HOLD, self.take_back)
+
+    def held(self, key: "ConnectionKey") -> Any:
+        """Return what was held last, if it is usable yet, or None."""
+        held = self._held.get(key)
+        while held:
+            last = held.pop()
+            if last.usable:
+                return last
+            last.give_back()
+        return None
+
+    def take_back(self) -> None:
+        """Have all that are held returned."""
+        if self._end_of_hold is not None:
+            self._end_of_hold.cancel()
+            self._end_of_hold = None
+        while self._held:
+            _, held = self._held.popitem()
+            for one in held:
+                one.give_back()
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close all connections."""
+        self.take_back()
+        await super().close(abort_ssl=abort_ssl)
 
     def _somebody_was_woken(self) -> bool:
         # Who was woken stays listed until its task has run. Without that list, nobody is let go.

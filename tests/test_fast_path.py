@@ -34,6 +34,7 @@ from aiomessages import (
     RetryPolicy,
     Timeout,
     fast_path,
+    self_check,
 )
 from aiomessages.pool import Pool
 
@@ -42,7 +43,7 @@ KEY = "sk-canary-0123456789"
 
 @pytest.fixture(autouse=True)
 def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_path, "_VERDICTS", {})
+    monkeypatch.setattr(self_check, "_VERDICTS", {})
 
 
 @pytest.fixture
@@ -239,8 +240,8 @@ async def test_a_session_that_was_replaced_before(
     monkeypatch: pytest.MonkeyPatch, replaced: Any
 ) -> None:
     """Where another request method was there first, each request is its."""
-    monkeypatch.setattr(fast_path, "_REQUEST", replaced)
-    assert not await fast_path.is_supported()
+    monkeypatch.setattr(self_check, "REQUEST", replaced)
+    assert not await self_check.is_supported()
 
 
 async def test_a_session_that_was_handed_in_is_not_gone_around(by_session: list[str]) -> None:
@@ -290,6 +291,9 @@ CHANGES = {
     "no ResponseHandler": _gone(client_proto, "ResponseHandler"),
     "no Connection": _gone(connector, "Connection"),
     "another ConnectionKey": _instead(client_reqrep, "ConnectionKey", tuple),
+    "no should_close": _gone(ResponseHandler, "should_close"),
+    "another should_close": _instead(ResponseHandler, "should_close", False),
+    "no is_connected": _gone(ResponseHandler, "is_connected"),
     "no set_response_params": _gone(ResponseHandler, "set_response_params"),
     "other parameters": _instead(ResponseHandler, "set_response_params", lambda _: None),
     "another read": _instead(ResponseHandler, "read", _other_head),
@@ -312,7 +316,7 @@ async def test_another_aiohttp(
     caplog.set_level(logging.INFO, logger="aiomessages")
     with pytest.MonkeyPatch.context() as patch:
         change(patch)
-        assert not await fast_path.is_supported()
+        assert not await self_check.is_supported()
     assert aiohttp.__version__ in caplog.text
 
 
@@ -320,7 +324,7 @@ async def test_what_is_not_supported_is_not_used(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
     """With an aiohttp that is not known, each request goes through the session."""
-    monkeypatch.delattr(fast_path, "_exchange")
+    monkeypatch.delattr(self_check, "Line")
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
@@ -331,14 +335,14 @@ async def test_what_is_not_supported_is_not_used(
 
 async def test_the_installed_aiohttp_is_supported() -> None:
     """The aiohttp that is installed is the one that this module knows."""
-    assert await fast_path.is_supported()
+    assert await self_check.is_supported()
 
 
 async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rehearsal is held once in a process."""
-    assert await fast_path.is_supported()
-    monkeypatch.delattr(fast_path, "_exchange")
-    assert await fast_path.is_supported()
+    assert await self_check.is_supported()
+    monkeypatch.delattr(self_check, "Line")
+    assert await self_check.is_supported()
 
 
 async def test_without_a_timeout(by_session: list[str]) -> None:
@@ -593,5 +597,6 @@ async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
         in_use = len(pool._acquired)  # noqa: SLF001 the same
         held.set()
         await call
+        pool.take_back()
         assert (in_use, len(pool._acquired)) == (1, 0)  # noqa: SLF001 the same
     assert len(by_session) == 1

@@ -49,7 +49,7 @@ from aiomessages import (
     Timeout,
     TLSError,
     UnprocessableEntityError,
-    fast_path,
+    self_check,
 )
 from aiomessages.settings import UnusableKeyError
 
@@ -440,7 +440,7 @@ PASSING = [
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The way that requests take once the connection is there: both must be as safe."""
     chosen: str = request.param
-    monkeypatch.setattr(fast_path, "_VERDICTS", {aiohttp.__version__: chosen == "fast path"})
+    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: chosen == "fast path"})
     return chosen
 
 

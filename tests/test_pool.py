@@ -14,8 +14,8 @@ from aiomessages import (
     AsyncMessagesClient,
     RetryPolicy,
     Timeout,
-    fast_path,
     pool,
+    self_check,
 )
 
 KEY = "sk-canary-0123456789"
@@ -25,7 +25,8 @@ ONCE = RetryPolicy(max_retries=0)
 @pytest.fixture(autouse=True, params=["fast path", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that requests take once the connection is there: the pool serves both."""
-    monkeypatch.setattr(fast_path, "_VERDICTS", {aiohttp.__version__: request.param == "fast path"})
+    fast = request.param == "fast path"
+    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: fast})
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "on the idle connection"])
