@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
-from multidict import MultiMapping
 
 from .alarm import Alarm, AlarmClock
 from .body import check_length, read_body, whole_body
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
+    from multidict import MultiMapping
 
 
 class Line(asyncio.Protocol):
