@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiomessages import AsyncMessagesClient
     from aiomessages.export import Progress
-    from aiomessages.export.run import Source
+    from aiomessages.export.source import Source
 
 _WHICH = Group("Which completions", sort_key=0)
 _WHAT = Group("What is written", sort_key=1)

@@ -25,6 +25,7 @@ class Room:
         self._page = FIRST_PAGE_BYTES
         self._places: dict[Place, None] = {}  # the first that came stands first
         self._freed = asyncio.Event()
+        self._waiting = 0
 
     def enter(self, place: "Place") -> None:
         """Count a place among those that are taken."""
@@ -41,7 +42,11 @@ class Room:
         The first of all places never waits: nobody else may have anything to give back.
         """
         while self._left < self._page and place is not next(iter(self._places)):
-            await self._freed.wait()
+            self._waiting += 1
+            try:
+                await self._freed.wait()
+            finally:
+                self._waiting -= 1
         self._left -= self._page
         return self._page
 
@@ -52,8 +57,9 @@ class Room:
     def give_back(self, size: int) -> None:
         """Let others have what was taken."""
         self._left += size
-        self._freed.set()
-        self._freed.clear()  # who waits now is woken, who comes later waits
+        if self._waiting:
+            self._freed.set()
+            self._freed.clear()  # who waits now is woken, who comes later waits
 
 
 class Place:

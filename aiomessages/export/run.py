@@ -4,7 +4,7 @@ Killed at any moment and run again, it goes on behind what the ledger has record
 """
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
+from collections.abc import AsyncIterator, Callable, Sized
 from pathlib import Path
 from typing import Final
 
@@ -15,16 +15,14 @@ from msgspec import structs
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
-from aiomessages.decoding import RAW, despite_lone_surrogates
+from aiomessages.decoding import RAW
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError
-from aiomessages.listing import CompletionStream
 from aiomessages.pace import Pace
 from aiomessages.pages import RawPage
 from aiomessages.telemetry import Watch
 from aiomessages.trail import OneByOne
-from aiomessages.workers import Results, each
+from aiomessages.workers import Results
 
-from .created import CreatedBetween
 from .files import Files
 from .finetune import finetune_layout
 from .layouts import (
@@ -41,6 +39,7 @@ from .media import MediaStore
 from .output import PART_BYTES, Output, check_can_write
 from .report import ExportReport, Progress
 from .room import ROOM_BYTES, Place, Room
+from .source import Listed, Source, batches
 from .writer import Writer, to_its_end
 
 LAYOUTS: Final[dict[str, Layout]] = {
@@ -52,8 +51,6 @@ LAYOUTS: Final[dict[str, Layout]] = {
 # be begun anew.
 STRETCHING: Final = frozenset({"messages"})
 
-Listed = CompletionStream | CreatedBetween
-Source = Iterable[str] | AsyncIterable[str] | Listed
 TELL_SECONDS: Final = 0.1
 
 
@@ -63,13 +60,6 @@ class _Item(msgspec.Struct):
     completion_id: str
     entry: Entry
     completion: bytes | None = None
-
-
-class _Id(msgspec.Struct):
-    id: str
-
-
-_ID: Final = msgspec.json.Decoder(_Id)
 
 
 async def export(
@@ -215,17 +205,20 @@ class _Run:
     async def _items(self, source: Source) -> AsyncIterator[_Item]:
         """Yield each completion that is not done, once."""
         known = bool(self._ledger.counts())  # else there is nothing to look up
-        async for completion_id, completion in _named(source):
-            if not self._ledger.first_sight(completion_id):
-                continue
-            entry = self._ledger.entry(completion_id) if known else None
-            entry = entry or Entry(completion_id, "partial")
-            if entry.state in ("done", "skipped"):
-                self.progress.already += 1
-                continue
-            if self._ledger.finished:
-                self._ledger.reopen()
-            yield _Item(completion_id, entry, completion)
+        async for batch in batches(source):
+            new = self._ledger.first_sights([named.completion_id for named in batch])
+            for completion_id, completion in batch:
+                if completion_id not in new:
+                    continue
+                new.remove(completion_id)  # it may stand in the batch twice
+                entry = self._ledger.entry(completion_id) if known else None
+                entry = entry or Entry(completion_id, "partial")
+                if entry.state in ("done", "skipped"):
+                    self.progress.already += 1
+                    continue
+                if self._ledger.finished:
+                    self._ledger.reopen()
+                yield _Item(completion_id, entry, completion)
 
     async def _fetch(self, item: _Item) -> None:
         """Write one completion, or what there is to say of it."""
@@ -245,8 +238,8 @@ class _Run:
 
     async def _write(self, item: _Item) -> None:
         completion = await self._completion(item)
-        if completion is not None:
-            (completion,) = await self._without_blobs([completion])
+        if completion is not None and self._media is not None:
+            (completion,) = await _without_blobs([completion], self._media)
         messages: list[bytes] = []
         with Place(self._room) as place:
             with self._pages(item) as pages:
@@ -284,12 +277,7 @@ class _Run:
 
     async def _messages(self, page: RawPage) -> list[bytes]:
         lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
-        return await self._without_blobs(lines)
-
-    async def _without_blobs(self, items: list[bytes]) -> list[bytes]:
-        if self._media is None:
-            return items
-        return await to_its_end(lambda media: [*map(media.extract, items)], self._media)
+        return lines if self._media is None else await _without_blobs(lines, self._media)
 
     async def _add(
         self,
@@ -350,14 +338,5 @@ class _Run:
         )
 
 
-async def _named(source: Source) -> AsyncIterator[tuple[str, bytes | None]]:
-    """Yield each completion's id, with its JSON where the source has it."""
-    named: Iterable[str | bytes] | AsyncIterable[str | bytes] = (
-        CreatedBetween(source) if isinstance(source, CompletionStream) else source
-    )
-    async for item in each(named):
-        if isinstance(item, bytes):
-            named_by, _ = despite_lone_surrogates(_ID.decode, item)
-            yield named_by.id, one_line(item)
-        else:
-            yield item, None
+async def _without_blobs(items: list[bytes], media: MediaStore) -> list[bytes]:
+    return await to_its_end(lambda: [*map(media.extract, items)])

@@ -10,7 +10,7 @@ from .output import Output
 
 # A batch is written when it is this large, or when lines come and it is this old: it is what a kill
 # can cost.
-BATCH_BYTES: Final = 2 * 1024 * 1024
+BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 
 ArgsT = TypeVarTuple("ArgsT")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
-from aiomessages.export.ledger import Entry, Ledger, Part
+from aiomessages.export.ledger import MANY, Entry, Ledger, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,10 +127,18 @@ def test_what_a_run_has_seen(path: Path) -> None:
     """A completion is new once a run; those that are not named again are counted as removed."""
     with Ledger(path) as ledger:
         ledger.commit(PART, [DONE, HALF])
-        assert [ledger.first_sight(name) for name in "aac"] == [True, False, True]
+        assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
-        assert ledger.first_sight("a")
+        assert ledger.first_sights("a") == {"a"}
+
+
+def test_a_large_batch(ledger: Ledger) -> None:
+    """A batch of any number of completions is recorded whole."""
+    entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MANY + 1)]
+    ledger.commit(PART, iter(entries))
+    assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
+    assert [ledger.entry(entry.completion_id) for entry in entries] == entries
 
 
 # --- files that are no ledger ---------------------------------------------------------------------

@@ -118,6 +118,28 @@ async def test_an_id_named_twice(client: AsyncMessagesClient, tmp_path: Path) ->
     assert written(tmp_path / "out.jsonl") == expected_messages()
 
 
+async def test_ids_that_are_named_far_apart(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
+) -> None:
+    """However many ids lie between, the second naming of one is passed over."""
+    report = await export(client, IDS * 10, tmp_path / "out.jsonl", include_reply=False)
+    assert report.progress.completions == server.requests == len(IDS)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [(None, "of type NoneType"), (5, "of type int"), ("\ud800", "lone surrogate")],
+    ids=["None", "int", "surrogate"],
+)
+async def test_what_can_be_no_id(
+    client: AsyncMessagesClient, tmp_path: Path, wrong: Any, complaint: str, on_error: Any
+) -> None:
+    """What no ledger can hold is refused, and never passed over as if it had been named before."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        await export(client, [IDS[0], wrong], tmp_path / "out.jsonl", on_error=on_error)
+
+
 async def test_async_ids(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """Ids may come from an async iterable, whose number is not known beforehand."""
 
