@@ -7,7 +7,7 @@
 Names load when they are first used, so that importing the package costs next to nothing.
 """
 
-from importlib import import_module
+from .loading import lazily
 
 __version__ = "0.1.0"
 
@@ -86,7 +86,6 @@ _MODULES = {
     "retry": "RetryPolicy",
     "settings": "Timeout",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "APIConnectionError",
@@ -146,13 +145,7 @@ __all__ = [
 
 # A type checker that saw it would take every name for one of ours.
 if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
-
-    def __getattr__(name: str) -> object:
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-        globals()[name] = value  # the next look-up finds it without this function
-        return value
+    __getattr__ = lazily(__name__, _MODULES, globals())
 
 
 def __dir__() -> list[str]:

@@ -252,10 +252,9 @@ def sent_items(body: bytes, readable: bytes, items: list[Raw]) -> list[bytes]:
 
 
 ReadT = TypeVar("ReadT")
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, as it should be
-    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+_ESCAPE: Final = (  # compiled by the first body that needs it
+    rb"(?s)\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, as it should be
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
 
@@ -269,7 +268,7 @@ def despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tupl
     except ValidationError:
         raise
     except (DecodeError, UnicodeDecodeError):
-        repaired = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+        repaired = re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
         if repaired == body:
             raise
         return read(repaired), repaired

@@ -90,17 +90,17 @@ def _broken_rule(error: aiohttp.ClientResponseError | HttpProcessingError) -> AP
     behind: BaseException = error
     while behind.__cause__ is not None:
         behind = behind.__cause__
-    lasting = isinstance(behind, LineTooLong) or _LASTING.match(getattr(behind, "message", ""))
+    told = getattr(behind, "message", "")
+    lasting = isinstance(behind, LineTooLong) or re.match(_LASTING, told, re.IGNORECASE)
     broken = f"the server broke the rules of HTTP ({type(behind).__name__})"
     return APIConnectionError(broken, retryable=not lasting)
 
 
 # How the texts of aiohttp's two parsers begin; what the server sent comes behind, except that the
 # one in Python, where it is strict, repeats the name of a header as it came.
-_LASTING: Final = re.compile(
+_LASTING: Final = (
     r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
-    r"Content-Length|Too many headers|Got more than",
-    re.IGNORECASE,
+    r"Content-Length|Too many headers|Got more than"
 )
 
 

@@ -34,6 +34,7 @@ from .errors import (
 from .models import StoredCompletion
 from .pages import Envelope, Page
 from .retry import parse_retry_after
+from .settings import can_be_sent
 
 # A walk asks for 100 a page, five times fewer requests than the server's default of 20; the largest
 # limit is undocumented, and 100 is known to be accepted.
@@ -47,8 +48,7 @@ _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 MAX_ID_LENGTH: Final = 256
 MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 
-_UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f\ud800-\udfff]")
-_AFTER: Final = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate cannot be sent
+_UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -97,7 +97,7 @@ def check_completion_id(completion_id: object) -> str:
         raise ConfigurationError("completion_id must not be empty, '.' or '..'")
     if len(completion_id) > MAX_ID_LENGTH:
         raise ConfigurationError(f"completion_id is longer than {MAX_ID_LENGTH} characters")
-    if _UNFIT_FOR_PATH.search(completion_id):
+    if _UNFIT_FOR_PATH.search(completion_id) or not can_be_sent(completion_id):
         raise ConfigurationError(
             "completion_id must not hold spaces, control characters or any of / ? # % \\"
         )
@@ -117,7 +117,7 @@ def check_page_options(*, after: object, limit: object, order: object, max_items
 
 def check_after(after: object) -> None:
     """Raise ConfigurationError for what is the id of no message, nor None."""
-    if after is not None and not (isinstance(after, str) and _AFTER.fullmatch(after)):
+    if after is not None and not (isinstance(after, str) and after and can_be_sent(after)):
         raise ConfigurationError("after must be the id of a message, or None for the beginning")
 
 

@@ -26,7 +26,6 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
 ApiKeyT = TypeVar("ApiKeyT")
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class SecretStr(str):
@@ -39,6 +38,15 @@ class SecretStr(str):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled: make a client in each process")
+
+
+def can_be_sent(text: str) -> bool:
+    """Tell whether a text is one in UTF-8 as well: half an emoji is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -222,7 +230,7 @@ def _query_value(name: object, value: object) -> str:
 
 def _query_text(name: object, value: object) -> str:
     text = str(value)
-    if _LONE_SURROGATE.search(text):
+    if not can_be_sent(text):
         raise ConfigurationError(
             f"query parameter {str(name)!r} holds half a character (a lone surrogate),"
             " which cannot be sent"

@@ -6,8 +6,9 @@ Names load when they are first used: the process that makes columns needs no cli
 is counted.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from aiomessages.loading import lazily
 
 if TYPE_CHECKING:
     from .created import CreatedBetween
@@ -29,7 +30,6 @@ _MODULES = {
     "run": "export",
     "status": "ExportStatus read_status",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "ChangedError",
@@ -48,13 +48,7 @@ __all__ = [
 
 # A type checker that saw it would take every name for one of ours.
 if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
-
-    def __getattr__(name: str) -> object:
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-        globals()[name] = value  # the next look-up finds it without this function
-        return value
+    __getattr__ = lazily(__name__, _MODULES, globals())
 
 
 def __dir__() -> list[str]:

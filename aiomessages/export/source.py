@@ -12,6 +12,7 @@ import msgspec
 from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.errors import ConfigurationError
 from aiomessages.listing import CompletionStream
+from aiomessages.settings import can_be_sent
 from aiomessages.workers import each
 
 from .created import CreatedBetween
@@ -70,10 +71,6 @@ def _named(completion_id: object) -> Named:
         raise ConfigurationError(
             f"the ids of an export must be str, and one is of type {type(completion_id).__name__}"
         )
-    try:
-        completion_id.encode()
-    except UnicodeEncodeError:
-        raise ConfigurationError(
-            f"an id of an export holds a lone surrogate: {completion_id!r}"
-        ) from None
+    if not can_be_sent(completion_id):
+        raise ConfigurationError(f"an id of an export holds a lone surrogate: {completion_id!r}")
     return Named(completion_id)
