@@ -112,9 +112,10 @@ def _read_fields(cls: type[Struct], wire: dict[str, Json]) -> dict[str, Json]:
     """Check the fields that a class knows, and return their values by name."""
     known = {name: wire[name] for name in cls.__struct_fields__ if wire.get(name) is not None}
     lists = {name: known.pop(name) for name in _OPEN_LISTS if name in known}
-    checked = convert(_prune(known, cls), cls)
+    role = {"role": known["role"]} if isinstance(known.get("role"), str) else {}
+    checked = convert(_prune(known | dict.fromkeys(role, "user"), cls), cls)  # it may be any
     values = {name: getattr(checked, name) for name in cls.__struct_fields__}
-    return values | {name: _open_list(name, items) for name, items in lists.items()}
+    return values | role | {name: _open_list(name, items) for name, items in lists.items()}
 
 
 def _open_list(name: str, items: Json) -> list[Json]:

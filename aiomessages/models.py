@@ -187,15 +187,21 @@ class Audio(_Wire, frozen=True):
     transcript: str | Nil = UNSET
 
 
-# What a reader may meet, and what the strict decoder accepts, differ in two ways: an unknown kind
+# What a reader may meet, and what the strict decoder accepts, differ in three ways: an unknown kind
 # is not a Struct, and a null where the live API sends nothing goes to the lenient reading, which
-# remembers it.
+# remembers it. So does a new role: of those that are known, all messages share one string, which is
+# a tenth of the memory that a message takes.
 if TYPE_CHECKING:
     ContentPart = TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart | UnknownPart
     ToolCall = FunctionToolCall | CustomToolCall | UnknownToolCall
     Annotation = URLCitationAnnotation | UnknownAnnotation
     from typing import Optional as Sent
+
+    Role = str
 else:
+    from typing import Literal
+
+    Role = Literal["user", "assistant", "system", "developer", "tool", "function"]
     ContentPart = TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart
     ToolCall = FunctionToolCall | CustomToolCall
     Annotation = URLCitationAnnotation
@@ -217,13 +223,13 @@ def _null() -> None:
 class Message(_Wire, frozen=True):
     """One message of a stored completion.
 
-    `role` is an open set (`user, assistant, system, developer, tool, function`, …). When the
-    message was given in parts, `content` is their text joined, and null from some servers. The
+    `role` is an open set (`user, assistant, system, developer, tool, function`, …): one that is
+    not among these is in an `OddMessage`. When the message was given in parts, `content` is their text joined, and null from some servers. The
     model's own reply is not among a completion's messages: it stands in the completion's `choices`.
     """
 
     id: str
-    role: str
+    role: Role
     content: str | None = field(default_factory=_null)
     name: str | None = field(default_factory=_null)
     content_parts: list[ContentPart] | None = field(default_factory=_null)

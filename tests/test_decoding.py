@@ -194,6 +194,14 @@ def test_strict_and_lenient(wire: dict[str, Any]) -> None:
         assert odd_message(wire).to_dict() == wire
 
 
+def test_a_role_of_the_future() -> None:
+    """Roles are an open set: a message with one that is new is read like any other."""
+    message = read_message(LIVE | {"role": "oracle", "new": 1})
+    assert (message.role, message.content) == ("oracle", "Hi")
+    assert message.to_dict() == LIVE | {"role": "oracle", "new": 1}
+    assert read_message(LIVE | {"role": "oracle"}).role == "oracle"
+
+
 def test_an_odd_message_among_good_ones() -> None:
     """The odd message of a page changes nothing for the good ones."""
     page, _ = MESSAGES.decode(body_of(LIVE, LIVE | {"new": 1}, LIVE))

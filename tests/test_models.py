@@ -70,9 +70,9 @@ def test_roles(role: str) -> None:
     assert read(role=role).role == role
 
 
-def test_a_role_of_the_future() -> None:
-    """Roles are an open set."""
-    assert read(role="oracle").to_dict() == LIVE | {"role": "oracle"}
+def test_a_role_of_the_live_api_takes_no_memory() -> None:
+    """Messages of one role share the string."""
+    assert read(role="user").role is read(role="user", id="m-1").role
 
 
 @pytest.mark.parametrize(
