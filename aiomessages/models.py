@@ -224,8 +224,9 @@ class Message(_Wire, frozen=True):
     """One message of a stored completion.
 
     `role` is an open set (`user, assistant, system, developer, tool, function`, …): one that is
-    not among these is in an `OddMessage`. When the message was given in parts, `content` is their text joined, and null from some servers. The
-    model's own reply is not among a completion's messages: it stands in the completion's `choices`.
+    not among these is in an `OddMessage`. When the message was given in parts, `content` is their
+    text joined, and null from some servers. The model's own reply is not among a completion's
+    messages: it stands in the completion's `choices`.
     """
 
     id: str
