@@ -28,6 +28,7 @@ from .retry import (
 )
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
+from .trail import unless_ours
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -172,6 +173,11 @@ class Attempts:
         for attempt in itertools.count(1):
             try:
                 result = await self._attempt_in_turn(request, read, attempt)
+            except asyncio.CancelledError as cancelled:
+                # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
+                raise unless_ours(cancelled).at(
+                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt - 1
+                ) from None
             except APIError as error:
                 sent = attempt - isinstance(error, _UnsentError)
                 error.at(completion_id=request.completion_id, cursor=request.cursor, attempts=sent)

@@ -302,6 +302,25 @@ async def test_an_async_key_provider() -> None:
     ]
 
 
+@pytest.mark.parametrize("way", ["one page", "a walk"])
+async def test_a_key_callable_that_was_cancelled(way: str) -> None:
+    """What was cancelled is the key and not the caller: an error, which says of what list."""
+
+    async def provide() -> str:
+        raise asyncio.CancelledError
+
+    async with (
+        Loopback(replies()) as server,
+        AsyncMessagesClient(provide, base_url=server.base_url) as client,
+    ):
+        stream = client.list("chatcmpl-1", after="chatcmpl-1-4")
+        with pytest.raises(APIConnectionError, match="was cancelled") as caught:
+            await (stream if way == "one page" else anext(stream))
+    error = caught.value
+    assert (error.completion_id, error.cursor) == ("chatcmpl-1", "chatcmpl-1-4")
+    assert error.attempts == len(server.asked) == 0
+
+
 async def test_a_key_provider_that_hangs() -> None:
     """The wait for a key counts against the attempt's timeout."""
 
