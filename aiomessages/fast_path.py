@@ -1,9 +1,9 @@
-"""A shorter way to send a request: on an idle connection, with aiohttp's own parser, and no more.
+"""A shorter way to send a request: on a connection that is there, and with no more than it needs.
 
 `ClientSession` builds for every request what one page of a walk has no use for: a URL, a request, a
 response, cookies, redirects. Measured on CPython 3.11, that is more than half of a page's CPU time.
 Here the head of a request is remembered as the session has sent it once, and sent again with
-another target; its answer is read from the connection's protocol.
+another target; `line` takes the answer off the connection.
 
 All else stays with the session: it opens every connection, so that names, TLS and the timeouts of
 connecting are its own, and it sends each request whose headers are new. This module rests on names

@@ -37,6 +37,7 @@ class Line(asyncio.Protocol):
         self._answer: asyncio.Future[PlainAnswer | None] | None = None
         self._received = bytearray()
         self._wanted = 0
+        self._most = 0
 
     async def exchange(
         self, target: str, rest: bytes, timeout: Timeout, max_bytes: int, *, clock: AlarmClock
@@ -45,7 +46,7 @@ class Line(asyncio.Protocol):
 
         Raises what aiohttp does.
         """
-        alarm = self._alarm
+        alarm, self._most = self._alarm, max_bytes
         clock.set(alarm, timeout.total)
         try:
             plain = await self._ask(target, rest, timeout.read)
@@ -100,6 +101,7 @@ class Line(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """End the connection at once; what was not sent yet is not sent any more."""
+        self._stop_listening()  # once it is closed twice, asyncio's TLS takes no other protocol
         self._transport.abort()
         self._connection.close()
 
@@ -112,7 +114,10 @@ class Line(asyncio.Protocol):
             if len(self._received) < self._wanted:
                 return
             data = self._received
-        answer = None if self._answer is None else read_plain(data)
+        if self._answer is None:
+            self._refuse(data)
+            return
+        answer = read_plain(data, self._most)
         if isinstance(answer, int):
             self._received, self._wanted = bytearray(data), answer
         elif answer is None:
@@ -137,6 +142,12 @@ class Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let the handler know."""
         self._handler.resume_writing()
+
+    def _refuse(self, unasked: bytes | bytearray) -> None:
+        """End the connection: what comes next on it could be taken for somebody's answer."""
+        self._hand_over(unasked)
+        if unasked.strip(b"\r\n"):  # which mean nothing, between two answers
+            self._transport.abort()
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         self._stop_listening()
@@ -171,5 +182,6 @@ async def _read_head(
             message, content = await handler.read()
             if message.code == 101 or not 100 <= message.code < 200:
                 return message, content
+            handler.start_timeout()  # which has ended with the interim answer
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise DisconnectedError(error) from None

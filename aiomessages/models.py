@@ -189,8 +189,8 @@ class Audio(_Wire, frozen=True):
 
 # What a reader may meet, and what the strict decoder accepts, differ in three ways: an unknown kind
 # is not a Struct, and a null where the live API sends nothing goes to the lenient reading, which
-# remembers it. So does a new role: of those that are known, all messages share one string, which is
-# a tenth of the memory that a message takes.
+# remembers it. So does a new role: of one that is known, messages that are read strictly share the
+# string, which is a tenth of the memory that each takes.
 if TYPE_CHECKING:
     ContentPart = TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart | UnknownPart
     ToolCall = FunctionToolCall | CustomToolCall | UnknownToolCall
@@ -224,9 +224,9 @@ class Message(_Wire, frozen=True):
     """One message of a stored completion.
 
     `role` is an open set (`user, assistant, system, developer, tool, function`, …): one that is
-    not among these is in an `OddMessage`. When the message was given in parts, `content` is their
-    text joined, and null from some servers. The model's own reply is not among a completion's
-    messages: it stands in the completion's `choices`.
+    not among these comes in an `OddMessage`, and msgspec's own decoders refuse it. When the
+    message was given in parts, `content` is their text joined, and null from some servers. The
+    model's own reply is not among a completion's messages: it stands in the completion's `choices`.
     """
 
     id: str

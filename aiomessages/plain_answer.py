@@ -23,7 +23,7 @@ _HEAD: Final = re.compile(
     rb"HTTP/1\.1 200 [\t\x20-\x7e]*\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*(?<=[\x21-\x7e])\r\n){1,100})\r\n"
 )
-_FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]+)\r\n")
+_FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")
 _NONE: Final[tuple[str, ...]] = ()
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,6})\r\n")
 _CHUNK_TO_BE: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,6}\r?)?")
@@ -36,8 +36,10 @@ class PlainAnswer(NamedTuple):
     body: bytes
 
 
-def read_plain(data: bytes | bytearray) -> PlainAnswer | int | None:
+def read_plain(data: bytes | bytearray, most: int = MAX_BODY) -> PlainAnswer | int | None:
     """Return the answer that the data are, from their first byte to their last.
+
+    Its body has at most `most` bytes as it was sent, and at most MAX_BODY.
 
     A number says how many bytes there have to be before it makes sense to look again; None, that
     this is no plain answer, or not all of its head.
@@ -51,14 +53,17 @@ def read_plain(data: bytes | bytearray) -> PlainAnswer | int | None:
     codings = headers.getall("Transfer-Encoding", _NONE)
     if len(lengths) + len(codings) != 1:
         return None
-    if headers.get("Connection", "keep-alive").lower() != "keep-alive":
+    if any(one.lower() != "keep-alive" for one in headers.getall("Connection", _NONE)):
         return None
-    body = _sized(data, end, lengths[0]) if lengths else _chunked(data, end, codings[0])
+    if "Proxy-Connection" in headers or "Sec-WebSocket-Key1" in headers:
+        return None  # they mean something to aiohttp's parsers
+    most = min(most, MAX_BODY)
+    body = _sized(data, end, lengths[0], most) if lengths else _chunked(data, end, codings[0], most)
     return PlainAnswer(headers, body) if isinstance(body, bytes) else body
 
 
-def _sized(data: bytes | bytearray, start: int, length: str) -> bytes | int | None:
-    if not length.isdecimal() or len(length) > MAX_DIGITS:
+def _sized(data: bytes | bytearray, start: int, length: str, most: int) -> bytes | int | None:
+    if not length.isdecimal() or len(length) > MAX_DIGITS or int(length) > most:
         return None
     end = start + int(length)
     if len(data) < end:
@@ -66,11 +71,11 @@ def _sized(data: bytes | bytearray, start: int, length: str) -> bytes | int | No
     return bytes(data[start:]) if len(data) == end else None  # else there is something behind it
 
 
-def _chunked(data: bytes | bytearray, start: int, coding: str) -> bytes | int | None:
+def _chunked(data: bytes | bytearray, start: int, coding: str, most: int) -> bytes | int | None:
     if coding.lower() != "chunked":
         return None
     chunks: list[slice] = []
-    while len(chunks) < MAX_CHUNKS and len(data) <= MAX_BODY:
+    while len(chunks) < MAX_CHUNKS and len(data) - start <= most:
         size = _CHUNK.match(data, start)
         if size is None:
             return len(data) + 1 if _CHUNK_TO_BE.fullmatch(data, start) else None

@@ -97,7 +97,9 @@ def check_completion_id(completion_id: object) -> str:
         raise ConfigurationError("completion_id must not be empty, '.' or '..'")
     if len(completion_id) > MAX_ID_LENGTH:
         raise ConfigurationError(f"completion_id is longer than {MAX_ID_LENGTH} characters")
-    if _UNFIT_FOR_PATH.search(completion_id) or not can_be_sent(completion_id):
+    if not can_be_sent(completion_id):
+        raise ConfigurationError("completion_id holds half a character (a lone surrogate)")
+    if _UNFIT_FOR_PATH.search(completion_id):
         raise ConfigurationError(
             "completion_id must not hold spaces, control characters or any of / ? # % \\"
         )

@@ -30,6 +30,7 @@ from aiomessages import (
     APIError,
     APITimeoutError,
     AsyncMessagesClient,
+    ClientClosedError,
     RetryDetails,
     RetryPolicy,
     Timeout,
@@ -497,6 +498,13 @@ ENDS = {
 }
 
 
+def _trust_the_test_authority(monkeypatch: pytest.MonkeyPatch) -> None:
+    trusting = ssl.create_default_context()
+    addresses.AUTHORITY.configure_trust(trusting)
+    initial = functools.partialmethod(aiohttp.TCPConnector.__init__, ssl=trusting)
+    monkeypatch.setattr(aiohttp.TCPConnector, "__init__", initial)
+
+
 @pytest.mark.parametrize(("fault", "errors"), ENDS.values(), ids=ENDS.keys())
 async def test_over_tls(
     monkeypatch: pytest.MonkeyPatch,
@@ -505,10 +513,7 @@ async def test_over_tls(
     errors: list[type[APIError]],
 ) -> None:
     """On a connection with TLS, faults are told and passed over as on one without."""
-    trusting = ssl.create_default_context()
-    addresses.AUTHORITY.configure_trust(trusting)
-    initial = functools.partialmethod(aiohttp.TCPConnector.__init__, ssl=trusting)
-    monkeypatch.setattr(aiohttp.TCPConnector, "__init__", initial)
+    _trust_the_test_authority(monkeypatch)
     retries: list[RetryDetails] = []
     plays = {2: FAULTS[fault]} if fault else {}
     async with (
@@ -525,6 +530,33 @@ async def test_over_tls(
     assert got == [one["id"] for one in CONVERSATION]
     assert [type(details.error) for details in retries] == errors
     assert len(by_session) == server.connections == 1 + len(errors)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_a_call_over_tls_that_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A call that is broken off on a connection with TLS leaves nothing for the loop to report."""
+    _trust_the_test_authority(monkeypatch)
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+    async with (
+        RawServer({2: FAULTS["silence"]}, tls=addresses.CERTIFICATES["good"]()) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        one = await client.list(COMPLETION, limit=LIMIT)
+        call = asyncio.create_task(one.get_next_page())
+        while len(server.asked) < 2:  # noqa: ASYNC110 the play tells nobody
+            await asyncio.sleep(0)
+        if end == "cancelled":
+            call.cancel()
+        else:
+            await client.aclose()
+        await asyncio.wait({call})
+        assert call.cancelled() == (end == "cancelled")
+        assert isinstance(None if call.cancelled() else call.exception(), ClientClosedError | None)
+        await server.all_gone()
+    assert problems == []
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancellation"])

@@ -13,6 +13,7 @@ from aiohttp.connector import Connection
 from loopback import Answer, Loopback, message, page
 
 from aiomessages import (
+    APITimeoutError,
     AsyncMessagesClient,
     DecodeError,
     ResponseTooLargeError,
@@ -178,6 +179,31 @@ async def test_an_answer_that_nobody_had_asked_for() -> None:
     assert [asked.connection for asked in server.asked] == [1, 1, 2]
 
 
+async def test_a_piece_of_an_answer_that_nobody_had_asked_for() -> None:
+    """Nor does a held connection wait for the rest of what nobody asked for."""
+    async with (
+        Loopback(lambda _: Answer(page([message(0)]))) as server,
+        client_of(server) as client,
+    ):
+        server.send(b"HTTP/1.1 200 OK\r\nx-late: ")
+        ((held,),) = pool_of(client)._held.values()  # noqa: SLF001 there is no public way to ask
+        await until(lambda: not held.usable)
+        assert (await client.list("chatcmpl-1")).data[0].id == "chatcmpl-1-0"
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
+
+
+async def test_line_breaks_between_two_answers() -> None:
+    """A line break behind an answer, as some servers send it, spoils nothing."""
+    async with a_line() as (line, wire, begin):
+        for _ in range(2):
+            call = begin()
+            await asyncio.sleep(0)
+            wire.protocol.data_received(SIZED)
+            await asyncio.wait_for(call, SOON)
+            wire.protocol.data_received(b"\r\n")
+            assert line.usable
+
+
 async def test_connections_are_held_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time to hold them connections go back to aiohttp, and serve on from there."""
     monkeypatch.setattr(pool, "HOLD", 0.02)
@@ -237,4 +263,30 @@ async def test_a_badly_compressed_body(body: bytes, error: type[Exception]) -> N
         client_of(server, max_response_bytes=4000) as client,
     ):
         with pytest.raises(error):
+            await client.list("chatcmpl-1")
+
+
+async def test_a_body_over_a_small_bound() -> None:
+    """A body that is too large is refused before all of it is here."""
+    endless = HEAD + b"content-length: 900000\r\n\r\n" + b" " * 100_000  # and no more
+    good = Answer(page([message(0)])).encode()
+    answers = iter([good, good, endless])
+    async with (
+        Loopback(lambda _: next(answers)) as server,
+        client_of(server, max_response_bytes=2000, timeout=SOON) as client,
+    ):
+        with pytest.raises(ResponseTooLargeError):
+            await client.list("chatcmpl-1")
+
+
+async def test_silence_after_an_interim_answer() -> None:
+    """The time between two reads is bounded behind an interim answer, too."""
+    good = Answer(page([message(0)])).encode()
+    answers = iter([good, good, b"HTTP/1.1 100 Continue\r\n\r\n"])
+    async with (
+        Loopback(lambda _: next(answers)) as server,
+        client_of(server, timeout=Timeout(total=None, read=0.1)) as client,
+        asyncio.timeout(SOON),
+    ):
+        with pytest.raises(APITimeoutError):
             await client.list("chatcmpl-1")

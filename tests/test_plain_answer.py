@@ -43,6 +43,24 @@ def test_a_body_may_be_empty() -> None:
         assert plain.body == b""
 
 
+def test_an_empty_field_leaves_the_next_its_name() -> None:
+    """A header without a value is one, and takes nothing of the next one's."""
+    plain = read_plain(SIZED.replace(b"X-Request-Id", b"x-empty:\r\nX-Request-Id"))
+    assert isinstance(plain, PlainAnswer)
+    assert (plain.headers["x-empty"], plain.headers["x-request-id"]) == ("", "req_1")
+
+
+@pytest.mark.parametrize("answer", [SIZED, CHUNKED], ids=["sized", "chunked"])
+def test_a_bound_of_the_body(answer: bytes) -> None:
+    """A body that is larger than it may be is refused with the first bytes that tell."""
+    head = answer.index(b"\r\n\r\n") + 4
+    sent = len(answer) - head if answer is CHUNKED else len(BODY)
+    assert isinstance(read_plain(answer, sent), PlainAnswer)
+    if answer is SIZED:
+        assert read_plain(answer[:head], sent - 1) is None
+    assert read_plain(answer[: head + 11], 10) is None
+
+
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED], ids=["sized", "chunked"])
 def test_a_body_that_is_still_coming_in(answer: bytes) -> None:
     """Until all is here, the number of bytes is told that there have to be before it may be all."""
@@ -74,6 +92,16 @@ LESS_THAN_PLAIN = {
     "two codings": CHUNKED.replace(b"x-req", b"transfer-encoding: chunked\r\nx-req"),
     "no number": SIZED.replace(b": 11", b": +11"),
     "a long body": SIZED.replace(b": 11", b": 1048577"),
+    "two lengths behind an empty field": SIZED.replace(
+        b"Content-Type", b"A:\r\nContent-Length: 1\r\nB"
+    ),
+    "two framings behind an empty field": SIZED.replace(
+        b"Content-Type", b"A:\r\nTransfer-Encoding: chunked\r\nB"
+    ),
+    "closed behind an empty field": SIZED.replace(b"Content-Type", b"A:\r\nConnection: close\r\nB"),
+    "closed in a second field": SIZED.replace(b"Content-L", b"Connection: close\r\nContent-L"),
+    "closed by a proxy": SIZED.replace(b"Content-Type", b"Proxy-Connection: close\r\nContent-Type"),
+    "an old upgrade": SIZED.replace(b"Content-Type", b"Sec-WebSocket-Key1: a\r\nContent-Type"),
     "a connection that is closed": SIZED.replace(b"Keep-Alive", b"close"),
     "something behind a sized body": SIZED + b"\n",
     "something behind a chunked body": CHUNKED + b"\n",
@@ -103,7 +131,14 @@ def test_many_chunks_are_left_to_another_parser() -> None:
 
 BYTES = st.sampled_from([b"\r\n", b"\n", b"\r", b":", b" ", b"\t", b";", b"0", b"1", b"a", b"\x80"])
 NAMES = st.sampled_from(
-    [b"content-length: 11", b"Transfer-Encoding: chunked", b"connection: close", b"X: y", b"A:"]
+    [
+        b"content-length: 11",
+        b"Transfer-Encoding: chunked",
+        b"connection: close",
+        b"X: y",
+        b"A:",
+        b"A:\r\nB",
+    ]
 )
 
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -182,11 +182,16 @@ class Ledger:
 
     # --- how far it is ----------------------------------------------------------------------------
 
-    def entry(self, completion_id: str) -> Entry | None:
-        """Return how far a completion is, or None where it is not known yet."""
-        query = "SELECT id, state, messages, cursor, reason FROM completions WHERE id = ?"
-        rows = self._read(query, completion_id)
-        return Entry(*rows[0]) if rows else None
+    def entries(self, completion_ids: Collection[str]) -> dict[str, Entry]:
+        """Return how far these are, at most MANY of them; what is not known yet is left out."""
+        if not completion_ids:
+            return {}
+        query = (
+            "SELECT id, state, messages, cursor, reason FROM completions WHERE id IN (VALUES ...)"
+        )
+        rows = [(name,) for name in completion_ids]
+        found = self._read(_for_many(query, rows), *completion_ids)
+        return {row[0]: Entry(*row) for row in found}
 
     def parts(self) -> list[Part]:
         """Return the files of the output, in order."""

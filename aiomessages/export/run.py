@@ -207,12 +207,12 @@ class _Run:
         known = bool(self._ledger.counts())  # else there is nothing to look up
         async for batch in batches(source):
             new = self._ledger.first_sights([named.completion_id for named in batch])
+            entries = self._ledger.entries(new) if known else {}
             for completion_id, completion in batch:
                 if completion_id not in new:
                     continue
                 new.remove(completion_id)  # it may stand in the batch twice
-                entry = self._ledger.entry(completion_id) if known else None
-                entry = entry or Entry(completion_id, "partial")
+                entry = entries.get(completion_id) or Entry(completion_id, "partial")
                 if entry.state in ("done", "skipped"):
                     self.progress.already += 1
                     continue

@@ -8,8 +8,8 @@ from .layouts import Lines
 from .ledger import Entry
 from .output import Output
 
-# A batch is written when it is this large, or when lines come and it is this old: it is what a kill
-# can cost.
+# A batch is written when it is this large, or when lines come and it is this old: two of them, one
+# that is written and one that is gathered, are about what a kill can cost.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 

@@ -62,7 +62,7 @@ def test_a_batch(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     assert names(tmp_path) == ["out.jsonl.partial"]
     assert (tmp_path / "out.jsonl.partial").read_bytes() == ONE + TWO + THREE
     assert ledger.parts() == [Part(1, 24, zlib.crc32(ONE + TWO + THREE), 3)]
-    assert ledger.entry("a") == Entry("a", "done")
+    assert ledger.entries("a") == {"a": Entry("a", "done")}
 
 
 @pytest.mark.parametrize(

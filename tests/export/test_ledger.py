@@ -41,9 +41,9 @@ def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
         ledger.commit(Part(1, 20, 8, 6, closed=True), [DONE, Entry("b", "done", messages=3)])
     with Ledger(path) as ledger:
         assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
-        assert ledger.entry("a") == DONE
-        assert ledger.entry("b") == Entry("b", "done", messages=3)
-        assert ledger.entry("c") is None
+        assert ledger.entries("a") == {"a": DONE}
+        assert ledger.entries("abx")["b"] == Entry("b", "done", messages=3)
+        assert ledger.entries("c") == ledger.entries("") == {}
 
 
 def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
@@ -67,7 +67,7 @@ def test_a_batch_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
 
     with pytest.raises(ZeroDivisionError):
         ledger.commit(PART, entries())
-    assert (ledger.parts(), ledger.entry("a")) == ([], None)
+    assert (ledger.parts(), ledger.entries("a")) == ([], {})
     ledger.commit(PART, [DONE])
     assert ledger.parts() == [PART]
 
@@ -138,7 +138,9 @@ def test_a_large_batch(ledger: Ledger) -> None:
     entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MANY + 1)]
     ledger.commit(PART, iter(entries))
     assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
-    assert [ledger.entry(entry.completion_id) for entry in entries] == entries
+    some = entries[MANY : 2 * MANY]
+    found = ledger.entries([entry.completion_id for entry in some])
+    assert found == {entry.completion_id: entry for entry in some}
 
 
 # --- files that are no ledger ---------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_a_disk_without_room(ledger: Ledger) -> None:
     with pytest.raises(DiskFullError, match="no room") as caught:
         ledger.commit(Part(2), [Entry(str(n), "done") for n in range(10_000)])
     assert caught.value.exit_code == 74
-    assert (ledger.parts(), ledger.entry("0")) == ([PART], None)
+    assert (ledger.parts(), ledger.entries("0")) == ([PART], {})
 
 
 def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:

@@ -11,7 +11,13 @@ import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
 from aiomessages import APIError, ConfigurationError, NotFoundError
-from aiomessages.export import ChangedError, CorruptError, ExportError, LockedError, export
+from aiomessages.export import (
+    ChangedError,
+    CorruptError,
+    ExportError,
+    LockedError,
+    export,
+)
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:
@@ -129,15 +135,33 @@ async def test_ids_that_are_named_far_apart(
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
-    [(None, "of type NoneType"), (5, "of type int"), ("\ud800", "lone surrogate")],
-    ids=["None", "int", "surrogate"],
+    [
+        (None, "number 2 is of type NoneType"),
+        (5, "number 2 is of type int"),
+        (b"chatcmpl-1", "number 2 is of type bytes"),
+        ("\ud800", "number 2 holds a lone surrogate"),
+    ],
+    ids=["None", "int", "bytes", "surrogate"],
 )
 async def test_what_can_be_no_id(
     client: AsyncMessagesClient, tmp_path: Path, wrong: Any, complaint: str, on_error: Any
 ) -> None:
     """What no ledger can hold is refused, and never passed over as if it had been named before."""
-    with pytest.raises(ConfigurationError, match=complaint):
-        await export(client, [IDS[0], wrong], tmp_path / "out.jsonl", on_error=on_error)
+    for n, ids in enumerate(([IDS[0], wrong], (name for name in (IDS[0], wrong)))):
+        with pytest.raises(ConfigurationError, match=complaint):
+            await export(client, ids, tmp_path / f"{n}.jsonl", on_error=on_error)
+
+
+class Name(str):
+    """A str that is also something else, as those of some libraries."""
+
+    __slots__ = ()
+
+
+async def test_ids_of_a_kind_of_their_own(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """An id may be of a subclass of str."""
+    report = await export(client, [Name(IDS[0])], tmp_path / "out.jsonl", include_reply=False)
+    assert report.progress.completions == 1
 
 
 async def test_async_ids(client: AsyncMessagesClient, tmp_path: Path) -> None:
