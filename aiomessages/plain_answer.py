@@ -53,7 +53,8 @@ def read_plain(data: bytes | bytearray, most: int = MAX_BODY) -> PlainAnswer | i
     codings = headers.getall("Transfer-Encoding", _NONE)
     if len(lengths) + len(codings) != 1:
         return None
-    if any(one.lower() != "keep-alive" for one in headers.getall("Connection", _NONE)):
+    connection = headers.getall("Connection", _NONE)
+    if connection and {*map(str.lower, connection)} != {"keep-alive"}:
         return None
     if "Proxy-Connection" in headers or "Sec-WebSocket-Key1" in headers:
         return None  # they mean something to aiohttp's parsers
