@@ -114,8 +114,8 @@ class Line(asyncio.Protocol):
             if len(self._received) < self._wanted:
                 return
             data = self._received
-        if self._answer is None:
-            self._refuse(data)
+        if self._answer is None:  # unasked: what follows could be taken for somebody's answer
+            self._transport.abort()
             return
         answer = read_plain(data, self._most)
         if isinstance(answer, int):
@@ -142,12 +142,6 @@ class Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let the handler know."""
         self._handler.resume_writing()
-
-    def _refuse(self, unasked: bytes | bytearray) -> None:
-        """End the connection: what comes next on it could be taken for somebody's answer."""
-        self._hand_over(unasked)
-        if unasked.strip(b"\r\n"):  # which mean nothing, between two answers
-            self._transport.abort()
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         self._stop_listening()

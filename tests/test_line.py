@@ -192,18 +192,6 @@ async def test_a_piece_of_an_answer_that_nobody_had_asked_for() -> None:
     assert [asked.connection for asked in server.asked] == [1, 1, 2]
 
 
-async def test_line_breaks_between_two_answers() -> None:
-    """A line break behind an answer, as some servers send it, spoils nothing."""
-    async with a_line() as (line, wire, begin):
-        for _ in range(2):
-            call = begin()
-            await asyncio.sleep(0)
-            wire.protocol.data_received(SIZED)
-            await asyncio.wait_for(call, SOON)
-            wire.protocol.data_received(b"\r\n")
-            assert line.usable
-
-
 async def test_connections_are_held_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time to hold them connections go back to aiohttp, and serve on from there."""
     monkeypatch.setattr(pool, "HOLD", 0.02)
