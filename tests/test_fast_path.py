@@ -294,6 +294,7 @@ CHANGES = {
     "another ConnectionKey": _instead(client_reqrep, "ConnectionKey", tuple),
     "no should_close": _gone(ResponseHandler, "should_close"),
     "another should_close": _instead(ResponseHandler, "should_close", False),
+    "a should_close that never lets go": _instead(ResponseHandler, "should_close", True),
     "no is_connected": _gone(ResponseHandler, "is_connected"),
     "no set_response_params": _gone(ResponseHandler, "set_response_params"),
     "other parameters": _instead(ResponseHandler, "set_response_params", lambda _: None),
