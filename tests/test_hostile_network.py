@@ -51,6 +51,7 @@ from aiomessages import (
     UnprocessableEntityError,
     self_check,
 )
+from aiomessages.pool import Pool
 from aiomessages.settings import UnusableKeyError
 
 BACKOFF = 0.001
@@ -523,6 +524,8 @@ async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):  # noqa: ASYNC110 it tells nobody
+            if isinstance(connector, Pool):
+                connector.take_back()  # what it only holds for a time
             await asyncio.sleep(0)
 
 
