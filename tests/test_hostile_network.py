@@ -523,7 +523,7 @@ async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     session = client._attempts._transport._session  # noqa: SLF001 there is no public way to ask
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):
-        while getattr(connector, "_acquired", None):  # noqa: ASYNC110 it tells nobody
+        while getattr(connector, "_acquired", None):
             if isinstance(connector, Pool):
                 connector.take_back()  # what it only holds for a time
             await asyncio.sleep(0)
