@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Line(asyncio.Protocol):
     """Sends requests on a connection out of a pool, and takes plain answers off it by itself.
 
-    What is not plain, it leaves to the connection's own handler, with all that came before: other
-    answers, what nobody asked for, the connection's end. `alarm` is what bounds a request in time.
+    An answer that is not plain it leaves to the connection's own handler, with all that came
+    before, and so the connection's end. What comes unasked ends the connection.
     """
 
     def __init__(self, connection: "Connection") -> None:
@@ -76,18 +76,14 @@ class Line(asyncio.Protocol):
         self, target: str, rest: bytes, read_timeout: float | None
     ) -> PlainAnswer | None:
         """Return the answer, or None where the handler has it."""
-        transport, self._read_timeout = self._transport, read_timeout
+        answer, self._read_timeout = None, read_timeout
         if read_timeout is None:
             self._answer = answer = asyncio.get_running_loop().create_future()
-            if not self._listening:
-                self._listening = True
-                transport.set_protocol(self)
-            transport.write(b"GET " + target.encode() + rest)
-            plain: PlainAnswer | None = await answer
-            return plain
-        self._hand_over(b"")  # it bounds the time between two reads
-        transport.write(b"GET " + target.encode() + rest)
-        return None
+            self._listen()
+        else:
+            self._hand_over(b"")  # it bounds the time between two reads
+        self._transport.write(b"GET " + target.encode() + rest)
+        return None if answer is None else await answer
 
     @property
     def usable(self) -> bool:
@@ -119,7 +115,9 @@ class Line(asyncio.Protocol):
             return
         answer = read_plain(data, self._most)
         if isinstance(answer, int):
-            self._received, self._wanted = bytearray(data), answer
+            self._wanted = answer
+            if data is not self._received:
+                self._received = bytearray(data)
         elif answer is None:
             self._hand_over(data)
         else:
@@ -155,6 +153,11 @@ class Line(asyncio.Protocol):
         if data:
             self._handler.data_received(bytes(data))
         self._end(None)
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._transport.set_protocol(self)
 
     def _stop_listening(self) -> None:
         if self._listening:

@@ -18,7 +18,6 @@ MAX_CONNECTIONS: Final = 1000
 # bytes; asyncio asks for 256 KiB at each read, and most pages are smaller than this
 READ_SIZE: Final = 64 * 1024
 
-
 # seconds; less than a server waits for the next request on a connection
 HOLD: Final = 1.0
 

@@ -29,7 +29,7 @@ async def is_supported() -> bool:
     return _VERDICTS[version]
 
 
-class _Rehearsal(asyncio.Transport):
+class Rehearsal(asyncio.Transport):
     """A connection to nowhere, on which each request gets the same answer at once."""
 
     ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-request-id: req_1\r\n\r\n{}"
@@ -41,16 +41,20 @@ class _Rehearsal(asyncio.Transport):
         protocol.connection_made(self)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have another protocol hear of what comes."""
         self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Note the request, and answer it."""
         self.sent += data
         self.protocol.data_received(self.ANSWER)
 
     def is_closing(self) -> bool:
+        """Tell that it is open."""
         return False
 
     def close(self) -> None:
+        """Lose the connection, soon."""
         asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     abort = close
@@ -76,7 +80,7 @@ async def _rehearse() -> bool:
 
     loop = asyncio.get_running_loop()
     protocol = ResponseHandler(loop)
-    transport = _Rehearsal(protocol)
+    transport = Rehearsal(protocol)
     key = ConnectionKey("nowhere", 80, False, True, None, None, None)
     async with (pool := Pool()):
         with contextlib.closing(Connection(pool, key, protocol, loop)) as connection:

@@ -25,37 +25,18 @@ from aiomessages.alarm import AlarmClock
 from aiomessages.line import Line
 from aiomessages.pool import Pool
 from aiomessages.protocol import Response
+from aiomessages.self_check import Rehearsal
 
 KEY = "sk-canary-0123456789"
 SOON = 5.0  # seconds, within which all that a test waits for has happened
 
 
-class Wire(asyncio.Transport):
-    """A transport without a socket: keeps what is sent, and the protocol that has it now."""
-
-    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
-        super().__init__()
-        self.protocol: Any = protocol
-        self.sent = b""
-        protocol.connection_made(self)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have somebody else listen."""
-        self.protocol = protocol
+class Wire(Rehearsal):
+    """A connection to nowhere, on which what comes back is the test's to say."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it."""
         self.sent += data
-
-    def is_closing(self) -> bool:
-        """Tell that it is open."""
-        return False
-
-    def abort(self) -> None:
-        """Lose the connection, soon."""
-        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
-
-    close = abort
 
 
 @asynccontextmanager
