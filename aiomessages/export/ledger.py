@@ -189,8 +189,7 @@ class Ledger:
         query = (
             "SELECT id, state, messages, cursor, reason FROM completions WHERE id IN (VALUES ...)"
         )
-        rows = [(name,) for name in completion_ids]
-        found = self._read(_for_many(query, rows), *completion_ids)
+        found = self._read(_for_many(query, "(?)", completion_ids), *completion_ids)
         return {row[0]: Entry(*row) for row in found}
 
     def parts(self) -> list[Part]:
@@ -208,7 +207,8 @@ class Ledger:
             )
             rows = map(msgspec.structs.astuple, entries)
             while some := list(islice(rows, MANY)):
-                statement = _for_many("INSERT OR REPLACE INTO completions VALUES ...", some)
+                statement = "INSERT OR REPLACE INTO completions VALUES ..."
+                statement = _for_many(statement, "(?, ?, ?, ?, ?)", some)
                 self._db.execute(statement, list(chain.from_iterable(some)))
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -226,12 +226,12 @@ class Ledger:
 
     def first_sights(self, completion_ids: Sequence[str]) -> set[str]:
         """Note that the source named these, at most MANY; return those that are new in this run."""
-        rows = [(name,) for name in dict.fromkeys(completion_ids)]
-        names = list(chain.from_iterable(rows))
-        query = _for_many("SELECT id FROM seen WHERE id IN (VALUES ...)", rows)
+        names = list(dict.fromkeys(completion_ids))
+        query = _for_many("SELECT id FROM seen WHERE id IN (VALUES ...)", "(?)", names)
+        note = _for_many("INSERT OR IGNORE INTO seen VALUES ...", "(?)", names)
         with _explained(self._path):
             known = self._seen.execute(query, names).fetchall()
-            self._seen.execute(_for_many("INSERT OR IGNORE INTO seen VALUES ...", rows), names)
+            self._seen.execute(note, names)
         return set(names).difference(chain.from_iterable(known))
 
     def removed(self) -> int:
@@ -242,9 +242,8 @@ class Ledger:
         return int(number)
 
 
-def _for_many(statement: str, rows: Sequence[Sequence[object]]) -> str:
-    """Put into a statement as many rows of question marks as there are rows."""
-    row = f"({', '.join('?' * len(rows[0]))})"
+def _for_many(statement: str, row: str, rows: Collection[object]) -> str:
+    """Put a row of question marks into a statement, as often as there are rows."""
     return statement.replace("...", ", ".join([row] * len(rows)))
 
 
