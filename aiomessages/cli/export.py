@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -46,7 +47,9 @@ Examples:
     aiomessages export --ids-file - -o today.duckdb
 
 Stopped by Ctrl-C or killed, the same command goes on where it was. Exit codes:
-1 not finished, 65 a file was changed, 74 disk full, 75 another one is writing.
+0 complete, 1 some completions failed or were lost (named), 3 none of the ids exists,
+4 the key is refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
+75 another process is writing.
 """
 
 app = App(name="export", help_epilogue=_EXAMPLES)
@@ -93,7 +96,7 @@ def export_conversations(
     layout: Annotated[
         Literal["messages", "conversations", "finetune"],
         Parameter(
-            group=_WHAT, help="A line a message, a line a completion, or fine-tuning examples."
+            group=_WHAT, help="One row per message, one per completion, or fine-tuning examples."
         ),
     ] = "messages",
     include_reply: Annotated[
@@ -113,6 +116,14 @@ def export_conversations(
             " not for fine-tuning, whose examples hold their images themselves.",
         ),
     ] = None,
+    limit: Annotated[
+        AtLeastOne | None,
+        Parameter(
+            group=_HOW,
+            metavar="N",
+            help="Messages a page [100]. Halved by itself where pages are too large.",
+        ),
+    ] = None,
     concurrency: Annotated[
         AtLeastOne,
         Parameter(group=_HOW, metavar="N", help="Conversations at a time, at most."),
@@ -122,24 +133,25 @@ def export_conversations(
         Parameter(
             group=_HOW,
             metavar="N",
-            help="Requests a second, at most. Without it: what the server bears.",
+            help="Requests a second, at most. Default: adapts to the server's rate limit.",
         ),
     ] = None,
     on_error: Annotated[
         Literal["raise", "continue"],
-        Parameter(group=_HOW, help="End at a completion that cannot be read, or note it."),
+        Parameter(group=_HOW, help="Stop at the first completion that cannot be read, or record it and continue."),
     ] = "raise",
     refresh: Annotated[
         bool,
         Parameter(
             group=_HOW,
-            negative="",
+            negative="--no-refresh",
             show_default=False,
-            help="List again for --all, though the export is finished.",
+            help="With --all, list again what an earlier run has finished, and add what is new. The"
+            " default.",
         ),
-    ] = False,
+    ] = True,
     quiet: Annotated[
-        bool, Parameter(group=_HOW, negative="", show_default=False, help="Show errors alone.")
+        bool, Parameter(group=_HOW, negative="", show_default=False, help="Print only errors.")
     ] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
@@ -156,6 +168,7 @@ def export_conversations(
         "layout": layout,
         "include_reply": include_reply,
         "media": media,
+        "limit": limit,
         "concurrency": concurrency,
         "max_rps": max_rps,
         "on_error": on_error,
@@ -177,13 +190,13 @@ def export_conversations(
 def _check_one_source(ids: "Sequence[str]", ids_file: str | None, *, every: bool) -> None:
     given = [bool(ids), ids_file is not None, every]
     if sum(given) != 1:
-        said = "not more than one" if any(given) else "say which"
-        raise exits.UsageError(f"COMPLETION_ID…, --ids-file FILE or --all: {said}")
+        said = "choose only one of" if any(given) else "choose"
+        raise exits.UsageError(f"{said} COMPLETION_ID…, --ids-file FILE or --all")
 
 
 def _check_selection(selection: dict[str, Any], *, every: bool, refresh: bool) -> None:
     """Refuse what selects from a list where ids are given: it would be passed over in silence."""
-    used = [name for name, value in selection.items() if value] + ["--refresh"] * refresh
+    used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
     if used and not every:
         raise exits.UsageError(f"{used[0]} needs --all: ids are exported as they are given")
 
@@ -217,7 +230,12 @@ def _listed(
 
     def listed(client: "AsyncMessagesClient") -> "Source":
         completions = client.completions(model=model, metadata=metadata, order=order)
-        return CreatedBetween(completions, since=span.since, until=span.until, order=order)
+        # An age is another moment in each run, and the same selection.
+        given = {"since": since, "until": until}
+        selection = {name: value for name, value in given.items() if value is not None}
+        return CreatedBetween(
+            completions, since=span.since, until=span.until, order=order, selection=selection
+        )
 
     return listed
 
@@ -291,7 +309,7 @@ def _told(report: ExportReport | None, destination: Path, *, quiet: bool) -> int
         first, *rest = summary.of_report(report, structs.replace(status, bytes=size))
         stderr.say(first)
         stderr.say_all("\n".join(rest))
-    return exits.OK if report.finished else exits.RUNTIME
+    return exits.OK if report.complete else exits.RUNTIME
 
 
 @contextmanager
@@ -299,8 +317,11 @@ def _told_in_words(destination: Path) -> Iterator[None]:
     """Say how to go on after an error of the server's, and name the file in one of the system's."""
     try:
         yield
-    except APIError:
+    except APIError as error:
         stderr.say(summary.of_interruption(read_status(destination)))
+        retry_after = getattr(error, "retry_after", None)
+        if retry_after is not None:
+            stderr.say(summary.of_wait(retry_after, datetime.now().astimezone()))
         raise
     except MessagesError:
         raise

@@ -24,6 +24,7 @@ from aiomessages.export import Progress
 
 DISPLAY_SECONDS: Final = 0.2
 LINE_SECONDS: Final = 5.0
+SHOWN_PAUSE: Final = 2.0  # seconds; a shorter one would only flicker
 _WINDOW_SECONDS: Final = 10.0  # over which requests a second are counted
 
 
@@ -36,7 +37,7 @@ class Gauge:
         self._samples: deque[tuple[float, int]] = deque()
 
     def sample(self, now: float) -> None:
-        """Note how far it is; `now` is any clock's reading, in seconds."""
+        """Note how far it is; `now` is a reading of `time.monotonic()`."""
         self._began = now if self._began is None else self._began
         self._samples.append((now, self.progress.requests))
         while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
@@ -51,13 +52,19 @@ class Gauge:
     def in_this_run(self) -> int:
         """The number of completions that took requests in this run."""
         progress = self.progress
-        return progress.completions + progress.skipped + progress.failed
+        unread = progress.gone + progress.pending + progress.lost + progress.failed
+        return progress.completions + progress.skipped + unread
 
     @property
     def rate(self) -> float:
         """Requests a second, of late."""
         (began, before), (now, after) = self._samples[0], self._samples[-1]
         return (after - before) / (now - began) if now > began else 0.0
+
+    @property
+    def pause(self) -> float:
+        """The seconds for which the server still asks to wait."""
+        return self.progress.paused_until - self._samples[-1][0]
 
     @property
     def left(self) -> float | None:
@@ -133,6 +140,9 @@ def _details(gauge: Gauge) -> list[str]:
     asides = {
         "retries": progress.retries,
         "skipped": progress.skipped,
+        "gone": progress.gone,
+        "pending": progress.pending,
+        "lost": progress.lost,
         "failed": progress.failed,
     }
     return [
@@ -146,6 +156,8 @@ def _details(gauge: Gauge) -> list[str]:
 def _left(gauge: Gauge) -> list[str]:
     if gauge.progress.writing_columns:
         return ["writing columns …"]
+    if gauge.pause >= SHOWN_PAUSE:
+        return [f"the server asks to wait {duration(gauge.pause)}"]
     return [] if gauge.left is None else [f"{duration(gauge.left)} left"]
 
 

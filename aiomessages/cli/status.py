@@ -13,8 +13,8 @@ from cyclopts import App, Parameter
 from aiomessages.cli import output
 from aiomessages.cli.exits import NoLedgerError
 from aiomessages.cli.progress import counted, megabytes
-from aiomessages.cli.safe_text import one_line
-from aiomessages.cli.summary import reasons
+from aiomessages.cli.safe_text import one_line, visible_json
+from aiomessages.cli.summary import named, reasons
 from aiomessages.export.status import ExportStatus, read_status
 
 _EXAMPLES = """\
@@ -45,15 +45,15 @@ def status(
 
 
 def _json(found: ExportStatus) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(found)) + b"\n"
+    document = msgspec.json.format(msgspec.json.encode(found)).decode()
+    return visible_json(document).encode() + b"\n"
 
 
 def _pretty(found: ExportStatus) -> bytes:
     lines = [
-        f"{found.destination}: {'finished' if found.finished else 'not finished'}",
+        one_line(f"{found.destination}: {'finished' if found.finished else 'not finished'}"),
         *(f"  {name:12} {one_line(value)}" for name, value in _table(found)),
-        *(f"  {line}" for line in reasons("skipped", found.skipped)),
-        *(f"  {line}" for line in reasons("failed", found.failed)),
+        *(f"  {one_line(line)}" for line in (*reasons("skipped", found.skipped), *named(found))),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
 

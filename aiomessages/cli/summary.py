@@ -3,18 +3,28 @@
 Nothing here prints, or reads a file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from aiomessages.cli.progress import counted, duration, megabytes
 from aiomessages.export import ExportReport, ExportStatus
 
 GO_ON: Final = "run the same command again to go on"
+SHOWN: Final = 10  # ids of one kind; `status --format json` and the manifest have all
+
+# State → what it means to whoever reads the summary.
+_MEANINGS: Final = {
+    "gone": "the server has them no longer",
+    "pending": "not visible yet; the next run asks again",
+    "lost": "changed while they were read; what was read is in {incomplete}",
+    "failed": "could not be read",
+}
 
 
 def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
     """Return the lines about an export that ran to its end, finished or not."""
-    return [_outcome(report), *_indented(_written(status), *_this_run(report), *_asides(report))]
+    return [_outcome(report, status), *_indented(_written(status), *_this_run(report), *_asides(report))]
 
 
 def of_interruption(status: ExportStatus | None) -> str:
@@ -24,12 +34,35 @@ def of_interruption(status: ExportStatus | None) -> str:
     return f"stopped: {_written(status)} are safe; {GO_ON}"
 
 
-def _outcome(report: ExportReport) -> str:
+def of_wait(retry_after: float, now: datetime) -> str:
+    """Return the line about a server that asks to wait longer than a run waits."""
+    then = datetime.fromtimestamp(now.timestamp() + retry_after, now.tzinfo)
+    return (
+        f"the server asks to wait {duration(retry_after)}: run the same command again after"
+        f" {then:%Y-%m-%d %H:%M}"
+    )
+
+
+def _outcome(report: ExportReport, status: ExportStatus) -> str:
     if not report.finished:
         return f"not finished: {report.destination}; {GO_ON}"
-    if not report.progress.requests and not report.progress.already:
-        return f"finished before, and nothing was asked for (--refresh does): {report.destination}"
+    if _is_unchanged(report):
+        if not report.progress.listed:
+            return f"already complete, and not listed again (--no-refresh): {report.destination}"
+        return f"already complete; nothing new{_since(status)}: {report.destination}"
     return f"finished: {report.destination}"
+
+
+def _is_unchanged(report: ExportReport) -> bool:
+    """Tell whether this run added nothing to an export that was finished before it."""
+    progress = report.progress
+    return report.was_finished and not progress.completions and not progress.skipped
+
+
+def _since(status: ExportStatus) -> str:
+    if status.finished_at is None:
+        return ""
+    return f" since {datetime.fromtimestamp(status.finished_at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _written(status: ExportStatus) -> str:
@@ -55,8 +88,32 @@ def _this_run(report: ExportReport) -> list[str]:
 
 
 def _asides(report: ExportReport) -> list[str]:
-    removed = [f"not named by the source this time: {report.removed:,}"] if report.removed else []
-    return [*reasons("skipped", report.skipped), *reasons("failed", report.failed), *removed]
+    removed = report.removed
+    kept = [f"no longer listed by the server; kept in the file: {removed:,}"] if removed else []
+    return [*reasons("skipped", report.skipped), *named(report), *kept]
+
+
+def named(export: ExportReport | ExportStatus) -> list[str]:
+    """Return a line for each kind of completion that is not in the output: how many, and which."""
+    incomplete = f"{export.destination}.incomplete.jsonl"
+    ids = {
+        "gone": export.gone,
+        "pending": export.pending,
+        "lost": export.lost,
+        "failed": export.failed_ids,
+    }
+    lines = [
+        f"{state}: {_ids(found)} ({_MEANINGS[state].format(incomplete=incomplete)})"
+        for state, found in ids.items()
+        if found
+    ]
+    return [*lines, *reasons("failed because of", export.failed)]
+
+
+def _ids(found: Sequence[str]) -> str:
+    more = len(found) - SHOWN
+    shown = ", ".join(found[:SHOWN])
+    return f"{len(found):,}: {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:

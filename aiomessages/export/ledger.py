@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +20,7 @@ import msgspec
 from .errors import ChangedError, CorruptError, DiskFullError, ExportError
 from .files import PRIVATE, told_of_full_disk
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 # Rows of one statement. At each step of one, another thread may take the interpreter away, so many
 # rows by one step cost a fifth less CPU time a page than each by its own. (SQLite before 3.32 has
@@ -32,9 +33,8 @@ BEGIN IMMEDIATE;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE completions (
     id TEXT PRIMARY KEY,
-    state TEXT NOT NULL,      -- partial: go on behind cursor; done; skipped or failed: see reason
+    state TEXT NOT NULL,
     messages INTEGER NOT NULL,
-    cursor TEXT,
     reason TEXT
 ) WITHOUT ROWID;
 CREATE TABLE parts (
@@ -47,16 +47,24 @@ CREATE TABLE parts (
 COMMIT;
 """
 
-State = Literal["partial", "done", "skipped", "failed"]
+State = Literal["done", "skipped", "gone", "pending", "lost", "failed"]
+"""What became of a completion.
+
+`done`: it is in the output, whole. `skipped`: the layout cannot express it. `gone`: the server has
+it no longer. `pending`: listed, and not visible yet. `lost`: it changed while it was read, so that
+only a part of it was read. `failed`: it could not be read.
+"""
+
+REFUSED: Final = "ConfigurationError"
+"""The reason of what failed for good: an id that this client sends to no server."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """How far one completion is: `messages` lines of it are committed, up to `cursor`."""
+    """What became of one completion, and how many messages it has. `reason` explains the state."""
 
     completion_id: str
     state: State
     messages: int = 0
-    cursor: str | None = None
     reason: str | None = None
 
 
@@ -136,24 +144,42 @@ class Ledger:
 
     # --- what the export is -----------------------------------------------------------------------
 
-    def agree(self, settings: Mapping[str, Any]) -> None:
-        """Record what the export is, or raise ChangedError where the ledger knows another one."""
+    def agree(self, settings: Mapping[str, Any], selection: Mapping[str, Any] | None) -> None:
+        """Record what the export is, or raise ChangedError where the ledger records another one.
+
+        `selection` is what narrows a list of completions; None where ids are given, which may be
+        others in each run. An export that holds nothing yet takes new options.
+        """
         known = dict(self._read("SELECT name, value FROM settings WHERE name != 'finished'"))
         given = {**settings, "version": VERSION}
-        wanted = {name: json.dumps(value) for name, value in given.items()}
-        if not known:
-            with self._transaction():
-                self._db.executemany("INSERT INTO settings VALUES (?, ?)", wanted.items())
-        elif known != wanted:
-            names = sorted(n for n in known.keys() | wanted if known.get(n) != wanted.get(n))
-            told = ", ".join(
-                f"{n} was {known.get(n, 'not set')} and is now {wanted.get(n, 'not set')}"
-                for n in names
-            )
+        if selection is not None:
+            given["selection"] = selection
+        wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
+        kept = {"selection"} if selection is None else set()
+        differing = sorted(n for n in known.keys() - kept if known[n] != wanted.get(n))
+        if differing and ("version" in differing or not self._is_empty()):
+            told = ", ".join(f"{n} was {known[n]} and is now {wanted.get(n)}" for n in differing)
             raise ChangedError(
                 f"this destination holds an export with other options: {told};"
                 " give it another destination, or delete that one with its ledger"
             )
+        if differing or wanted.keys() - known.keys():
+            self._record_settings(wanted, anew=bool(differing))
+
+    def _is_empty(self) -> bool:
+        query = (
+            "SELECT 1 FROM completions WHERE state IN ('done', 'skipped', 'lost')"
+            " UNION ALL SELECT 1 FROM parts WHERE rows > 0"
+        )
+        return not self._read(query)
+
+    def _record_settings(self, wanted: Mapping[str, str], *, anew: bool) -> None:
+        with self._transaction():
+            if anew:
+                self._db.execute("DELETE FROM settings")
+                self._db.execute("DELETE FROM completions")
+            self._db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", wanted.items())
+        self._finished = self._has_finished()
 
     def settings(self) -> dict[str, Any]:
         """Return what the export is."""
@@ -166,12 +192,19 @@ class Ledger:
         return self._finished
 
     def _has_finished(self) -> bool:
-        return bool(self._read("SELECT 1 FROM settings WHERE name = 'finished'"))
+        return self.finished_at() is not None
+
+    def finished_at(self) -> float | None:
+        """Return when the output got its final name, in Unix seconds; None where it has it not."""
+        rows = self._read("SELECT value FROM settings WHERE name = 'finished'")
+        return float(json.loads(rows[0][0])) if rows else None
 
     def finish(self) -> None:
-        """Record that the output has its final name."""
+        """Record that the output has its final name, and since when."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('finished', 'true')")
+            self._db.execute(
+                "INSERT OR REPLACE INTO settings VALUES ('finished', ?)", (json.dumps(time.time()),)
+            )
         self._finished = True
 
     def reopen(self) -> None:
@@ -187,7 +220,7 @@ class Ledger:
         if not completion_ids:
             return {}
         query = (
-            "SELECT id, state, messages, cursor, reason FROM completions WHERE id IN (VALUES ...)"
+            "SELECT id, state, messages, reason FROM completions WHERE id IN (VALUES ...)"
         )
         found = self._read(_for_many(query, "(?)", completion_ids), *completion_ids)
         return {row[0]: Entry(*row) for row in found}
@@ -208,7 +241,7 @@ class Ledger:
             rows = map(msgspec.structs.astuple, entries)
             while some := list(islice(rows, MANY)):
                 statement = "INSERT OR REPLACE INTO completions VALUES ..."
-                statement = _for_many(statement, "(?, ?, ?, ?, ?)", some)
+                statement = _for_many(statement, "(?, ?, ?, ?)", some)
                 self._db.execute(statement, list(chain.from_iterable(some)))
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -222,6 +255,11 @@ class Ledger:
         query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
         return dict(self._read(query, state))
 
+    def ids(self, state: State) -> list[str]:
+        """Return the ids of the completions in a state, sorted."""
+        rows = self._read("SELECT id FROM completions WHERE state = ? ORDER BY id", state)
+        return [completion_id for (completion_id,) in rows]
+
     # --- what this run has seen -------------------------------------------------------------------
 
     def first_sights(self, completion_ids: Sequence[str]) -> set[str]:
@@ -234,11 +272,30 @@ class Ledger:
             self._seen.execute(note, names)
         return set(names).difference(chain.from_iterable(known))
 
+    def unseen(self, state: State) -> list[str]:
+        """Return the ids in a state that the source has not named in this run, sorted."""
+        query = (
+            "SELECT id FROM ledger.completions"
+            " WHERE state = ? AND id NOT IN seen ORDER BY id"
+        )
+        with _explained(self._path):
+            return [completion_id for (completion_id,) in self._seen.execute(query, (state,))]
+
     def removed(self) -> int:
         """Return how many completions that the ledger knows were not named in this run."""
-        query = "SELECT count(*) FROM ledger.completions WHERE id NOT IN (SELECT id FROM seen)"
+        return self._count("SELECT count(*) FROM ledger.completions WHERE id NOT IN seen")
+
+    def to_be_tried_again(self) -> int:
+        """Return how many completions failed that were named in this run and may yet be read."""
+        return self._count(
+            "SELECT count(*) FROM ledger.completions"
+            " WHERE state = 'failed' AND reason IS NOT ? AND id IN seen",
+            REFUSED,
+        )
+
+    def _count(self, query: str, *arguments: object) -> int:
         with _explained(self._path):
-            ((number,),) = self._seen.execute(query)
+            ((number,),) = self._seen.execute(query, arguments)
         return int(number)
 
 

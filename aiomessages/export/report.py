@@ -1,13 +1,28 @@
 """What an export says of itself: while it runs, and at its end."""
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
+
+from .ledger import State
+
+# The states of completions that are not in the output and should be: these are named by their ids.
+NAMED: Final[dict[str, State]] = {
+    "gone": "gone",
+    "pending": "pending",
+    "lost": "lost",
+    "failed_ids": "failed",
+}
 
 
 class Progress(msgspec.Struct):
     """How far an export is. Counts are of this run; `total` is None where it cannot be known.
 
+    `completions` are those that were written, `already` those that earlier runs wrote; `skipped`,
+    `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests` are all that were sent,
+    those of the list included, `retries` the attempts after a failed one. `listed` tells whether
+    the source was read, `paused_until` until when the server asked to wait, by `time.monotonic()`.
     `writing_columns` is true at the end of one that makes columns of what it fetched.
     """
 
@@ -18,9 +33,14 @@ class Progress(msgspec.Struct):
     requests: int = 0
     retries: int = 0
     skipped: int = 0
+    gone: int = 0
+    pending: int = 0
+    lost: int = 0
     failed: int = 0
     already: int = 0
     seconds: float = 0.0
+    listed: bool = True
+    paused_until: float = 0.0
     writing_columns: bool = False
 
 
@@ -28,8 +48,15 @@ class ExportReport(msgspec.Struct, frozen=True):
     """What an export came to.
 
     `progress` counts this run; the others the whole export: `rows` in its files, `sha256` by file
-    name, `skipped` and `failed` by reason, `removed` completions that the source no longer names.
-    `finished` is false where something failed that the same export, run again, would try again.
+    name, `skipped` (the layout cannot express them) and `failed` (they could not be read) by reason,
+    `removed` completions that the source no longer names, which stay in the files.
+
+    What is not in the files is named by id: `gone` (the server has it no longer), `pending` (not
+    visible yet; every later run asks again), `lost` (it changed while it was read; what was read
+    of it is in NAME.incomplete.jsonl) and `failed_ids`.
+
+    `finished` is false where something failed that the same export, run again, would try again;
+    `was_finished` tells whether an earlier run had finished it.
     """
 
     destination: Path
@@ -41,3 +68,13 @@ class ExportReport(msgspec.Struct, frozen=True):
     skipped: dict[str, int]
     failed: dict[str, int]
     removed: int = 0
+    was_finished: bool = False
+    gone: list[str] = []
+    pending: list[str] = []
+    lost: list[str] = []
+    failed_ids: list[str] = []
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether the export is finished and nothing of it failed or was lost."""
+        return self.finished and not self.failed_ids and not self.lost

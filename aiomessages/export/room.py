@@ -50,6 +50,10 @@ class Room:
         self._left -= self._page
         return self._page
 
+    def is_tight(self) -> bool:
+        """Tell whether the next page of a conversation would have to wait."""
+        return self._left < self._page
+
     def learn(self, size: int) -> None:
         """Hear how large a page was."""
         self._page += int((size - self._page) * _WEIGHT)
@@ -80,8 +84,13 @@ class Place:
         self._room.give_back(self._expected - size)
         self._expected, self._held = 0, self._held + size
 
+    @property
+    def held(self) -> int:
+        """The bytes of the pages that are held."""
+        return self._held
+
     def empty(self) -> None:
-        """Give back what is held, as when it is written."""
+        """Give back what is held, as when it is written to a file."""
         self._room.give_back(self._held)
         self._held = 0
 

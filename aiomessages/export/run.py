@@ -5,61 +5,38 @@ Killed at any moment and run again, it goes on behind what the ledger has record
 
 import time
 from collections.abc import AsyncIterator, Callable, Sized
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 import anyio
-import msgspec
-from msgspec import structs
 
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
-from aiomessages.decoding import RAW
-from aiomessages.errors import APIError, ConfigurationError, NotFoundError
+from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.pace import Pace
-from aiomessages.pages import RawPage
+from aiomessages.protocol import check_completion_id
+from aiomessages.refusals import Refusals
+from aiomessages.retry import asks_all_to_wait
 from aiomessages.telemetry import Watch
-from aiomessages.trail import OneByOne
 from aiomessages.workers import Results
 
+from .fetch import ConversationReader, Item, Outcome
 from .files import Files
-from .finetune import finetune_layout
-from .layouts import (
-    Fetched,
-    Layout,
-    Lines,
-    SkipError,
-    conversations_layout,
-    messages_layout,
-    one_line,
-)
-from .ledger import Entry, Ledger
+from .layouts import LAYOUTS, Fetched, Lines, SkipError, incomplete_lines
+from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
-from .output import PART_BYTES, Output, check_can_write
-from .report import ExportReport, Progress
+from .output import PART_BYTES, Names, Output, check_can_write
+from .report import NAMED, ExportReport, Progress
 from .room import ROOM_BYTES, Place, Room
-from .source import Listed, Source, batches
+from .source import Listed, Source, batches, selection_of
 from .writer import Writer, to_its_end
 
-LAYOUTS: Final[dict[str, Layout]] = {
-    "messages": messages_layout,
-    "conversations": conversations_layout,
-    "finetune": finetune_layout,
-}
-# Layouts in which a conversation is committed page by page, so that it need not be held whole, nor
-# be begun anew.
-STRETCHING: Final = frozenset({"messages"})
+# The longest Retry-After that is waited for. Beyond it, the run ends and says when to come back.
+MAX_RETRY_AFTER: Final = 600.0
 
 TELL_SECONDS: Final = 0.1
-
-
-class _Item(msgspec.Struct):
-    """A completion to fetch: where to go on, and its JSON if it was listed with it."""
-
-    completion_id: str
-    entry: Entry
-    completion: bytes | None = None
 
 
 async def export(
@@ -73,10 +50,11 @@ async def export(
     media: str | Path | None = None,
     part_bytes: int = PART_BYTES,
     # how it is fetched
+    limit: int | None = None,
     concurrency: int = 64,
     max_rps: float | None = None,
     on_error: OnError = "raise",
-    refresh: bool = False,
+    refresh: bool = True,
     origin: str | None = None,
     # who is told, and what writes
     on_progress: Callable[[Progress], object] | None = None,
@@ -91,31 +69,38 @@ async def export(
     completion) or `finetune`. With `media` the images, sounds and files that messages and replies
     hold become files of that directory, but for `finetune`, whose examples hold them themselves.
 
-    Killed at any moment and run again, it goes on where it was. Run again when it is finished, it
-    fetches ids that are new; a list of completions is only asked for again with `refresh`. The rate
-    that the server bears is found by itself; `max_rps` and `concurrency` bound it. With
-    `on_error="continue"` a completion that cannot be read is tried again by the next run. `origin`
-    is what to know the server by, if its base_url is another one at every run.
+    A conversation enters the output whole or not at all. Killed at any moment and run again, the
+    export goes on where it was. Run again when it is finished, it fetches what is new; a list of
+    completions is listed again, unless `refresh` is false. A list that is narrowed down in another
+    way than before is refused.
 
-    Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
+    `limit` is the size of a page, in messages; it is halved for pages that are too large for the
+    server, for a gateway or for `max_response_bytes`. The rate that the server bears is found by
+    itself; `max_rps` and `concurrency` bound it.
+
+    A completion that does not exist any more (`gone`), is not visible yet (`pending`) or changed
+    while it was read (`lost`) is named in the report and never ends the export. Any other that
+    cannot be read ends it; with `on_error="continue"` it is named (`failed`), and the next run tries
+    it again. A refused key, a used-up quota, and a Retry-After of more than ten minutes end it in
+    any case. `origin` is what to know the server by, if its base_url is another one at every run.
+
+    Raises ConfigurationError, ExportError and APIError; NotFoundError where ids are given and none
+    of them exists.
     """
-    target, files = Path(destination), files or Files()
+    files = files or Files()
     _check(layout, include_reply=include_reply, media=media)
-    check_options(source, concurrency=concurrency, on_error=on_error)
-    check_can_write(target)
+    check_options(source, concurrency=concurrency, on_error=on_error, limit=limit)
+    names = Names.of(Path(destination))
+    check_can_write(names, files)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
         "media": None if media is None else str(media),
         "base_url": origin or client.base_url,
     }
-    files.make_directory(target.parent)
-    with (
-        files.lock(target.with_name(target.name + ".lock")),
-        Ledger(target.with_name(target.name + ".ledger")) as ledger,
-    ):
-        ledger.agree(settings)
-        output = Output(target, ledger, files, part_bytes=part_bytes)
+    with files.lock(names.lock), Ledger(names.ledger) as ledger:
+        ledger.agree(settings, selection_of(source))
+        output = Output(names, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
         watch = client._watch("export")  # noqa: SLF001 as the pace
         run = _Run(
@@ -127,12 +112,12 @@ async def export(
             layout=layout,
             include_reply=include_reply,
             media=None if media is None else MediaStore(Path(media), files=files),
+            limit=limit,
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
         )
-        if not ledger.finished or refresh or not isinstance(source, Listed):
-            with watch.whole():
-                await run.run(source, concurrency)
+        with watch.whole():
+            await run.run(source, concurrency, refresh=refresh)
         return run.report()
 
 
@@ -159,154 +144,186 @@ class _Run:
         layout: str,
         include_reply: bool,
         media: MediaStore | None,
+        limit: int | None,
         on_error: OnError,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        # The pace is the client's to keep, for this export and for no other call.
-        self._client = client.with_options(on_retry=self._retried)._paced(pace)  # noqa: SLF001
+        self._base_url = client.base_url
         self._watch = watch
         self._ledger = ledger
         self._output = output
-        self._layout_name = layout
-        self._layout = LAYOUTS[layout]
-        self._include_reply = include_reply
-        self._media = media
+        self._layout = layout
         self._on_error = on_error
         self._on_progress = on_progress
+        self._refusals = Refusals()
+        self._gone: NotFoundError | None = None
         self._began = self._told = time.monotonic()
         self._removed = 0
+        self._was_finished = ledger.finished
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
         self._room = Room(ROOM_BYTES)
+        # The pace is the client's to keep, for this export and for no other call.
+        self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
+            pace, on_sent=self._sent
+        )
+        self._reader = ConversationReader(
+            self._client,
+            output.directory,
+            include_reply=include_reply,
+            media=media,
+            limit=limit,
+            room=self._room,
+            watch=watch,
+        )
 
-    async def run(self, source: Source, concurrency: int) -> None:
+    async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write what is not there yet, and finish."""
         self.progress.total = len(source) if isinstance(source, Sized) else None
+        self.progress.listed = refresh or not self._ledger.finished or not isinstance(source, Listed)
+        items = self._items(source if self.progress.listed else ())
         try:
-            async with Results(self._items(source), self._fetch, concurrency=concurrency) as done:
+            async with Results(items, self._fetch, concurrency=concurrency) as done:
                 async for _ in done:
                     self._tell()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._writer.flush()
-        self._removed = self._ledger.removed()
-        if not self._ledger.finished and not self._to_be_tried_again():
-            await self._finish()
+        if self.progress.listed:
+            self._removed = self._ledger.removed()
+        self._refuse_wrong_address(source)
+        await self._finish()
         self._tell(at_once=True)
 
+    def _refuse_wrong_address(self, source: Source) -> None:
+        """Raise NotFoundError where ids were given and the server knows none of them."""
+        counts = self._ledger.counts()
+        if self._gone is not None and counts.keys() == {"gone"} and not isinstance(source, Listed):
+            number, _ = counts["gone"]
+            raise NotFoundError(
+                f"none of these exists at {self._base_url} ({number:,} tried): check base_url, and"
+                " the project of the key",
+                status=self._gone.status,
+                headers=self._gone.headers,
+                code=self._gone.code,
+                type=self._gone.type,
+                param=self._gone.param,
+            )
+
     async def _finish(self) -> None:
-        self.progress.writing_columns = bool(self._output.format.rows)
-        self._tell(at_once=True)
-        await to_its_end(self._output.finish, self._layout_name)
-        self.progress.writing_columns = False
+        """Give the output its final name, unless something is to be tried again."""
+        if self._ledger.to_be_tried_again():
+            self._reopen()
+        elif not self._ledger.finished:
+            self.progress.writing_columns = bool(self._output.format.rows)
+            self._tell(at_once=True)
+            named = {state: self._ledger.ids(state) for state in NAMED.values()}
+            await to_its_end(self._output.finish, self._layout, named)
+            self.progress.writing_columns = False
+
+    def _reopen(self) -> None:
+        if self._ledger.finished:
+            self._ledger.reopen()
 
     # --- what is to be fetched --------------------------------------------------------------------
 
-    async def _items(self, source: Source) -> AsyncIterator[_Item]:
-        """Yield each completion that is not done, once."""
+    async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
+        """Yield each completion that is not done, once; at last those that are still pending."""
         known = bool(self._ledger.counts())  # else there is nothing to look up
-        async for batch in batches(source):
-            new = self._ledger.first_sights([named.completion_id for named in batch])
-            entries = self._ledger.entries(new) if known else {}
-            for completion_id, completion in batch:
-                if completion_id not in new:
-                    continue
-                new.remove(completion_id)  # it may stand in the batch twice
-                entry = entries.get(completion_id) or Entry(completion_id, "partial")
-                if entry.state in ("done", "skipped"):
-                    self.progress.already += 1
-                    continue
-                if self._ledger.finished:
-                    self._ledger.reopen()
-                yield _Item(completion_id, entry, completion)
+        async with aclosing(batches(source, self._listed)) as listed:
+            async for batch in listed:
+                new = self._ledger.first_sights([named.completion_id for named in batch])
+                entries = self._ledger.entries(new) if known else {}
+                for completion_id, completion in batch:
+                    if completion_id not in new:
+                        continue
+                    new.remove(completion_id)  # it may stand in the batch twice
+                    entry = entries.get(completion_id)
+                    if entry is not None and entry.state in ("done", "skipped"):
+                        self.progress.already += 1
+                        continue
+                    yield Item(completion_id, entry, completion)
+        for completion_id in self._ledger.unseen("pending"):
+            yield Item(completion_id, Entry(completion_id, "pending"))
 
-    async def _fetch(self, item: _Item) -> None:
+    async def _fetch(self, item: Item) -> None:
         """Write one completion, or what there is to say of it."""
         try:
-            await self._write(item)
-            self.progress.completions += 1
-        except SkipError as reason:
-            self.progress.skipped += 1
-            skipped = Entry(item.completion_id, "skipped", reason=str(reason))
-            await self._writer.add(Lines(), skipped)
-        except (APIError, ConfigurationError) as error:
-            if self._on_error == "raise":
+            check_completion_id(item.completion_id)
+        except ConfigurationError:
+            if self._on_error == "raise" and not item.listed:
                 raise
-            self.progress.failed += 1
-            failed = structs.replace(item.entry, state="failed", reason=type(error).__name__)
-            await self._writer.add(Lines(), failed)
+            await self._note(item, Entry(item.completion_id, "failed", reason=REFUSED))
+            return
+        try:
+            with Place(self._room) as place, await self._reader.read(item, place) as outcome:
+                self._refusals.succeeded()
+                await self._write(item, outcome)
+        except APIError as error:
+            if self._ends_run(error) or self._on_error == "raise":
+                raise
+            reason = type(error).__name__
+            await self._note(item, Entry(item.completion_id, "failed", reason=reason))
 
-    async def _write(self, item: _Item) -> None:
-        completion = await self._completion(item)
-        if completion is not None and self._media is not None:
-            (completion,) = await _without_blobs([completion], self._media)
-        messages: list[bytes] = []
-        with Place(self._room) as place:
-            with self._pages(item) as pages:
-                while cursor := await self._read(pages, place, messages):
-                    if self._layout_name in STRETCHING:
-                        await self._add(item, messages, cursor=cursor)
-                        messages.clear()
-                        place.empty()
-            await self._add(item, messages, completion=completion, cursor=None)
+    def _ends_run(self, error: APIError) -> bool:
+        """Tell whether no other completion can be read either."""
+        return self._refusals.ends_run(error) or isinstance(error, RateLimitError)
 
-    async def _read(
-        self, pages: OneByOne[RawPage], place: Place, messages: list[bytes]
-    ) -> str | None:
-        """Add the next page's messages, and return the cursor of the page behind it."""
-        await place.expect()
-        page = await anext(pages)
-        self.progress.requests += 1
-        self._watch.page(len(page.ids))
-        place.fill(len(page.body))
-        messages += await self._messages(page)
-        return page.next_cursor
+    async def _write(self, item: Item, outcome: Outcome) -> None:
+        if outcome.state == "done":
+            await self._write_whole(item, outcome)
+            return
+        entry = Entry(item.completion_id, outcome.state, messages=0)
+        if isinstance(outcome.error, NotFoundError) and outcome.state == "gone":
+            self._gone = outcome.error
+        if outcome.state != "lost" or (item.known is not None and item.known.state == "lost"):
+            await self._note(item, entry)  # what was read of it is kept already
+            return
+        self._count(entry)
+        self._reopen()
+        blocks = outcome.messages.blocks()
+        await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
 
-    def _pages(self, item: _Item) -> OneByOne[RawPage]:
-        # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
-        return self._client._one_by_one(  # noqa: SLF001 as above
-            item.completion_id, RAW, after=item.entry.cursor
-        )
+    async def _write_whole(self, item: Item, outcome: Outcome) -> None:
+        fetched = Fetched(item.completion_id, outcome.messages, outcome.completion)
+        entry = Entry(item.completion_id, "done", messages=len(outcome.messages))
+        try:
+            lines = LAYOUTS[self._layout](fetched)
+        except SkipError as reason:
+            await self._note(item, Entry(item.completion_id, "skipped", reason=str(reason)))
+            return
+        self._count(entry)
+        self.progress.messages += entry.messages
+        self._reopen()
+        if isinstance(lines, Lines):
+            await self._writer.add(lines, entry)
+        else:
+            await self._writer.add_large(lines, entry)
 
-    async def _completion(self, item: _Item) -> bytes | None:
-        if not self._include_reply or item.completion is not None:
-            return item.completion if self._include_reply else None
-        body = await self._client.raw_completion(item.completion_id)
-        self.progress.requests += 1
-        return one_line(body)
-
-    async def _messages(self, page: RawPage) -> list[bytes]:
-        lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
-        return lines if self._media is None else await _without_blobs(lines, self._media)
-
-    async def _add(
-        self,
-        item: _Item,
-        messages: list[bytes],
-        *,
-        cursor: str | None,
-        completion: bytes | None = None,
-    ) -> None:
-        """Hand over the next lines of a completion; without a cursor, its last ones."""
-        first = item.entry.messages
-        fetched = Fetched(
-            item.completion_id, messages, completion, first=first, whole=cursor is None
-        )
-        item.entry = Entry(
-            item.completion_id,
-            "partial" if cursor else "done",
-            messages=first + len(messages),
-            cursor=cursor,
-        )
-        await self._writer.add(self._layout(fetched), item.entry)
-        self.progress.messages += len(messages)
+    async def _note(self, item: Item, entry: Entry) -> None:
+        """Record what became of a completion that adds no lines; nothing where it is known."""
+        self._count(entry)
+        if entry != item.known:
+            self._reopen()
+            await self._writer.add(Lines(), entry)
 
     # --- what is told -----------------------------------------------------------------------------
 
-    def _retried(self, _: RetryDetails) -> None:
+    def _count(self, entry: Entry) -> None:
+        name = "completions" if entry.state == "done" else entry.state
+        setattr(self.progress, name, getattr(self.progress, name) + 1)
+
+    def _sent(self) -> None:
         self.progress.requests += 1
+
+    def _listed(self, requests: int) -> None:
+        self.progress.requests += requests
+
+    def _retried(self, details: RetryDetails) -> None:
         self.progress.retries += 1
         self._watch.retried()
+        if asks_all_to_wait(details.error):
+            self.progress.paused_until = time.monotonic() + details.delay
 
     def _committed(self, size: int) -> None:
         self.progress.bytes += size
@@ -318,16 +335,12 @@ class _Run:
             self.progress.seconds = now - self._began
             self._on_progress(self.progress)
 
-    def _to_be_tried_again(self) -> bool:
-        """Tell whether something failed that might not the next time: what is gone stays gone."""
-        return bool(self._ledger.reasons("failed").keys() - {NotFoundError.__name__})
-
     def report(self) -> ExportReport:
         """Return what the export came to."""
         finished = self._ledger.finished
         return ExportReport(
             destination=self._output.destination,
-            layout=self._layout_name,
+            layout=self._layout,
             progress=self.progress,
             finished=finished,
             rows=self._output.rows,
@@ -335,8 +348,6 @@ class _Run:
             skipped=self._ledger.reasons("skipped"),
             failed=self._ledger.reasons("failed"),
             removed=self._removed,
+            was_finished=self._was_finished,
+            **{name: self._ledger.ids(state) for name, state in NAMED.items()},
         )
-
-
-async def _without_blobs(items: list[bytes], media: MediaStore) -> list[bytes]:
-    return await to_its_end(lambda: [*map(media.extract, items)])

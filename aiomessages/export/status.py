@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .errors import CorruptError
+from .report import NAMED
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -22,8 +23,9 @@ class Count(msgspec.Struct, frozen=True):
 class ExportStatus(msgspec.Struct, frozen=True):
     """How far an export is, as its ledger knows it.
 
-    `completions` is by state: `done`, `partial` (begun), `skipped` and `failed`, these two with
-    their reasons. `rows` and `bytes` are what is committed, in `files` files.
+    `completions` is by state: `done`, `skipped`, `gone`, `pending`, `lost` and `failed`, as in
+    ExportReport, which names the same ids. `rows` and `bytes` are what is committed, in `files`
+    files; `finished_at` is when the output got its final name, in Unix seconds.
     """
 
     destination: str
@@ -38,6 +40,11 @@ class ExportStatus(msgspec.Struct, frozen=True):
     files: int
     skipped: dict[str, int]
     failed: dict[str, int]
+    gone: list[str] = []
+    pending: list[str] = []
+    lost: list[str] = []
+    failed_ids: list[str] = []
+    finished_at: float | None = None
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:
@@ -83,7 +90,7 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
     ).fetchone()
     return ExportStatus(
         destination=str(target),
-        finished=settings.get("finished", False),
+        finished="finished" in settings,
         layout=settings["layout"],
         include_reply=settings["include_reply"],
         media=settings["media"],
@@ -94,9 +101,16 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         files=files,
         skipped=_reasons(db, "skipped"),
         failed=_reasons(db, "failed"),
+        finished_at=settings.get("finished"),
+        **{name: _ids(db, state) for name, state in NAMED.items()},
     )
 
 
 def _reasons(db: sqlite3.Connection, state: str) -> dict[str, int]:
     query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
     return dict(db.execute(query, (state,)))
+
+
+def _ids(db: sqlite3.Connection, state: str) -> list[str]:
+    query = "SELECT id FROM completions WHERE state = ? ORDER BY id"
+    return [completion_id for (completion_id,) in db.execute(query, (state,))]

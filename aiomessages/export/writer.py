@@ -1,7 +1,7 @@
 """Lines gathered into batches: written by a thread, one batch at a time, while fetching goes on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar, TypeVarTuple
 
 from .layouts import Lines
@@ -35,7 +35,7 @@ class Writer:
         self._oldest: float | None = None
 
     async def add(self, lines: Lines, entry: Entry) -> None:
-        """Take a completion's next lines; wait while a full batch is being written.
+        """Take a completion's lines; wait while a full batch is being written.
 
         Raises what writing raises; nothing that was added after is then committed.
         """
@@ -47,20 +47,37 @@ class Writer:
         if len(self._text) >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
             await self.flush()
 
+    async def add_large(
+        self, lines: Iterable[Lines], entry: Entry, incomplete: Iterable[bytes] = ()
+    ) -> None:
+        """Commit a completion by itself, whose lines come in pieces and are never held at once.
+
+        `incomplete` are pieces of what was read of a completion that is lost. Raises what `add`
+        does.
+        """
+        await self.flush()
+        async with self._writing:
+            await self._commit(lines, [entry], incomplete)
+
     async def flush(self) -> None:
         """Commit what was gathered. Raises what an earlier batch could not be written for."""
         async with self._writing:
-            if self._error is not None:
-                raise self._error  # behind what failed there may be half a batch
-            if not self._entries:
+            if not self._entries and self._error is None:
                 return  # another one wrote it
             lines, entries = Lines(self._text, self._number), list(self._entries.values())
             self._begin()
-            try:
-                self._on_commit(await to_its_end(self._output.write, lines, entries))
-            except Exception as error:
-                self._error = error
-                raise
+            await self._commit([lines], entries)
+
+    async def _commit(
+        self, lines: Iterable[Lines], entries: list[Entry], incomplete: Iterable[bytes] = ()
+    ) -> None:
+        if self._error is not None:
+            raise self._error  # behind what failed there may be half a batch
+        try:
+            self._on_commit(await to_its_end(self._output.write, lines, entries, incomplete))
+        except Exception as error:
+            self._error = error
+            raise
 
 
 async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:

@@ -1,0 +1,71 @@
+"""The messages of one conversation until it is whole: in memory, or in a file where they are large.
+
+The file has no name, so that nothing is left of it when the process ends, in whatever way. It
+stands on the disk of the output, which has to take these bytes in the end anyway.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+from .files import told_of_full_disk
+
+BLOCK_BYTES: Final = 1024 * 1024  # of messages that are read back at once, at least
+
+
+class Messages:
+    """Messages, each the server's JSON on one line, in their order.
+
+    Add them page by page, and read them back in blocks as often as needed. Leaving it as a context
+    manager closes the file.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._held: list[bytes] = []
+        self._file: IO[Any] | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, messages: list[bytes]) -> None:
+        """Add the messages of the next page."""
+        self._held += messages
+        self._count += len(messages)
+
+    def spill(self) -> None:
+        """Move what is held in memory to the file. Raises DiskFullError and OSError."""
+        with told_of_full_disk(self._directory / "spool"):
+            if self._file is None:
+                # Without a buffer, which would be written once more when a full disk closes it.
+                self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115
+            self._file.seek(0, os.SEEK_END)
+            left = memoryview(b"".join(message + b"\n" for message in self._held))
+            while left:
+                left = left[self._file.write(left) :]
+        self._held = []
+
+    @property
+    def spilled(self) -> bool:
+        """Tell whether some of the messages are in the file."""
+        return self._file is not None
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """Yield all messages, some at a time."""
+        if self._file is not None:
+            self._file.seek(0)
+            with open(self._file.fileno(), "rb", closefd=False) as file:  # noqa: PTH123 no path
+                while lines := file.readlines(BLOCK_BYTES):
+                    yield [line[:-1] for line in lines]
+        if self._held:
+            yield self._held
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
