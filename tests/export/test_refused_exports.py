@@ -1,0 +1,262 @@
+"""What ends an export at once: a key that is refused, a quota that is used up, a very long wait."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from loopback import Answer, Asked, Loopback, error, message, page
+
+from aiomessages import (
+    APIError,
+    AsyncMessagesClient,
+    AuthenticationError,
+    InsufficientQuotaError,
+    PermissionDeniedError,
+    RateLimitError,
+    RetryPolicy,
+)
+from aiomessages.export import Progress, export, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KEY = "sk-canary-0123456789"
+IDS = [f"chatcmpl-{number}" for number in range(40)]
+
+
+class Refusing(Loopback):
+    """A server that answers as `refuse` says, by the number of the request, else with a message."""
+
+    def __init__(self, refuse: Callable[[int], Answer | None]) -> None:
+        super().__init__(self._answer)
+        self.refuse = refuse
+
+    def _answer(self, asked: Asked) -> Answer:
+        name = asked.path.split("/")[4]
+        return self.refuse(len(self.asked)) or Answer(page([message(0, completion_id=name)]))
+
+
+async def exported(server: Refusing, path: Path, **options: Any) -> Any:
+    """Export the messages of all ids, one request each."""
+    at_once = RetryPolicy(initial_backoff=0, max_backoff=0)
+    async with AsyncMessagesClient(KEY, base_url=server.base_url, retry=at_once) as client:
+        return await export(client, IDS, path, include_reply=False, **options)
+
+
+def after(number: int, answer: Answer) -> Callable[[int], Answer | None]:
+    """Refuse every request behind the first ones."""
+    return lambda n: answer if n > number else None
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error(401, "invalid_api_key"), AuthenticationError),
+        (error(429, "insufficient_quota"), InsufficientQuotaError),
+    ],
+    ids=["401", "quota"],
+)
+async def test_no_other_can_be_read(
+    tmp_path: Path, answer: Answer, kind: type[APIError], on_error: Any
+) -> None:
+    """The first such answer ends the run; run again with a good key, it goes on where it was."""
+    async with Refusing(after(20, answer)) as server:
+        with pytest.raises(kind):
+            await exported(server, tmp_path / "out.jsonl", on_error=on_error, concurrency=4)
+        assert len(server.asked) <= 24
+        status = read_status(tmp_path / "out.jsonl")
+        assert status is not None
+        assert (status.finished, status.failed_ids) == (False, [])
+        server.refuse = lambda _: None
+        report = await exported(server, tmp_path / "out.jsonl")
+    assert (report.complete, report.rows, report.progress.already) == (True, 40, 20)
+
+
+async def test_three_forbidden_in_a_row(tmp_path: Path) -> None:
+    """One that is forbidden is that one's matter; three in a row are the key's."""
+    forbidden = error(403, "forbidden")
+    async with Refusing(lambda n: forbidden if n in (5, 6, 9) or n > 20 else None) as server:
+        with pytest.raises(PermissionDeniedError):
+            await exported(server, tmp_path / "out.jsonl", on_error="continue", concurrency=1)
+        assert len(server.asked) == 23
+        status = read_status(tmp_path / "out.jsonl")
+        assert status is not None
+        assert len(status.failed_ids) == 5
+        server.refuse = lambda _: None
+        report = await exported(server, tmp_path / "out.jsonl", on_error="continue")
+    assert (report.complete, report.rows) == (True, 40)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+@pytest.mark.parametrize("seconds", [601, 86_400])
+async def test_too_long_to_wait(tmp_path: Path, seconds: int, on_error: Any) -> None:
+    """A Retry-After of more than ten minutes ends the run, and is told."""
+    answer = error(429, "rate_limit_exceeded", retry_after=str(seconds))
+    async with Refusing(after(5, answer)) as server:
+        with pytest.raises(RateLimitError) as caught:
+            await exported(server, tmp_path / "out.jsonl", on_error=on_error, concurrency=1)
+        assert len(server.asked) == 6
+    assert caught.value.retry_after == seconds
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+async def test_a_wait_that_is_told(tmp_path: Path) -> None:
+    """A shorter one is waited for, and the progress says until when."""
+    answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
+    told: list[float] = []
+
+    def note(progress: Progress) -> None:
+        told.append(progress.paused_until)
+
+    async with Refusing(lambda n: answer if n == 3 else None) as server:
+        report = await exported(server, tmp_path / "out.jsonl", on_progress=note)
+    assert (report.complete, report.rows) == (True, 40)
+    assert told[-1] > 0
+
+
+# --- how many requests ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda _: None,
+        lambda n: error(500) if n % 7 == 0 else None,
+        lambda n: error(500) if n > 30 else None,
+        lambda n: error(404, "not_found") if n % 3 == 0 else None,
+        lambda n: error(403) if n % 5 == 0 else None,
+    ],
+    ids=["good", "some retries", "failing", "gone", "forbidden"],
+)
+async def test_every_request_counts(
+    tmp_path: Path, refuse: Callable[[int], Answer | None]
+) -> None:
+    """Progress counts each request that was sent, whatever came of it."""
+    told: list[Progress] = []
+    async with Refusing(refuse) as server:
+        await exported(server, tmp_path / "out.jsonl", on_error="continue", on_progress=told.append)
+        assert told[-1].requests == len(server.asked)
+
+
+async def test_requests_of_the_list_count(tmp_path: Path) -> None:
+    """The pages of the list are requests as well."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer(page([message(0, completion_id=asked.path.split("/")[4])]))
+        start = IDS.index(asked.query["after"]) + 1 if "after" in asked.query else 0
+        listed = [{"id": name, "object": "chat.completion"} for name in IDS[start : start + 10]]
+        return Answer(page(listed, has_more=start + 10 < len(IDS)))
+
+    async with Loopback(answer) as server, AsyncMessagesClient(
+        KEY, base_url=server.base_url
+    ) as client:
+        report = await export(client, client.completions(limit=10), tmp_path / "out.jsonl")
+        assert report.progress.requests == len(server.asked) == 4 + len(IDS)
+
+
+# --- run again ------------------------------------------------------------------------------------
+
+
+class Growing(Loopback):
+    """A server whose list can grow."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self.names = IDS[:3]
+
+    def _answer(self, asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer(page([message(0, completion_id=asked.path.split("/")[4])]))
+        listed = [{"id": name, "model": "m", "created": 1_700_000_000} for name in self.names]
+        return Answer(page(listed))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out", "out.parquet", "out.duckdb"])
+async def test_listed_again(tmp_path: Path, name: str) -> None:
+    """A list is listed again by default: what is new is added, and nothing new changes no byte."""
+
+    def files() -> dict[str, bytes]:
+        return {
+            str(path): path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file() and ".ledger" not in path.name
+        }
+
+    async with Growing() as server, AsyncMessagesClient(KEY, base_url=server.base_url) as client:
+        first = await export(client, client.completions(), tmp_path / name)
+        before = files()
+        again = await export(client, client.completions(), tmp_path / name)
+        assert (again.complete, again.was_finished, files()) == (True, True, before)
+        assert again.progress.requests == 1
+        server.names = IDS[:5]
+        kept = await export(client, client.completions(), tmp_path / name, refresh=False)
+        assert (kept.progress.requests, kept.progress.listed, files()) == (0, False, before)
+        grown = await export(client, client.completions(), tmp_path / name)
+    assert (first.rows, grown.rows, grown.complete) == (3, 5, True)
+
+
+async def test_a_first_run_that_finds_nothing(tmp_path: Path) -> None:
+    """An export of an empty list is finished, and later runs list again."""
+    async with Growing() as server, AsyncMessagesClient(KEY, base_url=server.base_url) as client:
+        server.names = []
+        assert (await export(client, client.completions(), tmp_path / "out.jsonl")).rows == 0
+        server.names = IDS[:2]
+        report = await export(client, client.completions(), tmp_path / "out.jsonl")
+    assert (report.rows, len((tmp_path / "out.jsonl").read_bytes().splitlines())) == (2, 2)
+    assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["rows"] == 2
+
+
+# --- large conversations --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["messages", "conversations", "finetune"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
+async def test_larger_than_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, name: str
+) -> None:
+    """Large conversations wait in a file: the output is the same, byte for byte and in order."""
+    names = IDS[:6]
+
+    def answer(asked: Asked) -> Answer:
+        completion_id = asked.path.split("/")[4]
+        reply = {"role": "assistant", "content": "the end"}
+        if not asked.path.endswith("/messages"):
+            return Answer({"id": completion_id, "choices": [{"index": 0, "message": reply}]})
+        start = int(asked.query.get("after", "x--1").rpartition("-")[2] or 0) + 1
+        start = 0 if "after" not in asked.query else start
+        said = [message(n, completion_id=completion_id) for n in range(start, min(start + 10, 95))]
+        return Answer(page(said, has_more=start + 10 < 95))
+
+    async with Loopback(answer) as server, AsyncMessagesClient(
+        KEY, base_url=server.base_url
+    ) as client:
+        options: dict[str, Any] = {"layout": layout, "concurrency": 3}
+        await export(client, names, tmp_path / "as-it-is" / name, **options)
+        monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 4000)
+        monkeypatch.setattr("aiomessages.export.room.FIRST_PAGE_BYTES", 1000)
+        monkeypatch.setattr("aiomessages.export.spool.BLOCK_BYTES", 700)
+        report = await export(client, names, tmp_path / "spooled" / name, **options)
+
+    def read(folder: str) -> list[bytes]:
+        import gzip  # noqa: PLC0415
+
+        path = tmp_path / folder / name
+        data = (path / "part-00001.jsonl" if name == "out" else path).read_bytes()
+        return (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
+
+    assert sorted(read("spooled")) == sorted(read("as-it-is"))
+    if layout == "messages":
+        rows = [json.loads(line) for line in read("spooled")]
+        starts = [row["completion_id"] for row in rows if row["seq"] == 0]
+        assert [(row["completion_id"], row["seq"]) for row in rows] == [
+            (start, seq) for start in starts for seq in range(96)
+        ]
+    assert report.complete
+    assert sorted(path.name for path in (tmp_path / "spooled").iterdir()) == sorted(
+        path.name for path in (tmp_path / "as-it-is").iterdir()
+    )
