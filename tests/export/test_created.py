@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -56,14 +57,14 @@ class Listing(Loopback):
 
 
 async def found(
-    times: Sequence[Json] | dict[str, Sequence[Json]],
+    times: Sequence[Json] | Mapping[str, Sequence[Json]],
     order: Order | None,
     *,
     page: int = 10,
-    **span: float,
+    **span: Any,
 ) -> tuple[list[Json], int]:
     """Return the times that are found in a span, and how many pages were asked for."""
-    listed = times if isinstance(times, dict) else {"asc": times, "desc": times}
+    listed = times if isinstance(times, Mapping) else {"asc": times, "desc": times}
     async with (
         Listing(asc=listed["asc"], desc=listed["desc"], page=page) as server,
         client_of(server) as client,
@@ -190,7 +191,7 @@ async def test_without_an_order() -> None:
 HOURS = [n * 3600 for n in range(100)]
 
 
-def reached(order: Order | None, *pages: list[float | None], **span: float) -> list[bool]:
+def reached(order: Order | None, *pages: Sequence[float | None], **span: float) -> list[bool]:
     """Return after which pages a list could end."""
     end = EndOfSpan(Span(**span), order)
     return [end.is_reached(page) for page in pages]
