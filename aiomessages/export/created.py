@@ -13,6 +13,7 @@ from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.errors import ConfigurationError
 from aiomessages.listing import CompletionStream
 from aiomessages.models import Json
+from aiomessages.pages import RawPage
 
 Order = Literal["asc", "desc"]
 
@@ -149,17 +150,23 @@ class CreatedBetween:
             try:
                 async for page in pages:
                     on_requests(page.attempts)
-                    items = list(zip(page.ids, page.data, strict=True))
-                    if not self._span:
-                        yield items
-                        continue
-                    times = [*map(created_of, page.data)]
-                    yield [items[n] for n, time in enumerate(times) if self._span.holds(time)]
+                    chosen, times = self._chosen(page)
+                    del page  # nothing keeps it while the next one is fetched
+                    yield chosen
+                    del chosen
                     if end.is_reached(times):
                         return
             finally:
                 if ahead := pages.requests_ahead:
                     on_requests(ahead)
+
+    def _chosen(self, page: RawPage) -> tuple[list[tuple[str, bytes]], list[float | None]]:
+        """Return what is in the span, and the times of the page, none where none is asked for."""
+        items = list(zip(page.ids, page.data, strict=True))
+        if not self._span:
+            return items, []
+        times = [*map(created_of, page.data)]
+        return [items[n] for n, time in enumerate(times) if self._span.holds(time)], times
 
 
 def _check(since: object, until: object, order: object) -> None:
