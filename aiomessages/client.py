@@ -326,6 +326,7 @@ class AsyncMessagesClient:
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         wanted = {"model": model} if model is not None else {}
         wanted |= {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        wanted, extra = check_query(wanted), check_query(extra_query or {})
         listing = Listing(
             self._attempts,
             self._request(
@@ -337,14 +338,20 @@ class AsyncMessagesClient:
             query={
                 **self._settings.query,
                 "order": order or "asc",
-                **check_query(wanted),
-                **check_query(extra_query or {}),
+                **wanted,
+                **extra,
             },
             after=after,
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
+        stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
+        # The order decides only where the list is cut: a whole list holds the same in both.
+        order_of_cut = (order or "asc") if after or max_items else None
+        cut = {"after": after, "max_items": max_items, "order": order_of_cut}
+        asked = {**wanted, "extra_query": extra or None, **cut}
+        stream.selection = {name: value for name, value in asked.items() if value is not None}
+        return stream
 
     async def completion(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
@@ -9,7 +10,7 @@ from msgspec import structs
 from . import protocol
 from .attempts import Attempts, Request
 from .decoding import RAW
-from .models import Message, StoredCompletion
+from .models import Json, Message, StoredCompletion
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageStream
@@ -27,6 +28,9 @@ class MessageStream(PageStream[Message, MessagePage]):
 
 class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
     """The stored completions: `await` it for one page, iterate it for all of them."""
+
+    selection: Mapping[str, Json] = MappingProxyType({})
+    """Which completions were asked for: the arguments that decide it, without defaults."""
 
 
 class RawStream(PageStream[bytes, RawPage]):

@@ -1,25 +1,29 @@
 """`aiomessages completions`: the stored completions, in the format that is asked for.
 
-It joins selection, client, format and output, and decides nothing about any of them.
+It joins selection, client, format and output, and takes no decision of theirs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import msgspec
 from cyclopts import App, Group, Parameter
 
 from aiomessages.cli import formats, output
 from aiomessages.cli.options import AtLeastOne, Connection
 from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
-from aiomessages.export.created import created_of, within
+from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.export.created import CreatedBetween
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiomessages import AsyncMessagesClient
-    from aiomessages.export.created import Span
+    from aiomessages.export.created import Order, Span
     from aiomessages.listing import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)
@@ -83,7 +87,7 @@ def list_completions(
             after=after,
             limit=limit,
             order=order,
-            max_items=None if span else max_items,  # those outside of the span do not count
+            max_items=None if span else max_items,  # items outside the span do not count
         )
 
     def chosen(stream: "CompletionStream") -> AsyncIterator[Any]:
@@ -105,23 +109,38 @@ async def _write(
 
 
 async def _items(
-    stream: "CompletionStream",
-    shown: formats.Format,
-    span: "Span",
-    order: Literal["asc", "desc"],
-) -> AsyncIterator[Any]:
-    if shown.reads_raw:
-        async for raw in within(stream.raw(), created_of, span, order):
-            yield raw
-    else:
-        async for completion in within(stream, lambda found: found.created, span, order):
-            yield completion.to_dict()
+    stream: "CompletionStream", shown: formats.Format, span: "Span", order: "Order"
+) -> AsyncGenerator[Any, None]:
+    chosen = CreatedBetween(stream, since=span.since, until=span.until, order=order)
+    async with aclosing(chosen.__aiter__()) as items:
+        async for item in items:
+            yield item if shown.reads_raw else _decoded(item)
 
 
-async def _first(number: int | None, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield so many of the items, and do not ask for one more to find out that it is over."""
+# A completion is shown whatever its fields hold: a time that is a float, metadata that are numbers.
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any], float_hook=float)
+
+
+def _decoded(item: bytes) -> dict[str, Any]:
+    try:
+        found, _ = despite_lone_surrogates(_OBJECT.decode, item)
+    except msgspec.ValidationError:  # an integer with more digits than Python reads
+        found = json.loads(item, parse_int=_int_or_infinity)
+    return found
+
+
+def _int_or_infinity(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+async def _first(number: int | None, items: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
+    """Yield at most `number` of the items; ask for no further one to find the end."""
     counted = count(1)
-    async for item in items:
-        yield item
-        if next(counted) == number:
-            return
+    async with aclosing(items):
+        async for item in items:
+            yield item
+            if next(counted) == number:
+                return

@@ -80,19 +80,27 @@ def _time(found: Json) -> str:
 
 
 def _metadata(found: Json) -> str:
-    pairs = (found.get("metadata") or {}).items()
+    pairs = _object(found.get("metadata")).items()
     return one_line(" ".join(f"{key}={value}" for key, value in pairs))
 
 
 def _reply(found: Json) -> str:
     """Return the first words of the reply, or the name of what it calls instead of speaking."""
-    choices = found.get("choices") or [{}]
-    message = choices[0].get("message") or {}
-    calls = (f"→ {_called(call)}" for call in message.get("tool_calls") or ())
+    choice = next(iter(_list(found.get("choices"))), None)
+    message = _object(_object(choice).get("message"))
+    calls = (f"→ {_called(_object(call))}" for call in _list(message.get("tool_calls")))
     said = message.get("content") or message.get("refusal") or " ".join(calls)
     return one_line(str(said)[:_FIRST_WORDS])
 
 
 def _called(call: Json) -> str:
-    held = call.get(str(call.get("type"))) or {}
-    return str(held.get("name"))
+    return str(_object(call.get(str(call.get("type")))).get("name"))
+
+
+def _object(value: Json) -> Json:
+    """Return the object, or an empty one for what is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Json) -> Json:
+    return value if isinstance(value, list) else []

@@ -1,6 +1,6 @@
 """The options that say which stored completions: by model, metadata and time of creation.
 
-Nothing here asks a server. A time is a date or an age; what has no zone is in that of this machine.
+Nothing here asks a server. A time is a date or an age; without a zone it is local time.
 """
 
 import re
@@ -55,7 +55,7 @@ def span_of(since: str | None, until: str | None) -> Span:
     now = datetime.now().astimezone()
     span = Span(_time("--since", since, now), _time("--until", until, now))
     if span.since is not None and span.until is not None and span.since >= span.until:
-        raise UsageError(f"nothing is created since {since} and before {until}")
+        raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
     return span
 
 
@@ -68,4 +68,4 @@ def _time(option: str, given: str | None, now: datetime) -> float | None:
             return (now - timedelta(**{_UNITS[age[2]]: int(age[1])})).timestamp()
         return datetime.fromisoformat(given).timestamp()
     except (ValueError, OverflowError):
-        raise UsageError(f"{option} {given}: it is no date (2026-11-01) and no age (3d)") from None
+        raise UsageError(f"{option} {given}: expected a date (2026-11-01) or an age (3d)") from None

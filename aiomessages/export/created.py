@@ -1,17 +1,27 @@
-"""A list of completions narrowed to those that were created in a span of time.
+"""Lists of completions narrowed to those that were created in a span of time.
 
-The API itself cannot select by time. Nothing here performs I/O of its own, or reads a clock.
+The API cannot select by time. Nothing here performs I/O of its own, or reads a clock.
 """
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Literal
 
 import msgspec
 
 from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.errors import ConfigurationError
 from aiomessages.listing import CompletionStream
+from aiomessages.models import Json
+from aiomessages.pages import RawPage
 
-ItemT = TypeVar("ItemT")
+Order = Literal["asc", "desc"]
+
+# A server that sorts by the time of storage lists a call later than its `created` says, by as long
+# as the call took: an hour is far above the time limits of such calls.
+MARGIN: Final = 3600
+# Of a list without any order, eleven items stand in the order asked for once in 40 million times.
+STEPS: Final = 10
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -24,41 +34,79 @@ class Span(msgspec.Struct, frozen=True):
         return self != Span()
 
     def holds(self, created: float | None) -> bool:
-        """Tell whether a time is in the span; one that is not known is in none with bounds."""
+        """Tell whether a time is in the span; an unknown time is in no span that has a bound."""
         if created is None:
             return not self
-        return not self.is_before(created) and not self.is_behind(created)
-
-    def is_before(self, created: float | None) -> bool:
-        """Tell whether a time is too early."""
-        return created is not None and self.since is not None and created < self.since
-
-    def is_behind(self, created: float | None) -> bool:
-        """Tell whether a time is too late."""
-        return created is not None and self.until is not None and created >= self.until
+        early = self.since is not None and created < self.since
+        late = self.until is not None and created >= self.until
+        return not early and not late
 
 
-async def within(
-    items: AsyncIterator[ItemT],
-    created: Callable[[ItemT], float | None],
-    span: Span,
-    order: Literal["asc", "desc"] | None,
-) -> AsyncIterator[ItemT]:
-    """Yield the items of the span; where the order is known, end behind it without reading on."""
-    over = {"asc": span.is_behind, "desc": span.is_before}.get(order or "", lambda _: False)
-    async for item in items:
-        if over(created(item)):
-            return
-        if span.holds(created(item)):
-            yield item
+class EndOfSpan:
+    """Decide after each page whether the rest of the list lies outside the span.
+
+    Servers differ: some sort by the time of storage, some ignore `order`. So a list ends early only
+    when all of this holds; otherwise it is read to its end:
+
+    - the page lies outside the span, behind its edge, each item by `MARGIN` or more;
+    - no item so far contradicts the order that was asked for (equal times do not);
+    - the items so far show that order: the time moved in its direction in `STEPS` places or more,
+      and by more than `MARGIN` in all, which the delays of storage cannot feign in a list that
+      comes the other way round.
+
+    Items whose time is unknown prove nothing.
+    """
+
+    def __init__(self, span: Span, order: Order | None) -> None:
+        edge = {"asc": span.until, "desc": span.since}.get(order or "")
+        # Newest first is oldest first on a clock that runs backward.
+        self._sign = -1 if order == "desc" else 1
+        self._edge = None if edge is None else self._sign * edge + MARGIN
+        self._first: float | None = None
+        self._last: float | None = None
+        self._steps = 0
+        self._contradicted = False
+
+    def is_reached(self, page: Iterable[float | None]) -> bool:
+        """Take in the times of the next page; tell whether the list can end with it."""
+        known = [self._sign * created for created in page if created is not None]
+        for time in known:
+            self._follow(time)
+        if self._edge is None or not known or min(known) < self._edge:
+            return False
+        return self._order_is_shown()
+
+    def _follow(self, time: float) -> None:
+        if self._first is None or self._last is None:
+            self._first = time
+        elif time < self._last:
+            self._contradicted = True
+        elif time > self._last:
+            self._steps += 1
+        self._last = time
+
+    def _order_is_shown(self) -> bool:
+        if self._contradicted or self._steps < STEPS or self._first is None or self._last is None:
+            return False
+        return self._last > self._first + MARGIN
+
+
+def ignore(_: int) -> None:
+    """Take a number of requests, and do nothing."""
 
 
 class CreatedBetween:
     """A source for `export`: of a list of completions those created in a span of time.
 
     `since` (included) and `until` (excluded) are Unix seconds. `order` is the one that the list was
-    asked for in: the list is then not read on behind the span. Without it all of the list is read.
-    The replies that the list carries are used, as those of the list itself.
+    asked for in: the list is then not read to its end where its items prove that the rest lies
+    outside the span. Without it all of the list is read. The replies that the list carries are
+    used, as those of the list itself.
+
+    `selection` describes the span in the export's ledger in place of the two moments, for a span
+    that moves: `{"since": "30d"}`.
+
+    Raises ConfigurationError for a span or an order that cannot be used.
     """
 
     def __init__(
@@ -67,17 +115,76 @@ class CreatedBetween:
         *,
         since: float | None = None,
         until: float | None = None,
-        order: Literal["asc", "desc"] | None = None,
+        order: Order | None = None,
+        selection: Mapping[str, Json] | None = None,
     ) -> None:
+        _check(since, until, order)
         self._completions = completions
         self._span = Span(since, until)
         self._order = order
+        bounds = {"since": since, "until": until}
+        moments = {name: moment for name, moment in bounds.items() if moment is not None}
+        self._selection = moments if selection is None else dict(selection)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    @property
+    def selection(self) -> dict[str, Json]:
+        """Which completions are asked for: the selection of the list, and the span."""
+        return {**self._completions.selection, **self._selection}
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield each completion as the bytes that the server sent."""
-        async with self._completions.raw() as items:
-            async for item in within(items, created_of, self._span, self._order):
-                yield item
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                for _, completion in page:
+                    yield completion
+
+    async def pages(
+        self, on_requests: Callable[[int], object] = ignore
+    ) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """Yield the completions of each page that are in the span, each with its id.
+
+        `on_requests` is told how many requests each page took.
+        """
+        end = EndOfSpan(self._span, self._order)
+        async with self._completions.raw().pages() as pages:
+            try:
+                async for page in pages:
+                    on_requests(page.attempts)
+                    chosen, times = self._chosen(page)
+                    del page  # nothing keeps it while the next one is fetched
+                    yield chosen
+                    del chosen
+                    if end.is_reached(times):
+                        return
+            finally:
+                if ahead := pages.requests_ahead:
+                    on_requests(ahead)
+
+    def _chosen(self, page: RawPage) -> tuple[list[tuple[str, bytes]], list[float | None]]:
+        """Return what is in the span, and the times of the page, none where none is asked for."""
+        items = list(zip(page.ids, page.data, strict=True))
+        if not self._span:
+            return items, []
+        times = [*map(created_of, page.data)]
+        return [items[n] for n, time in enumerate(times) if self._span.holds(time)], times
+
+
+def _check(since: object, until: object, order: object) -> None:
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None and (_number(moment) is None or moment != moment):  # noqa: PLR0124 NaN
+            raise ConfigurationError(
+                f"{name} must be a number of Unix seconds, such as datetime.timestamp() returns,"
+                f" not {moment!r}"
+            )
+    begin, finish = _number(since), _number(until)
+    if begin is not None and finish is not None and begin >= finish:
+        raise ConfigurationError(f"since must be earlier than until, not {since!r} and {until!r}")
+    if order not in (None, "asc", "desc"):
+        raise ConfigurationError(f"order must be 'asc', 'desc' or None, not {order!r}")
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class _Created(msgspec.Struct):
@@ -91,6 +198,6 @@ def created_of(completion: bytes) -> float | None:
     """Return when a completion was created, in Unix seconds; None where it does not say."""
     try:
         found, _ = despite_lone_surrogates(_CREATED.decode, completion)
-    except msgspec.ValidationError:  # a number that no float holds
+    except msgspec.ValidationError:  # a number that neither float nor int holds
         return None
-    return found.created if isinstance(found.created, int | float) else None
+    return _number(found.created)

@@ -48,9 +48,12 @@ def one_line(json: bytes) -> bytes:
 
     Within a string a line break is always escaped, so a raw one is only ever layout.
     """
-    if b"\n" in json or b"\r" in json:
+    if b"\n" not in json and b"\r" not in json:
+        return json
+    try:
         return msgspec.json.format(json, indent=-1)
-    return json
+    except (msgspec.DecodeError, RecursionError):  # half an emoji, or lists within lists
+        return b"".join(line.strip() for line in json.splitlines())
 
 
 def messages_layout(fetched: Fetched) -> Lines:

@@ -3,9 +3,12 @@
 A batch is looked up in the ledger at once, which is cheaper than one by one.
 """
 
+import json
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Collection,
     Iterable,
     Iterator,
@@ -16,18 +19,18 @@ from collections.abc import (
 from collections.abc import (
     Set as AbstractSet,
 )
+from contextlib import aclosing
+from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple
 
-import msgspec
-
-from aiomessages.decoding import despite_lone_surrogates
-from aiomessages.errors import ConfigurationError
+from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.listing import CompletionStream
+from aiomessages.models import Json
 from aiomessages.settings import can_be_sent
 from aiomessages.workers import each
 
-from .created import CreatedBetween
+from .created import CreatedBetween, ignore
 from .layouts import one_line
 from .ledger import MANY
 
@@ -47,18 +50,19 @@ class Named(NamedTuple):
     completion: bytes | None = None
 
 
-class _Id(msgspec.Struct):
-    id: str
+async def batches(
+    source: Source, on_requests: Callable[[int], object] = ignore
+) -> AsyncGenerator[list[Named], None]:
+    """Yield the completions of a source: of a list a page at a time.
 
-
-_ID: Final = msgspec.json.Decoder(_Id)
-
-
-async def batches(source: Source) -> AsyncIterator[list[Named]]:
-    """Yield the completions of a source. Raises ConfigurationError for what can be no id."""
+    `on_requests` is told how many requests each page of a list took. Raises ConfigurationError for
+    an id of another type or that no request can hold, and SchemaError for a listed one.
+    """
     if isinstance(source, Listed):
-        async for completion in _completions(source):
-            yield [_listed(completion)]
+        async with aclosing(_narrowed(source).pages(on_requests)) as pages:
+            async for page in pages:
+                if page:
+                    yield [_listed(completion_id, item) for completion_id, item in page]
         return
     count = 0
     async for ids in each(_batched(source) if isinstance(source, HOLDING) else _singly(source)):
@@ -66,7 +70,24 @@ async def batches(source: Source) -> AsyncIterator[list[Named]]:
         count += len(ids)
 
 
-def _completions(source: Listed) -> AsyncIterable[bytes]:
+def selection_of(source: Source) -> dict[str, Json] | None:
+    """Describe which completions a list holds, for the ledger to compare; None for ids.
+
+    The values of `extra_query` are hashed, since a query may hold a key.
+    """
+    if not isinstance(source, Listed):
+        return None
+    selection = dict(sorted(source.selection.items()))
+    if extra := selection.get("extra_query"):
+        selection["extra_query"] = {name: _hashed(value) for name, value in sorted(extra.items())}
+    return selection
+
+
+def _hashed(value: str) -> str:
+    return f"sha256:{sha256(value.encode()).hexdigest()[:16]}"
+
+
+def _narrowed(source: Listed) -> CreatedBetween:
     return CreatedBetween(source) if isinstance(source, CompletionStream) else source
 
 
@@ -83,9 +104,11 @@ async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list
         yield [completion_id]
 
 
-def _listed(completion: bytes) -> Named:
-    named_by, _ = despite_lone_surrogates(_ID.decode, completion)
-    return Named(named_by.id, one_line(completion))
+def _listed(completion_id: str, completion: bytes) -> Named:
+    # Half a character is read as U+FFFD. Two ids could become one that way, and one be left out.
+    if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
+        raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
+    return Named(completion_id, one_line(completion))
 
 
 def _named(completion_id: object, number: int) -> Named:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -80,20 +82,76 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["--until", "2025-11-02T00:00Z"],
-        ["--since", "2025-11-09T00:00Z", "--order", "desc"],
-        ["--since", "2025-11-01T00:00Z", "--max-items", "1"],
-    ],
+    [["--until", "2025-11-15T20:00Z"], ["--since", "2026-01-15T00:00Z", "--order", "desc"]],
     ids=" ".join,
 )
+def test_where_the_span_ends(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """A list that shows its order is read to the first page behind the span, and one ahead."""
+    with MessagesServer(records=[record(n) for n in range(90)], api_key=KEY) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        assert len(numbers(run("completions", "--limit", 5, *words))) == 15
+        assert len(server.requests) <= 5  # three of the span, one behind it, one ahead
+
+
 @pytest.mark.usefixtures("messages_environment")
-def test_where_it_ends(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
-    """A list is not read on behind the span of time, or behind the last one asked for."""
+def test_the_last_one_asked_for(run: Run, messages_server: MessagesServer) -> None:
+    """A list is not read on behind the last completion that was asked for."""
+    words = ["--since", "2025-11-01T00:00Z", "--max-items", "1"]
     assert len(numbers(run("completions", "--limit", 1, *words))) == 1
-    assert (
-        len(messages_server.requests) <= 3
-    )  # the one that is shown, the one behind, and one fetched ahead
+    assert len(messages_server.requests) <= 2  # one is fetched ahead
+
+
+ODD: list[bytes] = [
+    b'"created":1761955200.25,"metadata":{"n":5},"seed":1.0',
+    b'"created":%d,"metadata":["n"],"choices":"none"' % 10**30,
+    b'"created":"today","choices":[null]',
+    b'"created":null,"choices":[{"message":"Hello"}]',
+    b'"choices":[{"message":{"tool_calls":[7]}}]',
+    b'"created":1761955200,"model":"\\ud83d","usage":{"far":1e400}',
+    b'"created":1761955200,"usage":{"long":%b}' % (b"9" * 5000),
+]
+
+
+class OddServer(BaseHTTPRequestHandler):
+    """Answers with a list of odd completions."""
+
+    def do_GET(self) -> None:
+        """Send them all."""
+        items = b",".join(b'{"id":"c%d",%b}' % (n, fields) for n, fields in enumerate(ODD))
+        body = b'{"object":"list","has_more":false,"data":[%b]}' % items
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def odd_server() -> Iterator[str]:
+    """Serve odd completions, and give the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), OddServer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("shape", ["pretty", "table", "yaml", "json", "jsonl", "raw"])
+def test_odd_completions(
+    run: Run, odd_server: str, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    """A completion is shown whatever its fields hold, and costs its neighbours nothing."""
+    monkeypatch.setenv("OPENAI_BASE_URL", odd_server)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    code, out, err = run("completions", "--format", shape)
+    assert (code, err) == (0, "")
+    assert [out.count(b"c%d" % n) for n in range(len(ODD))] == [1] * len(ODD)
 
 
 @pytest.mark.usefixtures("messages_environment")

@@ -63,12 +63,13 @@ def test_no_bounds() -> None:
 
 @pytest.mark.parametrize("given", ["3", "3y", "yesterday", "", "2026-13-01", "999999w"])
 def test_what_is_no_time(given: str) -> None:
-    """What is neither a date nor an age is refused by the option's name."""
-    with pytest.raises(UsageError, match="--until"):
+    """A time that is neither a date nor an age is refused, and the message names both forms."""
+    expected = rf"^--until {given}: expected a date \(2026-11-01\) or an age \(3d\)$"
+    with pytest.raises(UsageError, match=expected):
         span_of(None, given)
 
 
 def test_an_empty_span() -> None:
     """A span that ends before it begins is refused."""
-    with pytest.raises(UsageError, match="nothing is created"):
+    with pytest.raises(UsageError, match=r"^--since must be earlier than --until, not 1d and 2d$"):
         span_of("1d", "2d")

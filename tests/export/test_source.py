@@ -1,15 +1,28 @@
-"""Sources: how many ids are read at a time, and of what."""
+"""Sources: how many ids are read at a time, and of what; what a listed completion comes with."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from loopback import Answer, Asked, Loopback
 
-from aiomessages.export.source import BATCH, batches
+from aiomessages import (
+    AsyncMessagesClient,
+    ConfigurationError,
+    InternalServerError,
+    RetryPolicy,
+    SchemaError,
+)
+from aiomessages.export import CreatedBetween, export
+from aiomessages.export.source import BATCH, Named, batches, selection_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 MANY = [f"chatcmpl-{n}" for n in range(2 * BATCH + 1)]
 
@@ -62,3 +75,199 @@ async def test_a_list_that_grows_meanwhile() -> None:
         read += [named.completion_id for named in batch]
         ids += MANY[len(read) : len(read) + 4]
     assert read == MANY
+
+
+@pytest.mark.parametrize(("ids", "problem"), [(["a", 7], "number 2"), (["\ud83d"], "surrogate")])
+async def test_what_can_be_no_id(ids: Any, problem: str) -> None:
+    """An id of another type, or that no request can hold, is refused by its number."""
+    with pytest.raises(ConfigurationError, match=problem):
+        [batch async for batch in batches(iter(ids))]
+
+
+# --- listed completions ---------------------------------------------------------------------------
+
+
+class Listing(Loopback):
+    """A server that lists items of JSON, a few a page, and fails as often as it is told."""
+
+    def __init__(self, *items: bytes, page: int = 2) -> None:
+        super().__init__(self._answer)
+        self._items = items
+        self._page = page
+        self.failing = {0: 0}
+        self.went_on = asyncio.Event()
+
+    def _answer(self, asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer({"object": "list", "data": [], "has_more": False})
+        after = asked.query.get("after")
+        ids = [json.loads(item, parse_int=str).get("id") for item in self._items]
+        first = ids.index(after) + 1 if after else 0
+        if first:
+            self.went_on.set()
+        if self.failing.get(first):
+            self.failing[first] -= 1
+            return Answer(status=500)
+        shown = self._items[first : first + self._page]
+        more = b"true" if first + self._page < len(self._items) else b"false"
+        return Answer(b'{"object":"list","data":[%b],"has_more":%b}' % (b",".join(shown), more))
+
+
+def client_of(server: Loopback, retries: int = 0) -> AsyncMessagesClient:
+    """Return a client of the server."""
+    policy = RetryPolicy(max_retries=retries, initial_backoff=0.001)
+    return AsyncMessagesClient("key", base_url=server.base_url, retry=policy)
+
+
+FIVE = [b'{"id":"c%d","created":%d}' % (n, n) for n in range(5)]
+
+
+async def test_a_list_is_read_by_pages() -> None:
+    """Of a list each page is a batch, every completion in it with its JSON."""
+    async with Listing(*FIVE) as server, client_of(server) as client:
+        read = [batch async for batch in batches(client.completions())]
+    assert read == [
+        [Named("c0", FIVE[0]), Named("c1", FIVE[1])],
+        [Named("c2", FIVE[2]), Named("c3", FIVE[3])],
+        [Named("c4", FIVE[4])],
+    ]
+
+
+async def test_pages_outside_the_span() -> None:
+    """A page without anything of the span is no batch."""
+    async with Listing(*FIVE) as server, client_of(server) as client:
+        source = CreatedBetween(client.completions(), since=3, until=4)
+        assert [batch async for batch in batches(source)] == [[Named("c3", FIVE[3])]]
+
+
+async def test_requests_of_pages() -> None:
+    """Each page tells how many requests it took, those that were repeated among them."""
+    told: list[int] = []
+    async with Listing(*FIVE) as server, client_of(server, retries=2) as client:
+        server.failing = {2: 2}
+        async for _ in batches(client.completions(prefetch=False), told.append):
+            pass
+        assert (told, len(server.asked)) == ([1, 3, 1], 5)
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_requests_of_a_page_that_fails(*, prefetch: bool) -> None:
+    """A page that fails tells its requests as well, before its error is raised."""
+    told: list[int] = []
+    async with Listing(*FIVE) as server, client_of(server, retries=2) as client:
+        server.failing = {2: 9}
+        with pytest.raises(InternalServerError):
+            async for _ in batches(client.completions(prefetch=prefetch), told.append):
+                pass
+        assert (told, len(server.asked)) == ([1, 3], 4)
+
+
+async def test_batches_that_are_left_early() -> None:
+    """Closing the batches closes the list, and tells the request for the page ahead."""
+    told: list[int] = []
+    async with Listing(*FIVE) as server, client_of(server) as client:
+        async with aclosing(batches(client.completions(), told.append)) as read:
+            await anext(read)
+            await server.went_on.wait()
+        assert sum(told) == len(server.asked) == 2
+        assert not [task for task in asyncio.all_tasks() if "_Fetcher" in repr(task.get_coro())]
+
+
+ODD = {
+    "a float": b'{"id":"c","created":1744857525.25,"seed":1.0}',
+    "numbers in metadata": b'{"id":"c","created":12,"metadata":{"n":5}}',
+    "a choice without its number": b'{"id":"c","choices":[{"message":{"role":"assistant"}}]}',
+    "another model": b'{"id":"c","model":["gpt"],"tools":7,"usage":"none"}',
+    "no float": b'{"id":"c","usage":{"n":1e400}}',
+    "digits": b'{"id":"c","usage":{"n":%b}}' % (b"9" * 5000),
+    "half an emoji": rb'{"id":"c","model":"\ud83d"}',
+    "U+FFFD": rb'{"id":"c\ufffd","model":"\ud83d"}',
+}
+
+
+@pytest.mark.parametrize("item", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("since", [None, 0])
+async def test_whatever_has_an_id(item: bytes, since: float | None) -> None:
+    """A listed completion needs an id and nothing else; where it is indented it loses no more."""
+    indented = item.replace(b",", b",\n    ", 1)
+    async with Listing(item, indented) as server, client_of(server) as client:
+        source = CreatedBetween(client.completions(), since=since)
+        read = [named async for batch in batches(source) for named in batch]
+    expected = json.loads(item, parse_int=str)["id"]
+    kept = since is None or b"created" in item
+    assert [named.completion_id for named in read] == [expected, expected] * kept
+    assert [(named.completion or b"").count(b"\n") for named in read] == [0, 0] * kept
+
+
+@pytest.mark.parametrize(
+    "wrong", [b'{"created":1}', b'{"id":null}', b'{"id":7}', rb'{"id":"\ud83d"}']
+)
+async def test_a_completion_without_an_id(wrong: bytes, tmp_path: Path) -> None:
+    """A listed completion that no id names is an error, and the export is not finished."""
+    async with Listing(FIVE[0], wrong) as server, client_of(server) as client:
+        for _ in range(2):
+            with pytest.raises(SchemaError):
+                await export(
+                    client, client.completions(), tmp_path / "out.jsonl", on_error="continue"
+                )
+        assert not (tmp_path / "out.jsonl").exists()
+
+
+# --- what a list holds ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client() -> AsyncMessagesClient:
+    """Give a client that asks nothing."""
+    return AsyncMessagesClient("key", default_query={"key": "canary"})
+
+
+def test_the_selection_of_ids() -> None:
+    """Ids are no selection."""
+    assert selection_of(["a"]) is None
+    assert selection_of(iter("a")) is None
+
+
+def test_the_selection_of_a_list(client: AsyncMessagesClient) -> None:
+    """Of a list, everything is told that decides which completions it holds."""
+    listed = client.completions(
+        model="gpt", metadata={"b": "2", "a": "1"}, after="c7", max_items=5, order="desc", limit=3
+    )
+    assert selection_of(listed) == {
+        "model": "gpt",
+        "metadata[a]": "1",
+        "metadata[b]": "2",
+        "after": "c7",
+        "max_items": 5,
+        "order": "desc",
+    }
+    assert list(selection_of(listed) or ()) == sorted(selection_of(listed) or ())
+    assert selection_of(client.completions(max_items=1)) == {"max_items": 1, "order": "asc"}
+
+
+def test_what_selects_nothing(client: AsyncMessagesClient) -> None:
+    """How a whole list is fetched does not matter, nor what the client sends along with all."""
+    listed = client.completions(limit=3, order="desc", prefetch=False, extra_headers={"x": "y"})
+    assert selection_of(listed) == {}
+    assert selection_of(CreatedBetween(listed, order="desc")) == {}
+
+
+def test_the_selection_of_a_query(client: AsyncMessagesClient) -> None:
+    """A query of the caller's own can be compared, and its values cannot be read."""
+    first, again, other = (
+        selection_of(client.completions(extra_query={"z": 1, "user": user}))
+        for user in ("canary", "canary", "other")
+    )
+    assert first == again != other
+    assert list((first or {})["extra_query"]) == ["user", "z"]
+    assert "canary" not in str(first)
+
+
+def test_the_selection_of_a_span(client: AsyncMessagesClient) -> None:
+    """A span is told by its moments, or by what the caller calls them."""
+    span: dict[str, Any] = {"since": 1, "until": 2.5}
+    listed = client.completions(model="gpt")
+    assert selection_of(CreatedBetween(listed, **span)) == {"model": "gpt", **span}
+    named = CreatedBetween(listed, **span, selection={"since": "30d"})
+    assert selection_of(named) == {"model": "gpt", "since": "30d"}
+    assert selection_of(CreatedBetween(listed, since=1, selection={})) == {"model": "gpt"}
