@@ -47,10 +47,6 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "conversations": conversations_layout,
     "finetune": finetune_layout,
 }
-# Layouts in which a conversation is committed page by page, so that it need not be held whole, nor
-# be begun anew.
-STRETCHING: Final = frozenset({"messages"})
-
 TELL_SECONDS: Final = 0.1
 
 
@@ -243,12 +239,9 @@ class _Run:
         messages: list[bytes] = []
         with Place(self._room) as place:
             with self._pages(item) as pages:
-                while cursor := await self._read(pages, place, messages):
-                    if self._layout_name in STRETCHING:
-                        await self._add(item, messages, cursor=cursor)
-                        messages.clear()
-                        place.empty()
-            await self._add(item, messages, completion=completion, cursor=None)
+                while await self._read(pages, place, messages):
+                    pass
+            await self._add(item, messages, completion)
 
     async def _read(
         self, pages: OneByOne[RawPage], place: Place, messages: list[bytes]
@@ -279,25 +272,10 @@ class _Run:
         lines = page.data if b"\n" not in page.body else [one_line(item) for item in page.data]
         return lines if self._media is None else await _without_blobs(lines, self._media)
 
-    async def _add(
-        self,
-        item: _Item,
-        messages: list[bytes],
-        *,
-        cursor: str | None,
-        completion: bytes | None = None,
-    ) -> None:
-        """Hand over the next lines of a completion; without a cursor, its last ones."""
-        first = item.entry.messages
-        fetched = Fetched(
-            item.completion_id, messages, completion, first=first, whole=cursor is None
-        )
-        item.entry = Entry(
-            item.completion_id,
-            "partial" if cursor else "done",
-            messages=first + len(messages),
-            cursor=cursor,
-        )
+    async def _add(self, item: _Item, messages: list[bytes], completion: bytes | None) -> None:
+        """Hand over the lines of a completion."""
+        fetched = Fetched(item.completion_id, messages, completion)
+        item.entry = Entry(item.completion_id, "done", messages=len(messages))
         await self._writer.add(self._layout(fetched), item.entry)
         self.progress.messages += len(messages)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loopback import Answer, Asked, Loopback
 
-from aiomessages import AsyncMessagesClient, RetryPolicy, SchemaError
+from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.export import CreatedBetween, export
 
 if TYPE_CHECKING:
@@ -108,9 +108,10 @@ async def test_a_completion_without_replies(
 async def test_replies_in_another_shape(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, choices: bytes
 ) -> None:
-    """That is an error of this completion, told as such, and the others go on."""
+    """They are none, and the conversation is written with its completion as it is stored."""
     server.body = b'{"id":"c","choices":%b}' % choices
-    with pytest.raises(SchemaError, match="choices"):
-        await export(client, client.completions(), tmp_path / "out.jsonl")
-    noted = await export(client, client.completions(), tmp_path / "out.jsonl", on_error="continue")
-    assert noted.failed == {"SchemaError": 1}
+    path = tmp_path / "out.jsonl"
+    report = await export(client, client.completions(), path, layout="conversations")
+    assert (report.finished, report.failed) == (True, {})
+    (line,) = path.read_bytes().splitlines()
+    assert line.endswith(b'"messages":[],"reply":null,"completion":%b}' % server.body)
