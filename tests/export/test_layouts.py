@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiomessages import SchemaError
+from aiomessages import Message, SchemaError
 from aiomessages.export.layouts import (
     Fetched,
     Lines,
@@ -129,21 +129,7 @@ def test_a_completion_that_is_no_object() -> None:
 
 CALL = {"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-NOTHING: JSON = dict.fromkeys(
-    [
-        "content",
-        "name",
-        "content_parts",
-        "refusal",
-        "tool_calls",
-        "function_call",
-        "annotations",
-        "audio",
-        "tool_call_id",
-        "role",
-        "id",
-    ]
-)
+NOTHING: JSON = dict.fromkeys(Message.__struct_fields__)
 REPLIES = {
     "a text": (SAID, SAID),
     "nulls for what is absent": ({**NOTHING, **SAID}, SAID),
