@@ -135,7 +135,8 @@ def _explained(path: Path) -> Iterator[None]:
         NotADirectoryError,
         PermissionError,
     ) as error:
+        place = path if path.parent.is_dir() else path.parent
         raise ExportError(
-            f"{path} cannot be written: {error.strerror}; move what stands there out of the way,"
+            f"{place} cannot be written: {error.strerror}; move what stands there out of the way,"
             " or choose another directory for the media, and run the same export again"
         ) from error
