@@ -170,7 +170,7 @@ class _Choice(msgspec.Struct):
 
 _COMPLETION: Final = msgspec.json.Decoder(_Completion)
 _CHOICE: Final = msgspec.json.Decoder(_Choice)
-_ITEMS: Final = msgspec.json.Decoder(list[Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[Raw] | None)
 
 
 def read_stored(completion: bytes | None) -> Stored:
@@ -201,9 +201,10 @@ def read_stored(completion: bytes | None) -> Stored:
 
 def _items(listed: Raw) -> list[Raw] | None:
     try:
-        return _ITEMS.decode(listed)
+        items: list[Raw] | None = _ITEMS.decode(listed)
     except msgspec.ValidationError:
         return None
+    return items
 
 
 def _said(choice: Raw) -> Raw:
