@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -93,6 +94,28 @@ class Files:
         with told_of_full_disk(path):
             self._append(partial, data)
         self.replace(partial, path)
+
+    def put_shared(self, path: Path, data: bytes) -> None:
+        """Write a whole file as `put` does, where other processes may be writing the same one.
+
+        Until it is whole it has a name of its own, `.NAME.….tmp`, which nobody else writes to. What
+        stood under its name, be it a link, is replaced and not followed; a directory is not.
+        """
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # and no link is followed
+        with told_of_full_disk(path), contextlib.ExitStack() as undo:
+            descriptor = os.open(partial, flags, PRIVATE)
+            undo.callback(partial.unlink, missing_ok=True)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[self.write(descriptor, view) :]
+                self.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.rename(partial, path)
+            undo.pop_all()
+        self.fsync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file, durably, if it is there."""

@@ -15,17 +15,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import DecodeError, Meta, Struct, ValidationError
+from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 
 from aiomessages.decoding import despite_lone_surrogates
 
-from .layouts import Fetched, Lines, SkipError, replies
+from .layouts import Fetched, Lines, SkipError, read_stored, without_replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Json = Any
 JsonObject = dict[str, Json]
+RawObject = dict[str, Raw]  # of which only what an example takes is read: the rest may be anything
+NULL: Final = Raw(b"null")
 
 
 class Reason(StrEnum):
@@ -54,28 +56,34 @@ class InexpressibleError(SkipError):
 
 
 def finetune_layout(fetched: Fetched) -> Lines:
-    """One line a completion: the messages, its first reply, and the tools it could call."""
-    completion = fetched.completion
-    choices = replies(completion) if completion is not None else []
-    line = finetune_line(fetched.messages, choices[0] if choices else None, completion or b"{}")
-    return Lines(line + b"\n", 1)
+    """One line a reply: the messages, that reply, and the tools that the model could call.
 
-
-def finetune_line(messages: list[bytes], reply: bytes | None, completion: bytes = b"{}") -> bytes:
-    """Return the example that a conversation and its reply are, with the tools of its completion.
-
-    Raises InexpressibleError.
+    Each choice of a completion is a reply to the same messages. One that cannot be an example is
+    left out and told in `left_out`. Raises InexpressibleError where nothing is left.
     """
-    if reply is None:
+    stored = read_stored(fetched.completion)
+    if fetched.completion is None or not stored.replies:
         raise InexpressibleError(Reason.NO_REPLY)
-    said, answer = [_message(sent) for sent in messages], _message(reply)
+    said = [_message(sent) for sent in without_replies(fetched.messages, stored)]
+    tools = _tools(fetched.completion)
+    lines, errors = [], []
+    for reply in stored.replies:
+        try:
+            lines.append(_example(said, reply.message, tools))
+        except InexpressibleError as error:
+            errors.append(error)
+    if not lines:
+        raise errors[0]
+    return Lines(b"".join(lines), len(lines), tuple(error.reason.value for error in errors))
+
+
+def _example(said: list[JsonObject], reply: bytes, tools: list[_Tool]) -> bytes:
+    answer = _message(reply)
     if answer["role"] != "assistant":
         raise InexpressibleError(Reason.NO_REPLY)
-    if said[-1:] != [answer]:  # some servers list the reply among the messages
-        said.append(answer)
-    _check_answers(said)
-    tools = _tools(completion)
-    return msgspec.json.encode({"messages": said} | ({"tools": tools} if tools else {}))
+    messages = [*said, answer]
+    _check_answers(messages)
+    return msgspec.json.encode({"messages": messages} | ({"tools": tools} if tools else {})) + b"\n"
 
 
 # --- one message ----------------------------------------------------------------------------------
@@ -96,13 +104,13 @@ class _Sent(Struct):
     """What an example may take from a message, and what forbids to make one of it."""
 
     role: str
-    content: str | list[JsonObject] | None = None
+    content: str | list[RawObject] | None = None
     name: str | None = None
-    content_parts: list[JsonObject] | None = None
+    content_parts: list[RawObject] | None = None
     refusal: str | None = None
-    tool_calls: list[JsonObject] | None = None
+    tool_calls: list[RawObject] | None = None
     function_call: _Function | None = None
-    audio: Json = None
+    audio: Raw = NULL
     tool_call_id: str | None = None
 
 
@@ -116,7 +124,7 @@ def _message(sent: bytes) -> JsonObject:
         raise InexpressibleError(Reason.NOT_A_MESSAGE) from None
     if wire.role not in _ROLES:
         raise InexpressibleError(Reason.ROLE)
-    if wire.audio is not None:
+    if bytes(wire.audio) != b"null":
         raise InexpressibleError(Reason.AUDIO)
     message = {key: value for key, value in _fields(wire).items() if value is not None}
     if not message.keys() & {"content", "tool_calls", "function_call"}:
@@ -139,9 +147,9 @@ def _fields(wire: _Sent) -> JsonObject:
     return fields | {"name": wire.name}
 
 
-def _call(wire: JsonObject) -> _Call:
+def _call(wire: RawObject) -> _Call:
     try:
-        return msgspec.convert(wire, _Call)
+        return msgspec.json.decode(msgspec.json.encode(wire), type=_Call)
     except ValidationError:
         raise InexpressibleError(Reason.CALL) from None
 
@@ -165,19 +173,28 @@ def _content(wire: _Sent) -> str | list[JsonObject] | None:
     listed, text = (wire.content, None) if isinstance(wire.content, list) else ([], wire.content)
     parts = wire.content_parts or listed
     if not parts and not text and wire.refusal:
-        parts = [{"type": "refusal", "refusal": wire.refusal}]
+        refusal = msgspec.json.encode(wire.refusal)
+        parts = [{"type": Raw(b'"refusal"'), "refusal": Raw(refusal)}]
     return [_part(part, _ROLES[wire.role]) for part in parts] or text
 
 
-def _part(part: JsonObject, role: str) -> JsonObject:
+def _part(part: RawObject, role: str) -> JsonObject:
     """Return a part with what it holds and nothing else."""
-    kind = str(part.get("type"))
+    kind = _kind(part.get("type", NULL))
     if kind not in _PARTS[role]:
         raise InexpressibleError(_FOREIGN.get(kind, Reason.PART))
     try:
-        return {"type": kind, kind: msgspec.convert(part.get(kind), _PARTS[role][kind])}
+        held = msgspec.json.decode(part.get(kind, NULL), type=_PARTS[role][kind])
     except ValidationError:
         raise InexpressibleError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
+    return {"type": kind, kind: held}
+
+
+def _kind(sent: Raw) -> str:
+    try:
+        return msgspec.json.decode(sent, type=str)
+    except ValidationError:
+        return ""  # no part is of this kind
 
 
 # "HTTP URLs or data URLs", and "JPEG, PNG, or WEBP" (the guide to vision fine-tuning); of what is
@@ -207,7 +224,7 @@ _FOREIGN: Final = {"image_url": Reason.IMAGE, "input_audio": Reason.AUDIO, "file
 class _Described(Struct, omit_defaults=True):
     name: str
     description: str | None = None
-    parameters: JsonObject | None = None  # a JSON Schema
+    parameters: RawObject | None = None  # a JSON Schema
     strict: bool | None = None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+from msgspec import structs
 
 from aiomessages.attempts import RetryDetails
 from aiomessages.client import AsyncMessagesClient
@@ -24,7 +25,8 @@ from aiomessages.workers import Results
 
 from .fetch import ConversationReader, Item, Outcome
 from .files import Files
-from .layouts import LAYOUTS, Fetched, Lines, SkipError, incomplete_lines
+from .large import LAYOUTS, incomplete_lines, large_lines
+from .layouts import Fetched, Lines, SkipError
 from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
 from .output import PART_BYTES, Names, Output, check_can_write
@@ -285,20 +287,24 @@ class _Run:
         await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
 
     async def _write_whole(self, item: Item, outcome: Outcome) -> None:
-        fetched = Fetched(item.completion_id, outcome.messages, outcome.completion)
-        entry = Entry(item.completion_id, "done", messages=len(outcome.messages))
+        name, messages, completion = item.completion_id, outcome.messages, outcome.completion
         try:
-            lines = LAYOUTS[self._layout](fetched)
+            if messages.spilled:
+                pieces = large_lines(self._layout, name, messages.blocks(), completion)
+            else:
+                lines = LAYOUTS[self._layout](Fetched(name, messages.held, completion))
         except SkipError as reason:
-            await self._note(item, Entry(item.completion_id, "skipped", reason=str(reason)))
+            await self._note(item, Entry(name, "skipped", reason=str(reason)))
             return
+        entry = Entry(name, "done", messages=len(messages))
         self._count(entry)
-        self.progress.messages += entry.messages
+        self.progress.messages += len(messages)
         self._reopen()
-        if isinstance(lines, Lines):
-            await self._writer.add(lines, entry)
+        if messages.spilled:
+            await self._writer.add_large(pieces, entry)
         else:
-            await self._writer.add_large(lines, entry)
+            left_out = ", ".join(lines.left_out) or None
+            await self._writer.add(lines, structs.replace(entry, reason=left_out))
 
     async def _note(self, item: Item, entry: Entry) -> None:
         """Record what became of a completion that adds no lines; nothing where it is known."""

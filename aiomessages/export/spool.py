@@ -23,8 +23,8 @@ class Messages:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.held: list[bytes] = []  # those that are not in the file
         self._directory = directory
-        self._held: list[bytes] = []
         self._file: IO[Any] | None = None
         self._count = 0
 
@@ -33,7 +33,7 @@ class Messages:
 
     def add(self, messages: list[bytes]) -> None:
         """Add the messages of the next page."""
-        self._held += messages
+        self.held += messages
         self._count += len(messages)
 
     def spill(self) -> None:
@@ -43,10 +43,10 @@ class Messages:
                 # Without a buffer, which would be written once more when a full disk closes it.
                 self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115
             self._file.seek(0, os.SEEK_END)
-            left = memoryview(b"".join(message + b"\n" for message in self._held))
+            left = memoryview(b"".join(message + b"\n" for message in self.held))
             while left:
                 left = left[self._file.write(left) :]
-        self._held = []
+        self.held = []
 
     @property
     def spilled(self) -> bool:
@@ -60,8 +60,8 @@ class Messages:
             with open(self._file.fileno(), "rb", closefd=False) as file:  # noqa: PTH123 no path
                 while lines := file.readlines(BLOCK_BYTES):
                     yield [line[:-1] for line in lines]
-        if self._held:
-            yield self._held
+        if self.held:
+            yield self.held
 
     def __enter__(self) -> Self:
         return self

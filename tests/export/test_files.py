@@ -56,6 +56,26 @@ def test_appending(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"12345678"
 
 
+def test_putting_what_others_put(tmp_path: Path) -> None:
+    """It is durable under a name of its own before it replaces what is there, and then its name."""
+    (tmp_path / "a").write_bytes(b"half")
+    files = Recorded()
+    files.put_shared(tmp_path / "a", b"12345")
+    assert files.done == ["write", "write", "fsync", "rename", "fsync directory"]
+    assert (tmp_path / "a").read_bytes() == b"12345"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert [*tmp_path.iterdir()] == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "rename"])
+def test_putting_what_others_put_leaves_nothing_half(tmp_path: Path, step: str) -> None:
+    """Whatever fails, the file is as it was, and nothing stands beside it."""
+    (tmp_path / "a").write_bytes(b"half")
+    with pytest.raises(DiskFullError):
+        Recorded(step, errno.ENOSPC).put_shared(tmp_path / "a", b"12345")
+    assert ([*tmp_path.iterdir()], (tmp_path / "a").read_bytes()) == ([tmp_path / "a"], b"half")
+
+
 def test_a_file_is_private(tmp_path: Path) -> None:
     """Nobody else can read what is appended or put, or the lock."""
     files = Files()

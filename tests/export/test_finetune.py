@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from aiomessages.export.finetune import (
-    InexpressibleError,
-    Reason,
-    finetune_layout,
-    finetune_line,
-)
-from aiomessages.export.layouts import Fetched, SkipError
+from aiomessages.export.finetune import InexpressibleError, Reason, finetune_layout
+from aiomessages.export.layouts import Fetched, Lines, SkipError
 from aiomessages.server.sample import sample_records
 
 JSON = dict[str, Any]
@@ -27,9 +22,17 @@ def wire(*messages: Any) -> list[bytes]:
     return [json.dumps(message).encode() for message in messages]
 
 
+def fetched(messages: list[bytes], *replies: Any, **more: Any) -> Fetched:
+    """Return a conversation with the replies of its completion."""
+    choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
+    return Fetched("c", messages, json.dumps({"choices": choices, **more}).encode())
+
+
 def example(*messages: JSON, reply: Any = REPLY) -> list[JSON]:
     """Return the messages of the example that a conversation is."""
-    line = json.loads(finetune_line(wire(*messages), wire(reply)[0]))
+    lines = finetune_layout(fetched(wire(*messages), reply))
+    assert (lines.number, lines.left_out) == (1, ())
+    line = json.loads(lines.text)
     assert list(line) == ["messages"]
     said: list[JSON] = line["messages"]
     return said
@@ -188,27 +191,92 @@ def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Rea
 def test_what_is_no_json(broken: bytes) -> None:
     """It is no message, however it is broken."""
     with pytest.raises(InexpressibleError, match=Reason.NOT_A_MESSAGE.value):
-        finetune_line([broken], wire(REPLY)[0])
+        finetune_layout(fetched([broken], REPLY))
 
 
-@pytest.mark.parametrize("reply", [None, *wire(QUESTION)])
-def test_without_a_reply_there_is_nothing_to_learn(reply: bytes | None) -> None:
+def test_without_an_assistants_reply_there_is_nothing_to_learn() -> None:
     """An example ends with what an assistant said."""
     with pytest.raises(InexpressibleError, match=Reason.NO_REPLY.value):
-        finetune_line(wire(QUESTION), reply)
+        example(QUESTION, reply=QUESTION)
 
 
 # --- the layout -----------------------------------------------------------------------------------
 
 
-def test_the_layout_takes_the_first_reply() -> None:
-    """A conversation is one line, with the first of the completion's choices at its end."""
-    choices = [{"index": 0, "message": REPLY}, {"index": 1, "message": calls("a")}]
-    fetched = Fetched("c", wire(QUESTION), json.dumps({"choices": choices}).encode())
-    line, _ = finetune_layout(fetched)
-    assert line.endswith(b"}\n")
-    assert line.count(b"\n") == 1
-    assert json.loads(line) == {"messages": example(QUESTION)}
+def spoken(choice: int) -> JSON:
+    """Return one of several replies."""
+    return {**REPLY, "content": f"It is {choice}."}
+
+
+def examples(lines: Lines) -> list[list[JSON]]:
+    """Return the messages of each line."""
+    text = bytes(lines.text)
+    assert (lines.number, text[-2:]) == (text.count(b"\n"), b"}\n")
+    return [json.loads(line)["messages"] for line in text.splitlines()]
+
+
+def test_each_choice_is_an_example_of_its_own() -> None:
+    """Several replies to the same messages are alternatives, and never follow each other."""
+    lines = finetune_layout(fetched(wire(QUESTION), spoken(0), spoken(1), calls("a")))
+    assert examples(lines) == [
+        example(QUESTION, reply=reply) for reply in (spoken(0), spoken(1), calls("a"))
+    ]
+    assert lines.left_out == ()
+
+
+@pytest.mark.parametrize("listed", [[0, 1, 2], [0], [2]], ids=["all", "the first", "the last"])
+def test_choices_that_the_server_lists_are_no_turns(listed: list[int]) -> None:
+    """However many of the choices a list ends with, an example has the input and one reply."""
+    replies = [spoken(0), spoken(1), spoken(2)]
+    sent = wire(QUESTION, *({"id": f"m-{n}", **replies[n]} for n in listed))
+    assert examples(finetune_layout(fetched(sent, *replies))) == [
+        example(QUESTION, reply=reply) for reply in replies
+    ]
+
+
+def test_a_choice_that_cannot_be_expressed_leaves_the_others() -> None:
+    """It is left out with its reason, and costs its neighbours nothing."""
+    odd = {"role": "assistant", "content": None, "audio": {"id": "a"}}
+    lines = finetune_layout(fetched(wire(QUESTION), odd, REPLY, {"role": "x", "content": ""}))
+    assert examples(lines) == [example(QUESTION)]
+    assert lines.left_out == (Reason.AUDIO, Reason.ROLE)
+
+
+def test_where_no_choice_can_be_expressed() -> None:
+    """The conversation is skipped, for the reason of its first choice."""
+    odd = {"role": "assistant", "content": None, "audio": {"id": "a"}}
+    with pytest.raises(SkipError, match=r"^audio$"):
+        finetune_layout(fetched(wire(QUESTION), odd, {"role": "assistant", "content": None}))
+
+
+def test_choices_without_a_message_are_no_examples() -> None:
+    """One is passed over where another one has a message."""
+    choices = [7, {"index": 1}, {"index": 2, "message": REPLY}]
+    completion = json.dumps({"choices": choices}).encode()
+    assert examples(finetune_layout(Fetched("c", wire(QUESTION), completion))) == [
+        example(QUESTION)
+    ]
+
+
+HUGE = b'{"n":1e400,"m":-' + b"9" * 5000 + b"}"
+
+
+@pytest.mark.parametrize("place", [b'"new":', b'"annotations":', b'"logprobs":'])
+def test_numbers_beyond_all_floats(place: bytes) -> None:
+    """They are of no matter where an example has no place for them."""
+    (question,) = wire(user({"type": "text", "text": "Look.", "new": 7}))
+    question = question[:-1].replace(b"7", HUGE) + b"," + place + HUGE + b"}"
+    lines = finetune_layout(fetched([question], REPLY))
+    assert examples(lines)[0][0]["content"] == [{"type": "text", "text": "Look."}]
+
+
+def test_numbers_in_a_tool_are_kept() -> None:
+    """A schema's numbers are the server's, however large."""
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"most": 7}}}
+    sent = fetched(wire(QUESTION), REPLY, tools=[tool])
+    assert sent.completion is not None
+    sent.completion = sent.completion.replace(b'"most": 7', b'"most": ' + HUGE)
+    assert HUGE in finetune_layout(sent).text
 
 
 def equipped(*tools: Any) -> Fetched:
@@ -227,7 +295,7 @@ LOOK = {
 
 def test_the_tools_of_a_completion_go_along() -> None:
     """The model is to learn the calls of the functions that it was told of, as it was told."""
-    line, _ = finetune_layout(
+    line, *_ = finetune_layout(
         equipped(
             {"function": {**LOOK, "returns": "text"}, "type": "function"},
             {"type": "function", "function": {"name": "go", "parameters": None, "strict": None}},
@@ -245,15 +313,14 @@ def test_the_tools_of_a_completion_go_along() -> None:
 @pytest.mark.parametrize("tools", [None, []])
 def test_where_no_tools_are_stored(tools: Any) -> None:
     """A line then holds the messages alone: the format asks for no list of nothing."""
-    completion = json.dumps({"tools": tools}).encode()
-    line = json.loads(finetune_line(wire(QUESTION), wire(REPLY)[0], completion))
-    assert list(line) == ["messages"]
+    lines = finetune_layout(fetched(wire(QUESTION), REPLY, tools=tools))
+    assert list(json.loads(lines.text)) == ["messages"]
 
 
 def test_half_an_emoji_in_a_tool_is_replaced() -> None:
     """As one in a message is."""
     tool = {"type": "function", "function": {"name": "look", "parameters": {"a": "\ud83d"}}}
-    line, _ = finetune_layout(equipped(tool))
+    line, *_ = finetune_layout(equipped(tool))
     assert json.loads(line)["tools"][0]["function"]["parameters"] == {"a": "\ufffd"}
 
 
@@ -271,13 +338,6 @@ def test_a_tool_that_is_no_function(tool: Any) -> None:
     """An example without it would be of a model that was told of less."""
     with pytest.raises(SkipError, match=rf"^{Reason.TOOL.value}$"):
         finetune_layout(equipped(tool))
-
-
-def test_a_tool_nested_too_deep() -> None:
-    """It is none, and ends nothing but its own example."""
-    deep = b'{"tools":' + b"[" * 100_000
-    with pytest.raises(InexpressibleError, match=Reason.TOOL.value):
-        finetune_line(wire(QUESTION), wire(REPLY)[0], deep)
 
 
 @pytest.mark.parametrize("completion", [None, b'{"choices":[]}'])

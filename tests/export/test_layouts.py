@@ -1,8 +1,25 @@
 """Layouts: what a line is made of. What whole exports hold stands in test_run.py."""
 
+from __future__ import annotations
+
+import json
+from typing import Any
+
 import pytest
 
-from aiomessages.export.layouts import Fetched, Lines, messages_layout, one_line
+from aiomessages import Message, SchemaError
+from aiomessages.export.layouts import (
+    Fetched,
+    Lines,
+    conversations_layout,
+    last_lines,
+    messages_layout,
+    messages_lines,
+    one_line,
+    read_stored,
+)
+
+JSON = dict[str, Any]
 
 
 @pytest.mark.parametrize(
@@ -23,17 +40,226 @@ def test_one_line(sent: bytes, line: bytes) -> None:
 def test_messages() -> None:
     """Each message is a line with its number, and each reply one more, with that of its choice."""
     completion = b'{"choices":[{"message":{"r":1}},{"message":{"r":2}}]}'
-    fetched = Fetched('"c', [b'{"a":1}', b"2"], completion, first=7)
-    assert messages_layout(fetched) == Lines(
-        b'{"completion_id":"\\"c","seq":7,"message":{"a":1}}\n'
-        b'{"completion_id":"\\"c","seq":8,"message":2}\n'
-        b'{"completion_id":"\\"c","seq":9,"choice":0,"message":{"r":1}}\n'
-        b'{"completion_id":"\\"c","seq":10,"choice":1,"message":{"r":2}}\n',
+    assert messages_layout(Fetched('"c', [b'{"a":1}', b"2"], completion)) == Lines(
+        b'{"completion_id":"\\"c","seq":0,"message":{"a":1}}\n'
+        b'{"completion_id":"\\"c","seq":1,"message":2}\n'
+        b'{"completion_id":"\\"c","seq":2,"choice":0,"message":{"r":1}}\n'
+        b'{"completion_id":"\\"c","seq":3,"choice":1,"message":{"r":2}}\n',
         number=4,
     )
 
 
-def test_a_stretch_of_messages() -> None:
-    """A stretch that is not the last has no replies yet; one of nothing has no line."""
-    stretch = Fetched("c", [], b'{"choices":[{"message":{}}]}', whole=False)
-    assert messages_layout(stretch) == Lines(b"", 0)
+def test_without_a_completion() -> None:
+    """There are the messages alone, and of nothing no line."""
+    assert messages_layout(Fetched("c", [])) == Lines(b"", 0)
+    assert said_in(Fetched("c", wire(ASKED))) == [(None, ASKED)]
+    (line,) = conversations_of(Fetched("c", wire(ASKED)))
+    assert (line["reply"], line["completion"]) == (None, None)
+
+
+# --- what there is to read in a completion --------------------------------------------------------
+
+ASKED = {"id": "c-0", "role": "user", "content": "Is it raining?", "name": None}
+SAID = {"role": "assistant", "content": "It is.", "refusal": None}
+
+
+def wire(*items: Any) -> list[bytes]:
+    """Return items as a server sends them."""
+    return [json.dumps(item).encode() for item in items]
+
+
+def fetched(messages: list[JSON], *replies: JSON, **more: Any) -> Fetched:
+    """Return a conversation, with its replies in a completion."""
+    choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
+    return Fetched("c", wire(*messages), *wire({"id": "c", "choices": choices, **more}))
+
+
+def said_in(conversation: Fetched) -> list[tuple[int | None, JSON]]:
+    """Return the choice and the message of each line; the lines are numbered without gaps."""
+    lines = messages_layout(conversation)
+    listed = [json.loads(line) for line in bytes(lines.text).splitlines()]
+    assert [line["seq"] for line in listed] == [*range(lines.number)]
+    return [(line.get("choice"), line["message"]) for line in listed]
+
+
+def conversations_of(conversation: Fetched) -> list[JSON]:
+    """Return the lines of the layout `conversations`."""
+    lines = bytes(conversations_layout(conversation).text).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+ODD_CHOICES = {
+    "null": (None, []),
+    "no list": ("none", []),
+    "a number": (7, []),
+    "an object": ({"message": SAID}, []),
+    "no objects": ([7, None, "x", [SAID]], []),
+    "no message": ([{"index": 0}, {"index": 1, "message": SAID}], [1]),
+    "messages that are none": (
+        [{"message": odd} for odd in (None, 7, "x", [])] + [{"message": SAID}],
+        [4],
+    ),
+    "keys in other types": ([{"index": "x", "message": SAID, "logprobs": 7}], [0]),
+}
+
+
+@pytest.mark.parametrize(("choices", "numbers"), ODD_CHOICES.values(), ids=ODD_CHOICES)
+def test_choices_in_another_shape(choices: Any, numbers: list[int]) -> None:
+    """What can be read is written, each reply with its own number, and the completion is whole."""
+    completion = {"id": "c", "choices": choices, "created": "now", "metadata": {"n": 5}, "model": 1}
+    odd = Fetched("c", wire(ASKED), *wire(completion))
+    assert said_in(odd) == [(None, ASKED), *((number, SAID) for number in numbers)]
+    (line,) = conversations_of(odd)
+    assert line == {
+        "completion_id": "c",
+        "model": 1,
+        "created": "now",
+        "metadata": {"n": 5},
+        "messages": [ASKED],
+        "reply": SAID if numbers else None,
+        "completion": completion,
+    }
+
+
+def test_a_completion_that_is_no_object() -> None:
+    """It is an error, told as such."""
+    with pytest.raises(SchemaError, match="shape"):
+        messages_layout(Fetched("c", [], b"[]"))
+
+
+# --- replies that are listed ----------------------------------------------------------------------
+
+CALL = {"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+NOTHING: JSON = dict.fromkeys(Message.__struct_fields__)
+REPLIES = {
+    "a text": (SAID, SAID),
+    "nulls for what is absent": ({**NOTHING, **SAID}, SAID),
+    "absent for what is null": (SAID, {**NOTHING, **SAID}),
+    "calls": (CALLS, CALLS),
+    "calls with nulls in them": ({**CALLS, "tool_calls": [{**CALL, "index": None}]}, CALLS),
+    "no calls": ({**SAID, "tool_calls": []}, SAID),
+    "keys of no matter": ({**SAID, "annotations": [], "new": 1}, {**SAID, "reasoning": "…"}),
+    "parts": (
+        {**SAID, "content": None, "content_parts": [{"type": "text", "text": "…"}]},
+        {**SAID, "content": [{"type": "text", "text": "…", "image_url": None}]},
+    ),
+    "a refusal": ({**CALLS, "refusal": "No."}, {**CALLS, "refusal": "No."}),
+    "half an emoji": ({**SAID, "content": "\ud83d"}, {**SAID, "content": "\ud83d"}),
+}
+
+
+@pytest.mark.parametrize(("listed", "reply"), REPLIES.values(), ids=REPLIES)
+def test_a_reply_that_is_listed_is_written_once(listed: JSON, reply: JSON) -> None:
+    """The choice's own message is the reply, and the messages are what went in."""
+    conversation = fetched([ASKED, {**listed, "id": "c-1"}], reply)
+    assert said_in(conversation) == [(None, ASKED), (0, reply)]
+    (line,) = conversations_of(conversation)
+    assert (line["messages"], line["reply"]) == ([ASKED], reply)
+
+
+DIFFERENT = {
+    "another text": ({**SAID, "content": "It was."}, SAID),
+    "another role": ({**SAID, "role": "user", "name": "assistant"}, SAID),
+    "a name": ({**SAID, "name": "Ada"}, SAID),
+    "another call": ({**CALLS, "tool_calls": [{**CALL, "id": "u"}]}, CALLS),
+    "one call more": ({**CALLS, "tool_calls": [CALL, CALL]}, CALLS),
+    "no call": ({**CALLS, "tool_calls": None, "content": ""}, CALLS),
+    "a call of old": (
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "1"}},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "2"}},
+    ),
+    "another refusal": ({**CALLS, "refusal": "No."}, {**CALLS, "refusal": "Never."}),
+    "another sound": ({**SAID, "audio": {"id": "a"}}, {**SAID, "audio": {"id": "b"}}),
+    "another half of an emoji": ({**SAID, "content": "\ud83d"}, {**SAID, "content": "\ud83e"}),
+    "a number that is no text": ({**SAID, "content": 1}, {**SAID, "content": "1"}),
+    "other parts": (
+        {**CALLS, "content_parts": [{"type": "text", "text": "…"}]},
+        CALLS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("listed", "reply"), DIFFERENT.values(), ids=DIFFERENT)
+def test_a_last_message_that_is_not_the_reply(listed: JSON, reply: JSON) -> None:
+    """Both are written, however alike they are."""
+    sent = [ASKED, {"id": "c-1", **listed}]
+    conversation = fetched(sent, reply)
+    assert said_in(conversation) == [(None, sent[0]), (None, sent[1]), (0, reply)]
+    (line,) = conversations_of(conversation)
+    assert (line["messages"], line["reply"]) == (sent, reply)
+
+
+def test_only_the_last_message_may_be_the_reply() -> None:
+    """One like it in the middle was said before, and so was one before a listed reply."""
+    listed = [{"id": f"c-{n}", **SAID} for n in range(3)]
+    middle = [ASKED, listed[0], ASKED]
+    assert said_in(fetched(middle, SAID)) == [*((None, sent) for sent in middle), (0, SAID)]
+    twice = [ASKED, listed[0], listed[1]]
+    assert said_in(fetched(twice, SAID)) == [(None, ASKED), (None, listed[0]), (0, SAID)]
+
+
+@pytest.mark.parametrize("ends", [[0, 1, 2], [0], [1], [2]], ids=str)
+def test_several_choices_that_are_listed(ends: list[int]) -> None:
+    """A list may end with all of the choices, or with one: each is written once, as a reply."""
+    replies = [{**SAID, "content": f"It is {n}."} for n in range(3)]
+    sent = [ASKED, *({"id": f"c-{n}", **replies[n]} for n in ends)]
+    conversation = fetched(sent, *replies)
+    assert said_in(conversation) == [(None, ASKED), *enumerate(replies)]
+    (line,) = conversations_of(conversation)
+    assert (line["messages"], line["reply"]) == ([ASKED], replies[0])
+
+
+@pytest.mark.parametrize(("inputs", "kept"), [(0, 0), (1, 1), (2, 2), (3, 2), ("odd", 1)])
+def test_a_server_that_stores_the_input_with_the_completion(inputs: Any, kept: int) -> None:
+    """What went in is told from what came out by how much that was, as OGX stores it."""
+    sent = [{"id": f"c-{n}", **SAID} for n in range(2)]
+    stored = [SAID] * inputs if isinstance(inputs, int) else inputs
+    conversation = fetched(sent, SAID, input_messages=stored)
+    assert len(conversations_of(conversation)[0]["messages"]) == max(kept, 1)
+    assert len(said_in(conversation)) == max(kept, 1) + 1
+
+
+def test_choices_that_are_equal_are_counted_by_the_input() -> None:
+    """An input like the choices is kept where the number of inputs is known."""
+    sent = [ASKED, *({"id": f"c-{n}", **SAID} for n in range(1, 4))]
+    known = fetched(sent, SAID, SAID, input_messages=[ASKED, SAID])
+    assert said_in(known)[:2] == [(None, sent[0]), (None, sent[1])]
+    assert len(said_in(known)) == 4
+    one = fetched(sent[:3], SAID, SAID, input_messages=[ASKED, SAID])
+    assert said_in(one) == [(None, sent[0]), (None, sent[1]), (0, SAID), (1, SAID)]
+
+
+def test_an_input_of_the_live_api_that_equals_the_reply() -> None:
+    """That API lists no replies: a last message like the reply went in, and is kept."""
+    live = {"id": "c-0", "role": "assistant", "content": "It is.", "content_parts": None}
+    sent = [{**live, "name": None}]
+    assert said_in(fetched(sent, SAID, request_id=None)) == [(None, sent[0]), (0, SAID)]
+    assert said_in(fetched([live], SAID, request_id="r")) == [(0, SAID)]
+    assert said_in(fetched(sent, SAID)) == [(0, SAID)]
+
+
+def test_a_message_too_deep_to_be_compared() -> None:
+    """It is written as it is, and the reply too."""
+    deep = b'{"id":"c-0","role":"assistant","content":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    completion = b'{"choices":[{"message":{"role":"assistant"}}]}'
+    assert messages_layout(Fetched("c", [deep], completion)).number == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+@pytest.mark.parametrize("listed", [0, 1, 3])
+def test_a_conversation_in_pieces(size: int, count: int, listed: int) -> None:
+    """Laid out page by page, with its end held back, it has the lines that it has as a whole."""
+    replies = [{**SAID, "content": f"It is {n}."} for n in range(3)]
+    ends = [{"id": f"r-{n}", **replies[n]} for n in range(listed)]
+    whole = fetched([{**ASKED, "id": f"c-{n}"} for n in range(count)] + ends, *replies)
+    stored, text, number = read_stored(whole.completion), b"", 0
+    held: list[bytes] = []
+    for at in range(0, len(whole.messages), size):
+        held += whole.messages[at : at + size]
+        free = held[: max(len(held) - len(stored.replies), 0)]
+        lines = messages_lines("c", number, free)
+        text, number, held = text + lines.text, number + lines.number, held[len(free) :]
+    last = last_lines("c", number, held, stored)
+    assert Lines(text + last.text, number + last.number) == messages_layout(whole)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import extractor
 import pytest
 
+from aiomessages.export import ExportError
 from aiomessages.export.files import Files
 from aiomessages.export.media import MediaStore
 from aiomessages.server.sample import sample_records
@@ -144,7 +151,6 @@ LEFT = {
     "no object": b'["' + URI.encode() + b'"]',
     "no UTF-8": b'{"content":"\xff","content_parts":["' + URI.encode() + b'"]}',
     "too deep": b'{"content":' + b"[" * 100_000 + b'"' + URI.encode(),
-    "escapes never seen": message(picture(URI)).replace(b"image/png", rb"image\u002fpng"),
     "no blob": encoded({"id": "m", "role": "user", "content": "é", "x": 1.0}),
 }
 
@@ -161,9 +167,11 @@ def test_what_is_no_blob_is_left_as_it_is(media: Path, sent: bytes) -> None:
     [
         lambda sent: sent.replace(b":", b": ").replace(b"data: ", b"data:"),
         lambda sent: sent.replace(b"/", rb"\/"),
+        lambda sent: sent.replace(b"+", rb"\u002B").replace(b"=", rb"\u003d"),
+        lambda sent: sent.replace(b"image/png;", rb"image\u002fpng\u003b"),
         lambda sent: sent.replace(b"Look.", rb"\u004c\ud83d 1E5"),
     ],
-    ids=["spaces", "slashes", "half an emoji"],
+    ids=["spaces", "slashes", "marks", "a head", "half an emoji"],
 )
 def test_everything_else_keeps_its_bytes(media: Path, spell: Any) -> None:
     """However a server spells its JSON, only the blob's own characters change."""
@@ -239,13 +247,231 @@ def test_what_is_there_is_not_written_again(media: Path) -> None:
     assert "rename" not in files.asked
 
 
-def test_a_file_cut_short_is_made_anew(media: Path) -> None:
-    """A file of another length than its bytes is not what its name says."""
-    MediaStore(media).extract(message(picture(URI)))
+DAMAGED = {
+    "cut short": DATA[:-1],
+    "empty": b"",
+    "zeros at its end": DATA[:8] + bytes(len(DATA) - 8),
+    "one bit": bytes([DATA[0] ^ 1]) + DATA[1:],
+    "too long": DATA + b"!",
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("known", [False, True], ids=["from before", "by this store"])
+def test_a_file_with_other_bytes_is_made_anew(media: Path, damaged: bytes, known: bool) -> None:
+    """A name is never trusted: only the bytes under it tell what they are."""
+    store = MediaStore(media)
+    store.extract(message(picture(URI)))
     (file,) = media.iterdir()
-    file.write_bytes(b"half")
+    file.write_bytes(damaged)
+    (store if known else MediaStore(media)).extract(message(picture(URI)))
+    assert (file.read_bytes(), [*media.iterdir()]) == (DATA, [file])
+
+
+@pytest.fixture
+def file(media: Path) -> Path:
+    """Return the path of a picture's file, which is not there yet; its directory is."""
+    media.mkdir(parents=True)
+    return media / f"{NAME}.png"
+
+
+def no_more_than(media: Path, file: Path) -> bool:
+    """Tell whether the file is a private one of its own with the right bytes, and the only one."""
+    assert ([*media.iterdir()], file.read_bytes()) == ([file], DATA)
+    found = file.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_mode & 0o777 == 0o600 and found.st_nlink == 1
+
+
+@pytest.mark.parametrize("right", [False, True], ids=["other bytes", "the right bytes"])
+def test_a_symbolic_link_at_a_name_is_replaced(
+    media: Path, file: Path, tmp_path: Path, right: bool
+) -> None:
+    """It is not followed: what it points to is neither written nor trusted."""
+    target = tmp_path / "target"
+    target.write_bytes(DATA if right else b"theirs")
+    file.symlink_to(target)
     MediaStore(media).extract(message(picture(URI)))
+    assert no_more_than(media, file)
+    assert target.read_bytes() == (DATA if right else b"theirs")
+
+
+def test_a_link_to_nowhere_is_replaced(media: Path, file: Path, tmp_path: Path) -> None:
+    """Nothing is made where it points to."""
+    file.symlink_to(tmp_path / "nowhere")
+    MediaStore(media).extract(message(picture(URI)))
+    assert no_more_than(media, file)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_second_name_of_another_file_is_replaced(media: Path, file: Path, tmp_path: Path) -> None:
+    """That file keeps its bytes."""
+    (tmp_path / "target").write_bytes(b"theirs")
+    file.hardlink_to(tmp_path / "target")
+    MediaStore(media).extract(message(picture(URI)))
+    assert no_more_than(media, file)
+    assert (tmp_path / "target").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_is_no_file_is_replaced(media: Path, file: Path, kind: str) -> None:
+    """Nobody waits at a pipe for what will never come."""
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        os.mknod(file, stat.S_IFSOCK | 0o600)  # the path may be too long to bind one to
+    MediaStore(media).extract(message(picture(URI)))
+    assert no_more_than(media, file)
+
+
+def test_a_directory_at_a_name_is_an_error(media: Path, file: Path) -> None:
+    """It is left as it is, the error says so, and nothing else is left beside it."""
+    (file / "kept").mkdir(parents=True)
+    store = MediaStore(media)
+    with pytest.raises(ExportError, match=rf"{file.name} cannot be written: .*irectory") as caught:
+        store.extract(message(picture(URI)))
+    assert "out of the way" in str(caught.value)
+    assert ([*media.iterdir()], [*file.iterdir()]) == ([file], [file / "kept"])
+    (file / "kept").rmdir()
+    file.rmdir()
+    store.extract(message(picture(URI)))
+    assert no_more_than(media, file)
+
+
+def test_a_file_at_the_place_of_the_directory_is_an_error(media: Path) -> None:
+    """It is left as it is."""
+    media.parent.mkdir()
+    media.write_bytes(b"theirs")
+    with pytest.raises(ExportError, match="media cannot be written"):
+        MediaStore(media).extract(message(picture(URI)))
+    assert media.read_bytes() == b"theirs"
+
+
+def test_a_directory_that_is_removed_meanwhile(media: Path, file: Path) -> None:
+    """The error says so, and the next file makes it anew."""
+    store = MediaStore(media)
+    store.extract(message(sound(BLOB)))
+    shutil.rmtree(media)
+    with pytest.raises(ExportError, match="media cannot be written"):
+        store.extract(message(picture(URI)))
+    store.extract(message(picture(URI)))
+    assert no_more_than(media, file)
+
+
+def test_a_directory_that_is_a_link_to_itself_is_an_error(media: Path, file: Path) -> None:
+    """It leads nowhere, and the error names it."""
+    media.rmdir()
+    media.symlink_to(media)
+    with pytest.raises(ExportError, match="media cannot be written"):
+        MediaStore(media).extract(message(picture(URI)))
+    assert not file.parent.is_dir()
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+LEFT_BEHIND = f".{NAME}.png.0123456789abcdef.tmp"
+
+
+def test_what_a_killed_process_left_is_removed_in_time(media: Path, file: Path) -> None:
+    """Half a file under another name is taken for nothing, and goes when nobody can write it."""
+    fresh, old = media / LEFT_BEHIND, media / LEFT_BEHIND.replace("0", "f")
+    others = [media / "notes.tmp", media / f".{NAME}.tmp", media / f"{NAME}.png.tmp"]
+    for path in (fresh, old, *others):
+        path.write_bytes(DATA[:5])
+    for path in (old, *others):
+        os.utime(path, (0, 0))
+    MediaStore(media).extract(message(picture(URI)))
+    assert {*media.iterdir()} == {file, fresh, *others}
     assert file.read_bytes() == DATA
+
+
+def test_what_cannot_be_removed_does_no_harm(media: Path, file: Path) -> None:
+    """A directory of such a name stays."""
+    (media / LEFT_BEHIND).mkdir()
+    os.utime(media / LEFT_BEHIND, (0, 0))
+    MediaStore(media).extract(message(picture(URI)))
+    assert {*media.iterdir()} == {file, media / LEFT_BEHIND}
+
+
+def test_what_another_process_named_is_made_durable(media: Path) -> None:
+    """It may have its name for the moment alone, as long as that process has not synced it."""
+    files = Counted()
+    store = MediaStore(media, files=files)
+    store.extract(message(sound(BLOB)))
+    MediaStore(media).extract(message(picture(URI)))
+    files.synced.clear()
+    store.extract(message(picture(URI)))
+    store.extract(message(picture(URI)))
+    assert files.synced == [media]
+
+
+def test_names_that_are_known_take_bounded_memory(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are too many, they are forgotten, and synced once more."""
+    monkeypatch.setattr("aiomessages.export.media._MOST_KNOWN", 1)
+    files = Counted()
+    store = MediaStore(media, files=files)
+    store.extract(message(picture(URI), sound(BLOB)))
+    files.synced.clear()
+    store.extract(message(sound(BLOB)))
+    assert files.synced == []
+    store.extract(message(picture(URI)))
+    assert files.synced == [media]
+
+
+class Extractor:
+    """A process that extracts media until it is killed, and the names that it has told."""
+
+    def __init__(self, directory: Path, own: str) -> None:
+        command = [sys.executable, extractor.__file__, str(directory), own]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._directory = directory
+
+    def read(self, count: int) -> set[str]:
+        """Read lines; each name in them has a whole file by then."""
+        assert self.process.stdout is not None
+        told = {name for _ in range(count) for name in self.process.stdout.readline().split()}
+        for name in told:
+            data = (self._directory / name).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == name.partition(".")[0]
+        assert told
+        return told
+
+    def kill(self) -> None:
+        """Kill it at once, wherever it is."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_two_processes_one_of_which_is_killed(media: Path) -> None:
+    """Under every name there is the whole file, always, and what kills leave is named otherwise."""
+    steady, told = Extractor(media, "steady"), set[str]()
+    for round_ in range(4):
+        killed = Extractor(media, f"killed {round_}")
+        told |= killed.read(3 + 5 * round_) | steady.read(5)
+        killed.kill()
+    told |= steady.read(5)
+    assert steady.process.poll() is None
+    steady.kill()
+    names = {path.name for path in media.iterdir() if not media_left(path.name)}
+    assert told <= names
+    for name in names:
+        assert name == hashlib.sha256((media / name).read_bytes()).hexdigest() + ".png"
+
+
+def media_left(name: str) -> bool:
+    """Tell whether a name is one of those that a killed process leaves."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def test_threads_with_stores_of_their_own(media: Path) -> None:
+    """Several exports in one process are like several processes."""
+    sent = [message(picture(URI), sound(BLOB), document(URI))] * 48
+    with ThreadPoolExecutor(8) as threads:
+        changed = set(threads.map(lambda item: MediaStore(media).extract(item), sent))
+    assert len(changed) == 1
+    assert {path.read_bytes() for path in media.iterdir()} == {DATA}
+    assert not [path for path in media.iterdir() if media_left(path.name)]
 
 
 def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -93,6 +94,27 @@ async def test_without_media(client: AsyncMessagesClient, tmp_path: Path) -> Non
     await export(client, IDS, tmp_path / "out.jsonl")
     text = (tmp_path / "out.jsonl").read_text()
     assert all(blob(content.decode()) in text for content in FILES.values())
+
+
+async def test_two_exports_with_one_directory(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """At the same time they neither disturb each other nor leave anything but the files."""
+    paths, media = [tmp_path / f"{n}.jsonl" for n in range(4)], tmp_path / "media"
+    await asyncio.gather(*(export(client, IDS, path, media=media) for path in paths))
+    assert {file.name: file.read_bytes() for file in media.iterdir()} == FILES
+    assert [named(path) for path in paths] == [sorted(FILES)] * 4
+
+
+async def test_a_spoken_reply_that_is_listed(
+    server: LocalServer, client: AsyncMessagesClient, tmp_path: Path
+) -> None:
+    """It is written once, also where its sound has become a file."""
+    listed = talk(9)
+    (choice,) = listed["completion"]["choices"]
+    listed["messages"].append({"id": "m-9", "content_parts": None, **choice["message"]})
+    await server.import_records([listed])
+    path = tmp_path / "out.jsonl"
+    await export(client, [listed["completion"]["id"]], path, media=tmp_path / "media")
+    assert [line.get("choice") for line in lines(path)] == [None, None, 0]
 
 
 class WatchedFiles(PowerFiles):

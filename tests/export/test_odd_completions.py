@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loopback import Answer, Asked, Loopback
 
-from aiomessages import AsyncMessagesClient, RetryPolicy, SchemaError
+from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.export import CreatedBetween, export
 
 if TYPE_CHECKING:
@@ -25,15 +25,17 @@ def completion(reply: bytes, more: bytes = b"") -> bytes:
 
 
 class Server(Loopback):
-    """A server with one completion without messages, said as `body` says it."""
+    """A server with one completion, said as `body` says it, and its messages."""
 
     def __init__(self) -> None:
         super().__init__(self._answer)
         self.body = b""
+        self.messages: list[bytes] = []
 
     def _answer(self, asked: Asked) -> Answer:
         if asked.path.endswith("/messages"):
-            return Answer({"object": "list", "data": [], "has_more": False})
+            data = b",".join(self.messages)
+            return Answer(b'{"object":"list","data":[%b],"has_more":false}' % data)
         if asked.path.endswith("/c"):
             return Answer(self.body)
         return Answer(b'{"object":"list","data":[%b],"has_more":false}' % self.body)
@@ -108,9 +110,45 @@ async def test_a_completion_without_replies(
 async def test_replies_in_another_shape(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, choices: bytes
 ) -> None:
-    """That is an error of this completion, told as such, and the others go on."""
+    """They are none, and the conversation is written with its completion as it is stored."""
     server.body = b'{"id":"c","choices":%b}' % choices
-    with pytest.raises(SchemaError, match="choices"):
-        await export(client, client.completions(), tmp_path / "out.jsonl")
-    noted = await export(client, client.completions(), tmp_path / "out.jsonl", on_error="continue")
-    assert noted.failed == {"SchemaError": 1}
+    path = tmp_path / "out.jsonl"
+    report = await export(client, client.completions(), path, layout="conversations")
+    assert (report.finished, report.failed) == (True, {})
+    (line,) = path.read_bytes().splitlines()
+    assert line.endswith(b'"messages":[],"reply":null,"completion":%b}' % server.body)
+
+
+OGX = (
+    b'{"id":"c-%d","role":"%b","content":"%b","content_parts":null,"name":null,"tool_calls":null,'
+    b'"tool_call_id":null,"refusal":null,"function_call":null,"annotations":null,"audio":null}'
+)
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["by its id", "from a list"])
+async def test_a_server_that_lists_the_choices(
+    server: Server, client: AsyncMessagesClient, tmp_path: Path, listed: bool
+) -> None:
+    """What went in and what came out are written once each, in every layout, as OGX has them."""
+    said = [(b"user", b"Is it raining?"), (b"assistant", b"It is."), (b"assistant", b"It was.")]
+    server.messages = [OGX % (n, *message) for n, message in enumerate(said)]
+    replies = [b'{"role":"%b","content":"%b"}' % message for message in said[1:]]
+    server.body = b'{"id":"c","choices":[%b],"input_messages":[{}]}' % b",".join(
+        b'{"index":%d,"message":%b}' % pair for pair in enumerate(replies)
+    )
+    lines = {}
+    for layout in ("messages", "conversations", "finetune"):
+        source: Any = client.completions() if listed else ["c"]
+        path = tmp_path / f"{layout}.jsonl"
+        assert (await export(client, source, path, layout=layout)).finished
+        lines[layout] = [json.loads(line) for line in path.read_bytes().splitlines()]
+    question, *answers = ({"role": role.decode(), "content": text.decode()} for role, text in said)
+    assert [(line["seq"], line.get("choice")) for line in lines["messages"]] == [
+        (0, None),
+        (1, 0),
+        (2, 1),
+    ]
+    (conversation,) = lines["conversations"]
+    assert [message["id"] for message in conversation["messages"]] == ["c-0"]
+    assert conversation["reply"] == answers[0]
+    assert lines["finetune"] == [{"messages": [question, answer]} for answer in answers]

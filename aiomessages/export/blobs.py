@@ -1,0 +1,186 @@
+r"""Blobs in JSON: where base64 stands in a message or a completion, whatever its spelling.
+
+Nothing here performs I/O. A blob is found by its place in the JSON, and is known by the span of its
+string literal: what stands around it keeps its bytes, and how a server escapes it does not matter
+(.NET writes `+` as `\u002B`, Java `=` as `\u003d`, PHP `/` as `\/`).
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Path = tuple[str | int, ...]  # the keys and the indices on the way to a value
+
+# The key of a part, or of a message that was spoken → the key in it that may hold a blob.
+_PLACES: Final = {"image_url": "url", "input_audio": "data", "file": "file_data", "audio": "data"}
+
+# RFC 2397, of which only base64 is of interest: what stands in the clear is short.
+_DATA_URI: Final = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64", re.IGNORECASE)
+
+_ENDINGS: Final = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/jpg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/svg+xml": ".svg",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tiff",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/wave": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/mp3": ".mp3",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "audio/aac": ".aac",
+    "audio/mp4": ".m4a",
+    "audio/webm": ".webm",
+    "application/pdf": ".pdf",
+    "application/json": ".json",
+    "text/plain": ".txt",
+    "text/markdown": ".md",
+    "text/csv": ".csv",
+    "text/html": ".html",
+}
+_OTHER: Final = ".bin"
+
+# A reply does not say in which of the API's formats it was spoken; its first bytes do. Only pcm16
+# has nothing to be known by.
+_SPOKEN: Final = re.compile(
+    rb"(?P<wav>RIFF.{4}WAVE)|(?P<flac>fLaC)|(?P<ogg>OggS)"
+    rb"|(?P<mp3>ID3|\xff[\xfb\xf3\xf2])|(?P<aac>\xff[\xf1\xf9])",
+    re.DOTALL,
+)
+
+
+class Blob(NamedTuple):
+    """The span of a string literal with its quotation marks, and its file's bytes and ending."""
+
+    start: int
+    end: int
+    data: bytes
+    ending: str
+
+
+def find_blobs(item: bytes) -> Iterator[Blob]:
+    """Yield the blobs of a message, or of a completion with its input and its replies, in order.
+
+    A blob is a data: URI in base64, or bare base64 where a sound or a file stands. What cannot be
+    read as base64 is none.
+    """
+    if not _may_hold(item):
+        return
+    strings = list(_strings(item))  # a sound's format may stand behind it
+    formats = {
+        path[:-1]: _text(item[start:end]) for path, start, end in strings if path[-1] == "format"
+    }
+    for path, start, end in strings:
+        key = str(path[-1])
+        found = _blob(key, _text(item[start:end]), formats.get(path[:-1]))
+        if key != "format" and found is not None:
+            yield Blob(start, end, *found)
+
+
+# --- the cheap check ------------------------------------------------------------------------------
+
+# An escape of a letter, a digit, or a mark that makes a key or the head of a URI: nobody writes
+# one without need, and without any of them the check below sees what there is.
+_HIDING: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB]|2[cC])")
+
+
+def _may_hold(item: bytes) -> bool:
+    """Tell whether an item may hold a blob; most do not, and are spared what follows."""
+    return (
+        b'"data"' in item
+        or b'"file_data"' in item
+        or b"base64" in item.lower()
+        or (rb"\u00" in item and _HIDING.search(item) is not None)
+    )
+
+
+# --- the places -----------------------------------------------------------------------------------
+
+_TOKEN: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?|[{}\[\],]', re.DOTALL)
+
+
+def _strings(item: bytes) -> Iterator[tuple[Path, int, int]]:
+    """Yield the place and the span of each string that may be a blob, or say of one what it is."""
+    path: list[str | int] = []
+    for token in _TOKEN.finditer(item):
+        start = token.start()
+        match item[start : start + 1]:
+            case b'"' if token[2]:
+                path[-1:] = [_text(token[1])]  # a key, and nothing else, has a colon behind it
+            case b'"' if _is_place(path):
+                yield (*path,), *token.span(1)
+            case b"{":
+                path.append("")
+            case b"[":
+                path.append(0)
+            case b"}" | b"]":
+                del path[-1:]
+            case b",":
+                path[-1:] = [at + 1 if isinstance(at, int) else at for at in path[-1:]]
+
+
+def _is_place(path: list[str | int]) -> bool:
+    """Tell whether a blob may stand there: in a message, or in its parts wherever these are."""
+    match path:
+        case [*holder, str(place), "url" | "data" | "file_data" | "format" as key]:
+            return key in (_PLACES.get(place), "format") and _is_holder(holder)
+    return False
+
+
+def _is_holder(path: list[str | int]) -> bool:
+    match path:
+        case [*message, "content" | "content_parts", int()]:
+            path = message
+    match path:
+        case [] | ["choices", int(), "message"] | ["input_messages", int()]:
+            return True
+    return False
+
+
+def _text(literal: bytes) -> str:
+    """Return what a string literal says; half an emoji is no matter here."""
+    text = literal.decode(errors="replace")
+    return str(json.loads(text, strict=False)) if "\\" in text else text[1:-1]
+
+
+# --- base64 ---------------------------------------------------------------------------------------
+
+
+def _blob(key: str, text: str, audio_format: str | None) -> tuple[bytes, str] | None:
+    """Return the bytes and the ending of the blob that a text is, if it is one."""
+    head, comma, encoded = text.partition(",")
+    uri = _DATA_URI.fullmatch(head) if comma else None
+    if uri is None:
+        encoded = "" if comma or key == "url" else text
+    if not (data := _decoded(encoded)):
+        return None
+    return data, _ENDINGS.get(uri[1].strip().lower(), _OTHER) if uri else _bare(data, audio_format)
+
+
+def _bare(data: bytes, audio_format: str | None) -> str:
+    """Return the ending for what is no URI: what it is called, and else what it looks like."""
+    sound = _SPOKEN.match(data)
+    return _ENDINGS.get(f"audio/{audio_format}") or (f".{sound.lastgroup}" if sound else _OTHER)
+
+
+def _decoded(encoded: str) -> bytes:
+    """Return the bytes, or none for what is not exactly how base64 would write them."""
+    try:
+        data = binascii.a2b_base64(encoded)
+    except ValueError:
+        return b""
+    return data if binascii.b2a_base64(data, newline=False).decode() == encoded else b""

@@ -1,0 +1,113 @@
+"""Lines of conversations that are too large to be held: the same bytes, made piece by piece.
+
+Nothing here writes. Pieces come from blocks of messages, of which the last few are held back, for
+they may be the replies that some servers list.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from .finetune import finetune_layout
+from .layouts import (
+    Fetched,
+    Layout,
+    Lines,
+    Stored,
+    conversations_layout,
+    last_lines,
+    listed_replies,
+    messages_layout,
+    messages_lines,
+    read_stored,
+)
+
+Blocks = Iterable[list[bytes]]
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    "messages": messages_layout,
+    "conversations": conversations_layout,
+    "finetune": finetune_layout,
+}
+
+
+def large_lines(
+    layout: str, completion_id: str, blocks: Blocks, completion: bytes | None
+) -> Iterable[Lines]:
+    """Return the pieces of a conversation's lines. Raises SkipError before the first of them.
+
+    An example for fine-tuning is looked at as a whole, so that this layout holds all of it.
+    """
+    if layout in _LARGE:
+        return _LARGE[layout](completion_id, blocks, completion)
+    messages = [message for block in blocks for message in block]
+    return [LAYOUTS[layout](Fetched(completion_id, messages, completion))]
+
+
+def incomplete_lines(completion_id: str, blocks: Blocks) -> Iterator[bytes]:
+    """Yield lines of the layout `messages` for what was read of a conversation, without a reply."""
+    seq = 0
+    for block in blocks:
+        yield bytes(messages_lines(completion_id, seq, block).text)
+        seq += len(block)
+
+
+def _messages(completion_id: str, blocks: Blocks, completion: bytes | None) -> Iterator[Lines]:
+    stored = read_stored(completion)
+    seq, held = 0, list[bytes]()
+    for ready, held in _holding_back(blocks, len(stored.replies)):
+        yield messages_lines(completion_id, seq, ready)
+        seq += len(ready)
+    yield last_lines(completion_id, seq, held, stored)
+
+
+def _conversation(completion_id: str, blocks: Blocks, completion: bytes | None) -> Iterator[Lines]:
+    stored = read_stored(completion)
+    head, tail = _frame(completion_id, stored, completion)
+    seq, held = 0, list[bytes]()
+    yield Lines(head, 1)
+    for ready, held in _holding_back(blocks, len(stored.replies)):
+        yield _joined(ready, first=seq == 0)
+        seq += len(ready)
+    asked = held[: len(held) - listed_replies(held, seq, stored)]
+    yield _joined(asked, first=seq == 0)
+    yield Lines(tail, 0)
+
+
+def _frame(completion_id: str, stored: Stored, completion: bytes | None) -> tuple[bytes, bytes]:
+    """Return what stands before the messages of a line, and what stands behind them."""
+    head = {
+        "completion_id": completion_id,
+        "model": stored.model,
+        "created": stored.created,
+        "metadata": stored.metadata,
+    }
+    tail = {
+        "reply": Raw(stored.replies[0].message) if stored.replies else None,
+        "completion": Raw(completion) if completion else None,
+    }
+    before, behind = msgspec.json.encode(head), msgspec.json.encode(tail)
+    return before[:-1] + b',"messages":[', b"]," + behind[1:] + b"\n"
+
+
+def _joined(messages: list[bytes], *, first: bool) -> Lines:
+    comma = b"" if first or not messages else b","
+    return Lines(comma + b",".join(messages), 0)
+
+
+def _holding_back(blocks: Blocks, count: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Yield the messages that are ready, and those that are held back: the last `count`."""
+    held: list[bytes] = []
+    for block in blocks:
+        known = held + block
+        ready = max(len(known) - count, 0)
+        held = known[ready:]
+        yield known[:ready], held
+
+
+_LARGE: Final[dict[str, Callable[[str, Blocks, bytes | None], Iterator[Lines]]]] = {
+    "messages": _messages,
+    "conversations": _conversation,
+}
