@@ -10,40 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from .finetune import finetune_layout
-from .layouts import (
-    Fetched,
-    Layout,
-    Lines,
-    Stored,
-    conversations_layout,
-    last_lines,
-    listed_replies,
-    messages_layout,
-    messages_lines,
-    read_stored,
-)
+from .layouts import Lines, Stored, last_lines, listed_replies, messages_lines, read_stored
 
 Blocks = Iterable[list[bytes]]
-
-LAYOUTS: Final[dict[str, Layout]] = {
-    "messages": messages_layout,
-    "conversations": conversations_layout,
-    "finetune": finetune_layout,
-}
-
-
-def large_lines(
-    layout: str, completion_id: str, blocks: Blocks, completion: bytes | None
-) -> Iterable[Lines]:
-    """Return the pieces of a conversation's lines. Raises SkipError before the first of them.
-
-    An example for fine-tuning is looked at as a whole, so that this layout holds all of it.
-    """
-    if layout in _LARGE:
-        return _LARGE[layout](completion_id, blocks, completion)
-    messages = [message for block in blocks for message in block]
-    return [LAYOUTS[layout](Fetched(completion_id, messages, completion))]
 
 
 def incomplete_lines(completion_id: str, blocks: Blocks) -> Iterator[bytes]:
@@ -107,7 +76,8 @@ def _holding_back(blocks: Blocks, count: int) -> Iterator[tuple[list[bytes], lis
         yield known[:ready], held
 
 
-_LARGE: Final[dict[str, Callable[[str, Blocks, bytes | None], Iterator[Lines]]]] = {
+# An example for fine-tuning is looked at as a whole, so that its layout is not among these.
+LARGE: Final[dict[str, Callable[[str, Blocks, bytes | None], Iterator[Lines]]]] = {
     "messages": _messages,
     "conversations": _conversation,
 }

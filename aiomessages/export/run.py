@@ -4,7 +4,7 @@ Killed at any moment and run again, it goes on behind what the ledger has record
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,16 @@ from aiomessages.workers import Results
 
 from .fetch import ConversationReader, Item, Outcome
 from .files import Files
-from .large import LAYOUTS, incomplete_lines, large_lines
-from .layouts import Fetched, Lines, SkipError
+from .finetune import finetune_layout
+from .large import LARGE, incomplete_lines
+from .layouts import (
+    Fetched,
+    Layout,
+    Lines,
+    SkipError,
+    conversations_layout,
+    messages_layout,
+)
 from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
 from .output import PART_BYTES, Names, Output, check_can_write
@@ -34,6 +42,12 @@ from .report import NAMED, ExportReport, Progress
 from .room import ROOM_BYTES, Place, Room
 from .source import Listed, Source, batches, selection_of
 from .writer import Writer, to_its_end
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    "messages": messages_layout,
+    "conversations": conversations_layout,
+    "finetune": finetune_layout,
+}
 
 # The longest Retry-After that is waited for. Beyond it, the run ends and says when to come back.
 MAX_RETRY_AFTER: Final = 600.0
@@ -287,24 +301,27 @@ class _Run:
         await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
 
     async def _write_whole(self, item: Item, outcome: Outcome) -> None:
-        name, messages, completion = item.completion_id, outcome.messages, outcome.completion
+        entry = Entry(item.completion_id, "done", messages=len(outcome.messages))
         try:
-            if messages.spilled:
-                pieces = large_lines(self._layout, name, messages.blocks(), completion)
-            else:
-                lines = LAYOUTS[self._layout](Fetched(name, messages.held, completion))
+            lines = self._lines(item.completion_id, outcome)
         except SkipError as reason:
-            await self._note(item, Entry(name, "skipped", reason=str(reason)))
+            await self._note(item, structs.replace(entry, state="skipped", reason=str(reason)))
             return
-        entry = Entry(name, "done", messages=len(messages))
         self._count(entry)
-        self.progress.messages += len(messages)
+        self.progress.messages += entry.messages
         self._reopen()
-        if messages.spilled:
-            await self._writer.add_large(pieces, entry)
-        else:
+        if isinstance(lines, Lines):
             left_out = ", ".join(lines.left_out) or None
             await self._writer.add(lines, structs.replace(entry, reason=left_out))
+        else:
+            await self._writer.add_large(lines, entry)
+
+    def _lines(self, completion_id: str, outcome: Outcome) -> Lines | Iterator[Lines]:
+        """Lay a conversation out; in pieces where it is large. Raises SkipError."""
+        messages = outcome.messages
+        if messages.spilled and self._layout in LARGE:
+            return LARGE[self._layout](completion_id, messages.blocks(), outcome.completion)
+        return LAYOUTS[self._layout](Fetched(completion_id, messages.read(), outcome.completion))
 
     async def _note(self, item: Item, entry: Entry) -> None:
         """Record what became of a completion that adds no lines; nothing where it is known."""

@@ -63,6 +63,10 @@ class Messages:
         if self.held:
             yield self.held
 
+    def read(self) -> list[bytes]:
+        """Return all messages at once."""
+        return [message for block in self.blocks() for message in block] if self._file else self.held
+
     def __enter__(self) -> Self:
         return self
 
