@@ -344,6 +344,7 @@ TABLE = [
         client={"deadline": 30},
         facts={"retry_after": 60.0},
     ),
+    fails("27-max", "retry-after-day", RateLimitError, facts={"retry_after": 86_400.0}),
     retried(28, "should-retry-true", BadRequestError),
     fails(28, "should-retry-false", InternalServerError),
     retried(29, "error-in-200", RateLimitError, facts={"status": 200}),
