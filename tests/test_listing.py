@@ -79,14 +79,16 @@ REFUSED = Answer({"error": {"message": "too many", "param": "limit", "code": Non
 )
 async def test_a_page_that_is_refused(refusal: Answer) -> None:
     """A bulk walk asks for half, from the same cursor and at once; client.list does as told."""
-    async with Loopback(bears(25, lambda: refusal)) as server:
-        async with client_of(server, retry=QUICK) as client:
-            assert await ids_of(one_by_one(client)) == ALL
-            assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
-            assert [asked.query.get("after") for asked in server.asked[:3]] == [None] * 3
-            assert server.asked[3].query["after"] == "chatcmpl-1-24"
-            with pytest.raises(APIError):
-                await client.list("chatcmpl-1", limit=50)
+    async with (
+        Loopback(bears(25, lambda: refusal)) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
+        assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
+        assert [asked.query.get("after") for asked in server.asked[:3]] == [None] * 3
+        assert server.asked[3].query["after"] == "chatcmpl-1-24"
+        with pytest.raises(APIError):
+            await client.list("chatcmpl-1", limit=50)
     assert len(server.asked) == 6
 
 
@@ -103,10 +105,12 @@ async def test_a_page_above_max_response_bytes() -> None:
 
 async def test_one_item_that_is_too_large() -> None:
     """A single message above max_response_bytes is the error that it is, and what helps."""
-    async with Loopback(conversation(message(n) for n in range(60))) as server:
-        async with client_of(server, max_response_bytes=100) as client:
-            with pytest.raises(ResponseTooLargeError, match="raise max_response_bytes") as raised:
-                await ids_of(one_by_one(client))
+    async with (
+        Loopback(conversation(message(n) for n in range(60))) as server,
+        client_of(server, max_response_bytes=100) as client,
+    ):
+        with pytest.raises(ResponseTooLargeError, match="raise max_response_bytes") as raised:
+            await ids_of(one_by_one(client))
     assert "limit=" not in str(raised.value)
     assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 12, 6, 3, 1]
     assert raised.value.attempts == 7
@@ -116,9 +120,11 @@ async def test_one_item_that_is_too_large() -> None:
 async def test_a_page_that_takes_a_gateway_too_long(status: int) -> None:
     """A 504 is tried again as often as the policy says, and then half the page."""
     refusal = error(status)
-    async with Loopback(bears(25, lambda: refusal)) as server:
-        async with client_of(server, retry=QUICK) as client:
-            assert await ids_of(one_by_one(client)) == ALL
+    async with (
+        Loopback(bears(25, lambda: refusal)) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
     limits = [limit_of(asked) for asked in server.asked]
     assert limits == [100] * 3 + [50] * 3 + [25] * 3
 
@@ -126,9 +132,11 @@ async def test_a_page_that_takes_a_gateway_too_long(status: int) -> None:
 async def test_a_page_that_takes_too_long_to_come() -> None:
     """A timeout in the body halves the page, one before the headers does not."""
     half = b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{"
-    async with Loopback(bears(25, lambda: half)) as server:
-        async with client_of(server, timeout=0.1) as client:
-            assert await ids_of(one_by_one(client)) == ALL
+    async with (
+        Loopback(bears(25, lambda: half)) as server,
+        client_of(server, timeout=0.1) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
     assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
 
     async def silent() -> None:
@@ -142,21 +150,25 @@ async def test_a_page_that_takes_too_long_to_come() -> None:
 
 async def test_a_gateway_that_is_down() -> None:
     """Where every page is a 504, a page costs at most 21 requests, and is an error then."""
-    async with Loopback(bears(0, lambda: error(504))) as server:
-        async with client_of(server, retry=QUICK) as client:
-            with pytest.raises(InternalServerError) as raised:
-                await ids_of(one_by_one(client))
+    async with (
+        Loopback(bears(0, lambda: error(504))) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        with pytest.raises(InternalServerError) as raised:
+            await ids_of(one_by_one(client))
     assert raised.value.attempts == len(server.asked) == 21
     assert limit_of(server.asked[-1]) == 1
 
 
 async def test_an_outage_of_a_gateway() -> None:
     """Once the quota of retries is spent, a page is asked for once, and not in halves either."""
-    async with Loopback(bears(0, lambda: error(504))) as server:
-        async with client_of(server, retry=QUICK) as client:
-            client._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
-            with pytest.raises(InternalServerError):
-                await ids_of(one_by_one(client))
+    async with (
+        Loopback(bears(0, lambda: error(504))) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        client._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
+        with pytest.raises(InternalServerError):
+            await ids_of(one_by_one(client))
     assert len(server.asked) == 1
 
 
@@ -198,12 +210,14 @@ async def test_a_completion_that_is_not_visible_yet() -> None:
     """A bulk walk may wait for a completion to appear, as client.list does."""
     answers = [error(404, "not_found")] * 2
     script = bears(100, lambda: REFUSED)
-    async with Loopback(lambda asked: answers.pop() if answers else script(asked)) as server:
-        async with client_of(server) as client:
-            assert await ids_of(one_by_one(client, wait_until_visible=5)) == ALL
-            answers.append(error(404, "not_found"))
-            with pytest.raises(NotFoundError):
-                await ids_of(one_by_one(client))
+    async with (
+        Loopback(lambda asked: answers.pop() if answers else script(asked)) as server,
+        client_of(server) as client,
+    ):
+        assert await ids_of(one_by_one(client, wait_until_visible=5)) == ALL
+        answers.append(error(404, "not_found"))
+        with pytest.raises(NotFoundError):
+            await ids_of(one_by_one(client))
 
 
 async def test_many_conversations() -> None:
@@ -271,9 +285,12 @@ async def test_a_list_that_grows_again() -> None:
         fits = len(page.body["data"]) <= 10 or page.body["data"][0]["created"] > 50
         return page if fits else error(413)
 
-    async with Loopback(answer) as server, client_of(server) as client:
-        async with bulk_pages(client.completions()) as pages:
-            assert len(await ids_of(pages)) == 2000
+    async with (
+        Loopback(answer) as server,
+        client_of(server) as client,
+        bulk_pages(client.completions()) as pages,
+    ):
+        assert len(await ids_of(pages)) == 2000
     limits = [limit_of(asked) for asked in server.asked]
     assert limits[:5] == [100, 50, 25, 12, 6]
     assert limits[-1] == 100
@@ -304,7 +321,8 @@ async def test_a_list_in_the_turns_of_an_export() -> None:
 async def test_a_list_that_is_left() -> None:
     """Pages that were left early are over, and do not look finished."""
     async with Loopback(completions(100, lambda: REFUSED)) as server, client_of(server) as client:
-        async with bulk_pages(client.completions(limit=5)) as pages:
+        pages = bulk_pages(client.completions(limit=5))
+        async with pages:
             await anext(pages)
         assert pages.cursor == "c-4"
         with pytest.raises(ClientClosedError, match="closed before its end"):
