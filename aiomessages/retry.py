@@ -138,8 +138,11 @@ def is_only_early(policy: RetryPolicy, error: APIError, *, starved: float) -> bo
 def visibility_delay(
     error: APIError, *, attempt: int, waited: float, patience: float
 ) -> float | None:
-    """Return the seconds until the next look for a completion that is not visible yet."""
-    if not isinstance(error, NotFoundError) or waited >= patience:
+    """Return the seconds until the next look for a completion that is not visible yet.
+
+    A 404 that is retried as a gateway's says nothing of the completion, and is not polled.
+    """
+    if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:
         return None
     return min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, patience - waited)
 

@@ -363,8 +363,10 @@ def test_polls(attempt: int, waited: float, delay: float | None) -> None:
 
 
 def test_no_polls() -> None:
-    """Without patience there is no poll, and none for anything but a 404."""
+    """Without patience there is no poll, and none but for a 404, unless it is a gateway's."""
     missing, wrong = NotFoundError("x", status=404), BadRequestError("x", status=400)
+    foreign = NotFoundError("x", status=404, retryable=True)
+    assert visibility_delay(foreign, attempt=1, waited=0.0, patience=10.0) is None
     assert visibility_delay(missing, attempt=1, waited=0.0, patience=0.0) is None
     assert visibility_delay(wrong, attempt=1, waited=0.0, patience=10.0) is None
 
