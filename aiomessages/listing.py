@@ -1,6 +1,5 @@
 """Lists of the API: one list is one set of arguments, from which pages are fetched as asked for."""
 
-import copy
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -102,9 +101,14 @@ class Listing:
 
     def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
         """Return the pages of an export's list, asked for in the turns of `like` if it is given."""
-        listing = copy.copy(self)
-        if like is not None:
-            listing._attempts = self._attempts.in_the_line_of(like)
+        listing = Listing(
+            self._attempts if like is None else self._attempts.in_the_line_of(like),
+            self._request,
+            query=self._query,
+            after=self._after,
+            limit=self._limit,
+            max_items=self._max_items,
+        )
         followed, size = self._watch(), PageSize(self._limit).walk()
         walk: Walk[Any] = Walk(
             partial(listing._fetch_in_bulk, size, RAW, followed),
