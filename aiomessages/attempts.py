@@ -5,6 +5,7 @@ held together, within one deadline, for as long as the client is open.
 """
 
 import asyncio
+import copy
 import itertools
 import random
 import time
@@ -17,7 +18,7 @@ from msgspec import structs
 
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt, log_retry
-from .protocol import Response
+from .protocol import Response, is_of_somebody_else
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -29,7 +30,7 @@ from .retry import (
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .trail import unless_ours
-from .turns import Turns
+from .turns import Pause, Turns
 
 if TYPE_CHECKING:
     from .transport import Transport  # it loads aiohttp, which waits until a client is built
@@ -133,8 +134,33 @@ class Attempts:
         return self._transport, self._quota, self._running, self._turns
 
     def take_turns(self, turns: Turns) -> None:
-        """Send each attempt in its turn from now on; a 429 then only puts a call off."""
+        """Send each attempt in its turn from now on; a 429 then only puts a call off.
+
+        A 404 that is not the API's own is tried again then, as what a gateway answers.
+        """
         self._turns = turns
+
+    def in_the_line_of(self, other: "Attempts") -> "Attempts":
+        """Return one that makes the same calls in the turns of another, and retries as it does.
+
+        It ends when this one ends.
+        """
+        twin = copy.copy(self)
+        twin._elder = self  # noqa: SLF001 a twin of its own
+        twin._turns, twin._policy, twin._on_retry = other.manners()  # noqa: SLF001 as above
+        return twin
+
+    def manners(self) -> tuple[Turns | None, RetryPolicy, OnRetry | None]:
+        """Return when and how often it sends, and who is told of it."""
+        return self._turns, self._policy, self._on_retry
+
+    def pausing(self) -> Pause | None:
+        """Return the pause of all who take turns; None if there is none."""
+        return None if self._turns is None else self._turns.pausing()
+
+    def pay_for_one_more(self) -> bool:
+        """Take what a retry costs from the quota; False if what is left does not pay for it."""
+        return self._quota.take()
 
     @property
     def closed(self) -> bool:
@@ -197,7 +223,9 @@ class Attempts:
 
     def _is_only_early(self, request: Request, error: APIError) -> bool:
         """Tell whether the next turn is the remedy, and comes within the deadline."""
-        if self._turns is None or not is_only_early(error, starved=self._turns.starved()):
+        if self._turns is None:
+            return False
+        if not is_only_early(self._policy, error, starved=self._turns.starved()):
             return False
         pause = self._turns.pause()
         if _is_beyond(request.deadline, pause):
@@ -219,8 +247,10 @@ class Attempts:
             delay = retry_delay(self._policy, error, attempt=attempt, dice=dice)
         if delay is None or _is_beyond(request.deadline, delay):
             return None  # to say now what is known is better than to wait for nothing
-        # A poll is no retry, and only a retry that will be made is paid for.
-        return delay if poll is not None or self._quota.take() else None
+        # A poll is no retry, and only a retry that will be made is paid for; not one that comes
+        # after a pause for all: that stops who sends more surely than the quota does.
+        paused = self._turns is not None and asks_all_to_wait(error)
+        return delay if poll is not None or paused or self._quota.take() else None
 
     def _tell(self, request: Request, error: APIError, delay: float) -> None:
         log_retry(error, delay)
@@ -245,7 +275,9 @@ class Attempts:
         try:
             result = await self._attempt(request, read, attempt)
         except APIError as error:
-            self._turns.failed(error, sent)
+            if is_of_somebody_else(error):
+                error.retryable = True  # type: ignore[misc]  # as a 502 that a gateway sent
+            self._turns.failed(error, sent, self._policy)
             raise
         self._turns.succeeded(sent)
         return result
@@ -260,6 +292,8 @@ class Attempts:
             timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
         secret, headers = key.secret, {"authorization": key.header, **request.headers}
         began = time.monotonic()
+        if self._turns is not None:
+            self._turns.on_sent()
         try:
             response = await self._transport.get(
                 request.url, headers, timeout=timeout, max_bytes=self._max_bytes

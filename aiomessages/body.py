@@ -12,6 +12,7 @@ from multidict import MultiMapping
 
 from .compression import ENCODINGS, Decompressor
 from .errors import APIResponseError, DecodeError, ResponseTooLargeError
+from .failures import BodyTimeoutError
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +39,7 @@ async def read_body(
     """Read a body of at most `max_bytes`, decompressed; or none, and say what is wrong with it.
 
     `protocol` is that of the connection on which it is still coming in, None where all is here.
+    Raises what aiohttp does, and BodyTimeoutError for a timeout.
     """
     try:
         if protocol is None:
@@ -46,6 +48,8 @@ async def read_body(
             return await _read_whole(content, headers, max_bytes), None
     except (zlib.error, _TooLargeError) as error:
         return b"", _flaw(error, max_bytes)
+    except TimeoutError as error:
+        raise BodyTimeoutError(error) from None
 
 
 def whole_body(

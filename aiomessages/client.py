@@ -1,7 +1,8 @@
 """The client that people use: its options, its calls, and what closing it means."""
 
 import inspect
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 from msgspec import UNSET, UnsetType
@@ -15,6 +16,7 @@ from .listing import CompletionStream, Listing, MessageStream
 from .logs import show_log
 from .models import StoredCompletion
 from .pace import Pace
+from .page_size import PageSize
 from .retry import DEFAULT_POLICY, RetryPolicy
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
@@ -31,7 +33,7 @@ from .settings import (
 )
 from .telemetry import Operation, Telemetry, Watch, watch
 from .trail import OneByOne
-from .turns import Turns
+from .turns import Pause, Turns
 
 if TYPE_CHECKING:
     import aiohttp
@@ -173,15 +175,25 @@ class AsyncMessagesClient:
         return twin
 
     def _paced(
-        self, pace: Pace, *, timeout: Timeout | float | UnsetType | None = UNSET
+        self,
+        pace: Pace,
+        *,
+        timeout: Timeout | float | UnsetType | None = UNSET,
+        on_sent: Callable[[], object] | None = None,
     ) -> "AsyncMessagesClient":
         """Return a client that sends at a pace, shares this one's session and ends with it.
 
-        A 429 never fails a call of it, short of ten minutes of nothing else.
+        A 429 never fails a call of it, short of ten minutes of nothing else, or of one that asks to
+        wait for longer than the policy's max_retry_after. `on_sent` is called once for each attempt
+        as it goes out, whatever becomes of it.
         """
         twin = self.with_options() if timeout is UNSET else self.with_options(timeout=timeout)
-        twin._attempts.take_turns(Turns(pace))  # noqa: SLF001 a twin of its own
+        twin._attempts.take_turns(Turns(pace, on_sent))  # noqa: SLF001 a twin of its own
         return twin
+
+    def _pausing(self) -> Pause | None:
+        """Return the pause that a paced client's calls wait for; None if there is none."""
+        return self._attempts.pausing()
 
     def _instrument(self, telemetry: Telemetry) -> None:
         """Let it hear of the work of this client, and of those that with_options makes from now."""
@@ -266,20 +278,31 @@ class AsyncMessagesClient:
         return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
 
     def _one_by_one(
-        self, completion_id: str, codec: protocol.Codec[Any] = MESSAGES, *, after: str | None = None
+        self,
+        completion_id: str,
+        codec: protocol.Codec[Any] = MESSAGES,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        page_size: PageSize | None = None,
+        wait_until_visible: float = 0,
     ) -> OneByOne[Any]:
-        """List what `list` does, for whoever reads many lists at once and none of them ahead."""
+        """List what `list` does, for whoever reads many lists at once and none of them ahead.
+
+        A page that is too large is asked for again with half the limit, down to 1. `page_size` is
+        what the walks of one run share of that; `limit` is for a walk that shares nothing.
+        """
         protocol.check_completion_id(completion_id)
-        protocol.check_after(after)
+        protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
         listing = Listing(
             self._attempts,
-            self._messages_request(completion_id),
+            self._messages_request(completion_id, patience=wait_until_visible),
             query=self._settings.query,
             after=after,
             limit=None,
             max_items=None,
         )
-        return listing.one_by_one(codec)
+        return listing.one_by_one(codec, page_size or PageSize(limit))
 
     def _messages_request(
         self,
@@ -375,16 +398,19 @@ class AsyncMessagesClient:
             deadline=deadline,
             patience=wait_until_visible,
         )
-        completion, _ = await self._attempts.call(request, protocol.read_one_completion)
+        read = partial(protocol.read_one_completion, completion_id=completion_id)
+        completion, _ = await self._attempts.call(request, read)
         return completion
 
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
+        It has to be JSON with the id that was asked for; whatever else it is, it is delivered.
         Raises what `completion` does.
         """
         request = self._completion_request(completion_id)
-        body, _ = await self._attempts.call(request, protocol.read_raw_completion)
+        read = partial(protocol.read_raw_completion, completion_id=completion_id)
+        body, _ = await self._attempts.call(request, read)
         return body
 
     def _completion_request(
@@ -420,6 +446,7 @@ class AsyncMessagesClient:
         ordered: bool = False,
         include_reply: bool = False,
         on_error: OnError = "raise",
+        limit: int | None = None,
     ) -> ConversationStream:
         """Read many conversations at once, and give each as it is done, or in the order of `ids`.
 
@@ -427,14 +454,15 @@ class AsyncMessagesClient:
         `client.completions()`, which carries the replies already. It is never read further ahead
         than `concurrency` conversations. `include_reply` fetches what the model answered as well.
         With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
-        others go on; else the error is raised.
+        others go on; else the error is raised. `limit` is the size of a page, 100 unless it is
+        given; where a page is too large for the client or the server, smaller ones are asked for.
 
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        reader = Reader(
-            self._one_by_one, self.completion, include_reply=include_reply, on_error=on_error
-        )
+        protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
+        pages_of = partial(self._one_by_one, page_size=PageSize(limit))
+        reader = Reader(pages_of, self.completion, include_reply=include_reply, on_error=on_error)
         # An iterable of either is one of both: what it gives is only looked at.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)

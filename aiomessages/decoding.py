@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError, convert
@@ -280,6 +280,23 @@ def decode_completion(body: bytes) -> StoredCompletion:
     wire, _ = despite_lone_surrogates(_OBJECT.decode, body)
     return read_completion(wire)
 
+
+def id_of_completion(body: bytes) -> str:
+    """Return the id of the body that is one stored completion, whatever else is in it.
+
+    Raises what PageCodec.decode does.
+    """
+    if not body.isascii():
+        body.decode()  # see RawCodec
+    frame, _ = despite_lone_surrogates(_FRAME.decode, body)
+    return frame.id
+
+
+class _Frame(Struct):
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+_FRAME: Final = msgspec.json.Decoder(_Frame)
 
 # A number beyond all floats (1e400) is infinite then, as json.loads has it, and no complaint.
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Json], float_hook=float)

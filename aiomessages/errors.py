@@ -49,7 +49,7 @@ class APIError(MessagesError):
     """
 
     retryable: ClassVar[bool] = False
-    hint: ClassVar[str] = ""
+    hint: str = ""
 
     def __init__(self, message: str, *, retryable: bool | None = None) -> None:
         super().__init__(message)
@@ -112,8 +112,13 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """The attempt's timeout, or the deadline of the whole call, ran out."""
+    """The attempt's timeout, or the deadline of the whole call, ran out.
 
+    `in_body` is true where the headers had come: the server had answered, and the body was too slow
+    or too large for the time.
+    """
+
+    in_body: bool = False
     hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is just slow."
 
 
@@ -268,8 +273,13 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404: no such completion, or not yet, or no longer."""
+    """404, or a 400 that says the same: no such completion, or not yet, or no longer.
 
+    `is_of_api` is true where the API itself said so, of the completion: by code, by param, or by a
+    text that names the id. Any other 404 may be a gateway's, or that of a wrong base_url.
+    """
+
+    is_of_api: bool = False
     hint = (
         "Only completions created with store=true are kept, for 30 days; a fresh one takes some"
         " seconds to appear: see wait_until_visible=."

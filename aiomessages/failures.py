@@ -6,7 +6,7 @@ stand.
 
 import re
 import ssl
-from typing import Final
+from typing import Final, cast
 
 import aiohttp
 import msgspec
@@ -24,8 +24,22 @@ class DisconnectedError(Exception):
         self.cause = cause
 
 
+class BodyTimeoutError(Exception):
+    """Carries a timeout that ran out in the body of an answer, whose headers had come."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
 # OSError holds TimeoutError as well; a protocol error in a body comes as the parser made it.
-FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, DisconnectedError)
+FAILURES: Final = (
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    DisconnectedError,
+    BodyTimeoutError,
+)
 
 
 def session_closed() -> ClientClosedError:
@@ -37,6 +51,10 @@ def translate(error: BaseException, timeout: Timeout) -> APIError:
     """Return our error for one of aiohttp's, with what caused it where that is safe to keep."""
     if isinstance(error, DisconnectedError):
         return _lost_before_answer(error.cause)
+    if isinstance(error, BodyTimeoutError):
+        slow = cast("APITimeoutError", translate(error.cause, timeout))
+        slow.in_body = True
+        return slow
     if isinstance(error, aiohttp.ClientPayloadError):
         return APIConnectionError("the connection was lost in the middle of the answer")
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):

@@ -8,7 +8,7 @@ import aiohttp
 
 from .alarm import Alarm, AlarmClock
 from .body import check_length, read_body, whole_body
-from .failures import DisconnectedError
+from .failures import BodyTimeoutError, DisconnectedError
 from .plain_answer import PlainAnswer, read_plain
 from .protocol import Response
 from .settings import Timeout
@@ -46,7 +46,7 @@ class Line(asyncio.Protocol):
 
         Raises what aiohttp does.
         """
-        alarm, self._most = self._alarm, max_bytes
+        alarm, self._most, headers_came = self._alarm, max_bytes, False
         clock.set(alarm, timeout.total)
         try:
             plain = await self._ask(target, rest, timeout.read)
@@ -56,18 +56,20 @@ class Line(asyncio.Protocol):
                 body, flaw = whole_body(plain.body, headers, max_bytes)
             else:
                 message, content = await _read_head(self._handler)
-                status, headers = message.code, message.headers
+                status, headers, headers_came = message.code, message.headers, True
                 check_length(headers)
                 incoming = None if content.is_eof() else self._handler
                 body, flaw = await read_body(content, headers, max_bytes, incoming)
         except Exception:
+            if alarm.rung and headers_came:
+                raise BodyTimeoutError(TimeoutError()) from None
             if alarm.rung:
                 raise TimeoutError from None
             raise
         finally:
             clock.stop(alarm)
         if alarm.rung:  # a body without a length ends where the connection does
-            raise TimeoutError
+            raise BodyTimeoutError(TimeoutError())
         if flaw is not None:
             self._connection.close()
         return Response(status, headers, body, time.time(), flaw, self._transport.abort)

@@ -10,10 +10,13 @@ from msgspec import structs
 from . import protocol
 from .attempts import Attempts, Request
 from .decoding import RAW
+from .errors import APIError, ResponseTooLargeError
+from .logs import log
 from .models import Json, Message, StoredCompletion
+from .page_size import PageSize, WalkSize, is_too_slow
 from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
-from .stream import PageStream
+from .stream import PageIterator, PageStream, Walk
 from .telemetry import Operation, Watch, watch
 from .trail import OneByOne
 
@@ -72,7 +75,7 @@ class Listing:
         followed = self._watch()
         fetch = partial(self._fetch, codec, followed)
         ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
-        return kind(
+        stream = kind(
             fetch if ahead is None else partial(self._fetch_by, ahead, codec),
             fetch_one=partial(self._fetch_one, codec, self._after),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
@@ -82,16 +85,82 @@ class Listing:
             watch=followed,
             ahead=ahead,
         )
+        stream._bulk = partial(self._bulk_pages, prefetch=prefetch)  # noqa: SLF001 its maker
+        return stream
 
-    def one_by_one(self, codec: Codec[Any]) -> OneByOne[Any]:
-        """Return the pages, of what the codec reads, for whoever wants none ahead of its need."""
+    # --- in bulk ----------------------------------------------------------------------------------
+
+    def one_by_one(self, codec: Codec[Any], page_size: PageSize) -> OneByOne[Any]:
+        """Return the pages, of what the codec reads, for whoever wants none ahead of its need.
+
+        Each page is fetched as `_fetch_in_bulk` does it.
+        """
         followed = self._watch()
         return OneByOne(
-            partial(self._fetch, codec, followed),
+            partial(self._fetch_in_bulk, page_size.walk(), codec, followed),
             after=self._after,
             max_items=self._max_items,
             watch=followed,
         )
+
+    def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
+        """Return the pages of an export's list, asked for in the turns of `like` if it is given."""
+        listing = Listing(
+            self._attempts if like is None else self._attempts.in_the_line_of(like),
+            self._request,
+            query=self._query,
+            after=self._after,
+            limit=self._limit,
+            max_items=self._max_items,
+        )
+        followed, size = self._watch(), PageSize(self._limit).walk()
+        walk: Walk[Any] = Walk(
+            partial(listing._fetch_in_bulk, size, RAW, followed),
+            after=self._after,
+            max_items=self._max_items,
+            prefetch=prefetch,
+            watch=followed,
+        )
+        return PageIterator(walk, after=self._after)
+
+    async def _fetch_in_bulk(
+        self,
+        size: WalkSize,
+        codec: Codec[Any],
+        followed: Watch,
+        after: str | None,
+        remaining: int | None,
+    ) -> Page[Any]:
+        """Fetch a page; one that is too large is asked for again with half the limit, down to 1.
+
+        So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
+        the server may only be down, as with 504 or a timeout in the body, the retry quota pays for
+        each halving as for a retry.
+        """
+        sent = 0
+        while True:
+            limit = protocol.page_limit(size.next(), remaining, default=None) or 1
+            try:
+                page = await self._fetch(codec, followed, after, remaining, size=limit)
+            except APIError as error:
+                sent += error.attempts
+                error.attempts = sent
+                if not self._has_smaller(size, error, limit):
+                    raise
+                log.info("a page of %d failed (%s); asking for less", limit, type(error).__name__)
+            else:
+                page.attempts += sent
+                size.passed(limit, len(page.ids))
+                return page
+
+    def _has_smaller(self, size: WalkSize, error: APIError, limit: int) -> bool:
+        if limit == 1 and isinstance(error, ResponseTooLargeError):
+            error.hint = "This one item alone is larger: raise max_response_bytes=."
+        if not size.asks_for_less(error, limit):
+            return False
+        return not is_too_slow(error) or self._attempts.pay_for_one_more()
+
+    # --- watched ----------------------------------------------------------------------------------
 
     def _watch(self) -> Watch:
         completion_id = self._request.completion_id
@@ -115,14 +184,19 @@ class Listing:
         remaining: int | None,
         default_limit: int | None = protocol.WALK_LIMIT,
         *,
+        size: int | None = None,
         ahead: bool = False,
     ) -> Page[Any]:
-        limit = protocol.page_limit(self._limit, remaining, default=default_limit)
+        limit = protocol.page_limit(size or self._limit, remaining, default=default_limit)
         request = self._page_request(after, limit, followed, ahead=ahead)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
             return protocol.read_page(
-                response, codec, completion_id=request.completion_id, secret=secret
+                response,
+                codec,
+                completion_id=request.completion_id,
+                cursor=request.cursor,
+                secret=secret,
             )
 
         page, attempts = await self._attempts.call(request, read)

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from multidict import CIMultiDict
 
-from .decoding import decode_completion, despite_lone_surrogates
+from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
 from .errors import (
     APIConnectionError,
     APIResponseError,
@@ -71,6 +71,13 @@ class Response(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # A traceback that shows local variables shows neither texts nor a key that was sent back.
         return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a response answers: of which completion, and behind which cursor."""
+
+    completion_id: str | None = None
+    cursor: str | None = None
 
 
 class Codec(Protocol[ItemT]):
@@ -169,51 +176,80 @@ def page_url(url: str, after: str | None, limit: int | None) -> str:
 
 
 def read_page(
-    response: Response, codec: Codec[ItemT], *, completion_id: str | None, secret: str
+    response: Response,
+    codec: Codec[ItemT],
+    *,
+    completion_id: str | None,
+    cursor: str | None = None,
+    secret: str,
 ) -> Page[ItemT]:
-    """Return the page, or raise the error that the response is."""
-    check_status(response, secret=secret)
-    envelope, ids = _decode(response, codec.decode, secret=secret)
+    """Return the page behind the cursor, or raise the error that the response is."""
+    asked = Asked(completion_id, cursor)
+    check_status(response, asked, secret=secret)
+    envelope, ids = _decode(response, codec.decode, asked, secret=secret)
     if envelope.error is not None:
-        raise _status_error(_without_secret(response, secret))
+        raise _status_error(_without_secret(response, secret), asked)
     if problem := _contradiction(envelope, ids):
         safe = _without_secret(response, secret)
         raise PaginationError(
             f"the page contradicts itself: {problem}", status=safe.status, headers=safe.headers
         )
     if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
-        raise APIConnectionError("the answer to another request arrived on this connection")
+        raise _answer_to_another()
     headers = _headers_without_secret(response.headers, secret)  # a stream's errors carry them
     return codec.page_class(envelope, ids, body=response.body, headers=headers)
 
 
-def read_one_completion(response: Response, *, secret: str) -> StoredCompletion:
+def read_one_completion(
+    response: Response, *, completion_id: str | None = None, secret: str
+) -> StoredCompletion:
     """Return the completion, or raise the error that the response is."""
-    check_status(response, secret=secret)
-    return _decode(response, decode_completion, secret=secret)
+    asked = Asked(completion_id)
+    check_status(response, asked, secret=secret)
+    completion = _decode(response, decode_completion, asked, secret=secret)
+    _check_owner(completion.id, completion_id)
+    return completion
 
 
-def read_raw_completion(response: Response, *, secret: str) -> bytes:
-    """Return the completion as it was sent, or raise the error that the response is."""
-    read_one_completion(response, secret=secret)
+def read_raw_completion(
+    response: Response, *, completion_id: str | None = None, secret: str
+) -> bytes:
+    """Return the completion as it was sent, or raise the error that the response is.
+
+    It has to be JSON with an id, and that the one asked for; nothing else of it is looked at.
+    """
+    asked = Asked(completion_id)
+    check_status(response, asked, secret=secret)
+    _check_owner(_decode(response, id_of_completion, asked, secret=secret), completion_id)
     return response.body
 
 
-def _decode(response: Response, decode: Callable[[bytes], ResultT], *, secret: str) -> ResultT:
+def _check_owner(came: str, completion_id: str | None) -> None:
+    if completion_id is not None and came != completion_id:
+        raise _answer_to_another()
+
+
+def _answer_to_another() -> APIConnectionError:
+    return APIConnectionError("the answer to another request arrived on this connection")
+
+
+def _decode(
+    response: Response, decode: Callable[[bytes], ResultT], asked: Asked, *, secret: str
+) -> ResultT:
     try:
         return decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = _unreadable(_without_secret(response, secret), error)
+        problem = _unreadable(_without_secret(response, secret), error, asked)
     raise problem
 
 
-def _unreadable(response: Response, error: Exception) -> APIResponseError:
+def _unreadable(response: Response, error: Exception, asked: Asked) -> APIResponseError:
     """Return what a body is that the decoder refused."""
     if isinstance(error, msgspec.ValidationError):
         error = _not_json(response.body) or error
     if isinstance(error, msgspec.ValidationError):
         if _error_facts(response.body) is not None:
-            return _status_error(response)
+            return _status_error(response, asked)
         return _schema_error(response, str(error))
     if isinstance(error, RecursionError):
         return _decode_error(response, "is nested too deep", retryable=False)
@@ -290,6 +326,12 @@ _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     429: RateLimitError,
 }
 _HIDDEN: Final = "[the API key]"
+_NOT_FOUND: Final = re.compile(r"\bnot (be )?found\b|\bno such\b|(\bnot|n't) exist", re.IGNORECASE)
+_REFUSALS: Final = frozenset({400, 404, 422})  # of a parameter; 422 is FastAPI's way
+_FOREIGN_HINT: Final = (
+    "It does not read like the API's own answer: check base_url, and what stands between here and"
+    " the API."
+)
 _HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
 _RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
 
@@ -321,7 +363,7 @@ _ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # to a float no number is too large
 
 
-def check_status(response: Response, *, secret: str) -> None:
+def check_status(response: Response, asked: Asked, *, secret: str) -> None:
     """Raise the error that a response is; return for one that may hold a page.
 
     A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
@@ -335,7 +377,7 @@ def check_status(response: Response, *, secret: str) -> None:
     if response.status == 200:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
     if response.status >= 400:
-        raise _status_error(safe)
+        raise _status_error(safe, asked)
     if 300 <= response.status < 400:
         raise _redirect_error(safe)
     raise _decode_error(safe, f"cannot be a list with status {response.status}")
@@ -358,14 +400,17 @@ def _in_json(secret: str) -> str:
     return "".join(rf"(?:\\?{re.escape(char)}|\\u00(?i:{ord(char):02x}))" for char in secret)
 
 
-def _status_error(response: Response) -> APIStatusError:
+def _status_error(response: Response, asked: Asked) -> APIStatusError:
     facts = _error_facts(response.body) or _ErrorFacts()
     code = None if facts.code is None else str(facts.code)
     status = _named_status(code, facts.type) if response.status == 200 else response.status
+    missing = _says_not_found(status, facts, asked)
     cls = _STATUS_ERRORS.get(status, InternalServerError if status >= 500 else APIStatusError)
+    if missing:
+        cls = NotFoundError
     if code == "insufficient_quota":
         cls = InsufficientQuotaError
-    return cls(
+    error = cls(
         (facts.message or f"the server answered with status {response.status}")[
             :MAX_MESSAGE_LENGTH
         ],
@@ -378,6 +423,51 @@ def _status_error(response: Response) -> APIStatusError:
         retry_after=parse_retry_after(response.headers, now=response.received_at),
         retryable=True if status in _RETRYABLE_STATUSES else None,
     )
+    error.at(completion_id=asked.completion_id, cursor=asked.cursor, attempts=0)
+    if isinstance(error, NotFoundError):
+        error.is_of_api = missing
+        if is_of_somebody_else(error):
+            error.hint = _FOREIGN_HINT
+    return error
+
+
+def _says_not_found(status: int, facts: _ErrorFacts, asked: Asked) -> bool:
+    """Tell whether an answer says of the completion, and in the API's way, that it is not there.
+
+    Servers of the same API say it with 400, too: then its text, or its code, has to say so.
+    """
+    text = facts.message or ""
+    if status not in (400, 404) or facts.param == "after" or _names(text, asked.cursor):
+        return False
+    if facts.code == "not_found" or (status == 404 and facts.param == "completion_id"):
+        return True
+    return bool(_NOT_FOUND.search(text)) and _names(text, asked.completion_id)
+
+
+def _names(text: str, name: str | None) -> bool:
+    """Tell whether a text names an id itself, and not one that only begins with it."""
+    if not name or name not in text:
+        return False
+    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?!\.?[\w-])", text))
+
+
+def is_about_cursor(error: BaseException) -> bool:
+    """Tell whether an error says that the cursor, the `after` of the page, is not to be used."""
+    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
+        return False
+    return error.param == "after" or _names(error.message, error.cursor)
+
+
+def is_about_limit(error: BaseException) -> bool:
+    """Tell whether an error says that the `limit` of the page is not to be used."""
+    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
+        return False
+    return error.param == "limit"
+
+
+def is_of_somebody_else(error: BaseException) -> bool:
+    """Tell whether an error is a 404 that is not the API's own: a gateway's, say, or a portal's."""
+    return isinstance(error, NotFoundError) and not error.is_of_api and not is_about_cursor(error)
 
 
 def _named_status(code: str | None, kind: str | None) -> int:
@@ -394,9 +484,26 @@ def _error_facts(body: bytes) -> _ErrorFacts | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(said.error, _ErrorFacts):
-        return said.error
+        return _passed_on(said.error)
+    param = _refused_parameter(said.detail)
     text = said.error or (said.detail if isinstance(said.detail, str) else said.message)
-    return _ErrorFacts(message=text) if text else None
+    return _ErrorFacts(message=text, param=param) if text or param else None
+
+
+def _passed_on(facts: _ErrorFacts) -> _ErrorFacts:
+    """Return the error that another one holds as JSON in its text, as LiteLLM passes it on."""
+    text = facts.message or ""
+    inner = _error_facts(text.encode()) if text.startswith("{") else None
+    return inner or facts
+
+
+def _refused_parameter(detail: Any) -> str | None:
+    """Find the query parameter that FastAPI refuses: [{"loc": ["query", "limit"], …}, …]."""
+    first = detail[0] if isinstance(detail, list) and detail else None
+    match first:
+        case {"loc": ["query", str(name)]}:
+            return name
+    return None
 
 
 def _redirect_error(response: Response) -> APIResponseError:

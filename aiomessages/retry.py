@@ -21,8 +21,8 @@ from .errors import (
     RateLimitError,
 )
 
-# A server that asks for more than an hour is mistaken, or not worth waiting for within one call.
-MAX_RETRY_AFTER: Final = 3600.0
+# What nine digits of seconds can say, 31 years: from there on it is no wait, whoever wrote it.
+MAX_RETRY_AFTER: Final = 999_999_999.0
 
 # What cannot be decoded may have been garbled on its way, or is what this server sends: two more
 # tries tell, whatever the policy allows.
@@ -35,6 +35,7 @@ MAX_POLL: Final = 2.0
 # Who sends at a pace waits out every 429, unless in ten minutes there was nothing else.
 MAX_STARVED: Final = 600.0
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -43,24 +44,28 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
     to the share `jitter` of it, so that callers who failed together do not come back together. A
-    Retry-After of the server goes before it.
+    Retry-After of the server goes before it. One of more than `max_retry_after` is not waited for:
+    the error is raised at once, and carries it as `retry_after`.
     """
 
     max_retries: int = 2
     initial_backoff: float = 0.5
     max_backoff: float = 8.0
     jitter: float = 0.25
+    max_retry_after: float = 60.0
 
     def __post_init__(self) -> None:
         retries: Any = self.max_retries
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             raise ConfigurationError(f"max_retries must be an int of 0 or more, not {retries!r}")
-        for name in ("initial_backoff", "max_backoff", "jitter"):
+        for name in ("initial_backoff", "max_backoff", "jitter", "max_retry_after"):
             _check_number(name, getattr(self, name))
         if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
             raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
         if not 0 <= self.jitter <= 1:
             raise ConfigurationError("jitter is a share of the wait, from 0 to 1")
+        if not self.max_retry_after >= 0:
+            raise ConfigurationError("max_retry_after must be 0 or more seconds")
 
     def backoff(self, retry: int, dice: float) -> float:
         """Return the seconds before retry 1, 2, …; `dice` is a number from 0 to 1."""
@@ -86,8 +91,15 @@ def retry_delay(policy: RetryPolicy, error: APIError, *, attempt: int, dice: flo
         return None
     if attempt == 1 and getattr(error, "stale", False):
         return 0.0
+    if asks_for_too_long(policy, error):
+        return None
     retry_after: float | None = getattr(error, "retry_after", None)
     return policy.backoff(attempt, dice) if retry_after is None else retry_after
+
+
+def asks_for_too_long(policy: RetryPolicy, error: APIError) -> bool:
+    """Tell whether the server asks to wait for longer than the policy allows."""
+    return (getattr(error, "retry_after", None) or 0.0) > policy.max_retry_after
 
 
 def wants_retry(error: APIError) -> bool:
@@ -112,20 +124,25 @@ def asks_all_to_wait(error: APIError) -> bool:
     return getattr(error, "status", 0) == 503 and getattr(error, "retry_after", None) is not None
 
 
-def is_only_early(error: APIError, *, starved: float) -> bool:
+def is_only_early(policy: RetryPolicy, error: APIError, *, starved: float) -> bool:
     """Tell whether a request that was sent at a pace need only be sent later.
 
     `starved` is for how many seconds there was nothing but such answers.
     """
     limited = isinstance(error, RateLimitError) and asks_all_to_wait(error)
-    return limited and wants_retry(error) and starved < MAX_STARVED
+    if not limited or asks_for_too_long(policy, error):
+        return False
+    return wants_retry(error) and starved < MAX_STARVED
 
 
 def visibility_delay(
     error: APIError, *, attempt: int, waited: float, patience: float
 ) -> float | None:
-    """Return the seconds until the next look for a completion that is not visible yet."""
-    if not isinstance(error, NotFoundError) or waited >= patience:
+    """Return the seconds until the next look for a completion that is not visible yet.
+
+    A 404 that is retried as a gateway's says nothing of the completion, and is not polled.
+    """
+    if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:
         return None
     return min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, patience - waited)
 
@@ -134,14 +151,24 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
     """Return the seconds that a server asks to wait, or None where it does not, or makes no sense.
 
     `now` is in Unix seconds. Retry-After is a number of seconds or an HTTP date (RFC 9110, section
-    10.2.3); `retry-after-ms` is OpenAI's own, finer, and goes first.
+    10.2.3), which is read against the answer's own Date where it has one, since the clocks of two
+    machines differ; `retry-after-ms` is OpenAI's own, finer, and goes first.
     """
     if (millis := _number(headers.get("retry-after-ms"))) is not None:
         return _sensible(millis / 1000)
     value = headers.get("retry-after")
     if (seconds := _number(value)) is not None:
         return _sensible(seconds)
-    return _sensible(_seconds_until(value, now)) if value else None
+    moment = _moment(value or "")
+    if moment is None:
+        return None
+    sent = date_of(headers)
+    return _sensible(max(0.0, moment - (now if sent is None else sent)))
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """Return when a response was sent, by its Date header, in Unix seconds; None without one."""
+    return _moment(headers.get("date") or "")
 
 
 def _number(value: str | None) -> float | None:
@@ -150,17 +177,18 @@ def _number(value: str | None) -> float | None:
     return float(text) if _SECONDS.fullmatch(text) else None
 
 
-def _seconds_until(date: str, now: float) -> float | None:
+def _moment(date: str) -> float | None:
+    """Read an HTTP date as Unix seconds."""
     try:
         moment = parsedate_to_datetime(date if date.isascii() else "")
     except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.fromtimestamp(now, UTC)).total_seconds())
+    return (aware - _EPOCH).total_seconds()
 
 
-def _sensible(seconds: float | None) -> float | None:
-    return seconds if seconds is not None and seconds <= MAX_RETRY_AFTER else None
+def _sensible(seconds: float) -> float | None:
+    return seconds if seconds <= MAX_RETRY_AFTER else None
 
 
 class RetryQuota:

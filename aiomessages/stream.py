@@ -409,6 +409,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         self._fetch_one = fetch_one
         self._raw = raw
         self._view: WalkIterator[Any] | None = None
+        self._bulk: Callable[[Any], PageIterator[Any]]  # whoever makes the stream knows how
 
     def __await__(self) -> Generator[Any, None, PageT]:
         return self._fetch_one().__await__()
@@ -426,6 +427,15 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         Raises RuntimeError once the stream was begun in another way.
         """
         return self._look_through(self._raw())
+
+    def _bulk_pages(self, like: Any = None) -> PageIterator[Any]:
+        """Return an iterator over whole pages, of raw items, as an export reads them.
+
+        A page that is too large is asked for in smaller ones. `like` are the Attempts in whose
+        turns the pages are asked for, and by whose rules they are tried again; without it, by those
+        of the stream. Raises RuntimeError once the stream was begun in another way.
+        """
+        return self._look_through(self._bulk(like))
 
     def _look_through(self, view: ViewT) -> ViewT:
         self._refuse_second_reader()

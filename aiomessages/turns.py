@@ -4,22 +4,34 @@ This is where a Pace meets the loop's clock. Nothing here decides how fast, or w
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .errors import APIError, APIStatusError, APITimeoutError
 from .pace import Pace
-from .retry import asks_all_to_wait
+from .retry import RetryPolicy, asks_all_to_wait, asks_for_too_long
+
+
+class Pause(NamedTuple):
+    """Nobody sends for so many `seconds` more, because the server answered with `error`."""
+
+    seconds: float
+    error: APIStatusError
 
 
 class Turns:
     """Let callers through at a pace, first come, first served, and tell the pace what came of it.
 
     Only the first in the line sleeps, so a new rate or a pause holds for all behind it at once,
-    and after a pause they go one by one.
+    and after a pause they go one by one. `on_sent` is called as each request goes out, whatever
+    becomes of it.
     """
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._line = asyncio.Lock()
+        self._refusal: APIStatusError | None = None  # the last one that was meant for all
+        self.on_sent = on_sent or _nobody_counts
 
     async def take(self, seconds: float | None) -> float:
         """Wait until it is one's turn, at most so many seconds, and return when that was.
@@ -38,16 +50,27 @@ class Turns:
         """Hear that what was sent at that time was answered."""
         self._pace.succeeded(_now(), sent=sent)
 
-    def failed(self, error: APIError, sent: float) -> None:
-        """Hear how what was sent at that time failed."""
-        if asks_all_to_wait(error):
-            self._pace.limited(_now(), getattr(error, "retry_after", None), sent=sent)
+    def failed(self, error: APIError, sent: float, policy: RetryPolicy) -> None:
+        """Hear how what was sent at that time failed.
+
+        A wait that the policy does not allow fails the call that met it, and stops no other: else
+        they would sleep for a day in a line that nobody comes to end.
+        """
+        if isinstance(error, APIStatusError) and asks_all_to_wait(error):
+            self._refusal = error
+            seconds = None if asks_for_too_long(policy, error) else error.retry_after
+            self._pace.limited(_now(), seconds, sent=sent)
         elif isinstance(error, APIStatusError) and not error.retryable:
             self.succeeded(sent)  # an answer like any other: a 404, say
 
     def pause(self) -> float:
         """Return the seconds that nobody sends."""
         return self._pace.paused(_now())
+
+    def pausing(self) -> Pause | None:
+        """Return the pause for all that goes on, and what it is for; None if there is none."""
+        seconds = self.pause()
+        return Pause(seconds, self._refusal) if seconds and self._refusal is not None else None
 
     def starved(self) -> float:
         """Return the seconds in which there was nothing but refusals."""
@@ -60,6 +83,10 @@ class Turns:
                 await asyncio.sleep(delay)
                 delay = self._pace.paused(_now())  # one may have begun meanwhile
             return _now()
+
+
+def _nobody_counts() -> None:
+    """Let a request go out."""
 
 
 def _now() -> float:

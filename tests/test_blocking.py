@@ -149,6 +149,8 @@ def test_completions(serve: Any) -> None:
         listed = client.completions(order="asc")
         (found,) = client.conversations(listed, include_reply=True, on_error="continue")
         assert isinstance(found.error, ConfigurationError | Exception)
+        list(client.conversations(["chatcmpl-1"], on_error="continue", limit=7))
+    assert server.asked[-1].query["limit"] == "7"
 
 
 def test_it_takes_what_the_async_client_takes() -> None:

@@ -1,6 +1,7 @@
 """The client over a real loopback socket: what is asked, what comes back, who closes what."""
 
 import asyncio
+import json
 import pickle
 from typing import Any
 
@@ -675,6 +676,40 @@ async def test_fetching_one_completion() -> None:
     assert pickle.loads(pickle.dumps(got)) == got  # noqa: S301 our own bytes
     assert server.asked[0].path == "/v1/chat/completions/chatcmpl-7"
     assert server.asked[0].query == {"v": "1"}
+
+
+async def test_a_raw_completion() -> None:
+    """A completion comes raw as it was sent, whatever is odd in it."""
+    odd = {"created": 1.5, "metadata": {"n": 5}, "seed": 1.0, "choices": [{"message": {}}]}
+    sent = json.dumps({"id": "chatcmpl-7", **odd}, indent=2).encode()
+    async with Loopback(replies(Answer(sent))) as server, client_of(server) as client:
+        assert await client.raw_completion("chatcmpl-7") == sent
+
+
+async def test_a_completion_of_another_request() -> None:
+    """An answer to another request is no answer, and the connection that it came on is dropped."""
+    answers = [Answer(completion(8)), Answer(completion(7))] * 2
+    async with (
+        Loopback(lambda _: answers.pop(0)) as server,
+        client_of(server, retry=AT_ONCE) as client,
+    ):
+        assert json.loads(await client.raw_completion("chatcmpl-7")) == completion(7)
+        assert (await client.completion("chatcmpl-7")).id == "chatcmpl-7"
+    assert [asked.connection for asked in server.asked] == [1, 2, 2, 3]
+
+
+async def test_a_400_that_says_not_found() -> None:
+    """A server that answers 400 for a completion it does not have yet is polled like one with 404.
+
+    OGX does so, with the id in its text and neither code nor param.
+    """
+    missing = Answer({"error": {"message": "Completion chatcmpl-7 not found"}}, 400)
+    script = replies(missing, Answer(completion(7)), missing)
+    async with Loopback(script) as server, client_of(server) as client:
+        assert (await client.completion("chatcmpl-7", wait_until_visible=5)).id == "chatcmpl-7"
+        with pytest.raises(NotFoundError) as caught:
+            await client.list("chatcmpl-7")
+    assert (caught.value.status, caught.value.is_of_api) == (400, True)
 
 
 async def test_a_wrong_key() -> None:

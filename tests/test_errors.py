@@ -87,7 +87,12 @@ def build(cls: type[APIError]) -> APIError:
         facts["location_host"] = "elsewhere.example"
     if cls is APIConnectionError:
         facts["stale"] = True
-    return cls("it went wrong", **facts).at(completion_id="chatcmpl-1", cursor="m-9", attempts=3)
+    error = cls("it went wrong", **facts)
+    if isinstance(error, APITimeoutError):
+        error.in_body = True
+    if isinstance(error, NotFoundError):
+        error.is_of_api = True
+    return error.at(completion_id="chatcmpl-1", cursor="m-9", attempts=3)
 
 
 def test_the_tree() -> None:
@@ -209,6 +214,15 @@ def test_facts_of_their_own() -> None:
     assert getattr(build(RedirectError), "location_host", None) == "elsewhere.example"
     assert getattr(build(APIConnectionError), "stale", None) is True
     assert not APIConnectionError("x").stale
+    assert not APITimeoutError("x").in_body
+    assert not NotFoundError("x").is_of_api
+
+
+def test_a_hint_of_its_own() -> None:
+    """One error may differ from its class in what it advises, also in another process."""
+    error = ResponseTooLargeError("too large")
+    error.hint = "Do this."
+    assert str(pickle.loads(pickle.dumps(error))) == "too large. Do this."  # noqa: S301 our own
 
 
 def test_a_timeout_is_the_builtin_one() -> None:

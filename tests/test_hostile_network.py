@@ -124,10 +124,18 @@ def works(row: int | str, fault: str, **more: Any) -> Case:
     return Case(str(row), fault, **more)
 
 
-def lasts(row: int | str, fault: str, says: str, **timeout: Any) -> Case:
-    """Say that a fault ends with the attempt's time."""
+def lasts(row: int | str, fault: str, says: str, *, in_body: bool = False, **timeout: Any) -> Case:
+    """Say that a fault ends with the attempt's time, before the headers or behind them."""
     options = {"timeout": Timeout(**timeout), "retry": ONE_RETRY}
-    return retried(row, fault, APITimeoutError, attempts=2, says=says, client=options)
+    return retried(
+        row,
+        fault,
+        APITimeoutError,
+        attempts=2,
+        says=says,
+        client=options,
+        facts={"in_body": in_body},
+    )
 
 
 def refused(row: int, fault: str, setting: str, value: Any) -> Case:
@@ -257,9 +265,10 @@ TABLE = [
     retried("13b", "bad-chunk-size-later", APIConnectionError),
     works("14a", "continue-first"),
     lasts("14a", "endless-continue", "(total)", total=SHORT),
-    lasts("14b", "slow-body", "(total)", total=SHORT, read=SHORT / 2),
-    lasts("14b", "slow-body-without-length", "(total)", total=SHORT),
-    lasts("14c", "stalled-body", "(read)", read=SHORT),
+    lasts("14b", "slow-body", "(total)", in_body=True, total=SHORT, read=SHORT / 2),
+    lasts("14b", "slow-body-without-length", "(total)", in_body=True, total=SHORT),
+    lasts("14c", "stalled-body", "(read)", in_body=True, read=SHORT),
+    lasts("14e", "stalled-body", "(total)", in_body=True, total=SHORT),
     lasts("14c", "silence", "(total)", total=SHORT),
     lasts("14d", "silence", "(read)", read=SHORT),
     retried("15", "upgrade-unasked", DecodeError, facts={"status": 101}),
@@ -344,6 +353,7 @@ TABLE = [
         client={"deadline": 30},
         facts={"retry_after": 60.0},
     ),
+    fails("27-max", "retry-after-day", RateLimitError, facts={"retry_after": 86_400.0}),
     retried(28, "should-retry-true", BadRequestError),
     fails(28, "should-retry-false", InternalServerError),
     retried(29, "error-in-200", RateLimitError, facts={"status": 200}),

@@ -26,6 +26,7 @@ LAYERS = {
         "buckets",
         "pace",
         "protocol",
+        "page_size",
         "trail",
         "stream",
         "lookahead",

@@ -1,14 +1,16 @@
 """A client that sends at a pace, over a real loopback socket: what a 429 does to its calls."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
-from loopback import Answer, Loopback, error, message, page, replies
+from loopback import Answer, Asked, Loopback, error, message, page, replies
 
 from aiomessages import (
     APIConnectionError,
     APIError,
+    APIStatusError,
     APITimeoutError,
     AsyncMessagesClient,
     ClientClosedError,
@@ -26,6 +28,10 @@ from aiomessages.server import LocalServer
 KEY = "sk-canary-0123456789"
 NEVER = RetryPolicy(max_retries=0)
 GOOD = Answer(page([message(0)]))
+SOON = RetryPolicy(max_retries=2, initial_backoff=0, max_backoff=0)
+TRYING = RetryPolicy(max_retries=5, initial_backoff=0, max_backoff=0)
+LONG_429 = error(429, "rate_limit_exceeded", retry_after="86400")
+LONG_503 = error(503, retry_after="86400")
 LIMITED = error(429, "rate_limit_exceeded", retry_after_ms="1")
 
 
@@ -107,7 +113,9 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
     ("problem", "all_wait", "early"),
     [
         (RateLimitError("", status=429), True, True),
-        (RateLimitError("", status=429, headers={"x-should-retry": "false"}), True, False),
+        (RateLimitError("a minute", status=429, retry_after=60.0), True, True),
+        (RateLimitError("longer", status=429, retry_after=60.1), True, False),
+        (RateLimitError("told", status=429, headers={"x-should-retry": "false"}), True, False),
         (InsufficientQuotaError("", status=429), False, False),
         (InternalServerError("", status=503, retry_after=1.0), True, False),
         (InternalServerError("", status=503), False, False),
@@ -120,8 +128,8 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
 def test_what_is_meant_for_all(problem: APIError, all_wait: bool, early: bool) -> None:
     """A 429 and a 503 with Retry-After stop all; only the former costs no retry."""
     assert asks_all_to_wait(problem) is all_wait
-    assert is_only_early(problem, starved=0.0) is early
-    assert not is_only_early(problem, starved=MAX_STARVED)
+    assert is_only_early(RetryPolicy(), problem, starved=0.0) is early
+    assert not is_only_early(RetryPolicy(), problem, starved=MAX_STARVED)
 
 
 # --- what the pace hears --------------------------------------------------------------------------
@@ -131,16 +139,141 @@ async def test_a_pause_for_all() -> None:
     """A 503 with Retry-After stops everybody, though its own call may end."""
     pace = Pace()
     script = replies(error(503, retry_after="900"))
-    async with Loopback(script) as server, client_of(server, retry=NEVER) as client:
+    never = RetryPolicy(max_retries=0, max_retry_after=900)
+    async with Loopback(script) as server, client_of(server, retry=never) as client:
         with pytest.raises(InternalServerError):
             await paced(client, pace).list("x")
     assert pace.paused(now()) > 800
 
 
+async def test_the_pause_as_it_is_told() -> None:
+    """While all are stopped, a paced client tells for how long, and by which answer."""
+    script = replies(error(503, retry_after="900"))
+    never = RetryPolicy(max_retries=0, max_retry_after=900)
+    async with Loopback(script) as server, client_of(server, retry=never) as client:
+        twin = paced(client, Pace())
+        assert twin._pausing() is None  # noqa: SLF001 what an export asks
+        with pytest.raises(InternalServerError) as raised:
+            await twin.list("x")
+        pause = twin._pausing()  # noqa: SLF001 as above
+        assert pause is not None
+        assert 800 < pause.seconds <= 900
+        assert pause.error is raised.value
+        assert client._pausing() is None  # noqa: SLF001 it takes no turns
+
+
+@pytest.mark.parametrize("answer", [LONG_429, LONG_503], ids=["429", "503"])
+async def test_a_wait_that_is_too_long(answer: Answer) -> None:
+    """A Retry-After beyond max_retry_after ends its call at once, and holds up no other."""
+    pace = Pace()
+    async with Loopback(replies(answer, GOOD)) as server, client_of(server) as client:
+        twin = paced(client, pace)
+        with pytest.raises(APIStatusError) as raised:
+            await twin.list("x")
+        assert pace.paused(now()) < 1
+        await twin.list("x")
+    assert (raised.value.retry_after, len(server.asked)) == (86_400.0, 2)
+
+
+async def test_a_wait_for_all_is_not_paid_for() -> None:
+    """A retry behind a 503 with Retry-After takes nothing from the quota: all were stopped."""
+    script = replies(error(503, retry_after_ms="1"), GOOD)
+    async with Loopback(script) as server, client_of(server) as client:
+        twin = paced(client, Pace())
+        twin._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
+        await twin.list("x")
+    assert len(server.asked) == 2
+
+
+# --- whose 404 it is ------------------------------------------------------------------------------
+
+FOREIGN = [Answer(b"<html>", 404), Answer({"detail": "Not Found"}, 404), Answer(b"", 404)]
+
+
+@pytest.mark.parametrize("answer", FOREIGN, ids=["html", "detail", "empty"])
+async def test_a_404_of_somebody_else(answer: Answer) -> None:
+    """At a pace, a 404 that is not the API's own is tried again like a 502; elsewhere it is not."""
+    async with Loopback(replies(answer, GOOD)) as server, client_of(server, retry=SOON) as client:
+        assert (await paced(client, Pace()).list("x")).attempts == 2
+    async with Loopback(replies(answer)) as server, client_of(server, retry=SOON) as client:
+        with pytest.raises(NotFoundError) as raised:
+            await paced(client, Pace()).list("x")
+        assert raised.value.attempts == len(server.asked) == 3
+        with pytest.raises(NotFoundError):
+            await client.list("x")
+        assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(404, "not_found"),
+        Answer({"error": {"message": "Completion x not found"}}, 400),
+        Answer({"error": {"message": "no", "param": "after"}}, 404),
+    ],
+    ids=["code", "400", "after"],
+)
+async def test_a_404_of_the_api(answer: Answer) -> None:
+    """The API's own "not found" is an answer, and not tried again at a pace either."""
+    async with Loopback(replies(answer)) as server, client_of(server, retry=SOON) as client:
+        with pytest.raises(NotFoundError):
+            await paced(client, Pace()).list("x")
+    assert len(server.asked) == 1
+
+
+# --- how many requests were sent ------------------------------------------------------------------
+
+
+async def test_counting_what_is_sent() -> None:
+    """Each attempt is counted as it goes out: retried, failed in the end, cancelled on its way."""
+    sent: list[None] = []
+    hung = asyncio.Event()
+    answers = [error(500), LIMITED, None, GOOD, error(401), error(400)]
+
+    async def script(_: Asked) -> Answer | None:
+        if answers:
+            return answers.pop(0)
+        hung.set()
+        await asyncio.Event().wait()
+        return None
+
+    async with Loopback(script) as server, client_of(server, retry=TRYING) as client:
+        count = partial(sent.append, None)
+        twin = paced(client, Pace(), on_sent=count).with_options(deadline=None)
+        await twin.list("x")
+        for _ in range(2):
+            with pytest.raises(APIStatusError):
+                await twin.raw_completion("x")
+        call = asyncio.create_task(first_page(twin))
+        await hung.wait()
+        call.cancel()
+        await asyncio.wait({call})
+        assert len(sent) == len(server.asked) == 7
+        answers.append(GOOD)
+        await client.list("x")  # not at its pace
+    assert len(sent) == 7
+
+
+async def test_what_waits_for_its_turn_is_not_sent() -> None:
+    """What is cancelled in the line was never sent, and is not counted."""
+    sent: list[None] = []
+    async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
+        twin = paced(client, resting_pace(), on_sent=partial(sent.append, None))
+        with pytest.raises(APITimeoutError):
+            await twin.list("x", deadline=0.01)
+    assert sent == server.asked == []
+
+
 @pytest.mark.parametrize(
     ("answer", "starving"),
-    [(GOOD, False), (error(404), False), (error(500), True), (None, True)],
-    ids=["200", "404", "500", "none"],
+    [
+        (GOOD, False),
+        (error(404, "not_found"), False),
+        (error(404), True),
+        (error(500), True),
+        (None, True),
+    ],
+    ids=["200", "404", "404-foreign", "500", "none"],
 )
 async def test_what_counts_as_let_through(answer: Answer | None, starving: bool) -> None:
     """An answer of any kind but a failure shows that the server bears the pace."""

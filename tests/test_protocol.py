@@ -40,10 +40,14 @@ from aiomessages.protocol import (
     check_completion_id,
     check_page_options,
     completion_url,
+    is_about_cursor,
+    is_about_limit,
+    is_of_somebody_else,
     page_limit,
     page_url,
     read_one_completion,
     read_page,
+    read_raw_completion,
     with_query,
 )
 
@@ -304,6 +308,70 @@ def test_one_completion() -> None:
         read_one_completion(answer({"choices": []}), secret=KEY)
 
 
+ODD_COMPLETIONS = [
+    {"created": 1744857525.25},
+    {"metadata": {"n": 5}},
+    {"metadata": ["n"]},
+    {"seed": 1.0},
+    {"choices": [{"message": {}}]},
+    {"choices": {"0": None}},
+    {"model": None, "usage": "none", "object": 7},
+    {"temperature": "hot", "tools": {}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_COMPLETIONS, ids=str)
+def test_a_raw_completion_of_odd_fields(odd: dict[str, Any]) -> None:
+    """A raw completion is delivered byte for byte, whatever its fields hold, if it has its id."""
+    sent = json.dumps({"id": NAME, **odd}, indent=1).encode()
+    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"1e400", b"9" * 5000, rb'"half \ud83d"', b"-0.0", "\u00e9".join('""').encode()],
+    ids=lambda value: ascii(value[:12]),
+)
+def test_a_raw_completion_of_odd_values(value: bytes) -> None:
+    """No number and no text of a completion bars its raw bytes."""
+    sent = b'{"odd": %s, "id": "%s"}' % (value, NAME.encode())
+    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({}, SchemaError),
+        ({"id": None}, SchemaError),
+        ({"id": 5}, SchemaError),
+        ({"id": ""}, SchemaError),
+        ([], SchemaError),
+        (b'"chatcmpl-1"', SchemaError),
+        (b"", DecodeError),
+        (b"<html>", DecodeError),
+        (b'{"id": "chatcmpl-1"', DecodeError),
+        (b'{"id": "chatcmpl-1", "seed": NaN}', DecodeError),
+        (b'{"id": "chatcmpl-1", "text": "\xff"}', DecodeError),
+        (b'{"id": "chatcmpl-1", "deep": ' + b"[" * 100_000, DecodeError),
+        ({"error": {"message": "no", "code": "server_error"}}, InternalServerError),
+    ],
+    ids=named,
+)
+def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
+    """A body that is no JSON, or has no usable id, is the error that it is."""
+    with pytest.raises(APIError) as caught:
+        read_raw_completion(answer(body), completion_id=NAME, secret=KEY)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+@pytest.mark.parametrize("came", ["chatcmpl-2", "chatcmpl-10", "other"])
+def test_another_completions_answer(read: Any, came: str) -> None:
+    """A completion of another id than was asked for is the answer to another request."""
+    with pytest.raises(APIConnectionError, match="another request"):
+        read(answer({"id": came, "choices": []}), completion_id=NAME, secret=KEY)
+
+
 @pytest.mark.parametrize("encoding", ["", "gzip", "GZIP", "deflate", "identity"])
 def test_known_encodings(encoding: str) -> None:
     """What the transport has undone by now does not matter."""
@@ -542,6 +610,10 @@ def test_an_error_of_the_live_api() -> None:
         ({"message": "m"}, "m", None),
         ({"detail": [{"loc": ["query"]}], "message": "m"}, "m", None),
         ({"detail": [{"loc": ["query"]}]}, "the server answered with status 400", None),
+        ({"detail": [{"loc": ["query", 3]}]}, "the server answered with status 400", None),
+        ({"detail": []}, "the server answered with status 400", None),
+        ({"error": {"message": '{"error":{"message":"m","code":"c"}}', "code": "429"}}, "m", "c"),
+        ({"error": {"message": "{curly}", "code": "c"}}, "{curly}", "c"),
         ({"error": {"message": {"not": "text"}}}, "the server answered with status 400", None),
         (["m"], "the server answered with status 400", None),
         (b"<html>", "the server answered with status 400", None),
@@ -555,6 +627,106 @@ def test_forms_of_error_bodies(body: Any, text: str, code: str | None) -> None:
     """What a server says is found in OpenAI's form and in others; where it says nothing, we do."""
     error = status_failure(answer(body, 400))
     assert (error.message, error.code) == (text, code)
+
+
+NOT_FOUND = f"Completion {NAME} not found"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "own"),
+    [
+        # the API's own: by code, by param, or by a text that names the id
+        (404, {"error": {"message": "no", "code": "not_found"}}, True),
+        (404, {"error": {"message": "no", "param": "completion_id"}}, True),
+        (404, {"error": {"message": NOT_FOUND}}, True),
+        (404, {"error": NOT_FOUND}, True),
+        (404, {"detail": f"Chat completion with id '{NAME}' does not exist."}, True),
+        (404, {"message": f"No such completion: {NAME}."}, True),
+        (404, {"error": {"message": json.dumps({"error": {"message": NOT_FOUND}})}}, True),
+        (400, {"error": {"message": NOT_FOUND}}, True),
+        (400, {"error": {"message": f"Chat completion '{NAME}' could not be found"}}, True),
+        (400, {"detail": f"Invalid value: {NOT_FOUND.lower()}"}, True),
+        (400, {"error": {"message": "no", "code": "not_found"}}, True),
+        (200, {"error": {"message": "no", "code": "not_found"}}, True),
+        # somebody else's
+        (404, {"detail": "Not Found"}, False),
+        (404, b"<html>404 Not Found</html>", False),
+        (404, f"<html>{NOT_FOUND}</html>".encode(), False),
+        (404, b"", False),
+        (404, {}, False),
+        (404, {"error": {"message": "Resource not found", "code": "404"}}, False),
+        (404, {"error": {"message": f"POST {NAME} is not allowed"}}, False),
+        (404, {"error": {"message": f"Completion {NAME}0 not found"}}, False),
+        (404, {"error": {"message": f"Completion x-{NAME} not found"}}, False),
+        (200, {"error": {"message": "no", "code": 404}}, False),
+    ],
+    ids=named,
+)
+def test_whose_not_found_it_is(status: int, body: Any, own: bool) -> None:
+    """A NotFoundError tells whether the API said it of this completion, or somebody else did."""
+    error = status_failure(answer(body, status))
+    assert isinstance(error, NotFoundError)
+    assert (error.is_of_api, is_of_somebody_else(error)) == (own, not own)
+    assert (error.status, error.retryable) == (status, False)
+    assert ("base_url" in str(error)) is not own
+    assert ("store=true" in str(error)) is own
+
+
+@pytest.mark.parametrize(
+    ("status", "facts"),
+    [
+        (400, {"message": "no", "param": "after", "code": "not_found"}),
+        (400, {"message": NOT_FOUND, "param": "after"}),
+        (404, {"message": NOT_FOUND, "param": "after", "code": "not_found"}),
+        (400, {"message": f"Message {NAME}-3 not found"}),
+        (404, {"message": f"Message {NAME}-3 not found in completion {NAME}"}),
+        (400, {"message": f"Record with id='{NAME}-3' not found in table 'messages'"}),
+        (422, {"detail": [{"loc": ["query", "after"], "msg": "no"}]}),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_cursor(status: int, facts: dict[str, Any]) -> None:
+    """An answer about `after`, or that names the cursor, says nothing of the completion."""
+    body = facts if "detail" in facts else {"error": facts}
+    with pytest.raises(APIStatusError) as caught:
+        read_page(
+            answer(body, status), MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
+        )
+    assert is_about_cursor(caught.value)
+    assert not is_of_somebody_else(caught.value)
+    assert not getattr(caught.value, "is_of_api", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "facts", "about"),
+    [
+        (400, {"message": "no", "param": "limit"}, True),
+        (422, {"message": "no", "param": "limit"}, True),
+        (400, {"message": "no", "param": None}, False),
+        (500, {"message": "no", "param": "limit"}, False),
+        (429, {"message": "the limit", "param": None}, False),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_limit(status: int, facts: dict[str, Any], about: bool) -> None:
+    """An answer whose param is `limit` refuses the size of the page."""
+    error = status_failure(answer({"error": facts}, status))
+    assert is_about_limit(error) is about
+    assert not is_about_cursor(error)
+
+
+def test_errors_without_an_answer() -> None:
+    """What is no answer is about no parameter, and nobody's 404."""
+    for error in (APIConnectionError("no"), ValueError("no")):
+        assert not is_about_cursor(error)
+        assert not is_about_limit(error)
+        assert not is_of_somebody_else(error)
+
+
+def test_a_parameter_that_fastapi_refuses() -> None:
+    """The parameter that stands in FastAPI's `detail` is the error's `param`."""
+    error = status_failure(answer({"detail": [{"loc": ["query", "limit"], "msg": "no"}]}, 422))
+    assert error.param == "limit"
 
 
 def test_a_talkative_gateway() -> None:

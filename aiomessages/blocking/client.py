@@ -145,6 +145,7 @@ class MessagesClient:
         ordered: bool = False,
         include_reply: bool = False,
         on_error: OnError = "raise",
+        limit: int | None = None,
     ) -> Results[Conversation]:
         """Read many conversations at once, and give each as it is done, or in the order of `ids`.
 
@@ -161,6 +162,7 @@ class MessagesClient:
             ordered=ordered,
             include_reply=include_reply,
             on_error=on_error,
+            limit=limit,
         )
         return Results(self._thread, conversations, convert=_as_it_is, inbox=inbox)
 

@@ -253,7 +253,7 @@ def _date(seconds: float) -> Callable[[], str]:
 
 # What is no number of seconds: what float() takes, and what it does not.
 NONSENSE: Final = (
-    *("inf", "nan", "-5", "1e9", "99999999", "0x10", "soon", "1_0", ""),
+    *("inf", "nan", "-5", "1e9", "0x10", "soon", "1_0", ""),
     *("\u0661\u0662".encode().decode("latin-1"), "Thu, 99 Foo 2020 00:00:00 GMT"),
 )
 
@@ -347,6 +347,7 @@ FAULTS: Final[dict[str, Play]] = {
     "retry-after-nonsense": limited(*NONSENSE),
     "retry-after-ms-nonsense": limited("inf", "nan", "-5", "soon", name="retry-after-ms"),
     "retry-after-minute": limited("60"),
+    "retry-after-day": limited("86400"),
     "should-retry-true": status(400, None, "x-should-retry: true"),
     "should-retry-false": status(503, None, "x-should-retry: false"),
     # JSON
