@@ -30,7 +30,7 @@ from .retry import (
 from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .trail import unless_ours
-from .turns import Pause, Turns
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .transport import Transport  # it loads aiohttp, which waits until a client is built
@@ -153,10 +153,6 @@ class Attempts:
     def manners(self) -> tuple[Turns | None, RetryPolicy, OnRetry | None]:
         """Return when and how often it sends, and who is told of it."""
         return self._turns, self._policy, self._on_retry
-
-    def pausing(self) -> Pause | None:
-        """Return the pause of all who take turns; None if there is none."""
-        return None if self._turns is None else self._turns.pausing()
 
     def pay_for_one_more(self) -> bool:
         """Take what a retry costs from the quota; False if what is left does not pay for it."""

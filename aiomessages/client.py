@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from . import __version__, protocol
 from .attempts import Attempts, Deadline, OnRetry, Request
@@ -33,7 +33,7 @@ from .settings import (
 )
 from .telemetry import Operation, Telemetry, Watch, watch
 from .trail import OneByOne
-from .turns import Pause, Turns
+from .turns import Turns
 
 if TYPE_CHECKING:
     import aiohttp
@@ -179,21 +179,22 @@ class AsyncMessagesClient:
         pace: Pace,
         *,
         timeout: Timeout | float | UnsetType | None = UNSET,
+        max_retry_after: float | None = None,
         on_sent: Callable[[], object] | None = None,
     ) -> "AsyncMessagesClient":
         """Return a client that sends at a pace, shares this one's session and ends with it.
 
         A 429 never fails a call of it, short of ten minutes of nothing else, or of one that asks to
-        wait for longer than the policy's max_retry_after. `on_sent` is called once for each attempt
-        as it goes out, whatever becomes of it.
+        wait for longer than `max_retry_after` seconds (the policy's, where it is None). `on_sent` is
+        called once for each attempt as it goes out, whatever becomes of it.
         """
-        twin = self.with_options() if timeout is UNSET else self.with_options(timeout=timeout)
+        changes: ClientOptions = {} if timeout is UNSET else {"timeout": timeout}
+        if max_retry_after is not None:
+            policy = self._options["retry"]
+            changes["retry"] = structs.replace(policy, max_retry_after=max_retry_after)
+        twin = self.with_options(**changes)
         twin._attempts.take_turns(Turns(pace, on_sent))  # noqa: SLF001 a twin of its own
         return twin
-
-    def _pausing(self) -> Pause | None:
-        """Return the pause that a paced client's calls wait for; None if there is none."""
-        return self._attempts.pausing()
 
     def _instrument(self, telemetry: Telemetry) -> None:
         """Let it hear of the work of this client, and of those that with_options makes from now."""

@@ -86,15 +86,6 @@ class _Fetcher(Generic[PageT]):
         """Tell whether a page is being fetched."""
         return self._task is not None and not self._task.done()
 
-    @property
-    def requests_ahead(self) -> int:
-        """The number of requests sent for what was not handed out, an error among them.
-
-        A fetch that is under way counts as one.
-        """
-        came = sum(page.attempts for page in self.pages)
-        return came + getattr(self._error, "attempts", 0) + self.running
-
     def start(self) -> bool:
         """Fetch, if there is room and it is not being done; tell whether it was begun."""
         if self.running or not self._has_room():
@@ -222,11 +213,6 @@ class Walk(Generic[PageT]):
         """Tell whether anything was fetched yet."""
         return self._loop is not None
 
-    @property
-    def requests_ahead(self) -> int:
-        """The number of requests sent for pages that were not handed out; see `_Fetcher`."""
-        return self._fetcher.requests_ahead
-
     async def next_page(self) -> PageT | None:
         """Return the next page, or None at the end. One caller at a time.
 
@@ -321,11 +307,6 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
 
 class PageIterator(WalkIterator[PageT]):
     """The pages of a walk, one after another."""
-
-    @property
-    def requests_ahead(self) -> int:
-        """The number of requests sent for pages that were not handed out, or that failed."""
-        return self._walk.requests_ahead
 
     async def __anext__(self) -> PageT:
         async with self._turning:

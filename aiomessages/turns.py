@@ -5,18 +5,10 @@ This is where a Pace meets the loop's clock. Nothing here decides how fast, or w
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
 
 from .errors import APIError, APIStatusError, APITimeoutError
 from .pace import Pace
 from .retry import RetryPolicy, asks_all_to_wait, asks_for_too_long
-
-
-class Pause(NamedTuple):
-    """Nobody sends for so many `seconds` more, because the server answered with `error`."""
-
-    seconds: float
-    error: APIStatusError
 
 
 class Turns:
@@ -30,7 +22,6 @@ class Turns:
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._line = asyncio.Lock()
-        self._refusal: APIStatusError | None = None  # the last one that was meant for all
         self.on_sent = on_sent or _nobody_counts
 
     async def take(self, seconds: float | None) -> float:
@@ -57,7 +48,6 @@ class Turns:
         they would sleep for a day in a line that nobody comes to end.
         """
         if isinstance(error, APIStatusError) and asks_all_to_wait(error):
-            self._refusal = error
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self._pace.limited(_now(), seconds, sent=sent)
         elif isinstance(error, APIStatusError) and not error.retryable:
@@ -66,11 +56,6 @@ class Turns:
     def pause(self) -> float:
         """Return the seconds that nobody sends."""
         return self._pace.paused(_now())
-
-    def pausing(self) -> Pause | None:
-        """Return the pause for all that goes on, and what it is for; None if there is none."""
-        seconds = self.pause()
-        return Pause(seconds, self._refusal) if seconds and self._refusal is not None else None
 
     def starved(self) -> float:
         """Return the seconds in which there was nothing but refusals."""

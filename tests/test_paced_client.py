@@ -146,22 +146,6 @@ async def test_a_pause_for_all() -> None:
     assert pace.paused(now()) > 800
 
 
-async def test_the_pause_as_it_is_told() -> None:
-    """While all are stopped, a paced client tells for how long, and by which answer."""
-    script = replies(error(503, retry_after="900"))
-    never = RetryPolicy(max_retries=0, max_retry_after=900)
-    async with Loopback(script) as server, client_of(server, retry=never) as client:
-        twin = paced(client, Pace())
-        assert twin._pausing() is None  # noqa: SLF001 what an export asks
-        with pytest.raises(InternalServerError) as raised:
-            await twin.list("x")
-        pause = twin._pausing()  # noqa: SLF001 as above
-        assert pause is not None
-        assert 800 < pause.seconds <= 900
-        assert pause.error is raised.value
-        assert client._pausing() is None  # noqa: SLF001 it takes no turns
-
-
 @pytest.mark.parametrize("answer", [LONG_429, LONG_503], ids=["429", "503"])
 async def test_a_wait_that_is_too_long(answer: Answer) -> None:
     """A Retry-After beyond max_retry_after ends its call at once, and holds up no other."""

@@ -191,32 +191,6 @@ async def test_whole_pages() -> None:
     assert stream.cursor == "e"
 
 
-async def test_requests_for_pages_that_were_not_handed_out() -> None:
-    """A page ahead counts from its request on until it is handed out."""
-    pages = three_pages()
-    async with pages.stream().pages() as read:
-        assert read.requests_ahead == 0
-        await anext(read)
-        assert (read.requests_ahead, pages.asked) == (1, [None, "b"])
-        await until_idle()
-        assert (read.requests_ahead, pages.asked) == (1, [None, "b"])
-        await anext(read)
-        await anext(read)
-        assert read.requests_ahead == 0
-
-
-async def test_requests_for_a_page_that_failed() -> None:
-    """The requests of an error count as those of a page that was not handed out."""
-    error = APIConnectionError("lost").at(completion_id=None, cursor="a", attempts=3)
-    async with Pages(["a"], error).stream().pages() as read:
-        await anext(read)
-        await until_idle()
-        assert read.requests_ahead == 3
-        with pytest.raises(APIConnectionError):
-            await anext(read)
-        assert read.requests_ahead == 3
-
-
 async def test_pages_within_max_items() -> None:
     """pages() gives no more items than max_items either."""
     assert [p.ids async for p in three_pages().stream(max_items=3).pages()] == [["a", "b"], ["c"]]

@@ -3,12 +3,13 @@
 The API cannot select by time. Nothing here performs I/O of its own, or reads a clock.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
 import msgspec
 
+from aiomessages.attempts import Attempts
 from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.errors import ConfigurationError
 from aiomessages.listing import CompletionStream
@@ -91,10 +92,6 @@ class EndOfSpan:
         return self._last > self._first + MARGIN
 
 
-def ignore(_: int) -> None:
-    """Take a number of requests, and do nothing."""
-
-
 class CreatedBetween:
     """A source for `export`: of a list of completions those created in a span of time.
 
@@ -139,26 +136,22 @@ class CreatedBetween:
                     yield completion
 
     async def pages(
-        self, on_requests: Callable[[int], object] = ignore
+        self, attempts: Attempts | None = None
     ) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """Yield the completions of each page that are in the span, each with its id.
 
-        `on_requests` is told how many requests each page took.
+        A page that is too large is asked for in smaller ones. The pages are asked for in the turns
+        of `attempts`, where these are given.
         """
         end = EndOfSpan(self._span, self._order)
-        async with self._completions.raw().pages() as pages:
-            try:
-                async for page in pages:
-                    on_requests(page.attempts)
-                    chosen, times = self._chosen(page)
-                    del page  # nothing keeps it while the next one is fetched
-                    yield chosen
-                    del chosen
-                    if end.is_reached(times):
-                        return
-            finally:
-                if ahead := pages.requests_ahead:
-                    on_requests(ahead)
+        async with self._completions._bulk_pages(attempts) as pages:  # noqa: SLF001
+            async for page in pages:
+                chosen, times = self._chosen(page)
+                del page  # nothing keeps it while the next one is fetched
+                yield chosen
+                del chosen
+                if end.is_reached(times):
+                    return
 
     def _chosen(self, page: RawPage) -> tuple[list[tuple[str, bytes]], list[float | None]]:
         """Return what is in the span, and the times of the page, none where none is asked for."""

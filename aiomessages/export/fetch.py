@@ -19,7 +19,7 @@ from aiomessages.client import AsyncMessagesClient
 from aiomessages.decoding import RAW
 from aiomessages.errors import APIError, NotFoundError
 from aiomessages.pages import RawPage
-from aiomessages.paging import PageSize
+from aiomessages.page_size import PageSize
 from aiomessages.protocol import is_about_cursor
 from aiomessages.retry import date_of
 from aiomessages.telemetry import Watch

@@ -181,7 +181,7 @@ class _Run:
         self._room = Room(ROOM_BYTES)
         # The pace is the client's to keep, for this export and for no other call.
         self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
-            pace, on_sent=self._sent
+            pace, max_retry_after=MAX_RETRY_AFTER, on_sent=self._sent
         )
         self._reader = ConversationReader(
             self._client,
@@ -246,7 +246,7 @@ class _Run:
     async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
         """Yield each completion that is not done, once; at last those that are still pending."""
         known = bool(self._ledger.counts())  # else there is nothing to look up
-        async with aclosing(batches(source, self._listed)) as listed:
+        async with aclosing(batches(source, self._client._attempts)) as listed:
             async for batch in listed:
                 new = self._ledger.first_sights([named.completion_id for named in batch])
                 entries = self._ledger.entries(new) if known else {}
@@ -338,9 +338,6 @@ class _Run:
 
     def _sent(self) -> None:
         self.progress.requests += 1
-
-    def _listed(self, requests: int) -> None:
-        self.progress.requests += requests
 
     def _retried(self, details: RetryDetails) -> None:
         self.progress.retries += 1

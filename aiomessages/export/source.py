@@ -8,7 +8,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Callable,
     Collection,
     Iterable,
     Iterator,
@@ -24,13 +23,14 @@ from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple
 
+from aiomessages.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.listing import CompletionStream
 from aiomessages.models import Json
 from aiomessages.settings import can_be_sent
 from aiomessages.workers import each
 
-from .created import CreatedBetween, ignore
+from .created import CreatedBetween
 from .layouts import one_line
 from .ledger import MANY
 
@@ -51,15 +51,15 @@ class Named(NamedTuple):
 
 
 async def batches(
-    source: Source, on_requests: Callable[[int], object] = ignore
+    source: Source, attempts: Attempts | None = None
 ) -> AsyncGenerator[list[Named], None]:
     """Yield the completions of a source: of a list a page at a time.
 
-    `on_requests` is told how many requests each page of a list took. Raises ConfigurationError for
-    an id of another type or that no request can hold, and SchemaError for a listed one.
+    A list is asked for in the turns of `attempts`, where these are given. Raises ConfigurationError
+    for an id of another type or that no request can hold, and SchemaError for a listed one.
     """
     if isinstance(source, Listed):
-        async with aclosing(_narrowed(source).pages(on_requests)) as pages:
+        async with aclosing(_narrowed(source).pages(attempts)) as pages:
             async for page in pages:
                 if page:
                     yield [_listed(completion_id, item) for completion_id, item in page]

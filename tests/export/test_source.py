@@ -140,36 +140,12 @@ async def test_pages_outside_the_span() -> None:
         assert [batch async for batch in batches(source)] == [[Named("c3", FIVE[3])]]
 
 
-async def test_requests_of_pages() -> None:
-    """Each page tells how many requests it took, those that were repeated among them."""
-    told: list[int] = []
-    async with Listing(*FIVE) as server, client_of(server, retries=2) as client:
-        server.failing = {2: 2}
-        async for _ in batches(client.completions(prefetch=False), told.append):
-            pass
-        assert (told, len(server.asked)) == ([1, 3, 1], 5)
-
-
-@pytest.mark.parametrize("prefetch", [True, False])
-async def test_requests_of_a_page_that_fails(*, prefetch: bool) -> None:
-    """A page that fails tells its requests as well, before its error is raised."""
-    told: list[int] = []
-    async with Listing(*FIVE) as server, client_of(server, retries=2) as client:
-        server.failing = {2: 9}
-        with pytest.raises(InternalServerError):
-            async for _ in batches(client.completions(prefetch=prefetch), told.append):
-                pass
-        assert (told, len(server.asked)) == ([1, 3], 4)
-
-
 async def test_batches_that_are_left_early() -> None:
-    """Closing the batches closes the list, and tells the request for the page ahead."""
-    told: list[int] = []
+    """Closing the batches closes the list."""
     async with Listing(*FIVE) as server, client_of(server) as client:
-        async with aclosing(batches(client.completions(), told.append)) as read:
+        async with aclosing(batches(client.completions())) as read:
             await anext(read)
             await server.went_on.wait()
-        assert sum(told) == len(server.asked) == 2
         assert not [task for task in asyncio.all_tasks() if "_Fetcher" in repr(task.get_coro())]
 
 
