@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -277,19 +276,6 @@ async def test_being_dropped() -> None:
         with pytest.warns(ResourceWarning, match="aclose"):
             del conversations
         gc.collect()
-
-
-async def test_being_dropped_when_nothing_is_left_to_do() -> None:
-    """Conversations dropped with no work left, and one result untaken, are no matter."""
-    async with Loopback(service) as server, client_of(server) as client:
-        conversations = client.conversations(["c-1", "c-2"], concurrency=3)
-        await anext(conversations)
-        while not conversations._crew._exhausted or not conversations._crew._ready:  # noqa: ASYNC110, SLF001 nothing tells
-            await asyncio.sleep(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            del conversations
-            gc.collect()
 
 
 async def test_sending_and_throwing() -> None:
