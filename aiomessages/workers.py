@@ -168,7 +168,8 @@ class _Crew(Generic[ItemT, ResultT]):
             place = self._begun
         elif not self._ordered:
             place = 0
-        if self._tasks[me].cancelling():
+        task = asyncio.current_task()  # none where it was cancelled before its first step
+        if task is None or task.cancelling():
             what = "a task that worked for these results"
         else:
             what = f"what the {'source of the items' if reading else 'work on an item'} waited for"

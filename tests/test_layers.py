@@ -23,6 +23,7 @@ LAYERS = {
         "compression",
         "decoding",
         "retry",
+        "refusals",
         "buckets",
         "pace",
         "protocol",
