@@ -45,6 +45,7 @@ LAYERS = {
         "turns",
         "attempts",
         "listing",
+        "crew",
         "workers",
         "conversations",
         "client",

@@ -13,7 +13,8 @@ import pytest
 import virtual_time
 
 from aiomessages import ClientClosedError, MessagesError
-from aiomessages.workers import CLOSE_TIMEOUT, Results
+from aiomessages.crew import CLOSE_TIMEOUT
+from aiomessages.workers import Results
 
 COUNTS = (1, 3, 64)
 
