@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import anyio
 
 from .errors import ClientClosedError, MessagesError
+from .logs import log
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -251,12 +252,16 @@ class Crew(Generic[ItemT, ResultT]):
         return self._closing
 
     async def _close(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await self._source.aclose()
-            if not self._tasks and isinstance(self._items, AsyncIterator):
-                await _close_iterator(self._items)  # handed in, and not looked at yet
+        try:
+            async with asyncio.timeout(2 * CLOSE_TIMEOUT):
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
+                async with self._reading:  # a generator that runs cannot be closed
+                    await self._source.aclose()
+                if not self._tasks and isinstance(self._items, AsyncIterator):
+                    await _close_iterator(self._items)  # handed in, and not read yet
+        except TimeoutError:
+            log.warning("the source of the items did not close within %d s", 2 * CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
         """Cancel the tasks of somebody who is gone, and have the source closed."""
