@@ -455,8 +455,11 @@ class AsyncMessagesClient:
         `client.completions()`, which carries the replies already. It is never read further ahead
         than `concurrency` conversations. `include_reply` fetches what the model answered as well.
         With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
-        others go on; else the error is raised. `limit` is the size of a page, 100 unless it is
-        given; where a page is too large for the client or the server, smaller ones are asked for.
+        others go on; else the error is raised, and nothing more is asked for. AuthenticationError,
+        InsufficientQuotaError, and PermissionDeniedError for three completions with none read
+        between them, are raised either way. `limit` is the size of a page, 100 unless it is given;
+        where a page is too large for the client or the server, smaller ones are asked for. The
+        stream closes an async iterator of ids, and a list of completions, when it ends.
 
         Raises ConfigurationError for arguments that cannot be used.
         """

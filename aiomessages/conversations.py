@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
-from .errors import ClientClosedError, ConfigurationError, MessagesError
+from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
 from .pages import MessagePage
+from .refusals import Refusals
 from .trail import OneByOne
 from .workers import Results
 
@@ -23,7 +24,7 @@ class Conversation(msgspec.Struct, frozen=True):
     """A completion's messages and, where asked for, the model's reply.
 
     With `on_error="continue"`, `error` says why this one could not be read; `messages` then holds
-    what came before it.
+    what came before it. An error that would be every other one's too is raised instead.
     """
 
     completion_id: str
@@ -51,6 +52,7 @@ class Reader:
         self._get_completion = get_completion
         self._include_reply = include_reply
         self._on_error = on_error
+        self._refusals = Refusals()
 
     async def __call__(self, item: str | StoredCompletion) -> Conversation:
         """Return the conversation; raise what went wrong, unless that is to be kept in it."""
@@ -61,13 +63,13 @@ class Reader:
             with self._pages_of(completion_id) as pages:
                 async for page in pages:
                     messages += page.data
-            return Conversation(completion_id, messages, await self._reply(item))
-        except ClientClosedError:
-            raise  # not this conversation's matter: none can be read any more
+            conversation = Conversation(completion_id, messages, await self._reply(item))
         except MessagesError as error:
-            if self._on_error == "raise":
+            if self._on_error == "raise" or self._refusals.ends_run(error):
                 raise
             return Conversation(completion_id, messages, error=error)
+        self._refusals.succeeded()
+        return conversation
 
     async def _reply(self, item: str | StoredCompletion) -> Reply | None:
         if not self._include_reply:

@@ -2,8 +2,7 @@
 
 import asyncio
 import gc
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +11,15 @@ from loopback import Answer, Asked, Loopback, error, message, page
 from aiomessages import (
     APIConnectionError,
     AsyncMessagesClient,
+    AuthenticationError,
     ClientClosedError,
     ConfigurationError,
+    Conversation,
+    ConversationStream,
+    InsufficientQuotaError,
+    MessagesError,
     NotFoundError,
+    PermissionDeniedError,
     RetryPolicy,
 )
 
@@ -138,6 +143,146 @@ async def test_a_key_that_is_cancelled() -> None:
     assert [type(c.error) for c in got] == [APIConnectionError, type(None)]
 
 
+async def test_a_key_that_is_cancelled_before_the_reply() -> None:
+    """The same holds for the fetch of a reply; the messages that came before it are kept."""
+
+    async def key() -> str:
+        calls.append("")
+        if len(calls) == 2:
+            raise asyncio.CancelledError
+        return KEY
+
+    calls: list[str] = []
+    async with (
+        Loopback(service) as server,
+        AsyncMessagesClient(key, base_url=server.base_url) as client,
+    ):
+        conversations = client.conversations(
+            ["c-1", "c-2"], concurrency=1, include_reply=True, on_error="continue"
+        )
+        got = [c async for c in conversations]
+    assert [type(c.error) for c in got] == [APIConnectionError, type(None)]
+    assert [len(c.messages) for c in got] == [2, 2]
+    assert "completion c-1" in str(got[0].error)
+
+
+# --- errors that end it all -----------------------------------------------------------------------
+
+
+async def ends_after(
+    client: AsyncMessagesClient, ids: Any, **options: Any
+) -> tuple[list[Conversation], BaseException | None]:
+    """Return the conversations that come before the end or an error, and the error."""
+    got: list[Conversation] = []
+    try:
+        async with asyncio.timeout(5), client.conversations(ids, **options) as conversations:
+            async for conversation in conversations:
+                got.append(conversation)  # noqa: PERF401 what came before an error is wanted
+    except Exception as error:  # noqa: BLE001 the test looks at it
+        return got, error
+    return got, None
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+async def test_ids_that_are_cancelled(concurrency: int, on_error: Any) -> None:
+    """Ids that wait for what is cancelled break off: that is an error, and never the end."""
+
+    async def ids() -> AsyncIterator[str]:
+        cancelled = asyncio.get_running_loop().create_future()
+        for n in range(50):
+            if n == 10:
+                cancelled.cancel()
+                await cancelled
+            yield f"c-{n}"
+
+    async with Loopback(service) as server, client_of(server) as client:
+        got, problem = await ends_after(client, ids(), concurrency=concurrency, on_error=on_error)
+    assert sorted(c.completion_id for c in got) == [f"c-{n}" for n in range(10)]
+    assert isinstance(problem, MessagesError)
+
+
+async def test_no_request_after_an_error() -> None:
+    """Once one conversation has failed, nothing more is asked, however slowly the rest is taken."""
+
+    def script(asked: Asked) -> Answer:
+        return error(404, "not_found") if "c-5/" in asked.path else service(asked)
+
+    async def take_slowly() -> None:
+        async for conversation in conversations:
+            assert len(conversation.messages) == 2
+            for _ in range(100):
+                await asyncio.sleep(0)
+            asked.append(len(server.asked))
+
+    asked: list[int] = []
+    async with Loopback(script) as server, client_of(server) as client:
+        conversations = client.conversations([f"c-{n}" for n in range(50)], concurrency=8)
+        with pytest.raises(NotFoundError, match="completion c-5"):
+            await take_slowly()
+    assert set(asked) == {len(server.asked)}
+    assert len(server.asked) <= 10
+
+
+async def test_an_error_in_its_turn() -> None:
+    """In order, the error of a conversation comes after the conversations before it."""
+    failed = asyncio.Event()
+
+    async def script(asked: Asked) -> Answer:
+        if "c-5/" in asked.path:
+            failed.set()
+            return error(404, "not_found")
+        await failed.wait()
+        return service(asked)
+
+    ids = [f"c-{n}" for n in range(50)]
+    async with Loopback(script) as server, client_of(server) as client:
+        got, problem = await ends_after(client, ids, concurrency=8, ordered=True)
+    assert [c.completion_id for c in got] == ids[:5]
+    assert isinstance(problem, NotFoundError)
+    assert problem.completion_id == "c-5"
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error(401, "invalid_api_key"), AuthenticationError),
+        (error(429, "insufficient_quota"), InsufficientQuotaError),
+        (error(403, "forbidden"), PermissionDeniedError),
+    ],
+    ids=["401", "quota", "403"],
+)
+async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered: bool) -> None:
+    """A key or a quota that has ended is no matter of one conversation: the run ends at once."""
+
+    def script(asked: Asked) -> Answer:
+        return service(asked) if len(server.asked) <= 20 else answer
+
+    ids = [f"c-{n}" for n in range(1000)]
+    options: dict[str, Any] = {"concurrency": 8, "ordered": ordered, "on_error": "continue"}
+    async with Loopback(script) as server, client_of(server) as client:
+        got, problem = await ends_after(client, ids, **options)
+        assert len(server.asked) <= 20 + 8 + 2
+    assert type(problem) is kind
+    assert [c for c in got if c.error is None] == [c for c in got if len(c.messages) == 2]
+    assert len(got) <= 22
+
+
+async def test_completions_that_are_forbidden() -> None:
+    """Completions that are forbidden among others that are not are errors of their own."""
+
+    def script(asked: Asked) -> Answer:
+        return error(403, "forbidden") if "secret" in asked.path else service(asked)
+
+    ids = ["secret-1", "secret-2", "c-1"] * 5
+    async with Loopback(script) as server, client_of(server) as client:
+        got, problem = await ends_after(client, ids, concurrency=1, on_error="continue")
+    assert problem is None
+    assert [c.completion_id for c in got if c.error is None] == ["c-1"] * 5
+    assert {type(c.error) for c in got} == {PermissionDeniedError, type(None)}
+
+
 async def test_long_conversations() -> None:
     """A conversation of several pages is whole, each page asked for once."""
 
@@ -231,9 +376,90 @@ async def test_leaving_early() -> None:
         assert asyncio.all_tasks() - {asyncio.current_task()} <= server_tasks()
 
 
+def endless_list(next_page: asyncio.Event) -> Callable[[Asked], Awaitable[Answer]]:
+    """Return a script whose list of completions has a second page that never comes."""
+
+    async def script(asked: Asked) -> Answer:
+        if not asked.path.endswith("/completions"):
+            return service(asked)
+        if "after" in asked.query:
+            next_page.set()
+            await asyncio.Event().wait()
+        return Answer(page([*map(completion, ("c-1", "c-2", "missing"))], has_more=True))
+
+    return script
+
+
+async def leave_by_break(conversations: ConversationStream) -> None:
+    """Leave the block in the middle."""
+    async with conversations:
+        async for _ in conversations:
+            break
+
+
+async def leave_by_aclose(conversations: ConversationStream) -> None:
+    """Close."""
+    await conversations.aclose()
+
+
+async def leave_by_error(conversations: ConversationStream) -> None:
+    """Go on to the error."""
+    with pytest.raises(NotFoundError):
+        [c async for c in conversations]
+
+
+async def leave_by_cancellation(conversations: ConversationStream) -> None:
+    """Be cancelled while the list is waited for."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), conversations:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "leave", [leave_by_break, leave_by_aclose, leave_by_error, leave_by_cancellation]
+)
+async def test_leaving_a_list_of_completions(leave: Any) -> None:
+    """However conversations end, the list that they were read from is closed with them."""
+    next_page = asyncio.Event()
+    async with Loopback(endless_list(next_page)) as server, client_of(server) as client:
+        listed = client.completions()
+        conversations = client.conversations(listed, concurrency=1)
+        await anext(conversations)
+        await next_page.wait()
+        await leave(conversations)
+        assert client_tasks() == set()
+        with pytest.raises(ClientClosedError):
+            [c async for c in listed]
+        del listed, conversations
+        gc.collect()  # and nothing warns
+
+
+async def test_dropping_a_list_of_completions() -> None:
+    """Conversations that are dropped warn once, of themselves and not of the list."""
+    next_page = asyncio.Event()
+    async with Loopback(endless_list(next_page)) as server, client_of(server) as client:
+        conversations = client.conversations(client.completions(), concurrency=3)
+        await anext(conversations)
+        await next_page.wait()
+        with pytest.warns(ResourceWarning, match="results were dropped") as warned:  # noqa: PT031
+            del conversations
+            gc.collect()
+        assert len(warned) == 1
+        await asyncio.sleep(0)
+        while client_tasks():
+            await asyncio.wait(client_tasks())
+        gc.collect()
+
+
+def client_tasks() -> set[asyncio.Task[Any]]:
+    """Return the tasks of the loop that are neither this one nor the scripted server's."""
+    return asyncio.all_tasks() - {asyncio.current_task()} - server_tasks()
+
+
 def server_tasks() -> set[asyncio.Task[Any]]:
-    """Return the tasks of the scripted server."""
-    return {task for task in asyncio.all_tasks() if "Loopback" in repr(task)}
+    """Return the tasks of the scripted server, and of its script."""
+    names = ("Loopback", ".script()")
+    return {task for task in asyncio.all_tasks() if any(name in repr(task) for name in names)}
 
 
 async def test_closing_before_the_beginning_and_after_the_end() -> None:
@@ -277,19 +503,6 @@ async def test_being_dropped() -> None:
         with pytest.warns(ResourceWarning, match="aclose"):
             del conversations
         gc.collect()
-
-
-async def test_being_dropped_when_nothing_is_left_to_do() -> None:
-    """Conversations dropped with no work left, and one result untaken, are no matter."""
-    async with Loopback(service) as server, client_of(server) as client:
-        conversations = client.conversations(["c-1", "c-2"], concurrency=3)
-        await anext(conversations)
-        while not conversations._crew._exhausted or not conversations._crew._ready:  # noqa: ASYNC110, SLF001 nothing tells
-            await asyncio.sleep(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            del conversations
-            gc.collect()
 
 
 async def test_sending_and_throwing() -> None:

@@ -17,7 +17,7 @@ from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.pace import Pace
-from aiomessages.protocol import check_completion_id
+from aiomessages.protocol import check_completion_id, check_page_options
 from aiomessages.refusals import Refusals
 from aiomessages.retry import asks_all_to_wait
 from aiomessages.telemetry import Watch
@@ -105,7 +105,8 @@ async def export(
     """
     files = files or Files()
     _check(layout, include_reply=include_reply, media=media)
-    check_options(source, concurrency=concurrency, on_error=on_error, limit=limit)
+    check_options(source, concurrency=concurrency, on_error=on_error)
+    check_page_options(after=None, limit=limit, order=None, max_items=None)
     names = Names.of(Path(destination))
     check_can_write(names, files)
     settings = {
