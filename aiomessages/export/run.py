@@ -36,6 +36,7 @@ from .layouts import (
 )
 from .ledger import Entry, Ledger
 from .media import MediaStore
+from .names import Names
 from .output import PART_BYTES, Output, check_can_write
 from .report import ExportReport, Progress
 from .room import ROOM_BYTES, Place, Room
@@ -99,7 +100,8 @@ async def export(
 
     Raises ConfigurationError, ExportError and, with on_error="raise", APIError.
     """
-    target, files = Path(destination), files or Files()
+    names, files = Names.of(destination), files or Files()
+    target = names.destination
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_can_write(target)
@@ -111,8 +113,8 @@ async def export(
     }
     files.make_directory(target.parent)
     with (
-        files.lock(target.with_name(target.name + ".lock")),
-        Ledger(target.with_name(target.name + ".ledger")) as ledger,
+        files.lock(names.lock),
+        Ledger(names.ledger) as ledger,
     ):
         ledger.agree(settings)
         output = Output(target, ledger, files, part_bytes=part_bytes)
