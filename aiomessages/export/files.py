@@ -1,7 +1,8 @@
 """Files that keep what they were given: every write, fsync and rename of an export goes here.
 
 All that is durable depends on these few operations and on their order, so they stand in one class,
-which a test can replace by one that fails at any of them.
+which a test can replace by one that fails at any of them. None of them follows a symbolic link at
+the end of a path, or writes to a file of another user: a directory may be shared.
 """
 
 import contextlib
@@ -9,19 +10,30 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
-from .errors import DiskFullError, LockedError
+from .errors import CorruptError, DiskFullError, LockedError
 
 PRIVATE: Final = 0o600  # conversations are nobody else's business
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# File systems without hard links (vfat, exfat, many of FUSE) say so, or the system forbids them.
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+)
+# Somebody else may have put a link or a pipe there; to open a pipe would wait for its other end.
+_GUARDED: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Buffer = bytes | bytearray | memoryview
 
 
 class Stamp(NamedTuple):
     """What changes when anybody writes to a file; `time` is in nanoseconds."""
 
+    device: int
     inode: int
     size: int
     time: int
@@ -30,30 +42,64 @@ class Stamp(NamedTuple):
 class Files:
     """The operating system's file operations, as an export uses them."""
 
-    def append(self, path: Path, data: bytes | bytearray) -> None:
-        """Write at the end of a file, which is made if it is not there, and make it durable."""
+    def append(self, path: Path, data: Buffer, *, at: int | None = None) -> None:
+        """Write at the end of a file, which is made if it is not there, and make it durable.
+
+        Raises CorruptError where the file has another size than `at`, if that is given.
+        """
         with told_of_full_disk(path):
             is_new = self.size(path) is None
-            self._append(path, data)
+            self._append(path, [data], at=at)
             if is_new:
                 self.fsync_directory(path.parent)  # without its name a file is lost
 
-    def _append(self, path: Path, data: bytes | bytearray) -> None:
-        with self._open(path) as descriptor:
-            view = memoryview(data)
-            while view:
-                view = view[self.write(descriptor, view) :]
+    def append_all(self, path: Path, pieces: Iterable[Buffer], *, at: int) -> None:
+        """Write many pieces at the end of a file of `at` bytes, and make them durable together."""
+        with told_of_full_disk(path):
+            self._append(path, pieces, at=at)
+
+    def _append(self, path: Path, pieces: Iterable[Buffer], *, at: int | None) -> None:
+        with self._open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
+            if at not in (None, os.fstat(descriptor).st_size):
+                refuse_changed(path)
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[self.write(descriptor, view) :]
             self.fsync(descriptor)
             forget(descriptor)
 
+    def create(self, path: Path) -> None:
+        """Make an empty file, durably. Raises CorruptError where something has that name."""
+        with told_of_full_disk(path):
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _GUARDED, PRIVATE))
+            except FileExistsError:
+                refuse_taken(path)
+            self.fsync_directory(path.parent)
+
     @contextlib.contextmanager
-    def _open(self, path: Path) -> Iterator[int]:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(path, flags, PRIVATE)
+    def _open(self, path: Path, flags: int) -> Iterator[int]:
+        """Open a file that is to be written to, and is of nobody else and has no second name."""
         try:
+            descriptor = os.open(path, flags | _GUARDED, PRIVATE)
+        except OSError:
+            self.check(path)  # what is there says more than the error
+            raise
+        try:
+            _check(os.fstat(descriptor), path, alone=True)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def check(self, path: Path, *, alone: bool = False) -> None:
+        """Raise CorruptError for what is there and is no file of this user.
+
+        A link is none, whatever it leads to. With `alone` a file with a second name is refused:
+        it would be changed under the other name, too.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            _check(path.lstat(), path, alone=alone)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write, and return how many bytes were taken."""
@@ -65,19 +111,55 @@ class Files:
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file to its committed bytes."""
-        with told_of_full_disk(path), self._open(path) as descriptor:
+        with told_of_full_disk(path), self._open(path, os.O_WRONLY) as descriptor:
             os.ftruncate(descriptor, size)
             self.fsync(descriptor)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Give a file its final name, durably: the rename, then the directory that holds it."""
+        """Put a file in another one's place, durably: the rename, then the directory of both."""
         with told_of_full_disk(target):
             self.rename(source, target)
             self.fsync_directory(target.parent)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename within a directory, in one step."""
+        """Rename within a directory, in one step, over a file that has that name."""
         source.rename(target)
+
+    def name(self, source: Path, target: Path) -> None:
+        """Give a file its final name, durably. Raises CorruptError where something has that name.
+
+        A hard link is never made over a file, so it comes first, and then the old name goes. Killed
+        in between, the file has both names: see `have_one_name`. Where a file system has no links,
+        the name is looked at and then the file renamed: what comes in between is overwritten.
+        """
+        with told_of_full_disk(target):
+            try:
+                self.link(source, target)
+            except FileExistsError:
+                refuse_taken(target)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if self.size(target) is not None:
+                    refuse_taken(target)
+                self.rename(source, target)
+            else:
+                self.unlink(source)
+            self.fsync_directory(target.parent)
+
+    def have_one_name(self, source: Path, target: Path) -> None:
+        """End what `name` began, if a process was killed in the middle of it."""
+        is_named = self.stamp(target)
+        if is_named is not None and is_named == self.stamp(source):
+            self.remove(source)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name."""
+        os.link(source, target, follow_symlinks=False)
+
+    def unlink(self, path: Path) -> None:
+        """Take a name away."""
+        path.unlink()
 
     def fsync_directory(self, path: Path) -> None:
         """Make the names in a directory durable."""
@@ -90,10 +172,14 @@ class Files:
     def put(self, path: Path, data: bytes) -> None:
         """Write a whole small file so that it is there whole or not at all."""
         partial = path.with_name(path.name + ".tmp")
-        partial.unlink(missing_ok=True)
-        with told_of_full_disk(path):
-            self._append(partial, data)
+        self.write_new(partial, data)
         self.replace(partial, path)
+
+    def write_new(self, path: Path, data: bytes) -> None:
+        """Write a whole file anew, durably but for its name; what an earlier try left is gone."""
+        path.unlink(missing_ok=True)
+        with told_of_full_disk(path):
+            self._append(path, [data], at=0)
 
     def put_shared(self, path: Path, data: bytes) -> None:
         """Write a whole file as `put` does, where other processes may be writing the same one.
@@ -120,7 +206,7 @@ class Files:
     def remove(self, path: Path) -> None:
         """Remove a file, durably, if it is there."""
         if self.size(path) is not None:
-            path.unlink()
+            self.unlink(path)
             self.fsync_directory(path.parent)
 
     def make_directory(self, path: Path, mode: int = 0o777) -> None:
@@ -137,12 +223,12 @@ class Files:
         return None if stamp is None else stamp.size
 
     def stamp(self, path: Path) -> Stamp | None:
-        """Return a file's stamp, or None where there is none."""
+        """Return a file's stamp, or None where there is none; of a link it is the link's own."""
         try:
-            found = path.stat()
+            found = path.lstat()
         except FileNotFoundError:
             return None
-        return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+        return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     @contextlib.contextmanager
     def lock(self, path: Path) -> Iterator[None]:
@@ -150,13 +236,56 @@ class Files:
 
         Raises LockedError at once where another one holds it.
         """
-        with told_of_full_disk(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        try:
+        with told_of_full_disk(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
             _take(descriptor, path)
             yield
-        finally:
-            os.close(descriptor)
+
+
+def open_to_read(path: Path) -> int:
+    """Open a file for reading, unbuffered, and follow no link to it."""
+    return os.open(path, os.O_RDONLY | _GUARDED)
+
+
+def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        _refuse(path, "is a symbolic link")
+    if not stat.S_ISREG(found.st_mode):
+        _refuse(path, "is no regular file")
+    if found.st_uid != os.geteuid() and found.st_uid != _owner_in(path.parent):
+        _refuse(path, "belongs to another user")
+    if alone and found.st_nlink > 1:
+        _refuse(path, "has a second name, a hard link, and is to be written to")
+
+
+def _owner_in(directory: Path) -> int:
+    """Return the owner of a new file: some mounts know only one, whoever makes a file."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        return os.fstat(file.fileno()).st_uid
+
+
+def refuse_taken(path: Path) -> NoReturn:
+    """Raise CorruptError for a name that somebody else has taken."""
+    _refuse(path, "came from elsewhere, and this export is about to use that name")
+
+
+def refuse_unknown(path: Path) -> NoReturn:
+    """Raise CorruptError for a file of which the ledger says nothing."""
+    raise CorruptError(
+        f"{path} is there, and the ledger does not know of it:"
+        " move it away, or export to another destination"
+    )
+
+
+def refuse_changed(path: Path) -> NoReturn:
+    """Raise CorruptError for a file that has not the bytes that were written to it."""
+    raise CorruptError(
+        f"{path} was changed since it was written, or is another file: move it away;"
+        " then delete the export with its ledger and begin anew"
+    )
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise CorruptError(f"{path} {why}: move it away, and run the same export again")
 
 
 def forget(descriptor: int) -> None:

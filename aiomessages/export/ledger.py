@@ -6,7 +6,6 @@ transaction records a batch whole, after its bytes are durable, and never before
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from .errors import ChangedError, CorruptError, DiskFullError, ExportError
-from .files import PRIVATE, told_of_full_disk
+from .errors import ChangedError
+from .opening import check_same, check_schema, explained, own
 
 VERSION: Final = 2
 
@@ -44,6 +43,12 @@ CREATE TABLE parts (
     rows INTEGER NOT NULL,
     closed INTEGER NOT NULL
 );
+CREATE TABLE made (
+    kind TEXT NOT NULL,           -- manifest or columns
+    sha256 TEXT NOT NULL,         -- of a file that may be there; empty while one is being made
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (kind, sha256)
+) WITHOUT ROWID;
 COMMIT;
 """
 
@@ -69,7 +74,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """How far one file of the output is."""
+    """How far one file of the output is; number 0 has lines that are in no finished conversation.
+
+    `closed` tells that a file has its final name; of the second part of a single file, that its
+    bytes are being added to the first one's.
+    """
 
     number: int
     committed: int = 0
@@ -83,18 +92,19 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with told_of_full_disk(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+        identity = own(path)
+        check_schema(path, _SCHEMA, json.dumps(VERSION))
         # Two connections: while a thread commits, the event loop goes on reading. FULL makes each
         # commit durable before it returns, and with the log's name the ledger's own.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reader = sqlite3.connect(path, isolation_level=None)
         # What this run has seen: a file without a name, so that a run that changes nothing leaves
         # the ledger as it is, and that grows on the disk and not in memory.
-        self._seen = sqlite3.connect("", isolation_level=None)
+        self._seen = sqlite3.connect("", isolation_level=None, uri=True)
         try:
-            with _explained(path):
+            with explained(path):
                 self._prepare()
+            check_same(path, identity)
         except BaseException:
             self._close()
             raise
@@ -104,11 +114,10 @@ class Ledger:
         self._db.execute("PRAGMA synchronous = FULL")
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             self._db.executescript(_SCHEMA)
-        self._reader.execute("SELECT 1 FROM settings, completions, parts LIMIT 0")
         self._finished = self._has_finished()
         self._seen.execute("PRAGMA journal_mode = OFF")  # nothing of it outlives this process
         self._seen.execute("CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        self._seen.execute("ATTACH ? AS ledger", (str(self._path),))
+        self._seen.execute("ATTACH ? AS ledger", (self._path.absolute().as_uri(),))
 
     def __enter__(self) -> Self:
         return self
@@ -127,13 +136,13 @@ class Ledger:
         self._db.close()
 
     def _read(self, query: str, *arguments: object) -> list[Any]:
-        with _explained(self._path):
+        with explained(self._path):
             return self._reader.execute(query, arguments).fetchall()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """Record all of something, durably, or nothing of it."""
-        with _explained(self._path):
+        with explained(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -232,17 +241,37 @@ class Ledger:
         )
         return [Part(number, size, crc, count, bool(end)) for number, size, crc, count, end in rows]
 
-    def commit(self, part: Part, entries: Iterable[Entry]) -> None:
-        """Record a batch whose bytes are durable: the file's new extent and its completions."""
+    def commit(self, parts: Iterable[Part], entries: Iterable[Entry]) -> None:
+        """Record a batch whose bytes are durable: the files' new extent and its completions."""
         with self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(part)
-            )
+            self._put(parts)
             rows = map(msgspec.structs.astuple, entries)
             while some := list(islice(rows, MANY)):
                 statement = "INSERT OR REPLACE INTO completions VALUES ..."
                 statement = _for_many(statement, "(?, ?, ?, ?)", some)
                 self._db.execute(statement, list(chain.from_iterable(some)))
+
+    def _put(self, parts: Iterable[Part]) -> None:
+        statement = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)"
+        self._db.executemany(statement, map(msgspec.structs.astuple, parts))
+
+    def join(self, part: Part) -> None:
+        """Record that a part holds what those behind it held, which are parts no longer."""
+        with self._transaction():
+            self._put([part])
+            self._db.execute("DELETE FROM parts WHERE number > ?", (part.number,))
+
+    def made(self, kind: str) -> dict[str, int]:
+        """Return the SHA-256 and the size of each file of a kind that may be there."""
+        with explained(self._path):  # by the connection that is not the event loop's own
+            return dict(self._db.execute("SELECT sha256, bytes FROM made WHERE kind = ?", (kind,)))
+
+    def record_made(self, kind: str, files: Mapping[str, int]) -> None:
+        """Record which files of a kind may be there from now on, by SHA-256, with their sizes."""
+        with self._transaction():
+            self._db.execute("DELETE FROM made WHERE kind = ?", (kind,))
+            rows = [(kind, sha256, size) for sha256, size in files.items()]
+            self._db.executemany("INSERT INTO made VALUES (?, ?, ?)", rows)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return, by state, the number of completions and of their messages."""
@@ -267,7 +296,7 @@ class Ledger:
         names = list(dict.fromkeys(completion_ids))
         query = _for_many("SELECT id FROM seen WHERE id IN (VALUES ...)", "(?)", names)
         note = _for_many("INSERT OR IGNORE INTO seen VALUES ...", "(?)", names)
-        with _explained(self._path):
+        with explained(self._path):
             known = self._seen.execute(query, names).fetchall()
             self._seen.execute(note, names)
         return set(names).difference(chain.from_iterable(known))
@@ -278,7 +307,7 @@ class Ledger:
             "SELECT id FROM ledger.completions"
             " WHERE state = ? AND id NOT IN seen ORDER BY id"
         )
-        with _explained(self._path):
+        with explained(self._path):
             return [completion_id for (completion_id,) in self._seen.execute(query, (state,))]
 
     def removed(self) -> int:
@@ -294,7 +323,7 @@ class Ledger:
         )
 
     def _count(self, query: str, *arguments: object) -> int:
-        with _explained(self._path):
+        with explained(self._path):
             ((number,),) = self._seen.execute(query, arguments)
         return int(number)
 
@@ -302,22 +331,3 @@ class Ledger:
 def _for_many(statement: str, row: str, rows: Collection[object]) -> str:
     """Put a row of question marks into a statement, as often as there are rows."""
     return statement.replace("...", ", ".join([row] * len(rows)))
-
-
-_KINDS: Final[dict[int, tuple[type[ExportError], str]]] = {
-    sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
-    sqlite3.SQLITE_NOTADB: (CorruptError, "not a ledger"),
-    sqlite3.SQLITE_CORRUPT: (CorruptError, "the ledger is damaged"),
-    sqlite3.SQLITE_ERROR: (CorruptError, "not a ledger of an export"),  # such as tables that lack
-}
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say what SQLite's errors mean for an export."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = error.sqlite_errorcode & 0xFF  # the rest of an extended code says where
-        kind, meaning = _KINDS.get(code, (ExportError, "the ledger cannot be used"))
-        raise kind(f"{path}: {meaning} ({error})") from error

@@ -1,96 +1,31 @@
-"""The output: which files an export has, what they are called, and how a batch gets into them.
+"""The output: which files an export has, and how a batch gets into them.
 
 A batch is bytes first and ledger after: appended to `NAME.partial` and made durable, then recorded.
-Only a file that is finished has its final name.
+Only a file that is finished has its final name, and it keeps it while a later run adds to it.
 """
 
-import gzip
-import hashlib
-import importlib
-import sys
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
-
-import msgspec
+from types import MappingProxyType
+from typing import Final
 
 from aiomessages.errors import ConfigurationError
 
 from .apart import write_columns
 from .columnar import check_duckdb
-from .errors import CorruptError, ExportError
-from .files import Files, Stamp, forget
+from .errors import CorruptError
+from .files import Files
+from .formats import FORMATS
 from .layouts import Lines
 from .ledger import Entry, Ledger, Part
+from .made import Made
+from .manifest import FileDigest, decode_manifest, encode_manifest
+from .names import Names, try_names
+from .parts import Parts
+from .sums import Sums, sums_of
 
-CHUNK: Final = 1024 * 1024
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
-
-
-Buffer = bytes | bytearray
-
-
-def _plain(data: Buffer) -> Buffer:
-    return data
-
-
-def _gzip(data: Buffer) -> Buffer:
-    return gzip.compress(data, compresslevel=6, mtime=0)
-
-
-def _zstd(data: Buffer) -> Buffer:
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    try:
-        compressed: bytes = importlib.import_module(name).compress(data)
-    except ImportError:
-        raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
-    return compressed
-
-
-class Format(NamedTuple):
-    """How a destination of some ending is written.
-
-    `rows` is the ending of the JSON lines from which columns are made at the end, if they are.
-    """
-
-    encode: Callable[[Buffer], Buffer]
-    rows: str = ""
-
-
-# The longest ending that a destination's name has. One complete gzip member or zstd frame a batch,
-# so that a file can be cut at any batch and still be read.
-FORMATS: Final[dict[str, Format]] = {
-    ".jsonl": Format(_plain),
-    ".jsonl.gz": Format(_gzip),
-    ".jsonl.zst": Format(_zstd),
-    ".parquet": Format(_gzip, rows=".rows.jsonl.gz"),
-    ".duckdb": Format(_gzip, rows=".rows.jsonl.gz"),
-}
-
-
-class FileDigest(msgspec.Struct, frozen=True):
-    """What a finished file holds."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-class _Manifest(msgspec.Struct):
-    files: list[FileDigest]
-
-
-class _Written:
-    """What was written to a part: its SHA-256 so far, and the file's stamp behind it.
-
-    To read it once more at the end would cost as much CPU time as to fetch half of its pages.
-    """
-
-    def __init__(self, stamp: Stamp | None) -> None:
-        self.sha256 = hashlib.sha256()
-        self.stamp = stamp
+_NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Output:
@@ -99,15 +34,18 @@ class Output:
     def __init__(
         self, destination: Path, ledger: Ledger, files: Files, *, part_bytes: int = PART_BYTES
     ) -> None:
-        self.destination = destination
-        self._manifest = destination.with_name(destination.name + ".manifest.json")
+        self.names = Names.of(destination)
+        self.destination = self.names.destination
         self._ledger = ledger
         self._files = files
         self._part_bytes = part_bytes
-        self._ending = ending_of(destination)
+        self._ending = ending_of(self.destination)
         self.format = FORMATS[self._ending or ".jsonl"]
-        self._parts = ledger.parts()
-        self._written: dict[int, _Written] = {}  # by number, parts of which this run wrote all
+        self._parts = Parts(
+            self.names, ledger, files, in_directory=self.in_parts, rows=self.format.rows
+        )
+        self._manifest = Made(self.names.manifest, "manifest", ledger, files)
+        self._columns = Made(self.destination, "columns", ledger, files)
 
     @property
     def in_parts(self) -> bool:
@@ -116,180 +54,123 @@ class Output:
 
     def path(self, number: int) -> Path:
         """Return the final name of a part: of the JSON lines, where columns are made from them."""
-        if self.in_parts:
-            return self.destination / f"part-{number:05}.jsonl"
-        return self.destination.with_name(self.destination.name + self.format.rows)
+        return self._parts.path(number)
 
     def partial(self, number: int) -> Path:
         """Return the name of a part while it is written."""
-        path = self.path(number)
-        return path.with_name(path.name + ".partial")
+        return self._parts.partial(number)
+
+    @property
+    def rows(self) -> int:
+        """The number of lines that are committed."""
+        return sum(part.rows for part in self._parts.listed)
 
     def recover(self) -> None:
-        """Cut every file to what the ledger knows of it. Raises CorruptError for one too short."""
+        """Bring every file to what the ledger knows of it.
+
+        Raises CorruptError for one that is too short, or that is somebody else's.
+        """
         if self.in_parts:
             self._files.make_directory(self.destination, mode=0o700)
             # Made by a process that was killed, it may not have been made durable.
             self._files.fsync_directory(self.destination.parent)
-        for part in self._parts:
-            self._recover(part)
-        if self.in_parts or not self._parts:
-            self._recover_unrecorded(len(self._parts) + 1)
-        if None in map(self._files.size, (self.destination, self._manifest)):
+        self._parts.recover()
+        self._manifest.recover()
+        if self.format.rows:
+            self._columns.recover()
+        if None in map(self._files.size, (self.destination, self.names.manifest)):
             self._ledger.reopen()  # what is made of the rows is missing, and can be made again
 
-    def _recover_unrecorded(self, number: int) -> None:
-        for path in (self.path(number), *(() if self.in_parts else (self.destination,))):
-            if self._files.size(path) is not None:
-                raise CorruptError(
-                    f"{path} is there, and the ledger does not know of it:"
-                    " move it away, or export to another destination"
-                )
-        self._files.remove(self.partial(number))  # written by a process that was then killed
-
-    def _recover(self, part: Part) -> None:
-        path = self._where(part)
-        size = self._files.size(path)
-        if size is None or size < part.committed:
-            raise CorruptError(
-                f"{path} has {size or 0} bytes, and the ledger has recorded {part.committed}:"
-                " somebody cut or removed it; delete the export with its ledger and begin anew"
-            )
-        if size > part.committed:  # a batch that was not recorded
-            self._files.truncate(path, part.committed)
-
-    def _where(self, part: Part) -> Path:
-        """Return the file of a part: a rename may have come before the ledger could say so."""
-        path, partial = self.path(part.number), self.partial(part.number)
-        if self._files.size(partial) is None:
-            return path
-        if self._files.size(path) is not None:
-            raise CorruptError(
-                f"{path} came from elsewhere while {partial.name} is written: move it away"
-            )
-        return partial
+    # --- writing ----------------------------------------------------------------------------------
 
     def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
         """Commit a batch, and return the bytes that it took.
 
         After an error nothing more may be written: a new run has to recover first.
         """
-        part = self._current()
-        # A file begins with something even if it is nothing: one of 0 bytes is no gzip file.
-        data = self.format.encode(lines.text) if lines.text or not part.committed else b""
-        before = self._files.stamp(self.partial(part.number))
-        self._files.append(self.partial(part.number), data)
-        self._note(part, data, before)
-        part = Part(
-            part.number,
-            committed=part.committed + len(data),
-            crc32=zlib.crc32(data, part.crc32),
-            rows=part.rows + lines.number,
-        )
-        self._record(part, entries)
-        if self.in_parts and part.committed >= self._part_bytes:
-            self.close_part()
-        return len(data)
+        return self.write_pieces([lines], entries)
 
-    def _note(self, part: Part, data: Buffer, before: Stamp | None) -> None:
-        """Keep the sum of a part that this run writes from its first byte on, and nobody else."""
-        if not part.committed:
-            self._written[part.number] = _Written(before)
-        written = self._written.get(part.number)
-        if written is not None and written.stamp == before:
-            written.sha256.update(data)
-            written.stamp = self._files.stamp(self.partial(part.number))
+    def write_pieces(
+        self, lines: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes] = ()
+    ) -> int:
+        """Commit one batch that comes in pieces, as `write` does.
 
-    def _current(self) -> Part:
-        """Return the part to write to, its file under its partial name."""
-        self._files.remove(self._manifest)  # from now on it would not be true
-        if not self._parts or (self.in_parts and self._parts[-1].closed):
-            return Part(len(self._parts) + 1)
-        part = self._parts[-1]
-        if self._files.size(self.path(part.number)) is not None:
-            # Finished before, and now gone on with; or renamed just before the process ended.
-            self._files.replace(self.path(part.number), self.partial(part.number))
-        return part
+        `incomplete` is lines of conversations that were lost while they were read: they go to a
+        file of their own.
+        """
+        part, aside, size = None, None, 0
+        for piece in lines:
+            if piece.text:
+                data = self.format.encode(piece.text)
+                part, size = self._parts.append(data, piece.number, part), size + len(data)
+        for piece_of_lost in incomplete:
+            aside = self._parts.append_incomplete(piece_of_lost, aside)
+        written = [one for one in (part, aside) if one is not None]
+        self._ledger.commit(written, entries)
+        self._parts.keep(*written)
+        if part is not None and self.in_parts and part.committed >= self._part_bytes:
+            self._parts.close()
+        return size
 
-    def _record(self, part: Part, entries: Sequence[Entry]) -> None:
-        self._ledger.commit(part, entries)
-        self._parts[part.number - 1 :] = [part]
+    # --- finishing --------------------------------------------------------------------------------
 
-    def close_part(self) -> None:
-        """Give the part that was written last its final name, if it has it not yet."""
-        part = self._parts[-1]
-        if self._files.size(self.partial(part.number)) is not None:
-            self._files.replace(self.partial(part.number), self.path(part.number))
-        if not part.closed:
-            self._record(msgspec.structs.replace(part, closed=True), [])
+    def finish(self, layout: str, named: Mapping[str, Sequence[str]] = _NOBODY) -> None:
+        """Check everything, give it its final name, and write the manifest last.
 
-    def finish(self, layout: str) -> None:
-        """Check everything, give it its final name, and write the manifest last."""
-        if not self._parts:
-            self.write(Lines(), [])  # an export of nothing is a file as well
-        digests = [self._digest_of(part) for part in self._parts]
-        self.close_part()
+        `named` is the ids that the manifest lists as `gone`, `pending`, `lost` and `failed`. Where
+        nothing is new, no file is written to.
+        """
+        if not self._parts.listed:  # an export of nothing is a file as well, and one that is read
+            self._parts.record(self._parts.append(self.format.encode(b""), 0))
+        before = self._finished_before()
+        digests = self._parts.complete()
         if self.format.rows:
-            digests.append(self._make_columns(layout))
-        manifest = {"layout": layout, "rows": self.rows, "files": digests}
-        self._files.put(self._manifest, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+            digests.append(self._make_columns(layout, digests[0], before))
+        self._write_manifest(encode_manifest(layout, digests, self.rows, named))
         self._ledger.finish()
 
     def manifest(self) -> dict[str, str]:
         """Return the sha256 of each finished file, by its name, as the manifest has it."""
         try:
-            files = msgspec.json.decode(self._manifest.read_bytes(), type=_Manifest).files
-        except (OSError, msgspec.DecodeError) as error:
+            files = decode_manifest(self.names.manifest.read_bytes())
+        except (OSError, ValueError) as error:
             raise CorruptError(
-                f"{self._manifest.name} cannot be read: remove it, and run the same export again"
+                f"{self.names.manifest.name} cannot be read: remove it, and run the same export"
+                " again"
             ) from error
-        return {file.name: file.sha256 for file in files}
+        return {name: file.sha256 for name, file in files.items()}
 
-    @property
-    def rows(self) -> int:
-        """The number of lines that are committed."""
-        return sum(part.rows for part in self._parts)
+    def _finished_before(self) -> dict[str, FileDigest]:
+        """Return what the manifest says that is there, by file name."""
+        if self._manifest.there() is None:
+            return {}
+        return decode_manifest(self.names.manifest.read_bytes())
 
-    def _make_columns(self, layout: str) -> FileDigest:
-        columns = self.destination.with_name(f"{self.destination.name}.tmp")
-        write_columns([self.path(1)], columns, self._ending, layout, files=self._files)
-        _, size, sha256 = _sums(columns)
-        self._files.replace(columns, self.destination)
-        return FileDigest(self.destination.name, self.rows, size, sha256)
+    def _make_columns(
+        self, layout: str, rows: FileDigest, before: Mapping[str, FileDigest]
+    ) -> FileDigest:
+        """Make columns of the rows, unless they are there and made of these very rows."""
+        made, known = self._columns, before.get(self.destination.name)
+        if known is not None and before.get(rows.name) == rows:
+            there = made.there()
+            if there is not None and there.sha256 == known.sha256:
+                return known
+        made.begin()
+        write_columns([self.path(1)], made.aside, self._ending, layout, files=self._files)
+        sums = sums_of(made.aside)
+        self._files.remove(self.names.manifest)  # from now on it would not be true
+        made.end(sums)
+        return FileDigest(self.destination.name, self.rows, sums.size, sums.sha256)
 
-    def _digest_of(self, part: Part) -> FileDigest:
-        """Return what a part holds. Raises CorruptError where it is not what was written."""
-        path, name = self._where(part), self.path(part.number).name
-        if (sha256 := self._sha256_as_written(part, path)) is not None:
-            return FileDigest(name, part.rows, part.committed, sha256)
-        crc32, size, sha256 = _sums(path)  # an earlier run wrote some of it, or somebody else did
-        if crc32 != part.crc32:
-            raise CorruptError(
-                f"{path} was changed since it was written;"
-                " delete the export with its ledger and begin anew"
-            )
-        return FileDigest(name, part.rows, size, sha256)
-
-    def _sha256_as_written(self, part: Part, path: Path) -> str | None:
-        """Return the sum of a part that this run wrote, and nobody has touched since."""
-        written = self._written.get(part.number)
-        if written is None or written.stamp is None or written.stamp.size != part.committed:
-            return None
-        untouched = written.stamp == self._files.stamp(path)
-        return written.sha256.hexdigest() if untouched else None
-
-
-def _sums(path: Path) -> tuple[int, int, str]:
-    """Return a file's CRC-32, its size in bytes and its SHA-256."""
-    crc32, size, sha256 = 0, 0, hashlib.sha256()
-    chunk = memoryview(bytearray(CHUNK))  # one for all: a new one each time is 256 page faults
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(chunk):
-            data = chunk[:count]
-            crc32, size = zlib.crc32(data, crc32), size + count
-            sha256.update(data)
-        forget(file.fileno())
-    return crc32, size, sha256.hexdigest()
+    def _write_manifest(self, data: bytes) -> None:
+        made, sums = self._manifest, Sums()
+        sums.add(data)
+        there = made.there()
+        if there is None or there.sha256 != sums.sha256:
+            made.begin()
+            self._files.create(made.aside)
+            self._files.append(made.aside, data, at=0)
+            made.end(sums)
 
 
 def check_can_write(destination: Path) -> None:
@@ -298,6 +179,7 @@ def check_can_write(destination: Path) -> None:
     form.encode(b"")
     if form.rows:
         check_duckdb()
+    try_names(Names.of(destination), Files(), with_columns=bool(form.rows))
 
 
 def ending_of(destination: Path) -> str:

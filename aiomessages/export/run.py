@@ -37,7 +37,8 @@ from .layouts import (
 )
 from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
-from .output import PART_BYTES, Names, Output, check_can_write
+from .names import Names
+from .output import PART_BYTES, Output, check_can_write
 from .report import NAMED, ExportReport, Progress
 from .room import ROOM_BYTES, Place, Room
 from .source import Listed, Source, batches, selection_of
@@ -103,21 +104,21 @@ async def export(
     Raises ConfigurationError, ExportError and APIError; NotFoundError where ids are given and none
     of them exists.
     """
-    files = files or Files()
+    names, files = Names.of(destination), files or Files()
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_page_options(after=None, limit=limit, order=None, max_items=None)
-    names = Names.of(Path(destination))
-    check_can_write(names, files)
+    check_can_write(names.destination)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
         "media": None if media is None else str(media),
         "base_url": origin or client.base_url,
     }
+    files.make_directory(names.destination.parent)
     with files.lock(names.lock), Ledger(names.ledger) as ledger:
         ledger.agree(settings, selection_of(source))
-        output = Output(names, ledger, files, part_bytes=part_bytes)
+        output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
         watch = client._watch("export")  # noqa: SLF001 as the pace
         run = _Run(
@@ -186,7 +187,7 @@ class _Run:
         )
         self._reader = ConversationReader(
             self._client,
-            output.directory,
+            output.destination.parent,
             include_reply=include_reply,
             media=media,
             limit=limit,

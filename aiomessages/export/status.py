@@ -1,15 +1,14 @@
 """What a ledger knows, told without touching it: also while another process writes."""
 
-import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .errors import CorruptError
+from .opening import look
 from .report import NAMED
 
 
@@ -54,26 +53,9 @@ def read_status(destination: str | Path) -> ExportStatus | None:
     if not path.is_file():
         return None
     try:
-        with _opened(path) as db:
-            return _read(db, target)
+        return look(path, lambda db: _read(db, target))
     except (sqlite3.DatabaseError, KeyError, ValueError) as error:
         raise CorruptError(f"{path} is not a ledger: {error}") from None
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a ledger for one look: all that is read is of one moment.
-
-    Without a log beside it nobody has it open; as immutable it then is read from where nothing can
-    be written, too, and no file is left behind.
-    """
-    in_use = path.with_name(path.name + "-wal").exists()
-    how = "mode=ro" if in_use else "immutable=1"
-    with contextlib.closing(
-        sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
-    ) as db:
-        db.execute("BEGIN")
-        yield db
 
 
 def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:

@@ -57,24 +57,22 @@ class Writer:
         """
         await self.flush()
         async with self._writing:
-            await self._commit(lines, [entry], incomplete)
+            await self._commit(self._output.write_pieces, lines, [entry], incomplete)
 
     async def flush(self) -> None:
         """Commit what was gathered. Raises what an earlier batch could not be written for."""
         async with self._writing:
-            if not self._entries and self._error is None:
+            if self._error is None and not self._entries:
                 return  # another one wrote it
             lines, entries = Lines(self._text, self._number), list(self._entries.values())
             self._begin()
-            await self._commit([lines], entries)
+            await self._commit(self._output.write, lines, entries)
 
-    async def _commit(
-        self, lines: Iterable[Lines], entries: list[Entry], incomplete: Iterable[bytes] = ()
-    ) -> None:
+    async def _commit(self, write: Callable[[*ArgsT], int], *batch: *ArgsT) -> None:
         if self._error is not None:
             raise self._error  # behind what failed there may be half a batch
         try:
-            self._on_commit(await to_its_end(self._output.write, lines, entries, incomplete))
+            self._on_commit(await to_its_end(write, *batch))
         except Exception as error:
             self._error = error
             raise

@@ -37,8 +37,8 @@ def ledger(path: Path) -> Iterator[Ledger]:
 def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
     """Parts and completions come back as they were recorded, the last of each."""
     with Ledger(path) as ledger:
-        ledger.commit(PART, [HALF])
-        ledger.commit(Part(1, 20, 8, 6, closed=True), [DONE, Entry("b", "done", messages=3)])
+        ledger.commit([PART], [HALF])
+        ledger.commit([Part(1, 20, 8, 6, closed=True)], [DONE, Entry("b", "done", messages=3)])
     with Ledger(path) as ledger:
         assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
         assert ledger.entries("a") == {"a": DONE}
@@ -48,7 +48,7 @@ def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
 
 def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
     """It is a log before it is a file, and no file of it is for anybody else."""
-    ledger.commit(PART, [DONE])
+    ledger.commit([PART], [DONE])
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
@@ -66,9 +66,9 @@ def test_a_batch_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ledger.commit(PART, entries())
+        ledger.commit([PART], entries())
     assert (ledger.parts(), ledger.entries("a")) == ([], {})
-    ledger.commit(PART, [DONE])
+    ledger.commit([PART], [DONE])
     assert ledger.parts() == [PART]
 
 
@@ -117,7 +117,7 @@ def test_being_finished(ledger: Ledger) -> None:
 def test_counting(ledger: Ledger) -> None:
     """Completions and messages are counted by state, and by the reasons of one."""
     failed = [Entry(name, "failed", reason="NotFoundError") for name in "xy"]
-    ledger.commit(PART, [DONE, HALF, *failed])
+    ledger.commit([PART], [DONE, HALF, *failed])
     assert ledger.counts() == {"done": (1, 3), "partial": (1, 2), "failed": (2, 0)}
     assert ledger.reasons("failed") == {"NotFoundError": 2}
     assert ledger.reasons("skipped") == {}
@@ -126,7 +126,7 @@ def test_counting(ledger: Ledger) -> None:
 def test_what_a_run_has_seen(path: Path) -> None:
     """A completion is new once a run; those that are not named again are counted as removed."""
     with Ledger(path) as ledger:
-        ledger.commit(PART, [DONE, HALF])
+        ledger.commit([PART], [DONE, HALF])
         assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
@@ -136,7 +136,7 @@ def test_what_a_run_has_seen(path: Path) -> None:
 def test_a_large_batch(ledger: Ledger) -> None:
     """A batch of any number of completions is recorded whole."""
     entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MANY + 1)]
-    ledger.commit(PART, iter(entries))
+    ledger.commit([PART], iter(entries))
     assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
     some = entries[MANY : 2 * MANY]
     found = ledger.entries([entry.completion_id for entry in some])
@@ -170,10 +170,10 @@ def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
 
 def test_a_disk_without_room(ledger: Ledger) -> None:
     """A ledger that cannot grow is a full disk, and loses nothing of what it had."""
-    ledger.commit(PART, [DONE])
+    ledger.commit([PART], [DONE])
     ledger._db.execute("PRAGMA max_page_count = 1")  # noqa: SLF001 the only way to fill a disk
     with pytest.raises(DiskFullError, match="no room") as caught:
-        ledger.commit(Part(2), [Entry(str(n), "done") for n in range(10_000)])
+        ledger.commit([Part(2)], [Entry(str(n), "done") for n in range(10_000)])
     assert caught.value.exit_code == 74
     assert (ledger.parts(), ledger.entries("0")) == ([PART], {})
 
@@ -184,6 +184,6 @@ def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ExportError, match=r"cannot be used .*locked"):
-        ledger.commit(PART, [DONE])
+        ledger.commit([PART], [DONE])
     other.close()
-    ledger.commit(PART, [DONE])
+    ledger.commit([PART], [DONE])

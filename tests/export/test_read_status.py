@@ -35,7 +35,7 @@ def test_while_it_is_written(tmp_path: Path) -> None:
     """With the ledger open, and a transaction under way, it tells what is committed."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
         ledger.agree(SETTINGS)
-        ledger.commit(Part(1, committed=10, rows=2), [Entry("a", "partial", 2, "m-2")])
+        ledger.commit([Part(1, committed=10, rows=2)], [Entry("a", "partial", 2, "m-2")])
         ledger._db.execute("BEGIN IMMEDIATE")  # noqa: SLF001 - as in the middle of a commit
         ledger._db.execute("DELETE FROM completions")  # noqa: SLF001 - as above
         status = read_status(tmp_path / "out.jsonl")

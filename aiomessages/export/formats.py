@@ -1,0 +1,49 @@
+"""Formats: how lines become the bytes of a destination, by its ending. Nothing performs I/O."""
+
+import gzip
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from .errors import ExportError
+
+Buffer = bytes | bytearray
+
+
+def _plain(data: Buffer) -> Buffer:
+    return data
+
+
+def _gzip(data: Buffer) -> Buffer:
+    return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def _zstd(data: Buffer) -> Buffer:
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    try:
+        compressed: bytes = importlib.import_module(name).compress(data)
+    except ImportError:
+        raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
+    return compressed
+
+
+class Format(NamedTuple):
+    """How a destination of some ending is written.
+
+    `rows` is the ending of the JSON lines from which columns are made at the end, if they are.
+    """
+
+    encode: Callable[[Buffer], Buffer]
+    rows: str = ""
+
+
+# The longest ending that a destination's name has. One complete gzip member or zstd frame a batch,
+# so that a file can be cut at any batch and still be read.
+FORMATS: Final[dict[str, Format]] = {
+    ".jsonl": Format(_plain),
+    ".jsonl.gz": Format(_gzip),
+    ".jsonl.zst": Format(_zstd),
+    ".parquet": Format(_gzip, rows=".rows.jsonl.gz"),
+    ".duckdb": Format(_gzip, rows=".rows.jsonl.gz"),
+}

@@ -1,0 +1,117 @@
+"""The names of an export: its destination, resolved once, and all that may stand beside it."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from aiomessages.errors import ConfigurationError
+
+from .files import Files, told_of_full_disk
+
+# What is added to a destination's name, by this package; the longest decides whether a name fits.
+# The random part of the folder in which columns are made is counted as it is: eight characters.
+_ENDINGS: Final = (
+    ".lock",
+    ".ledger",
+    ".ledger-wal",
+    ".ledger-shm",
+    ".ledger-journal",
+    ".partial",
+    ".manifest.json",
+    ".manifest.json.tmp",
+    ".incomplete.jsonl",
+    ".spool",
+)
+_ENDINGS_WITH_COLUMNS: Final = (
+    ".rows.jsonl.gz",
+    ".rows.jsonl.gz.partial",
+    ".tmp",
+    ".tmp.abcdefgh.work",
+)
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The destination of an export, absolute, and the files beside it."""
+
+    destination: Path
+
+    @classmethod
+    def of(cls, destination: str | Path) -> Self:
+        """Resolve a destination: what the current directory is later does not matter.
+
+        A link in its directory is followed now, and its own name is left as it is. Raises
+        ConfigurationError for what can be no name.
+        """
+        path = Path(destination)
+        if not str(destination) or "\0" in str(destination):
+            raise ConfigurationError(f"{str(destination)!r} is no name of a destination")
+        try:
+            parent, name = path.parent.resolve(), path.name
+            if name in ("", ".."):  # "." has no name of its own
+                parent, name = path.resolve().parent, path.resolve().name
+        except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+            raise ConfigurationError(f"{destination} cannot be found: {error}") from None
+        if not name:
+            raise ConfigurationError(f"{destination} is no destination: give it a name")
+        return cls(parent / name)
+
+    def beside(self, ending: str) -> Path:
+        """Return the path of the file whose name is the destination's with an ending."""
+        return self.destination.with_name(self.destination.name + ending)
+
+    @property
+    def lock(self) -> Path:
+        """The file that one process at a time holds."""
+        return self.beside(".lock")
+
+    @property
+    def ledger(self) -> Path:
+        """The file that says what is committed."""
+        return self.beside(".ledger")
+
+    @property
+    def manifest(self) -> Path:
+        """The file that says what a finished export holds."""
+        return self.beside(".manifest.json")
+
+    @property
+    def incomplete(self) -> Path:
+        """The lines of conversations that were lost while they were read."""
+        return self.beside(".incomplete.jsonl")
+
+    @property
+    def spool(self) -> Path:
+        """Where a conversation waits that is too large for memory."""
+        return self.beside(".spool")
+
+    @property
+    def columns(self) -> Path:
+        """The file of columns until it has its final name."""
+        return self.beside(".tmp")
+
+
+def try_names(names: Names, files: Files, *, with_columns: bool) -> None:
+    """Make a file of the longest name that an export needs, and remove it; look at what is there.
+
+    Raises ConfigurationError where no such file can be made, and CorruptError where one of the
+    names is taken by a link, a directory or another user's file. The directory is made if need be.
+    """
+    endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
+    longest = max(map(len, endings))
+    directory = names.destination.parent
+    trial = names.beside(f".{secrets.token_hex(4)}".ljust(longest, "x"))
+    try:
+        files.make_directory(directory)
+        with told_of_full_disk(trial):
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        trial.unlink()
+        for ending in endings:
+            files.check(names.beside(ending))
+    except OSError as error:
+        raise ConfigurationError(
+            f"no export can be written to {names.destination}: {error.strerror}"
+            f" (names beside it are up to {longest} bytes longer)"
+        ) from None

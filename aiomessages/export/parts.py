@@ -1,0 +1,255 @@
+"""The parts of an output: the files of its lines, and what the ledger knows of each.
+
+A part is written under a partial name, and gets its final name when it is complete. A directory has
+many. Of one file there is one, and while a later run adds to a finished one a second: it alone is
+written to, and at the end its bytes go behind those of the first. Number 0 is the file of lines
+that belong to no finished conversation; it keeps its name.
+
+A part is begun in this order: an empty file under a name that was free, a record of it in the
+ledger, its bytes. So a file with bytes that the ledger does not know of is somebody else's.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import structs
+
+from .errors import CorruptError
+from .files import Buffer, Files, refuse_changed, refuse_taken, refuse_unknown
+from .ledger import Ledger, Part
+from .manifest import FileDigest
+from .names import Names
+from .sums import Sums, Written, chunks, ends_with, sums_of
+
+_PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
+
+
+class Parts:
+    """The files of lines of one output; `rows` is the ending of those beside a file of columns."""
+
+    def __init__(
+        self, names: Names, ledger: Ledger, files: Files, *, in_directory: bool, rows: str = ""
+    ) -> None:
+        self._names = names
+        self._ledger = ledger
+        self._files = files
+        self._in_directory = in_directory
+        self._lines = names.beside(rows)
+        self._written: dict[int, Written] = {}  # by number, parts of which this run wrote all
+        known = {part.number: part for part in ledger.parts()}
+        self._incomplete = known.pop(0, None)
+        self.listed = list(known.values())
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def path(self, number: int) -> Path:
+        """Return the final name of a part."""
+        if self._in_directory:
+            return self._names.destination / f"part-{number:05}.jsonl"
+        return self._lines
+
+    def partial(self, number: int) -> Path:
+        """Return the name of a part while it is written."""
+        if not number:
+            return self._names.incomplete
+        path = self.path(number)
+        return path.with_name(path.name + ".partial")
+
+    def _keeps_its_name(self, number: int) -> bool:
+        return not number or (number > 1 and not self._in_directory)
+
+    def where(self, part: Part) -> Path:
+        """Return the file of a part: a rename may have come before the ledger could say so."""
+        path, partial = self.path(part.number), self.partial(part.number)
+        if self._keeps_its_name(part.number):
+            return partial
+        if part.closed or self._files.size(partial) is None:
+            return path
+        if self._files.size(path) is not None:
+            refuse_taken(path)
+        return partial
+
+    # --- what a run finds -------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Bring every file to what the ledger knows of it. Raises CorruptError where that fails."""
+        for part in self.listed[:]:
+            self._recover(part)
+        if self._is_joining:
+            self.record(structs.replace(self.listed[1], closed=False))
+        if self._incomplete is not None:
+            self._recover_incomplete(self._incomplete)
+        for path in self._unknown():
+            self._files.check(path)
+            if not self._is_left_over(path):
+                refuse_unknown(path)
+            self._files.remove(path)
+
+    def _recover(self, part: Part) -> None:
+        path, partial = self.path(part.number), self.partial(part.number)
+        if not self._keeps_its_name(part.number):
+            self._files.have_one_name(partial, path)
+        found = self.where(part)
+        if self._files.size(partial) is None and not part.committed and not part.closed:
+            self._files.create(partial)  # as it was; there is nothing to lose
+        may_be_longer = found == partial or self._is_joining  # by what was not recorded
+        self._cut(part, found, may_be_longer=may_be_longer)
+        if found == path and not part.closed:  # renamed just before the process ended
+            self.record(structs.replace(part, closed=True))
+
+    def _recover_incomplete(self, part: Part) -> None:
+        """Begin anew where the file is gone: who has read it may remove it."""
+        if self._files.size(self._names.incomplete) is None:
+            self._incomplete = None
+        else:
+            self._cut(part, self._names.incomplete, may_be_longer=True)
+
+    def _cut(self, part: Part, path: Path, *, may_be_longer: bool) -> None:
+        """Cut a file to what is committed, if that is what it begins with."""
+        self._files.check(path)
+        size = self._files.size(path)
+        if size is None or size < part.committed:
+            raise CorruptError(
+                f"{path} has {size or 0} bytes, and the ledger has recorded {part.committed}:"
+                " somebody cut or removed it; delete the export with its ledger and begin anew"
+            )
+        if size > part.committed:
+            if not may_be_longer or sums_of(path, part.committed).crc32 != part.crc32:
+                refuse_changed(path)
+            self._files.truncate(path, part.committed)
+
+    def _unknown(self) -> Iterator[Path]:
+        """Yield the files that have the name of a part, and are none that the ledger knows of."""
+        known = {self.where(part) for part in self.listed}
+        paths = [self.path(1), self.partial(1)]
+        if self._in_directory:
+            paths = [p for p in self._names.destination.iterdir() if _PART.fullmatch(p.name)]
+        if self._incomplete is None:
+            paths.append(self._names.incomplete)
+        yield from (p for p in paths if p not in known and self._files.size(p) is not None)
+
+    def _is_left_over(self, path: Path) -> bool:
+        """Tell whether a process was killed before it recorded a part, or after it joined one."""
+        if path == self._names.incomplete or path.suffix == ".partial":
+            is_joined = bool(self.listed) and not self._in_directory
+            return not self._files.size(path) or (is_joined and ends_with(self.path(1), path))
+        return False
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def append(self, data: Buffer, rows: int, behind: Part | None = None) -> Part:
+        """Write lines, durably, and return the part as it is to be recorded.
+
+        `behind` is the part as an earlier piece of the same batch left it.
+        """
+        part = behind or (self.listed[-1] if self.listed else None)
+        if part is None or part.closed:
+            part = self._begin(Part(len(self.listed) + 1))
+        return self._append(part, data, rows)
+
+    def append_incomplete(self, data: Buffer, behind: Part | None = None) -> Part:
+        """Write lines of lost conversations, and return part 0 as it is to be recorded."""
+        return self._append(behind or self._incomplete or self._begin(Part(0)), data, 0)
+
+    def _begin(self, part: Part) -> Part:
+        path = self.path(part.number)
+        if self._keeps_its_name(part.number):
+            self._files.check(path, alone=True)  # it will be written to
+        elif self._files.size(path) is not None:
+            refuse_taken(path)
+        self._files.create(self.partial(part.number))
+        self.record(part)
+        return part
+
+    def _append(self, part: Part, data: Buffer, rows: int) -> Part:
+        path = self.partial(part.number)
+        before = self._files.stamp(path)
+        self._files.append(path, data, at=part.committed)
+        if not part.committed:
+            self._written[part.number] = Written(before)
+        written = self._written.get(part.number)
+        if written is not None and written.stamp == before:  # this run, and nobody else
+            written.sums.add(data)
+            written.stamp = self._files.stamp(path)
+        return Part(
+            part.number,
+            committed=part.committed + len(data),
+            crc32=zlib.crc32(data, part.crc32),
+            rows=part.rows + rows,
+        )
+
+    def record(self, part: Part) -> None:
+        """Tell the ledger of a part."""
+        self._ledger.commit([part], [])
+        self.keep(part)
+
+    def keep(self, *parts: Part) -> None:
+        """Go on from these, which the ledger has recorded."""
+        for part in parts:
+            if part.number:
+                self.listed[part.number - 1 :] = [part]
+            else:
+                self._incomplete = part
+
+    # --- finishing --------------------------------------------------------------------------------
+
+    def complete(self) -> list[FileDigest]:
+        """Check every part, give each its final name, and return what they hold."""
+        if self._is_joined_later:
+            return [self._join(*self.listed)]
+        digests = [self._digest(part, self._checked(part)) for part in self.listed]
+        self.close()
+        return digests
+
+    def close(self) -> None:
+        """Give the part that was written last its final name, if it has it not yet."""
+        part = self.listed[-1]
+        if not part.closed:
+            self._files.name(self.partial(part.number), self.path(part.number))
+            self.record(structs.replace(part, closed=True))
+
+    @property
+    def _is_joined_later(self) -> bool:
+        return not self._in_directory and len(self.listed) > 1
+
+    @property
+    def _is_joining(self) -> bool:
+        """Tell whether the first part's file may be longer than the ledger says, by the second."""
+        return self._is_joined_later and self.listed[1].closed
+
+    def _join(self, first: Part, second: Part) -> FileDigest:
+        """Add the second part to the first one's file, of which no copy is made."""
+        path, partial = self.path(1), self.partial(1)
+        self._checked(second)
+        sums = self._read(first)
+        self._files.remove(self._names.manifest)  # from now on it would not be true
+        self.record(structs.replace(second, closed=True))
+        self._files.append_all(path, sums.adding(chunks(partial)), at=first.committed)
+        whole = Part(1, sums.size, sums.crc32, first.rows + second.rows, closed=True)
+        self._ledger.join(whole)
+        self.keep(whole)
+        self._files.remove(partial)
+        return self._digest(whole, sums)
+
+    def _digest(self, part: Part, sums: Sums) -> FileDigest:
+        return FileDigest(self.path(part.number).name, part.rows, sums.size, sums.sha256)
+
+    def _checked(self, part: Part) -> Sums:
+        """Return the sums of a part that this run wrote, if nobody has touched it, or read it."""
+        written = self._written.get(part.number)
+        if written is None or written.sums.size != part.committed:
+            return self._read(part)
+        is_untouched = written.stamp == self._files.stamp(self.where(part))
+        return written.sums if is_untouched else self._read(part)
+
+    def _read(self, part: Part) -> Sums:
+        """Return the sums of a part's file. Raises CorruptError where it was changed."""
+        path = self.where(part)
+        self._files.check(path)
+        sums = sums_of(path)
+        if (sums.crc32, sums.size) != (part.crc32, part.committed):
+            refuse_changed(path)
+        return sums

@@ -1,0 +1,80 @@
+"""Sums: what tells whether a file holds the bytes that were written, and nothing else."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from .files import Buffer, Stamp, forget, open_to_read
+
+CHUNK: Final = 1024 * 1024
+
+
+class Sums:
+    """The CRC-32, the size in bytes and the SHA-256 of bytes that come one after another."""
+
+    def __init__(self) -> None:
+        self.crc32 = 0
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, data: Buffer) -> None:
+        """Take the next bytes."""
+        self.crc32, self.size = zlib.crc32(data, self.crc32), self.size + len(data)
+        self._sha256.update(data)
+
+    def adding(self, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+        """Yield pieces, each of which is taken."""
+        for piece in pieces:
+            self.add(piece)
+            yield piece
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 so far, in hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+class Written:
+    """The sums of what this run wrote to a part, and the file's stamp behind it.
+
+    To read it once more at the end would cost as much CPU time as to fetch half of its pages.
+    """
+
+    def __init__(self, stamp: Stamp | None) -> None:
+        self.sums = Sums()
+        self.stamp = stamp
+
+
+def chunks(path: Path, count: int | None = None) -> Iterator[memoryview]:
+    """Yield a file's bytes, at most the first `count`, each piece in the memory of the last."""
+    chunk = memoryview(bytearray(CHUNK))  # one for all: a new one each time is 256 page faults
+    left = count
+    with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
+        while left is None or left:
+            size = file.readinto(chunk if left is None else chunk[: min(left, CHUNK)])
+            if not size:
+                break
+            left = left if left is None else left - size
+            yield chunk[:size]
+        forget(file.fileno())
+
+
+def sums_of(path: Path, count: int | None = None) -> Sums:
+    """Return the sums of a file, or of its first bytes."""
+    sums = Sums()
+    for chunk in chunks(path, count):
+        sums.add(chunk)
+    return sums
+
+
+def ends_with(path: Path, tail: Path) -> bool:
+    """Tell whether a file's last bytes are all those of another one."""
+    start = path.stat().st_size - tail.stat().st_size
+    if start < 0:
+        return False
+    with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
+        file.seek(start)
+        return all(file.read(len(chunk)) == chunk for chunk in chunks(tail))
