@@ -138,7 +138,10 @@ def export_conversations(
     ] = None,
     on_error: Annotated[
         Literal["raise", "continue"],
-        Parameter(group=_HOW, help="Stop at the first completion that cannot be read, or record it and continue."),
+        Parameter(
+            group=_HOW,
+            help="Stop at the first completion that cannot be read, or record it and continue.",
+        ),
     ] = "raise",
     refresh: Annotated[
         bool,

@@ -24,7 +24,10 @@ _MEANINGS: Final = {
 
 def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
     """Return the lines about an export that ran to its end, finished or not."""
-    return [_outcome(report, status), *_indented(_written(status), *_this_run(report), *_asides(report))]
+    return [
+        _outcome(report, status),
+        *_indented(_written(status), *_this_run(report), *_asides(report)),
+    ]
 
 
 def of_interruption(status: ExportStatus | None) -> str:

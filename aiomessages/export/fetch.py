@@ -18,8 +18,8 @@ import msgspec
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.decoding import RAW
 from aiomessages.errors import APIError, NotFoundError
-from aiomessages.pages import RawPage
 from aiomessages.page_size import PageSize
+from aiomessages.pages import RawPage
 from aiomessages.protocol import is_about_cursor
 from aiomessages.retry import date_of
 from aiomessages.telemetry import Watch
@@ -81,7 +81,7 @@ def state_of(error: APIError, *, waited: bool) -> State | None:
     return "lost" if absent or is_about_cursor(error) else None
 
 
-def is_young(completion: bytes | None, error: APIError) -> bool:
+def is_young(completion: bytes | None, error: APIError | None) -> bool:
     """Tell whether a completion was made less than a minute before the answer, by its own Date."""
     created = None if completion is None else created_of(completion)
     answered = date_of(getattr(error, "headers", {}))

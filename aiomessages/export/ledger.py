@@ -228,9 +228,7 @@ class Ledger:
         """Return how far these are, at most MANY of them; what is not known yet is left out."""
         if not completion_ids:
             return {}
-        query = (
-            "SELECT id, state, messages, reason FROM completions WHERE id IN (VALUES ...)"
-        )
+        query = "SELECT id, state, messages, reason FROM completions WHERE id IN (VALUES ...)"
         found = self._read(_for_many(query, "(?)", completion_ids), *completion_ids)
         return {row[0]: Entry(*row) for row in found}
 
@@ -303,10 +301,7 @@ class Ledger:
 
     def unseen(self, state: State) -> list[str]:
         """Return the ids in a state that the source has not named in this run, sorted."""
-        query = (
-            "SELECT id FROM ledger.completions"
-            " WHERE state = ? AND id NOT IN seen ORDER BY id"
-        )
+        query = "SELECT id FROM ledger.completions WHERE state = ? AND id NOT IN seen ORDER BY id"
         with explained(self._path):
             return [completion_id for (completion_id,) in self._seen.execute(query, (state,))]
 

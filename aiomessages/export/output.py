@@ -17,7 +17,7 @@ from .errors import CorruptError
 from .files import Files
 from .formats import FORMATS
 from .layouts import Lines
-from .ledger import Entry, Ledger, Part
+from .ledger import Entry, Ledger
 from .made import Made
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names

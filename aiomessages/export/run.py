@@ -198,7 +198,9 @@ class _Run:
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write what is not there yet, and finish."""
         self.progress.total = len(source) if isinstance(source, Sized) else None
-        self.progress.listed = refresh or not self._ledger.finished or not isinstance(source, Listed)
+        self.progress.listed = (
+            refresh or not self._ledger.finished or not isinstance(source, Listed)
+        )
         items = self._items(source if self.progress.listed else ())
         try:
             async with Results(items, self._fetch, concurrency=concurrency) as done:
@@ -235,7 +237,7 @@ class _Run:
         elif not self._ledger.finished:
             self.progress.writing_columns = bool(self._output.format.rows)
             self._tell(at_once=True)
-            named = {state: self._ledger.ids(state) for state in NAMED.values()}
+            named: dict[str, list[str]] = {s: self._ledger.ids(s) for s in NAMED.values()}
             await to_its_end(self._output.finish, self._layout, named)
             self.progress.writing_columns = False
 

@@ -57,7 +57,7 @@ class Messages:
         """Yield all messages, some at a time."""
         if self._file is not None:
             self._file.seek(0)
-            with open(self._file.fileno(), "rb", closefd=False) as file:  # noqa: PTH123 no path
+            with open(self._file.fileno(), "rb", closefd=False) as file:
                 while lines := file.readlines(BLOCK_BYTES):
                     yield [line[:-1] for line in lines]
         if self.held:
@@ -65,7 +65,9 @@ class Messages:
 
     def read(self) -> list[bytes]:
         """Return all messages at once."""
-        return [message for block in self.blocks() for message in block] if self._file else self.held
+        return (
+            [message for block in self.blocks() for message in block] if self._file else self.held
+        )
 
     def __enter__(self) -> Self:
         return self

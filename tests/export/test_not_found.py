@@ -166,7 +166,7 @@ async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool
         await export_all(server, tmp_path / "out.jsonl")
         server.odd, server.listed = (lambda _, __: None), listed
         report = await export_all(server, tmp_path / "out.jsonl", refresh=refresh)
-    assert (report.complete, report.pending, report.removed) == (True, [], 0)
+    assert (report.complete, report.pending) == (True, [])
     assert whole(tmp_path / "out.jsonl") == IDS
 
 
@@ -181,6 +181,7 @@ async def test_pending_and_then_gone(tmp_path: Path) -> None:
 
 async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
     """A later run in which nothing changed leaves every file but the ledger as it is."""
+
     def files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in tmp_path.glob("out.jsonl*")}
 
@@ -424,7 +425,9 @@ async def test_what_fails_later_reopens(tmp_path: Path) -> None:
 
 async def test_errors_are_of_the_api(tmp_path: Path) -> None:
     """An error that ends an export tells completion, cursor and attempts."""
-    async with Stored(lambda asked, _: Answer(b"{}", 500) if second_page(asked) else None) as server:
+    async with Stored(
+        lambda asked, _: Answer(b"{}", 500) if second_page(asked) else None
+    ) as server:
         with pytest.raises(APIError) as caught:
             await export_ids(server, tmp_path / "out.jsonl")
     assert (caught.value.completion_id, caught.value.cursor) == (ODD, f"{ODD}-1")

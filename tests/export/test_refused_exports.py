@@ -132,9 +132,7 @@ async def test_a_wait_that_is_told(tmp_path: Path) -> None:
     ],
     ids=["good", "some retries", "failing", "gone", "forbidden"],
 )
-async def test_every_request_counts(
-    tmp_path: Path, refuse: Callable[[int], Answer | None]
-) -> None:
+async def test_every_request_counts(tmp_path: Path, refuse: Callable[[int], Answer | None]) -> None:
     """Progress counts each request that was sent, whatever came of it."""
     told: list[Progress] = []
     async with Refusing(refuse) as server:
@@ -152,9 +150,10 @@ async def test_requests_of_the_list_count(tmp_path: Path) -> None:
         listed = [{"id": name, "object": "chat.completion"} for name in IDS[start : start + 10]]
         return Answer(page(listed, has_more=start + 10 < len(IDS)))
 
-    async with Loopback(answer) as server, AsyncMessagesClient(
-        KEY, base_url=server.base_url
-    ) as client:
+    async with (
+        Loopback(answer) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
         report = await export(client, client.completions(limit=10), tmp_path / "out.jsonl")
         assert report.progress.requests == len(server.asked) == 4 + len(IDS)
 
@@ -232,9 +231,10 @@ async def test_larger_than_memory(
         said = [message(n, completion_id=completion_id) for n in range(start, min(start + 10, 95))]
         return Answer(page(said, has_more=start + 10 < 95))
 
-    async with Loopback(answer) as server, AsyncMessagesClient(
-        KEY, base_url=server.base_url
-    ) as client:
+    async with (
+        Loopback(answer) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
         options: dict[str, Any] = {"layout": layout, "concurrency": 3}
         await export(client, names, tmp_path / "as-it-is" / name, **options)
         monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 4000)
