@@ -18,7 +18,6 @@ _MEANINGS: Final = {
     "gone": "the server has them no longer",
     "pending": "not visible yet; the next run asks again",
     "lost": "changed while they were read; what was read is in {incomplete}",
-    "failed": "could not be read",
 }
 
 
@@ -99,24 +98,20 @@ def _asides(report: ExportReport) -> list[str]:
 def named(export: ExportReport | ExportStatus) -> list[str]:
     """Return a line for each kind of completion that is not in the output: how many, and which."""
     incomplete = f"{export.destination}.incomplete.jsonl"
-    ids = {
-        "gone": export.gone,
-        "pending": export.pending,
-        "lost": export.lost,
-        "failed": export.failed_ids,
-    }
+    ids = {"gone": export.gone, "pending": export.pending, "lost": export.lost}
     lines = [
-        f"{state}: {_ids(found)} ({_MEANINGS[state].format(incomplete=incomplete)})"
+        f"{state}: {len(found):,} ({_ids(found)}): {_MEANINGS[state].format(incomplete=incomplete)}"
         for state, found in ids.items()
         if found
     ]
-    return [*lines, *reasons("failed because of", export.failed)]
+    failed = [f"{line} ({_ids(export.failed_ids)})" for line in reasons("failed", export.failed)]
+    return [*lines, *failed]
 
 
 def _ids(found: Sequence[str]) -> str:
     more = len(found) - SHOWN
     shown = ", ".join(found[:SHOWN])
-    return f"{len(found):,}: {shown}" + (f" and {more:,} more" if more > 0 else "")
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:

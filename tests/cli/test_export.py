@@ -110,14 +110,49 @@ def test_selection(
 
 
 def test_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
-    """Run again it asks for nothing, unless the list is to be refreshed."""
+    """Run again it lists again, and says that nothing is new; --no-refresh asks for nothing."""
     words = ["export", "--all", "--since", "2025-11-08T00:00Z", "-o", tmp_path / "out.jsonl"]
     run(*words)
+    before = (tmp_path / "out.jsonl").read_bytes()
     dated.requests.clear()
-    assert "--refresh" in run(*words).err
-    assert dated.requests == []
-    assert run(*words, "--refresh").code == 0
+    assert run(*words).err.startswith("aiomessages: already complete; nothing new since 2")
     assert len(dated.requests) == 1
+    dated.requests.clear()
+    code, _, err = run(*words, "--no-refresh")
+    assert (code, dated.requests) == (0, [])
+    assert err.startswith("aiomessages: already complete, and not listed again (--no-refresh)")
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--since", "2025-11-07T00:00Z"],
+        ["--model", "gpt-4o"],
+        ["--metadata", "n=4"],
+        ["--since", "30d"],
+        [],
+    ],
+    ids=lambda words: " ".join(words) or "everything",
+)
+def test_another_selection(
+    run: Run, dated: MessagesServer, tmp_path: Path, words: list[str]
+) -> None:
+    """A list that is narrowed down in another way is refused: exit code 2, and what differs."""
+    given = ["--since", "2025-11-08T00:00Z"]
+    run("export", "--all", *given, "-o", tmp_path / "out.jsonl")
+    dated.requests.clear()
+    code, _, err = run("export", "--all", *words, "-o", tmp_path / "out.jsonl")
+    assert (code, dated.requests) == (2, [])
+    assert "selection was" in err
+    assert "2025-11-08T00:00Z" in err
+
+
+def test_an_age_is_one_selection(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+    """An age is the same selection tomorrow, though it means another moment."""
+    for _ in range(2):
+        assert run("export", "--all", "--since", "2w", "-o", tmp_path / "out.jsonl").code == 0
+    assert len(dated.requests) == 2
 
 
 @pytest.mark.usefixtures("dated")
@@ -139,7 +174,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["chatcmpl-1", "--ids-file", "ids.txt", "-o", "out.jsonl"],
         ["chatcmpl-1", "--model", "gpt-4o", "-o", "out.jsonl"],
         ["chatcmpl-1", "--since", "3d", "-o", "out.jsonl"],
-        ["chatcmpl-1", "--refresh", "-o", "out.jsonl"],
+        ["chatcmpl-1", "--no-refresh", "-o", "out.jsonl"],
         ["chatcmpl/1", "-o", "out.jsonl"],
         ["--ids-file", "none.txt", "-o", "out.jsonl"],
         ["--ids-file", "-", "--api-key-file", "-", "-o", "out.jsonl"],
@@ -236,16 +271,31 @@ def test_the_reasons_of_the_guide() -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
-    """By default an unknown id ends it, with what is safe, how to go on, and exit code 3."""
-    words = ["export", *IDS, "chatcmpl-gone", "-o", tmp_path / "out.jsonl", "--concurrency", 1]
-    code, _, err = run(*words)
-    assert code == 3
-    first, last = err.splitlines()
-    assert first.startswith("aiomessages: stopped: 9 completions, 27 rows")
-    assert "chatcmpl-gone" in last
-    code, _, err = run(*words, "--on-error", "continue")
+    """An unknown id is named, and the export is complete without it."""
+    code, _, err = run("export", *IDS, "chatcmpl-gone", "-o", tmp_path / "out.jsonl")
     assert (code, exported(tmp_path / "out.jsonl")) == (0, IDS)
-    assert "failed: 1 × NotFoundError" in err
+    assert "gone: 1 (chatcmpl-gone): the server has them no longer" in err
+    status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
+    assert (status["gone"], status["finished"]) == (["chatcmpl-gone"], True)
+
+
+@pytest.mark.usefixtures("dated")
+def test_unknown_ids_alone(run: Run, tmp_path: Path) -> None:
+    """Where the server knows none of the ids, that is an error: exit code 3."""
+    code, _, err = run("export", "chatcmpl-x", "chatcmpl-y", "-o", tmp_path / "out.jsonl")
+    assert code == 3
+    assert "none of these exists" in err
+
+
+@pytest.mark.parametrize(("code", "wait"), [(429, 7200), (503, 7200)])
+def test_a_long_wait(
+    run: Run, dated: MessagesServer, tmp_path: Path, code: int, wait: float
+) -> None:
+    """A server that asks to wait for hours ends it, and says when to come back."""
+    dated.fail(code, retry_after=wait)
+    ended, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    assert ended == (5 if code == 429 else 1)
+    assert "the server asks to wait 2:00:00: run the same command again after 2" in err
 
 
 def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
@@ -323,8 +373,8 @@ def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
     """A place where no file can be made is told in words."""
     (tmp_path / "file").touch()
     code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
-    assert code == 1
-    assert err.startswith("aiomessages: cannot write ")
+    assert code == 2
+    assert str(tmp_path / "file") in err
     assert err.count("\n") == 1
 
 

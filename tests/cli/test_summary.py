@@ -1,5 +1,6 @@
 """What is said of an export at its end."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,29 @@ def test_finished() -> None:
     ]
 
 
-def test_finished_before() -> None:
-    """A run that asked for nothing says so, and how to ask again."""
-    first, *_ = summary.of_report(report(progress=Progress()), STATUS)
-    assert "--refresh" in first
+FINISHED_AT = datetime(2026, 11, 27, 3, 0).astimezone()  # noqa: DTZ001 of this machine's zone
 
 
-def test_all_there() -> None:
-    """Ids that all were there already are no reason to speak of --refresh."""
-    lines = summary.of_report(report(progress=Progress(already=1200)), STATUS)
-    assert lines == ["finished: out.jsonl", "  1,200 completions, 6,200 rows, 12.3 MB"]
+@pytest.mark.parametrize("progress", [Progress(requests=1), Progress(already=1200, requests=1)])
+def test_nothing_new(progress: Progress) -> None:
+    """A run that added nothing to a finished export says so, and since when."""
+    status = changed(finished_at=FINISHED_AT.timestamp())
+    first, *_ = summary.of_report(report(progress=progress, was_finished=True), status)
+    assert first == "already complete; nothing new since 2026-11-27 03:00: out.jsonl"
+
+
+def test_not_listed_again() -> None:
+    """A run that did not list says why it could not see what is new."""
+    progress = Progress(listed=False)
+    first, *_ = summary.of_report(report(progress=progress, was_finished=True), STATUS)
+    assert first == "already complete, and not listed again (--no-refresh): out.jsonl"
+
+
+@pytest.mark.parametrize("progress", [Progress(completions=1), Progress(skipped=1)])
+def test_something_new(progress: Progress) -> None:
+    """A run that added something finished the export anew."""
+    first, *_ = summary.of_report(report(progress=progress, was_finished=True), STATUS)
+    assert first == "finished: out.jsonl"
 
 
 def test_not_finished() -> None:
@@ -77,6 +91,7 @@ def test_not_finished() -> None:
             progress=Progress(requests=9, retries=4),
             skipped={"audio": 1, "no reply": 2000},
             failed={"InternalServerError": 3},
+            failed_ids=["a", "b", "c"],
             removed=5,
         ),
         changed(files=3),
@@ -86,9 +101,27 @@ def test_not_finished() -> None:
         "  1,200 completions, 6,200 rows, 12.3 MB in 3 files",
         "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
         "  skipped: 2,000 × no reply, 1 × audio",
-        "  failed: 3 × InternalServerError",
-        "  not named by the source this time: 5",
+        "  failed: 3 × InternalServerError (a, b, c)",
+        "  no longer listed by the server; kept in the file: 5",
     ]
+
+
+def test_named() -> None:
+    """What is not in the output is named by id: the first ten of each kind, and how many more."""
+    gone = [f"g{number}" for number in range(12)]
+    assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
+        "gone: 12 (g0, g1, g2, g3, g4, g5, g6, g7, g8, g9 and 2 more):"
+        " the server has them no longer",
+        "pending: 1 (p): not visible yet; the next run asks again",
+        "lost: 1 (l): changed while they were read; what was read is in out.jsonl.incomplete.jsonl",
+    ]
+
+
+def test_when_to_come_back() -> None:
+    """A server that asks to wait for long is told with the time at which to go on."""
+    assert summary.of_wait(86_400, FINISHED_AT) == (
+        "the server asks to wait 24:00:00: run the same command again after 2026-11-28 03:00"
+    )
 
 
 def test_interrupted() -> None:

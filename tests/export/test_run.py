@@ -59,7 +59,7 @@ async def test_a_list_of_completions(
     report = await export(client, client.completions(), tmp_path / "out.jsonl")
     assert written(tmp_path / "out.jsonl") == expected_messages()
     assert server.requests == 1 + len(IDS)
-    again = await export(client, client.completions(), tmp_path / "out.jsonl")
+    again = await export(client, client.completions(), tmp_path / "out.jsonl", refresh=False)
     assert server.requests == 1 + len(IDS)
     assert again.sha256 == report.sha256
 
@@ -201,30 +201,6 @@ async def test_the_manifest(client: AsyncMessagesClient, tmp_path: Path) -> None
 # --- what fails -----------------------------------------------------------------------------------
 
 
-async def test_an_id_that_is_gone(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """By default an unknown id ends the export; what was written is kept, and not finished."""
-    with pytest.raises(NotFoundError):
-        await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", concurrency=1)
-    assert not (tmp_path / "out.jsonl").exists()
-    report = await export(client, IDS, tmp_path / "out.jsonl")
-    assert (report.progress.already, report.finished) == (len(IDS), True)
-    assert written(tmp_path / "out.jsonl") == expected_messages()
-
-
-async def test_going_on_without_an_id(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """With on_error="continue" the others are written, and what is gone does not bar the end."""
-    report = await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", on_error="continue")
-    assert (report.finished, report.failed) == (True, {"NotFoundError": 1})
-    assert written(tmp_path / "out.jsonl") == expected_messages()
-
-
-async def test_what_may_be_tried_again(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """A completion that failed otherwise keeps the export unfinished, until it is read."""
-    report = await export(client, [*IDS, "a/b"], tmp_path / "out.jsonl", on_error="continue")
-    assert (report.finished, report.failed) == (False, {"ConfigurationError": 1})
-    assert not (tmp_path / "out.jsonl").exists()
-
-
 async def test_what_a_layout_cannot_express(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
@@ -332,25 +308,20 @@ async def test_a_missing_extra(
 # --- long conversations ---------------------------------------------------------------------------
 
 
-async def test_a_long_conversation_goes_on_where_it_was(
-    client: AsyncMessagesClient,
-    server: LocalServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_conversation_enters_whole(
+    client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """A conversation of many pages is committed in stretches, and resumed behind the last one."""
-    monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 1)
+    """Of a conversation of many pages nothing is written until all of it is there."""
     long = record(999, messages=350)
     await server.import_records([long])
-    name = long["completion"]["id"]
-    server.faults = "server-error:9@4"  # the completion and two pages pass
+    names = [IDS[0], long["completion"]["id"]]
+    server.faults = "server-error:9@6"  # the first one, the second completion and two pages pass
     with pytest.raises(APIError):
-        await export(client, [name], tmp_path / "out.jsonl")
+        await export(client, names, tmp_path / "out.jsonl", concurrency=1)
+    assert {line[0] for line in written(tmp_path / "out.jsonl.partial")} == {IDS[0]}
     server.faults = ()
-    sent = server.requests
-    await export(client, [name], tmp_path / "out.jsonl")
-    assert server.requests - sent <= 3
-    assert written(tmp_path / "out.jsonl") == expected_messages([long])
+    await export(client, names, tmp_path / "out.jsonl")
+    assert written(tmp_path / "out.jsonl") == expected_messages([RECORDS[0], long])
 
 
 @pytest.mark.parametrize("layout", ["messages", "conversations"])
