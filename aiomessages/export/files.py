@@ -128,9 +128,9 @@ class Files:
     def name(self, source: Path, target: Path) -> None:
         """Give a file its final name, durably. Raises CorruptError where something has that name.
 
-        A hard link is never made over a file, so it comes first, and then the old name goes. Killed
-        in between, the file has both names: see `have_one_name`. Where a file system has no links,
-        the name is looked at and then the file renamed: what comes in between is overwritten.
+        A hard link is never made over a file, so it comes first, and then the old name goes: killed
+        in between, the file has both. Where a file system has no links, the name is looked at and
+        then the file renamed: what comes in between is overwritten.
         """
         with told_of_full_disk(target):
             try:
@@ -146,12 +146,6 @@ class Files:
             else:
                 self.unlink(source)
             self.fsync_directory(target.parent)
-
-    def have_one_name(self, source: Path, target: Path) -> None:
-        """End what `name` began, if a process was killed in the middle of it."""
-        is_named = self.stamp(target)
-        if is_named is not None and is_named == self.stamp(source):
-            self.remove(source)
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file a second name."""

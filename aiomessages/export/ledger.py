@@ -253,6 +253,11 @@ class Ledger:
         statement = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)"
         self._db.executemany(statement, map(msgspec.structs.astuple, parts))
 
+    def forget(self, number: int) -> None:
+        """Record that a part is none."""
+        with self._transaction():
+            self._db.execute("DELETE FROM parts WHERE number = ?", (number,))
+
     def join(self, part: Part) -> None:
         """Record that a part holds what those behind it held, which are parts no longer."""
         with self._transaction():

@@ -127,7 +127,8 @@ class Output:
         if self.format.rows:
             digests.append(self._make_columns(layout, digests[0], before))
         self._write_manifest(encode_manifest(layout, digests, self.rows, named))
-        self._ledger.finish()
+        if not self._ledger.finished:
+            self._ledger.finish()
 
     def manifest(self) -> dict[str, str]:
         """Return the sha256 of each finished file, by its name, as the manifest has it."""

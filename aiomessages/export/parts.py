@@ -22,7 +22,7 @@ from .files import Buffer, Files, refuse_changed, refuse_taken, refuse_unknown
 from .ledger import Ledger, Part
 from .manifest import FileDigest
 from .names import Names
-from .sums import Sums, Written, chunks, ends_with, sums_of
+from .sums import Sums, Written, are_same, chunks, ends_with, sums_of
 
 _PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
 
@@ -90,11 +90,14 @@ class Parts:
 
     def _recover(self, part: Part) -> None:
         path, partial = self.path(part.number), self.partial(part.number)
-        if not self._keeps_its_name(part.number):
-            self._files.have_one_name(partial, path)
+        for name in (path, partial):
+            self._files.check(name)
+        if not part.closed and not self._keeps_its_name(part.number) and are_same(path, partial):
+            self._files.remove(partial)  # a process was killed between the new name and the old one
         found = self.where(part)
-        if self._files.size(partial) is None and not part.committed and not part.closed:
-            self._files.create(partial)  # as it was; there is nothing to lose
+        if found == partial and not part.committed:
+            self._forget(part)
+            return
         may_be_longer = found == partial or self._is_joining  # by what was not recorded
         self._cut(part, found, may_be_longer=may_be_longer)
         if found == path and not part.closed:  # renamed just before the process ended
@@ -102,14 +105,23 @@ class Parts:
 
     def _recover_incomplete(self, part: Part) -> None:
         """Begin anew where the file is gone: who has read it may remove it."""
-        if self._files.size(self._names.incomplete) is None:
-            self._incomplete = None
+        self._files.check(self._names.incomplete)
+        if not part.committed or self._files.size(self._names.incomplete) is None:
+            self._forget(part)
         else:
             self._cut(part, self._names.incomplete, may_be_longer=True)
 
+    def _forget(self, part: Part) -> None:
+        """Undo what was begun and never written to: a part of no bytes is of no use, nor a gzip."""
+        self._files.remove(self.partial(part.number))
+        self._ledger.forget(part.number)
+        if part.number:
+            self.listed.pop()
+        else:
+            self._incomplete = None
+
     def _cut(self, part: Part, path: Path, *, may_be_longer: bool) -> None:
         """Cut a file to what is committed, if that is what it begins with."""
-        self._files.check(path)
         size = self._files.size(path)
         if size is None or size < part.committed:
             raise CorruptError(
@@ -161,6 +173,8 @@ class Parts:
         elif self._files.size(path) is not None:
             refuse_taken(path)
         self._files.create(self.partial(part.number))
+        if self._ledger.finished:
+            self._ledger.reopen()
         self.record(part)
         return part
 

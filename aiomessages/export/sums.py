@@ -70,6 +70,15 @@ def sums_of(path: Path, count: int | None = None) -> Sums:
     return sums
 
 
+def are_same(path: Path, other: Path) -> bool:
+    """Tell whether two files are there and have the same bytes."""
+    try:
+        size, other_size = path.lstat().st_size, other.lstat().st_size
+    except FileNotFoundError:
+        return False
+    return size == other_size and ends_with(path, other)
+
+
 def ends_with(path: Path, tail: Path) -> bool:
     """Tell whether a file's last bytes are all those of another one."""
     start = path.stat().st_size - tail.stat().st_size

@@ -11,6 +11,7 @@ from aiomessages.export.files import Files
 from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
+from aiomessages.export.parts import Parts
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ def ledger_before_data(patch: Patch) -> None:
     append, commit = Files.append, Ledger.commit
     late: list[tuple[Any, Path, bytes]] = []
 
-    def append_later(self: Files, path: Path, data: bytes) -> None:
-        late.append((self, path, data))
+    def append_later(self: Files, path: Path, data: bytes, *, at: int | None = None) -> None:
+        if path.name.endswith(".partial"):
+            late.append((self, path, data))
+        else:
+            append(self, path, data, at=at)
 
-    def commit_first(self: Ledger, part: Part, entries: Sequence[Entry]) -> None:
-        commit(self, part, entries)
+    def commit_first(self: Ledger, parts: Sequence[Part], entries: Sequence[Entry]) -> None:
+        commit(self, parts, entries)
         while late:
             append(*late.pop())
 
@@ -52,7 +56,7 @@ def ledger_before_data(patch: Patch) -> None:
 def no_fsync(patch: Patch) -> None:
     """Nothing is made durable: the ledger speaks of bytes that only the page cache has."""
 
-    def append(self: Files, path: Path, data: bytes) -> None:
+    def append(self: Files, path: Path, data: bytes, **_: Any) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self.write(descriptor, memoryview(data))
@@ -70,18 +74,49 @@ def no_fsync_of_directories(patch: Patch) -> None:
 
 def rename_before_fsync(patch: Patch) -> None:
     """A file has its final name before its bytes are durable."""
+    append = Files.append
 
-    def put(self: Files, path: Path, data: bytes) -> None:
-        partial = path.with_name(path.name + ".tmp")
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            self.write(descriptor, memoryview(data))
-            self.replace(partial, path)
-            self.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def append_at_ease(self: Files, path: Path, data: bytes, **options: Any) -> None:
+        if path.name.endswith(".tmp"):
+            path.write_bytes(data)
+        else:
+            append(self, path, data, **options)
 
-    patch(Files, "put", put)
+    patch(Files, "append", append_at_ease)
+
+
+def joined_unannounced(patch: Patch) -> None:
+    """A file is added to before the ledger says that it is."""
+    record = Parts.record
+
+    def record_later(self: Parts, part: Part) -> None:
+        if part.number == 1 or not part.closed:
+            record(self, part)
+
+    patch(Parts, "record", record_later)
+
+
+def manifest_left(patch: Patch) -> None:
+    """The manifest stays while the file that it speaks of is added to."""
+    remove = Files.remove
+
+    def remove_others(self: Files, path: Path) -> None:
+        if not path.name.endswith(".manifest.json"):
+            remove(self, path)
+
+    patch(Files, "remove", remove_others)
+
+
+def added_part_forgotten(patch: Patch) -> None:
+    """The bytes to be added are removed before the ledger knows that they were."""
+    join = Ledger.join
+
+    def forget_first(self: Ledger, part: Part) -> None:
+        for path in self._path.parent.rglob("*.partial"):
+            path.unlink()
+        join(self, part)
+
+    patch(Ledger, "join", forget_first)
 
 
 def no_lock(patch: Patch) -> None:
@@ -99,29 +134,33 @@ def cursor_too_far(patch: Patch) -> None:
     write, finish = Output.write, Output.finish
     kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
 
-    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry]) -> int:
+    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry], *_: object) -> int:
         *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]
         kept[self] = [last]
         return write(self, Lines(b"".join(ready), len(ready)), entries)
 
-    def finish_with_the_last(self: Output, layout: str) -> None:
+    def finish_with_the_last(self: Output, layout: str, *named: Any) -> None:
         last = kept.pop(self, [])
         write(self, Lines(b"".join(last), len(last)), [])
-        finish(self, layout)
+        finish(self, layout, *named)
 
     patch(Output, "write", write_all_but_one)
     patch(Output, "finish", finish_with_the_last)
 
 
 def goes_on_after_an_error(patch: Patch) -> None:
-    """After a batch that could not be written the next one is written behind it."""
-    flush = Writer.flush
+    """After a batch that could not be written the next one is written behind it, unseen."""
+    flush, append = Writer.flush, Files.append
 
     async def flush_all_the_same(self: Writer) -> None:
         patch(self, "_error", None)
         await flush(self)
 
+    def append_anyhow(self: Files, path: Path, data: bytes, **_: Any) -> None:
+        append(self, path, data)
+
     patch(Writer, "flush", flush_all_the_same)
+    patch(Files, "append", append_anyhow)
 
 
 def settings_one_by_one(patch: Patch) -> None:
@@ -142,9 +181,12 @@ _BROKEN = "was changed since it was written"
 
 BUGS: dict[str, Bug] = {
     "no-truncate-on-start": Bug(no_truncate_on_start, "faults", _BROKEN),
-    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", _BROKEN),
+    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", "came from elsewhere"),
     "goes-on-after-an-error": Bug(goes_on_after_an_error, "faults", _BROKEN),
     "ledger-before-data": Bug(ledger_before_data, "power", _LOST),
+    "joined-unannounced": Bug(joined_unannounced, "faults while added", _BROKEN),
+    "manifest-left": Bug(manifest_left, "faults while added", "the manifest is not true"),
+    "added-part-forgotten": Bug(added_part_forgotten, "kills while added", "exit code 65"),
     "no-fsync": Bug(no_fsync, "power", _LOST),
     "no-fsync-of-directories": Bug(no_fsync_of_directories, "power", _LOST),
     "rename-before-fsync": Bug(rename_before_fsync, "power", "power went at .*manifest"),

@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -83,8 +84,11 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice]
 
 
-def check_end(destination: Path, expected: Sequence[bytes]) -> None:
-    """Assert that a finished export holds what it must, once, byte for byte, and nothing else."""
+def check_end(destination: Path, expected: Sequence[bytes], *, is_tidy: bool = True) -> None:
+    """Assert that a finished export holds what it must, once, byte for byte, and nothing else.
+
+    One that is not tidy may have more than one name for a file.
+    """
     files = data_files(destination)
     lines = [line for path in files for line in lines_of(path)]
     twice = [line for line, times in Counter(lines).items() if times > 1]
@@ -94,10 +98,24 @@ def check_end(destination: Path, expected: Sequence[bytes]) -> None:
     manifest = json.loads(beside(destination, ".manifest.json").read_bytes())
     assert manifest["rows"] == len(expected)
     assert {path.name for path in files} <= {file["name"] for file in manifest["files"]}
+    check_manifest(destination)
     left = {path.name for path in destination.parent.rglob("*")}
-    assert not [name for name in left if name.endswith((".partial", ".tmp", ".work"))]
+    if is_tidy:
+        assert not [name for name in left if name.endswith((".partial", ".tmp", ".work"))]
     if destination.suffix in (".parquet", ".duckdb"):
         check_columns(destination, expected)
+
+
+def check_manifest(destination: Path) -> None:
+    """Assert that a manifest, if it is there, is true: each of its files has these bytes."""
+    manifest = beside(destination, ".manifest.json")
+    if manifest.exists():
+        files = json.loads(manifest.read_bytes())["files"]
+        assert files, "a manifest of nothing"
+        directory = destination if destination.is_dir() else destination.parent
+        for file in files:
+            found = sha256((directory / file["name"]).read_bytes()).hexdigest()
+            assert found == file["sha256"], f"the manifest is not true of {file['name']}"
 
 
 def check_order(lines: Sequence[bytes]) -> None:
@@ -179,6 +197,18 @@ class SteppedFiles(Files):
         super().rename(source, target)
         self.step(f"after rename to {target.name}")
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a second name."""
+        self.step(f"before link to {target.name}")
+        super().link(source, target)
+        self.step(f"after link to {target.name}")
+
+    def unlink(self, path: Path) -> None:
+        """Take a name away."""
+        self.step(f"before unlink of {path.name}")
+        super().unlink(path)
+        self.step(f"after unlink of {path.name}")
+
     def truncate(self, path: Path, size: int) -> None:
         """Cut."""
         self.step("before truncate")
@@ -225,6 +255,16 @@ class FailingFiles(Files):
         self._count("rename")
         super().rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a second name, as the first half of a rename."""
+        self._count("rename")
+        super().link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Take a name away, as the second half of a rename."""
+        self._count("rename")
+        super().unlink(path)
+
 
 FAULTS = ("write", "full disk", "fsync", "rename")
 
@@ -237,17 +277,23 @@ class ShortFiles(Files):
         return super().write(descriptor, data[:7])
 
 
-async def survive_faults(run: Run, fault: str) -> int:
-    """Let each operation of a kind fail in turn; return how many there were."""
+async def survive_faults(run: Run, fault: str, *, prepare: Sequence[str] = ()) -> int:
+    """Let each operation of a kind fail in turn; return how many there were.
+
+    With `prepare` an export of these ids is finished before, and the rest is added.
+    """
     for number in itertools.count(1):
         destination = run.fresh()
+        if prepare:
+            await run(destination, ids=prepare)
         files = FailingFiles(fault, number)
         try:
             await run(destination, files=files)
         except (OSError, ExportError):
             assert files.failed
-            if beside(destination, ".manifest.json").exists():  # the very last step failed
-                check_end(destination, run.expected)
+            check_manifest(destination)
+            if not prepare and beside(destination, ".manifest.json").exists():
+                check_end(destination, run.expected, is_tidy=False)  # one of the very last steps
         else:
             assert not files.failed, "a fault was passed over"
             return number - 1
@@ -438,11 +484,14 @@ def restored(run: Run, cut: PowerCut) -> Path:
 
 def check_final_names(destination: Path) -> None:
     """Assert that what has its final name is whole: neither torn nor made of nothing."""
-    manifest = beside(destination, ".manifest.json")
-    if manifest.exists():
-        files = json.loads(manifest.read_bytes())["files"]
-        assert files, "a manifest of nothing"
-    for path in [path for path in data_files(destination) if path.is_file()]:
+    check_manifest(destination)
+    if beside(destination, ".manifest.json").exists():
+        return
+    files = data_files(destination)
+    # One that is added to at this very moment has no manifest, and the bytes to add beside it.
+    for path in [
+        path for path in files if path.is_file() and not beside(path, ".partial").exists()
+    ]:
         if not path.name.endswith(".partial"):
             assert all(line.endswith(b"}\n") for line in lines_of(path)), f"{path.name} is torn"
 
@@ -595,21 +644,32 @@ async def survive_kills(
     while done < kills:
         destination = run.fresh()
         ids = dice.choice([IDS, []])  # named one by one, or as a list of the server's
+        if ids and dice.random() < 0.5:
+            await run(destination, ids=FEW)  # finished, and then added to
         while (code := await exporter(destination, ids=ids, bug=bug, **moment(dice))) != 0:
             assert code == -signal.SIGKILL, f"exit code {code} after {done} kills"
             done += 1
+            check_manifest(destination)
         check_end(destination, run.expected)
     return done
 
 
-async def survive_each_kill(exporter: Exporter, run: Run, *, every: int = 1, bug: str = "") -> int:
-    """Kill an export at its steps in turn, each time a new one; return how many kills that were."""
+async def survive_each_kill(
+    exporter: Exporter, run: Run, *, every: int = 1, bug: str = "", prepare: Sequence[str] = ()
+) -> int:
+    """Kill an export at its steps in turn, each time a new one; return how many kills that were.
+
+    With `prepare` an export of these ids is finished before, and the rest is added.
+    """
     for number in itertools.count(1):
         destination = run.fresh()
+        if prepare:
+            await run(destination, ids=prepare)
         code = await exporter(destination, step=1 + (number - 1) * every, bug=bug)
         if code == 0:
             return number - 1
         assert code == -signal.SIGKILL, f"exit code {code} instead of a kill"
+        check_manifest(destination)
         code = await exporter(destination, bug=bug)
         assert code == 0, f"exit code {code} after a kill"
         check_end(destination, run.expected)
@@ -620,7 +680,7 @@ def moment(dice: Random) -> dict[str, float]:
     """Return when to kill: mostly at a step, now and then at a time that no step is known of."""
     if dice.random() < 0.2:
         return {"seconds": dice.uniform(0.005, 0.08)}
-    return {"step": dice.randint(1, 40)}
+    return {"step": dice.randint(1, 100)}  # to finish takes up to 80
 
 
 async def refuse_second_writer(exporter: Exporter, run: Run, *, bug: str = "") -> None:

@@ -120,6 +120,13 @@ async def test_each_step_at_which_to_be_killed(exporter: Exporter, run: Run) -> 
     assert await survive_each_kill(exporter, run, every=max(1, 126 // KILLS)) > 10
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
+async def test_each_step_of_adding_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
+    """The same holds while a finished export is added to, and its manifest is never untrue."""
+    every = max(1, 126 // KILLS)
+    assert await survive_each_kill(exporter, run, every=every, prepare=FEW) > 10
+
+
 async def test_a_second_process(exporter: Exporter, run: Run) -> None:
     """A second writer ends with exit code 75, and touches no byte."""
     await refuse_second_writer(exporter, run)
@@ -133,6 +140,13 @@ async def test_a_second_process(exporter: Exporter, run: Run) -> None:
 async def test_a_disk_that_fails(run: Run, fault: str) -> None:
     """Whichever write, fsync or rename fails, the next run ends right."""
     assert await survive_faults(run, fault) > 1
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_disk_that_fails_while_ids_are_added(run: Run, fault: str) -> None:
+    """Nor does it cost what was finished before, or make its manifest untrue."""
+    assert await survive_faults(run, fault, prepare=FEW) > 1
 
 
 @pytest.mark.parametrize("name", COLUMNS[:1])
@@ -232,14 +246,22 @@ async def stop_by(way: str, exporter: Exporter, run: Run, bug: str) -> None:
     elif way == "faults":
         for fault in FAULTS:
             await survive_faults(run, fault)
+    elif way == "faults while added":
+        for fault in FAULTS:
+            await survive_faults(run, fault, prepare=FEW)
+    elif way == "kills while added":
+        await survive_each_kill(exporter, run, every=3, bug=bug, prepare=FEW)
     elif way == "power":
         await survive_power_cuts(run)
     else:
         await survive_each_kill(exporter, run, bug=bug)
 
 
-@pytest.mark.parametrize("name", ["out"])
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize(
+    ("bug", "name"),
+    [(bug, "out.jsonl" if "added" in BUGS[bug].way else "out") for bug in BUGS],
+    ids=[*BUGS],
+)
 async def test_the_bug_is_found(
     exporter: Exporter, run: Run, bug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

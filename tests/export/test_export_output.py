@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from backports import zstd
+from msgspec import structs
 
 from aiomessages import ConfigurationError
 from aiomessages.export import CorruptError, ExportError
@@ -46,6 +47,21 @@ def opened(tmp_path: Path, ledger: Ledger) -> Opened:
         return made
 
     return output
+
+
+LINE = b'{"completion_id":"a","seq":0,"message":{"id":"m"}}\n'
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Return the bytes of each file that is there, but for the ledger."""
+    found = {name: directory / name for name in names(directory)}
+    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
+
+
+def written_when(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the bytes of each file that is there, and when it was written."""
+    found = [path for path in directory.rglob("*") if path.is_file() and "-shm" not in path.name]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
 def names(directory: Path) -> list[str]:
@@ -119,15 +135,65 @@ def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
         assert ledger.finished
 
 
-def test_going_on_with_what_was_finished(opened: Opened, tmp_path: Path) -> None:
-    """The file loses its final name before it changes, and the manifest is gone before."""
+@pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
+def test_going_on_with_what_was_finished(
+    opened: Opened, ledger: Ledger, tmp_path: Path, *, resumed: bool
+) -> None:
+    """The file stays as it is, with a manifest that is true, until it is added to at the end."""
     opened().write(Lines(ONE, 1), [])
     opened().finish("messages")
+    before = contents(tmp_path)
     output = opened()
     output.write(Lines(TWO, 1), [])
-    assert names(tmp_path) == ["out.jsonl.partial"]
+    assert not ledger.finished
+    output = opened() if resumed else output
+    output.write(Lines(THREE, 1), [])
+    assert contents(tmp_path) == before | {"out.jsonl.partial": TWO + THREE}
+    assert ledger.parts()[1:] == [Part(2, 16, zlib.crc32(TWO + THREE), 2)]
     output.finish("messages")
-    assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO
+    assert names(tmp_path) == ["out.jsonl", "out.jsonl.manifest.json"]
+    assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
+    assert output.manifest() == {"out.jsonl": sha256(ONE + TWO + THREE).hexdigest()}
+    assert ledger.parts() == [Part(1, 24, zlib.crc32(ONE + TWO + THREE), 3, closed=True)]
+    assert output.rows == 3
+
+
+def test_adding_makes_no_copy(opened: Opened, tmp_path: Path) -> None:
+    """What was finished is the same file afterwards."""
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    before = (tmp_path / "out.jsonl").stat().st_ino
+    opened().write(Lines(TWO, 1), [])
+    opened().finish("messages")
+    assert (tmp_path / "out.jsonl").stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "out"])
+def test_nothing_new(opened: Opened, tmp_path: Path, name: str) -> None:
+    """No byte of any file changes, nor when it was written, the ledger's included."""
+    if name == "out.parquet":
+        pytest.importorskip("duckdb")
+    opened(name).write(Lines(LINE, 1), [])
+    opened(name).finish("messages", {"gone": ["a"]})
+    before = written_when(tmp_path)
+    opened(name).finish("messages", {"gone": ["a"]})
+    assert written_when(tmp_path) == before
+
+
+def test_nothing_new_but_what_became_of_completions(opened: Opened, tmp_path: Path) -> None:
+    """Entries without lines leave the files as they are, and the manifest names what it is told."""
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    before = written_when(tmp_path)
+    output = opened()
+    output.write(Lines(), [Entry("a", "skipped")])
+    output.finish("messages", {"pending": ["a"]})
+    after = written_when(tmp_path)
+    assert before.pop("out.jsonl.manifest.json") != after.pop("out.jsonl.manifest.json")
+    assert [n for n in before if before[n] != after[n] and not n.startswith("ledger")] == []
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())
+    named = {what: manifest[what] for what in ("gone", "pending", "lost", "failed")}
+    assert named == {"gone": [], "pending": ["a"], "lost": [], "failed": []}
 
 
 def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
@@ -149,49 +215,276 @@ def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_bytes_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
-    """They are cut off, whatever name the file has by then."""
+    """They are cut off a file that is being written, if what they follow is what was written."""
     opened().write(Lines(ONE, 1), [])
     partial = tmp_path / "out.jsonl.partial"
     partial.write_bytes(ONE + TWO)
-    opened()
-    assert partial.read_bytes() == ONE
-    final = partial.replace(tmp_path / "out.jsonl")
-    final.write_bytes(ONE + TWO)
     opened().write(Lines(THREE, 1), [])
     assert partial.read_bytes() == ONE + THREE
+    partial.write_bytes(TWO + TWO + TWO)
+    with pytest.raises(CorruptError, match="was changed"):
+        opened()
+    assert partial.read_bytes() == TWO + TWO + TWO
+
+
+@pytest.mark.parametrize("step", ["both names", "new name", "a copy"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_a_process_that_was_killed_while_it_gave_a_name(
+    opened: Opened, ledger: Ledger, name: str, step: str
+) -> None:
+    """The file has its final name, and what comes later does not go to it."""
+    output = opened(name, part_bytes=100)
+    output.write(Lines(ONE, 1), [])
+    path, partial = output.path(1), output.partial(1)
+    if step == "a copy":  # as an export is, that was copied in this state
+        path.write_bytes(ONE)
+    else:
+        os.link(partial, path)
+    if step == "new name":
+        partial.unlink()
+    output = opened(name)
+    assert (path.exists(), partial.exists()) == (True, False)
+    assert ledger.parts()[0].closed
+    output.write(Lines(TWO, 1), [])
+    assert path.read_bytes() == ONE
+
+
+@pytest.mark.parametrize("tail", [TWO[:3], TWO, bytes(8)], ids=["torn", "whole", "zeros"])
+def test_a_process_that_was_killed_while_it_added(
+    opened: Opened, ledger: Ledger, tmp_path: Path, tail: bytes
+) -> None:
+    """What was added and not recorded is cut off, and added again."""
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    opened().write(Lines(TWO, 1), [])
+    first, second = ledger.parts()
+    ledger.commit([structs.replace(second, closed=True)], [])
+    (tmp_path / "out.jsonl").write_bytes(ONE + tail)
+    output = opened()
+    assert (tmp_path / "out.jsonl").read_bytes() == ONE
+    assert ledger.parts() == [first, second]
+    output.write(Lines(THREE, 1), [])
+    output.finish("messages")
+    assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
+
+
+def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path) -> None:
+    """What is left of the added part is removed: all of it is in the file."""
+    for line in (ONE, TWO):
+        opened().write(Lines(line, 1), [])
+        opened().finish("messages")
+    (tmp_path / "out.jsonl.partial").write_bytes(TWO)
+    opened()
+    assert names(tmp_path) == ["out.jsonl", "out.jsonl.manifest.json"]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
-def test_a_file_that_was_not_recorded(opened: Opened, tmp_path: Path, name: str) -> None:
-    """It is removed: the first of an output, and the next part of a directory."""
+def test_a_file_that_was_begun_and_not_recorded(opened: Opened, tmp_path: Path, name: str) -> None:
+    """An empty one is removed: the first of an output, and the next part of a directory."""
     output = opened(name)
-    output.partial(1).write_bytes(ONE)
+    output.partial(1).touch()
     output = opened(name)
     assert not output.partial(1).exists()
     if output.in_parts:
         output.write(Lines(ONE + TWO, 2), [])
-        output.partial(2).write_bytes(ONE)
+        output.partial(2).touch()
         opened(name)
         assert names(tmp_path) == ["out", "out/part-00001.jsonl"]
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out/part-00001.jsonl", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_a_file_that_was_recorded_and_never_written_to(
+    opened: Opened, ledger: Ledger, tmp_path: Path, name: str
+) -> None:
+    """It is begun anew if anything is to be written, whatever is left of it."""
+    output = opened(name)
+    for left in (None, b"", ONE):
+        ledger.commit([Part(0), Part(1)], [])
+        if left is not None:
+            output.partial(1).write_bytes(left)
+            output.names.incomplete.write_bytes(left)
+        opened(name)
+        assert contents(tmp_path) == {}
+        assert ledger.parts() == []
+
+
+# --- what is somebody else's ----------------------------------------------------------------------
+
+FOREIGN = [
+    "out.jsonl",
+    "out.jsonl.partial",
+    "out.jsonl.manifest.json",
+    "out.jsonl.manifest.json.tmp",
+    "out.jsonl.incomplete.jsonl",
+    "out/part-00001.jsonl",
+    "out/part-00001.jsonl.partial",
+    "out/part-00007.jsonl",
+    "out.parquet",
+    "out.parquet.tmp",
+    "out.parquet.rows.jsonl.gz",
+    "out.duckdb.rows.jsonl.gz.partial",
+    "out.duckdb",
+]
+
+
+def output_of(name: str) -> str:
+    """Return the name of the output that a file would belong to."""
+    whole = name.partition("/")[0]
+    return next(
+        (e for e in ("out.jsonl", "out.parquet", "out.duckdb") if whole.startswith(e)), whole
+    )
+
+
+@pytest.mark.parametrize("name", FOREIGN)
 def test_a_file_from_elsewhere(opened: Opened, tmp_path: Path, name: str) -> None:
-    """What the ledger does not know of is neither overwritten nor written on."""
+    """What the ledger does not know of is neither overwritten nor written on, nor removed."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(CorruptError, match="does not know of it"):
-        opened(name.partition("/")[0])
-    assert (tmp_path / name).read_bytes() == b"mine"
+    with pytest.raises(CorruptError, match=r"does not know of it: move it away"):
+        opened(output_of(name))
+    assert contents(tmp_path) == {name: b"mine"}
 
 
-def test_a_file_from_elsewhere_under_the_final_name(opened: Opened, tmp_path: Path) -> None:
-    """A file that took the final name meanwhile is not overwritten either."""
-    opened().write(Lines(ONE, 1), [])
-    (tmp_path / "out.jsonl").write_bytes(b"mine")
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_link(opened: Opened, tmp_path: Path, name: str) -> None:
+    """A link is followed under none of an output's names, whether there is a file or not."""
+    for target in (tmp_path / "nothing", tmp_path / "something"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(CorruptError, match=r"is a symbolic link: move it away|does not know"):
+            opened(output_of(name))
+        assert not (tmp_path / "nothing").exists()
+        (tmp_path / "something").write_bytes(b"mine")
+    assert (tmp_path / "something").read_bytes() == b"mine"
+
+
+DURING = [name for name in FOREIGN if name.rpartition(".")[2] != "partial" and "-00001" not in name]
+
+
+@pytest.mark.parametrize("name", DURING)
+def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: str) -> None:
+    """It is not replaced, what was committed is safe, and once it is away the run goes on."""
+    if "parquet" in name or "duckdb" in name:
+        pytest.importorskip("duckdb")
+    output, path = opened(output_of(name)), tmp_path / name
+
+    def go_on() -> None:
+        for _ in range(8):
+            output.write(Lines(LINE, 1), [], b"" if path.exists() else LINE)
+        output.write(Lines(), [], LINE)
+        output.finish("messages")
+
+    output.write(Lines(LINE, 1), [])
+    path.write_bytes(b"mine")
+    with pytest.raises(CorruptError, match="move it away"):
+        go_on()
+    assert path.read_bytes() == b"mine"
+    path.unlink()
+    output = opened(output_of(name))
+    go_on()
+    assert output.manifest()
+
+
+def test_a_partial_file_that_was_replaced(opened: Opened, tmp_path: Path) -> None:
+    """It is not written on, nor cut, nor given the final name."""
+    output = opened()
+    output.write(Lines(ONE, 1), [])
+    (tmp_path / "mine").write_bytes(b"this is mine, and longer")
+    (tmp_path / "mine").replace(tmp_path / "out.jsonl.partial")
+    with pytest.raises(CorruptError, match="was changed"):
+        output.write(Lines(TWO, 1), [])
+    with pytest.raises(CorruptError, match="was changed"):
         opened()
-    assert (tmp_path / "out.jsonl").read_bytes() == b"mine"
+    assert contents(tmp_path) == {"out.jsonl.partial": b"this is mine, and longer"}
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_a_finished_file_that_somebody_added_to(opened: Opened, name: str) -> None:
+    """It is refused, and keeps what was added."""
+    opened(name).write(Lines(ONE, 1), [])
+    output = opened(name)
+    output.finish("messages")
+    output.path(1).write_bytes(ONE + b"mine")
+    with pytest.raises(CorruptError, match="was changed"):
+        opened(name)
+    assert output.path(1).read_bytes() == ONE + b"mine"
+
+
+def test_a_finished_file_with_a_second_name(opened: Opened, tmp_path: Path) -> None:
+    """What somebody kept by a hard link is not changed under that name."""
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    os.link(tmp_path / "out.jsonl", tmp_path / "kept")
+    opened().finish("messages")
+    with pytest.raises(CorruptError, match="has a second name"):
+        opened().write(Lines(TWO, 1), [])
+    assert (tmp_path / "kept").read_bytes() == ONE
+
+
+def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_path: Path) -> None:
+    """What the export made it replaces, and nothing that only has the name of it."""
+    pytest.importorskip("duckdb")
+    seen = set()
+    for _ in range(3):
+        opened("out.parquet").write(Lines(LINE, 1), [])
+        opened("out.parquet").finish("messages")
+        seen.add((tmp_path / "out.parquet").read_bytes())
+        manifest = json.loads((tmp_path / "out.parquet.manifest.json").read_bytes())
+        assert [file["rows"] for file in manifest["files"]] == [len(seen)] * 2
+    columns = tmp_path / "out.parquet"
+    mine = b"#" * columns.stat().st_size  # of the same size, so that only its bytes tell
+    columns.write_bytes(mine)
+    opened("out.parquet").write(Lines(LINE, 1), [])
+    with pytest.raises(CorruptError, match="move it away"):
+        opened("out.parquet").finish("messages")
+    assert columns.read_bytes() == mine
+    columns.unlink()
+    opened("out.parquet").finish("messages")
+
+
+def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:
+    """Without new lines, too, they are not called finished."""
+    pytest.importorskip("duckdb")
+    opened("out.parquet").write(Lines(LINE, 1), [])
+    opened("out.parquet").finish("messages")
+    (tmp_path / "out.parquet").write_bytes(b"mine")
+    with pytest.raises(CorruptError, match="does not know of it"):
+        opened("out.parquet")
+    assert (tmp_path / "out.parquet").read_bytes() == b"mine"
+
+
+# --- lines of lost conversations ------------------------------------------------------------------
+
+
+def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
+    """They go to a file of their own, in one transaction with the rest, and are counted nowhere."""
+    output = opened()
+    output.write(Lines(ONE, 1), [Entry("a", "done")], TWO)
+    output = opened()
+    output.write(Lines(), [Entry("b", "done")], THREE)
+    assert ledger.parts() == [
+        Part(0, 16, zlib.crc32(TWO + THREE)),
+        Part(1, 8, zlib.crc32(ONE), 1),
+    ]
+    output.finish("messages")
+    assert (tmp_path / "out.jsonl.incomplete.jsonl").read_bytes() == TWO + THREE
+    assert (output.rows, [*output.manifest()]) == (1, ["out.jsonl"])
+
+
+def test_incomplete_lines_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
+    """They are cut off; a file that was removed is begun anew, one that was cut is refused."""
+    path = tmp_path / "out.jsonl.incomplete.jsonl"
+    opened().write(Lines(), [], TWO)
+    path.write_bytes(TWO + THREE)
+    opened()
+    assert path.read_bytes() == TWO
+    path.unlink()
+    opened().write(Lines(), [], THREE)
+    assert path.read_bytes() == THREE
+    path.write_bytes(THREE[:3])
+    with pytest.raises(CorruptError, match="has 3 bytes"):
+        opened()
 
 
 @pytest.mark.parametrize("size", [None, 3])
@@ -232,6 +525,21 @@ def test_a_file_that_was_changed_between_two_batches(opened: Opened, tmp_path: P
     assert names(tmp_path) == ["out.jsonl.partial"]
 
 
+@pytest.mark.parametrize("which", ["out.jsonl", "out.jsonl.partial"])
+def test_a_file_that_was_changed_before_it_is_added_to(
+    opened: Opened, tmp_path: Path, which: str
+) -> None:
+    """Neither of the two files is changed."""
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    opened().write(Lines(TWO, 1), [])
+    (tmp_path / which).write_bytes(THREE)
+    before = contents(tmp_path)
+    with pytest.raises(CorruptError, match="was changed"):
+        opened().finish("messages")
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
 def test_the_sha256_of_what_was_written(
@@ -253,23 +561,27 @@ def test_the_sha256_of_what_was_written(
 def test_a_manifest_that_cannot_be_read(
     opened: Opened, ledger: Ledger, tmp_path: Path, content: bytes | None
 ) -> None:
-    """It is told; where there is none, the export is finished once more."""
+    """It is told; once there is none, the export is finished once more."""
     output = opened()
     output.finish("messages")
     manifest = tmp_path / "out.jsonl.manifest.json"
     manifest.unlink() if content is None else manifest.write_bytes(content)
     with pytest.raises(CorruptError, match="cannot be read"):
         output.manifest()
+    if content is not None:
+        with pytest.raises(CorruptError, match="move it away"):
+            opened()
+        assert manifest.read_bytes() == content
+        manifest.unlink()
     opened()
-    assert ledger.finished == (content is not None)
+    assert not ledger.finished
 
 
 def test_columns_that_are_gone(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """What is made of the rows can be made again: the export is not finished without it."""
     pytest.importorskip("duckdb")
-    line = b'{"completion_id":"a","seq":0,"message":{"id":"m"}}\n'
     output = opened("out.parquet")
-    output.write(Lines(line, 1), [])
+    output.write(Lines(LINE, 1), [])
     output.finish("messages")
     made = (tmp_path / "out.parquet").read_bytes()
     assert sorted(output.manifest()) == ["out.parquet", "out.parquet.rows.jsonl.gz"]
