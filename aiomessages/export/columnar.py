@@ -216,11 +216,11 @@ def _place(output: Path) -> Iterator[_Place]:
 
 @contextlib.contextmanager
 def _plain_directory() -> Iterator[Path]:
-    """Give an empty temporary directory with a plain name. Raises ExportError where none is."""
-    parents = map(os.path.realpath, (tempfile.gettempdir(), "/tmp", "/var/tmp"))  # noqa: S108 - mkdtemp
-    parent = next((path for path in parents if _PLAIN.fullmatch(path)), None)
+    """Give an empty temporary directory with a plain name."""
+    parent = os.path.realpath(tempfile.gettempdir())
+    parent = parent if _PLAIN.fullmatch(parent) else "/tmp"  # noqa: S108 - the name below is random
     with tempfile.TemporaryDirectory(prefix="aiomessages-", dir=parent) as directory:
-        yield Path(directory)
+        yield Path(os.path.realpath(directory))
 
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]+")
