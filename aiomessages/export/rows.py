@@ -226,4 +226,6 @@ def _simplified(json: bytes) -> bytes:
                 despite_lone_surrogates(_ANY.decode, deep)
                 levels[-1] += b'""'.ljust(len(deep))
             depth -= 1
-    return b"".join(levels) + json[end:]
+    if len(levels) > 1:
+        raise DecodeError("a list or an object is never closed")
+    return bytes(levels[0]) + json[end:]
