@@ -2,12 +2,14 @@
 
 That process makes the file in a directory of its own. This one makes it durable and gives it its
 name, so that whatever becomes of the other, no name stands for half a file. The other hears of no
-signal that is meant for the export, and ends when this process does, in whatever way.
+signal that is meant for the export, ends when this process does, in whatever way, and has nothing
+of the environment but what Python needs to start: no key of the API is any business of it.
 """
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -43,7 +45,7 @@ def write_columns(
     files = files or Files()
     try:
         with _directory(target) as directory:
-            output = directory / f"{layout}{ending}"
+            output = directory / f"table{ending}"
             count = _make(jsonl_paths, output, layout, target)
             _settle(files, output, target)
     except OSError as error:
@@ -60,7 +62,6 @@ def _directory(target: Path) -> Iterator[Path]:
     """
     _remove_directories(target)
     try:
-        # Absolute, since duckdb takes a leading ~ for somebody's home, and http: for the network.
         yield Path(tempfile.mkdtemp(".work", f"{target.name}.", target.parent)).absolute()
     finally:
         _remove_directories(target)
@@ -95,11 +96,20 @@ def _make(jsonl_paths: Sequence[Path], output: Path, layout: str, target: Path) 
         done = subprocess.run(  # noqa: S603 - this very Python
             [*command, output, layout, target, *jsonl_paths],
             stdin=lifeline,
+            env=_environment(),
             capture_output=True,
             start_new_session=True,  # Ctrl-C goes to a whole group, and the export is to decide
             check=False,
         )
     return _answer(done, target)
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that Python needs to start: none that may hold a key.
+
+    The other process finds modules where this one does, so it needs no PYTHONPATH.
+    """
+    return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)}
 
 
 @contextlib.contextmanager
@@ -138,6 +148,12 @@ def _last_line(printed: bytes) -> str:
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
     f" from {__name__} import main; main()"
+)
+_NEEDED: Final = re.compile(
+    "PATH|HOME|USERPROFILE|SYSTEMROOT|TMPDIR|TEMP|TMP|LANG|LC_[A-Z]+"
+    "|(?:LD|DYLD)_[A-Z_]+"  # where the interpreter's own libraries are
+    "|PYTHON(?:HOME|UTF8|COERCECLOCALE|PLATLIBDIR|DONTWRITEBYTECODE|PYCACHEPREFIX)"
+    "|COV(?:ERAGE)?_[A-Z_]+"  # a test counts what runs there as well
 )
 _ERRORS: Final = {kind.__name__: kind for kind in (ExportError, CorruptError, DiskFullError)}
 

@@ -1,114 +1,33 @@
 """Columns out of lines: a Parquet file or a DuckDB table, made from JSONL that is already durable.
 
-Every column has the type that stands in the tables below; nothing is inferred from the data. A
-value that does not fit its column is null there, and each row has a last column with the whole
-JSON as text, so nothing is lost. Nothing here makes a file durable or gives it its final name, and
-an export runs this in another process: see `apart`.
+`tables` has each column's name and type, and `rows` what fits into it. A file that was made is read
+back and its rows are counted before anybody hears of it. No path is ever a part of the data: DuckDB
+is given plain names alone, since a name like `model=x` is a column to it. Nothing here makes a file
+durable or gives it its final name, and an export runs this in another process: see `apart`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib
 import importlib.util
-import itertools
 import os
-import sys
+import re
+import shutil
+import tempfile
 from errno import EDQUOT, EFBIG, ENOSPC
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from aiomessages.decoding import despite_lone_surrogates
-
-from .errors import CorruptError, DiskFullError, ExportError
+from .errors import DiskFullError, ExportError
+from .rows import MOST_IN_A_GROUP, Rows
+from .tables import TABLES, TEXT, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-# --- the columns ----------------------------------------------------------------------------------
-# A dict is a struct, a list of one is a list of that, and a pair reads from a key of another name.
-
-Json = Any
-Kind = Any
-
-TEXT: Final = "VARCHAR"
-INTEGER: Final = "BIGINT"
-TEXTS: Final = "MAP(VARCHAR, VARCHAR)"
-
-_PART: Final = {
-    "type": TEXT,
-    "text": TEXT,
-    "image_url": {"url": TEXT, "detail": TEXT},
-    "input_audio": {"data": TEXT, "format": TEXT},
-    "file": {"file_id": TEXT, "filename": TEXT, "file_data": TEXT},
-    "refusal": TEXT,
-}
-_FUNCTION: Final = {"name": TEXT, "arguments": TEXT}
-_CALL: Final = {
-    "id": TEXT,
-    "type": TEXT,
-    "function": _FUNCTION,
-    "custom": {"name": TEXT, "input": TEXT},
-}
-_CITATION: Final = {"start_index": INTEGER, "end_index": INTEGER, "url": TEXT, "title": TEXT}
-_MESSAGE: Final[dict[str, Kind]] = {
-    "id": TEXT,
-    "role": TEXT,
-    "content": TEXT,
-    "name": TEXT,
-    "content_parts": [_PART],
-    "refusal": TEXT,
-    "tool_calls": [_CALL],
-    "function_call": _FUNCTION,
-    "annotations": [{"type": TEXT, "url_citation": _CITATION}],
-    "audio": {"id": TEXT, "expires_at": INTEGER, "data": TEXT, "transcript": TEXT},
-    "tool_call_id": TEXT,
-}
-_EXAMPLE: Final = {
-    "role": TEXT,
-    "content": TEXT,
-    "content_parts": ("content", [_PART]),  # that format has both under one name
-    "name": TEXT,
-    "tool_calls": [_CALL],
-    "function_call": _FUNCTION,
-    "tool_call_id": TEXT,
-}
-
-
-class Table(NamedTuple):
-    """A layout's columns: those of the line, those of one object in it, and the whole as text."""
-
-    line: dict[str, Kind]
-    whole: str
-    inside: str = ""
-    inner: dict[str, Kind] = {}  # noqa: RUF012 - a table, and no one writes to it
-
-
-TABLES: Final = {
-    "messages": Table(
-        {"completion_id": TEXT, "seq": INTEGER, "choice": INTEGER},
-        whole="message_json",
-        inside="message",
-        inner=_MESSAGE,
-    ),
-    "conversations": Table(
-        {
-            "completion_id": TEXT,
-            "model": TEXT,
-            "created": INTEGER,
-            "metadata": TEXTS,
-            "messages": [_MESSAGE],
-            "reply": _MESSAGE,
-        },
-        whole="conversation_json",
-    ),
-    "finetune": Table({"messages": [_EXAMPLE]}, whole="example_json"),
-}
-
+__all__ = ["TABLES", "check_duckdb", "explained", "make_columns"]
 
 # --- writing --------------------------------------------------------------------------------------
 
@@ -124,21 +43,54 @@ def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, targ
     """
     duckdb = _duckdb()
     try:
-        rows = _Rows.of(jsonl_paths, output.with_name("rows"), layout)
-        return _write(duckdb, rows, output, layout)
-    except (duckdb.Error, OSError) as error:
-        raise explained(error, target) from error
+        rows = Rows.of(jsonl_paths, output.with_name("rows"), layout)
+        with _place(output) as place:
+            _write(duckdb, rows, place, layout)
+            _settle(place)
+            _check(duckdb, rows, place, layout)
+            place.file.rename(output)
+    except (duckdb.Error, OSError, UnicodeDecodeError) as error:
+        raise explained(error, target, work=output.parent) from error
+    return rows.number
 
 
-def explained(error: Exception, target: Path) -> ExportError:
-    """Return the error that tells why a file could not be made."""
-    if any(text in str(error) for text in _FULL):
-        return DiskFullError(f"no room left on the disk of {target.parent} to make {target.name}")
-    return ExportError(f"{target.name} could not be made: {error}")
+def explained(error: Exception, target: Path, *, work: Path | None = None) -> ExportError:
+    """Return the error that tells why a file could not be made.
+
+    An error that does not tell is a full disk where the directory `work` has no room.
+    """
+    text = _text(error)
+    if any(full in text for full in _FULL) or (work and not _has_room(work)):
+        return DiskFullError(
+            f"no room left on the disk of {target.parent} to make {target.name}: {text}"
+        )
+    return ExportError(f"{target.name} could not be made: {text}")
 
 
 # duckdb tells of the system's errors by their text alone.
 _FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
+
+
+def _text(error: Exception) -> str:
+    """Return what an error says; duckdb's is bytes where a path in it is no text."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode(errors="backslashreplace")
+    return str(error)
+
+
+def _has_room(directory: Path) -> bool:
+    """Tell whether some more can be written to a directory."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(_ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+_ROOM: Final = 2**20  # bytes; duckdb writes a table in blocks of 256 KiB
 
 
 def check_duckdb() -> None:
@@ -157,187 +109,144 @@ def _duckdb() -> ModuleType:
 _NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[parquet]'"
 
 
-def _write(duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
+def _write(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
     """Write in as little memory as it can be done: duckdb takes what it may, and gives up there."""
-    memory = _MEMORY[output.suffix] + 8 * rows.longest  # enough for most, as measured
+    start = _MEMORY[place.made.suffix]
+    memory = start + 8 * rows.longest  # enough for most, as measured
     while True:
         try:
-            return _write_within(memory, duckdb, rows, output, layout)
+            return _write_within(memory, duckdb, rows, place, layout)
         except duckdb.Error as error:
             wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in str(error)
-            if not wanting or memory > rows.size * _MOST + _MEMORY[output.suffix]:
+            if not wanting or memory > rows.size * _MOST + start:
                 raise
             memory *= 2
-            for path in output.parent.glob(f"{output.name}*"):  # a log may lie beside it
+            for path in place.made.parent.glob(f"{place.made.name}*"):  # a log may lie beside it
                 path.unlink()
 
 
-def _write_within(memory: int, duckdb: ModuleType, rows: _Rows, output: Path, layout: str) -> int:
-    write = {".parquet": _write_parquet, ".duckdb": _write_database}[output.suffix]
+def _write_within(memory: int, duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
+    write = {".parquet": _write_parquet, ".duckdb": _write_database}[place.made.suffix]
     settings = {
         "threads": 1,  # each has buffers of its own, as large as two of the longest line
         "memory_limit": f"{memory}B",
-        "temp_directory": str(output.parent),
+        "temp_directory": str(place.work),
         "preserve_insertion_order": False,  # one thread keeps it without holding batches back
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
     }
     with duckdb.connect(":memory:", config=settings) as connection:
-        ((count,),) = write(connection, rows, output, layout).fetchall()
-    return int(count)
+        for statement in write(rows, place, layout):
+            connection.execute(statement)
 
 
-def _write_parquet(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
+def _write_parquet(rows: Rows, place: _Place, layout: str) -> Iterator[str]:
     options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows.group}"
-    return connection.execute(f"COPY ({_select(rows, layout)}) TO {_quoted(output)} ({options})")
+    yield f"COPY ({_select(rows, place, layout)}) TO {_quoted(place.made)} ({options})"
 
 
-def _write_database(connection: Any, rows: _Rows, output: Path, layout: str) -> Any:
+def _write_database(rows: Rows, place: _Place, layout: str) -> Iterator[str]:
     # Each group leaves something in memory until the end, and a table's leaves more than Parquet's.
-    group = -(-min(2 * rows.group, _ROW_GROUP) // _VECTOR) * _VECTOR
-    connection.execute(f"ATTACH {_quoted(output)} AS target (ROW_GROUP_SIZE {group})")
-    return connection.execute(f"CREATE TABLE target.{layout} AS {_select(rows, layout)}")
+    group = -(-min(2 * rows.group, MOST_IN_A_GROUP) // _VECTOR) * _VECTOR
+    options = f"ROW_GROUP_SIZE {group}, STORAGE_VERSION '{_STORAGE_VERSION}'"
+    yield f"ATTACH {_quoted(place.made)} AS made ({options})"
+    yield f"CREATE TABLE made.{layout} AS {_select(rows, place, layout)}"
+    # Both happen at the end of a connection as well, where duckdb tells nobody of an error.
+    yield "CHECKPOINT made"
+    yield "DETACH made"
 
 
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
 _ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
-_ROW_GROUP: Final = 122_880  # duckdb's own: the most rows a group has
-_ROW_GROUP_BYTES: Final = 4 * 2**20  # a group is held in memory until it is whole
-_FILE_BYTES: Final = 4 * 2**20  # of rows: duckdb fills a buffer of 32 MiB from each file
 _VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a multiple of it
+_STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone
 
 
-# --- the lines ------------------------------------------------------------------------------------
-# duckdb could take JSON apart by itself, and needs forty times the size of a long line for it; what
-# does not fit is an error to it, and so is a lone surrogate, which JSON may contain. So it is given
-# rows in which all fits.
+# --- reading back ---------------------------------------------------------------------------------
 
 
-class _Rows(NamedTuple):
-    """The rows as files for duckdb to read, and how many there are, of how many bytes."""
-
-    paths: list[Path]
-    longest: int
-    number: int
-    size: int
-
-    @classmethod
-    def of(cls, paths: Iterable[Path], directory: Path, layout: str) -> _Rows:
-        """Write the rows that lines are, each a line of JSON, to files in their order."""
-        directory.mkdir()
-        longest = number = size = 0
-        rows = itertools.chain.from_iterable(_read(source, layout) for source in paths)
-        files = [directory / "0.jsonl"]
-        with contextlib.ExitStack() as opened:
-            file = opened.enter_context(files[-1].open("wb"))
-            for row in rows:
-                if size >= _FILE_BYTES * len(files):
-                    opened.close()
-                    files.append(directory / f"{len(files)}.jsonl")
-                    file = opened.enter_context(files[-1].open("wb"))
-                length = file.write(row + b"\n")
-                longest, number, size = max(longest, length), number + 1, size + length
-        return cls(files, longest, number, size)
-
-    @property
-    def group(self) -> int:
-        """How many rows are to be held in memory at once."""
-        fitting = _ROW_GROUP_BYTES * self.number // max(self.size, 1)
-        return min(max(fitting, 1), _ROW_GROUP)
+def _settle(place: _Place) -> None:
+    """Put the file where it belongs. Raises OSError where rows are left in a log beside it."""
+    if log := [*place.made.parent.glob(f"{place.made.name}.*")]:
+        raise OSError(f"duckdb left {log[0].name} unmerged")
+    if place.made != place.file:
+        shutil.move(place.made, place.file)
 
 
-def _read(path: Path, layout: str) -> Iterator[bytes]:
-    """Yield the row that each line of a file is."""
-    table = TABLES[layout]
-    with _OPEN[path.suffix](path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield _row(line, table)
-            except (msgspec.DecodeError, UnicodeDecodeError, LookupError, RecursionError) as error:
-                raise CorruptError(f"{path.name}, line {number}: {error!r}") from error
+def _check(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
+    """Read the file back. Raises OSError where it has not all the rows."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        source = f"read_parquet({_quoted(place.file)}, hive_partitioning = false)"
+        if place.file.suffix == ".duckdb":
+            connection.execute(f"ATTACH {_quoted(place.file)} AS made (READ_ONLY)")
+            source = f"made.{layout}"
+        query = f"SELECT count(*) FROM {source}"  # noqa: S608 - nothing of it is from outside
+        ((count,),) = connection.execute(query).fetchall()
+    if count != rows.number:
+        raise OSError(f"{count} of {rows.number} rows are read back")
 
 
-def _open_zstd(path: Path) -> IO[bytes]:
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    try:
-        opened: IO[bytes] = importlib.import_module(name).open(path)
-    except ImportError:
-        raise ExportError("zstd is missing: pip install 'aiomessages[zstd]'") from None
-    return opened
+# --- names for duckdb -----------------------------------------------------------------------------
+# duckdb reads more out of a path than where a file is: columns (`model=x`), patterns (`*`, `[`), a
+# home (`~`), a host (`http:`), options behind a `?`; and it takes no path that is not UTF-8.
 
 
-_OPEN: Final[dict[str, Callable[[Path], Any]]] = {
-    ".jsonl": lambda path: path.open("rb"),
-    ".gz": gzip.open,
-    ".zst": _open_zstd,
-}
+class _Place(NamedTuple):
+    """What duckdb is to call a directory with rows, the file that it makes, and its final place."""
+
+    work: Path
+    made: Path
+    file: Path
 
 
-def _row(line: bytes, table: Table) -> bytes:
-    """Return the JSON of a row: what fits of each column, and the whole as text."""
-    keys, readable = despite_lone_surrogates(_KEYS.decode, line)
-    row, whole = _fitting(table.line, keys), line.strip()
-    if table.inside:
-        item = keys[table.inside]
-        row |= _fitting(table.inner, _KEYS.decode(item))
-        start = readable.rindex(item)  # both are of one length, place for place
-        whole = line[start : start + len(memoryview(item))]
-    return msgspec.json.encode(row | {table.whole: whole.decode()})
+@contextlib.contextmanager
+def _place(output: Path) -> Iterator[_Place]:
+    """Give the directory of an output a name in which duckdb reads nothing but a path."""
+    real, name = Path(os.path.realpath(output.parent)), f"table{output.suffix}"
+    if _PLAIN.fullmatch(str(real)):
+        yield _Place(real, real / name, real / name)
+        return
+    with _plain_directory() as plain:
+        work = plain / "work"
+        work.symlink_to(real)
+        # From 1.5 on duckdb follows links by itself, and puts a table's log before any `?`.
+        by_itself = output.suffix == ".duckdb" and "?" in str(real)
+        yield _Place(work, (plain if by_itself else work) / name, work / name)
 
 
-def _fitting(kinds: dict[str, Kind], keys: dict[str, msgspec.Raw]) -> dict[str, Json]:
-    """Return what fits of each column; the rest of an object is not even looked at."""
-    return {
-        name: _fit(kind, msgspec.json.decode(keys[name]))
-        for name, kind in kinds.items()
-        if name in keys
-    }
+@contextlib.contextmanager
+def _plain_directory() -> Iterator[Path]:
+    """Give an empty temporary directory with a plain name."""
+    parent = os.path.realpath(tempfile.gettempdir())
+    parent = parent if _PLAIN.fullmatch(parent) else "/tmp"  # noqa: S108 - the name below is random
+    with tempfile.TemporaryDirectory(prefix="aiomessages-", dir=parent) as directory:
+        yield Path(os.path.realpath(directory))
 
 
-def _fit(kind: Kind, value: Json) -> Json:
-    """Return a value as its column has it, and null where it does not fit."""
-    match kind:
-        case dict():
-            return _fit_struct(kind, value) if isinstance(value, dict) else None
-        case [inner]:
-            return [_fit(inner, item) for item in value] if isinstance(value, list) else None
-    return value if _SCALARS[kind](value) else None
-
-
-def _fit_struct(kind: dict[str, Kind], value: dict[str, Json]) -> dict[str, Json]:
-    fitting = {}
-    for name, inner in kind.items():
-        key, inner = inner if isinstance(inner, tuple) else (name, inner)  # noqa: PLW2901 - unpacked
-        if key in value:
-            fitting[name] = _fit(inner, value[key])
-    return fitting
-
-
-def _is_text(value: Json) -> bool:
-    return isinstance(value, str)
-
-
-# Column type → what fits into it.
-_SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
-    TEXT: _is_text,
-    INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
-    TEXTS: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
-}
-_KEYS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 # --- the SQL --------------------------------------------------------------------------------------
 
 
-def _select(rows: _Rows, layout: str) -> str:
-    """Write the query that reads the rows, each column in its type."""
+def _select(rows: Rows, place: _Place, layout: str) -> str:
+    """Write the query that reads the rows, each column by its name and in its type."""
     table = TABLES[layout]
     kinds = table.line | table.inner | {table.whole: TEXT}
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
-    options = f"format = 'newline_delimited', maximum_object_size = {max(rows.longest, 2**20)}"
-    paths = ", ".join(map(_quoted, rows.paths))
-    source = f"[{paths}], {options}, columns = {{{columns}}}"
-    return f"SELECT * FROM read_json({source})"  # noqa: S608 - nothing of it is from outside
+    paths = ", ".join(_quoted(place.work / path.parent.name / path.name) for path in rows.paths)
+    options = ", ".join(
+        [
+            "format = 'newline_delimited'",
+            f"maximum_object_size = {max(rows.longest, 2**20)}",
+            "hive_partitioning = false",  # what a path says is no column
+            "filename = false",
+            "union_by_name = false",
+        ]
+    )
+    names = ", ".join(f'"{name}"' for name in kinds)
+    source = f"read_json([{paths}], {options}, columns = {{{columns}}})"
+    return f"SELECT {names} FROM {source}"  # noqa: S608 - nothing of it is from outside
 
 
 def _type(kind: Kind) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +75,17 @@ def rows(path: Path, ending: str) -> list[Any]:
         return connection.execute(f"SELECT content FROM {table}").fetchall()  # noqa: S608
 
 
+def everything(path: Path, ending: str) -> Any:
+    """Read back the columns, their types, and the rows."""
+    with duckdb.connect() as connection:
+        table = f"read_parquet('{path}', hive_partitioning = false)"
+        if ending == ".duckdb":
+            connection.execute(f"ATTACH '{path}' AS made (READ_ONLY)")
+            table = "made.messages"
+        found = connection.sql(f"FROM {table}")
+        return found.columns, found.types, found.fetchall()
+
+
 # --- what it leaves -------------------------------------------------------------------------------
 
 
@@ -106,6 +119,38 @@ def test_a_name_that_means_more_to_duckdb(
     assert rows(target.absolute(), ending) == [("text",)]
 
 
+ODD_NAMES = [
+    b"model=x",
+    b"seq=5",
+    b"message_json=none",
+    b"a?b",
+    b"a*b",
+    b"[x]",
+    b"it's",
+    b"back\\slash",
+    b"new\nline",
+    b"not UTF-8 \xff",
+    b"~",
+    b"http:",
+]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+@pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
+def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: str) -> None:
+    """A file is the same whatever it and the folders above it are called, and is alone there."""
+    folder = tmp_path / os.fsdecode(name) / os.fsdecode(name)
+    folder.mkdir(parents=True)
+    odd, plain = folder / os.fsdecode(name + b".tmp"), tmp_path / "plain"
+    odd_source = folder / os.fsdecode(name + b".jsonl")
+    shutil.copy(source, odd_source)
+    for target in (odd, plain):
+        assert write_columns([odd_source], target, ending, "messages") == 1
+    assert {*folder.iterdir()} == {odd, odd_source}
+    odd.rename(tmp_path / "odd")
+    assert everything(tmp_path / "odd", ending) == everything(plain, ending)
+
+
 @pytest.mark.parametrize("option", ["-E", "-I"])
 def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
     """Where PYTHONPATH is not to hide a module, it does not in the other process either."""
@@ -117,6 +162,26 @@ def test_an_environment_that_is_not_heard(source: Path, target: Path, option: st
         check=True,
     )
     assert rows(target, ".parquet") == [("text",)]
+
+
+def test_a_key_is_no_business_of_it(
+    pretend: Callable[[str], None], source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process sees no key in its environment, under whatever name it stands there."""
+    key, seen = "sk-very-secret", target.with_name("seen.json")
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "MY_OTHER_KEY", "PYTHONSTARTUP", "lc_all"):
+        monkeypatch.setenv(name, key)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    pretend(
+        f"import json; json.dump(dict(os.environ), open({str(seen)!r}, 'w'))\nraise ImportError"
+    )
+    with pytest.raises(ExportError, match="pip install"):
+        write_columns([source], target, ".parquet", "messages")
+    environment = json.loads(seen.read_text())
+    assert not [name for name, value in environment.items() if key in value]
+    assert not [name for name in environment if name.startswith("OPENAI")]
+    assert {"PATH", "LC_ALL", "LD_LIBRARY_PATH"} <= {*environment}
 
 
 class Recorded(Files):
@@ -193,6 +258,89 @@ def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path)
     )
     with pytest.raises(DiskFullError, match=r"no room left on the disk of .* to make columns\.tmp"):
         write_columns([source], target, ".parquet", "messages")
+
+
+# Writes columns as an export does, with a bound of a file's size if there is one.
+FILLER = """
+import resource, sys
+from pathlib import Path
+from aiomessages.export.apart import write_columns
+from aiomessages.export.errors import ExportError
+source, target, ending, bound = sys.argv[1:]
+limit = int(bound) or resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    print(write_columns([Path(source)], Path(target), ending, "messages"))
+except ExportError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+LINES = 200
+
+
+def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
+    """Write columns where there may be no room; tell whether a whole file came of it.
+
+    Otherwise nothing may, and the disk must be told to be full.
+    """
+    command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    left = [path for path in target.parent.iterdir() if path not in {source, target}]
+    assert not left
+    if done.returncode:
+        assert (done.returncode, target.exists()) == (74, False), done.stderr
+        assert done.stderr.startswith("no room left on the disk of ")
+        return False
+    assert int(done.stdout) == len(rows(target, ending)) == LINES
+    return True
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> None:
+    """A file that may not grow is all there, or is told as a full disk and is not there at all."""
+    source.write_bytes(LINE * LINES)
+    kilobytes = [8, 12, 20, 28, 64, 250, 300, 400, 500, 800]
+    ended = []
+    for bound in kilobytes:
+        ended.append(fill(source, target, ending, bound * 1000))
+        target.unlink(missing_ok=True)
+    assert (ended[0], ended[-1]) == (False, True)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Return what mounts a file system of so many kilobytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = False
+
+    def mount(kilobytes: int) -> Path:
+        nonlocal mounted
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+        options = f"size={kilobytes}k"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if not mounted:
+            pytest.skip("only root may mount a small file system")
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -> None:
+    """The same of a disk that is really full."""
+    source.write_bytes(LINE * LINES)
+    ended = [
+        fill(source, mount(kilobytes) / "columns.tmp", ending)
+        for kilobytes in (4, 8, 16, 28, 64, 128, 300, 500, 560, 700, 1000, 1500)
+    ]
+    assert (ended[0], ended[-1]) == (False, True)
 
 
 @pytest.mark.parametrize(

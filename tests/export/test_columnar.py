@@ -5,8 +5,13 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import os
+import re
+import shutil
 import subprocess
+import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +27,7 @@ from aiomessages.export.errors import CorruptError, ExportError
 from aiomessages.server.sample import sample_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 JSON = dict[str, Any]
 MESSAGE = TABLES["messages"].inner
@@ -422,20 +427,183 @@ def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
     assert pl.read_parquet(target, columns=["seq"])["seq"].to_list() == [*range(6000)]
 
 
+# Names in which duckdb reads more than a name: columns, patterns, a home, a host, options, quotes.
+ODD_NAMES = [
+    b"model=x",
+    b"seq=5",
+    b"completion_id=c",
+    b"message_json=none",
+    b"year=2024",
+    b"a?b",
+    b"a*b",
+    b"**",
+    b"[x]",
+    b"{a,b}",
+    b"it's",
+    b'say "so"',
+    b"back\\slash",
+    b"new\nline",
+    b"not UTF-8 \xff\xc3",
+    "\N{SNOWMAN} é".encode(),
+    b"~",
+    b"http:",
+    b"s3:",
+    b"%41",
+    b"a.wal",
+    b" ",
+]
+SAID = [
+    {"completion_id": f"chatcmpl-{n}", "seq": n, "message": {"role": "user", "content": str(n)}}
+    for n in range(3)
+]
+
+
+def content(path: Path, ending: str, layout: str = "messages") -> Any:
+    """Return the columns, types and rows of a file, read under a name that says nothing."""
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        plain = shutil.copy(path, Path(folder) / f"plain{ending}")
+        source = f"read_parquet('{plain}', hive_partitioning = false)"
+        if ending == ".duckdb":
+            connection.execute(f"ATTACH '{plain}' AS made (READ_ONLY)")
+            source = f"made.{layout}"
+        table = connection.sql(f"FROM {source}")
+        return table.columns, list(map(str, table.types)), table.fetchall()
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
-def test_names_that_mean_something_to_sql(tmp_path: Path, ending: str) -> None:
-    """A quotation mark, a star or brackets in a path are just characters."""
-    folder = tmp_path / "it's [a] *"
+@pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
+def test_no_path_is_content(tmp_path: Path, name: bytes, ending: str) -> None:
+    """Whatever folders and files are called, columns, types and rows are those of the lines."""
+    folder = tmp_path / os.fsdecode(name) / "deeper"
+    folder.mkdir(parents=True)
+    source, output = folder / (os.fsdecode(name) + ".jsonl"), folder / (os.fsdecode(name) + ending)
+    source.write_bytes(b"".join(map(encoded, SAID)))
+    plain = a_directory(tmp_path) / f"plain{ending}"
+    for made in (output, plain):
+        assert make_columns([source], made, "messages", target=made) == len(SAID)
+    assert content(output, ending) == content(plain, ending)
+    assert {path.name for path in folder.iterdir()} == {source.name, output.name, "rows"}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_temporary_directory_of_an_odd_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Not even the names that are used in place of odd ones come from outside."""
+    folder = tmp_path / "a?b" / "model=x"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    source, output = folder / "a.jsonl", folder / f"a{ending}"
+    source.write_bytes(b"".join(map(encoded, SAID)))
+    assert make_columns([source], output, "messages", target=output) == len(SAID)
+    assert {path.name for path in folder.iterdir()} == {source.name, output.name, "rows"}
+
+
+# --- a disk without room --------------------------------------------------------------------------
+
+# Makes columns under each of many bounds of a file's size, and prints what came of it.
+BOUNDED = """
+import json, resource, sys, tempfile
+from pathlib import Path
+from aiomessages.export.columnar import make_columns
+from aiomessages.export.errors import ExportError
+source, ending, *bounds = sys.argv[1:]
+for bound in map(int, bounds):
+    output = Path(tempfile.mkdtemp(dir=Path(source).parent)) / f"columns{ending}"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
+    try:
+        told = make_columns([Path(source)], output, "messages", target=output)
+    except ExportError as error:
+        told = f"{error.exit_code}: {error}"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    print(json.dumps([str(output), told]))
+"""
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+@pytest.mark.parametrize("name", [b"plain", b"not UTF-8 \xff", b"a?b"], ids=repr)
+def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
+    """A file has all of its rows, or it has no name and the disk is told to be full."""
+    folder = tmp_path / os.fsdecode(name)
     folder.mkdir()
-    source, output = folder / "b'c.jsonl", folder / f"d'e{ending}"
-    source.write_bytes(encoded({"message": {}}))
-    assert make_columns([source], output, "messages", target=output) == 1
+    source = folder / "lines.jsonl"
+    lines = [{"seq": n, "message": {"content": f"{n}" * 20}} for n in range(50)]
+    source.write_bytes(b"".join(map(encoded, lines)))
+    bounds = [*range(4_000, 32_000, 4_000), *range(60_000, 580_000, 40_000)]
+    command = [sys.executable, "-c", BOUNDED, source, ending, *map(str, bounds)]
+    printed = subprocess.check_output(command, text=True)
+    made = 0
+    for path, told in map(json.loads, printed.splitlines()):
+        if told == len(lines):
+            assert len(content(Path(path), ending)[2]) == len(lines)
+            made += 1
+        else:
+            assert told.startswith("74: no room left on the disk of ")
+            assert not Path(path).exists()
+    assert 0 < made < len(bounds)
+
+
+class Careless:
+    """DuckDB, but for a statement that does less, or leaves more, than it was to."""
+
+    def __init__(self, careless: Callable[[str], str]) -> None:
+        self.careless = careless
+        self.Error = duckdb.Error
+        self.OutOfMemoryException = duckdb.OutOfMemoryException
+
+    @contextmanager
+    def connect(self, *arguments: Any, **options: Any) -> Iterator[Careless]:
+        """Open a connection."""
+        with duckdb.connect(*arguments, **options) as self.connection:
+            yield self
+
+    def execute(self, statement: str) -> Any:
+        """Execute what is left of a statement."""
+        return self.connection.execute(self.careless(statement))
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
+    """Return what has duckdb take a function's statements for those it is given."""
+    real = importlib.import_module
+
+    def put(change: Callable[[str], str]) -> None:
+        pretended = Careless(change)
+        monkeypatch.setattr(
+            importlib, "import_module", lambda name: pretended if name == "duckdb" else real(name)
+        )
+
+    return put
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_file_that_is_short_of_rows(
+    careless: Any, written: Callable[..., Path], tmp_path: Path, ending: str
+) -> None:
+    """What duckdb reports as written is read back, and rows that are missing are an error."""
+    careless(lambda sql: re.sub(r"(columns = {.*}\))", r"\1 LIMIT 2", sql))
+    with pytest.raises(ExportError, match=r"could not be made: 2 of 3 rows are read back") as told:
+        written(SAID, ending=ending)
+    assert type(told.value) is ExportError
+    assert not [*tmp_path.rglob(f"columns{ending}")]
+
+
+def test_a_table_whose_rows_are_left_in_its_log(
+    careless: Any, written: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Where a log is left, the table alone is not whole, and gets no name."""
+    left_open = {"CHECKPOINT made": "PRAGMA disable_checkpoint_on_shutdown", "DETACH made": ""}
+    careless(lambda sql: left_open.get(sql, sql))
+    with pytest.raises(ExportError, match=r"duckdb left table\.duckdb\.wal unmerged"):
+        written(SAID, ending=".duckdb")
+    assert not [*tmp_path.rglob("columns.duckdb")]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b"{}\n", b'{"message":1}\n', b"\xff\n"])
+@pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b"{}\n", b"\xff\n"])
 def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> None:
     """It is named by its file and number."""
     source = tmp_path / "a.jsonl"
@@ -444,14 +612,11 @@ def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> Non
         make_columns([source], tmp_path / "out.parquet", "messages", target=tmp_path / "out")
 
 
-def test_duckdb_itself_fails(tmp_path: Path) -> None:
+def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> None:
     """What duckdb complains of is an ExportError with its words."""
-    # It takes what follows a question mark for a part of a URL.
-    (tmp_path / "what?").mkdir()
-    source, output = tmp_path / "a.jsonl", tmp_path / "what?" / "a.duckdb"
-    source.write_bytes(encoded({"message": {}}))
-    with pytest.raises(ExportError, match=r"a\.duckdb could not be made: .*No such file"):
-        make_columns([source], output, "messages", target=output)
+    careless(lambda sql: sql.replace("COPY", "COPPY"))
+    with pytest.raises(ExportError, match=r"columns\.parquet could not be made: Parser Error: "):
+        written(SAID)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""Rows out of lines: what fits of each line into its columns, as files that DuckDB reads.
+
+DuckDB could read the lines by itself. It needs forty times the size of a long line for that, and a
+value that does not fit is an error to it, as is a lone surrogate, which JSON may contain. So each
+line becomes a row in which everything fits. A value that does not fit its column is null there, and
+stands in the last column, which has the JSON as the server sent it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib
+import itertools
+import re
+import sys
+import zlib
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import DecodeError, Raw, ValidationError
+
+from aiomessages.decoding import despite_lone_surrogates
+
+from .errors import CorruptError, ExportError
+from .tables import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+_FILE_BYTES: Final = 4 * 2**20  # of rows: DuckDB fills a buffer of 32 MiB from each file
+_GROUP_BYTES: Final = 4 * 2**20  # DuckDB holds a group in memory until it is whole
+MOST_IN_A_GROUP: Final = 122_880  # DuckDB's own bound
+
+
+class Rows(NamedTuple):
+    """Files of rows: their paths, the longest row's bytes, and the number and bytes of all."""
+
+    paths: list[Path]
+    longest: int
+    number: int
+    size: int
+
+    @classmethod
+    def of(cls, paths: Iterable[Path], directory: Path, layout: str) -> Rows:
+        """Write the row of each line, a line of JSON as well, to files in the order of the lines.
+
+        Raises CorruptError for a line that is no JSON, and OSError.
+        """
+        directory.mkdir()
+        longest = number = size = 0
+        rows = itertools.chain.from_iterable(_read(source, layout) for source in paths)
+        files = [directory / "0.jsonl"]
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(files[-1].open("wb"))
+            for row in rows:
+                if size >= _FILE_BYTES * len(files):
+                    opened.close()
+                    files.append(directory / f"{len(files)}.jsonl")
+                    file = opened.enter_context(files[-1].open("wb"))
+                length = file.write(row + b"\n")
+                longest, number, size = max(longest, length), number + 1, size + length
+        return cls(files, longest, number, size)
+
+    @property
+    def group(self) -> int:
+        """The number of rows to hold in memory at once."""
+        fitting = _GROUP_BYTES * self.number // max(self.size, 1)
+        return min(max(fitting, 1), MOST_IN_A_GROUP)
+
+
+def _read(path: Path, layout: str) -> Iterator[bytes]:
+    """Yield the row of each line of a file."""
+    table = TABLES[layout]
+    try:
+        with _OPEN[path.suffix](path) as file:
+            for number, line in enumerate(file, 1):
+                with _named(path, number):
+                    row = _row(line, table)
+                yield row
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorruptError(f"{path.name} is cut or damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def _named(path: Path, number: int) -> Iterator[None]:
+    """Raise CorruptError, with the place and without the text, for a line that is no JSON."""
+    try:
+        yield
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise CorruptError(f"{path.name}, line {number}: {error}") from error
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    try:
+        opened: IO[bytes] = importlib.import_module(name).open(path)
+    except ImportError:
+        raise ExportError("zstd is missing: pip install 'aiomessages[zstd]'") from None
+    return opened
+
+
+_OPEN: Final[dict[str, Callable[[Path], Any]]] = {
+    ".jsonl": lambda path: path.open("rb"),
+    ".gz": gzip.open,
+    ".zst": _open_zstd,
+}
+
+
+# --- one line -------------------------------------------------------------------------------------
+
+
+def _row(line: bytes, table: Table) -> bytes:
+    """Return the JSON of a row: what fits of each column, and the whole as text."""
+    keys, readable = _decode(_KEYS, line)
+    row, whole = _fitting(table.line, keys), line.strip()
+    if table.inside:
+        if table.inside not in keys:
+            raise DecodeError(f"Object missing required field `{table.inside}`")
+        item = keys[table.inside]
+        row |= _fit_inner(table.inner, item)
+        start = bytes(readable).rindex(item)  # both are of one length, place for place
+        whole = line[start : start + len(memoryview(item))]
+    return msgspec.json.encode(row | {table.whole: whole.decode()})
+
+
+def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
+    """Return what fits of an object's columns; a server may send what is no object."""
+    try:
+        keys, _ = _decode(_KEYS, item)
+    except ValidationError:
+        return {}
+    return _fitting(kinds, keys)
+
+
+def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
+    """Return what fits of each column; the rest of an object is not even looked at."""
+    return {
+        name: _fit(kind, _decode(_ANY, keys[name])[0])
+        for name, kind in kinds.items()
+        if name in keys
+    }
+
+
+def _fit(kind: Kind, value: Json) -> Json:
+    """Return a value as its column has it, and null where it does not fit."""
+    match kind:
+        case dict():
+            return _fit_struct(kind, value) if isinstance(value, dict) else None
+        case [inner]:
+            return [_fit(inner, item) for item in value] if isinstance(value, list) else None
+    return value if _SCALARS[kind](value) else None
+
+
+def _fit_struct(kind: dict[str, Kind], value: dict[str, Json]) -> dict[str, Json]:
+    fitting = {}
+    for name, inner in kind.items():
+        key, inner = inner if isinstance(inner, tuple) else (name, inner)  # noqa: PLW2901 - unpacked
+        if key in value:
+            fitting[name] = _fit(inner, value[key])
+    return fitting
+
+
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)
+
+
+# Column type → what fits into it.
+_SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
+    TEXT: _is_text,
+    INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    TEXTS: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+}
+
+
+# --- JSON that msgspec refuses --------------------------------------------------------------------
+# It refuses an integer of over 4,300 digits (as Python's `int` does), a lone surrogate, and what is
+# nested deeper than Python's stack. All three are JSON, and none of them fits a column.
+
+_KEYS: Final = msgspec.json.Decoder(dict[str, Raw])
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # 1e400 is infinite, as json.loads has it
+
+ReadT = TypeVar("ReadT")
+
+
+def _decode(decoder: msgspec.json.Decoder[ReadT], json: bytes | Raw) -> tuple[ReadT, bytes | Raw]:
+    """Read JSON, whatever stands in it, and return also the text that was read.
+
+    That text is as long as the JSON, place for place. Raises msgspec.DecodeError or
+    UnicodeDecodeError for what is no JSON.
+    """
+    try:
+        return decoder.decode(json), json
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return despite_lone_surrogates(decoder.decode, _simplified(bytes(json)))
+
+
+_DEEP: Final = 64  # levels: far more than a column has, far fewer than a stack
+_LONG: Final = 64  # characters of a number: far more than a column's integer has
+_TOKEN: Final = re.compile(
+    rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?P<opening>[\[{])|(?P<closing>[\]}])'
+    rb"|(?<![-+.\w])(?P<number>-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![-+.\w])"
+)
+
+
+def _simplified(json: bytes) -> bytes:
+    """Replace long numbers and deep nesting by what fits no column and has the same length.
+
+    Nothing else changes, so what was no JSON is none afterwards. Raises msgspec.DecodeError where
+    what lies deep is no JSON.
+    """
+    levels, depth, end = [bytearray()], 0, 0  # one text for each _DEEP levels
+    for token in _TOKEN.finditer(json):
+        levels[-1] += json[end : token.start()]
+        end = token.end()
+        if token["opening"]:
+            depth += 1
+            if depth % _DEEP == 0:
+                levels.append(bytearray())
+        is_long = token["number"] and len(token[0]) > _LONG
+        levels[-1] += b"null".ljust(len(token[0])) if is_long else token[0]
+        if token["closing"]:
+            if depth % _DEEP == 0 and len(levels) > 1:
+                deep = bytes(levels.pop())
+                despite_lone_surrogates(_ANY.decode, deep)
+                levels[-1] += b'""'.ljust(len(deep))
+            depth -= 1
+    if len(levels) > 1:
+        raise DecodeError("a list or an object is never closed")
+    return bytes(levels[0]) + json[end:]
