@@ -191,6 +191,7 @@ class ExportOptions(TypedDict, total=False):
     include_reply: bool
     media: str | Path | None
     part_bytes: int
+    limit: int | None
     concurrency: int
     max_rps: float | None
     on_error: OnError
