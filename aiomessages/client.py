@@ -185,8 +185,8 @@ class AsyncMessagesClient:
         """Return a client that sends at a pace, shares this one's session and ends with it.
 
         A 429 never fails a call of it, short of ten minutes of nothing else, or of one that asks to
-        wait for longer than `max_retry_after` seconds (the policy's, where it is None). `on_sent` is
-        called once for each attempt as it goes out, whatever becomes of it.
+        wait for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called
+        once for each attempt as it goes out, whatever becomes of it.
         """
         changes: ClientOptions = {} if timeout is UNSET else {"timeout": timeout}
         if max_retry_after is not None:

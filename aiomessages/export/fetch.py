@@ -1,11 +1,11 @@
 """One conversation, read whole, or what became of it: the table of "not found" lives here.
 
-| answer | what it means |
-|---|---|
-| the API's own "not found" on the first page, of a completion that is listed or young | not visible yet: asked again for 15 s, then `pending` |
-| the same of any other completion | `gone` |
-| the same on a later page, or a cursor that is refused there | it changed while it was read: read again from its first page, then `lost` |
-| any other 404 | somebody else answered: an error, which the client has tried again |
+- The API's own "not found" on the first page, for a completion that is listed or young: it is not
+  visible yet. Ask again for 15 s, then it is `pending`.
+- The same for any other completion: it is `gone`.
+- The same on a later page, or a cursor that is refused there: the conversation changed while it was
+  read. Read it again from its first page, once, then it is `lost`.
+- Any other 404: somebody else answered. It is an error, which the client has tried again.
 
 Nothing here writes to the output.
 """

@@ -26,7 +26,8 @@ def incomplete_lines(completion_id: str, blocks: Blocks) -> Iterator[bytes]:
 def _messages(completion_id: str, blocks: Blocks, completion: bytes | None) -> Iterator[Lines]:
     stored = read_stored(completion)
     seq, held = 0, list[bytes]()
-    for ready, held in _holding_back(blocks, len(stored.replies)):
+    for block in blocks:
+        ready = _ready(held, block, len(stored.replies))
         yield messages_lines(completion_id, seq, ready)
         seq += len(ready)
     yield last_lines(completion_id, seq, held, stored)
@@ -37,12 +38,21 @@ def _conversation(completion_id: str, blocks: Blocks, completion: bytes | None) 
     head, tail = _frame(completion_id, stored, completion)
     seq, held = 0, list[bytes]()
     yield Lines(head, 1)
-    for ready, held in _holding_back(blocks, len(stored.replies)):
+    for block in blocks:
+        ready = _ready(held, block, len(stored.replies))
         yield _joined(ready, first=seq == 0)
         seq += len(ready)
     asked = held[: len(held) - listed_replies(held, seq, stored)]
     yield _joined(asked, first=seq == 0)
     yield Lines(tail, 0)
+
+
+def _ready(held: list[bytes], block: list[bytes], count: int) -> list[bytes]:
+    """Add a block to the messages that are held, and take all but the last `count` out of them."""
+    held += block
+    ready = held[: max(len(held) - count, 0)]
+    del held[: len(ready)]
+    return ready
 
 
 def _frame(completion_id: str, stored: Stored, completion: bytes | None) -> tuple[bytes, bytes]:
@@ -64,16 +74,6 @@ def _frame(completion_id: str, stored: Stored, completion: bytes | None) -> tupl
 def _joined(messages: list[bytes], *, first: bool) -> Lines:
     comma = b"" if first or not messages else b","
     return Lines(comma + b",".join(messages), 0)
-
-
-def _holding_back(blocks: Blocks, count: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yield the messages that are ready, and those that are held back: the last `count`."""
-    held: list[bytes] = []
-    for block in blocks:
-        known = held + block
-        ready = max(len(known) - count, 0)
-        held = known[ready:]
-        yield known[:ready], held
 
 
 # An example for fine-tuning is looked at as a whole, so that its layout is not among these.

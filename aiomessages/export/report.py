@@ -20,9 +20,9 @@ class Progress(msgspec.Struct):
     """How far an export is. Counts are of this run; `total` is None where it cannot be known.
 
     `completions` are those that were written, `already` those that earlier runs wrote; `skipped`,
-    `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests` are all that were sent,
-    those of the list included, `retries` the attempts after a failed one. `listed` tells whether
-    the source was read, `paused_until` until when the server asked to wait, by `time.monotonic()`.
+    `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests` are all that were sent
+    with those of the list, `retries` the attempts after a failed one. `listed` tells whether
+    the source was read, `paused_until` until when the server asked to wait (`time.monotonic()`).
     `writing_columns` is true at the end of one that makes columns of what it fetched.
     """
 
@@ -48,8 +48,8 @@ class ExportReport(msgspec.Struct, frozen=True):
     """What an export came to.
 
     `progress` counts this run; the others the whole export: `rows` in its files, `sha256` by file
-    name, `skipped` (the layout cannot express them) and `failed` (they could not be read) by reason,
-    `removed` completions that the source no longer names, which stay in the files.
+    name, `skipped` (the layout cannot express them) and `failed` (they could not be read), both by
+    reason, and `removed`: completions that the source no longer names, which stay in the files.
 
     What is not in the files is named by id: `gone` (the server has it no longer), `pending` (not
     visible yet; every later run asks again), `lost` (it changed while it was read; what was read

@@ -97,8 +97,8 @@ async def export(
 
     A completion that does not exist any more (`gone`), is not visible yet (`pending`) or changed
     while it was read (`lost`) is named in the report and never ends the export. Any other that
-    cannot be read ends it; with `on_error="continue"` it is named (`failed`), and the next run tries
-    it again. A refused key, a used-up quota, and a Retry-After of more than ten minutes end it in
+    cannot be read ends it; with `on_error="continue"` it is named (`failed`), and the next run asks
+    again. A refused key, a used-up quota, and a Retry-After of more than ten minutes end it in
     any case. `origin` is what to know the server by, if its base_url is another one at every run.
 
     Raises ConfigurationError, ExportError and APIError; NotFoundError where ids are given and none
@@ -185,6 +185,7 @@ class _Run:
         self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
             pace, max_retry_after=MAX_RETRY_AFTER, on_sent=self._sent
         )
+        self._attempts = self._client._attempts  # noqa: SLF001 in whose turns lists are asked for
         self._reader = ConversationReader(
             self._client,
             output.destination.parent,
@@ -250,7 +251,7 @@ class _Run:
     async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
         """Yield each completion that is not done, once; at last those that are still pending."""
         known = bool(self._ledger.counts())  # else there is nothing to look up
-        async with aclosing(batches(source, self._client._attempts)) as listed:
+        async with aclosing(batches(source, self._attempts)) as listed:
             async for batch in listed:
                 new = self._ledger.first_sights([named.completion_id for named in batch])
                 entries = self._ledger.entries(new) if known else {}

@@ -58,7 +58,7 @@ def test_finished() -> None:
     ]
 
 
-FINISHED_AT = datetime(2026, 11, 27, 3, 0).astimezone()  # noqa: DTZ001 of this machine's zone
+FINISHED_AT = datetime(2026, 11, 27, 3, 0).astimezone()
 
 
 @pytest.mark.parametrize("progress", [Progress(requests=1), Progress(already=1200, requests=1)])
@@ -110,8 +110,7 @@ def test_named() -> None:
     """What is not in the output is named by id: the first ten of each kind, and how many more."""
     gone = [f"g{number}" for number in range(12)]
     assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
-        "gone: 12 (g0, g1, g2, g3, g4, g5, g6, g7, g8, g9 and 2 more):"
-        " the server has them no longer",
+        "gone: 12 (g0, g1, g2, g3, g4, g5, g6, g7, g8, g9 and 2 more): the server has them no longer",
         "pending: 1 (p): not visible yet; the next run asks again",
         "lost: 1 (l): changed while they were read; what was read is in out.jsonl.incomplete.jsonl",
     ]

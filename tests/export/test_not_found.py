@@ -121,7 +121,7 @@ async def export_ids(
 
 
 def whole(path: Path) -> list[str]:
-    """Return the ids of a file in the layout `messages`, each of which has all its lines in order."""
+    """Return the ids of a file in the layout `messages`; each has all its lines in order."""
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     names = [line["completion_id"] for line in lines][:: SAID + 1]
     assert [(line["completion_id"], line["seq"]) for line in lines] == [
@@ -160,7 +160,7 @@ async def test_listed_and_not_visible(tmp_path: Path, on_error: Any) -> None:
 
 @pytest.mark.parametrize("listed", [IDS, OTHERS], ids=["listed", "not listed"])
 @pytest.mark.parametrize("refresh", [True, False], ids=["refresh", "no refresh"])
-async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool) -> None:  # noqa: FBT001
+async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool) -> None:
     """Every later run asks for it again, whether the server lists it or not."""
     async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
         await export_all(server, tmp_path / "out.jsonl")
@@ -196,7 +196,7 @@ async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
     ("age", "visible", "become"),
     [(59, True, "done"), (59, False, "pending"), (61, True, "gone")],
 )
-async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str) -> None:  # noqa: FBT001
+async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str) -> None:
     """By id, a completion younger than a minute by the answer's own Date is waited for as well."""
 
     def odd(asked: Asked, n: int) -> Answer | None:

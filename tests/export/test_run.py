@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
-from aiomessages import APIError, ConfigurationError, NotFoundError
+from aiomessages import APIError, ConfigurationError
 from aiomessages.export import (
     ChangedError,
     CorruptError,

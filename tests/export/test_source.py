@@ -13,7 +13,6 @@ from loopback import Answer, Asked, Loopback
 from aiomessages import (
     AsyncMessagesClient,
     ConfigurationError,
-    InternalServerError,
     RetryPolicy,
     SchemaError,
 )
