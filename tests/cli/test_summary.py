@@ -110,7 +110,7 @@ def test_named() -> None:
     """What is not in the output is named by id: the first ten of each kind, and how many more."""
     gone = [f"g{number}" for number in range(12)]
     assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
-        "gone: 12 (g0, g1, g2, g3, g4, g5, g6, g7, g8, g9 and 2 more): the server has them no longer",
+        f"gone: 12 ({', '.join(gone[:10])} and 2 more): the server has them no longer",
         "pending: 1 (p): not visible yet; the next run asks again",
         "lost: 1 (l): changed while they were read; what was read is in out.jsonl.incomplete.jsonl",
     ]
