@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import sqlite3
 import stat
 from typing import TYPE_CHECKING, Any
@@ -10,9 +13,10 @@ import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
 from aiomessages.export.ledger import MANY, Entry, Ledger, Part
+from aiomessages.export.opening import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SETTINGS = {"layout": "messages", "media": None}
@@ -146,19 +150,128 @@ def test_a_large_batch(ledger: Ledger) -> None:
 # --- files that are no ledger ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda path: path.write_bytes(b"not a database, but long enough " * 40),
-        lambda path: sqlite3.connect(path).execute("CREATE TABLE other (a)").connection.close(),
-    ],
-    ids=["no-database", "another-database"],
-)
-def test_a_file_that_is_no_ledger(path: Path, make: Any) -> None:
-    """It is refused as corrupt."""
-    make(path)
-    with pytest.raises(CorruptError, match="not a ledger"), Ledger(path) as ledger:
+def other_database(path: Path, *statements: str) -> None:
+    """Make a database that is of another kind."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+MADE: dict[str, Callable[[Path], object]] = {
+    "no database": lambda path: path.write_bytes(b"not a database, but long enough " * 40),
+    "other tables": lambda path: other_database(path, "CREATE TABLE other (a)"),
+    "other settings": lambda path: other_database(
+        path,
+        "CREATE TABLE settings (name TEXT, value TEXT)",
+        "INSERT INTO settings VALUES ('colour', 'blue')",
+    ),
+    "with a log": lambda path: other_database(
+        path, "PRAGMA journal_mode = WAL", "CREATE TABLE other (a)"
+    ),
+    "of another version": lambda path: other_database(
+        path,
+        "CREATE TABLE settings (name TEXT, value TEXT)",
+        "INSERT INTO settings VALUES ('version', '99')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_file_that_is_no_ledger(path: Path, kind: str) -> None:
+    """It is refused, and neither it nor what is beside it is changed."""
+    MADE[kind](path)
+    before = written(path.parent)
+    refused = ChangedError if kind == "of another version" else CorruptError
+    with pytest.raises(refused, match=r"not a ledger|another version .*99"):
+        Ledger(path)
+    assert written(path.parent) == before
+
+
+def test_a_database_that_another_program_is_writing(path: Path) -> None:
+    """What is in its log alone tells that it is no ledger, and its log stays."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE other (a)")
+        before = written(path.parent)
+        with pytest.raises(CorruptError, match="not a ledger"):
+            Ledger(path)
+        assert written(path.parent) == before
+
+
+def written(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Return each file's bytes, and when it was written; a -shm is only SQLite's to remember."""
+    found = [path for path in directory.iterdir() if not path.name.endswith("-shm")]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def test_opening_and_closing_a_ledger(path: Path) -> None:
+    """It leaves the file as it was, and nothing beside it."""
+    with Ledger(path) as ledger:
         ledger.agree(SETTINGS)
+    before = written(path.parent)
+    assert [*before] == [path.name]
+    with Ledger(path) as ledger:
+        ledger.agree(SETTINGS)
+    assert written(path.parent) == before
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "second name"])
+def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
+    """Neither a ledger nor a file that SQLite reads with it may be a link, or have two names."""
+    mine = path.with_name("mine")
+    mine.write_bytes(b"")
+    planted = path.with_name(path.name + ending)
+    planted.symlink_to(mine) if kind == "link" else os.link(mine, planted)
+    with pytest.raises(CorruptError, match=r"is a symbolic link|has a second name"):
+        Ledger(path)
+    assert mine.read_bytes() == b""
+
+
+def test_a_ledger_that_is_replaced_while_it_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens by name: what it opened must be what was looked at."""
+    with Ledger(path.with_name("other")):
+        pass
+    connect = sqlite3.connect
+
+    def connect_to_another(name: Any, **options: Any) -> sqlite3.Connection:
+        if name == path and path.with_name("other").exists():
+            path.with_name("other").replace(path)
+        return connect(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_another)
+    with pytest.raises(CorruptError, match="was replaced"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize("name", [b"a?b", b"a%41", b"a\xff", b"file:a", b"a\nb", b"a'b"])
+def test_any_name(path: Path, name: bytes) -> None:
+    """A ledger may have any name."""
+    path = path.parent / os.fsdecode(name)
+    with Ledger(path) as ledger:
+        ledger.commit([PART], [DONE])
+        assert ledger.first_sights("a") == {"a"}
+        assert ledger.removed() == 0
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
+    """A part that holds what another one held is recorded in one step; a part can be taken back."""
+    ledger.commit([Part(0), PART, Part(2), Part(3)], [])
+    ledger.join(Part(1, 20, 8, 6, closed=True))
+    assert ledger.parts() == [Part(0), Part(1, 20, 8, 6, closed=True)]
+    ledger.forget(0)
+    assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
+
+
+def test_what_is_made(ledger: Ledger) -> None:
+    """The files that may be there are recorded by kind, each time all of them."""
+    ledger.record_made("columns", {"a": 1})
+    ledger.record_made("manifest", {"b": 2, "": 0})
+    ledger.record_made("manifest", {"b": 2, "c": 3})
+    assert (ledger.made("columns"), ledger.made("manifest")) == ({"a": 1}, {"b": 2, "c": 3})
 
 
 def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
@@ -176,6 +289,27 @@ def test_a_disk_without_room(ledger: Ledger) -> None:
         ledger.commit([Part(2)], [Entry(str(n), "done") for n in range(10_000)])
     assert caught.value.exit_code == 74
     assert (ledger.parts(), ledger.entries("0")) == ([PART], {})
+
+
+def test_a_file_that_may_not_grow(ledger: Ledger) -> None:
+    """What SQLite calls an I/O error is told as a full disk, if that is what it is."""
+    ledger.commit([PART], [DONE])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DiskFullError, match="no room"):
+            ledger.commit([Part(2)], [Entry(str(n), "done") for n in range(10_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ledger.parts() == [PART]
+
+
+def test_an_error_of_the_disk(path: Path) -> None:
+    """Where a file can be written, an I/O error is what it says."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with pytest.raises(ExportError, match=r"cannot be used \(disk I/O error"), explained(path):
+        raise error
 
 
 def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,27 @@ async def test_from_within(client: AsyncMessagesClient, tmp_path: Path) -> None:
     report = await export(client, IDS, tmp_path / "out.jsonl", on_progress=look)
     assert report.finished
     assert seen[-1] is not None
+
+
+def test_an_export_that_begins_meanwhile(tmp_path: Path) -> None:
+    """Read again and again while exports begin and end, a ledger is never called corrupt."""
+    path, is_over = tmp_path / "out.jsonl.ledger", threading.Event()
+
+    def write() -> None:
+        for number in range(60):
+            with Ledger(path) as ledger:
+                ledger.agree(SETTINGS)
+                ledger.commit([Part(1, rows=number)], [Entry(f"{number}", "done")])
+        is_over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = []
+    while not is_over.is_set():
+        status = read_status(tmp_path / "out.jsonl")
+        seen.append(status.rows if status else -1)
+    writer.join()
+    assert seen == sorted(seen)
 
 
 def test_no_ledger(tmp_path: Path) -> None:
