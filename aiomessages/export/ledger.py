@@ -164,10 +164,14 @@ class Ledger:
         if selection is not None:
             given["selection"] = selection
         wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
-        kept = {"selection"} if selection is None else set()
-        differing = sorted(n for n in known.keys() - kept if known[n] != wanted.get(n))
-        if differing and ("version" in differing or not self._is_empty()):
-            told = ", ".join(f"{n} was {known[n]} and is now {wanted.get(n)}" for n in differing)
+        # A list may follow ids, and ids a list: there is a selection to compare where both have one.
+        compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
+        differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
+        if differing and not self._is_empty():
+            told = ", ".join(
+                f"{n} was {known.get(n, 'not set')} and is now {wanted.get(n, 'not set')}"
+                for n in differing
+            )
             raise ChangedError(
                 f"this destination holds an export with other options: {told};"
                 " give it another destination, or delete that one with its ledger"

@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
     if not Files().size(_log(path)):
         with _connected(path, "immutable=1") as db:
             yield db, False
-    elif os.access(path.parent, os.W_OK):  # else SQLite cannot make the -shm that a log needs
+    elif _can_write(path.parent):  # else SQLite cannot make the -shm that a log needs
         with _connected(path, "mode=ro") as db:
             yield db, True
     else:
@@ -135,6 +135,11 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
             shutil.copyfile(_log(path), _log(copy))
             with _connected(copy, "mode=rw") as db:
                 yield db, False
+
+
+def _can_write(directory: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(directory, os.W_OK, effective_ids=effective)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,8 @@ class Parts:
         if not part.closed and not self._keeps_its_name(part.number) and are_same(path, partial):
             self._files.remove(partial)  # a process was killed between the new name and the old one
         found = self.where(part)
-        if found == partial and not part.committed:
+        is_named = found == path and self._files.size(path) is not None
+        if not part.committed and not is_named and not part.closed:
             self._forget(part)
             return
         may_be_longer = found == partial or self._is_joining  # by what was not recorded

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from .errors import CorruptError
+from .names import Names
 from .opening import look
 from .report import NAMED
 
@@ -49,7 +50,7 @@ class ExportStatus(msgspec.Struct, frozen=True):
 def read_status(destination: str | Path) -> ExportStatus | None:
     """Return how far an export is; None where none was begun. Raises CorruptError."""
     target = Path(destination)
-    path = target.with_name(target.name + ".ledger")
+    path = Names.of(destination).ledger
     if not path.is_file():
         return None
     try:

@@ -374,7 +374,7 @@ def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
     assert code == 2
-    assert str(tmp_path / "file") in err
+    assert "no export can be written to " in err
     assert err.count("\n") == 1
 
 

@@ -163,8 +163,8 @@ def goes_on_after_an_error(patch: Patch) -> None:
     patch(Files, "append", append_anyhow)
 
 
-def settings_one_by_one(patch: Patch) -> None:
-    """What an export is, is recorded in several transactions."""
+def no_transactions(patch: Patch) -> None:
+    """What belongs together is recorded one by one: a file's extent, and then its completions."""
     patch(Ledger, "_transaction", lambda _self: contextlib.nullcontext())
 
 
@@ -191,6 +191,6 @@ BUGS: dict[str, Bug] = {
     "no-fsync-of-directories": Bug(no_fsync_of_directories, "power", _LOST),
     "rename-before-fsync": Bug(rename_before_fsync, "power", "power went at .*manifest"),
     "cursor-too-far": Bug(cursor_too_far, "faults", "lines instead of"),
-    "settings-one-by-one": Bug(settings_one_by_one, "kills", "exit code 2 after a kill"),
+    "no-transactions": Bug(no_transactions, "kills", "are there twice"),
     "no-lock": Bug(no_lock, "second writer", "exit code 0 of a second writer"),
 }

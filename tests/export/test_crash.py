@@ -175,7 +175,7 @@ async def test_power_that_goes_away(run: Run) -> None:
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 async def test_power_that_goes_away_while_ids_are_added(run: Run) -> None:
     """A finished export that is gone on with survives as well."""
-    assert await survive_power_cuts(run, prepare=FEW) > 30
+    assert await survive_power_cuts(run, prepare=FEW) > 25
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])

@@ -460,9 +460,9 @@ def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:
 def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """They go to a file of their own, in one transaction with the rest, and are counted nowhere."""
     output = opened()
-    output.write(Lines(ONE, 1), [Entry("a", "done")], TWO)
+    output.write_pieces([Lines(ONE, 1)], [Entry("a", "done")], [TWO])
     output = opened()
-    output.write(Lines(), [Entry("b", "done")], THREE)
+    output.write_pieces([], [Entry("b", "lost")], [THREE[:3], THREE[3:]])
     assert ledger.parts() == [
         Part(0, 16, zlib.crc32(TWO + THREE)),
         Part(1, 8, zlib.crc32(ONE), 1),
@@ -475,12 +475,12 @@ def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 def test_incomplete_lines_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
     """They are cut off; a file that was removed is begun anew, one that was cut is refused."""
     path = tmp_path / "out.jsonl.incomplete.jsonl"
-    opened().write(Lines(), [], TWO)
+    opened().write_pieces([], [], [TWO])
     path.write_bytes(TWO + THREE)
     opened()
     assert path.read_bytes() == TWO
     path.unlink()
-    opened().write(Lines(), [], THREE)
+    opened().write_pieces([], [], [THREE])
     assert path.read_bytes() == THREE
     path.write_bytes(THREE[:3])
     with pytest.raises(CorruptError, match="has 3 bytes"):

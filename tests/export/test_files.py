@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomessages.export import DiskFullError, LockedError
+from aiomessages.export import CorruptError, DiskFullError, LockedError
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -45,6 +46,16 @@ class Recorded(Files):
         self._note("rename")
         super().rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Note it."""
+        self._note("link")
+        super().link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Note it."""
+        self._note("unlink")
+        super().unlink(path)
+
 
 def test_appending(tmp_path: Path) -> None:
     """Bytes are added however little a write takes, then the file and its new name are durable."""
@@ -54,6 +65,151 @@ def test_appending(tmp_path: Path) -> None:
     files.append(tmp_path / "a", b"678")
     assert files.done[4:] == ["write", "fsync"]
     assert (tmp_path / "a").read_bytes() == b"12345678"
+
+
+def test_appending_many_pieces(tmp_path: Path) -> None:
+    """They are made durable together."""
+    files = Recorded()
+    (tmp_path / "a").write_bytes(b"12")
+    files.append_all(tmp_path / "a", [b"3", b"4"], at=2)
+    assert files.done == ["write", "write", "fsync"]
+    assert (tmp_path / "a").read_bytes() == b"1234"
+
+
+def test_appending_to_a_file_of_another_size(tmp_path: Path) -> None:
+    """A file that has not the size that it must have is left as it is."""
+    (tmp_path / "a").write_bytes(b"mine")
+    with pytest.raises(CorruptError, match="was changed"):
+        Files().append(tmp_path / "a", b"1", at=0)
+    assert (tmp_path / "a").read_bytes() == b"mine"
+
+
+def test_creating(tmp_path: Path) -> None:
+    """A file is made empty, durably, and never in another one's place."""
+    files = Recorded()
+    files.create(tmp_path / "a")
+    assert (files.done, (tmp_path / "a").read_bytes()) == (["fsync directory"], b"")
+    with pytest.raises(CorruptError, match="came from elsewhere"):
+        files.create(tmp_path / "a")
+
+
+def test_naming(tmp_path: Path) -> None:
+    """A file has its new name before it loses the old one."""
+    files = Recorded()
+    (tmp_path / "a").write_bytes(b"1")
+    files.name(tmp_path / "a", tmp_path / "b")
+    assert files.done == ["link", "unlink", "fsync directory"]
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_naming_without_hard_links(tmp_path: Path, code: int) -> None:
+    """Where a file system has none, the name is looked at and the file renamed."""
+    (tmp_path / "a").write_bytes(b"1")
+    files = Recorded("link", code)
+    files.name(tmp_path / "a", tmp_path / "b")
+    assert files.done == ["link", "rename", "fsync directory"]
+    (tmp_path / "a").write_bytes(b"2")
+    with pytest.raises(CorruptError, match="came from elsewhere"):
+        Recorded("link", code).name(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "link", "link to nothing"])
+def test_a_name_that_is_taken(tmp_path: Path, what: str) -> None:
+    """Whatever has the name is not replaced, and the file keeps its own."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"1")
+    put_there(b, what)
+    with pytest.raises(CorruptError, match="came from elsewhere"):
+        Files().name(a, b)
+    assert a.read_bytes() == b"1"
+
+
+def test_another_error_while_naming(tmp_path: Path) -> None:
+    """It is no reason to rename."""
+    (tmp_path / "a").touch()
+    files = Recorded("link")
+    with pytest.raises(OSError, match="Input/output"):
+        files.name(tmp_path / "a", tmp_path / "b")
+    assert files.done == ["link"]
+
+
+# --- a directory that others write to -------------------------------------------------------------
+
+
+def put_there(path: Path, what: str) -> None:
+    """Put something under a name."""
+    if what == "directory":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "file":
+        path.write_bytes(b"mine")
+    elif what == "second name":
+        path.with_name("first").write_bytes(b"mine")
+        os.link(path.with_name("first"), path)
+    else:
+        if what == "link":
+            path.with_name("linked").write_bytes(b"mine")
+        path.symlink_to("linked")
+
+
+OPERATIONS: dict[str, Callable[[Path], object]] = {
+    "append": lambda path: Files().append(path, b"1"),
+    "truncate": lambda path: Files().truncate(path, 0),
+    "create": lambda path: Files().create(path),
+    "lock": lambda path: Files().lock(path).__enter__(),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("link", "is a symbolic link"),
+        ("link to nothing", "is a symbolic link"),
+        ("directory", "is no regular file"),
+        ("pipe", "is no regular file"),
+        ("second name", "has a second name"),
+    ],
+)
+def test_what_is_no_file(tmp_path: Path, operation: str, what: str, told: str) -> None:
+    """It is neither followed nor written to nor waited for, and told as what it is."""
+    put_there(tmp_path / "a", what)
+    told = "came from elsewhere" if operation == "create" else told
+    with pytest.raises(CorruptError, match=f"{told}.*: move it away"):
+        OPERATIONS[operation](tmp_path / "a")
+    for name in ("linked", "first"):
+        if (tmp_path / name).exists():
+            assert (tmp_path / name).read_bytes() == b"mine"
+    assert (tmp_path / "linked").exists() == (what == "link")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_file_of_another_user(tmp_path: Path, operation: str) -> None:
+    """It is not used, whatever may be written to it."""
+    (tmp_path / "a").write_bytes(b"mine")
+    os.chown(tmp_path / "a", 65534, 65534)
+    told = "came from elsewhere" if operation == "create" else "belongs to another user"
+    with pytest.raises(CorruptError, match=told):
+        OPERATIONS[operation](tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"mine"
+
+
+def test_a_mount_with_one_owner_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each new file is somebody else's, as on vfat, such a file is as good as one's own."""
+    (tmp_path / "a").write_bytes(b"1")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    Files().append(tmp_path / "a", b"2")
+    assert (tmp_path / "a").read_bytes() == b"12"
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """What is no matter of who made it is the system's own error."""
+    with pytest.raises(FileNotFoundError):
+        Files().truncate(tmp_path / "a", 0)
 
 
 def test_putting_what_others_put(tmp_path: Path) -> None:
@@ -109,7 +265,7 @@ def test_removing(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     files.remove(tmp_path / "a")
     files.remove(tmp_path / "a")
-    assert (list(tmp_path.iterdir()), files.done) == ([], ["fsync directory"])
+    assert (list(tmp_path.iterdir()), files.done) == ([], ["unlink", "fsync directory"])
 
 
 def test_making_directories(tmp_path: Path) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import sqlite3
 import stat
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
-from aiomessages.export.ledger import MANY, Entry, Ledger, Part
+from aiomessages.export.ledger import MANY, REFUSED, VERSION, Entry, Ledger, Part
+from aiomessages.export.opening import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SETTINGS = {"layout": "messages", "media": None}
 DONE = Entry("a", "done", messages=3)
-HALF = Entry("b", "partial", messages=2, cursor="b-1")
+GONE = Entry("b", "gone")
 PART = Part(1, committed=10, crc32=7, rows=5)
 
 
@@ -37,7 +42,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
     """Parts and completions come back as they were recorded, the last of each."""
     with Ledger(path) as ledger:
-        ledger.commit([PART], [HALF])
+        ledger.commit([PART], [GONE])
         ledger.commit([Part(1, 20, 8, 6, closed=True)], [DONE, Entry("b", "done", messages=3)])
     with Ledger(path) as ledger:
         assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
@@ -76,33 +81,88 @@ def test_agreeing_on_settings(path: Path) -> None:
     """The same settings agree, run after run, finished or not."""
     for _ in range(2):
         with Ledger(path) as ledger:
-            ledger.agree(SETTINGS)
+            ledger.agree(SETTINGS, {"model": "m"})
             ledger.finish()
-            assert ledger.settings() == {**SETTINGS, "version": 1, "finished": True}
+            settings = ledger.settings()
+            assert settings.pop("finished") <= time.time()
+            assert settings == {**SETTINGS, "version": VERSION, "selection": {"model": "m"}}
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"layout": "finetune"}, 'layout was "messages" and is now "finetune"'),
-        ({"media": "pictures"}, 'media was null and is now "pictures"'),
-        ({"colour": 1}, "colour was not set and is now 1"),
-    ],
-    ids=["changed", "from-null", "new"],
-)
+OTHER = [
+    ({"layout": "finetune"}, 'layout was "messages" and is now "finetune"'),
+    ({"media": "pictures"}, 'media was null and is now "pictures"'),
+    ({"colour": 1}, "colour was not set and is now 1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), OTHER, ids=["changed", "from-null", "new"])
 def test_other_settings(ledger: Ledger, changes: dict[str, Any], told: str) -> None:
     """Another export is refused, and what differs is named."""
-    ledger.agree(SETTINGS)
+    ledger.agree(SETTINGS, None)
+    ledger.commit([PART], [DONE])
     with pytest.raises(ChangedError, match=told) as caught:
-        ledger.agree({**SETTINGS, **changes})
+        ledger.agree({**SETTINGS, **changes}, None)
     assert caught.value.exit_code == 2
 
 
 def test_a_setting_that_is_gone(ledger: Ledger) -> None:
     """So is one that lacks something."""
-    ledger.agree(SETTINGS)
+    ledger.agree(SETTINGS, None)
+    ledger.commit([PART], [DONE])
     with pytest.raises(ChangedError, match="media was null and is now not set"):
-        ledger.agree({"layout": "messages"})
+        ledger.agree({"layout": "messages"}, None)
+
+
+@pytest.mark.parametrize("state", ["gone", "pending", "failed"])
+def test_other_settings_of_nothing(ledger: Ledger, state: Any) -> None:
+    """An export that holds nothing takes other settings, and forgets what it knew by the old ones."""
+    ledger.agree(SETTINGS, {"model": "m"})
+    ledger.commit([Part(1)], [Entry("a", state)])
+    ledger.finish()
+    ledger.agree({"layout": "finetune", "media": "x"}, {})
+    assert ledger.settings() == {
+        "layout": "finetune",
+        "media": "x",
+        "version": VERSION,
+        "selection": {},
+    }
+    assert (ledger.finished, ledger.counts(), ledger.parts()) == (False, {}, [Part(1)])
+
+
+@pytest.mark.parametrize("state", ["done", "skipped", "lost"])
+def test_other_settings_of_something(ledger: Ledger, state: Any) -> None:
+    """What is in the output, was left out of it or kept aside, is something."""
+    ledger.agree(SETTINGS, None)
+    ledger.commit([Part(1)], [Entry("a", state)])
+    with pytest.raises(ChangedError):
+        ledger.agree({**SETTINGS, "layout": "finetune"}, None)
+
+
+def test_selections(ledger: Ledger) -> None:
+    """A list may follow ids and ids a list; another list is refused."""
+    ledger.commit([PART], [DONE])
+    for selection in (None, {"model": "m"}, None, {"model": "m"}):
+        ledger.agree(SETTINGS, selection)
+    told = r'selection was \{"model": "m"\} and is now \{\}'
+    with pytest.raises(ChangedError, match=told):
+        ledger.agree(SETTINGS, {})
+
+
+def test_what_is_named_by_id(ledger: Ledger) -> None:
+    """Ids are told by state, sorted, and those apart that this run has not seen."""
+    ledger.commit([PART], [DONE, *(Entry(name, "pending") for name in "dcb")])
+    assert (ledger.ids("pending"), ledger.ids("gone")) == (["b", "c", "d"], [])
+    ledger.first_sights("ac")
+    assert ledger.unseen("pending") == ["b", "d"]
+
+
+def test_what_is_to_be_tried_again(ledger: Ledger) -> None:
+    """That is what failed, was named in this run, and is no id that every server would refuse."""
+    failed = [Entry(name, "failed", reason="InternalServerError") for name in "xy"]
+    ledger.commit([PART], [*failed, Entry("z", "failed", reason=REFUSED), DONE])
+    assert ledger.to_be_tried_again() == 0
+    ledger.first_sights("xza")
+    assert ledger.to_be_tried_again() == 1
 
 
 def test_being_finished(ledger: Ledger) -> None:
@@ -117,8 +177,8 @@ def test_being_finished(ledger: Ledger) -> None:
 def test_counting(ledger: Ledger) -> None:
     """Completions and messages are counted by state, and by the reasons of one."""
     failed = [Entry(name, "failed", reason="NotFoundError") for name in "xy"]
-    ledger.commit([PART], [DONE, HALF, *failed])
-    assert ledger.counts() == {"done": (1, 3), "partial": (1, 2), "failed": (2, 0)}
+    ledger.commit([PART], [DONE, GONE, *failed])
+    assert ledger.counts() == {"done": (1, 3), "gone": (1, 0), "failed": (2, 0)}
     assert ledger.reasons("failed") == {"NotFoundError": 2}
     assert ledger.reasons("skipped") == {}
 
@@ -126,7 +186,7 @@ def test_counting(ledger: Ledger) -> None:
 def test_what_a_run_has_seen(path: Path) -> None:
     """A completion is new once a run; those that are not named again are counted as removed."""
     with Ledger(path) as ledger:
-        ledger.commit([PART], [DONE, HALF])
+        ledger.commit([PART], [DONE, GONE])
         assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
@@ -146,26 +206,135 @@ def test_a_large_batch(ledger: Ledger) -> None:
 # --- files that are no ledger ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda path: path.write_bytes(b"not a database, but long enough " * 40),
-        lambda path: sqlite3.connect(path).execute("CREATE TABLE other (a)").connection.close(),
-    ],
-    ids=["no-database", "another-database"],
-)
-def test_a_file_that_is_no_ledger(path: Path, make: Any) -> None:
-    """It is refused as corrupt."""
-    make(path)
-    with pytest.raises(CorruptError, match="not a ledger"), Ledger(path) as ledger:
-        ledger.agree(SETTINGS)
+def other_database(path: Path, *statements: str) -> None:
+    """Make a database that is of another kind."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+MADE: dict[str, Callable[[Path], object]] = {
+    "no database": lambda path: path.write_bytes(b"not a database, but long enough " * 40),
+    "other tables": lambda path: other_database(path, "CREATE TABLE other (a)"),
+    "other settings": lambda path: other_database(
+        path,
+        "CREATE TABLE settings (name TEXT, value TEXT)",
+        "INSERT INTO settings VALUES ('colour', 'blue')",
+    ),
+    "with a log": lambda path: other_database(
+        path, "PRAGMA journal_mode = WAL", "CREATE TABLE other (a)"
+    ),
+    "of another version": lambda path: other_database(
+        path,
+        "CREATE TABLE settings (name TEXT, value TEXT)",
+        "INSERT INTO settings VALUES ('version', '99')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_file_that_is_no_ledger(path: Path, kind: str) -> None:
+    """It is refused, and neither it nor what is beside it is changed."""
+    MADE[kind](path)
+    before = written(path.parent)
+    refused = ChangedError if kind == "of another version" else CorruptError
+    with pytest.raises(refused, match=r"not a ledger|another version .*99"):
+        Ledger(path)
+    assert written(path.parent) == before
+
+
+def test_a_database_that_another_program_is_writing(path: Path) -> None:
+    """What is in its log alone tells that it is no ledger, and its log stays."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE other (a)")
+        before = written(path.parent)
+        with pytest.raises(CorruptError, match="not a ledger"):
+            Ledger(path)
+        assert written(path.parent) == before
+
+
+def written(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Return each file's bytes, and when it was written; a -shm is only SQLite's to remember."""
+    found = [path for path in directory.iterdir() if not path.name.endswith("-shm")]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def test_opening_and_closing_a_ledger(path: Path) -> None:
+    """It leaves the file as it was, and nothing beside it."""
+    with Ledger(path) as ledger:
+        ledger.agree(SETTINGS, None)
+    before = written(path.parent)
+    assert [*before] == [path.name]
+    with Ledger(path) as ledger:
+        ledger.agree(SETTINGS, None)
+    assert written(path.parent) == before
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "second name"])
+def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
+    """Neither a ledger nor a file that SQLite reads with it may be a link, or have two names."""
+    mine = path.with_name("mine")
+    mine.write_bytes(b"")
+    planted = path.with_name(path.name + ending)
+    planted.symlink_to(mine) if kind == "link" else os.link(mine, planted)
+    with pytest.raises(CorruptError, match=r"is a symbolic link|has a second name"):
+        Ledger(path)
+    assert mine.read_bytes() == b""
+
+
+def test_a_ledger_that_is_replaced_while_it_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens by name: what it opened must be what was looked at."""
+    with Ledger(path.with_name("other")):
+        pass
+    connect = sqlite3.connect
+
+    def connect_to_another(name: Any, **options: Any) -> sqlite3.Connection:
+        if name == path and path.with_name("other").exists():
+            path.with_name("other").replace(path)
+        return connect(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_another)
+    with pytest.raises(CorruptError, match="was replaced"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize("name", [b"a?b", b"a%41", b"a\xff", b"file:a", b"a\nb", b"a'b"])
+def test_any_name(path: Path, name: bytes) -> None:
+    """A ledger may have any name."""
+    path = path.parent / os.fsdecode(name)
+    with Ledger(path) as ledger:
+        ledger.commit([PART], [DONE])
+        assert ledger.first_sights("a") == {"a"}
+        assert ledger.removed() == 0
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
+    """A part that holds what another one held is recorded in one step; a part can be taken back."""
+    ledger.commit([Part(0), PART, Part(2), Part(3)], [])
+    ledger.join(Part(1, 20, 8, 6, closed=True))
+    assert ledger.parts() == [Part(0), Part(1, 20, 8, 6, closed=True)]
+    ledger.forget(0)
+    assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
+
+
+def test_what_is_made(ledger: Ledger) -> None:
+    """The files that may be there are recorded by kind, each time all of them."""
+    ledger.record_made("columns", {"a": 1})
+    ledger.record_made("manifest", {"b": 2, "": 0})
+    ledger.record_made("manifest", {"b": 2, "c": 3})
+    assert (ledger.made("columns"), ledger.made("manifest")) == ({"a": 1}, {"b": 2, "c": 3})
 
 
 def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
     """An empty file is where a ledger was about to be."""
     path.touch()
     with Ledger(path) as ledger:
-        ledger.agree(SETTINGS)
+        ledger.agree(SETTINGS, None)
 
 
 def test_a_disk_without_room(ledger: Ledger) -> None:
@@ -176,6 +345,27 @@ def test_a_disk_without_room(ledger: Ledger) -> None:
         ledger.commit([Part(2)], [Entry(str(n), "done") for n in range(10_000)])
     assert caught.value.exit_code == 74
     assert (ledger.parts(), ledger.entries("0")) == ([PART], {})
+
+
+def test_a_file_that_may_not_grow(ledger: Ledger) -> None:
+    """What SQLite calls an I/O error is told as a full disk, if that is what it is."""
+    ledger.commit([PART], [DONE])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DiskFullError, match="no room"):
+            ledger.commit([Part(2)], [Entry(str(n), "done") for n in range(10_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ledger.parts() == [PART]
+
+
+def test_an_error_of_the_disk(path: Path) -> None:
+    """Where a file can be written, an I/O error is what it says."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with pytest.raises(ExportError, match=r"cannot be used \(disk I/O error"), explained(path):
+        raise error
 
 
 def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,9 +25,11 @@ async def test_of_a_finished_export(client: AsyncMessagesClient, tmp_path: Path)
     report = await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", on_error="continue")
     status = read_status(tmp_path / "out.jsonl")
     assert status is not None
-    assert (status.finished, status.rows, status.failed) == (True, report.rows, report.failed)
+    assert (status.finished, status.rows, status.gone) == (True, report.rows, report.gone)
+    assert (status.failed, status.failed_ids) == ({}, [])
+    assert status.finished_at is not None
     messages = sum(len(item["messages"]) for item in RECORDS)
-    assert status.completions == {"done": Count(len(IDS), messages), "failed": Count(1, 0)}
+    assert status.completions == {"done": Count(len(IDS), messages), "gone": Count(1, 0)}
     assert status.bytes == (tmp_path / "out.jsonl").stat().st_size
     assert status.base_url == client.base_url
 
@@ -34,13 +37,13 @@ async def test_of_a_finished_export(client: AsyncMessagesClient, tmp_path: Path)
 def test_while_it_is_written(tmp_path: Path) -> None:
     """With the ledger open, and a transaction under way, it tells what is committed."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
-        ledger.agree(SETTINGS)
-        ledger.commit([Part(1, committed=10, rows=2)], [Entry("a", "partial", 2, "m-2")])
+        ledger.agree(SETTINGS, None)
+        ledger.commit([Part(1, committed=10, rows=2)], [Entry("a", "done", 2)])
         ledger._db.execute("BEGIN IMMEDIATE")  # noqa: SLF001 - as in the middle of a commit
         ledger._db.execute("DELETE FROM completions")  # noqa: SLF001 - as above
         status = read_status(tmp_path / "out.jsonl")
     assert status is not None
-    assert (status.finished, status.completions) == (False, {"partial": Count(1, 2)})
+    assert (status.finished, status.completions) == (False, {"done": Count(1, 2)})
     assert (status.rows, status.bytes, status.files) == (2, 10, 1)
 
 
@@ -54,6 +57,27 @@ async def test_from_within(client: AsyncMessagesClient, tmp_path: Path) -> None:
     report = await export(client, IDS, tmp_path / "out.jsonl", on_progress=look)
     assert report.finished
     assert seen[-1] is not None
+
+
+def test_an_export_that_begins_meanwhile(tmp_path: Path) -> None:
+    """Read again and again while exports begin and end, a ledger is never called corrupt."""
+    path, is_over = tmp_path / "out.jsonl.ledger", threading.Event()
+
+    def write() -> None:
+        for number in range(60):
+            with Ledger(path) as ledger:
+                ledger.agree(SETTINGS, None)
+                ledger.commit([Part(1, rows=number)], [Entry(f"{number}", "done")])
+        is_over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = []
+    while not is_over.is_set():
+        status = read_status(tmp_path / "out.jsonl")
+        seen.append(status.rows if status else -1)
+    writer.join()
+    assert seen == sorted(seen)
 
 
 def test_no_ledger(tmp_path: Path) -> None:
@@ -81,6 +105,6 @@ def test_a_ledger_that_was_just_made(tmp_path: Path) -> None:
 def test_a_ledger_of_another_kind(tmp_path: Path) -> None:
     """A ledger that lacks what is to be told is called corrupt."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
-        ledger.agree({"layout": "messages"})
+        ledger.agree({"layout": "messages"}, None)
     with pytest.raises(CorruptError, match="include_reply"):
         read_status(tmp_path / "out.jsonl")

@@ -1,0 +1,206 @@
+"""The names beside a destination: resolved once, and tried before anything is fetched."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest_export import IDS, lines
+
+from aiomessages import ConfigurationError
+from aiomessages.export import CorruptError, DiskFullError, Progress, export, read_status
+from aiomessages.export.files import Files
+from aiomessages.export.names import Names, try_names
+
+if TYPE_CHECKING:
+    from aiomessages import AsyncMessagesClient
+
+
+def there(directory: Path) -> list[str]:
+    """Return the names in a directory."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_what_they_are(tmp_path: Path) -> None:
+    """Each is the destination's name and an ending."""
+    names = Names.of(tmp_path / "out.jsonl")
+    assert names.destination == tmp_path / "out.jsonl"
+    found = [names.lock, names.ledger, names.manifest, names.incomplete, names.spool, names.columns]
+    assert [path.name.removeprefix("out.jsonl") for path in found] == [
+        ".lock",
+        ".ledger",
+        ".manifest.json",
+        ".incomplete.jsonl",
+        ".spool",
+        ".tmp",
+    ]
+    assert {path.parent for path in found} == {tmp_path}
+
+
+def test_a_destination_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is absolute, links on the way to it are followed, and `.` and `..` are what they mean."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/b")
+    monkeypatch.chdir(tmp_path / "a")
+    assert Names.of("out").destination == tmp_path / "a" / "out"
+    assert Names.of(".").destination == tmp_path / "a"
+    assert Names.of("b/..").destination == tmp_path / "a"
+    assert Names.of("../link/out").destination == tmp_path / "a" / "b" / "out"
+    assert Names.of(Names.of("out").destination) == Names.of("out")
+    (tmp_path / "a" / "out").symlink_to("elsewhere")
+    assert Names.of("out").destination == tmp_path / "a" / "out"
+
+
+@pytest.mark.parametrize("name", ["", "/", "a\0b", "loop/out"])
+def test_what_can_be_no_destination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is told as what the caller got wrong."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ConfigurationError):
+        try_names(Names.of(name), Files(), with_columns=False)
+
+
+async def test_a_current_directory_that_changes(
+    client: AsyncMessagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an export is written is what it was when it began."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+
+    def move(_: Progress) -> None:
+        os.chdir(tmp_path / "b")
+
+    report = await export(client, IDS, "out.jsonl", on_progress=move)
+    assert report.destination == tmp_path / "a" / "out.jsonl"
+    assert list((tmp_path / "b").iterdir()) == []
+    found = sorted(path.name.removeprefix("out.jsonl") for path in (tmp_path / "a").iterdir())
+    assert found == ["", ".ledger", ".lock", ".manifest.json"]
+
+
+HOSTILE = [
+    b"a?b",
+    b"a\\b",
+    b"it's",
+    b"a\nb",
+    b"caf\xe9",
+    b"%41#x",
+    b" ",
+    b"a;b",
+    b"-o",
+    b"file:x?y=1",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("ending", [b".jsonl", b".jsonl.gz", b".jsonl.zst", b""])
+async def test_any_name(
+    client: AsyncMessagesClient, tmp_path: Path, name: bytes, ending: bytes
+) -> None:
+    """A name may be of any bytes, that of a directory on the way, too: all is where it belongs."""
+    destination = tmp_path / os.fsdecode(name) / os.fsdecode(name + ending)
+    for some in (IDS[:5], IDS):
+        report = await export(client, some, destination)
+        assert report.finished
+        status = read_status(destination)
+        assert status is not None
+        assert (status.finished, status.rows) == (True, report.rows)
+    files = sorted(destination.iterdir()) if destination.is_dir() else [destination]
+    assert sorted(report.sha256) == [path.name for path in files]
+    assert sum(len(lines(path)) for path in files) == report.rows
+    beside = {path.name.removeprefix(destination.name) for path in destination.parent.iterdir()}
+    assert beside == {"", ".ledger", ".lock", ".manifest.json"}
+    assert there(tmp_path) == [destination.parent.name]
+
+
+# --- before anything is fetched -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet", ""])
+async def test_a_name_that_is_too_long(
+    client: AsyncMessagesClient, tmp_path: Path, ending: str
+) -> None:
+    """Where the longest name beside it does not fit, nothing is sent, and nothing is left."""
+    if ending == ".parquet":
+        pytest.importorskip("duckdb")
+    room = (
+        255
+        - len(ending)
+        - len(".rows.jsonl.gz.partial" if ending == ".parquet" else ".manifest.json.tmp")
+    )
+    with pytest.raises(ConfigurationError, match="File name too long"):
+        await export(client, IDS, tmp_path / f"{'x' * (room + 1)}{ending}")
+    assert there(tmp_path) == []
+    report = await export(client, IDS, tmp_path / f"{'x' * room}{ending}")
+    assert report.finished
+
+
+def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
+    """A directory that is a file, or that cannot be written to, is told in words."""
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out.jsonl", Path("/proc/out.jsonl")):
+        with pytest.raises(ConfigurationError, match="no export can be written to"):
+            try_names(Names.of(place), Files(), with_columns=False)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as one, and not as a name that is wrong."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        with pytest.raises(DiskFullError):
+            try_names(Names.of(tmp_path / "out.jsonl"), Files(), with_columns=False)
+
+
+ENDINGS = [
+    ".lock",
+    ".ledger",
+    ".ledger-wal",
+    ".ledger-shm",
+    ".ledger-journal",
+    ".partial",
+    ".manifest.json",
+    ".manifest.json.tmp",
+    ".incomplete.jsonl",
+    ".spool",
+    ".tmp",
+    ".rows.jsonl.gz",
+    ".rows.jsonl.gz.partial",
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_link_under_one_of_the_names(
+    client: AsyncMessagesClient, tmp_path: Path, ending: str
+) -> None:
+    """Nothing is sent, and the link is not followed."""
+    name = "out.parquet" if ending == ".tmp" or "rows" in ending else "out.jsonl"
+    if name == "out.parquet":
+        pytest.importorskip("duckdb")
+    (tmp_path / f"{name}{ending}").symlink_to("elsewhere")
+    with pytest.raises(CorruptError, match="is a symbolic link"):
+        await export(client, IDS, tmp_path / name)
+    assert there(tmp_path) == [f"{name}{ending}"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.parametrize("ending", ENDINGS[:10])
+async def test_a_file_of_another_user_under_one_of_the_names(
+    client: AsyncMessagesClient, tmp_path: Path, ending: str
+) -> None:
+    """Nothing is sent, and the file is left as it is."""
+    planted = tmp_path / f"out.jsonl{ending}"
+    planted.write_bytes(b"")
+    os.chown(planted, 65534, 65534)
+    with pytest.raises(CorruptError, match="belongs to another user"):
+        await export(client, IDS, tmp_path / "out.jsonl")
+    assert there(tmp_path) == [planted.name]
+    assert planted.read_bytes() == b""
