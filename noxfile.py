@@ -8,6 +8,7 @@ No session fails for want of an interpreter, of uv, or of anything else that is 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -104,6 +105,26 @@ def crash(session: nox.Session) -> None:
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
     kills = {"AIOMESSAGES_KILLS": "350", "AIOMESSAGES_SEED": seed}
     session.run("pytest", "tests/export/test_crash.py", *session.posargs, env=kills)
+
+
+@nox.session(default=False)
+def storage(session: nox.Session) -> None:
+    """Write tables with the newest DuckDB that is allowed, and open them with the oldest."""
+    requirements = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    (requirement,) = requirements["optional-dependencies"]["parquet"]
+    (oldest,) = re.findall(r">=([\d.]+)", requirement)
+    session.install("--upgrade", "-e", ".[parquet]")
+    folder = Path(session.create_tmp())
+    tables, other = folder / "tables", folder / "other"
+    for path in (tables, other):
+        shutil.rmtree(path, ignore_errors=True)
+    tables.mkdir()
+    session.run("python", "tests/export/storage.py", "write", str(tables))
+    session.run("python", "-m", "venv", str(other))
+    python = str(other / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    install = [python, "-m", "pip", "install", "--quiet", f"duckdb=={oldest}"]
+    session.run(*install, external=True)
+    session.run(python, "tests/export/storage.py", "read", str(tables), external=True)
 
 
 @nox.session(python=False)

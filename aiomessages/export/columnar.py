@@ -60,15 +60,16 @@ def explained(error: Exception, target: Path, *, work: Path | None = None) -> Ex
     An error that does not tell is a full disk where the directory `work` has no room.
     """
     text = _text(error)
-    if any(full in text for full in _FULL) or (work and not _has_room(work)):
+    told, _, _ = text.partition("\n")  # duckdb adds advice, and old ones a trace
+    if any(full in text for full in _FULL.values()) or (work and not _has_room(work)):
         return DiskFullError(
-            f"no room left on the disk of {target.parent} to make {target.name}: {text}"
+            f"no room left on the disk of {target.parent} to make {target.name}: {told}"
         )
-    return ExportError(f"{target.name} could not be made: {text}")
+    return ExportError(f"{target.name} could not be made: {told}")
 
 
 # duckdb tells of the system's errors by their text alone.
-_FULL: Final = [os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)]
+_FULL: Final = {code: os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)}
 
 
 def _text(error: Exception) -> str:
@@ -85,8 +86,8 @@ def _has_room(directory: Path) -> bool:
             file.write(bytes(_ROOM))
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in _FULL
     return True
 
 
@@ -116,8 +117,8 @@ def _write(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
     while True:
         try:
             return _write_within(memory, duckdb, rows, place, layout)
-        except duckdb.Error as error:
-            wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in str(error)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in _text(error)
             if not wanting or memory > rows.size * _MOST + start:
                 raise
             memory *= 2

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 
-from aiomessages.export.columnar import TABLES, make_columns
-from aiomessages.export.errors import CorruptError, ExportError
+from aiomessages.export.columnar import TABLES, explained, make_columns
+from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
 from aiomessages.server.sample import sample_records
 
 if TYPE_CHECKING:
@@ -544,6 +545,20 @@ def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
     assert 0 < made < len(bounds)
 
 
+def test_an_error_that_does_not_tell_of_a_full_disk(tmp_path: Path) -> None:
+    """Where no room is left, whatever goes wrong is told as a full disk, and only there."""
+    vague = OSError("disk I/O error")
+    target = tmp_path / "a.duckdb"
+    assert type(explained(vague, target, work=tmp_path)) is ExportError
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
+    try:
+        error = explained(vague, target, work=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert type(error) is DiskFullError
+    assert str(error).endswith("to make a.duckdb: disk I/O error")
+
+
 class Careless:
     """DuckDB, but for a statement that does less, or leaves more, than it was to."""
 
@@ -598,6 +613,12 @@ def test_a_table_whose_rows_are_left_in_its_log(
     with pytest.raises(ExportError, match=r"duckdb left table\.duckdb\.wal unmerged"):
         written(SAID, ending=".duckdb")
     assert not [*tmp_path.rglob("columns.duckdb")]
+
+
+def test_a_table_is_for_the_oldest_duckdb(written: Callable[..., Path]) -> None:
+    """The file says that DuckDB 1.2 and anything newer can read it, whichever wrote it."""
+    head = written(SAID, ending=".duckdb").read_bytes()[:20]
+    assert (head[8:12], int.from_bytes(head[12:], "little")) == (b"DUCK", 65)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
