@@ -164,7 +164,7 @@ class Ledger:
         if selection is not None:
             given["selection"] = selection
         wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
-        # A list may follow ids, and ids a list: there is a selection to compare where both have one.
+        # A list may follow ids, and ids a list: selections are compared where both have one.
         compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():

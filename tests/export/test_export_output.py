@@ -371,8 +371,8 @@ def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: st
 
     def go_on() -> None:
         for _ in range(8):
-            output.write(Lines(LINE, 1), [], b"" if path.exists() else LINE)
-        output.write(Lines(), [], LINE)
+            output.write_pieces([Lines(LINE, 1)], [], [] if path.exists() else [LINE])
+        output.write_pieces([], [], [LINE])
         output.finish("messages")
 
     output.write(Lines(LINE, 1), [])

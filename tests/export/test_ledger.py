@@ -115,7 +115,7 @@ def test_a_setting_that_is_gone(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("state", ["gone", "pending", "failed"])
 def test_other_settings_of_nothing(ledger: Ledger, state: Any) -> None:
-    """An export that holds nothing takes other settings, and forgets what it knew by the old ones."""
+    """An export that holds nothing takes other settings, and forgets what it knew by the old."""
     ledger.agree(SETTINGS, {"model": "m"})
     ledger.commit([Part(1)], [Entry("a", state)])
     ledger.finish()
