@@ -102,7 +102,7 @@ class WatchedFiles(PowerFiles):
         super().__init__(root)
         self.looked_for = 0
 
-    def append(self, path: Path, data: bytes) -> None:
+    def append(self, path: Path, data: bytes, *, at: int | None = None) -> None:
         """Look, and write."""
         text = gzip.decompress(data) if path.name.endswith(".gz.partial") else data
         for media, content in FILES.items():
@@ -110,7 +110,7 @@ class WatchedFiles(PowerFiles):
                 self.looked_for += 1
                 durable = self._tree("", self._root, names="durable", data="dropped")
                 assert durable[f"media/{media}"] == content
-        super().append(path, data)
+        super().append(path, data, at=at)
 
 
 async def test_files_are_durable_before_a_line_names_them(
