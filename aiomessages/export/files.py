@@ -101,6 +101,11 @@ class Files:
         with contextlib.suppress(FileNotFoundError):
             _check(path.lstat(), path, alone=alone)
 
+    def check_link(self, path: Path) -> None:
+        """Raise CorruptError for a link that another user has made."""
+        if path.is_symlink() and _is_foreign(path.lstat(), path):
+            _refuse(path, "is a symbolic link of another user")
+
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write, and return how many bytes were taken."""
         return os.write(descriptor, data)
@@ -166,14 +171,10 @@ class Files:
     def put(self, path: Path, data: bytes) -> None:
         """Write a whole small file so that it is there whole or not at all."""
         partial = path.with_name(path.name + ".tmp")
-        self.write_new(partial, data)
-        self.replace(partial, path)
-
-    def write_new(self, path: Path, data: bytes) -> None:
-        """Write a whole file anew, durably but for its name; what an earlier try left is gone."""
-        path.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         with told_of_full_disk(path):
-            self._append(path, [data], at=0)
+            self._append(partial, [data], at=0)
+        self.replace(partial, path)
 
     def put_shared(self, path: Path, data: bytes) -> None:
         """Write a whole file as `put` does, where other processes may be writing the same one.
@@ -235,6 +236,10 @@ class Files:
             yield
 
 
+def _is_foreign(found: os.stat_result, path: Path) -> bool:
+    return found.st_uid != os.geteuid() and found.st_uid != _owner_in(path.parent)
+
+
 def open_to_read(path: Path) -> int:
     """Open a file for reading, unbuffered, and follow no link to it."""
     return os.open(path, os.O_RDONLY | _GUARDED)
@@ -245,7 +250,7 @@ def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
         _refuse(path, "is a symbolic link")
     if not stat.S_ISREG(found.st_mode):
         _refuse(path, "is no regular file")
-    if found.st_uid != os.geteuid() and found.st_uid != _owner_in(path.parent):
+    if _is_foreign(found, path):
         _refuse(path, "belongs to another user")
     if alone and found.st_nlink > 1:
         _refuse(path, "has a second name, a hard link, and is to be written to")

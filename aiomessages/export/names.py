@@ -9,7 +9,7 @@ import msgspec
 
 from aiomessages.errors import ConfigurationError
 
-from .files import Files, told_of_full_disk
+from .files import PRIVATE, Files, told_of_full_disk
 
 # What is added to a destination's name, by this package; the longest decides whether a name fits.
 # The random part of the folder in which columns are made is counted as it is: eight characters.
@@ -31,6 +31,7 @@ _ENDINGS_WITH_COLUMNS: Final = (
     ".tmp",
     ".tmp.abcdefgh.work",
 )
+_PART: Final = "part-00001.jsonl.partial"
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -93,25 +94,39 @@ class Names(msgspec.Struct, frozen=True):
         return self.beside(".tmp")
 
 
-def try_names(names: Names, files: Files, *, with_columns: bool) -> None:
+def try_names(
+    names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
+) -> None:
     """Make a file of the longest name that an export needs, and remove it; look at what is there.
 
     Raises ConfigurationError where no such file can be made, and CorruptError where one of the
-    names is taken by a link, a directory or another user's file. The directory is made if need be.
+    names is taken by a link, a directory or another user's file. The directory of all is made.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))
-    directory = names.destination.parent
-    trial = names.beside(f".{secrets.token_hex(4)}".ljust(longest, "x"))
+    destination = names.destination
     try:
-        files.make_directory(directory)
-        with told_of_full_disk(trial):
-            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        trial.unlink()
+        files.make_directory(destination.parent)
+        _try(names.beside(_random().ljust(longest, "x")))
         for ending in endings:
             files.check(names.beside(ending))
+        if is_directory:
+            files.check_link(destination)  # of one's own, it is followed
+            files.check(destination / _PART)
+            if destination.is_dir():
+                _try(destination / f"{_PART}{_random()}")
     except OSError as error:
         raise ConfigurationError(
             f"no export can be written to {names.destination}: {error.strerror}"
             f" (names beside it are up to {longest} bytes longer)"
         ) from None
+
+
+def _random() -> str:
+    return f".{secrets.token_hex(4)}"
+
+
+def _try(path: Path) -> None:
+    with told_of_full_disk(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+    path.unlink()

@@ -176,11 +176,13 @@ class Output:
 
 def check_can_write(destination: Path) -> None:
     """Raise ConfigurationError or ExportError, before anything is fetched in vain."""
-    form = FORMATS[ending_of(destination) or ".jsonl"]
+    ending = ending_of(destination)
+    form = FORMATS[ending or ".jsonl"]
     form.encode(b"")
     if form.rows:
         check_duckdb()
-    try_names(Names.of(destination), Files(), with_columns=bool(form.rows))
+    names, with_columns = Names.of(destination), bool(form.rows)
+    try_names(names, Files(), with_columns=with_columns, is_directory=not ending)
 
 
 def ending_of(destination: Path) -> str:

@@ -147,8 +147,8 @@ class Parts:
     def _is_left_over(self, path: Path) -> bool:
         """Tell whether a process was killed before it recorded a part, or after it joined one."""
         if path == self._names.incomplete or path.suffix == ".partial":
-            is_joined = bool(self.listed) and not self._in_directory
-            return not self._files.size(path) or (is_joined and ends_with(self.path(1), path))
+            is_one_file = path == self.partial(1) and not self._in_directory and self.listed
+            return not self._files.size(path) or bool(is_one_file and ends_with(self.path(1), path))
         return False
 
     # --- writing ----------------------------------------------------------------------------------

@@ -158,6 +158,17 @@ def test_going_on_with_what_was_finished(
     assert output.rows == 3
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
+def test_adding_to_an_export_of_nothing(opened: Opened, tmp_path: Path, name: str) -> None:
+    """It is added to as any other."""
+    opened(name).finish("messages")
+    opened(name).write(Lines(ONE, 1), [])
+    opened(name).finish("messages")
+    files = sorted((tmp_path / name).iterdir()) if name == "out" else [tmp_path / name]
+    data = b"".join(path.read_bytes() for path in files)
+    assert (gzip.decompress(data) if name.endswith(".gz") else data) == ONE
+
+
 def test_adding_makes_no_copy(opened: Opened, tmp_path: Path) -> None:
     """What was finished is the same file afterwards."""
     opened().write(Lines(ONE, 1), [])
@@ -470,6 +481,14 @@ def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     output.finish("messages")
     assert (tmp_path / "out.jsonl.incomplete.jsonl").read_bytes() == TWO + THREE
     assert (output.rows, [*output.manifest()]) == (1, ["out.jsonl"])
+
+
+def test_a_file_from_elsewhere_for_incomplete_lines(opened: Opened, tmp_path: Path) -> None:
+    """It is refused in the middle of an export as at its begin."""
+    opened().write(Lines(ONE, 1), [])
+    (tmp_path / "out.jsonl.incomplete.jsonl").write_bytes(ONE)
+    with pytest.raises(CorruptError, match="does not know of it"):
+        opened()
 
 
 def test_incomplete_lines_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""The manifest: JSON, whatever files are called."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aiomessages.export.manifest import FileDigest, decode_manifest, encode_manifest
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "é\n\"\\'", "caf\udce9\udcff"])
+def test_a_name(name: str) -> None:
+    """It comes back as it was; the bytes are UTF-8, and so is what is not a name."""
+    digest = FileDigest(name, rows=2, bytes=3, sha256="f00")
+    data = encode_manifest("messages", [digest], 2, {"lost": ["ü"]})
+    assert decode_manifest(data) == {name: digest}
+    found = json.loads(data.decode())
+    assert found["files"] == [{"name": name, "rows": 2, "bytes": 3, "sha256": "f00"}]
+    assert "ü" in data.decode()
+    names = ["layout", "rows", "files", "gone", "pending", "lost", "failed"]
+    assert [*found] == names
+    assert [found[name] for name in names[3:]] == [[], [], ["ü"], []]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"files": [{}]}'])
+def test_what_is_none(data: bytes) -> None:
+    """Whatever it is, it is told by one error."""
+    with pytest.raises(ValueError, match=r"."):
+        decode_manifest(data)
