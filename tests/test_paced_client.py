@@ -278,8 +278,8 @@ async def first_page(client: AsyncMessagesClient) -> None:
 
 async def test_a_pause_longer_than_the_deadline() -> None:
     """What is known is said at once."""
-    script = replies(error(429, "rate_limit_exceeded", retry_after="900"))
-    async with Loopback(script) as server, client_of(server, deadline=60) as client:
+    script = replies(error(429, "rate_limit_exceeded", retry_after="50"))
+    async with Loopback(script) as server, client_of(server, deadline=30) as client:
         with pytest.raises(RateLimitError):
             await paced(client, Pace()).list("x")
     assert len(server.asked) == 1

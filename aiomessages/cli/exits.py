@@ -8,6 +8,7 @@ from cyclopts import CycloptsError
 from aiomessages.errors import (
     AuthenticationError,
     ConfigurationError,
+    InternalServerError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -66,4 +67,6 @@ def code_of(error: BaseException) -> int:
     An export's errors bring theirs along: to know them here, every command would load the export.
     """
     own = getattr(error, "exit_code", None)
+    if isinstance(error, InternalServerError) and getattr(error, "retry_after", None) is not None:
+        return RATE_LIMITED  # it asks all to wait, as a 429 does
     return own or next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), RUNTIME)

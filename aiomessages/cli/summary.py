@@ -62,9 +62,8 @@ def _is_unchanged(report: ExportReport) -> bool:
 
 
 def _since(status: ExportStatus) -> str:
-    if status.finished_at is None:
-        return ""
-    return f" since {datetime.fromtimestamp(status.finished_at).astimezone():%Y-%m-%d %H:%M}"
+    finished_at = datetime.fromtimestamp(status.finished_at or 0.0).astimezone()
+    return f" since {finished_at:%Y-%m-%d %H:%M}"
 
 
 def _written(status: ExportStatus) -> str:

@@ -288,7 +288,8 @@ class _Run:
 
     def _ends_run(self, error: APIError) -> bool:
         """Tell whether no other completion can be read either."""
-        return self._refusals.ends_run(error) or isinstance(error, RateLimitError)
+        too_long = (getattr(error, "retry_after", None) or 0.0) > MAX_RETRY_AFTER
+        return too_long or isinstance(error, RateLimitError) or self._refusals.ends_run(error)
 
     async def _write(self, item: Item, outcome: Outcome) -> None:
         if outcome.state == "done":

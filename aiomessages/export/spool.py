@@ -65,9 +65,7 @@ class Messages:
 
     def read(self) -> list[bytes]:
         """Return all messages at once."""
-        return (
-            [message for block in self.blocks() for message in block] if self._file else self.held
-        )
+        return [message for block in self.blocks() for message in block]
 
     def __enter__(self) -> Self:
         return self

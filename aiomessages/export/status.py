@@ -69,7 +69,8 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         return None
     states = db.execute("SELECT state, count(*), sum(messages) FROM completions GROUP BY state")
     files, size, rows = db.execute(
-        "SELECT count(*), coalesce(sum(committed), 0), coalesce(sum(rows), 0) FROM parts"
+        "SELECT count(*), coalesce(sum(committed), 0), coalesce(sum(rows), 0)"
+        " FROM parts WHERE number > 0"
     ).fetchone()
     return ExportStatus(
         destination=str(target),

@@ -294,7 +294,7 @@ def test_a_long_wait(
     """A server that asks to wait for hours ends it, and says when to come back."""
     dated.fail(code, retry_after=wait)
     ended, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
-    assert ended == (5 if code == 429 else 1)
+    assert ended == 5
     assert "the server asks to wait 2:00:00: run the same command again after 2" in err
 
 
@@ -361,6 +361,21 @@ def test_a_full_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "no room left" in err
     assert run(*words).code == 0
     assert exported(tmp_path / "out.jsonl") == IDS
+
+
+@pytest.mark.usefixtures("dated")
+def test_a_disk_that_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another error of the disk names the destination and what the system says."""
+    with monkeypatch.context() as broken:
+        broken.setattr(Files, "write", lambda *_: no_write())
+        code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    assert code == 1
+    assert f"cannot write {tmp_path}/out.jsonl: Input/output error" in err
+
+
+def no_write() -> int:
+    """Fail as a broken disk does."""
+    raise OSError(5, "Input/output error")
 
 
 def no_room(*_: object) -> int:

@@ -56,6 +56,14 @@ def test_columns(total: int | None) -> None:
     assert captured.get().splitlines()[0].rstrip().endswith("writing columns …")
 
 
+def test_a_pause() -> None:
+    """While the server asks to wait, the line says for how long; a short pause is not worth it."""
+    found = gauge(paused_until=1085.0)
+    assert progress.line(found).endswith("the server asks to wait 1:15")
+    found.sample(1084.0)
+    assert "asks to wait" not in progress.line(found)
+
+
 def test_what_was_done_before() -> None:
     """What an earlier run has done counts as done, and not as the pace of this one."""
     found = gauge(completions=10, already=80)

@@ -13,6 +13,7 @@ from loopback import Answer, Asked, Loopback, message, page
 from aiomessages import (
     APIError,
     AsyncMessagesClient,
+    ConfigurationError,
     InternalServerError,
     NotFoundError,
     RetryPolicy,
@@ -406,6 +407,14 @@ async def test_ids_that_are_refused(tmp_path: Path, wrong: str) -> None:
         report = await export_ids(server, tmp_path / "b.jsonl", [*IDS, wrong], on_error="continue")
         assert (report.finished, report.complete, report.failed_ids) == (True, False, [wrong])
         assert not [asked for asked in server.asked if wrong in asked.path]
+
+
+async def test_an_id_that_is_refused_at_once(tmp_path: Path) -> None:
+    """By default such an id, if it was given, ends the export before it is asked for."""
+    async with Stored(lambda _, __: None) as server:
+        with pytest.raises(ConfigurationError):
+            await export_ids(server, tmp_path / "out.jsonl", ["a/b"])
+        assert not server.asked
 
 
 async def test_what_fails_later_reopens(tmp_path: Path) -> None:

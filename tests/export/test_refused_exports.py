@@ -10,9 +10,11 @@ from loopback import Answer, Asked, Loopback, error, message, page
 
 from aiomessages import (
     APIError,
+    APIStatusError,
     AsyncMessagesClient,
     AuthenticationError,
     InsufficientQuotaError,
+    InternalServerError,
     PermissionDeniedError,
     RateLimitError,
     RetryPolicy,
@@ -92,12 +94,18 @@ async def test_three_forbidden_in_a_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(429, RateLimitError), (503, InternalServerError), (500, InternalServerError)],
+)
 @pytest.mark.parametrize("seconds", [601, 86_400])
-async def test_too_long_to_wait(tmp_path: Path, seconds: int, on_error: Any) -> None:
+async def test_too_long_to_wait(
+    tmp_path: Path, status: int, kind: type[APIStatusError], seconds: int, on_error: Any
+) -> None:
     """A Retry-After of more than ten minutes ends the run, and is told."""
-    answer = error(429, "rate_limit_exceeded", retry_after=str(seconds))
+    answer = error(status, "rate_limit_exceeded", retry_after=str(seconds))
     async with Refusing(after(5, answer)) as server:
-        with pytest.raises(RateLimitError) as caught:
+        with pytest.raises(kind) as caught:
             await exported(server, tmp_path / "out.jsonl", on_error=on_error, concurrency=1)
         assert len(server.asked) == 6
     assert caught.value.retry_after == seconds
