@@ -90,7 +90,7 @@ def _this_run(report: ExportReport) -> list[str]:
 
 def _asides(report: ExportReport) -> list[str]:
     removed = report.removed
-    kept = [f"no longer listed by the server; kept in the file: {removed:,}"] if removed else []
+    kept = [f"in the file, and not named in this run: {removed:,}"] if removed else []
     return [*reasons("skipped", report.skipped), *named(report), *kept]
 
 

@@ -315,8 +315,10 @@ class Ledger:
             return [completion_id for (completion_id,) in self._seen.execute(query, (state,))]
 
     def removed(self) -> int:
-        """Return how many completions that the ledger knows were not named in this run."""
-        return self._count("SELECT count(*) FROM ledger.completions WHERE id NOT IN seen")
+        """Return how many completions in the output were not named in this run."""
+        return self._count(
+            "SELECT count(*) FROM ledger.completions WHERE state = 'done' AND id NOT IN seen"
+        )
 
     def to_be_tried_again(self) -> int:
         """Return how many completions failed that were named in this run and may yet be read."""

@@ -102,7 +102,7 @@ def test_not_finished() -> None:
         "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
         "  skipped: 2,000 × no reply, 1 × audio",
         "  failed: 3 × InternalServerError (a, b, c)",
-        "  no longer listed by the server; kept in the file: 5",
+        "  in the file, and not named in this run: 5",
     ]
 
 

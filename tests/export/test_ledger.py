@@ -184,9 +184,9 @@ def test_counting(ledger: Ledger) -> None:
 
 
 def test_what_a_run_has_seen(path: Path) -> None:
-    """A completion is new once a run; those that are not named again are counted as removed."""
+    """A completion is new once a run; what is in the output and not named again is counted."""
     with Ledger(path) as ledger:
-        ledger.commit([PART], [DONE, GONE])
+        ledger.commit([PART], [DONE, GONE, Entry("d", "done")])
         assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
