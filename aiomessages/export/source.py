@@ -30,7 +30,7 @@ from aiomessages.models import Json
 from aiomessages.settings import can_be_sent
 from aiomessages.workers import each
 
-from .created import CreatedBetween
+from .created import CreatedBetween, pages_between
 from .layouts import one_line
 from .ledger import MANY
 
@@ -59,7 +59,7 @@ async def batches(
     for an id of another type or that no request can hold, and SchemaError for a listed one.
     """
     if isinstance(source, Listed):
-        async with aclosing(_narrowed(source).pages(attempts)) as pages:
+        async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
                 if page:
                     yield [_listed(completion_id, item) for completion_id, item in page]
