@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from errno import EEXIST, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Final, Self
 
@@ -112,6 +113,14 @@ def try_names(names: Names, files: Files, *, with_columns: bool) -> None:
             files.check(names.beside(ending))
     except OSError as error:
         raise ConfigurationError(
-            f"no export can be written to {names.destination}: {error.strerror}"
-            f" (names beside it are up to {longest} bytes longer)"
+            f"no export can be written to {names.destination}: {_reason(error, longest)}"
         ) from None
+
+
+def _reason(error: OSError, longest: int) -> str:
+    """Return why no file can be made in the directory of a destination."""
+    if error.errno == EEXIST:  # a file stands where the directory, or one above it, was to be made
+        return os.strerror(ENOTDIR)
+    if error.errno == ENAMETOOLONG:
+        return f"{error.strerror} (names beside it are up to {longest} bytes longer)"
+    return str(error.strerror)
