@@ -440,23 +440,36 @@ def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert b"stopped:" not in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_one_signal_twice(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    """What `timeout` and other wrappers send twice at once is the first signal, not the second."""
+@pytest.mark.parametrize(
+    ("first", "second", "codes"),
+    [
+        (signal.SIGINT, signal.SIGINT, []),
+        (signal.SIGTERM, signal.SIGTERM, []),
+        (signal.SIGHUP, signal.SIGHUP, []),
+        (signal.SIGINT, signal.SIGTERM, [130]),
+    ],
+)
+async def test_one_signal_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    first: signal.Signals,
+    second: signal.Signals,
+    codes: list[int],
+) -> None:
+    """What `timeout` and other wrappers send twice at once is one signal; another one ends it."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
 
     async def exporting() -> Any:
-        signal.raise_signal(number)
+        signal.raise_signal(first)
         try:
             await asyncio.Event().wait()
         finally:
-            signal.raise_signal(number)
+            signal.raise_signal(second)
             for _ in range(3):  # the loop hears of a signal in a later round
                 await asyncio.sleep(0)
 
     assert await command._stoppable(exporting(), lambda: None) is None  # noqa: SLF001
-    assert ended == []
+    assert ended == codes
 
 
 async def test_a_terminal_that_closes_under_nohup() -> None:
