@@ -188,15 +188,17 @@ def check_can_write(destination: Path) -> None:
 def ending_of(destination: Path) -> str:
     """Return the ending that says how to write a destination; "" for a directory.
 
-    Raises ConfigurationError for an ending that is not known.
+    Raises ConfigurationError for an ending that is not known, or that is the whole name.
     """
     name = destination.name.lower()
+    if name in FORMATS:
+        raise ConfigurationError(f"{destination} is an ending without a name before it")
     for ending in sorted(FORMATS, key=len, reverse=True):
-        if name.endswith(ending) and name != ending:
+        if name.endswith(ending):
             return ending
-    if destination.suffix and not destination.is_dir():
+    if not destination.is_dir() and (destination.suffix or destination.exists()):
         known = ", ".join(FORMATS)
         raise ConfigurationError(
-            f"{destination.name}: the ending is none of {known}, nor is it a directory"
+            f"{destination}: unsupported file type; use one of {known}, or a directory"
         )
     return ""

@@ -198,6 +198,7 @@ class _Run:
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write what is not there yet, and finish."""
+        self._tell(at_once=True)  # so that a wait before the first answer can be shown
         self.progress.total = len(source) if isinstance(source, Sized) else None
         self.progress.listed = (
             refresh or not self._ledger.finished or not isinstance(source, Listed)

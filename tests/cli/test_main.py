@@ -40,7 +40,10 @@ def test_without_the_extra(missing: str) -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (run.returncode, run.stdout) == (2, b"")
-    assert run.stderr == b"aiomessages: the program needs: pip install 'aiomessages[cli]'\n"
+    assert (
+        run.stderr
+        == b"aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+    )
 
 
 def test_a_package_of_ours_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

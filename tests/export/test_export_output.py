@@ -623,7 +623,6 @@ def test_columns_that_are_gone(opened: Opened, ledger: Ledger, tmp_path: Path) -
         ("a.parquet", ".parquet"),
         ("a.duckdb", ".duckdb"),
         ("a", ""),
-        (".jsonl", ""),
     ],
 )
 def test_endings(tmp_path: Path, name: str, ending: str) -> None:
@@ -633,7 +632,21 @@ def test_endings(tmp_path: Path, name: str, ending: str) -> None:
 
 def test_an_ending_that_is_not_known(tmp_path: Path) -> None:
     """It is refused, unless a directory of that name is there."""
-    with pytest.raises(ConfigurationError, match=r"none of \.jsonl, "):
+    with pytest.raises(ConfigurationError, match=r"use one of \.jsonl, "):
         ending_of(tmp_path / "a.csv")
     (tmp_path / "a.csv").mkdir()
     assert not ending_of(tmp_path / "a.csv")
+
+
+def test_a_file_in_place_of_a_directory(tmp_path: Path) -> None:
+    """A file without an ending is no directory: it is refused as a file of another type is."""
+    (tmp_path / "a").touch()
+    with pytest.raises(ConfigurationError, match="unsupported file type"):
+        ending_of(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", [".jsonl", ".jsonl.gz", ".PARQUET"])
+def test_an_ending_alone(tmp_path: Path, name: str) -> None:
+    """What the shell makes of $NAME.jsonl without a NAME is refused."""
+    with pytest.raises(ConfigurationError, match="without a name"):
+        ending_of(tmp_path / name)

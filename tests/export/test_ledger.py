@@ -143,9 +143,12 @@ def test_selections(ledger: Ledger) -> None:
     ledger.commit([PART], [DONE])
     for selection in (None, {"model": "m"}, None, {"model": "m"}):
         ledger.agree(SETTINGS, selection)
-    told = r'selection was \{"model": "m"\} and is now \{\}'
-    with pytest.raises(ChangedError, match=told):
+    with pytest.raises(ChangedError, match=': model was "m" and is now not set;'):
         ledger.agree(SETTINGS, {})
+    with pytest.raises(ChangedError, match=': since was not set and is now "3d";'):
+        ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
+    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
+        ledger.agree({**SETTINGS, "layout": "x"}, None)  # nothing is said of the selection
 
 
 def test_what_is_named_by_id(ledger: Ledger) -> None:
@@ -184,9 +187,10 @@ def test_counting(ledger: Ledger) -> None:
 
 
 def test_what_a_run_has_seen(path: Path) -> None:
-    """A completion is new once a run; those that are not named again are counted as removed."""
+    """A completion is new once a run; of the output, those not named again count as removed."""
+    left_out = [Entry(name, "failed") for name in "xy"]
     with Ledger(path) as ledger:
-        ledger.commit([PART], [DONE, GONE])
+        ledger.commit([PART], [DONE, GONE, *left_out, Entry("z", "done")])
         assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
