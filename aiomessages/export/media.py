@@ -48,7 +48,7 @@ class MediaStore:
     """
 
     def __init__(self, directory: Path, *, files: Files | None = None) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()  # what the current one is later does not matter
         self._files = files or Files()
         self._lock = threading.Lock()  # two threads may come with the same picture
         self._settled = False  # whether all that is there is known to be durable

@@ -105,6 +105,7 @@ async def export(
     of them exists.
     """
     names, files = Names.of(destination), files or Files()
+    store = None if media is None else MediaStore(Path(media), files=files)
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_page_options(after=None, limit=limit, order=None, max_items=None)
@@ -129,7 +130,7 @@ async def export(
             output,
             layout=layout,
             include_reply=include_reply,
-            media=None if media is None else MediaStore(Path(media), files=files),
+            media=store,
             limit=limit,
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
