@@ -3,6 +3,7 @@
 It sends nothing and changes nothing.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,7 +46,8 @@ def status(
 
 
 def _json(found: ExportStatus) -> bytes:
-    document = msgspec.json.format(msgspec.json.encode(found)).decode()
+    # By json and not by msgspec, which refuses the name of a file that is not UTF-8.
+    document = json.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2)
     return visible_json(document).encode() + b"\n"
 
 
