@@ -324,6 +324,7 @@ FOREIGN = [
     "out.parquet.rows.jsonl.gz",
     "out.duckdb.rows.jsonl.gz.partial",
     "out.duckdb",
+    "out.duckdb.wal",
 ]
 
 
