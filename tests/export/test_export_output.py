@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -15,7 +16,7 @@ from backports import zstd
 from msgspec import structs
 
 from aiomessages import ConfigurationError
-from aiomessages.export import CorruptError, ExportError
+from aiomessages.export import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
 from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Entry, Ledger, Part
@@ -266,6 +267,28 @@ def test_a_process_that_was_killed_while_it_added(
     output.write(Lines(THREE, 1), [])
     output.finish("messages")
     assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
+
+
+def test_a_disk_that_is_full_while_a_file_is_added_to(
+    opened: Opened, ledger: Ledger, tmp_path: Path
+) -> None:
+    """What the file held before can be read to its end, and the next run adds the rest."""
+
+    class FullFiles(Files):
+        def write(self, descriptor: int, data: memoryview) -> int:
+            if data == TWO:
+                return super().write(descriptor, data[:3])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    opened().write(Lines(TWO, 1), [])
+    output = Output(tmp_path / "out.jsonl", ledger, FullFiles())
+    with pytest.raises(DiskFullError):
+        output.finish("messages")
+    assert contents(tmp_path) == {"out.jsonl": ONE, "out.jsonl.partial": TWO}
+    opened().finish("messages")
+    assert contents(tmp_path)["out.jsonl"] == ONE + TWO
 
 
 def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path) -> None:
