@@ -4,6 +4,7 @@ A batch is bytes first and ledger after: appended to `NAME.partial` and made dur
 Only a file that is finished has its final name, and it keeps it while a later run adds to it.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -200,7 +201,8 @@ def ending_of(destination: Path) -> str:
     for ending in sorted(FORMATS, key=len, reverse=True):
         if name.endswith(ending) and name != ending:
             return ending
-    if destination.suffix and not destination.is_dir():
+    is_directory = os.path.isdir(destination)  # noqa: PTH112 - a name that is too long is none
+    if (destination.suffix or os.path.lexists(destination)) and not is_directory:
         known = ", ".join(FORMATS)
         raise ConfigurationError(
             f"{destination.name}: the ending is none of {known}, nor is it a directory"

@@ -9,6 +9,7 @@ import os
 import sys
 import zlib
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from aiomessages.export.output import Output, ending_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Opened = Callable[..., Output]
 
@@ -638,7 +638,18 @@ def test_endings(tmp_path: Path, name: str, ending: str) -> None:
 
 def test_an_ending_that_is_not_known(tmp_path: Path) -> None:
     """It is refused, unless a directory of that name is there."""
-    with pytest.raises(ConfigurationError, match=r"none of \.jsonl, "):
-        ending_of(tmp_path / "a.csv")
+    for name in ("a.csv", f"{'a' * 300}.csv"):
+        with pytest.raises(ConfigurationError, match=r"none of \.jsonl, "):
+            ending_of(tmp_path / name)
     (tmp_path / "a.csv").mkdir()
     assert not ending_of(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("what", ["file", "pipe", "link"])
+def test_no_ending_and_no_directory(tmp_path: Path, what: str) -> None:
+    """What has that name already and is no directory is refused at once."""
+    path = tmp_path / "out"
+    make = {"file": Path.touch, "pipe": os.mkfifo, "link": lambda path: path.symlink_to("-")}
+    make[what](path)
+    with pytest.raises(ConfigurationError, match="nor is it a directory"):
+        ending_of(path)
