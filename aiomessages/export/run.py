@@ -145,6 +145,8 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if media is not None and (not str(media) or "\0" in str(media)):
+        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
     if layout == "finetune" and media is not None:
         raise ConfigurationError("a fine-tuning example holds its images itself: leave media out")
 
