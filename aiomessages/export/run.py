@@ -105,6 +105,7 @@ async def export(
     of them exists.
     """
     names, files = Names.of(destination), files or Files()
+    store = None if media is None else MediaStore(Path(media), files=files)
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     check_page_options(after=None, limit=limit, order=None, max_items=None)
@@ -129,7 +130,7 @@ async def export(
             output,
             layout=layout,
             include_reply=include_reply,
-            media=None if media is None else MediaStore(Path(media), files=files),
+            media=store,
             limit=limit,
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
@@ -144,6 +145,8 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if media is not None and (not str(media) or "\0" in str(media)):
+        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
     if layout == "finetune" and media is not None:
         raise ConfigurationError("a fine-tuning example holds its images itself: leave media out")
 

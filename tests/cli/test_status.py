@@ -1,6 +1,7 @@
 """`aiomessages status`: what the ledger knows, for a person and for a program."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def test_for_a_program(run: Run, finished: Path) -> None:
     assert (found["finished"], found["layout"], found["rows"]) == (True, "finetune", rows)
     assert found["bytes"] == finished.stat().st_size
     assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jsonl", "\u202e\x1b[31m\n\u00fc.jsonl".encode()])
+def test_any_name(run: Run, tmp_path: Path, name: bytes) -> None:
+    """A name of any bytes is told in both formats, and in JSON Python reads the very name."""
+    path, media = tmp_path / os.fsdecode(name), tmp_path / os.fsdecode(name + b".media")
+    words = ["--media", media, "--local", "--quiet"]
+    assert run("export", "--all", "-o", path, *words).code == 0
+    found = json.loads(run("status", path, "--format", "json").out)
+    assert (found["destination"], found["media"]) == (str(path), str(media))
+    assert b"\x1b" not in run("status", path).out
 
 
 def test_it_changes_nothing(run: Run, finished: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import sqlite3
 import stat
 import time
@@ -286,6 +287,38 @@ def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
     with pytest.raises(CorruptError, match=r"is a symbolic link|has a second name"):
         Ledger(path)
     assert mine.read_bytes() == b""
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("known", [False, True], ids=["a new ledger", "a ledger"])
+def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> None:
+    """A file of that name is refused, and kept: SQLite would remove it."""
+    if known:
+        with Ledger(path):
+            pass
+    mine = path.with_name(path.name + ending)
+    mine.write_bytes(b"mine")
+    before = written(path.parent)
+    with pytest.raises(CorruptError, match="does not know of it: move it away"):
+        Ledger(path)
+    assert written(path.parent) == before
+    assert mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -> None:
+    """A log of SQLite's is read, and one that lost its begin with the power is none."""
+    with Ledger(path) as ledger:
+        ledger.commit([Part(1, committed=5)], [])
+        for found in list(tmp_path.iterdir()):
+            shutil.copy(found, tmp_path / found.name.replace(path.name, "copy"))
+    copy = tmp_path / "copy"
+    log = copy.with_name("copy-wal")
+    assert log.stat().st_size
+    if torn:
+        log.write_bytes(bytes(log.stat().st_size))
+    with Ledger(copy) as ledger:
+        assert ledger.parts() == ([] if torn else [Part(1, committed=5)])
 
 
 def test_a_ledger_that_is_replaced_while_it_is_opened(
