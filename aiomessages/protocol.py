@@ -445,10 +445,13 @@ def _says_not_found(status: int, facts: _ErrorFacts, asked: Asked) -> bool:
 
 
 def _names(text: str, name: str | None) -> bool:
-    """Tell whether a text names an id itself, and not one that only begins with it."""
+    """Tell whether a text names an id itself, and not one that only begins with it.
+
+    As a part of a path it names a route, of which a gateway says that it was not found.
+    """
     if not name or name not in text:
         return False
-    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?!\.?[\w-])", text))
+    return bool(re.search(rf"(?<![\w/-]){re.escape(name)}(?!\.?[\w-])", text))
 
 
 def is_about_cursor(error: BaseException) -> bool:

@@ -658,6 +658,8 @@ NOT_FOUND = f"Completion {NAME} not found"
         (404, {"error": {"message": f"POST {NAME} is not allowed"}}, False),
         (404, {"error": {"message": f"Completion {NAME}0 not found"}}, False),
         (404, {"error": {"message": f"Completion x-{NAME} not found"}}, False),
+        (404, {"message": f"Route GET:/v1/chat/completions/{NAME}/messages not found"}, False),
+        (404, {"detail": f"/v1/chat/completions/{NAME} does not exist here"}, False),
         (200, {"error": {"message": "no", "code": 404}}, False),
     ],
     ids=named,

@@ -49,7 +49,8 @@ class EndOfSpan:
     Servers differ: some sort by the time of storage, some ignore `order`. So a list ends early only
     when all of this holds; otherwise it is read to its end:
 
-    - the page lies outside the span, behind its edge, each item by `MARGIN` or more;
+    - the page lies outside the span, behind its edge, each item by `MARGIN` or more, and so do the
+      last `STEPS` items where pages are smaller;
     - no item so far contradicts the order that was asked for (equal times do not);
     - the items so far show that order: the time moved in its direction in `STEPS` places or more,
       and by more than `MARGIN` in all, which the delays of storage cannot feign in a list that
@@ -66,6 +67,7 @@ class EndOfSpan:
         self._first: float | None = None
         self._last: float | None = None
         self._steps = 0
+        self._outside = 0  # so many of the last items
         self._contradicted = False
 
     def is_reached(self, page: Iterable[float | None]) -> bool:
@@ -73,9 +75,8 @@ class EndOfSpan:
         known = [self._sign * created for created in page if created is not None]
         for time in known:
             self._follow(time)
-        if self._edge is None or not known or min(known) < self._edge:
-            return False
-        return self._order_is_shown()
+        is_behind = bool(known) and self._outside >= max(len(known), STEPS)
+        return is_behind and self._order_is_shown()
 
     def _follow(self, time: float) -> None:
         if self._first is None or self._last is None:
@@ -85,6 +86,8 @@ class EndOfSpan:
         elif time > self._last:
             self._steps += 1
         self._last = time
+        is_outside = self._edge is not None and time >= self._edge
+        self._outside = self._outside + 1 if is_outside else 0
 
     def _order_is_shown(self) -> bool:
         if self._contradicted or self._steps < STEPS or self._first is None or self._last is None:

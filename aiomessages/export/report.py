@@ -49,7 +49,7 @@ class ExportReport(msgspec.Struct, frozen=True):
 
     `progress` counts this run; the others the whole export: `rows` in its files, `sha256` by file
     name, `skipped` (the layout cannot express them) and `failed` (they could not be read), both by
-    reason, and `removed`: completions that the source no longer names, which stay in the files.
+    reason, and `removed`: completions in the files that the source no longer names.
 
     What is not in the files is named by id: `gone` (the server has it no longer), `pending` (not
     visible yet; every later run asks again), `lost` (it changed while it was read; what was read

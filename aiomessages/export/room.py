@@ -75,7 +75,9 @@ class Place:
         self._held = 0
 
     async def expect(self) -> None:
-        """Wait until there is room for one page more."""
+        """Wait until there is room for one page more, in place of one that did not come."""
+        self._room.give_back(self._expected)
+        self._expected = 0
         self._expected = await self._room.take_page(self)
 
     def fill(self, size: int) -> None:

@@ -53,7 +53,7 @@ class Named(NamedTuple):
 async def batches(
     source: Source, attempts: Attempts | None = None
 ) -> AsyncGenerator[list[Named], None]:
-    """Yield the completions of a source: of a list a page at a time.
+    """Yield the completions of a source, at most BATCH of them at a time.
 
     A list is asked for in the turns of `attempts`, where these are given. Raises ConfigurationError
     for an id of another type or that no request can hold, and SchemaError for a listed one.
@@ -61,8 +61,8 @@ async def batches(
     if isinstance(source, Listed):
         async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
-                if page:
-                    yield [_listed(completion_id, item) for completion_id, item in page]
+                for start in range(0, len(page), BATCH):  # whatever the server takes for a page
+                    yield [_listed(*item) for item in page[start : start + BATCH]]
         return
     count = 0
     async for ids in each(_batched(source) if isinstance(source, HOLDING) else _singly(source)):

@@ -136,13 +136,14 @@ async def test_a_server_without_any_order(order: Order, page: int) -> None:
     [None, "today", [], True, FIRST + 0.5, 10**60, -(10**60), 0],
     ids=["null", "text", "list", "true", "float", "huge", "far", "zero"],
 )
-async def test_odd_times(order: Order, odd: Json) -> None:
-    """Times that are no plain number of seconds cost the others nothing."""
+@pytest.mark.parametrize("page", [1, 10])
+async def test_odd_times(order: Order, odd: Json, page: int) -> None:
+    """A time that is no plain number of seconds, or far from the truth, costs others nothing."""
     times: list[Json] = [FIRST + n * DAY for n in range(60)]
     for place in (0, 15, 35, 59):
         mixed = [*times[:place], odd, *times[place:]]
         listed = {"asc": mixed, "desc": mixed[::-1]}
-        kept, _ = await found(listed, order, since=times[30], until=times[40])
+        kept, _ = await found(listed, order, page=page, since=times[30], until=times[40])
         assert sorted(kept) == times[30:40]
 
 
@@ -198,13 +199,21 @@ def reached(order: Order | None, *pages: Sequence[float | None], **span: float) 
 
 
 def test_the_whole_page_and_the_margin() -> None:
-    """A page is behind the span with its last item a margin behind the edge, and no sooner."""
+    """A page is behind the span with all its items a margin behind the edge, and no sooner."""
     shown: list[float | None] = [*range(-20_000, -20_000 + STEPS + 1)]
-    assert reached("asc", shown, [MARGIN - 1, 9e9], until=0) == [False, False]
-    assert reached("asc", shown, [MARGIN, 9e9], until=0) == [False, True]
+    far = [9e9] * (STEPS - 1)
+    assert reached("asc", shown, [MARGIN - 1, *far], until=0) == [False, False]
+    assert reached("asc", shown, [MARGIN, *far], until=0) == [False, True]
     newest_first = [-time for time in shown if time is not None]
-    assert reached("desc", newest_first, [1 - MARGIN, -9e9], since=0) == [False, False]
-    assert reached("desc", newest_first, [-MARGIN, -9e9], since=0) == [False, True]
+    before = [-time for time in far]
+    assert reached("desc", newest_first, [1 - MARGIN, *before], since=0) == [False, False]
+    assert reached("desc", newest_first, [-MARGIN, *before], since=0) == [False, True]
+
+
+def test_small_pages() -> None:
+    """Where pages are small, as many items as show an order have to be behind the span."""
+    behind = [[HOURS[40 + n]] for n in range(STEPS)]
+    assert reached("asc", HOURS[:20], *behind, until=HOURS[25]) == [False] * STEPS + [True]
 
 
 def test_how_many_steps_show_an_order() -> None:

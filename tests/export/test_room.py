@@ -44,6 +44,15 @@ async def test_leaving_gives_everything_back() -> None:
                 await place.expect()
 
 
+async def test_a_page_that_did_not_come() -> None:
+    """Expecting a page anew, where the one before failed, takes no more room than one."""
+    room = Room(2 * PAGE)
+    with Place(room) as one:
+        for _ in range(3):
+            await one.expect()
+        assert not room.is_tight()
+
+
 async def test_the_first_never_waits() -> None:
     """Of those who hold a place the first goes on whatever is held, and then the next one is it."""
     room = Room(PAGE)

@@ -132,6 +132,19 @@ async def test_a_list_is_read_by_pages() -> None:
     ]
 
 
+async def test_a_page_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may send more a page than the ledger looks up at once: then it is several batches.
+
+    (SQLite refuses a statement of more than some thousands of values.)
+    """
+    monkeypatch.setattr("aiomessages.export.source.BATCH", 3)
+    items = [b'{"id":"c%d","created":1}' % n for n in range(8)]
+    body = b'{"data":[%b],"has_more":false}' % b",".join(items)
+    async with Loopback(lambda _: Answer(body)) as server, client_of(server) as client:
+        read = [len(batch) async for batch in batches(client.completions())]
+    assert read == [3, 3, 2]
+
+
 async def test_pages_outside_the_span() -> None:
     """A page without anything of the span is no batch."""
     async with Listing(*FIVE) as server, client_of(server) as client:
