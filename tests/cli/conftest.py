@@ -1,5 +1,6 @@
 """A server with a few conversations for the whole run, and two ways to run the program."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Take the library's log back from the program, which keeps it for the rest of its process."""
+    log = logging.getLogger("aiomessages")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture
