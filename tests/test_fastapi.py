@@ -242,12 +242,42 @@ async def test_an_id_that_is_no_header_cannot_forge_an_event() -> None:
     assert first == b"data: " + json.dumps(message(0, id=forged)).encode()
 
 
-@pytest.mark.parametrize("unfit", ["#end", " x", "x "])
-async def test_an_id_that_would_come_back_as_something_else_is_left_out(unfit: str) -> None:
-    """No message passes for the end, and no header loses the spaces of an id on its way back."""
-    script = replies(Answer(page([message(0, id=unfit)])))
-    async with app_over(script) as session, session.get(f"{PATH}/stream?format=sse") as response:
-        assert (await response.read()).startswith(b"data: ")
+UNFIT = {
+    "it is that of the end": "#end",
+    "a header loses its spaces": " x",
+    "a header loses the ones behind it": "x ",
+    "no server takes it back": "x" * 100_000,
+    "it is a character too long": "x" * 1_025,
+    "it is not ASCII": "é",
+    "it breaks the line": "x\ny",
+    "it is cut at its NUL": "x\0y",
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
+async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -> None:
+    """The event keeps its message and has no id, so a reader resumes behind the one before it."""
+    stored = [message(0), message(1, id=unfit), message(2)]
+    url = f"{PATH}/stream?format=sse"
+    async with app_over(conversation(stored)) as session:
+        async with session.get(url) as response:
+            first, second, third, *_ = (await response.read()).split(b"\n\n")
+        assert first.startswith(b"id: chatcmpl-1-0\ndata: ")
+        assert second == b"data: " + json.dumps(stored[1]).encode()
+        assert third.startswith(b"id: chatcmpl-1-2\ndata: ")
+        async with session.get(url, headers={"last-event-id": "chatcmpl-1-0"}) as response:
+            assert (await response.read()).startswith(second)
+
+
+async def test_an_id_as_long_as_servers_take_back_is_sent_and_resumed_behind() -> None:
+    """The longest id that is sent comes back in a header and goes on to the API in its URL."""
+    longest = "%" * 1_024  # in a URL three times as long
+    url = f"{PATH}/stream?format=sse"
+    async with app_over(conversation([message(0, id=longest), message(1)])) as session:
+        async with session.get(url) as response:
+            assert (await response.read()).startswith(b"id: %b\n" % longest.encode())
+        async with session.get(url, headers={"last-event-id": longest}) as response:
+            assert (await response.read()).startswith(b"id: chatcmpl-1-1\n")
 
 
 async def test_a_large_page_goes_out_in_pieces() -> None:

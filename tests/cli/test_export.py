@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import KEY, Ran
+from conftest_cli import KEY, Ran
 
 from aiomessages.cli import export as command
 from aiomessages.cli import progress

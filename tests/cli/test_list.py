@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import KEY, SHORT, Ran
+from conftest_cli import KEY, SHORT, Ran
 
 from aiomessages.testing import MessagesServer
 

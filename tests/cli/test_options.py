@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEY, RECORDS, SHORT, Ran
+from conftest_cli import KEY, RECORDS, SHORT, Ran
 
 from aiomessages.cli.exits import UsageError
 from aiomessages.cli.options import SAMPLE, in_options, spelled_out

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEY, NASTY, SHORT, Ran
+from conftest_cli import KEY, NASTY, SHORT, Ran
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 Execute = Callable[..., Ran]

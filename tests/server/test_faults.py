@@ -22,7 +22,7 @@ from aiomessages.server.faults import FAULTS, broken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from conftest import Answer, Ask
+    from conftest_server import Answer, Ask
 
     Arrived = Callable[[LocalServer], Awaitable[None]]
     AskAt = Callable[[LocalServer], Ask]
