@@ -18,7 +18,7 @@ from msgspec import structs
 
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt, log_retry
-from .protocol import Response, is_of_somebody_else
+from .protocol import Response
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -31,6 +31,7 @@ from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .trail import unless_ours
 from .turns import Turns
+from .wire_errors import is_of_somebody_else
 
 if TYPE_CHECKING:
     from .transport import Transport  # it loads aiohttp, which waits until a client is built

@@ -28,6 +28,8 @@ layer that learns one more fact simply sets the attribute.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from .redaction import shown
+
 
 class MessagesError(Exception):
     """The root of every error that this package raises."""
@@ -75,7 +77,8 @@ class APIError(MessagesError):
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:
         """Note where the call stood when this happened, and return the error."""
-        self.completion_id, self.cursor, self.attempts = completion_id, cursor, attempts
+        self.completion_id, self.cursor = shown(completion_id), shown(cursor)
+        self.attempts = attempts
         return self
 
     def _facts(self) -> list[str]:
