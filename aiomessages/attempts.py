@@ -237,7 +237,7 @@ class Attempts:
         if request.ahead and asks_all_to_wait(error):
             return None
         delay = poll = visibility_delay(
-            error, attempt=attempt, waited=waited, patience=request.patience
+            self._policy, error, attempt=attempt, waited=waited, patience=request.patience
         )
         if delay is None:
             dice = random.random()  # noqa: S311 jitter
