@@ -200,11 +200,9 @@ def _concealed_ids(
 
     The items stay as they came: they are the caller's.
     """
-    ends = {
-        name: concealed(getattr(envelope, name) or "", secret) for name in ("first_id", "last_id")
-    }
+    first_id, last_id = (concealed(end, secret) for end in (envelope.first_id, envelope.last_id))
     hidden = [concealed(name, secret) for name in ids]
-    return msgspec.structs.replace(envelope, **ends), hidden
+    return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
 
 
 def read_one_completion(

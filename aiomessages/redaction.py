@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, overload
 
 from multidict import CIMultiDict
 
@@ -80,8 +80,14 @@ class Concealed(str):  # noqa: SLOT000 it has an attribute
         return repr(self.shown)
 
 
-def concealed(text: str, key: str) -> str:
+@overload
+def concealed(text: str, key: str) -> str: ...
+@overload
+def concealed(text: str | None, key: str) -> str | None: ...
+def concealed(text: str | None, key: str) -> str | None:
     """Return the text; one in which the key stands is Concealed."""
+    if text is None or isinstance(text, Concealed):
+        return text
     safe = without_key(text, key)
     return text if safe == text else Concealed.of(text, safe)
 
