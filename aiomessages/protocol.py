@@ -29,7 +29,7 @@ from .redaction import (
     Concealed,
     concealed,
     headers_without_key,
-    holds_key,
+    may_hold_key,
     without_key,
 )
 from .settings import can_be_sent
@@ -188,7 +188,7 @@ def read_page(
         )
     if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
         raise _answer_to_another()
-    if holds_key(ids, secret):
+    if may_hold_key(ids, secret):
         envelope, ids = _concealed_ids(envelope, ids, secret)
     return codec.page_class(envelope, ids, body=response.body, headers=headers)
 
