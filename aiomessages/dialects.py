@@ -89,7 +89,8 @@ def _nested(said: Object, depth: int) -> ErrorFacts:
     if not isinstance(error, str):
         return _merged(_error_in(error, depth), ErrorFacts(code=_status_code(error)), beside)
     named = ErrorFacts(code=error) if _WORD.fullmatch(error) else ErrorFacts(type=_text(error))
-    return _merged(beside, named) if beside.message else _error_in(error, depth, beside)
+    text = named if beside.message else _error_in(error, depth, beside)
+    return _merged(text, beside)
 
 
 def _listed(said: Object, depth: int) -> ErrorFacts:
