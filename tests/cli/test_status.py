@@ -86,7 +86,7 @@ def test_hostile_names(run: Run, tmp_path: Path) -> None:
     odd = "a\u202eb\u2066\ufeff"
     path = tmp_path / f"{odd}\x1b[2J.jsonl"
     words = ["--on-error", "continue", "--local", "--quiet"]
-    assert run("export", f"chatcmpl-{odd}", "-o", path, *words).code == 1
+    assert run("export", "chatcmpl-tides", f"chatcmpl-{odd}", "-o", path, *words).code == 0
     for words in ([], ["--format", "json"]):
         ran = run("status", path, *words)
         assert ran.code == 0
