@@ -227,8 +227,9 @@ class PaginationError(APIResponseError):
 class APIStatusError(APIResponseError):
     """The server answered with an error.
 
-    `code`, `type` and `param` are the API's own, `message` its text, `body` the raw answer and
-    `retry_after` the seconds that the server asked to wait, where it did.
+    `code`, `type` and `param` are the API's own, as JSON text where they are no strings, `message`
+    its text, `body` the raw answer up to its first megabyte, and `retry_after` the seconds that the
+    server asked to wait, where it did.
     """
 
     def __init__(
