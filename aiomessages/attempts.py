@@ -18,7 +18,8 @@ from msgspec import structs
 
 from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
 from .logs import log, log_attempt, log_retry
-from .protocol import Response, is_of_somebody_else
+from .protocol import Response
+from .redaction import concealed
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -31,6 +32,7 @@ from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .trail import unless_ours
 from .turns import Turns
+from .wire_errors import is_of_somebody_else
 
 if TYPE_CHECKING:
     from .transport import Transport  # it loads aiohttp, which waits until a client is built
@@ -39,6 +41,7 @@ CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 ResultT = TypeVar("ResultT")
+ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
@@ -197,12 +200,10 @@ class Attempts:
                 result = await self._attempt_in_turn(request, read, attempt)
             except asyncio.CancelledError as cancelled:
                 # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
-                raise unless_ours(cancelled).at(
-                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt - 1
-                ) from None
+                raise self._at(unless_ours(cancelled), request, attempt - 1) from None
             except APIError as error:
                 sent = attempt - isinstance(error, _UnsentError)
-                error.at(completion_id=request.completion_id, cursor=request.cursor, attempts=sent)
+                self._at(error, request, sent)
                 if self._is_only_early(request, error):
                     early += 1
                     continue
@@ -216,6 +217,15 @@ class Attempts:
                 return result, attempt
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
+
+    def _at(self, error: ErrorT, request: Request, attempts: int) -> ErrorT:
+        """Note where a call stood; a server may have put the key into the ids that it gave."""
+        key = self._api_key.secret if isinstance(self._api_key, _Key) else ""
+        return error.at(
+            completion_id=concealed(request.completion_id, key),
+            cursor=concealed(request.cursor, key),
+            attempts=attempts,
+        )
 
     def _is_only_early(self, request: Request, error: APIError) -> bool:
         """Tell whether the next turn is the remedy, and comes within the deadline."""
@@ -236,7 +246,7 @@ class Attempts:
         if request.ahead and asks_all_to_wait(error):
             return None
         delay = poll = visibility_delay(
-            error, attempt=attempt, waited=waited, patience=request.patience
+            self._policy, error, attempt=attempt, waited=waited, patience=request.patience
         )
         if delay is None:
             dice = random.random()  # noqa: S311 jitter

@@ -9,32 +9,31 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from multidict import CIMultiDict
 
+from . import wire_errors
 from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
+from .dialects import find_error
 from .errors import (
     APIConnectionError,
     APIResponseError,
     APIStatusError,
-    AuthenticationError,
-    BadRequestError,
     ConfigurationError,
-    ConflictError,
     DecodeError,
-    InsufficientQuotaError,
-    InternalServerError,
-    NotFoundError,
     PaginationError,
-    PermissionDeniedError,
-    RateLimitError,
     RedirectError,
     SchemaError,
-    UnprocessableEntityError,
 )
 from .models import StoredCompletion
 from .pages import Envelope, Page
-from .retry import parse_retry_after
+from .redaction import (
+    Concealed,
+    concealed,
+    headers_without_key,
+    may_hold_key,
+    without_key,
+)
 from .settings import can_be_sent
+from .wire_errors import Asked
 
 # A walk asks for 100 a page, five times fewer requests than the server's default of 20; the largest
 # limit is undocumented, and 100 is known to be accepted.
@@ -46,7 +45,6 @@ ACCEPT_ENCODING: Final = "gzip, deflate"
 _ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 
 MAX_ID_LENGTH: Final = 256
-MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 
 _UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
 
@@ -71,13 +69,6 @@ class Response(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # A traceback that shows local variables shows neither texts nor a key that was sent back.
         return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """What a response answers: of which completion, and behind which cursor."""
-
-    completion_id: str | None = None
-    cursor: str | None = None
 
 
 class Codec(Protocol[ItemT]):
@@ -169,7 +160,8 @@ def page_url(url: str, after: str | None, limit: int | None) -> str:
     wanted = [f"limit={limit}"] if limit is not None else []
     if after is not None:
         wanted.append(f"after={_quoted(after)}")
-    return f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
+    paged = f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
+    return Concealed.of(paged, url) if isinstance(after, Concealed) else paged
 
 
 # --- a response, to a page ------------------------------------------------------------------------
@@ -187,17 +179,30 @@ def read_page(
     asked = Asked(completion_id, cursor)
     check_status(response, asked, secret=secret)
     envelope, ids = _decode(response, codec.decode, asked, secret=secret)
-    if envelope.error is not None:
-        raise _status_error(_without_secret(response, secret), asked)
+    if envelope.error:  # some gateways send an empty one with what is no error
+        raise _status_error(response, asked, secret=secret)
+    headers = headers_without_key(response.headers, secret)  # a stream's errors carry them
     if problem := _contradiction(envelope, ids):
-        safe = _without_secret(response, secret)
         raise PaginationError(
-            f"the page contradicts itself: {problem}", status=safe.status, headers=safe.headers
+            f"the page contradicts itself: {problem}", status=response.status, headers=headers
         )
     if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
         raise _answer_to_another()
-    headers = _headers_without_secret(response.headers, secret)  # a stream's errors carry them
+    if may_hold_key(ids, secret):
+        envelope, ids = _concealed_ids(envelope, ids, secret)
     return codec.page_class(envelope, ids, body=response.body, headers=headers)
+
+
+def _concealed_ids(
+    envelope: Envelope[ItemT], ids: list[str], secret: str
+) -> tuple[Envelope[ItemT], list[str]]:
+    """Return the ids, of which the walk's errors will name one, so that none of them shows a key.
+
+    The items stay as they came: they are the caller's.
+    """
+    first_id, last_id = (concealed(end, secret) for end in (envelope.first_id, envelope.last_id))
+    hidden = [concealed(name, secret) for name in ids]
+    return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
 
 
 def read_one_completion(
@@ -239,18 +244,21 @@ def _decode(
     try:
         return decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = _unreadable(_without_secret(response, secret), error, asked)
+        problem = _unreadable(response, error, asked, secret=secret)
     raise problem
 
 
-def _unreadable(response: Response, error: Exception, asked: Asked) -> APIResponseError:
+def _unreadable(
+    response: Response, error: Exception, asked: Asked, *, secret: str
+) -> APIResponseError:
     """Return what a body is that the decoder refused."""
     if isinstance(error, msgspec.ValidationError):
         error = _not_json(response.body) or error
     if isinstance(error, msgspec.ValidationError):
-        if _error_facts(response.body) is not None:
-            return _status_error(response, asked)
-        return _schema_error(response, str(error))
+        if find_error(response.body):
+            return _status_error(response, asked, secret=secret)
+        return _schema_error(_safe(response, secret), without_key(str(error), secret))
+    response = _safe(response, secret)
     if isinstance(error, RecursionError):
         return _decode_error(response, "is nested too deep", retryable=False)
     if isinstance(error, UnicodeDecodeError):
@@ -316,50 +324,6 @@ def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
 
 # --- a response, to an error ----------------------------------------------------------------------
 
-_STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-_HIDDEN: Final = "[the API key]"
-_NOT_FOUND: Final = re.compile(r"\bnot (be )?found\b|\bno such\b|(\bnot|n't) exist", re.IGNORECASE)
-_REFUSALS: Final = frozenset({400, 404, 422})  # of a parameter; 422 is FastAPI's way
-_FOREIGN_HINT: Final = (
-    "It does not read like the API's own answer: check base_url, and what stands between here and"
-    " the API."
-)
-_HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
-_RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
-
-# For an error that comes with status 200: its code tells which it is, or else its type.
-_NAMED_STATUSES: Final = {
-    "invalid_api_key": 401,
-    "not_found": 404,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "server_error": 500,
-    "invalid_request_error": 400,  # a type: last, for most of the API's errors are of it
-}
-
-
-class _ErrorFacts(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ErrorFacts | str | None = None
-    detail: Any = None
-    message: str | None = None
-
-
-_ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # to a float no number is too large
 
 
@@ -371,146 +335,36 @@ def check_status(response: Response, asked: Asked, *, secret: str) -> None:
     encoding = response.headers.get("content-encoding", "").lower()
     if response.status == 200 and encoding in _ENCODINGS and response.flaw is None:
         return
-    safe = _without_secret(response, secret)
+    if response.status >= 400:
+        raise _status_error(response, asked, secret=secret)
+    safe = _safe(response, secret)
     if response.status == 200 and response.flaw is not None:
         raise type(response.flaw)(response.flaw.message, status=200, headers=safe.headers)
     if response.status == 200:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
-    if response.status >= 400:
-        raise _status_error(safe, asked)
     if 300 <= response.status < 400:
-        raise _redirect_error(safe)
+        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), secret))
     raise _decode_error(safe, f"cannot be a list with status {response.status}")
 
 
-def _without_secret(response: Response, secret: str) -> Response:
-    body = re.sub(_in_json(secret).encode(), _HIDDEN.encode(), response.body)
-    headers = _headers_without_secret(response.headers, secret)
-    return msgspec.structs.replace(response, body=body, headers=headers)
+def _safe(response: Response, secret: str) -> Response:
+    """Return the response with nothing in its headers that an error should not carry."""
+    headers = headers_without_key(response.headers, secret)
+    return msgspec.structs.replace(response, headers=headers)
 
 
-def _headers_without_secret(headers: Mapping[str, str], secret: str) -> Mapping[str, str]:
-    if secret not in "\n".join(headers.values()):  # a key holds no line break
-        return headers
-    return CIMultiDict([(name, value.replace(secret, _HIDDEN)) for name, value in headers.items()])
-
-
-def _in_json(secret: str) -> str:
-    """Return a pattern of all that a JSON string may write for it: some servers escape / or +."""
-    return "".join(rf"(?:\\?{re.escape(char)}|\\u00(?i:{ord(char):02x}))" for char in secret)
-
-
-def _status_error(response: Response, asked: Asked) -> APIStatusError:
-    facts = _error_facts(response.body) or _ErrorFacts()
-    code = None if facts.code is None else str(facts.code)
-    status = _named_status(code, facts.type) if response.status == 200 else response.status
-    missing = _says_not_found(status, facts, asked)
-    cls = _STATUS_ERRORS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if missing:
-        cls = NotFoundError
-    if code == "insufficient_quota":
-        cls = InsufficientQuotaError
-    error = cls(
-        (facts.message or f"the server answered with status {response.status}")[
-            :MAX_MESSAGE_LENGTH
-        ],
-        status=response.status,
-        headers=response.headers,
-        body=response.body,
-        code=code,
-        type=facts.type,
-        param=facts.param,
-        retry_after=parse_retry_after(response.headers, now=response.received_at),
-        retryable=True if status in _RETRYABLE_STATUSES else None,
+def _status_error(response: Response, asked: Asked, *, secret: str) -> APIStatusError:
+    return wire_errors.status_error(
+        response.status,
+        response.headers,
+        response.body,
+        asked=asked,
+        received_at=response.received_at,
+        secret=secret,
     )
-    error.at(completion_id=asked.completion_id, cursor=asked.cursor, attempts=0)
-    if isinstance(error, NotFoundError):
-        error.is_of_api = missing
-        if is_of_somebody_else(error):
-            error.hint = _FOREIGN_HINT
-    return error
 
 
-def _says_not_found(status: int, facts: _ErrorFacts, asked: Asked) -> bool:
-    """Tell whether an answer says of the completion, and in the API's way, that it is not there.
-
-    Servers of the same API say it with 400, too: then its text, or its code, has to say so.
-    """
-    text = facts.message or ""
-    if status not in (400, 404) or facts.param == "after" or _names(text, asked.cursor):
-        return False
-    if facts.code == "not_found" or (status == 404 and facts.param == "completion_id"):
-        return True
-    return bool(_NOT_FOUND.search(text)) and _names(text, asked.completion_id)
-
-
-def _names(text: str, name: str | None) -> bool:
-    """Tell whether a text names an id itself, and not one that only begins with it.
-
-    As a part of a path it names a route, of which a gateway says that it was not found.
-    """
-    if not name or name not in text:
-        return False
-    return bool(re.search(rf"(?<![\w/-]){re.escape(name)}(?!\.?[\w-])", text))
-
-
-def is_about_cursor(error: BaseException) -> bool:
-    """Tell whether an error says that the cursor, the `after` of the page, is not to be used."""
-    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
-        return False
-    return error.param == "after" or _names(error.message, error.cursor)
-
-
-def is_about_limit(error: BaseException) -> bool:
-    """Tell whether an error says that the `limit` of the page is not to be used."""
-    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
-        return False
-    return error.param == "limit"
-
-
-def is_of_somebody_else(error: BaseException) -> bool:
-    """Tell whether an error is a 404 that is not the API's own: a gateway's, say, or a portal's."""
-    return isinstance(error, NotFoundError) and not error.is_of_api and not is_about_cursor(error)
-
-
-def _named_status(code: str | None, kind: str | None) -> int:
-    """Return the status that an error stands for which came with 200."""
-    if code in _HTTP_ERRORS:
-        return int(code)
-    return _NAMED_STATUSES.get(code or "") or _NAMED_STATUSES.get(kind or "", 200)
-
-
-def _error_facts(body: bytes) -> _ErrorFacts | None:
-    """Find what an error body says: in OpenAI's form, or as a `detail` or `message` of its own."""
-    try:
-        said, _ = despite_lone_surrogates(_ERROR_BODY.decode, body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(said.error, _ErrorFacts):
-        return _passed_on(said.error)
-    param = _refused_parameter(said.detail)
-    text = said.error or (said.detail if isinstance(said.detail, str) else said.message)
-    return _ErrorFacts(message=text, param=param) if text or param else None
-
-
-def _passed_on(facts: _ErrorFacts) -> _ErrorFacts:
-    """Return the error that another one holds as JSON in its text, as LiteLLM passes it on."""
-    text = facts.message or ""
-    inner = _error_facts(text.encode()) if text.startswith("{") else None
-    return inner or facts
-
-
-def _refused_parameter(detail: Any) -> str | None:
-    """Find the query parameter that FastAPI refuses: [{"loc": ["query", "limit"], …}, …]."""
-    first = detail[0] if isinstance(detail, list) and detail else None
-    match first:
-        case {"loc": ["query", str(name)]}:
-            return name
-    return None
-
-
-def _redirect_error(response: Response) -> APIResponseError:
-    host = _host_of(response.headers.get("location", ""))
+def _redirect_error(response: Response, host: str | None) -> APIResponseError:
     where = f" to {host}" if host else ""
     return RedirectError(
         f"the server redirects{where}, and redirects are not followed",
@@ -520,8 +374,9 @@ def _redirect_error(response: Response) -> APIResponseError:
     )
 
 
-def _host_of(location: str) -> str | None:
+def _host_of(location: str, secret: str) -> str | None:
     try:
-        return urlsplit(location).hostname
+        host = urlsplit(location).hostname
     except ValueError:  # what it says is no URL
         return None
+    return None if host is None else without_key(host, secret)

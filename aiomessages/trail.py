@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from .errors import APIConnectionError, PaginationError
 from .logs import log
+from .redaction import shown
 from .telemetry import Watch
 
 
@@ -74,7 +75,7 @@ class Trail:
         """Say what is wrong with a page by which the walk would lose messages, or never end."""
         cursor = page.next_cursor
         if cursor is not None and cursor in self._seen_cursors:
-            return f"the cursor {cursor} came a second time"
+            return f"the cursor {shown(cursor)} came a second time"
         if repeated and len(repeated) == len(page.ids):
             return "the page only repeats the one before it"
         return None

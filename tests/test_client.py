@@ -3,6 +3,8 @@
 import asyncio
 import json
 import pickle
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import aiohttp
@@ -11,6 +13,7 @@ from loopback import Answer, Asked, Loopback, conversation, error, message, page
 
 from aiomessages import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AsyncMessagesClient,
     AuthenticationError,
@@ -569,6 +572,37 @@ async def test_a_retry_after_beyond_the_deadline() -> None:
         with pytest.raises(RateLimitError) as caught:
             await client.list("x")
     assert (caught.value.retry_after, len(server.asked)) == (30.0, 1)
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 425, 429, 500, 503])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry_after": "3500"},
+        {"retry_after": "9" * 30},
+        {"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {"retry_after_ms": "100000000", "retry_after": "0"},
+        {"retry_after": "3500", "x_should_retry": "true"},
+    ],
+    ids=str,
+)
+async def test_a_retry_after_beyond_the_policy(status: int, headers: dict[str, str]) -> None:
+    """A wait of more than max_retry_after is raised at once, with what the server asked for."""
+    script = replies(error(status, "not_found" if status == 404 else "odd", **headers))
+    async with Loopback(script) as server, client_of(server) as client:
+        with pytest.raises(APIStatusError) as caught:
+            await client.list("chatcmpl-1", wait_until_visible=10_000)
+    assert (caught.value.retry_after or 0) >= 3500
+    assert (caught.value.attempts, len(server.asked)) == (1, 1)
+
+
+async def test_clocks_that_differ() -> None:
+    """A date is read against the answer's own Date: a clock ten minutes off waits as long."""
+    ahead = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    script = replies(error(503, retry_after=ahead, date=ahead), Answer(page([message(0)])))
+    async with Loopback(script) as server, client_of(server) as client:
+        assert (await client.list("chatcmpl-1", deadline=5)).attempts == 2
+    assert len(server.asked) == 2
 
 
 async def test_a_completion_that_is_not_visible_yet() -> None:

@@ -18,11 +18,22 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("loading", "errors", "logs", "models", "pages", "settings", "telemetry"),
+    "values": (
+        "loading",
+        "redaction",
+        "errors",
+        "logs",
+        "models",
+        "pages",
+        "settings",
+        "telemetry",
+    ),
     "decisions": (
         "compression",
         "decoding",
         "retry",
+        "dialects",
+        "wire_errors",
         "refusals",
         "buckets",
         "pace",

@@ -40,9 +40,6 @@ from aiomessages.protocol import (
     check_completion_id,
     check_page_options,
     completion_url,
-    is_about_cursor,
-    is_about_limit,
-    is_of_somebody_else,
     page_limit,
     page_url,
     read_one_completion,
@@ -50,6 +47,7 @@ from aiomessages.protocol import (
     read_raw_completion,
     with_query,
 )
+from aiomessages.wire_errors import is_about_cursor, is_about_limit, is_of_somebody_else
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
@@ -615,7 +613,7 @@ def test_an_error_of_the_live_api() -> None:
         ({"error": {"message": '{"error":{"message":"m","code":"c"}}', "code": "429"}}, "m", "c"),
         ({"error": {"message": "{curly}", "code": "c"}}, "{curly}", "c"),
         ({"error": {"message": {"not": "text"}}}, "the server answered with status 400", None),
-        (["m"], "the server answered with status 400", None),
+        (["m"], "m", None),
         (b"<html>", "the server answered with status 400", None),
         (b"\xff", "the server answered with status 400", None),
         (DEEP, "the server answered with status 400", None),

@@ -57,6 +57,18 @@ def test_without_color(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str)
     assert "😀" in shown
 
 
+@pytest.mark.parametrize("name", ["auto", "json", "raw"])
+def test_a_terminal_as_the_output_file(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With -o to a terminal it is shown there as if it were standard output."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    words = ["list", "chatcmpl-short", "--format", name, "-o", "/dev/stdout"]
+    shown = at_terminal(spawn, *words)
+    assert not re.search("[\x1b\u202e]", shown)
+    assert "😀" in shown
+
+
 def test_in_a_pipe(execute: Execute) -> None:
     """A program gets JSON lines, with the text as it is."""
     code, out, err = execute("list", "chatcmpl-short")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest_cli import Ran
 
+from aiomessages.cli.safe_text import UNSAFE
+
 Run = Callable[..., Ran]
 
 
@@ -89,3 +91,19 @@ def test_a_ledger_that_is_none(run: Run, tmp_path: Path) -> None:
     """A file in the ledger's place that is none is exit code 65."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     assert run("status", tmp_path / "out.jsonl").code == 65
+
+
+def test_hostile_names(run: Run, tmp_path: Path) -> None:
+    """What a completion, a file or a server is called acts on no terminal, in either format."""
+    odd = "a\u202eb\u2066\ufeff"
+    path = tmp_path / f"{odd}\x1b[2J.jsonl"
+    words = ["--on-error", "continue", "--local", "--quiet"]
+    assert run("export", "chatcmpl-tides", f"chatcmpl-{odd}", "-o", path, *words).code == 0
+    for words in ([], ["--format", "json"]):
+        ran = run("status", path, *words)
+        assert ran.code == 0
+        assert rb"chatcmpl-a\u202eb\u2066\ufeff" in ran.out
+        assert not UNSAFE.search(ran.out.decode())
+    ran = run("status", tmp_path / f"{odd}\x9b31m")
+    assert ran.code == 3
+    assert not UNSAFE.search(ran.err)
