@@ -105,7 +105,7 @@ class Trail:
         """Tell whether to ask once more for a page that brought nothing new."""
         if page.next_cursor is None:
             # The page before said that there is more: this may be the answer to somebody else.
-            again = self._promised and not self.fresh
+            again = self._promised and not self.fresh and self._may_end(page)
             self.fresh = again
             if again and page.hang_up is not None:
                 page.hang_up()
@@ -118,11 +118,21 @@ class Trail:
     def _contradiction(self, page: AnyPage, *, nothing_new: bool) -> str | None:
         """Say what is wrong with a page by which the walk would lose messages, or never end."""
         cursor = page.next_cursor
-        if nothing_new and page.ids and (cursor is not None or page.ids[-1] != self.cursor):
-            return "the page only repeats what came before it"
         if cursor is not None and cursor in self._seen_cursors:
             return f"the cursor {cursor} came a second time"
+        if nothing_new and (cursor is not None or not self._may_end(page)):
+            return "the page only repeats what came before it"
         return None
+
+    def _may_end(self, page: AnyPage) -> bool:
+        """Tell whether a page of nothing new may be all that stands behind the cursor.
+
+        Not so where it is the whole page in front of it once more: then `after` was ignored.
+        """
+        if not page.ids or page.ids == [self.cursor]:
+            return True
+        shorter = self._last_ids is None or len(page.ids) < len(self._last_ids)
+        return shorter and page.ids[-1] == self.cursor
 
     def _astray(self, page: AnyPage, problem: str) -> PaginationError:
         if page.hang_up is not None:

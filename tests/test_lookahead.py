@@ -258,7 +258,7 @@ MISTAKES = {
     ),
     "a failed guess taken for the end": (
         "        del self._guesses[after]\n        return page\n",
-        "        del self._guesses[after]\n        return page or await self._ask(after, 0)\n",
+        "        del self._guesses[after]\n        return page or await self._ask(after, 0, False)\n",
     ),
     "tasks that outlive the walk": (
         "            task.cancel()\n        self._tail.drop()",
@@ -484,8 +484,8 @@ async def test_orders_that_come_from_elsewhere(mode: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"lookahead": "both"}, "lookahead must be 'both-ends', 'predict' or None, not 'both'"),
-        ({"lookahead": True}, "lookahead must be"),
+        ({"lookahead": "both"}, "lookahead must be True, 'predict', 'both-ends' or None, not 'bot"),
+        ({"lookahead": 1}, "lookahead must be"),
         ({"lookahead": "predict", "prefetch": False}, "prefetch=False forbids"),
         ({"lookahead": "predict", "lookahead_window": 0}, "must be an int of 1 or more, not 0"),
         ({"lookahead": "predict", "lookahead_window": True}, "lookahead_window must be an int"),

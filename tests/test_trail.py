@@ -4,27 +4,22 @@ The rules of a `Trail` are tested in `test_stream` as well, by the stream that k
 """
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from aiomessages.errors import APIConnectionError, PaginationError
+from aiomessages.pages import Envelope, Page
 from aiomessages.telemetry import Watch
 from aiomessages.trail import OneByOne
 
 
-class FakePage:
+class FakePage(Page[str]):
     """A page of ids, which are also its items."""
 
-    headers: Mapping[str, str] = {}
-    attempts = 1
-    completion_id = "chatcmpl-1"
-
     def __init__(self, ids: str, next_cursor: str | None) -> None:
-        self.ids = list(ids)
-        self.data = list(ids.upper())
-        self.next_cursor = next_cursor
+        super().__init__(Envelope(list(ids.upper()), has_more=next_cursor is not None), list(ids))
+        self.completion_id = "chatcmpl-1"
 
 
 class Told(Watch):
@@ -48,7 +43,7 @@ def walk(
     """Return a way along these pages, and the list of what is asked for on it."""
     left, asked = list(pages), []
 
-    async def fetch(after: str | None, remaining: int | None) -> FakePage:
+    async def fetch(after: str | None, remaining: int | None, fresh: bool) -> FakePage:
         asked.append((after, remaining))
         await asyncio.sleep(0)
         page = left.pop(0)

@@ -122,7 +122,9 @@ class Server:
         ids = list(self._ranks)
         self.after = None if play.behind is None or not ids else ids[play.behind % len(ids)]
 
-    async def fetch(self, after: str | None, remaining: int | None = None) -> Page[str]:
+    async def fetch(
+        self, after: str | None, remaining: int | None = None, fresh: bool = False
+    ) -> Page[str]:
         """Answer in plain order."""
         return await self._answer(self._play.order, after, remaining)
 
