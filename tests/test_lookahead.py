@@ -55,10 +55,13 @@ changes = st.builds(
     appears=st.booleans(),
     place=st.none() | st.integers(0, 40),
 )
-still = st.builds(Play, **lists)  # type: ignore[arg-type]
+# Where a list changes, what is new in front of the cursor cannot be told from what is behind it.
+overlaps = {"overlap": st.sampled_from([0, 0, 0, 1, 2, 3]), "counted": st.booleans()}
+still = st.builds(Play, **lists, **overlaps)  # type: ignore[arg-type]
 faulty = st.builds(
     Play,
     **lists,  # type: ignore[arg-type]
+    **overlaps,  # type: ignore[arg-type]
     faults=st.frozensets(st.integers(-1, 39), max_size=6),
     fault_back=st.none() | st.integers(1, 4),
     once=st.booleans(),

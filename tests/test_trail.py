@@ -43,7 +43,7 @@ def walk(
     """Return a way along these pages, and the list of what is asked for on it."""
     left, asked = list(pages), []
 
-    async def fetch(after: str | None, remaining: int | None, fresh: bool) -> FakePage:
+    async def fetch(after: str | None, remaining: int | None, _: bool) -> FakePage:
         asked.append((after, remaining))
         await asyncio.sleep(0)
         page = left.pop(0)
