@@ -261,7 +261,7 @@ MISTAKES = {
     ),
     "a failed guess taken for the end": (
         "        del self._guesses[after]\n        return page\n",
-        "        del self._guesses[after]\n        return page or await self._ask(after, 0, False)\n",
+        "        del self._guesses[after]\n        return page or await self._ask(after, 0, 0)\n",
     ),
     "tasks that outlive the walk": (
         "            task.cancel()\n        self._tail.drop()",
