@@ -304,7 +304,7 @@ def test_a_server_that_repeats(
 ) -> None:
     """Each item comes once and in order, max_items of them if there are so many.
 
-    Where pages are too short for anything new, it is a PaginationError, and soon.
+    Where pages are too short for anything new, it is a PaginationError, at once.
     """
     items = list(ascii_letters[:count])[:: -1 if backwards else 1]
     after = items[behind % count] if behind is not None and count else None
@@ -323,9 +323,11 @@ def test_a_server_that_repeats(
             async for page in pages:
                 got += page.ids
         except PaginationError:
-            assert counted
-            assert overlap >= min(limit, most), "an error where there was room for something new"
-            assert got == expected[: len(got)]
+            # A whole page once more, at the end, may as well be of a server that ignores cursors.
+            if not (sloppy and got == expected):
+                assert counted
+                assert overlap >= min(limit, most), "an error where there was room for another item"
+                assert got == expected[: len(got)]
             return expected
         return got
 
