@@ -5,8 +5,10 @@ what the client does with it runs over a real loopback socket.
 """
 
 import asyncio
+import gc
 import itertools
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -675,6 +677,39 @@ async def test_leaving_early(mode: Any) -> None:
 def is_ours(task: Any) -> bool:
     """Tell whether a task fetches for a walk."""
     return "aiomessages" in task.get_coro().cr_code.co_filename and not task.done()
+
+
+@pytest.mark.parametrize("mode", ["both-ends", "predict", True])
+async def test_a_list_that_was_read_to_its_end(mode: Any) -> None:
+    """A list that is dropped behind its end warns of nothing, whatever was under way ahead."""
+    async with Loopback(messages(250)) as server, client_of(server) as client:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for count in range(30):
+                items = client.list("chatcmpl-1", limit=10 + count, lookahead=mode)
+                assert [item.id async for item in items] == numbers(250)
+                del items
+                gc.collect()
+            for _ in range(5):
+                items = client.list("chatcmpl-1", limit=10, max_items=95, lookahead=mode)
+                assert [item.id async for item in items] == numbers(95)
+                del items
+                gc.collect()
+        assert [str(warning.message) for warning in told] == []
+        await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
+
+
+@pytest.mark.parametrize("mode", [True, "predict"])
+async def test_how_to_ask_for_it(mode: Any) -> None:
+    """`lookahead=True` is "predict"; False is the plain walk, as None is."""
+    async with Loopback(messages(250)) as server, client_of(server) as client:
+        assert [item async for item in client.list("chatcmpl-1", limit=10, lookahead=mode)]
+        assert len(server.asked) == 26
+        for off in (None, False):
+            server.asked.clear()
+            items = client.list("chatcmpl-1", limit=10, lookahead=off, prefetch=False)
+            assert len([item async for item in items]) == 250
+            assert {asked.query.get("order") for asked in server.asked} == {None}
 
 
 @both_ways
