@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
-LookAheadMode = Literal["both-ends", "predict"]
+LookAheadMode = Literal["both-ends", "predict"] | bool
 
 # A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
 # the connections that a client opens.
@@ -241,10 +241,11 @@ class AsyncMessagesClient:
         first request of this list to its last. `extra_headers` and `extra_query` go along with its
         requests.
 
-        `lookahead="both-ends"` walks a long conversation from its end as well, and is done in half
-        the time; `"predict"` asks for the whole middle at once, where the ids at both ends are
-        numbered without a gap, and else does the same. At most `lookahead_window` pages are fetched
-        in advance then, beyond the two of a walk. Messages come in the order that was asked for.
+        `lookahead=True`, or `"predict"`, asks for the whole middle of a long conversation at once,
+        where the ids at both ends are numbered without a gap, and else walks it from its end as
+        well; `"both-ends"` only does the latter, which takes half the time. At most
+        `lookahead_window` pages are fetched in advance then, beyond the two of a walk. Messages
+        come in the order that was asked for.
 
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
@@ -254,7 +255,7 @@ class AsyncMessagesClient:
         protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         check_seconds("wait_until_visible", wait_until_visible or None)
         ahead = None
-        if lookahead is not None:
+        if lookahead not in (None, False):
             from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
 
             ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)

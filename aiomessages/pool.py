@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
@@ -20,6 +22,19 @@ READ_SIZE: Final = 64 * 1024
 
 # seconds; less than a server waits for the next request on a connection
 HOLD: Final = 1.0
+
+
+_fresh: Final = ContextVar("fresh", default=False)
+
+
+@contextlib.contextmanager
+def fresh_connections() -> Iterator[None]:
+    """Have a Pool open a new connection for each request in this block, whatever waits in it."""
+    token = _fresh.set(True)
+    try:
+        yield
+    finally:
+        _fresh.reset(token)
 
 
 class Held(Protocol):
@@ -117,9 +132,18 @@ class Pool(aiohttp.TCPConnector):
         self.take_back()
         await super().close(abort_ssl=abort_ssl)
 
+    def _get(
+        self, key: "ConnectionKey", traces: "list[Trace]"
+    ) -> "Coroutine[Any, Any, Connection | None]":
+        return _nothing_idle() if _fresh.get() else super()._get(key, traces)
+
     def _somebody_was_woken(self) -> bool:
         # Who was woken stays listed until its task has run. Without that list, nobody is let go.
         return bool(getattr(self, "_waiters", None))
+
+
+async def _nothing_idle() -> None:
+    """Find no connection in a pool."""
 
 
 def _read_in_small_steps(transport: object) -> None:

@@ -18,7 +18,7 @@ from .body import check_length, read_body
 from .errors import ConfigurationError, MessagesError
 from .failures import FAILURES, DisconnectedError, session_closed, translate
 from .fast_path import FastPath
-from .pool import Pool
+from .pool import Pool, fresh_connections
 from .protocol import Response
 from .settings import Timeout
 
@@ -62,16 +62,26 @@ class Transport:
         self._pid = os.getpid()
 
     async def get(
-        self, url: str, headers: Mapping[str, str], *, timeout: Timeout, max_bytes: int
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        max_bytes: int,
+        fresh: bool = False,
     ) -> Response:
         """Send one GET request once, and return the response.
 
+        A `fresh` one goes on a connection that carried none before, in the client's own session.
         Its body is whole, or `flaw` says what is wrong with it: it cannot be decompressed, or is
         one of more than `max_bytes`, decompressed. Raises the APIConnectionErrors, and
         ClientClosedError when the session's owner closes it.
         """
         session = self._open()
         try:
+            if fresh:
+                with fresh_connections():
+                    return await self._exchange(session, url, headers, timeout, max_bytes)
             if self._fast_path is not None:
                 response = await self._fast_path.get(
                     url, headers, timeout=timeout, max_bytes=max_bytes

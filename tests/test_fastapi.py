@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -346,6 +347,26 @@ async def test_an_event_source_that_comes_back_goes_on_where_it_was() -> None:
             assert [sent["id"][-1] for sent in await response.json()] == ["1", "2", "3", "4"]
         async with session.get(url, headers={"Last-Event-ID": "chatcmpl-1-2"}) as response:
             assert [sent["id"][-1] for sent in await response.json()] == ["3", "4"]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "sse", "json"])
+async def test_an_event_source_that_comes_back_to_an_api_that_repeats(format: str) -> None:  # noqa: A002
+    """Where the API takes `after` inclusively, no reader is sent a message a second time."""
+    messages = [message(n) for n in range(5)]
+
+    def inclusive(asked: Asked) -> Answer:
+        begin = int(asked.query.get("after", "-0").rpartition("-")[2])
+        return Answer(page(messages[begin : begin + 3], has_more=begin + 3 < len(messages)))
+
+    async with app_over(inclusive) as session:
+        headers = {"Last-Event-ID": "chatcmpl-1-1"}
+        url = f"{PATH}/stream?format={format}&limit=3"
+        async with session.get(url, headers=headers) as response:
+            assert re.findall(rb'"id": ?"chatcmpl-1-(.)"', await response.read()) == [
+                b"2",
+                b"3",
+                b"4",
+            ]
 
 
 async def test_an_event_source_that_has_seen_the_end_is_sent_away_for_good() -> None:

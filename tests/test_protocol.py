@@ -380,7 +380,8 @@ def test_known_encodings(encoding: str) -> None:
     ("changes", "problem"),
     [
         ({"data": [], "has_more": True}, "there are more"),
-        ({"last_id": f"{NAME}-7"}, "last_id is not"),
+        ({"last_id": f"{NAME}-7", "has_more": True}, "last_id is not"),
+        ({"last_id": f"{NAME}-7", "has_more": None}, "last_id is not"),
         ({"data": [message(0), message(1, id="")], "last_id": None}, "empty id"),
     ],
 )
@@ -390,6 +391,46 @@ def test_pages_that_contradict_themselves(changes: dict[str, Any], problem: str)
     assert isinstance(error, PaginationError)
     assert problem in str(error)
     assert (error.status, error.request_id, error.retryable) == (200, "r", False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"last_id": "last_id", "first_id": "first_id", "has_more": False},
+        {"last_id": f"{NAME}-0", "has_more": False},
+        {"last_id": "last_id", "has_more": False, "data": []},
+        {"first_id": f"{NAME}-7", "has_more": True},
+    ],
+)
+def test_cursors_by_which_no_walk_goes(changes: dict[str, Any]) -> None:
+    """A last_id means nothing where no page follows, and a first_id never does."""
+    got = read(answer(page(message(0), message(1)) | changes))
+    assert got.ids == [item["id"] for item in changes.get("data", [message(0), message(1)])]
+    assert got.next_cursor == (f"{NAME}-1" if changes["has_more"] else None)
+
+
+@pytest.mark.parametrize(
+    ("ids", "limit", "more"),
+    [
+        pytest.param([1], None, False, id="only the item at the cursor"),
+        pytest.param([1], 100, False, id="of many that were asked for"),
+        pytest.param([1], 1, True, id="no room for another one"),
+        pytest.param([1, 2], 100, True, id="something new"),
+        pytest.param([2], 100, True, id="only something new"),
+        pytest.param([0, 1], 100, True, id="what is in front of the cursor"),
+    ],
+)
+def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: bool) -> None:
+    """Without has_more, a page of the cursor's own item alone is the end, if it had more room."""
+    body = page(*map(message, ids)) | {"has_more": None}
+    response = answer(body)
+    got = read_page(
+        response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
+    )
+    assert (got.has_more, got.says_more) == (more, False)
+    response = answer(body | {"has_more": True})
+    said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
+    assert (said.has_more, said.says_more) == (True, True)
 
 
 @pytest.mark.parametrize("last_id", [None, "", f"{NAME}-1"])
