@@ -7,13 +7,14 @@ taken apart into its items: each is decoded strictly by itself, and only the odd
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
 from . import lenient
+from .kept import Kept
 from .logs import log
 from .models import Json, ReceivedMessage, StoredCompletion
 from .pages import CompletionPage, Envelope, MessagePage, Page, RawPage
@@ -28,7 +29,7 @@ class _Id(Struct, gc=False):
 
 
 class PageCodec(Generic[ItemT]):
-    """Decode the pages of one kind of item, strictly first and leniently where that fails.
+    """Decode the pages of one kind of item, of which nothing but the id has to be as it should.
 
     `decode` gives the page and the ids of its items. It raises msgspec.ValidationError for JSON of
     the wrong shape, and for what is not JSON whatever msgspec raises: DecodeError,
@@ -36,16 +37,10 @@ class PageCodec(Generic[ItemT]):
     """
 
     def __init__(
-        self,
-        page_class: type[Page[ItemT]],
-        read_odd: Callable[[dict[str, Json]], ItemT],
-        *,
-        strict: type | None = None,
+        self, page_class: type[Page[ItemT]], read_odd: Callable[[dict[str, Json]], ItemT]
     ) -> None:
         self.page_class = page_class
         self._read_odd = read_odd
-        self._page = msgspec.json.Decoder(Envelope[strict]) if strict else None  # type: ignore[valid-type]
-        self._item = msgspec.json.Decoder(strict) if strict else None
 
     def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
         """Return the page and the ids of its items."""
@@ -53,27 +48,52 @@ class PageCodec(Generic[ItemT]):
         return page, [item.id for item in page.data or ()]  # type: ignore[attr-defined]  # each has one
 
     def _decode(self, body: bytes) -> Envelope[ItemT]:
-        if self._page is not None:
-            try:
-                return self._page.decode(body)
-            except ValidationError:
-                pass  # something is odd in it
         page = _RAW_PAGE.decode(body)
-        items = [self._read(f".data[{n}]", item) for n, item in enumerate(page.data or ())]
-        _tell_of_mismatches(items)
-        return _refill(page, items)
+        return _refill(page, self._read_items(page.data or []))
 
-    def _read(self, path: str, item: Raw) -> ItemT:
-        if self._item is not None:
-            try:
-                return self._item.decode(item)
-            except ValidationError:
-                pass  # this is the odd one
+    def _read_items(self, sent: list[Raw]) -> list[ItemT]:
+        items = [self._read(item, n) for n, item in enumerate(sent)]
+        _tell_of_mismatches(items, len(sent))
+        return items
+
+    def _read(self, item: Raw, n: int) -> ItemT:
         try:
             return self._read_odd(_object(item))
         except ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
-            raise ValidationError(f"{what} - at `${path}{inner.rstrip('`')}`") from None
+            raise ValidationError(f"{what} - at `$.data[{n}]{inner.rstrip('`')}`") from None
+
+
+class StrictCodec(PageCodec[ItemT]):
+    """Decode a page in one pass, and if it is refused each item by itself: few are odd."""
+
+    def __init__(
+        self,
+        page_class: type[Page[ItemT]],
+        read_odd: Callable[[dict[str, Json]], ItemT],
+        strict: type[ItemT],
+    ) -> None:
+        super().__init__(page_class, read_odd)
+        page: type[Envelope[ItemT]] = Envelope[strict]  # type: ignore[valid-type]
+        self._page = msgspec.json.Decoder(page)
+        self._item = msgspec.json.Decoder(strict)
+
+    def _decode(self, body: bytes) -> Envelope[ItemT]:
+        try:
+            return self._page.decode(body)
+        except ValidationError:
+            return super()._decode(body)
+
+    def _read_items(self, sent: list[Raw]) -> list[ItemT]:
+        items, odd, decode = [], [], self._item.decode
+        for n, item in enumerate(sent):
+            try:
+                items.append(decode(item))
+            except ValidationError:
+                odd.append(self._read(item, n))
+                items.append(odd[-1])
+        _tell_of_mismatches(odd, len(sent))
+        return items
 
 
 class RawCodec:
@@ -139,7 +159,7 @@ def decode_completion(body: bytes) -> StoredCompletion:
     """Read the body that is one stored completion. Raises what PageCodec.decode does."""
     wire, _ = despite_lone_surrogates(_object, body)
     completion = lenient.read_completion(wire)
-    _tell_of_mismatches([completion])
+    _tell_of_mismatches([completion], 1)
     return completion
 
 
@@ -158,15 +178,11 @@ def _number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
-def _tell_of_mismatches(items: list[Any]) -> None:
-    """Log how many items hold something of another type than it should be, and nothing of it."""
-    odd = sum(bool(getattr(item, "mismatches", ())) for item in items)
+def _tell_of_mismatches(items: Sequence[object], count: int) -> None:
+    """Log how many items of so many hold something of another type than it should be."""
+    odd = sum(isinstance(item, Kept) and bool(item.mismatches) for item in items)
     if odd:
-        log.warning(
-            "in %d of %d items a field has another type than it should; see mismatches of each",
-            odd,
-            len(items),
-        )
+        log.warning("%d of %d items hold a field of another type: see their mismatches", odd, count)
 
 
 def id_of_completion(body: bytes) -> str:
@@ -192,6 +208,6 @@ _MOST_DIGITS: Final = 4300
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
 _ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])
 
-MESSAGES: Final = PageCodec(MessagePage, lenient.read_message, strict=ReceivedMessage)
+MESSAGES: Final = StrictCodec(MessagePage, lenient.read_message, ReceivedMessage)
 COMPLETIONS: Final = PageCodec(CompletionPage, lenient.read_completion)
 RAW: Final = RawCodec()

@@ -36,7 +36,7 @@ class Kept:
         return not self == other  # a Struct's own looks at the fields alone
 
     def __hash__(self) -> int:
-        return Struct.__hash__(self)  # type: ignore[arg-type]  # equal values have equal fields
+        return Struct.__hash__(self)  # equal values have equal fields
 
     def __copy__(self) -> Self:
         return self  # it is frozen; a Struct's own way forgets what is not a field

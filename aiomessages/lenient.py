@@ -86,7 +86,9 @@ def _readers(cls: type[Struct]) -> list[tuple[str, bool, Reader]]:
 
 
 def _reader(name: str, kind: Any) -> Reader:
-    return _OWN_READERS.get(name) or functools.partial(_read_value, kind, _without(name))
+    if own := _OWN_READERS.get(name):
+        return own
+    return functools.partial(_read_value, kind, _struct_in(kind), _without(name))
 
 
 def _without(name: str) -> Json:
@@ -104,9 +106,10 @@ def _without(name: str) -> Json:
 # --- fields ---------------------------------------------------------------------------------------
 
 
-def _read_value(kind: Any, instead: Json, value: Json, path: str, odd: Odd) -> Json:
-    """Read a value as its type, or return what stands instead."""
-    struct = _struct_in(kind)
+def _read_value(
+    kind: Any, struct: type | None, instead: Json, value: Json, path: str, odd: Odd
+) -> Json:
+    """Read a value as its type, in which there is a Struct or none; or return what is instead."""
     try:
         return convert(_prune(value, struct) if struct else value, kind)
     except ValidationError as error:
@@ -129,8 +132,10 @@ def _read_kind(
         odd.append(path)
     elif not isinstance(tag := item.get("type"), str):
         odd.append(f"{path}.type")
-    elif tag in kinds and (value := _read_value(kinds[tag], None, item, path, odd)) is not None:
-        return value
+    elif kind := kinds.get(tag):
+        value = _read_value(kind, kind, None, item, path, odd)
+        if value is not None:
+            return value
     return unknown.of(item)
 
 
@@ -196,7 +201,7 @@ _read_annotations: Final = functools.partial(
     functools.partial(_read_kind, {"url_citation": URLCitationAnnotation}, UnknownAnnotation),
 )
 _OWN_READERS: Final[dict[str, Reader]] = {
-    "role": functools.partial(_read_value, str, ""),  # an open set
+    "role": functools.partial(_read_value, str, None, ""),  # an open set
     "content_parts": _read_parts,
     "tool_calls": _read_calls,
     "annotations": _read_annotations,

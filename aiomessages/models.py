@@ -9,7 +9,7 @@ value a null, roles other than `assistant`) the API is right. Other servers diff
 in which keys they leave out and which they send as a null: a message comes back as it came.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 from msgspec import UNSET, Struct, field
@@ -191,7 +191,7 @@ def _received() -> type[Message]:
         # A Struct is read and written by its slots; what a class shows of them is its own matter.
         setattr(cls, f"_{known.name}", Message.__dict__[known.name])
         setattr(cls, known.name, _none_if_unset(f"_{known.name}"))
-    return cls
+    return cast("type[Message]", cls)
 
 
 def _none_if_unset(slot: str) -> property:
