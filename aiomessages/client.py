@@ -276,7 +276,8 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
+        codec = MESSAGES.of_one_list()
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
 
     def _one_by_one(
         self,

@@ -8,7 +8,8 @@ taken apart into its items: each is decoded strictly by itself, and only the odd
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Generic, TypeVar
+from copy import copy
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
@@ -65,7 +66,11 @@ class PageCodec(Generic[ItemT]):
 
 
 class StrictCodec(PageCodec[ItemT]):
-    """Decode a page in one pass, and if it is refused each item by itself: few are odd."""
+    """Decode a page in one pass; if it is refused, decode each item by itself, for few are odd.
+
+    Behind a page with odd items the next one of its list is read item by item at once: what a
+    server does on one page it mostly does on each.
+    """
 
     def __init__(
         self,
@@ -77,12 +82,19 @@ class StrictCodec(PageCodec[ItemT]):
         page: type[Envelope[ItemT]] = Envelope[strict]  # type: ignore[valid-type]
         self._page = msgspec.json.Decoder(page)
         self._item = msgspec.json.Decoder(strict)
+        self._expects_odd = False
+
+    def of_one_list(self) -> Self:
+        """Return a codec that learns from the pages of one list alone."""
+        return copy(self)
 
     def _decode(self, body: bytes) -> Envelope[ItemT]:
-        try:
-            return self._page.decode(body)
-        except ValidationError:
-            return super()._decode(body)
+        if not self._expects_odd:
+            try:
+                return self._page.decode(body)
+            except ValidationError:
+                pass  # some are odd
+        return super()._decode(body)
 
     def _read_items(self, sent: list[Raw]) -> list[ItemT]:
         items, odd, decode = [], [], self._item.decode
@@ -93,7 +105,34 @@ class StrictCodec(PageCodec[ItemT]):
                 odd.append(self._read(item, n))
                 items.append(odd[-1])
         _tell_of_mismatches(odd, len(sent))
+        self._expects_odd = bool(odd)
         return items
+
+
+def _object(item: bytes | Raw) -> dict[str, Json]:
+    try:
+        return _OBJECT.decode(item)
+    except ValidationError as error:
+        if "out of range" not in str(error):
+            raise
+    # It holds a number of more digits than Python makes an int of; 4,300 is its default.
+    whole = bytes(msgspec.json.decode(item, type=Raw))  # json.loads lets more pass
+    wire: dict[str, Json] = json.loads(_without_lone_surrogates(whole), parse_int=_number)
+    return wire
+
+
+def _number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _tell_of_mismatches(items: Sequence[object], count: int) -> None:
+    """Log how many items of so many hold something of another type than it should be."""
+    odd = sum(isinstance(item, Kept) and bool(item.mismatches) for item in items)
+    if odd:
+        log.warning("%d of %d items hold a field of another type: see their mismatches", odd, count)
 
 
 class RawCodec:
@@ -149,10 +188,14 @@ def despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tupl
     except ValidationError:
         raise
     except (DecodeError, UnicodeDecodeError):
-        repaired = re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
+        repaired = _without_lone_surrogates(body)
         if repaired == body:
             raise
         return read(repaired), repaired
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
 def decode_completion(body: bytes) -> StoredCompletion:
@@ -161,28 +204,6 @@ def decode_completion(body: bytes) -> StoredCompletion:
     completion = lenient.read_completion(wire)
     _tell_of_mismatches([completion], 1)
     return completion
-
-
-def _object(item: bytes | Raw) -> dict[str, Json]:
-    try:
-        return _OBJECT.decode(item)
-    except ValidationError as error:
-        if "out of range" not in str(error):
-            raise
-    # A number of more than 4,300 digits, which Python makes no int of.
-    wire: dict[str, Json] = json.loads(bytes(item), parse_int=_number)
-    return wire
-
-
-def _number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
-
-
-def _tell_of_mismatches(items: Sequence[object], count: int) -> None:
-    """Log how many items of so many hold something of another type than it should be."""
-    odd = sum(isinstance(item, Kept) and bool(item.mismatches) for item in items)
-    if odd:
-        log.warning("%d of %d items hold a field of another type: see their mismatches", odd, count)
 
 
 def id_of_completion(body: bytes) -> str:
@@ -204,7 +225,6 @@ _FRAME: Final = msgspec.json.Decoder(_Frame)
 
 # A number beyond all floats (1e400) is infinite then, as json.loads has it, and no complaint.
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Json], float_hook=float)
-_MOST_DIGITS: Final = 4300
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
 _ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])
 

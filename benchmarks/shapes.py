@@ -70,8 +70,8 @@ async def measure(options: argparse.Namespace) -> Measured:
         held = {shape: await bytes_held(url, options.messages) for shape, url in urls.items()}
         costs: dict[str, report.Walks] = {shape: {name: [] for name in WHO} for shape in SHAPES}
         for number in range(options.rounds):
-            for shape in rotated(SHAPES, number):
-                for name in rotated(WHO, number):
+            for name in rotated(WHO, number):
+                for shape in rotated(SHAPES, number):  # close to each other: these are compared
                     spent = await cost(walks[shape][name], LIMIT, options.messages)
                     costs[shape][name].append(spent)
     return Measured(costs, held)
