@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -31,7 +31,9 @@ from aiomessages.models import (
     UnknownToolCall,
     URLCitationAnnotation,
 )
-from aiomessages.pages import Page
+
+if TYPE_CHECKING:
+    from aiomessages.pages import Page
 
 QUICK = settings(deadline=None, max_examples=60)  # no claim here is about time
 

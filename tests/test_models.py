@@ -40,7 +40,6 @@ from aiomessages.models import (
     keep,
 )
 
-
 LIVE = {"id": "m-0", "role": "user", "content": "Hi", "name": None, "content_parts": None}
 FUNCTION = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
 CUSTOM = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}
