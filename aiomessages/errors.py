@@ -173,9 +173,12 @@ class DecodeError(APIResponseError):
 
 
 class SchemaError(APIResponseError):
-    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].role`."""
+    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].id`.
 
-    hint = "`.raw()` delivers such messages as they are."
+    A page needs a list as its `data`, and each item in it an id; nothing else makes it wrong.
+    """
+
+    hint = "Nothing can be read on by what has no ids, so `.raw()` raises this, too; check base_url."
 
     def __init__(
         self,

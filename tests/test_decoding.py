@@ -344,7 +344,7 @@ def test_the_frame(codec: PageCodec[Any] | RawCodec) -> None:
 def test_a_page_of_null(codec: PageCodec[Any] | RawCodec) -> None:
     """A page whose data is null is an empty one."""
     page, ids = codec.decode(b'{"data":null,"object":null,"first_id":5}')
-    made: Page[Any] = codec.page_class(page, ids)  # type: ignore[arg-type]
+    made: Page[Any] = codec.page_class(page, ids)
     assert (made.data, made.ids, made.has_more, made.next_cursor) == ([], [], False, None)
     assert (made.object, made.first_id) == ("", None)
     assert repr(page) == "Envelope(0 items, has_more=None)"

@@ -18,9 +18,20 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("loading", "errors", "logs", "models", "pages", "settings", "telemetry"),
+    "values": (
+        "loading",
+        "errors",
+        "logs",
+        "kept",
+        "parts",
+        "models",
+        "pages",
+        "settings",
+        "telemetry",
+    ),
     "decisions": (
         "compression",
+        "lenient",
         "decoding",
         "retry",
         "refusals",

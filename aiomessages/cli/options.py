@@ -41,7 +41,7 @@ _SPELLING = {
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "with limit=, or raise max_response_bytes=": "with --limit",
-    "`.raw()` delivers": "--format raw shows",
+    "`.raw()` raises this, too": "--format raw fails, too",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
 }
