@@ -178,7 +178,7 @@ class SchemaError(APIResponseError):
     A page needs a list as its `data`, and each item in it an id; nothing else makes it wrong.
     """
 
-    hint = "Nothing can be read on by what has no ids, so `.raw()` raises this, too; check base_url."
+    hint = "Without ids there is nothing to go on by: `.raw()` raises this, too; check base_url."
 
     def __init__(
         self,
