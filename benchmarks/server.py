@@ -36,7 +36,10 @@ SHAPES: dict[str, dict[str, None]] = {
     LIVE: dict.fromkeys(("content_parts", "name")),
     "the contract": dict.fromkeys(("refusal",)),
     "OGX": dict.fromkeys(
-        "content_parts name tool_calls tool_call_id refusal function_call annotations audio".split()
+        [
+            *("content_parts", "name", "tool_calls", "tool_call_id", "refusal"),
+            *("function_call", "annotations", "audio"),
+        ]
     ),
     ODD: dict.fromkeys(("content_parts", "name")),
 }
