@@ -276,7 +276,7 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        codec = MESSAGES.of_one_list()
+        codec = MESSAGES.fresh()
         return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
 
     def _one_by_one(
@@ -466,7 +466,7 @@ class AsyncMessagesClient:
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
         protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
-        pages_of = partial(self._one_by_one, page_size=PageSize(limit))
+        pages_of = partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=PageSize(limit))
         reader = Reader(pages_of, self.completion, include_reply=include_reply, on_error=on_error)
         # An iterable of either is one of both: what it gives is only looked at.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)

@@ -68,8 +68,8 @@ class PageCodec(Generic[ItemT]):
 class StrictCodec(PageCodec[ItemT]):
     """Decode a page in one pass; if it is refused, decode each item by itself, for few are odd.
 
-    Behind a page with odd items the next one of its list is read item by item at once: what a
-    server does on one page it mostly does on each.
+    Behind a page with odd items the next one is read item by item at once: what a server does on
+    one page it mostly does on each. So each list, or each run over many, has a codec of its own.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class StrictCodec(PageCodec[ItemT]):
         self._item = msgspec.json.Decoder(strict)
         self._expects_odd = False
 
-    def of_one_list(self) -> Self:
-        """Return a codec that learns from the pages of one list alone."""
+    def fresh(self) -> Self:
+        """Return one of the same kind, that learns from its own pages alone."""
         return copy(self)
 
     def _decode(self, body: bytes) -> Envelope[ItemT]:

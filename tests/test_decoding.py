@@ -229,7 +229,7 @@ def test_an_odd_message_among_good_ones() -> None:
 
 def test_pages_behind_an_odd_one() -> None:
     """What was learned from an odd page changes nothing of what the pages behind it hold."""
-    codec = MESSAGES.of_one_list()
+    codec = MESSAGES.fresh()
     odd = LIVE | {"refusal": False}
     for wire in ([odd], [LIVE, odd], [LIVE], [LIVE], [odd], []):
         page, _ = codec.decode(body_of(*wire))
