@@ -277,7 +277,8 @@ class AsyncMessagesClient:
             limit=limit,
             max_items=max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
+        codec = MESSAGES.fresh()
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
 
     def _one_by_one(
         self,
@@ -466,7 +467,7 @@ class AsyncMessagesClient:
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
         protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
-        pages_of = partial(self._one_by_one, page_size=PageSize(limit))
+        pages_of = partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=PageSize(limit))
         reader = Reader(pages_of, self.completion, include_reply=include_reply, on_error=on_error)
         # An iterable of either is one of both: what it gives is only looked at.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)

@@ -176,9 +176,12 @@ class DecodeError(APIResponseError):
 
 
 class SchemaError(APIResponseError):
-    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].role`."""
+    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].id`.
 
-    hint = "`.raw()` delivers such messages as they are."
+    A page needs a list as its `data`, and each item in it an id; nothing else makes it wrong.
+    """
+
+    hint = "Without ids there is nothing to go on by: `.raw()` raises this, too; check base_url."
 
     def __init__(
         self,

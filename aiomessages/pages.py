@@ -15,18 +15,22 @@ ItemT = TypeVar("ItemT")
 
 
 class Envelope(Struct, Generic[ItemT]):
-    """The body of a list answer. `has_more` is None where a server leaves it out."""
+    """The body of a list answer.
 
-    data: list[ItemT]
-    object: str = "list"
-    first_id: str | None = None
+    `data` may be null where there is nothing, and `has_more` is None where a server leaves it out.
+    By `object` and `first_id` nobody goes, so that they may be anything.
+    """
+
+    data: list[ItemT] | None
+    object: Json = "list"
+    first_id: Json = None
     last_id: str | None = None
     has_more: bool | None = None
     error: Json = None  # some gateways answer 200 and put an error in the body
 
     def __repr__(self) -> str:
         # A traceback that shows local variables shows no texts.
-        return f"{type(self).__name__}({len(self.data)} items, has_more={self.has_more})"
+        return f"{type(self).__name__}({len(self.data or ())} items, has_more={self.has_more})"
 
 
 class Page(Generic[ItemT]):
@@ -61,10 +65,11 @@ class Page(Generic[ItemT]):
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.data: list[ItemT] = envelope.data
-        self.object: str = envelope.object
+        self.data: list[ItemT] = envelope.data or []
+        self.object: str = envelope.object if isinstance(envelope.object, str) else ""
         # Some servers send "" on an empty page.
-        self.first_id: str | None = envelope.first_id or None
+        first_id = envelope.first_id if isinstance(envelope.first_id, str) else None
+        self.first_id: str | None = first_id or None
         self.last_id: str | None = envelope.last_id or None
         self.ids: list[str] = ids
         self.body: bytes = body

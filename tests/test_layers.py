@@ -23,6 +23,8 @@ LAYERS = {
         "redaction",
         "errors",
         "logs",
+        "kept",
+        "parts",
         "models",
         "pages",
         "settings",
@@ -30,6 +32,7 @@ LAYERS = {
     ),
     "decisions": (
         "compression",
+        "lenient",
         "decoding",
         "retry",
         "dialects",

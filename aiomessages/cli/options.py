@@ -42,7 +42,7 @@ _SPELLING = {
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "with limit=, or raise max_response_bytes=": "with --limit",
     "raise max_response_bytes=": "only a program can, with max_response_bytes",
-    "`.raw()` delivers": "--format raw shows",
+    "`.raw()` raises this, too": "--format raw fails, too",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
 }
