@@ -78,6 +78,11 @@ class APIError(MessagesError):
         self.completion_id, self.cursor, self.attempts = completion_id, cursor, attempts
         return self
 
+    @property
+    def sent(self) -> bool:
+        """Whether a request was sent; false where time ran out in the queue, or without a key."""
+        return self.attempts > 0
+
     def _facts(self) -> list[str]:
         facts = []
         if self.completion_id is not None:
