@@ -81,6 +81,11 @@ class APIError(MessagesError):
         self.attempts = attempts
         return self
 
+    @property
+    def sent(self) -> bool:
+        """Whether a request was sent; false where time ran out in the queue, or without a key."""
+        return self.attempts > 0
+
     def _facts(self) -> list[str]:
         facts = []
         if self.completion_id is not None:

@@ -390,7 +390,8 @@ async def test_attempts_that_are_never_sent(provider: Any) -> None:
         with pytest.raises(APIConnectionError) as unsent:
             await never.list("x", timeout=0.01)
     assert type(unsent.value) in (APITimeoutError, APIConnectionError)
-    assert (unsent.value.attempts, unsent.value.completion_id) == (0, "x")
+    assert (unsent.value.attempts, unsent.value.sent, caught.value.sent) == (0, False, True)
+    assert unsent.value.completion_id == "x"
     assert len(server.asked) == 3
 
 
