@@ -50,11 +50,11 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     seconds = time.monotonic() - began
     facts = {
         "event": "attempt",
-        "path": _harmless(without_key(_path(url), secret)),
+        "path": harmless(without_key(_path(url), secret)),
         "status": status or None,
         "seconds": seconds,
         "attempt": attempt,
-        "request_id": _harmless(without_key(headers.get("x-request-id", "unknown"), secret)),
+        "request_id": harmless(without_key(headers.get("x-request-id", "unknown"), secret)),
         "error_type": type(outcome).__name__ if isinstance(outcome, BaseException) else None,
     }
     log.log(
@@ -73,7 +73,7 @@ def _path(url: str) -> str:
     return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
 
 
-def _harmless(text: str | None) -> str | None:
+def harmless(text: str | None) -> str | None:
     """Return a text with an escape for each character that is not printable."""
     if text is None or text.isprintable():
         return text
@@ -90,8 +90,8 @@ def log_retry(error: "APIError", delay: float) -> None:
         return
     facts = {
         "event": "retry",
-        "completion_id": _harmless(error.completion_id),
-        "cursor": _harmless(error.cursor),
+        "completion_id": harmless(error.completion_id),
+        "cursor": harmless(error.cursor),
         "attempt": error.attempts,
         "delay": delay,
         "error_type": type(error).__name__,
@@ -121,7 +121,7 @@ def log_end(
         "event": "end",
         "operation": operation,
         "outcome": outcome,
-        "completion_id": _harmless(shown(completion_id)),
+        "completion_id": harmless(shown(completion_id)),
         "pages": pages,
         "items": items,
         "retries": retries,

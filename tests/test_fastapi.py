@@ -486,6 +486,18 @@ async def test_a_client_that_was_closed_is_a_503() -> None:
             assert (response.status, (await response.json())["code"]) == (503, "closing")
 
 
+async def test_the_log_of_an_app_is_safe_to_show(caplog: pytest.LogCaptureFixture) -> None:
+    """A request id that could act on a terminal is escaped in the warning."""
+    caplog.set_level(logging.WARNING, "aiomessages")
+    async with (
+        app_over(replies(error(500, x_request_id="r\x1b[2J\u202e"))) as session,
+        session.get(PATH) as response,
+    ):
+        assert response.status == 502
+    (line,) = caplog.messages
+    assert line.endswith(r"request r\x1b[2J\u202e")
+
+
 async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:
     """The completion and the status stand in one warning; a 404 is the reader's own matter."""
     caplog.set_level(logging.WARNING, "aiomessages")

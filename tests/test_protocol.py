@@ -1,5 +1,6 @@
 """The API's grammar as tables: calls to URLs, and answers to pages or the errors that they are."""
 
+import html
 import json
 import pickle
 import traceback
@@ -861,6 +862,13 @@ ECHOES = [
     answer(page(), headers={"Content-Encoding": "br"}),
     answer(b"", flaw=ResponseTooLargeError("too large")),
     answer(page({"id": "chatcmpl-2-0", "role": "user", "content": KEY})),
+    answer(page({"id": f"m-{KEY}", "role": "user"}), 500),
+    answer({"data": [], "has_more": True}, headers={KEY: "1", f"x-{KEY.upper()}": "2"}),
+    answer({"error": {"message": "".join(f"%{ord(char):02x}" for char in KEY)}}, 429),
+    answer({"error": {"message": json.dumps({"error": {"message": KEY, "code": [KEY]}})}}, 400),
+    answer(f"<title>{''.join(f'&#{ord(char)};' for char in KEY)}</title>".encode(), 403),
+    answer(b"", 302, {"Location": f"https://{KEY.upper()}.example/"}),
+    answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/", "Date": KEY}),
 ]
 
 
@@ -872,9 +880,20 @@ def test_a_server_that_repeats_the_key(response: Response) -> None:
     error = failure(echo)
     shown = [str(error), repr(error), repr(error.args), repr(vars(error))]
     shown += traceback.format_exception(error)
-    assert not any(KEY in text for text in shown)
+    assert not any(KEY in text.lower() for text in shown)
+    assert not any(KEY in html.unescape(unquote(text)) for text in shown)
     assert KEY.encode() not in pickle.dumps(error)
     assert error.__context__ is None or KEY not in repr(error.__context__)
+
+
+def test_a_redirect_to_a_host_that_holds_the_key() -> None:
+    """The host of a redirect is named without the key, which a URL writes in lower case."""
+    redirect = answer(b"", 302, {"Location": f"https://{KEY.upper()}.example:8000/"})
+    error = failure(redirect)
+    assert isinstance(error, RedirectError)
+    assert error.location_host == "[the API key].example"
+    told = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
+    assert getattr(told, "location_host", None) == "h.example"
 
 
 def test_a_key_that_json_escapes() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from aiomessages import (
     APIConnectionError,
@@ -317,6 +318,12 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
 def test_forms_of_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     """Seconds, dates and milliseconds are understood, however long; nonsense is not."""
     assert parse_retry_after(headers, now=NOW) == seconds
+
+
+def test_several_retry_after_headers() -> None:
+    """Where a header comes more than once, the first one counts, as for every header."""
+    headers = CIMultiDict([("Retry-After", "7"), ("Retry-After", "9")])
+    assert parse_retry_after(headers, now=NOW) == 7.0
 
 
 @QUICK
