@@ -14,6 +14,7 @@ from typing import TypedDict
 import aiohttp
 from yarl import URL
 
+from .arrivals import close_unclean, forget_parser_once_idle
 from .body import check_length, read_body
 from .errors import ConfigurationError, MessagesError
 from .failures import FAILURES, DisconnectedError, session_closed, translate
@@ -35,12 +36,19 @@ async def _send_once(
         raise DisconnectedError(error) from None
 
 
+async def _send_on_clean_connection(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Do the same in a pool that would take what nobody asked for as the answer."""
+    await close_unclean(request.session.connector, request.connection_key)
+    return await _send_once(request, handler)
+
+
 class Transport:
     """A session, opened on first use, that belongs to one event loop and one process.
 
     A session that was handed in is used and never closed. Its own cookies are sent, and it keeps
-    what cookies the server sets; its pool may hold connections on which an unsolicited answer
-    waits, which then only its message ids can tell. The client's own session does neither.
+    what cookies the server sets. The client's own session does neither.
     """
 
     def __init__(
@@ -119,7 +127,10 @@ class Transport:
         if flaw is not None:
             response.close()
         received_at = time.time()
-        hang_up = _hang_up_for(response)
+        handler = getattr(response, "_protocol", None)
+        if not self._owns:
+            forget_parser_once_idle(session.connector, handler)
+        hang_up = _hang_up_for(handler)
         return Response(response.status, response.headers, body, received_at, flaw, hang_up)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -174,7 +185,7 @@ def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
     return {
         "raise_for_status": False,
         "auto_decompress": False,
-        "middlewares": (*own, _send_once),
+        "middlewares": (*own, _send_on_clean_connection),
     }
 
 
@@ -188,10 +199,9 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
     )
 
 
-def _hang_up_for(response: aiohttp.ClientResponse) -> Callable[[], object] | None:
+def _hang_up_for(handler: object) -> Callable[[], object] | None:
     """Return what ends the connection, even though it may be back in the pool.
 
     From there no public name leads to it; without the private one it would just stay in use.
     """
-    transport = getattr(getattr(response, "_protocol", None), "transport", None)
-    return getattr(transport, "abort", None)
+    return getattr(getattr(handler, "transport", None), "abort", None)

@@ -36,6 +36,7 @@ LAYERS = {
     "I/O": (
         "failures",
         "body",
+        "arrivals",
         "pool",
         "plain_answer",
         "alarm",
