@@ -247,4 +247,3 @@ def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_connector_that_tells_nothing(connector: Any) -> None:
     """A connector of another make is left alone."""
     await close_unclean(connector, None)  # type: ignore[arg-type]  # nobody looks at the key
-

@@ -17,7 +17,6 @@ import pytest
 from aiohttp import client_proto, client_reqrep, connector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_parser import HttpResponseParserPy
-from aiohttp.streams import DataQueue
 from aioresponses import aioresponses
 from faults import addresses
 from faults.plays import FAULTS
@@ -299,8 +298,9 @@ CHANGES = {
     "no set_response_params": _gone(ResponseHandler, "set_response_params"),
     "other parameters": _instead(ResponseHandler, "set_response_params", lambda _: None),
     "another read": _instead(ResponseHandler, "read", _other_head),
-    "another __len__": _instead(ResponseHandler, "__len__", lambda _: 0),
-    "no __len__": _gone(DataQueue, "__len__"),
+    "a should_close that passes over a piece": _instead(
+        ResponseHandler, "should_close", property(lambda self: len(self) > 0)
+    ),
     "headers of another kind": _instead(ResponseHandler, "read", _plain_headers),
     "another status": _instead(ResponseHandler, "read", _other_status),
     "a _get that gives twice": _instead(aiohttp.BaseConnector, "_get", _gives_twice),
