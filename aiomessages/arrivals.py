@@ -1,4 +1,4 @@
-"""Bytes that nobody asked for: are there any on a connection that is to be used again?
+"""Bytes that nobody asked for, looked for on a connection before it is used again.
 
 A late second answer of a proxy, half of one, or the end of a connection may wait in its socket
 while the event loop is busy elsewhere, and would be taken for the answer to the next request. So

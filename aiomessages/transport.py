@@ -9,7 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import aiohttp
 from yarl import URL
@@ -21,7 +21,7 @@ from .failures import FAILURES, DisconnectedError, session_closed, translate
 from .fast_path import FastPath
 from .pool import Pool
 from .protocol import Response
-from .settings import Timeout
+from .settings import Timeout, check_framing
 
 
 async def _send_once(
@@ -60,6 +60,8 @@ class Transport:
     ) -> None:
         if session is not None and trace_configs:
             raise ConfigurationError("give trace_configs to the session that you hand in")
+        if session is not None:
+            _check_session(session)
         self._session = session
         self._owns = session is None
         self._headers = headers
@@ -95,6 +97,10 @@ class Transport:
             if not session.closed:
                 raise
             problem = session_closed()
+        except ValueError as error:
+            if not str(error).startswith(TWO_CREDENTIALS):
+                raise
+            problem = _two_credentials("a .netrc, by trust_env=True")
         # Raised out here, so that no context brings along aiohttp's frames, in whose local
         # variables the key may stand.
         raise problem
@@ -168,6 +174,24 @@ class Transport:
         """Close the session, if it is this client's own."""
         if self._owns and self._session is not None:
             await self._session.close()
+
+
+# How aiohttp says that a request would go out with other credentials than the API key.
+TWO_CREDENTIALS: Final = "Cannot combine"
+
+
+def _check_session(session: aiohttp.ClientSession) -> None:
+    """Refuse a session that sends with each request what must not go along with ours."""
+    if session.auth is not None:
+        raise _two_credentials("auth=")
+    check_framing(session.headers)
+
+
+def _two_credentials(source: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the session that you handed in has credentials of its own (from {source}), which cannot"
+        " go along with the API key: hand in one without them"
+    )
 
 
 class _RequestOptions(TypedDict, total=False):

@@ -18,9 +18,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("loading", "errors", "logs", "models", "pages", "settings", "telemetry"),
+    "values": (
+        *("loading", "compression", "errors", "logs", "models", "pages", "settings", "telemetry"),
+    ),
     "decisions": (
-        "compression",
         "decoding",
         "retry",
         "refusals",

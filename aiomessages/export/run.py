@@ -107,7 +107,7 @@ async def export(
     names, files = Names.of(destination), files or Files()
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
-    check_page_options(after=None, limit=limit, order=None, max_items=None)
+    limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     check_can_write(names.destination)
     settings = {
         "layout": layout,
