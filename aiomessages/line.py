@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
+from multidict import CIMultiDict
 
 from .alarm import Alarm, AlarmClock
 from .arrivals import Inbox
@@ -58,7 +59,7 @@ class Line(asyncio.Protocol):
                 body, flaw = whole_body(plain.body, headers, max_bytes)
             else:
                 message, content = await _read_head(self._handler)
-                status, headers, headers_came = message.code, message.headers, True
+                status, headers, headers_came = message.code, CIMultiDict(message.headers), True
                 check_length(headers)
                 incoming = None if content.is_eof() else self._handler
                 body, flaw = await read_body(content, headers, max_bytes, incoming)

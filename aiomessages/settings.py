@@ -192,6 +192,7 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
 
     The key goes wherever this points to, so http:// needs a loopback host or allow_http=True.
     """
+    url = hide(url)
     if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         raise ConfigurationError("base_url must be an ASCII URL without spaces")
     # Found by another function, whose local variables may hold a password: a traceback shows them.
@@ -232,9 +233,10 @@ def _problem_of_host(url: str) -> str | None:
     try:
         host.encode("idna")
         origin = URL(url, encoded=True).origin()
+        names = {origin.host, (origin.raw_host or "").lower()}  # decoded, and as it stands there
     except ValueError:
         return _NO_URL
-    return None if origin.host == host and origin.port else _NO_URL
+    return None if host in names and origin.port else _NO_URL
 
 
 def is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypedDict
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from .arrivals import close_unclean, forget_parser_once_idle
@@ -137,7 +138,8 @@ class Transport:
         if not self._owns:
             forget_parser_once_idle(session.connector, handler)
         hang_up = _hang_up_for(handler)
-        return Response(response.status, response.headers, body, received_at, flaw, hang_up)
+        headers = CIMultiDict(response.headers)  # which can be copied and pickled, as its view not
+        return Response(response.status, headers, body, received_at, flaw, hang_up)
 
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
@@ -182,7 +184,7 @@ TWO_CREDENTIALS: Final = "Cannot combine"
 
 def _check_session(session: aiohttp.ClientSession) -> None:
     """Refuse a session that sends with each request what must not go along with ours."""
-    if session.auth is not None:
+    if getattr(session, "auth", None) is not None:  # aiohttp 4 has it no more
         raise _two_credentials("auth=")
     check_framing(session.headers)
 
