@@ -19,7 +19,7 @@ from loopback import Answer, Asked, conversation, message, page
 from unasked import BlockingServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy, self_check
-from aiomessages.arrivals import Inbox, close_unclean
+from aiomessages.arrivals import Inbox, close_unclean, forget_parser_once_idle
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -230,6 +230,37 @@ async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocke
                     if not blocked:
                         await asyncio.sleep(0.01)  # nothing tells when the loop has read
     assert {asked.connection for asked in server.asked} == {1}
+
+
+async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLContext) -> None:
+    """Whoever is cancelled while what waits is read leaves no connection in use."""
+    answers: Callable[[Asked], Answer] = lambda asked: Answer(  # noqa: E731 it is one line of it
+        {"id": asked.path.rpartition("/")[2], "choices": []}
+    )
+    with BlockingServer(answers, tls=trusted) as server:
+        async with client_of(server, way) as client:
+            for number in range(2):
+                await client.completion(f"chatcmpl-{number}")
+            server.ask_for_certificate()
+            call = asyncio.ensure_future(client.completion("chatcmpl-2"))
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait({call})
+            assert call.cancelled()
+            connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+            assert not connector._acquired  # noqa: SLF001 the same
+            assert (await client.completion("chatcmpl-3")).id == "chatcmpl-3"
+    assert [asked.path.rpartition("-")[2] for asked in server.asked] == ["0", "1", "3"]
+
+
+def test_a_parser_that_is_in_use() -> None:
+    """A connection that somebody uses, or that nobody can tell of, keeps its parser."""
+    handler: Any = SimpleNamespace(_parser="parser")
+    in_use: list[Any] = [SimpleNamespace(_acquired=[handler]), SimpleNamespace(), None]
+    for connector in in_use:
+        forget_parser_once_idle(connector, handler)
+        forget_parser_once_idle(connector, None)
+    assert handler._parser == "parser"  # noqa: SLF001 it is this test's own
 
 
 def test_a_transport_without_a_socket() -> None:

@@ -268,7 +268,7 @@ async def test_a_session_with_a_netrc(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(server.asked) == 1
 
 
-@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_session_with_credentials() -> None:
     """A session that has credentials of its own is refused before anything is sent."""
     auth = aiohttp.BasicAuth("me", "canary")

@@ -50,6 +50,8 @@ class BlockingServer:
         with contextlib.suppress(OSError):  # the test is over
             while True:
                 connection, _ = self._listening.accept()
+                # Else the system keeps a small piece back until the one before is acknowledged.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=self._serve, args=(connection,))
                 self._threads.append(thread)
                 thread.start()
