@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
 
-# A transport has read by the second turn of the loop: the first one only finds out that it may. More
-# may come meanwhile; a transport whose socket is not empty after so many has stopped reading.
+# A transport has read by the second turn of the loop: the first one only finds out that it may.
+# More may come meanwhile; a transport whose socket is not empty after so many has stopped reading.
 TURNS: Final = 10
 
 # Windows has none. Its usual loop reads ahead by itself, so that nothing would wait in a socket.
