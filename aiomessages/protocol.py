@@ -5,12 +5,13 @@ Nothing here performs I/O, reads a clock or rolls dice: plain values come in, pl
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from . import wire_errors
+from .compression import compressions_of
 from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
 from .dialects import find_error
 from .errors import (
@@ -32,17 +33,15 @@ from .redaction import (
     may_hold_key,
     without_key,
 )
-from .settings import can_be_sent
-from .wire_errors import Asked
+from .settings import as_plain, can_be_sent
+from .wire_errors import WITH_PAGE, Asked
 
 # A walk asks for 100 a page, five times fewer requests than the server's default of 20; the largest
 # limit is undocumented, and 100 is known to be accepted.
 WALK_LIMIT: Final = 100
 DEFAULT_LIMIT: Final = 20
 
-# What the transport undoes; a body in any other encoding it passes on as it came.
 ACCEPT_ENCODING: Final = "gzip, deflate"
-_ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 
 MAX_ID_LENGTH: Final = 256
 
@@ -101,24 +100,50 @@ def check_completion_id(completion_id: object) -> str:
         raise ConfigurationError(
             "completion_id must not hold spaces, control characters or any of / ? # % \\"
         )
-    return completion_id
+    return as_plain(completion_id)
 
 
-def check_page_options(*, after: object, limit: object, order: object, max_items: object) -> None:
-    """Raise ConfigurationError for what no server would accept. A large limit is left to it."""
-    check_after(after)
-    for name, number in (("limit", limit), ("max_items", max_items)):
-        whole = isinstance(number, int) and not isinstance(number, bool)
-        if number is not None and (not whole or number < 1):  # type: ignore[operator]
-            raise ConfigurationError(f"{name} must be an int of 1 or more, not {number!r}")
+class PageOptions(NamedTuple):
+    """Which part of a list is asked for, checked: plain values, whatever they were given as."""
+
+    after: str | None
+    limit: int | None
+    order: str | None
+    max_items: int | None
+
+
+def check_page_options(
+    *, after: object, limit: object, order: object, max_items: object
+) -> PageOptions:
+    """Return the options, or raise ConfigurationError for what no server would accept.
+
+    A large limit is left to it.
+    """
     if order not in (None, "asc", "desc"):
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
+    return PageOptions(
+        _checked_after(after),
+        _checked_number("limit", limit),
+        as_plain(order),
+        _checked_number("max_items", max_items),
+    )
 
 
-def check_after(after: object) -> None:
-    """Raise ConfigurationError for what is the id of no message, nor None."""
-    if after is not None and not (isinstance(after, str) and after and can_be_sent(after)):
+def _checked_number(name: str, value: object) -> int | None:
+    number = as_plain(value)
+    if number is None:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigurationError(f"{name} must be an int of 1 or more, not {value!r}")
+    return number
+
+
+def _checked_after(after: object) -> str | None:
+    if after is None:
+        return None
+    if not isinstance(after, str) or not after or not can_be_sent(after):
         raise ConfigurationError("after must be the id of a message, or None for the beginning")
+    return as_plain(after)
 
 
 # What quoting would leave as it is, found five times faster.
@@ -341,15 +366,17 @@ def check_status(response: Response, asked: Asked, *, secret: str) -> None:
 
     A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
     """
-    encoding = response.headers.get("content-encoding", "").lower()
-    if response.status == 200 and encoding in _ENCODINGS and response.flaw is None:
+    has_page = response.status in WITH_PAGE
+    known = compressions_of(response.headers) is not None
+    if has_page and known and response.flaw is None:
         return
     if response.status >= 400:
         raise _status_error(response, asked, secret=secret)
     safe = _safe(response, secret)
-    if response.status == 200 and response.flaw is not None:
-        raise type(response.flaw)(response.flaw.message, status=200, headers=safe.headers)
-    if response.status == 200:
+    if has_page and response.flaw is not None:
+        flaw = response.flaw
+        raise type(flaw)(flaw.message, status=response.status, headers=safe.headers)
+    if has_page:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
     if 300 <= response.status < 400:
         raise _redirect_error(safe, _host_of(response.headers.get("location", ""), secret))

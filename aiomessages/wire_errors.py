@@ -37,6 +37,10 @@ _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
+# 203 is a 200 that a proxy has changed on its way (RFC 9110, section 15.3.4). A part of a page, as
+# with 206, is none, and nothing else has a page for its body.
+WITH_PAGE: Final = frozenset({200, 203})
+
 _RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
 _REFUSALS: Final = frozenset({400, 404, 422})  # of a parameter; 422 is FastAPI's way
 _HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
@@ -108,8 +112,8 @@ def status_error(
     """
     headers = headers_without_key(headers, secret)
     body = body_without_key(body[: MAX_BODY + _MARGIN], secret)[:MAX_BODY]
-    facts = find_error(body) if status == 200 else read_error(body)
-    meant = _meant_status(facts) if status == 200 else status
+    facts = find_error(body) if status in WITH_PAGE else read_error(body)
+    meant = _meant_status(facts) if status in WITH_PAGE else status
     missing = _says_not_found(meant, facts, asked)
     error = _class(meant, facts, missing=missing)(
         _message(status, facts),
@@ -164,7 +168,7 @@ def _says_not_found(status: int, facts: ErrorFacts, asked: Asked) -> bool:
     Servers of the same API say it with 400, too: then its text, or its code, has to say so.
     """
     text = facts.message or ""
-    if status not in (200, 400, 404) or not facts.in_json:
+    if status not in WITH_PAGE | {400, 404} or not facts.in_json:
         return False
     if facts.param == "after" or _names(text, shown(asked.cursor)):
         return False

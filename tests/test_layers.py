@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 LAYERS = {
     "values": (
         "loading",
+        "compression",
         "redaction",
         "errors",
         "logs",
@@ -31,7 +32,6 @@ LAYERS = {
         "telemetry",
     ),
     "decisions": (
-        "compression",
         "lenient",
         "decoding",
         "retry",
@@ -50,6 +50,7 @@ LAYERS = {
     "I/O": (
         "failures",
         "body",
+        "arrivals",
         "pool",
         "plain_answer",
         "alarm",

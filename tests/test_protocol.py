@@ -5,6 +5,7 @@ import json
 import pickle
 import traceback
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -212,6 +213,26 @@ def test_page_options_that_make_no_sense(options: dict[str, object]) -> None:
         check_page_options(**{**OPTIONS, **options})
 
 
+class Five(int, Enum):
+    """An int that formats as another text."""
+
+    FIVE = 5
+
+
+class Asc(str, Enum):  # noqa: UP042 the older way, which formats otherwise
+    """A str that formats as another text."""
+
+    ASC = "asc"
+
+
+def test_plain_page_options() -> None:
+    """Options are plain values afterwards, whatever they were given as."""
+    given = check_page_options(after=Asc.ASC, limit=Five.FIVE, order=Asc.ASC, max_items=Five.FIVE)
+    assert given == ("asc", 5, "asc", 5)
+    assert [type(option) for option in given] == [str, int, str, int]
+    assert type(check_completion_id(Asc.ASC)) is str
+
+
 @pytest.mark.parametrize(
     ("limit", "remaining", "default", "asked"),
     [
@@ -381,10 +402,37 @@ def test_another_completions_answer(read: Any, came: str) -> None:
         read(answer({"id": came, "choices": []}), completion_id=NAME, secret=KEY)
 
 
-@pytest.mark.parametrize("encoding", ["", "gzip", "GZIP", "deflate", "identity"])
-def test_known_encodings(encoding: str) -> None:
-    """What the transport has undone by now does not matter."""
-    assert read(answer(page(), headers={"Content-Encoding": encoding})).ids == []
+@pytest.mark.parametrize("status", [200, 203])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *("", "gzip", "GZIP", "x-gzip", "deflate", "identity", "identity, gzip", " gzip ,identity"),
+        *("gzip, gzip", "utf-8", "UTF8", "none", ","),
+    ],
+)
+def test_known_encodings(encoding: str, status: int) -> None:
+    """What the transport has undone by now does not matter; a 203 is a page like a 200."""
+    assert read(answer(page(), status, {"Content-Encoding": encoding})).ids == []
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 226, 304])
+def test_a_page_with_another_status(status: int) -> None:
+    """A body that comes with another status is no page, and least of all a part of one."""
+    assert isinstance(failure(answer(page(message()), status)), APIResponseError)
+
+
+def test_an_error_with_status_203() -> None:
+    """An error that comes with 203 is the one that its code says, as with 200."""
+    told = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
+    assert isinstance(failure(told), RateLimitError)
+
+
+def test_a_flaw_with_status_203() -> None:
+    """What is wrong with a body is told with the status that it came with."""
+    flawed = answer(page(), 203, flaw=DecodeError("the body of the answer is cut short"))
+    error = failure(flawed)
+    assert isinstance(error, DecodeError)
+    assert error.status == 203
 
 
 @pytest.mark.parametrize(
@@ -506,7 +554,9 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (answer(b'{"data":[{"id":5}]'), "not JSON", True),
         (answer(b'{"data":[{"id":5,"x":"\xff"}]}'), "not UTF-8", True),
         (answer(page(), headers={"Content-Encoding": "br"}), "unknown compression", False),
-        (answer(page(), headers={"Content-Encoding": "gzip, gzip"}), "unknown compression", False),
+        (answer(page(), headers={"Content-Encoding": "gzip, br"}), "unknown compression", False),
+        (answer(page(), headers={"Content-Encoding": "gzip," * 3}), "unknown compression", False),
+        (answer(page(), status=203, headers={"Content-Encoding": "br"}), "compression", False),
         (answer(b'{"data":' + DEEP + b"}"), "nested too deep", False),
         (answer(b'{"data":[{"id":"m","role":"u","x":%s}]}' % DEEP), "nested too deep", False),
     ],

@@ -108,7 +108,7 @@ async def export(
     store = None if media is None else MediaStore(Path(media), files=files)
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
-    check_page_options(after=None, limit=limit, order=None, max_items=None)
+    limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     check_can_write(names.destination)
     settings = {
         "layout": layout,
