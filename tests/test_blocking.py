@@ -140,8 +140,9 @@ def test_pages_and_bytes(serve: Any) -> None:
 def test_completions(serve: Any) -> None:
     """One completion, and the list of them."""
     stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
+    bodies = {"/chatcmpl-1": stored, "/messages": {"data": [{"role": "user"}]}}
     server = serve(
-        lambda asked: Answer(stored if asked.path.endswith("/chatcmpl-1") else page([stored]))
+        lambda asked: Answer(bodies.get(asked.path[asked.path.rindex("/") :], page([stored])))
     )
     with client_of(server) as client:
         assert client.completion("chatcmpl-1", timeout=10).id == "chatcmpl-1"

@@ -6,6 +6,7 @@ import pickle
 import traceback
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -314,6 +315,16 @@ def test_kinds_of_pages() -> None:
     raw = read_page(answer(page(message())), RAW, completion_id=NAME, secret=KEY)
     assert (type(listed), type(raw)) == (CompletionPage, RawPage)
     assert json.loads(raw.data[0]) == message()
+
+
+@pytest.mark.parametrize("codec", [MESSAGES, COMPLETIONS, RAW])
+def test_a_page_whose_data_is_null(codec: Any) -> None:
+    """It is an empty page, and so a contradiction where it says that there is more."""
+    read = partial(read_page, codec=codec, completion_id=NAME, secret=KEY)
+    empty = read(answer({"data": None}))
+    assert (empty.data, empty.has_more, empty.next_cursor) == ([], False, None)
+    with pytest.raises(PaginationError):
+        read(answer({"data": None, "has_more": True}))
 
 
 def test_one_completion() -> None:
