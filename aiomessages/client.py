@@ -464,18 +464,24 @@ class AsyncMessagesClient:
         than `concurrency` conversations. `include_reply` fetches what the model answered as well.
         With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
         others go on; else the error is raised, and nothing more is asked for. AuthenticationError,
-        InsufficientQuotaError, and PermissionDeniedError for three completions with none read
-        between them, are raised either way. `limit` is the size of a page, 100 unless it is given;
-        where a page is too large for the client or the server, smaller ones are asked for. The
-        stream closes an async iterator of ids, and a list of completions, when it ends.
+        InsufficientQuotaError, PermissionDeniedError for three completions with none read between
+        them, and a Retry-After beyond the policy's `max_retry_after` are raised either way. `limit`
+        is the size of a page, 100 unless it is given; where a page is too large for the client or
+        the server, smaller ones are asked for. The stream closes an async iterator of ids, and a
+        list of completions, when it ends.
 
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
         wanted = protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
         size = PageSize(wanted.limit)
-        pages_of = partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size)
-        reader = Reader(pages_of, self.completion, include_reply=include_reply, on_error=on_error)
+        reader = Reader(
+            partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size),
+            self.completion,
+            include_reply=include_reply,
+            on_error=on_error,
+            longest_wait=self._options["retry"].max_retry_after,
+        )
         # An iterable of either is one of both: what it gives is only looked at.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)

@@ -48,12 +48,13 @@ class Reader:
         *,
         include_reply: bool,
         on_error: OnError,
+        longest_wait: float,
     ) -> None:
         self._pages_of = pages_of
         self._get_completion = get_completion
         self._include_reply = include_reply
         self._on_error = on_error
-        self._refusals = Refusals()
+        self._refusals = Refusals(longest_wait)
 
     async def __call__(self, item: str | StoredCompletion) -> Conversation:
         """Return the conversation; raise what went wrong, unless that is to be kept in it."""

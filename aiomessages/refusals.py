@@ -21,9 +21,13 @@ _FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaErro
 
 
 class Refusals:
-    """Count what is refused in one run over many completions."""
+    """Count what is refused in one run over many completions.
 
-    def __init__(self) -> None:
+    A server that asks to wait for more seconds than `longest_wait` asks it of the whole run.
+    """
+
+    def __init__(self, longest_wait: float) -> None:
+        self._longest_wait = longest_wait
         self._forbidden = 0
 
     def ends_run(self, error: BaseException) -> bool:
@@ -31,7 +35,8 @@ class Refusals:
         if isinstance(error, PermissionDeniedError):
             self._forbidden += 1
             return self._forbidden >= FORBIDDEN_IN_A_ROW
-        return isinstance(error, _FOR_ALL)
+        too_long = (getattr(error, "retry_after", None) or 0.0) > self._longest_wait
+        return too_long or isinstance(error, _FOR_ALL)
 
     def succeeded(self) -> None:
         """Note a completion that could be read."""

@@ -17,9 +17,11 @@ from aiomessages import (
     Conversation,
     ConversationStream,
     InsufficientQuotaError,
+    InternalServerError,
     MessagesError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
     RetryPolicy,
 )
 
@@ -250,11 +252,13 @@ async def test_an_error_in_its_turn() -> None:
         (error(401, "invalid_api_key"), AuthenticationError),
         (error(429, "insufficient_quota"), InsufficientQuotaError),
         (error(403, "forbidden"), PermissionDeniedError),
+        (error(429, "rate_limit_exceeded", retry_after="86400"), RateLimitError),
+        (error(503, None, retry_after="86400"), InternalServerError),
     ],
-    ids=["401", "quota", "403"],
+    ids=["401", "quota", "403", "429 for a day", "503 for a day"],
 )
 async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered: bool) -> None:
-    """A key or a quota that has ended is no matter of one conversation: the run ends at once."""
+    """What every conversation would meet is no matter of one of them: the run ends at once."""
 
     def script(asked: Asked) -> Answer:
         return service(asked) if len(server.asked) <= 20 else answer

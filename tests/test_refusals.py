@@ -16,14 +16,25 @@ from aiomessages import (
 from aiomessages.refusals import Refusals
 
 
+def named(error: Exception) -> str:
+    """Return the name of a case."""
+    return f"{type(error).__name__}, to wait {getattr(error, 'retry_after', None)}"
+
+
 @pytest.mark.parametrize(
     "error",
-    [AuthenticationError("x"), InsufficientQuotaError("x"), ClientClosedError("x")],
-    ids=lambda error: type(error).__name__,
+    [
+        AuthenticationError("x"),
+        InsufficientQuotaError("x"),
+        ClientClosedError("x"),
+        RateLimitError("x", retry_after=61),
+        InternalServerError("x", retry_after=86_400),
+    ],
+    ids=named,
 )
 def test_an_error_of_all_completions(error: Exception) -> None:
-    """A dead key, a used-up quota and a closed client end the run at their first sight."""
-    assert Refusals().ends_run(error)
+    """A dead key, a used-up quota, a long wait and a closed client end the run at once."""
+    assert Refusals(60).ends_run(error)
 
 
 @pytest.mark.parametrize(
@@ -31,16 +42,17 @@ def test_an_error_of_all_completions(error: Exception) -> None:
     [
         NotFoundError("x"),
         RateLimitError("x"),
+        RateLimitError("x", retry_after=60),
         InternalServerError("x"),
         APIConnectionError("x"),
         ConfigurationError("x"),
         ZeroDivisionError("x"),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=named,
 )
 def test_an_error_of_one_completion(error: Exception) -> None:
     """Any other error says nothing of other completions, however often it comes."""
-    refusals = Refusals()
+    refusals = Refusals(60)
     assert not any(refusals.ends_run(error) for _ in range(9))
 
 
@@ -60,7 +72,7 @@ def test_completions_that_are_forbidden(
     outcomes: list[Exception | None], ends_at: int | None
 ) -> None:
     """Three completions that are forbidden end the run, unless one was read between them."""
-    refusals = Refusals()
+    refusals = Refusals(60)
     ends = []
     for n, error in enumerate(outcomes):
         if error is None:

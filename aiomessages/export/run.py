@@ -176,7 +176,7 @@ class _Run:
         self._layout = layout
         self._on_error = on_error
         self._on_progress = on_progress
-        self._refusals = Refusals()
+        self._refusals = Refusals(MAX_RETRY_AFTER)
         self._gone: NotFoundError | None = None
         self._began = self._told = time.monotonic()
         self._removed = 0
@@ -292,8 +292,7 @@ class _Run:
 
     def _ends_run(self, error: APIError) -> bool:
         """Tell whether no other completion can be read either."""
-        too_long = (getattr(error, "retry_after", None) or 0.0) > MAX_RETRY_AFTER
-        return too_long or isinstance(error, RateLimitError) or self._refusals.ends_run(error)
+        return self._refusals.ends_run(error) or isinstance(error, RateLimitError)
 
     async def _write(self, item: Item, outcome: Outcome) -> None:
         if outcome.state == "done":
