@@ -7,6 +7,7 @@ socket knows of them when the next request goes out.
 import asyncio
 import contextlib
 import functools
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from loopback import Answer, Asked, conversation, message, page
 from unasked import BlockingServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy, self_check
-from aiomessages.arrivals import Inbox, close_unclean, forget_parser_once_idle
+from aiomessages.arrivals import Inbox, close_unclean, forget_parser_once_idle, is_clean
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -250,6 +251,18 @@ async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLC
             assert not connector._acquired  # noqa: SLF001 the same
             assert (await client.completion("chatcmpl-3")).id == "chatcmpl-3"
     assert [asked.path.rpartition("-")[2] for asked in server.asked] == ["0", "1", "3"]
+
+
+async def test_a_transport_that_does_not_read() -> None:
+    """A connection whose transport leaves unread what waits is given up, after some turns."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.send(b"x")
+        transport = asyncio.Transport({"socket": here, "ssl_object": object()})
+        handler: Any = SimpleNamespace(
+            transport=transport, is_connected=lambda: True, should_close=False
+        )
+        assert not await is_clean(handler)
 
 
 def test_a_parser_that_is_in_use() -> None:

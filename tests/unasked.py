@@ -60,13 +60,15 @@ class BlockingServer:
         with contextlib.suppress(OSError):
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
-            self.connections.append(connection)
-            number = len(self.connections)
+            with self._one_at_a_time:
+                self.connections.append(connection)
+                number = len(self.connections)
             with connection:
                 for head in self._heads(connection):
-                    self.asked.append(_asked(head, number))
+                    asked = _asked(head, number)
+                    self.asked.append(asked)
                     with self._one_at_a_time:
-                        connection.sendall(self._script(self.asked[-1]).encode())
+                        connection.sendall(self._script(asked).encode())
 
     def _heads(self, connection: socket.socket) -> Iterator[str]:
         data = b""

@@ -275,9 +275,9 @@ class _Run:
         """Write one completion, or what there is to say of it."""
         try:
             check_completion_id(item.completion_id)
-        except ConfigurationError:
+        except ConfigurationError as error:
             if self._on_error == "raise" and not item.listed:
-                raise
+                raise ConfigurationError(f"{item.completion_id[:100]!r}: {error}") from None
             await self._note(item, Entry(item.completion_id, "failed", reason=REFUSED))
             return
         try:

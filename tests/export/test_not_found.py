@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -406,6 +407,8 @@ async def test_ids_that_are_refused(tmp_path: Path, wrong: str) -> None:
         assert (report.finished, report.complete, report.failed_ids) == (True, False, [wrong])
         report = await export_ids(server, tmp_path / "b.jsonl", [*IDS, wrong], on_error="continue")
         assert (report.finished, report.complete, report.failed_ids) == (True, False, [wrong])
+        with pytest.raises(ConfigurationError, match=re.escape(repr(wrong[:100])[:-1])):
+            await export_ids(server, tmp_path / "c.jsonl", [*IDS, wrong])
         assert not [asked for asked in server.asked if wrong in asked.path]
 
 
