@@ -291,10 +291,11 @@ class AsyncMessagesClient:
         """List what `list` does, for whoever reads many lists at once and none of them ahead.
 
         A page that is too large is asked for again with half the limit, down to 1. `page_size` is
-        what the walks of one run share of that; `limit` is for a walk that shares nothing.
+        what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
+        was given the limit has checked it.
         """
         protocol.check_completion_id(completion_id)
-        protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
+        protocol.check_after(after)
         listing = Listing(
             self._attempts,
             self._messages_request(completion_id, patience=wait_until_visible),
