@@ -296,7 +296,8 @@ class AsyncMessagesClient:
         """List what `list` does, for whoever reads many lists at once and none of them ahead.
 
         A page that is too large is asked for again with half the limit, down to 1. `page_size` is
-        what the walks of one run share of that; `limit` is for a walk that shares nothing.
+        what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
+        was given the limit has checked it.
         """
         completion_id = protocol.check_completion_id(completion_id)
         wanted = protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)

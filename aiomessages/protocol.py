@@ -45,6 +45,7 @@ ACCEPT_ENCODING: Final = "gzip, deflate"
 
 MAX_ID_LENGTH: Final = 256
 
+_USUAL: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")  # checked in one step
 _UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
 
 ItemT = TypeVar("ItemT")
@@ -88,6 +89,8 @@ class Codec(Protocol[ItemT]):
 
 def check_completion_id(completion_id: object) -> str:
     """Return the id, or raise ConfigurationError if it cannot stand in a URL's path as one name."""
+    if type(completion_id) is str and _USUAL.fullmatch(completion_id):
+        return completion_id
     if not isinstance(completion_id, str):
         raise ConfigurationError(f"completion_id must be a str, not {type(completion_id).__name__}")
     if not completion_id or completion_id in (".", ".."):

@@ -320,8 +320,9 @@ class _Run:
         self.progress.messages += entry.messages
         self._reopen()
         if isinstance(lines, Lines):
-            left_out = ", ".join(lines.left_out) or None
-            await self._writer.add(lines, structs.replace(entry, reason=left_out))
+            if lines.left_out:
+                entry = structs.replace(entry, reason=", ".join(lines.left_out))
+            await self._writer.add(lines, entry)
         else:
             await self._writer.add_large(lines, entry)
 
