@@ -98,6 +98,15 @@ def suite(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the suite on the lowest version of each dependency that pyproject.toml allows."""
+    floors = Path(session.create_tmp()) / "floors.txt"
+    floors.write_text("\n".join(_floors()), "utf-8")
+    _install_for_tests(session, "--constraint", str(floors))
+    session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
+
+
+@nox.session(default=False)
 def crash(session: nox.Session) -> None:
     """Kill exports some two thousand times, at moments that are new each time."""
     _install_for_tests(session)
@@ -196,8 +205,17 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
-def _install_for_tests(session: nox.Session) -> None:
-    session.install("-e", ".[cli]", *_group("tests"))
+def _install_for_tests(session: nox.Session, *options: str) -> None:
+    session.install("-e", ".[cli]", *_group("tests"), *options)
+
+
+def _floors() -> list[str]:
+    """Return `name==version` for the lowest version of each direct dependency of the suite."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    extra = project["optional-dependencies"]["cli"]
+    asked = [*project["dependencies"], *extra, *_group("tests")]
+    found = (re.match(r"([\w.-]+).*?>=([\w.]+)", requirement) for requirement in asked)
+    return [f"{match[1]}=={match[2]}" for match in found if match]
 
 
 def _chromium() -> str | None:

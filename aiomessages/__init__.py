@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         ImageURL,
         InputAudioPart,
         Message,
+        OddMessage,
         RefusalPart,
         Reply,
         StoredCompletion,
@@ -79,8 +80,8 @@ _MODULES = {
     "listing": "CompletionStream MessageStream RawStream",
     "models": (
         "Choice CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart ImageURL"
-        " InputAudioPart Message RefusalPart Reply StoredCompletion TextPart URLCitationAnnotation"
-        " UnknownAnnotation UnknownPart UnknownToolCall"
+        " InputAudioPart Message OddMessage RefusalPart Reply StoredCompletion TextPart"
+        " URLCitationAnnotation UnknownAnnotation UnknownPart UnknownToolCall"
     ),
     "pages": "CompletionPage MessagePage RawPage",
     "retry": "RetryPolicy",
@@ -119,6 +120,7 @@ __all__ = [
     "MessageStream",
     "MessagesError",
     "NotFoundError",
+    "OddMessage",
     "PaginationError",
     "PermissionDeniedError",
     "RateLimitError",

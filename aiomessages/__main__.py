@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
-        sys.stderr.write("aiomessages: the program needs: pip install 'aiomessages[cli]'\n")
+        sys.stderr.write(
+            "aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+        )
         return 2
     except KeyboardInterrupt:  # the imports take long enough for a quick hand
         return 130

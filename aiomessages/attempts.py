@@ -16,9 +16,18 @@ import anyio
 import msgspec
 from msgspec import structs
 
-from .errors import APIConnectionError, APIError, APITimeoutError, ClientClosedError
+from .errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    ClientClosedError,
+    DecodeError,
+    PaginationError,
+    SchemaError,
+)
 from .logs import log, log_attempt, log_retry
-from .protocol import Response, is_of_somebody_else
+from .protocol import Response
+from .redaction import concealed
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -31,6 +40,7 @@ from .settings import ApiKey, SecretStr, Timeout, check_key, hide
 from .telemetry import SILENCE, UNWATCHED, Watch
 from .trail import unless_ours
 from .turns import Turns
+from .wire_errors import is_of_somebody_else
 
 if TYPE_CHECKING:
     from .transport import Transport  # it loads aiohttp, which waits until a client is built
@@ -39,6 +49,7 @@ CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 ResultT = TypeVar("ResultT")
+ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
@@ -49,10 +60,6 @@ class RetryDetails(msgspec.Struct, frozen=True):
     attempt: int
     delay: float
     error: APIError
-
-
-class _UnsentError(APITimeoutError):
-    """Time ran out before the request was sent."""
 
 
 OnRetry = Callable[[RetryDetails], object]
@@ -78,6 +85,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `patience` is how many seconds a 404 may mean "not visible yet". What is asked for
     `ahead` of its time is not repeated where the server asks all to wait: it gives way to the rest.
+    One that is to be `fresh` goes on a connection that carried no request before.
     """
 
     url: str
@@ -88,6 +96,7 @@ class Request(msgspec.Struct, frozen=True):
     cursor: str | None = None
     patience: float = 0.0
     ahead: bool = False
+    fresh: bool = False
     watch: Watch = UNWATCHED
 
 
@@ -164,7 +173,7 @@ class Attempts:
         return self._closed or (self._elder is not None and self._elder.closed)
 
     async def call(self, request: Request, read: Read[ResultT]) -> tuple[ResultT, int]:
-        """Return what was read, and how many attempts it took.
+        """Return what was read, and how many attempts it took: requests that were sent.
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
@@ -173,7 +182,7 @@ class Attempts:
         running = _Call(self)
         self._running.enter(running)
         try:
-            return await self._attempt_until_done(request, read)
+            return await self._attempt_until_done(request, read, running)
         except asyncio.CancelledError:
             # Closing interrupts a call by the means that asyncio.timeout uses: a cancellation of
             # our own, taken back. Somebody else's goes its way.
@@ -188,21 +197,18 @@ class Attempts:
             raise ClientClosedError("the client is closed; make a new one")
 
     async def _attempt_until_done(
-        self, request: Request, read: Read[ResultT]
+        self, request: Request, read: Read[ResultT], call: "_Call"
     ) -> tuple[ResultT, int]:
         began = time.monotonic()
         early = 0  # attempts that do not count as retries
         for attempt in itertools.count(1):
             try:
-                result = await self._attempt_in_turn(request, read, attempt)
+                result = await self._attempt_in_turn(request, read, call)
             except asyncio.CancelledError as cancelled:
                 # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
-                raise unless_ours(cancelled).at(
-                    completion_id=request.completion_id, cursor=request.cursor, attempts=attempt - 1
-                ) from None
+                raise self._at(unless_ours(cancelled), request, call.sent) from None
             except APIError as error:
-                sent = attempt - isinstance(error, _UnsentError)
-                error.at(completion_id=request.completion_id, cursor=request.cursor, attempts=sent)
+                self._at(error, request, call.sent)
                 if self._is_only_early(request, error):
                     early += 1
                     continue
@@ -213,9 +219,18 @@ class Attempts:
                 self._tell(request, error, delay)
             else:
                 self._quota.succeed()
-                return result, attempt
+                return result, call.sent
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
+
+    def _at(self, error: ErrorT, request: Request, attempts: int) -> ErrorT:
+        """Note where a call stood; a server may have put the key into the ids that it gave."""
+        key = self._api_key.secret if isinstance(self._api_key, _Key) else ""
+        return error.at(
+            completion_id=concealed(request.completion_id, key),
+            cursor=concealed(request.cursor, key),
+            attempts=attempts,
+        )
 
     def _is_only_early(self, request: Request, error: APIError) -> bool:
         """Tell whether the next turn is the remedy, and comes within the deadline."""
@@ -236,7 +251,7 @@ class Attempts:
         if request.ahead and asks_all_to_wait(error):
             return None
         delay = poll = visibility_delay(
-            error, attempt=attempt, waited=waited, patience=request.patience
+            self._policy, error, attempt=attempt, waited=waited, patience=request.patience
         )
         if delay is None:
             dice = random.random()  # noqa: S311 jitter
@@ -260,16 +275,16 @@ class Attempts:
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt_in_turn(
-        self, request: Request, read: Read[ResultT], attempt: int
+        self, request: Request, read: Read[ResultT], call: "_Call"
     ) -> ResultT:
         if self._turns is None:
-            return await self._attempt(request, read, attempt)
+            return await self._attempt(request, read, call)
         seconds = None if request.deadline is None else max(request.deadline.remaining(), 0.0)
         queued = time.monotonic()
         sent = await self._turns.take(seconds)
         self.telemetry.waited(time.monotonic() - queued)
         try:
-            result = await self._attempt(request, read, attempt)
+            result = await self._attempt(request, read, call)
         except APIError as error:
             if is_of_somebody_else(error):
                 error.retryable = True  # type: ignore[misc]  # as a 502 that a gateway sent
@@ -278,7 +293,7 @@ class Attempts:
         self._turns.succeeded(sent)
         return result
 
-    async def _attempt(self, request: Request, read: Read[ResultT], attempt: int) -> ResultT:
+    async def _attempt(self, request: Request, read: Read[ResultT], call: "_Call") -> ResultT:
         timeout = _within(request.deadline, request.timeout)
         if isinstance(self._api_key, _Key):
             key = self._api_key
@@ -290,17 +305,24 @@ class Attempts:
         began = time.monotonic()
         if self._turns is not None:
             self._turns.on_sent()
+        call.sent += 1
         try:
             response = await self._transport.get(
-                request.url, headers, timeout=timeout, max_bytes=self._max_bytes
+                request.url,
+                headers,
+                timeout=timeout,
+                max_bytes=self._max_bytes,
+                fresh=request.fresh,
             )
             self.telemetry.received(len(response.body))
             result = _read(response, read, secret)
         except (APIError, asyncio.CancelledError) as error:
-            log_attempt(request.url, error, began=began, attempt=attempt, secret=secret)
+            log_attempt(request.url, error, began=began, attempt=call.sent, secret=secret)
             self.telemetry.attempted(error)
+            # What waits for a name to be resolved is cancelled before anything is sent.
+            call.sent -= isinstance(error, asyncio.CancelledError)
             raise
-        log_attempt(request.url, response, began=began, attempt=attempt, secret=secret)
+        log_attempt(request.url, response, began=began, attempt=call.sent, secret=secret)
         self.telemetry.attempted(response)
         return result
 
@@ -311,7 +333,7 @@ class Attempts:
             async with asyncio.timeout(timeout.total):
                 return check_key(hide(await provide()))
         except TimeoutError:
-            raise _UnsentError(
+            raise APITimeoutError(
                 f"the api_key callable gave no key within {timeout.total:.3g} s"
             ) from None
 
@@ -340,12 +362,17 @@ class _Key:
 
 
 class _Call:
-    """A call under way: whose it is, the task that makes it, and whether closing interrupted it."""
+    """A call under way: whose it is, the task that makes it, and whether closing interrupted it.
 
-    __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner")
+    `sent` is how many requests were sent for it. An attempt that ran out of time before, as in the
+    queue or without a key, is none of them.
+    """
+
+    __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner", "sent")
 
     def __init__(self, owner: Attempts) -> None:
         self.owner = owner
+        self.sent = 0
         self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
         self._cancelled_before = self._task.cancelling()
         self._interrupted = False
@@ -396,10 +423,13 @@ class _Running:
                 await left.wait()
 
 
+_WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
+
+
 def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
     try:
         return read(response, secret=secret)
-    except APIConnectionError:  # the answer is somebody else's, and so may be what follows it
+    except _WRONG_ANSWERS:  # it may be somebody else's answer, and so may be what follows it
         if response.hang_up is not None:
             response.hang_up()
         raise
@@ -415,7 +445,7 @@ def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
         return timeout
     remaining = deadline.remaining()
     if remaining <= 0:
-        raise _UnsentError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
+        raise APITimeoutError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
     if timeout.total is not None and timeout.total <= remaining:
         return timeout
     return structs.replace(timeout, total=remaining)

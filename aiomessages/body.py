@@ -10,7 +10,7 @@ from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiMapping
 
-from .compression import ENCODINGS, Decompressor
+from .compression import Decompressor, TwiceDecompressor, decompressor_for
 from .errors import APIResponseError, DecodeError, ResponseTooLargeError
 from .failures import BodyTimeoutError
 
@@ -56,7 +56,7 @@ def whole_body(
     data: bytes, headers: Mapping[str, str], max_bytes: int
 ) -> tuple[bytes, APIResponseError | None]:
     """Do the same with a body that is here already."""
-    undo = _decompressor_for(headers)
+    undo = decompressor_for(headers)
     try:
         if undo is not None:
             data = undo.feed(data, max_bytes + 1)
@@ -77,7 +77,7 @@ async def _read_whole(
     content: aiohttp.StreamReader, headers: Mapping[str, str], max_bytes: int
 ) -> bytes:
     """Read the body and no more of it than fits. Raises zlib.error and _TooLargeError."""
-    undo = _decompressor_for(headers)
+    undo = decompressor_for(headers)
     data = await content.readany()
     if content.at_eof() and undo is None and len(data) <= max_bytes:
         return data
@@ -97,14 +97,9 @@ def _check_size(body: bytes | bytearray, max_bytes: int) -> None:
         raise _TooLargeError
 
 
-def _check_end(undo: Decompressor | None) -> None:
+def _check_end(undo: Decompressor | TwiceDecompressor | None) -> None:
     if undo is not None and not undo.whole:
         raise zlib.error("cut short")
-
-
-def _decompressor_for(headers: Mapping[str, str]) -> Decompressor | None:
-    encoding = headers.get(hdrs.CONTENT_ENCODING, "").lower()
-    return Decompressor(encoding) if encoding in ENCODINGS else None
 
 
 @contextlib.contextmanager

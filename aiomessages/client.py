@@ -30,6 +30,7 @@ from .settings import (
     hide,
     hide_values,
     log_level,
+    metadata_query,
 )
 from .telemetry import Operation, Telemetry, Watch, watch
 from .trail import OneByOne
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
-LookAheadMode = Literal["both-ends", "predict"]
+LookAheadMode = Literal["both-ends", "predict"] | bool
 
 # A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
 # the connections that a client opens.
@@ -241,20 +242,23 @@ class AsyncMessagesClient:
         first request of this list to its last. `extra_headers` and `extra_query` go along with its
         requests.
 
-        `lookahead="both-ends"` walks a long conversation from its end as well, and is done in half
-        the time; `"predict"` asks for the whole middle at once, where the ids at both ends are
-        numbered without a gap, and else does the same. At most `lookahead_window` pages are fetched
-        in advance then, beyond the two of a walk. Messages come in the order that was asked for.
+        `lookahead=True`, or `"predict"`, asks for the whole middle of a long conversation at once,
+        where the ids at both ends are numbered without a gap, and else walks it from its end as
+        well; `"both-ends"` only does the latter, which takes half the time. At most
+        `lookahead_window` pages are fetched in advance then, beyond the two of a walk. Messages
+        come in the order that was asked for.
 
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        protocol.check_completion_id(completion_id)
-        protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
+        completion_id = protocol.check_completion_id(completion_id)
+        wanted = protocol.check_page_options(
+            after=after, limit=limit, order=order, max_items=max_items
+        )
         check_seconds("wait_until_visible", wait_until_visible or None)
         ahead = None
-        if lookahead is not None:
+        if lookahead not in (None, False):
             from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
 
             ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
@@ -269,14 +273,15 @@ class AsyncMessagesClient:
             ),
             query={
                 **self._settings.query,
-                **({"order": order} if order else {}),
+                **({"order": wanted.order} if wanted.order else {}),
                 **check_query(extra_query or {}),
             },
-            after=after,
-            limit=limit,
-            max_items=max_items,
+            after=wanted.after,
+            limit=wanted.limit,
+            max_items=wanted.max_items,
         )
-        return listing.stream(MessageStream, MESSAGES, prefetch=prefetch, lookahead=ahead)
+        codec = MESSAGES.fresh()
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
 
     def _one_by_one(
         self,
@@ -291,19 +296,20 @@ class AsyncMessagesClient:
         """List what `list` does, for whoever reads many lists at once and none of them ahead.
 
         A page that is too large is asked for again with half the limit, down to 1. `page_size` is
-        what the walks of one run share of that; `limit` is for a walk that shares nothing.
+        what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
+        was given the limit has checked it.
         """
-        protocol.check_completion_id(completion_id)
-        protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
+        completion_id = protocol.check_completion_id(completion_id)
+        wanted = protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
         listing = Listing(
             self._attempts,
             self._messages_request(completion_id, patience=wait_until_visible),
             query=self._settings.query,
-            after=after,
+            after=wanted.after,
             limit=None,
             max_items=None,
         )
-        return listing.one_by_one(codec, page_size or PageSize(limit))
+        return listing.one_by_one(codec, page_size or PageSize(wanted.limit))
 
     def _messages_request(
         self,
@@ -347,10 +353,12 @@ class AsyncMessagesClient:
         else is as in `list`.
         """
         extra_headers = hide_values(extra_headers)
-        protocol.check_page_options(after=after, limit=limit, order=order, max_items=max_items)
-        wanted = {"model": model} if model is not None else {}
-        wanted |= {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
-        wanted, extra = check_query(wanted), check_query(extra_query or {})
+        options = protocol.check_page_options(
+            after=after, limit=limit, order=order, max_items=max_items
+        )
+        model_query = {} if model is None else {"model": model}
+        wanted = check_query({**model_query, **metadata_query(metadata)})
+        extra = check_query(extra_query or {})
         listing = Listing(
             self._attempts,
             self._request(
@@ -361,18 +369,19 @@ class AsyncMessagesClient:
             ),
             query={
                 **self._settings.query,
-                "order": order or "asc",
+                "order": options.order or "asc",
                 **wanted,
                 **extra,
             },
-            after=after,
-            limit=limit,
-            max_items=max_items,
+            after=options.after,
+            limit=options.limit,
+            max_items=options.max_items,
         )
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
         # The order decides only where the list is cut: a whole list holds the same in both.
-        order_of_cut = (order or "asc") if after or max_items else None
-        cut = {"after": after, "max_items": max_items, "order": order_of_cut}
+        is_cut = options.after or options.max_items
+        order_of_cut = (options.order or "asc") if is_cut else None
+        cut = {"after": options.after, "max_items": options.max_items, "order": order_of_cut}
         asked = {**wanted, "extra_query": extra or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
@@ -399,7 +408,7 @@ class AsyncMessagesClient:
             deadline=deadline,
             patience=wait_until_visible,
         )
-        read = partial(protocol.read_one_completion, completion_id=completion_id)
+        read = partial(protocol.read_one_completion, completion_id=request.completion_id)
         completion, _ = await self._attempts.call(request, read)
         return completion
 
@@ -410,7 +419,7 @@ class AsyncMessagesClient:
         Raises what `completion` does.
         """
         request = self._completion_request(completion_id)
-        read = partial(protocol.read_raw_completion, completion_id=completion_id)
+        read = partial(protocol.read_raw_completion, completion_id=request.completion_id)
         body, _ = await self._attempts.call(request, read)
         return body
 
@@ -425,7 +434,7 @@ class AsyncMessagesClient:
         patience: float = 0,
     ) -> Request:
         extra_headers = hide_values(extra_headers)
-        protocol.check_completion_id(completion_id)
+        completion_id = protocol.check_completion_id(completion_id)
         check_seconds("wait_until_visible", patience or None)
         return self._request(
             protocol.with_query(
@@ -465,10 +474,10 @@ class AsyncMessagesClient:
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
-        pages_of = partial(self._one_by_one, page_size=PageSize(limit))
+        wanted = protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
+        size = PageSize(wanted.limit)
         reader = Reader(
-            pages_of,
+            partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size),
             self.completion,
             include_reply=include_reply,
             on_error=on_error,

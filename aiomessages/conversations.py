@@ -13,6 +13,7 @@ from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
 from .pages import MessagePage
 from .refusals import Refusals
+from .settings import as_plain
 from .trail import OneByOne
 from .workers import Results
 
@@ -57,7 +58,7 @@ class Reader:
 
     async def __call__(self, item: str | StoredCompletion) -> Conversation:
         """Return the conversation; raise what went wrong, unless that is to be kept in it."""
-        completion_id = item.id if isinstance(item, StoredCompletion) else item
+        completion_id = item.id if isinstance(item, StoredCompletion) else as_plain(item)
         messages: list[Message] = []
         try:
             # Nothing ahead of its need: others are fetched meanwhile.

@@ -1,177 +1,26 @@
 """From the bytes of a page to its values, and nothing of them lost.
 
-Nothing here performs I/O. A page is decoded strictly first; only one that the models refuse is read
-again leniently, item by item, so that the odd message costs the good ones nothing and never fails
-them. What the lenient reading does not know it keeps.
+Nothing here performs I/O. A page is decoded strictly first, in one pass. One that is refused is
+taken apart into its items: each is decoded strictly by itself, and only the odd ones go to
+`lenient`, so that they cost the good ones nothing and never fail them.
 """
 
-import functools
+import json
 import re
-from collections.abc import Callable, Mapping
-from types import NoneType
-from typing import Annotated, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 import msgspec
-from msgspec import DecodeError, Raw, Struct, ValidationError, convert
+from msgspec import DecodeError, Raw, Struct, ValidationError
 
-from .models import (
-    Choice,
-    CustomToolCall,
-    FilePart,
-    FunctionToolCall,
-    ImagePart,
-    InputAudioPart,
-    Json,
-    Message,
-    Nil,
-    OddMessage,
-    RefusalPart,
-    Reply,
-    StoredCompletion,
-    Tagged,
-    TextPart,
-    Unknown,
-    UnknownAnnotation,
-    UnknownPart,
-    UnknownToolCall,
-    URLCitationAnnotation,
-    keep,
-)
+from . import lenient
+from .kept import Kept
+from .logs import log
+from .models import Json, ReceivedMessage, StoredCompletion
 from .pages import CompletionPage, Envelope, MessagePage, Page, RawPage
 
 ItemT = TypeVar("ItemT")
-
-
-# --- the lenient reading --------------------------------------------------------------------------
-
-# A field that holds a list of kinds → the kinds known, by their tag, and what keeps any other.
-_OPEN_LISTS: Final[dict[str, tuple[dict[str, type[Tagged]], type[Unknown]]]] = {
-    "content_parts": (
-        {
-            "text": TextPart,
-            "image_url": ImagePart,
-            "input_audio": InputAudioPart,
-            "file": FilePart,
-            "refusal": RefusalPart,
-        },
-        UnknownPart,
-    ),
-    "tool_calls": ({"function": FunctionToolCall, "custom": CustomToolCall}, UnknownToolCall),
-    "annotations": ({"url_citation": URLCitationAnnotation}, UnknownAnnotation),
-}
-
-
-def read_message(wire: dict[str, Json]) -> Message:
-    """Read one message of any page. Raises msgspec.ValidationError."""
-    try:
-        return convert(wire, Message)
-    except ValidationError:
-        return odd_message(wire)
-
-
-def odd_message(wire: dict[str, Json]) -> OddMessage:
-    """Read a message that the strict decoder refused, keeping all that is new in it.
-
-    Raises msgspec.ValidationError where a known field has the wrong type.
-    """
-    return keep(OddMessage(**_read_fields(Message, wire)), wire)
-
-
-def read_reply(wire: dict[str, Json]) -> Reply:
-    """Read the message of a choice. Raises msgspec.ValidationError."""
-    return keep(Reply(**_read_fields(Reply, wire)), wire)
-
-
-def read_completion(wire: dict[str, Json]) -> StoredCompletion:
-    """Read a stored completion. Raises msgspec.ValidationError."""
-    sent = wire.get("choices")
-    choices = [] if sent is None else _at(".choices", _objects, sent)
-    values = _read_fields(StoredCompletion, wire | {"choices": []})
-    values["choices"] = [
-        _at(f".choices[{n}]", _read_choice, choice) for n, choice in enumerate(choices)
-    ]
-    return keep(StoredCompletion(**values), wire)
-
-
-def _read_choice(wire: dict[str, Json]) -> Choice:
-    known = {name: value for name, value in wire.items() if name in Choice.__struct_fields__}
-    blank = convert(known | {"message": {}}, Choice)
-    reply = _at(".message", lambda sent: read_reply(_object(sent)), wire.get("message"))
-    return msgspec.structs.replace(blank, message=reply)
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return convert(value, dict[str, Json])
-
-
-def _objects(value: Json) -> list[dict[str, Json]]:
-    return convert(value, list[dict[str, Json]])
-
-
-def _read_fields(cls: type[Struct], wire: dict[str, Json]) -> dict[str, Json]:
-    """Check the fields that a class knows, and return their values by name."""
-    known = {name: wire[name] for name in cls.__struct_fields__ if wire.get(name) is not None}
-    lists = {name: known.pop(name) for name in _OPEN_LISTS if name in known}
-    role = {"role": known["role"]} if isinstance(known.get("role"), str) else {}
-    checked = convert(_prune(known | dict.fromkeys(role, "user"), cls), cls)  # it may be any
-    values = {name: getattr(checked, name) for name in cls.__struct_fields__}
-    return values | role | {name: _open_list(name, items) for name, items in lists.items()}
-
-
-def _open_list(name: str, items: Json) -> list[Json]:
-    listed = enumerate(_at(f".{name}", _objects, items))
-    return [_at(f".{name}[{n}]", lambda item: _open(name, item), item) for n, item in listed]
-
-
-def _open(name: str, item: dict[str, Json]) -> Json:
-    kinds, unknown = _OPEN_LISTS[name]
-    tag = item.get("type")
-    if not isinstance(tag, str):
-        raise ValidationError("Expected `str` - at `$.type`")
-    if tag not in kinds or item.get(tag) is None:
-        return unknown(item)
-    return convert(_prune(item, kinds[tag]), kinds[tag])
-
-
-def _prune(value: Json, cls: type) -> Json:
-    """Leave out what a Struct, or one inside it, does not know; its owner keeps the whole."""
-    if cls is NoneType:
-        return None  # some servers send "" for what is null elsewhere: it says no more than that
-    if not isinstance(value, Mapping):
-        return value
-    inner = _structs_inside(cls)
-    return {
-        name: _prune(item, struct) if (struct := inner[name]) else item
-        for name, item in value.items()
-        if name in inner
-    }
-
-
-@functools.cache
-def _structs_inside(cls: type[Struct]) -> dict[str, type | None]:
-    """Map each key that a Struct knows to what `_prune` needs: a Struct, NoneType, or nothing."""
-    inner = {info.encode_name: _struct_in(info.type) for info in msgspec.structs.fields(cls)}
-    tag = cls.__struct_config__.tag_field
-    return inner | ({tag: None} if tag else {})
-
-
-def _struct_in(kind: Any) -> type | None:
-    if kind == Nil:
-        return NoneType
-    for option in getattr(kind, "__args__", (kind,)):
-        if isinstance(option, type) and issubclass(option, Struct):
-            return option
-    return None
-
-
-def _at(path: str, read: Callable[[Json], ItemT], value: Json) -> ItemT:
-    """Read a value, and let a complaint about it name its place in the whole."""
-    try:
-        return read(value)
-    except ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        raise ValidationError(f"{what} - at `${path}{inner.rstrip('`')}`") from None
-
 
 # --- codecs ---------------------------------------------------------------------------------------
 
@@ -181,7 +30,7 @@ class _Id(Struct, gc=False):
 
 
 class PageCodec(Generic[ItemT]):
-    """Decode the pages of one kind of item, strictly first and leniently where that fails.
+    """Decode the pages of one kind of item, of which nothing but the id has to be as it should.
 
     `decode` gives the page and the ids of its items. It raises msgspec.ValidationError for JSON of
     the wrong shape, and for what is not JSON whatever msgspec raises: DecodeError,
@@ -189,30 +38,101 @@ class PageCodec(Generic[ItemT]):
     """
 
     def __init__(
-        self,
-        page_class: type[Page[ItemT]],
-        lenient: Callable[[dict[str, Json]], ItemT],
-        *,
-        strict: type | None = None,
+        self, page_class: type[Page[ItemT]], read_odd: Callable[[dict[str, Json]], ItemT]
     ) -> None:
         self.page_class = page_class
-        self._strict = msgspec.json.Decoder(Envelope[strict]) if strict else None  # type: ignore[valid-type]
-        self._lenient = lenient
+        self._read_odd = read_odd
 
     def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
         """Return the page and the ids of its items."""
         page, _ = despite_lone_surrogates(self._decode, body)
-        return page, [item.id for item in page.data]  # type: ignore[attr-defined]  # every item has one
+        return page, [item.id for item in page.data or ()]  # type: ignore[attr-defined]  # each has one
 
     def _decode(self, body: bytes) -> Envelope[ItemT]:
-        if self._strict is not None:
+        page = _RAW_PAGE.decode(body)
+        return _refill(page, self._read_items(page.data or []))
+
+    def _read_items(self, sent: list[Raw]) -> list[ItemT]:
+        items = [self._read(item, n) for n, item in enumerate(sent)]
+        _tell_of_mismatches(items, len(sent))
+        return items
+
+    def _read(self, item: Raw, n: int) -> ItemT:
+        try:
+            return self._read_odd(_object(item))
+        except ValidationError as error:
+            what, _, inner = str(error).partition(" - at `$")
+            raise ValidationError(f"{what} - at `$.data[{n}]{inner.rstrip('`')}`") from None
+
+
+class StrictCodec(PageCodec[ItemT]):
+    """Decode a page in one pass; if it is refused, decode each item by itself, for few are odd.
+
+    Behind a page with odd items the next one is read item by item at once: what a server does on
+    one page it mostly does on each. So each list, or each run over many, has a codec of its own.
+    """
+
+    def __init__(
+        self,
+        page_class: type[Page[ItemT]],
+        read_odd: Callable[[dict[str, Json]], ItemT],
+        strict: type[ItemT],
+    ) -> None:
+        super().__init__(page_class, read_odd)
+        page: type[Envelope[ItemT]] = Envelope[strict]  # type: ignore[valid-type]
+        self._page = msgspec.json.Decoder(page)
+        self._item = msgspec.json.Decoder(strict)
+        self._expects_odd = False
+
+    def fresh(self) -> Self:
+        """Return one of the same kind, that learns from its own pages alone."""
+        return copy(self)
+
+    def _decode(self, body: bytes) -> Envelope[ItemT]:
+        if not self._expects_odd:
             try:
-                return self._strict.decode(body)
+                return self._page.decode(body)
             except ValidationError:
-                pass  # something is new in it
-        page = _LOOSE_PAGE.decode(body)
-        items = [_at(f".data[{n}]", self._lenient, item) for n, item in enumerate(page.data)]
-        return _refill(page, items)
+                pass  # some are odd
+        return super()._decode(body)
+
+    def _read_items(self, sent: list[Raw]) -> list[ItemT]:
+        items, odd, decode = [], [], self._item.decode
+        for n, item in enumerate(sent):
+            try:
+                items.append(decode(item))
+            except ValidationError:
+                odd.append(self._read(item, n))
+                items.append(odd[-1])
+        _tell_of_mismatches(odd, len(sent))
+        self._expects_odd = bool(odd)
+        return items
+
+
+def _object(item: bytes | Raw) -> dict[str, Json]:
+    try:
+        return _OBJECT.decode(item)
+    except ValidationError as error:
+        if "out of range" not in str(error):
+            raise
+    # It holds a number of more digits than Python makes an int of; 4,300 is its default.
+    whole = bytes(msgspec.json.decode(item, type=Raw))  # json.loads lets more pass
+    wire: dict[str, Json] = json.loads(_without_lone_surrogates(whole), parse_int=_number)
+    return wire
+
+
+def _number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _tell_of_mismatches(items: Sequence[object], count: int) -> None:
+    """Log how many items of so many hold something of another type than it should be."""
+    odd = sum(isinstance(item, Kept) and bool(item.mismatches) for item in items)
+    if odd:
+        log.warning("%d of %d items hold a field of another type: see their mismatches", odd, count)
 
 
 class RawCodec:
@@ -228,11 +148,10 @@ class RawCodec:
         if not body.isascii():
             body.decode()  # the frame's decoder does not look into an item, and lets bad UTF-8 pass
         (page, ids), readable = despite_lone_surrogates(self._decode, body)
-        items = sent_items(body, readable, page.data)
-        return _refill(page, items), ids
+        return _refill(page, sent_items(body, readable, page.data or [])), ids
 
     def _decode(self, body: bytes) -> tuple[Envelope[Raw], list[str]]:
-        return _RAW_PAGE.decode(body), [item.id for item in _ID_PAGE.decode(body).data]
+        return _RAW_PAGE.decode(body), [item.id for item in _ID_PAGE.decode(body).data or ()]
 
 
 def _refill(page: Envelope[Any], items: list[ItemT]) -> Envelope[ItemT]:
@@ -269,16 +188,22 @@ def despite_lone_surrogates(read: Callable[[bytes], ReadT], body: bytes) -> tupl
     except ValidationError:
         raise
     except (DecodeError, UnicodeDecodeError):
-        repaired = re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
+        repaired = _without_lone_surrogates(body)
         if repaired == body:
             raise
         return read(repaired), repaired
 
 
+def _without_lone_surrogates(body: bytes) -> bytes:
+    return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
+
+
 def decode_completion(body: bytes) -> StoredCompletion:
     """Read the body that is one stored completion. Raises what PageCodec.decode does."""
-    wire, _ = despite_lone_surrogates(_OBJECT.decode, body)
-    return read_completion(wire)
+    wire, _ = despite_lone_surrogates(_object, body)
+    completion = lenient.read_completion(wire)
+    _tell_of_mismatches([completion], 1)
+    return completion
 
 
 def id_of_completion(body: bytes) -> str:
@@ -300,10 +225,9 @@ _FRAME: Final = msgspec.json.Decoder(_Frame)
 
 # A number beyond all floats (1e400) is infinite then, as json.loads has it, and no complaint.
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Json], float_hook=float)
-_LOOSE_PAGE: Final = msgspec.json.Decoder(Envelope[dict[str, Json]], float_hook=float)
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
 _ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])
 
-MESSAGES: Final = PageCodec(MessagePage, read_message, strict=Message)
-COMPLETIONS: Final = PageCodec(CompletionPage, read_completion)
+MESSAGES: Final = StrictCodec(MessagePage, lenient.read_message, ReceivedMessage)
+COMPLETIONS: Final = PageCodec(CompletionPage, lenient.read_completion)
 RAW: Final = RawCodec()

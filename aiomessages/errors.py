@@ -28,6 +28,8 @@ layer that learns one more fact simply sets the attribute.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from .redaction import shown
+
 
 class MessagesError(Exception):
     """The root of every error that this package raises."""
@@ -75,8 +77,14 @@ class APIError(MessagesError):
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:
         """Note where the call stood when this happened, and return the error."""
-        self.completion_id, self.cursor, self.attempts = completion_id, cursor, attempts
+        self.completion_id, self.cursor = shown(completion_id), shown(cursor)
+        self.attempts = attempts
         return self
+
+    @property
+    def sent(self) -> bool:
+        """Whether a request was sent; false where time ran out in the queue, or without a key."""
+        return self.attempts > 0
 
     def _facts(self) -> list[str]:
         facts = []
@@ -173,9 +181,12 @@ class DecodeError(APIResponseError):
 
 
 class SchemaError(APIResponseError):
-    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].role`."""
+    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].id`.
 
-    hint = "`.raw()` delivers such messages as they are."
+    A page needs a list as its `data`, and each item in it an id; nothing else makes it wrong.
+    """
+
+    hint = "Without ids there is nothing to go on by: `.raw()` raises this, too; check base_url."
 
     def __init__(
         self,
@@ -224,8 +235,9 @@ class PaginationError(APIResponseError):
 class APIStatusError(APIResponseError):
     """The server answered with an error.
 
-    `code`, `type` and `param` are the API's own, `message` its text, `body` the raw answer and
-    `retry_after` the seconds that the server asked to wait, where it did.
+    `code`, `type` and `param` are the API's own, as JSON text where they are no strings, `message`
+    its text, `body` the raw answer up to its first megabyte, and `retry_after` the seconds that the
+    server asked to wait, where it did.
     """
 
     def __init__(

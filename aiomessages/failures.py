@@ -4,6 +4,7 @@ No error here brings along aiohttp's frames or texts in which the key or what th
 stand.
 """
 
+import os
 import re
 import ssl
 from typing import Final, cast
@@ -130,10 +131,21 @@ def _because(
     stale: bool = False,
 ) -> APIConnectionError:
     """Make an error that keeps its cause, without the frames in which the key may stand."""
-    reason = str(cause).strip()
+    reason = _reason(cause)
     error = problem(f"{message}: {reason}" if reason else message, stale=stale)
     error.__cause__ = _without_frames(cause)
     return error
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the cause in the system's words: aiohttp's name TLS for a plain address as well."""
+    if isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(cause, ssl.SSLError):
+        number = cause.os_error.errno or 0
+        # That of a name that does not resolve is below 0, with a text of its own.
+        told = os.strerror(number) if number > 0 else cause.os_error.strerror
+        if told:
+            return f"{cause.host}:{cause.port}: {told}"
+    return str(cause).strip()
 
 
 def _without_frames(error: BaseException) -> BaseException:

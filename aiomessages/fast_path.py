@@ -31,12 +31,21 @@ MAX_HEADS: Final = 64
 
 
 class SecretBytes(bytes):
-    """Bytes that never show themselves: not in a repr, nor as text, nor in a pickle."""
+    """Bytes that never show themselves: not in a repr, nor as text, nor in a pickle.
+
+    A copy of them is themselves.
+    """
 
     def __repr__(self) -> str:
         return "b'**********'"
 
     __str__ = __repr__  # that of bytes is not made of the repr above
+
+    def __copy__(self) -> "SecretBytes":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "SecretBytes":
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled: make a client in each process")

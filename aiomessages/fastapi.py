@@ -40,7 +40,7 @@ from .errors import (
     UnprocessableEntityError,
 )
 from .listing import MessageStream
-from .logs import log
+from .logs import harmless, log
 from .pages import RawPage
 from .settings import UnusableKeyError
 
@@ -164,7 +164,7 @@ def _facts_of(error: Exception) -> str:
     """Say which error it is; its text is for whoever catches it, and may be the API's own."""
     names = {"status": "status", "completion_id": "completion", "request_id": "request"}
     facts = {word: getattr(error, name, None) for name, word in names.items()}
-    told = [f"{word} {fact}" for word, fact in facts.items() if fact]
+    told = [f"{word} {harmless(str(fact))}" for word, fact in facts.items() if fact]
     return ", ".join([type(error).__name__, *told])
 
 
@@ -189,6 +189,10 @@ Format = Literal["jsonl", "sse", "json"]
 # HTML wants.
 _END_ID: Final = "#end"
 
+# An id comes back in a header, and goes on to the API in a URL, where it may take three times the
+# room. aiohttp and nginx refuse lines of more than 8 kB, gunicorn request lines of more than 4 kB.
+_LONGEST_ID: Final = 1_024  # characters
+
 
 class _Form(NamedTuple):
     """How messages are written: `head`, the items with `between` in between, and the `end`.
@@ -211,10 +215,16 @@ def _one_line(message: bytes) -> bytes:
 
 
 def _event(message_id: str, message: bytes) -> bytes:
-    # What cannot come back in a header is left out: the reader then resumes one message before it.
-    plain = message_id.isascii() and message_id.isprintable() and message_id == message_id.strip()
-    id_line = b"id: %b\n" % message_id.encode() if plain and message_id != _END_ID else b""
+    # Without an id an EventSource keeps that of the message before it, and resumes behind that one.
+    id_line = b"id: %b\n" % message_id.encode() if _can_come_back(message_id) else b""
     return b"%bdata: %b\n\n" % (id_line, _one_line(message))
+
+
+def _can_come_back(message_id: str) -> bool:
+    """Tell whether a header brings this id back as it is, and not as the end or the beginning."""
+    fits = 0 < len(message_id) <= _LONGEST_ID and message_id != _END_ID
+    plain = message_id.isascii() and message_id.isprintable()
+    return fits and plain and message_id == message_id.strip()
 
 
 def _error_event(problem: bytes, wait: int | None) -> bytes:

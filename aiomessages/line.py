@@ -5,8 +5,10 @@ import time
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
+from multidict import CIMultiDict
 
 from .alarm import Alarm, AlarmClock
+from .arrivals import Inbox
 from .body import check_length, read_body, whole_body
 from .failures import BodyTimeoutError, DisconnectedError
 from .plain_answer import PlainAnswer, read_plain
@@ -31,6 +33,7 @@ class Line(asyncio.Protocol):
         self._connection = connection
         self._handler = cast("ResponseHandler", connection.protocol)  # an idle one has both
         self._transport = cast("asyncio.Transport", connection.transport)
+        self._inbox = Inbox(self._transport)
         self._alarm = Alarm(self._transport.abort)
         self._listening = False
         self._read_timeout: float | None = None
@@ -56,7 +59,7 @@ class Line(asyncio.Protocol):
                 body, flaw = whole_body(plain.body, headers, max_bytes)
             else:
                 message, content = await _read_head(self._handler)
-                status, headers, headers_came = message.code, message.headers, True
+                status, headers, headers_came = message.code, CIMultiDict(message.headers), True
                 check_length(headers)
                 incoming = None if content.is_eof() else self._handler
                 body, flaw = await read_body(content, headers, max_bytes, incoming)
@@ -72,6 +75,8 @@ class Line(asyncio.Protocol):
             raise BodyTimeoutError(TimeoutError())
         if flaw is not None:
             self._connection.close()
+        elif plain is None and self.usable:
+            self._listen()  # the handler's parser would keep the half of an answer to itself
         return Response(status, headers, body, time.time(), flaw, self._transport.abort)
 
     async def _ask(
@@ -91,6 +96,11 @@ class Line(asyncio.Protocol):
     def usable(self) -> bool:
         """Tell whether it is open, and nothing has come on it that was not asked for."""
         return self._handler.is_connected() and not self._handler.should_close
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether it is usable, and nothing waits in its socket either."""
+        return self.usable and self._inbox.is_empty()
 
     def give_back(self) -> None:
         """Return the connection to the pool that it is from."""

@@ -18,7 +18,7 @@ from .pages import CompletionPage, MessagePage, Page, RawPage
 from .protocol import Codec, Response
 from .stream import PageIterator, PageStream, Walk
 from .telemetry import Operation, Watch, watch
-from .trail import OneByOne
+from .trail import OneByOne, Trail, step
 
 if TYPE_CHECKING:
     from .lookahead import LookAhead
@@ -77,7 +77,7 @@ class Listing:
         ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
         stream = kind(
             fetch if ahead is None else partial(self._fetch_by, ahead, codec),
-            fetch_one=partial(self._fetch_one, codec, self._after),
+            fetch_one=partial(self._fetch_first, codec),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             after=self._after,
             max_items=self._max_items,
@@ -130,6 +130,7 @@ class Listing:
         followed: Watch,
         after: str | None,
         remaining: int | None,
+        fresh: bool = False,
     ) -> Page[Any]:
         """Fetch a page; one that is too large is asked for again with half the limit, down to 1.
 
@@ -141,7 +142,7 @@ class Listing:
         while True:
             limit = protocol.page_limit(size.next(), remaining, default=None) or 1
             try:
-                page = await self._fetch(codec, followed, after, remaining, size=limit)
+                page = await self._fetch(codec, followed, after, remaining, fresh, size=limit)
             except APIError as error:
                 sent += error.attempts
                 error.attempts = sent
@@ -167,12 +168,23 @@ class Listing:
         operation: Operation = "list completions" if completion_id is None else "list messages"
         return watch(self._attempts.telemetry, operation, completion_id)
 
+    async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
+        trail = Trail(after=self._after, max_items=self._max_items)
+        return await self._fetch_one(codec, None, trail)
+
+    async def _fetch_behind(
+        self, codec: Codec[Any], default_limit: int | None, page: Page[Any]
+    ) -> Page[Any]:
+        trail = Trail(after=page.next_cursor, max_items=page.remaining, promised=page.says_more)
+        return await self._fetch_one(codec, default_limit, trail)
+
     async def _fetch_one(
-        self, codec: Codec[Any], after: str | None, default_limit: int | None = None
+        self, codec: Codec[Any], default_limit: int | None, trail: Trail
     ) -> Page[Any]:
         followed = self._watch()
         with followed.whole():
-            page = await self._fetch(codec, followed, after, self._max_items, default_limit)
+            fetch = partial(self._fetch, codec, followed, default_limit=default_limit)
+            page: Page[Any] = await step(trail, fetch)
             followed.page(len(page.ids))
         return page
 
@@ -182,29 +194,31 @@ class Listing:
         followed: Watch,
         after: str | None,
         remaining: int | None,
-        default_limit: int | None = protocol.WALK_LIMIT,
+        fresh: bool = False,
         *,
+        default_limit: int | None = protocol.WALK_LIMIT,
         size: int | None = None,
         ahead: bool = False,
     ) -> Page[Any]:
         limit = protocol.page_limit(size or self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit, followed, ahead=ahead)
+        request = self._page_request(after, limit, followed, ahead=ahead, fresh=fresh)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
-            return protocol.read_page(
+            page = protocol.read_page(
                 response,
                 codec,
                 completion_id=request.completion_id,
                 cursor=request.cursor,
+                limit=limit,
                 secret=secret,
             )
+            page.hang_up = response.hang_up
+            return page
 
         page, attempts = await self._attempts.call(request, read)
         page.attempts = attempts
         page.completion_id = request.completion_id
-        if remaining is not None:
-            page.cut(remaining)
-        page.get_next = partial(self._fetch_one, codec, page.next_cursor, default_limit)
+        page.get_next = partial(self._fetch_behind, codec, default_limit)
         return page
 
     # --- ahead of the walk ------------------------------------------------------------------------
@@ -241,15 +255,14 @@ class Listing:
         codec: Codec[Any],
         after: str | None,
         remaining: int | None,
+        fresh: bool,
     ) -> Page[Any]:
-        page = await ahead(after, remaining)
-        if remaining is not None:
-            page.cut(remaining)
-        page.get_next = partial(self._fetch_one, codec, page.next_cursor, protocol.WALK_LIMIT)
+        page = await ahead(after, remaining, fresh)
+        page.get_next = partial(self._fetch_behind, codec, protocol.WALK_LIMIT)  # not back
         return page
 
     def _page_request(
-        self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool
+        self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool, fresh: bool
     ) -> Request:
         return structs.replace(
             self._request,
@@ -258,5 +271,6 @@ class Listing:
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,
             ahead=ahead,
+            fresh=fresh,
             watch=followed,
         )

@@ -2,12 +2,15 @@
 
 What went well is a DEBUG record, what did not is an INFO record, and so is a retry. Each carries
 its facts as attributes as well (`extra`), for a formatter that writes JSON. No header, query, body,
-text of an error, or key is ever in it.
+text of an error, or key is ever in it. An id comes from the server: whatever in it could end a line
+or act on a terminal is written as an escape, in the attributes as well.
 """
 
 import logging
 import time
 from typing import TYPE_CHECKING, Final
+
+from .redaction import shown, without_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,11 +50,11 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     seconds = time.monotonic() - began
     facts = {
         "event": "attempt",
-        "path": "/" + url.partition("://")[2].partition("?")[0].partition("/")[2],
+        "path": harmless(without_key(_path(url), secret)),
         "status": status or None,
         "seconds": seconds,
         "attempt": attempt,
-        "request_id": headers.get("x-request-id", "unknown").replace(secret, "[the API key]"),
+        "request_id": harmless(without_key(headers.get("x-request-id", "unknown"), secret)),
         "error_type": type(outcome).__name__ if isinstance(outcome, BaseException) else None,
     }
     log.log(
@@ -66,14 +69,29 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     )
 
 
+def _path(url: str) -> str:
+    return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
+
+
+def harmless(text: str | None) -> str | None:
+    """Return a text with an escape for each character that is not printable."""
+    if text is None or text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
 def log_retry(error: "APIError", delay: float) -> None:
     """Tell that the attempt that failed by this error is followed by another in `delay` seconds."""
     if not log.isEnabledFor(logging.INFO):
         return
     facts = {
         "event": "retry",
-        "completion_id": error.completion_id,
-        "cursor": error.cursor,
+        "completion_id": harmless(error.completion_id),
+        "cursor": harmless(error.cursor),
         "attempt": error.attempts,
         "delay": delay,
         "error_type": type(error).__name__,
@@ -103,7 +121,7 @@ def log_end(
         "event": "end",
         "operation": operation,
         "outcome": outcome,
-        "completion_id": completion_id,
+        "completion_id": harmless(shown(completion_id)),
         "pages": pages,
         "items": items,
         "retries": retries,

@@ -31,9 +31,9 @@ class LookAhead(NamedTuple):
     @classmethod
     def checked(cls, mode: object, window: object, *, prefetch: bool) -> Self:
         """Return what was asked for, or raise ConfigurationError."""
-        if mode not in ("both-ends", "predict"):
+        if mode is not True and mode not in ("both-ends", "predict"):
             raise ConfigurationError(
-                f"lookahead must be 'both-ends', 'predict' or None, not {mode!r}"
+                f"lookahead must be True, 'predict', 'both-ends' or None, not {mode!r}"
             )
         if not isinstance(window, int) or isinstance(window, bool) or window < 1:
             raise ConfigurationError(
@@ -41,7 +41,7 @@ class LookAhead(NamedTuple):
             )
         if not prefetch:
             raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
-        return cls(mode == "predict", window)
+        return cls(mode != "both-ends", window)
 
 
 def opposite(query: Mapping[str, str | None]) -> Literal["asc", "desc"]:

@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
 from . import __version__, telemetry
 from .errors import APIError
+from .redaction import shown
 
 
 class Instrumentable(Protocol):
@@ -85,7 +86,8 @@ class _OpenTelemetry(telemetry.Telemetry):
         )
 
     def begin(self, operation: telemetry.Operation, completion_id: str | None) -> "_Span":
-        attributes = {} if completion_id is None else {"gen_ai.response.id": completion_id}
+        name = shown(completion_id)
+        attributes = {} if name is None else {"gen_ai.response.id": name}
         span = self._tracer.start_span(operation, kind=SpanKind.INTERNAL, attributes=attributes)
         return _Span(span, _ITEMS[operation])
 

@@ -12,7 +12,8 @@ Nothing here performs I/O: numbers come in, numbers go out.
 from typing import Final, NamedTuple
 
 from .errors import APIError, APIStatusError, APITimeoutError, ResponseTooLargeError
-from .protocol import WALK_LIMIT, is_about_limit
+from .protocol import WALK_LIMIT
+from .wire_errors import is_about_limit
 
 GOOD_PAGES: Final = 4  # full ones before the first try of twice as many; then 8, 16, …
 MOST_GOOD_PAGES: Final = 1024

@@ -3,7 +3,7 @@
 Nothing here performs I/O.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from msgspec import Struct
@@ -15,18 +15,22 @@ ItemT = TypeVar("ItemT")
 
 
 class Envelope(Struct, Generic[ItemT]):
-    """The body of a list answer. `has_more` is None where a server leaves it out."""
+    """The body of a list answer.
 
-    data: list[ItemT]
-    object: str = "list"
-    first_id: str | None = None
+    `data` may be null where there is nothing, and `has_more` is None where a server leaves it out.
+    By `object` and `first_id` nobody goes, so that they may be anything.
+    """
+
+    data: list[ItemT] | None
+    object: Json = "list"
+    first_id: Json = None
     last_id: str | None = None
     has_more: bool | None = None
     error: Json = None  # some gateways answer 200 and put an error in the body
 
     def __repr__(self) -> str:
         # A traceback that shows local variables shows no texts.
-        return f"{type(self).__name__}({len(self.data)} items, has_more={self.has_more})"
+        return f"{type(self).__name__}({len(self.data or ())} items, has_more={self.has_more})"
 
 
 class Page(Generic[ItemT]):
@@ -42,12 +46,15 @@ class Page(Generic[ItemT]):
         "data": "The items.",
         "first_id": "The id of the first item, None on an empty page.",
         "get_next": None,
-        "has_more": "Whether there is a page behind this one.",
+        "hang_up": None,
+        "has_more": "Whether the list goes on behind this page.",
         "headers": "The answer's headers; case does not matter.",
         "ids": "The ids of the items.",
         "last_id": "The id of the last item, None on an empty page.",
-        "next_cursor": "The `after` of the page behind this one, None at the end.",
+        "next_cursor": "The `after` of the next page; None at the end of the list or `max_items`.",
         "object": "What the API calls the page: `list`.",
+        "remaining": "How many items of `max_items` are left behind this page, None without it.",
+        "says_more": "Whether the server itself said that there is more.",
     }
 
     def __init__(
@@ -58,20 +65,25 @@ class Page(Generic[ItemT]):
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.data: list[ItemT] = envelope.data
-        self.object: str = envelope.object
+        self.data: list[ItemT] = envelope.data or []
+        self.object: str = envelope.object if isinstance(envelope.object, str) else ""
         # Some servers send "" on an empty page.
-        self.first_id: str | None = envelope.first_id or None
+        first_id = envelope.first_id if isinstance(envelope.first_id, str) else None
+        self.first_id: str | None = first_id or None
         self.last_id: str | None = envelope.last_id or None
         self.ids: list[str] = ids
         self.body: bytes = body
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         # Where a server leaves has_more out, only an empty page is the end.
         self.has_more: bool = bool(ids) if envelope.has_more is None else envelope.has_more
+        self.says_more: bool = envelope.has_more is True
         self.next_cursor: str | None = ids[-1] if self.has_more else None
         self.attempts: int = 1
         self.completion_id: str | None = None
-        self.get_next: Callable[[], Awaitable[Any]] | None = None
+        self.remaining: int | None = None
+        self.get_next: Callable[[Self], Awaitable[Any]] | None = None
+        # What ends the connection that the page came on, until a walk has accepted the page.
+        self.hang_up: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -82,7 +94,7 @@ class Page(Generic[ItemT]):
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         state: Any = super().__getstate__()  # of a class with slots a pair
         headers = Headers((name.lower(), value) for name, value in self.headers.items())
-        return state[0], state[1] | {"headers": headers, "get_next": None}
+        return state[0], state[1] | {"headers": headers, "get_next": None, "hang_up": None}
 
     @property
     def request_id(self) -> str | None:
@@ -90,7 +102,7 @@ class Page(Generic[ItemT]):
         return self.headers.get("x-request-id")
 
     def has_next_page(self) -> bool:
-        """Tell whether there is a page behind this one."""
+        """Tell whether there is a page behind this one, within `max_items`."""
         return self.next_cursor is not None
 
     def cut(self, count: int) -> None:
@@ -99,6 +111,14 @@ class Page(Generic[ItemT]):
             del self.data[count:], self.ids[count:]
             self.last_id = self.next_cursor = self.ids[-1]
             self.has_more = True
+
+    def drop(self, repeated: Collection[str]) -> None:
+        """Leave out the items with these ids; `body` stays as it came."""
+        fresh = [n for n, item in enumerate(self.ids) if item not in repeated]
+        self.data = [self.data[n] for n in fresh]
+        self.ids = [self.ids[n] for n in fresh]
+        self.first_id = self.ids[0] if fresh else None
+        self.last_id = self.ids[-1] if fresh else None
 
     def turn_round(self, count: int, *, has_more: bool) -> None:
         """Leave the first items, as many as `count`, in the opposite order.
@@ -113,13 +133,18 @@ class Page(Generic[ItemT]):
     async def get_next_page(self) -> Self:
         """Fetch the page behind this one.
 
-        Raises RuntimeError if there is none: see has_next_page().
+        Raises RuntimeError if there is none, or none within `max_items`: see has_next_page().
         """
+        if self.remaining == 0:
+            raise RuntimeError(
+                "there is no further page within max_items: look at page.has_next_page() first, or"
+                " ask for a list after the last item's id"
+            )
         if not self.has_next_page():
             raise RuntimeError("there is no next page: look at page.has_next_page() first")
         if self.get_next is None:
             raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
-        page: Self = await self.get_next()
+        page: Self = await self.get_next(self)
         return page
 
 

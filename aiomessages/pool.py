@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import weakref
+from collections.abc import Coroutine, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
 from aiohttp.connector import Connection
 
+from .arrivals import forget_parser, is_clean
+
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.tracing import Trace
 
@@ -22,12 +28,30 @@ READ_SIZE: Final = 64 * 1024
 HOLD: Final = 1.0
 
 
+_fresh: Final = ContextVar("fresh", default=False)
+
+
+@contextlib.contextmanager
+def fresh_connections() -> Iterator[None]:
+    """Have a Pool open a new connection for each request in this block, whatever waits in it."""
+    token = _fresh.set(True)
+    try:
+        yield
+    finally:
+        _fresh.reset(token)
+
+
 class Held(Protocol):
     """A connection that is held: see line."""
 
     @property
     def usable(self) -> bool:
-        """Whether a request may be sent on it."""
+        """Whether it is open, and nothing was read on it that was not asked for."""
+        ...
+
+    @property
+    def clean(self) -> bool:
+        """Whether it is usable, and nothing waits in its socket either."""
         ...
 
     def give_back(self) -> None:
@@ -36,7 +60,7 @@ class Held(Protocol):
 
 
 class Pool(aiohttp.TCPConnector):
-    """A pool that passes over spoiled connections, and in which those who wait have their turn.
+    """A pool that passes over unclean connections, and in which those who wait have their turn.
 
     Aiohttp would take what came on an idle connection for the answer to the next request; and
     whoever gives a connection back could take it again before one who was woken to have it.
@@ -46,6 +70,7 @@ class Pool(aiohttp.TCPConnector):
         super().__init__(limit=MAX_CONNECTIONS)
         self._held: dict[ConnectionKey, list[Held]] = {}
         self._end_of_hold: asyncio.TimerHandle | None = None
+        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
         self.keys: dict[str, ConnectionKey] = {}
         """By origin, what the pool itself calls it, once a request went there."""
 
@@ -58,7 +83,7 @@ class Pool(aiohttp.TCPConnector):
         if self._somebody_was_woken():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
-        while _is_spoiled(connection):
+        while not await self._is_fit(connection):
             connection.close()
             connection = await super().connect(req, traces, timeout)
         _read_in_small_steps(connection.transport)
@@ -73,10 +98,29 @@ class Pool(aiohttp.TCPConnector):
         if self._somebody_was_woken():
             await asyncio.sleep(0)
         connection = await self._get(key, [])
-        while connection is not None and _is_spoiled(connection):
+        while connection is not None and not await self._is_fit(connection):
             connection.close()
             connection = await self._get(key, [])
         return connection
+
+    async def _is_fit(self, connection: Connection) -> bool:
+        """Tell whether a request may be sent on it. A new one is fit: no other would be better."""
+        handler = connection.protocol
+        if handler is None or handler not in self._used:
+            return True
+        try:
+            return await is_clean(handler)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _release(
+        self, key: "ConnectionKey", protocol: "ResponseHandler", *, should_close: bool = False
+    ) -> None:
+        """Take a connection back. What comes on it from now on was not asked for."""
+        super()._release(key, protocol, should_close=should_close)
+        self._used.add(protocol)
+        forget_parser(protocol)
 
     # --- connections that are held --------------------------------------------------------------
 
@@ -93,11 +137,14 @@ class Pool(aiohttp.TCPConnector):
             self._end_of_hold = asyncio.get_running_loop().call_later(HOLD, self.take_back)
 
     def held(self, key: "ConnectionKey") -> Any:
-        """Return what was held last, if it is usable yet, or None."""
+        """Return what was held last and is clean yet, or None.
+
+        One in whose socket something waits goes back into the pool, where it can be read.
+        """
         held = self._held.get(key)
         while held:
             last = held.pop()
-            if last.usable:
+            if last.clean:
                 return last
             last.give_back()
         return None
@@ -117,9 +164,18 @@ class Pool(aiohttp.TCPConnector):
         self.take_back()
         await super().close(abort_ssl=abort_ssl)
 
+    def _get(
+        self, key: "ConnectionKey", traces: "list[Trace]"
+    ) -> "Coroutine[Any, Any, Connection | None]":
+        return _nothing_idle() if _fresh.get() else super()._get(key, traces)
+
     def _somebody_was_woken(self) -> bool:
         # Who was woken stays listed until its task has run. Without that list, nobody is let go.
         return bool(getattr(self, "_waiters", None))
+
+
+async def _nothing_idle() -> None:
+    """Find no connection in a pool."""
 
 
 def _read_in_small_steps(transport: object) -> None:
@@ -131,19 +187,3 @@ def _read_in_small_steps(transport: object) -> None:
     if getattr(transport, "max_size", 0) > READ_SIZE:
         with contextlib.suppress(AttributeError):
             transport.max_size = READ_SIZE  # type: ignore[attr-defined]  # no public way
-
-
-def _is_spoiled(connection: Connection) -> bool:
-    """Tell whether an answer, an upgrade or a timeout came of what arrived on it while idle.
-
-    Not so where it is lost: then it is new, and another would be no better.
-    """
-    protocol = connection.protocol
-    try:
-        return (
-            protocol is not None
-            and (len(protocol) > 0 or protocol.exception() is not None or protocol.upgraded)
-            and protocol.is_connected()
-        )
-    except (AttributeError, TypeError):  # another aiohttp, with which nobody can tell
-        return False

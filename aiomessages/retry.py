@@ -21,7 +21,8 @@ from .errors import (
     RateLimitError,
 )
 
-# What nine digits of seconds can say, 31 years: from there on it is no wait, whoever wrote it.
+# Seconds, 31 years. A longer wait is taken for this one, as RFC 9111, section 1.2.2, has it for
+# what a cache cannot represent: a server that says "never", in however many digits, means it.
 MAX_RETRY_AFTER: Final = 999_999_999.0
 
 # What cannot be decoded may have been garbled on its way, or is what this server sends: two more
@@ -36,7 +37,7 @@ MAX_POLL: Final = 2.0
 MAX_STARVED: Final = 600.0
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -77,6 +78,10 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 def _check_number(name: str, value: object) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ConfigurationError(f"{name} must be a number, not {value!r}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ConfigurationError(f"{name} is larger than any number of seconds") from None
 
 
 DEFAULT_POLICY: Final = RetryPolicy()
@@ -136,15 +141,21 @@ def is_only_early(policy: RetryPolicy, error: APIError, *, starved: float) -> bo
 
 
 def visibility_delay(
-    error: APIError, *, attempt: int, waited: float, patience: float
+    policy: RetryPolicy, error: APIError, *, attempt: int, waited: float, patience: float
 ) -> float | None:
     """Return the seconds until the next look for a completion that is not visible yet.
 
-    A 404 that is retried as a gateway's says nothing of the completion, and is not polled.
+    A server that asks to wait is asked again no sooner, and not at all where that is for longer
+    than the policy or the patience allows. A 404 that is retried as a gateway's says nothing of the
+    completion, and is not polled.
     """
     if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:
         return None
-    return min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, patience - waited)
+    left = patience - waited
+    if asks_for_too_long(policy, error) or (error.retry_after or 0.0) > left:
+        return None
+    poll = min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, left)
+    return max(poll, error.retry_after or 0.0)
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -155,15 +166,15 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
     machines differ; `retry-after-ms` is OpenAI's own, finer, and goes first.
     """
     if (millis := _number(headers.get("retry-after-ms"))) is not None:
-        return _sensible(millis / 1000)
+        return min(millis / 1000, MAX_RETRY_AFTER)
     value = headers.get("retry-after")
     if (seconds := _number(value)) is not None:
-        return _sensible(seconds)
+        return min(seconds, MAX_RETRY_AFTER)
     moment = _moment(value or "")
     if moment is None:
         return None
     sent = date_of(headers)
-    return _sensible(max(0.0, moment - (now if sent is None else sent)))
+    return min(max(0.0, moment - (now if sent is None else sent)), MAX_RETRY_AFTER)
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
@@ -185,10 +196,6 @@ def _moment(date: str) -> float | None:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - _EPOCH).total_seconds()
-
-
-def _sensible(seconds: float) -> float | None:
-    return seconds if seconds <= MAX_RETRY_AFTER else None
 
 
 class RetryQuota:

@@ -99,7 +99,7 @@ async def _rehearse() -> bool:
             if again.protocol is not protocol or other is not again:
                 return False
             again.release()
-        protocol.data_received(transport.ANSWER)  # unasked
+        protocol.data_received(transport.ANSWER[:5])  # unasked, and not even all of a head
         usable, spoiled = line.usable, await pool.idle(key)
         if spoiled is not None:
             spoiled.close()

@@ -5,14 +5,16 @@ environment.
 """
 
 import ipaddress
+import operator
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, NoReturn, SupportsIndex, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from .compression import CODINGS
 from .errors import ConfigurationError
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -23,21 +25,55 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
+# By these a message is framed (RFC 9112): a request with one swallows the next one on its
+# connection, or waits for what never comes.
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "trailer", "expect", "upgrade"})
+# These are for the next hop alone (RFC 9110, section 7.6.1), as is what begins with proxy-; and the
+# host is where base_url leads to.
+_OF_CONNECTION: Final = _FRAMING | {"connection", "keep-alive", "te", "http2-settings", "host"}
+_CODING: Final = re.compile(r"\s*([^\s;]*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?")
+
+_NO_URL: Final = "is not a URL: its host or port makes no sense"
 ApiKeyT = TypeVar("ApiKeyT")
+PlainT = TypeVar("PlainT")
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class SecretStr(str):
-    """A str that never shows itself in a repr, so that no dict, traceback or log does either."""
+    """A str that never shows itself in a repr, so that no dict, traceback or log does either.
+
+    A copy of it is itself: recorders and middlewares copy the headers of a request.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'**********'"
 
+    def __copy__(self) -> "SecretStr":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "SecretStr":
+        return self
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled: make a client in each process")
+
+
+def as_plain(value: PlainT) -> PlainT:
+    """Return a str or an int of any subclass as one of no subclass, and all else as it is.
+
+    What a subclass says of itself is not what it holds: of `class Model(str, Enum)`, a member
+    formats as `Model.MINI`. What holds an int and is none, as numpy's integers, becomes one too.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # type: ignore[return-value]  # as close as can be said
+    if isinstance(value, SupportsIndex):
+        return operator.index(value)  # type: ignore[return-value]  # the same
+    return value
 
 
 def can_be_sent(text: str) -> bool:
@@ -56,7 +92,7 @@ def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def hide(key: ApiKeyT) -> ApiKeyT:
     """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
-    return SecretStr(key) if isinstance(key, str) else key  # type: ignore[return-value]
+    return SecretStr(as_plain(key)) if isinstance(key, str) else key  # type: ignore[return-value]
 
 
 ApiKey = str | Callable[[], Awaitable[str]]
@@ -121,8 +157,8 @@ class Settings(msgspec.Struct, frozen=True):
         return cls(
             base_url=check_base_url(base_url, allow_http=allow_http),
             api_key=key if callable(key) else check_key(key),
-            organization=organization,
-            project=project,
+            organization=as_plain(organization),
+            project=as_plain(project),
             headers=check_headers(named) | check_headers(default_headers or {}),
             query=check_query(default_query or {}),
         )
@@ -148,7 +184,7 @@ def check_key(key: object) -> SecretStr:
             "the API key holds spaces, line breaks, control or non-ASCII characters"
             " (a stray newline from a file, perhaps?)"
         )
-    return SecretStr(key)
+    return SecretStr(as_plain(key))
 
 
 def check_base_url(url: object, *, allow_http: bool) -> str:
@@ -156,12 +192,13 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
 
     The key goes wherever this points to, so http:// needs a loopback host or allow_http=True.
     """
+    url = hide(url)
     if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         raise ConfigurationError("base_url must be an ASCII URL without spaces")
     # Found by another function, whose local variables may hold a password: a traceback shows them.
-    if problem := _problem_of(url, allow_http=allow_http):
+    if problem := _problem_of(url, allow_http=allow_http) or _problem_of_host(url):
         raise ConfigurationError(f"base_url {problem}")
-    return str(url).rstrip("/")
+    return as_plain(url).rstrip("/")
 
 
 def _problem_of(url: str, *, allow_http: bool) -> str | None:
@@ -169,7 +206,7 @@ def _problem_of(url: str, *, allow_http: bool) -> str | None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:  # its text may quote a password
-        return "is not a URL: its host or port makes no sense"
+        return _NO_URL
     if parts.username is not None or parts.password is not None:
         return "must not hold a user or password; pass api_key="
     if parts.scheme not in ("https", "http") or not host:
@@ -182,6 +219,24 @@ def _problem_of(url: str, *, allow_http: bool) -> str | None:
             " use https://, or allow_http=True if you must"
         )
     return None
+
+
+def _problem_of_host(url: str) -> str | None:
+    """Say why no request can go to a host, or would go to another one.
+
+    Aiohttp reads a URL by other rules than urllib, and may make an error of an odd one, or another
+    host; and the codec by which the system's resolver reads a name raises what is no OSError.
+    """
+    from yarl import URL  # noqa: PLC0415 aiohttp brings it: now, and not on import
+
+    host = urlsplit(url).hostname or ""
+    try:
+        host.encode("idna")
+        origin = URL(url, encoded=True).origin()
+        names = {origin.host, (origin.raw_host or "").lower()}  # decoded, and as it stands there
+    except ValueError:
+        return _NO_URL
+    return None if host in names and origin.port else _NO_URL
 
 
 def is_loopback(host: str) -> bool:
@@ -197,7 +252,8 @@ def is_loopback(host: str) -> bool:
 def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """Return the headers, names in lower case, or raise ConfigurationError.
 
-    Their values are hidden from every repr: any of them may be a credential.
+    Their values are hidden from every repr: any of them may be a credential. Those that frame a
+    request, or are the connection's, are refused.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
@@ -208,7 +264,38 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
             )
         if value != value.strip():
             raise ConfigurationError(f"the value of header {name} has spaces around it")
-    return {name.lower(): SecretStr(value) for name, value in headers.items()}
+        if problem := _problem_of_header(name.lower(), value):
+            raise ConfigurationError(f"header {as_plain(name)} {problem}")
+    return {name.lower(): hide(value) for name, value in headers.items()}
+
+
+def check_framing(headers: Iterable[str]) -> None:
+    """Raise ConfigurationError if one of the names is of a header that frames a message."""
+    if framing := sorted(_FRAMING & {name.lower() for name in headers}):
+        raise ConfigurationError(
+            f"the session that you handed in sends {' and '.join(framing)} with each request,"
+            " which frames a body where there is none: hand in one without"
+        )
+
+
+def _problem_of_header(name: str, value: str) -> str | None:
+    if name in _OF_CONNECTION or name.startswith("proxy-"):
+        return "is the connection's, and aiohttp's to send: leave it out"
+    if name == "accept-encoding" and not _is_undoable(value):
+        return "asks for a compression that is not undone here: name gzip and deflate at most"
+    return None
+
+
+def _is_undoable(accepted: str) -> bool:
+    """Tell whether all codings that are accepted are ones that can be undone."""
+    for one in accepted.lower().split(","):
+        coding = _CODING.fullmatch(one)
+        if coding is None:
+            return False
+        refused = coding[2] is not None and not coding[2].strip("0.")
+        if not refused and coding[1] not in CODINGS:
+            return False
+    return True
 
 
 def check_query(query: Mapping[str, object]) -> dict[str, str]:
@@ -220,19 +307,27 @@ def check_query(query: Mapping[str, object]) -> dict[str, str]:
     return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
 
 
+def metadata_query(metadata: Mapping[str, object] | None) -> dict[str, object]:
+    """Return what asks for completions with certain metadata, as query parameters to check."""
+    return {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
+
+
 def _query_value(name: object, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str | int | float):
+    plain = as_plain(value)
+    if isinstance(plain, float):
+        plain = float.__repr__(plain)  # which a subclass, numpy's for one, may write otherwise
+    if not isinstance(plain, str | int):
         raise ConfigurationError(f"query parameter {name} must be a str, int, float or bool")
-    return _query_text(name, value)
+    return _query_text(name, plain)
 
 
 def _query_text(name: object, value: object) -> str:
-    text = str(value)
+    text = str(as_plain(value))
     if not can_be_sent(text):
         raise ConfigurationError(
-            f"query parameter {str(name)!r} holds half a character (a lone surrogate),"
+            f"query parameter {str(as_plain(name))!r} holds half a character (a lone surrogate),"
             " which cannot be sent"
         )
     return text

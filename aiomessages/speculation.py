@@ -63,8 +63,13 @@ class Speculation(Generic[PageT]):
         self._gap: Gap | None = None
         self._guesses: dict[str, tuple[Guess, asyncio.Task[PageT | None]]] = {}
 
-    async def __call__(self, after: str | None, remaining: int | None) -> PageT:
-        """Return the page behind `after`; raise what the request for it does. One at a time."""
+    async def __call__(
+        self, after: str | None, remaining: int | None, fresh: bool = False
+    ) -> PageT:
+        """Return the page behind `after`; raise what the request for it does. One at a time.
+
+        A page that is asked for again, on a `fresh` connection, is asked for by a request.
+        """
         if not self._begun:
             self._begun = True
             self._recent = [] if after is None else [after]
@@ -74,8 +79,8 @@ class Speculation(Generic[PageT]):
             page = self._tail.take()
             self._joint = page.next_cursor
             return page
-        guessed = await self._guessed(after)
-        page = await self._ask(after, remaining) if guessed is None else guessed
+        guessed = None if fresh else await self._guessed(after)
+        page = await self._ask(after, remaining, fresh) if guessed is None else guessed
         self._look_around(page, remaining)
         return page
 
@@ -101,12 +106,12 @@ class Speculation(Generic[PageT]):
         del self._guesses[after]
         return page
 
-    async def _ask(self, after: str | None, remaining: int | None) -> PageT:
+    async def _ask(self, after: str | None, remaining: int | None, fresh: bool) -> PageT:
         if self._gap and after == self._gap.cursor:
             self._gap.take()
         self._asking = True
         try:
-            return await self._fetch(after, remaining)
+            return await self._fetch(after, remaining, fresh)
         finally:
             self._asking = False
 
@@ -185,7 +190,7 @@ class Speculation(Generic[PageT]):
     async def _try(self, guess: Guess) -> PageT | None:
         try:
             # A page of fewer items than a page has is asked for as such.
-            return await self._fetch_ahead(guess.after, guess.length)
+            return await self._fetch_ahead(guess.after, guess.length, False)
         except Exception as error:  # noqa: BLE001 whatever it is, the walk asks again by itself
             log.info("a page that was asked for ahead failed: %s", type(error).__name__)
             self._heed(error)

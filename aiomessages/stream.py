@@ -108,7 +108,7 @@ class _Fetcher(Generic[PageT]):
             try:
                 # Nothing awaits once the page is here, so that no cancellation comes in between;
                 # and no variable keeps the page while the next one is fetched.
-                self._accept(await self._fetch(trail.cursor, trail.remaining))
+                self._accept(await self._fetch(trail.cursor, trail.wanted, trail.fresh))
             except asyncio.CancelledError as cancelled:
                 self._fail(unless_ours(cancelled))
             except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
@@ -118,6 +118,7 @@ class _Fetcher(Generic[PageT]):
             self._ahead.give_up()
 
     def _fail(self, error: Exception) -> None:
+        self._trail.count(error)
         self._watch.over(error)
         self._error, self._traceback = error, error.__traceback__
 
@@ -138,9 +139,8 @@ class _Fetcher(Generic[PageT]):
             self._waiter.set_result(None)
 
     def _accept(self, page: PageT) -> None:
-        if self._stopped:
-            return
-        self._trail.follow(page)
+        if self._stopped or not self._trail.follow(page):
+            return  # a page that is not taken is asked for again in the next turn
         self.pages.append(page)
         self._watch.page(len(page.ids), last=self.ended)
 
@@ -171,7 +171,9 @@ class _Fetcher(Generic[PageT]):
             return
         self._watch.dropped(self._task.get_loop())
         running = self._running_tasks()
-        if not running or any(task.get_loop().is_closed() for task in running):
+        # Whatever runs behind the end was given up, and is about to notice.
+        over = self.ended or self._error is not None
+        if over or not running or any(task.get_loop().is_closed() for task in running):
             return
         for task in running:
             task.get_loop().call_soon_threadsafe(task.cancel)  # the collector runs in any thread

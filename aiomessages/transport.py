@@ -9,18 +9,20 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
+from .arrivals import close_unclean, forget_parser_once_idle
 from .body import check_length, read_body
 from .errors import ConfigurationError, MessagesError
 from .failures import FAILURES, DisconnectedError, session_closed, translate
 from .fast_path import FastPath
-from .pool import Pool
+from .pool import Pool, fresh_connections
 from .protocol import Response
-from .settings import Timeout
+from .settings import Timeout, check_framing
 
 
 async def _send_once(
@@ -35,12 +37,19 @@ async def _send_once(
         raise DisconnectedError(error) from None
 
 
+async def _send_on_clean_connection(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Do the same in a pool that would take what nobody asked for as the answer."""
+    await close_unclean(request.session.connector, request.connection_key)
+    return await _send_once(request, handler)
+
+
 class Transport:
     """A session, opened on first use, that belongs to one event loop and one process.
 
     A session that was handed in is used and never closed. Its own cookies are sent, and it keeps
-    what cookies the server sets; its pool may hold connections on which an unsolicited answer
-    waits, which then only its message ids can tell. The client's own session does neither.
+    what cookies the server sets. The client's own session does neither.
     """
 
     def __init__(
@@ -52,6 +61,8 @@ class Transport:
     ) -> None:
         if session is not None and trace_configs:
             raise ConfigurationError("give trace_configs to the session that you hand in")
+        if session is not None:
+            _check_session(session)
         self._session = session
         self._owns = session is None
         self._headers = headers
@@ -62,16 +73,26 @@ class Transport:
         self._pid = os.getpid()
 
     async def get(
-        self, url: str, headers: Mapping[str, str], *, timeout: Timeout, max_bytes: int
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        max_bytes: int,
+        fresh: bool = False,
     ) -> Response:
         """Send one GET request once, and return the response.
 
+        A `fresh` one goes on a connection that carried none before, in the client's own session.
         Its body is whole, or `flaw` says what is wrong with it: it cannot be decompressed, or is
         one of more than `max_bytes`, decompressed. Raises the APIConnectionErrors, and
         ClientClosedError when the session's owner closes it.
         """
         session = self._open()
         try:
+            if fresh:
+                with fresh_connections():
+                    return await self._exchange(session, url, headers, timeout, max_bytes)
             if self._fast_path is not None:
                 response = await self._fast_path.get(
                     url, headers, timeout=timeout, max_bytes=max_bytes
@@ -87,6 +108,10 @@ class Transport:
             if not session.closed:
                 raise
             problem = session_closed()
+        except ValueError as error:
+            if not str(error).startswith(TWO_CREDENTIALS):
+                raise
+            problem = _two_credentials("a .netrc, by trust_env=True")
         # Raised out here, so that no context brings along aiohttp's frames, in whose local
         # variables the key may stand.
         raise problem
@@ -119,8 +144,12 @@ class Transport:
         if flaw is not None:
             response.close()
         received_at = time.time()
-        hang_up = _hang_up_for(response)
-        return Response(response.status, response.headers, body, received_at, flaw, hang_up)
+        handler = getattr(response, "_protocol", None)
+        if not self._owns:
+            forget_parser_once_idle(session.connector, handler)
+        hang_up = _hang_up_for(handler)
+        headers = CIMultiDict(response.headers)  # which can be copied and pickled, as its view not
+        return Response(response.status, headers, body, received_at, flaw, hang_up)
 
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
@@ -159,6 +188,24 @@ class Transport:
             await self._session.close()
 
 
+# How aiohttp says that a request would go out with other credentials than the API key.
+TWO_CREDENTIALS: Final = "Cannot combine"
+
+
+def _check_session(session: aiohttp.ClientSession) -> None:
+    """Refuse a session that sends with each request what must not go along with ours."""
+    if getattr(session, "auth", None) is not None:  # aiohttp 4 has it no more
+        raise _two_credentials("auth=")
+    check_framing(session.headers)
+
+
+def _two_credentials(source: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the session that you handed in has credentials of its own (from {source}), which cannot"
+        " go along with the API key: hand in one without them"
+    )
+
+
 class _RequestOptions(TypedDict, total=False):
     """What a request needs only in a session that was handed in."""
 
@@ -174,7 +221,7 @@ def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
     return {
         "raise_for_status": False,
         "auto_decompress": False,
-        "middlewares": (*own, _send_once),
+        "middlewares": (*own, _send_on_clean_connection),
     }
 
 
@@ -188,10 +235,9 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
     )
 
 
-def _hang_up_for(response: aiohttp.ClientResponse) -> Callable[[], object] | None:
+def _hang_up_for(handler: object) -> Callable[[], object] | None:
     """Return what ends the connection, even though it may be back in the pool.
 
     From there no public name leads to it; without the private one it would just stay in use.
     """
-    transport = getattr(getattr(response, "_protocol", None), "transport", None)
-    return getattr(transport, "abort", None)
+    return getattr(getattr(handler, "transport", None), "abort", None)

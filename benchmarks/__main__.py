@@ -12,6 +12,7 @@ from importlib import import_module
 QUESTIONS = {
     "all": "targets",
     "walk": "walk",
+    "shapes": "shapes",
     "export": "export",
     "pace": "pace",
     "lookahead": "lookahead",

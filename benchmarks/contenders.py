@@ -91,8 +91,8 @@ class BareMessage(msgspec.Struct, gc=False):
     id: str
     role: str
     content: str | None
-    content_parts: list[dict[str, Any]] | None
-    name: str | None
+    content_parts: list[dict[str, Any]] | None = None  # the contract knows neither it
+    name: str | None = None  # nor this
 
 
 class BarePage(msgspec.Struct):

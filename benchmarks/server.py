@@ -29,6 +29,22 @@ DESCENDING = re.compile(rb"[?&]order=desc")
 OPENING = "First things first.\nThen the café: "
 FILLER = "the quick brown fox jumps over the lazy dog and comes back for another round of it, "
 
+# What a server writes down for a message that is a text and no more. In the last one, what the
+# live API sends, every hundredth message has a field of the wrong type.
+LIVE, ODD = "the live API", "one odd in 100"
+SHAPES: dict[str, dict[str, None]] = {
+    LIVE: dict.fromkeys(("content_parts", "name")),
+    "the contract": dict.fromkeys(("refusal",)),
+    "OGX": dict.fromkeys(
+        [
+            *("content_parts", "name", "tool_calls", "tool_call_id", "refusal"),
+            *("function_call", "annotations", "audio"),
+        ]
+    ),
+    ODD: dict.fromkeys(("content_parts", "name")),
+}
+ODD_PLACE = 50  # in each hundred
+
 HEADERS = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
     "x-request-id: req_{start}\r\nopenai-processing-ms: 150\r\nopenai-version: 2020-10-01\r\n\r\n"
@@ -36,9 +52,12 @@ HEADERS = (
 
 
 @asynccontextmanager
-async def serving(messages: int, size: int, latency: float = 0) -> AsyncIterator[str]:
+async def serving(
+    messages: int, size: int, latency: float = 0, shape: str = LIVE
+) -> AsyncIterator[str]:
     """Start the server as a process of its own and give its base URL; `latency` is in seconds."""
-    command = [sys.executable, "-m", "benchmarks.server", str(messages), str(size), str(latency)]
+    options = [str(messages), str(size), str(latency), shape]
+    command = [sys.executable, "-m", "benchmarks.server", *options]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert process.stdin
     assert process.stdout
@@ -50,18 +69,21 @@ async def serving(messages: int, size: int, latency: float = 0) -> AsyncIterator
         await process.wait()
 
 
-def message(number: int, size: int) -> bytes:
-    """Render one message of `size` bytes, with the keys that the live API sends."""
-    return template(("user", "assistant")[number % 2], len(str(number)), size) % number
+def message(number: int, size: int, shape: str) -> bytes:
+    """Render one message, of `size` bytes in the live API's shape and the same text in others."""
+    odd = shape == ODD and number % 100 == ODD_PLACE
+    role = ("user", "assistant")[number % 2]
+    return template(role, len(str(number)), size, shape, odd=odd) % number
 
 
 @cache
-def template(role: str, digits: int, size: int) -> bytes:
-    """Render a message of `size` bytes, once a number of so many digits is in its id."""
-    about, rest = {"id": f"{COMPLETION_ID}-%d", "role": role}, {"content_parts": None, "name": None}
-    least = len(compact({**about, "content": OPENING, **rest})) - len("%d") + digits
+def template(role: str, digits: int, size: int, shape: str, *, odd: bool) -> bytes:
+    """Render a message once a number of so many digits is in its id."""
+    about = {"id": f"{COMPLETION_ID}-%d", "role": role}
+    least = len(compact({**about, "content": OPENING, **SHAPES[LIVE]})) - len("%d") + digits
     room = max(size - least, 0)
     filler = FILLER * (room // len(FILLER) + 1)
+    rest = {**SHAPES[shape], "refusal": False} if odd else SHAPES[shape]
     return compact({**about, "content": OPENING + filler[:room], **rest})
 
 
@@ -70,10 +92,12 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def page(count: int, size: int, start: int, limit: int, *, descending: bool = False) -> bytes:
+def page(
+    count: int, size: int, start: int, limit: int, *, descending: bool = False, shape: str = LIVE
+) -> bytes:
     """Render one page of `count` messages, from a place in the order that is asked for."""
     numbers = range(count)[:: -1 if descending else 1][start : start + limit]
-    shown = [message(number, size) for number in numbers]
+    shown = [message(number, size, shape) for number in numbers]
     first, last = (f'"{COMPLETION_ID}-{n}"' for n in (numbers[0], numbers[-1]))
     more = "true" if start + limit < count else "false"
     tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
@@ -109,13 +133,13 @@ class PageProtocol(asyncio.Protocol):
             self.transport.write(response)
 
 
-async def serve(count: int, size: int, latency: float) -> None:
+async def serve(count: int, size: int, latency: float, shape: str) -> None:
     """Serve on a free port, print it, and stop when standard input ends."""
 
     @lru_cache(KEPT_PAGES)
     def respond(after: int | None, limit: int, descending: bool) -> bytes:
         start = 0 if after is None else (count - after if descending else after + 1)
-        return page(count, size, start, limit, descending=descending)
+        return page(count, size, start, limit, descending=descending, shape=shape)
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -131,5 +155,6 @@ if __name__ == "__main__":
     parser.add_argument("messages", type=int)
     parser.add_argument("size", type=int)
     parser.add_argument("latency", type=float)
+    parser.add_argument("shape", choices=SHAPES)
     options = parser.parse_args()
-    asyncio.run(serve(options.messages, options.size, options.latency))
+    asyncio.run(serve(options.messages, options.size, options.latency, options.shape))

@@ -11,6 +11,7 @@ answers to their targets. It takes some minutes. Rows:
 6. starting
 7. growth
 8. looking ahead in one long conversation
+9. the shapes in which servers send a message
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks import (
     lookahead,
     prefetch,
     report,
+    shapes,
     start,
     walk,
 )
@@ -213,6 +215,13 @@ async def looking_ahead(options: argparse.Namespace) -> Answer:
     return Answer(claimed, [lookahead.table(readings)], readings)
 
 
+async def shaped(options: argparse.Namespace) -> Answer:
+    """Ask what other shapes of messages cost beside the live API's."""
+    length = max(_scaled(4000, options), 100)
+    measured = await shapes.measure(_options(shapes, options, "--messages", length))
+    return Answer(shapes.claim(measured), [shapes.table(measured, length)], measured._asdict())
+
+
 QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Answer]]] = {
     "walk": walks,
     "export": bulk,
@@ -221,6 +230,7 @@ QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Answer]]] = {
     "start": starting,
     "growth": growing,
     "lookahead": looking_ahead,
+    "shapes": shaped,
 }
 
 

@@ -19,6 +19,7 @@ import anyio
 from virtual_time import run, work
 
 from aiomessages.errors import APIConnectionError, ClientClosedError
+from aiomessages.pages import Envelope, Page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,15 +33,9 @@ class _Held(list[str]):
     __slots__ = ("__weakref__",)
 
 
-class _Page:
-    headers: Final[dict[str, str]] = {}
-    attempts = 1
-    completion_id = "chatcmpl-1"
-
-    def __init__(self, ids: list[str], next_cursor: str | None) -> None:
-        self.ids = _Held(ids)
-        self.data = _Held(ids)
-        self.next_cursor = next_cursor
+class _Page(Page[str]):
+    def __init__(self, ids: list[str], *, has_more: bool) -> None:
+        super().__init__(Envelope(_Held(ids), has_more=has_more), _Held(ids))
 
 
 class _Server:
@@ -69,8 +64,9 @@ class _Server:
         self._live = [(n, ref) for n, ref in self._live if ref() is not None]
         return {n for n, _ in self._live}
 
-    async def fetch(self, after: str | None, _: int | None) -> _Page:
+    async def fetch(self, after: str | None, _: int | None, fresh: bool) -> _Page:
         """Give the page behind `after`, in its time."""
+        assert not fresh or after in self.asked, "fresh at the first look"
         self.asked.append(after)
         number = 0 if after is None else 1 + int(after.partition(".")[0])
         assert after == (self.pages[number - 1][-1] if number else None), "a wrong cursor"
@@ -102,7 +98,7 @@ class _Server:
         if number == self.fault_at:
             raise self.fault
         ids = self.pages[number]
-        page = _Page(ids, ids[-1] if number + 1 < len(self.pages) else None)
+        page = _Page(ids, has_more=number + 1 < len(self.pages))
         self._live += [(number, weakref.ref(page.ids)), (number, weakref.ref(page.data))]
         assert len(self.held()) <= 2, "more than two pages are held"
         return page
@@ -273,7 +269,8 @@ class _Schedule:
         assert not self.server.running
         errors = self.server.fault_at is not None  # an error's traceback may hold what it passed
         assert errors or not self.server.held(), "pages are held after the end"
-        most = len(self.server.pages) + self.server.cancelled
+        looks_twice = len(self.server.pages) > 1 and not self.server.pages[-1]
+        most = len(self.server.pages) + self.server.cancelled + looks_twice
         assert len(self.server.asked) <= most, "a page was fetched twice"
 
 

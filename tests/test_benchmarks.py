@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux 
 # Each question by itself, as small as it goes, and a word of what it prints.
 TINY = {
     "walk --messages 40 --limits 0 20 --rounds 1": "own defaults",
+    "shapes --messages 200 --rounds 1": "one odd in 100",
     "export --messages 2 --latencies 0 --concurrency 2 --rounds 1 --seconds 0.01"
     " --ramp-seconds 0.01": "conversations",
     "pace --rates 50 --latencies 0.01 --seconds 0.1 --concurrency 2": "10 ms",

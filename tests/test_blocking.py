@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -139,8 +140,9 @@ def test_pages_and_bytes(serve: Any) -> None:
 def test_completions(serve: Any) -> None:
     """One completion, and the list of them."""
     stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
+    bodies = {"/chatcmpl-1": stored, "/messages": {"data": [{"role": "user"}]}}
     server = serve(
-        lambda asked: Answer(stored if asked.path.endswith("/chatcmpl-1") else page([stored]))
+        lambda asked: Answer(bodies.get(asked.path[asked.path.rindex("/") :], page([stored])))
     )
     with client_of(server) as client:
         assert client.completion("chatcmpl-1", timeout=10).id == "chatcmpl-1"
@@ -820,3 +822,83 @@ def test_the_annotations_can_be_read() -> None:
     """What the public names promise can be resolved at run time, by a generator of docs say."""
     for name in ("list", "completions", "completion", "conversations"):
         assert get_type_hints(getattr(MessagesClient, name))["return"]
+
+
+# --- among greenlets ------------------------------------------------------------------------------
+
+PATCHES = {
+    "gevent": "import gevent.monkey; gevent.monkey.patch_all()",
+    "gevent, threads left alone": "import gevent.monkey; gevent.monkey.patch_all(thread=False)",
+    "gevent, queues left alone": "import gevent.monkey; gevent.monkey.patch_all(queue=False)",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
+}
+MILDER_PATCHES = {
+    "gevent": "import gevent.monkey; gevent.monkey.patch_all(thread=False, queue=False)",
+    "eventlet": "import eventlet; eventlet.monkey_patch(thread=False)",
+}
+POOLS = {
+    "gevent": "gevent.get_hub().threadpool.apply(asyncio.run, (main(),))",
+    "eventlet": "eventlet.tpool.execute(asyncio.run, main())",
+}
+IMPORT = "import aiomessages.blocking, aiomessages.client"
+CALL = """
+from aiomessages.blocking import MessagesClient
+with MessagesClient() as client:
+    try:
+        print(len(list(client.list("chatcmpl-1"))))
+        print(len(list(client.list("chatcmpl-1"))))
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def run_patched(library: str, server: Loopback, *steps: str) -> str:
+    """Run a program's steps where a library may patch; return what the last one says."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    quiet = (
+        "import warnings; warnings.simplefilter('ignore')"  # eventlet says that it is deprecated
+    )
+    by_name = server.base_url.replace("127.0.0.1", "localhost")  # a name: threads resolve it
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join([quiet, *steps])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": by_name},
+    )
+    return run.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("before", ["", IMPORT, CALL], ids=["first", "imported", "used"])
+@pytest.mark.parametrize("patch", PATCHES)
+def test_it_is_refused_among_greenlets(patch: str, before: str, serve: Any) -> None:
+    """Whenever threads were patched, a call says at once by whom and what to do."""
+    library = patch.partition(",")[0]
+    said = run_patched(library, serve(conversation(THREE_PAGES)), before, PATCHES[patch], CALL)
+    assert said.startswith(f"{library} has patched the threads of this process")
+    assert POOLS[library] in said
+    assert MILDER_PATCHES[library].partition("; ")[2].removeprefix("gevent.") in said
+
+
+@pytest.mark.parametrize("library", MILDER_PATCHES)
+def test_it_works_beside_greenlets_that_leave_threads_alone(library: str, serve: Any) -> None:
+    """Where only sockets were patched, the client has its thread, as the error advises."""
+    server = serve(conversation(THREE_PAGES))
+    assert run_patched(library, server, MILDER_PATCHES[library], CALL) == "250"
+
+
+@pytest.mark.parametrize("library", POOLS)
+def test_the_async_client_works_in_a_pool_of_threads(library: str, serve: Any) -> None:
+    """A greenlet reads by the async client in a real thread, as the error advises."""
+    main = """
+import asyncio
+from aiomessages import AsyncMessagesClient
+async def main():
+    async with AsyncMessagesClient() as client:
+        return len([message async for message in client.list("chatcmpl-1")])
+"""
+    pool = {"gevent": "import gevent", "eventlet": "import eventlet.tpool"}[library]
+    steps = (PATCHES[library], pool, main, f"print({POOLS[library]})")
+    assert run_patched(library, serve(conversation(THREE_PAGES)), *steps) == "250"

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import aiohttp
@@ -11,9 +14,11 @@ from loopback import Answer, Asked, Loopback, conversation, error, message, page
 
 from aiomessages import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AsyncMessagesClient,
     AuthenticationError,
+    BadRequestError,
     ClientClosedError,
     ConfigurationError,
     InternalServerError,
@@ -330,8 +335,83 @@ async def test_a_key_provider_that_hangs() -> None:
         raise AssertionError
 
     client = AsyncMessagesClient(provide, timeout=0.01, retry=RetryPolicy(max_retries=0))
-    with pytest.raises(APITimeoutError, match="api_key"):
+    with pytest.raises(APITimeoutError, match="api_key") as caught:
         await client.list("x")
+    assert (type(caught.value), caught.value.attempts) == (APITimeoutError, 0)
+
+
+def hang(times: int, *, seconds: float = 5) -> Callable[[], Any]:
+    """Return a provider of a key that hangs so often."""
+    left = times
+
+    async def provide() -> str:
+        nonlocal left
+        left -= 1
+        await asyncio.sleep(seconds if left >= 0 else 0)
+        return KEY
+
+    return provide
+
+
+def fails_by_itself(times: int) -> Callable[[], Any]:
+    """Return a provider of a key that asks an API itself, which fails so often."""
+    left = times
+
+    async def provide() -> str:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise APIConnectionError("no key today").at(
+                completion_id="elsewhere", cursor=None, attempts=7
+            )
+        return KEY
+
+    return provide
+
+
+@pytest.mark.parametrize("provider", [hang, fails_by_itself])
+async def test_attempts_that_are_never_sent(provider: Any) -> None:
+    """Whatever fails before a request is sent is no attempt: of a page, an error, or the hook."""
+    told: list[RetryDetails] = []
+    options: dict[str, Any] = {"timeout": 0.2, "retry": AT_ONCE, "on_retry": told.append}
+    script = replies(error(500), Answer(page([])), error(400))
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(provider(1), base_url=server.base_url, **options) as client,
+    ):
+        got = await client.list("x")
+        assert got.attempts == len(server.asked) == 2
+        assert [details.attempt for details in told] == [0, 1]
+        assert {type(details.error).__name__[:1] for details in told} == {"A", "I"}
+        with pytest.raises(BadRequestError) as caught:
+            await client.list("x")
+        assert caught.value.attempts == 1
+        never = client.with_options(api_key=provider(9))
+        with pytest.raises(APIConnectionError) as unsent:
+            await never.list("x", timeout=0.01)
+    assert type(unsent.value) in (APITimeoutError, APIConnectionError)
+    assert (unsent.value.attempts, unsent.value.sent, caught.value.sent) == (0, False, True)
+    assert unsent.value.completion_id == "x"
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("way", ["one page", "a walk", "in bulk", "a completion"])
+async def test_a_deadline_that_is_over_before_the_first_request(way: str) -> None:
+    """It is an APITimeoutError without an attempt, by whatever way."""
+    provide = hang(9, seconds=0.05)
+    async with (
+        Loopback(replies(Answer(page([])))) as server,
+        AsyncMessagesClient(provide, base_url=server.base_url, deadline=0.02) as client,
+    ):
+        stream = client.list("x")
+        calls: dict[str, Callable[[], Any]] = {
+            "a walk": lambda: anext(stream),
+            "in bulk": lambda: anext(client._one_by_one("x")),  # noqa: SLF001 what an export calls
+            "a completion": lambda: client.completion("x"),
+        }
+        with pytest.raises(APITimeoutError) as caught:
+            await (stream if way == "one page" else calls[way]())
+    assert (type(caught.value), caught.value.attempts, server.asked) == (APITimeoutError, 0, [])
 
 
 async def test_with_options() -> None:
@@ -404,14 +484,38 @@ async def test_an_order_for_every_list() -> None:
 
 
 async def test_pages_of_a_bounded_walk() -> None:
-    """Where max_items ends a walk within a page, that page says so, and its next one goes on."""
+    """Where max_items ends a walk within a page, that page is the last, and the list goes on."""
     script = conversation(message(n) for n in range(50))
     async with Loopback(script) as server, client_of(server) as client:
         stream = client.list("chatcmpl-1", limit=20, max_items=30)
-        *_, last = [one async for one in stream.pages()]
+        first, last = [one async for one in stream.pages()]
         assert (last.last_id, last.has_more) == ("chatcmpl-1-29", True)
-        behind = await last.get_next_page()
+        assert (last.has_next_page(), last.next_cursor, last.remaining) == (False, None, 0)
+        with pytest.raises(RuntimeError, match="within max_items"):
+            await last.get_next_page()
+        assert (await first.get_next_page()).ids == last.ids
+        behind = await client.list("chatcmpl-1", after=last.last_id)
     assert [m.id for m in behind.data] == [f"chatcmpl-1-{n}" for n in range(30, 50)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "max_items", "sizes"),
+    [(None, 1, [1]), (1, 1, [1]), (2, 5, [2, 2, 1]), (5, 10, [5, 5]), (4, 11, [4, 4, 2])],
+)
+async def test_turning_bounded_pages_by_hand(
+    limit: int | None, max_items: int, sizes: list[int]
+) -> None:
+    """Turning pages ends where max_items do; the page then still says whether the list goes on."""
+    script = conversation(message(n) for n in range(10))
+    async with Loopback(script) as server, client_of(server) as client:
+        pages = [await client.list("chatcmpl-1", limit=limit, max_items=max_items)]
+        while pages[-1].has_next_page():
+            pages.append(await pages[-1].get_next_page())
+        with pytest.raises(RuntimeError, match=r"no (further|next) page"):
+            await pages[-1].get_next_page()
+    assert [len(one.data) for one in pages] == sizes
+    assert pages[-1].has_more is (sum(sizes) < 10)
+    assert len(server.asked) == len(sizes)
 
 
 async def test_one_page_of_few_messages() -> None:
@@ -559,7 +663,7 @@ async def test_a_deadline_that_is_over() -> None:
         await asyncio.sleep(0.06)
         with pytest.raises(APITimeoutError, match=r"deadline of 0.05 s .* after chatcmpl-1-0") as e:
             await anext(stream)
-    assert (e.value.attempts, len(server.asked)) == (0, 1)
+    assert (type(e.value), e.value.attempts, len(server.asked)) == (APITimeoutError, 0, 1)
 
 
 async def test_a_retry_after_beyond_the_deadline() -> None:
@@ -569,6 +673,37 @@ async def test_a_retry_after_beyond_the_deadline() -> None:
         with pytest.raises(RateLimitError) as caught:
             await client.list("x")
     assert (caught.value.retry_after, len(server.asked)) == (30.0, 1)
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 425, 429, 500, 503])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry_after": "3500"},
+        {"retry_after": "9" * 30},
+        {"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {"retry_after_ms": "100000000", "retry_after": "0"},
+        {"retry_after": "3500", "x_should_retry": "true"},
+    ],
+    ids=str,
+)
+async def test_a_retry_after_beyond_the_policy(status: int, headers: dict[str, str]) -> None:
+    """A wait of more than max_retry_after is raised at once, with what the server asked for."""
+    script = replies(error(status, "not_found" if status == 404 else "odd", **headers))
+    async with Loopback(script) as server, client_of(server) as client:
+        with pytest.raises(APIStatusError) as caught:
+            await client.list("chatcmpl-1", wait_until_visible=10_000)
+    assert (caught.value.retry_after or 0) >= 3500
+    assert (caught.value.attempts, len(server.asked)) == (1, 1)
+
+
+async def test_clocks_that_differ() -> None:
+    """A date is read against the answer's own Date: a clock ten minutes off waits as long."""
+    ahead = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    script = replies(error(503, retry_after=ahead, date=ahead), Answer(page([message(0)])))
+    async with Loopback(script) as server, client_of(server) as client:
+        assert (await client.list("chatcmpl-1", deadline=5)).attempts == 2
+    assert len(server.asked) == 2
 
 
 async def test_a_completion_that_is_not_visible_yet() -> None:
@@ -775,7 +910,7 @@ async def test_headers_of_an_error() -> None:
 
 
 async def test_a_server_that_ignores_the_limit() -> None:
-    """A page of more than max_items is cut, and the page behind it begins with what was left."""
+    """A page of more than max_items is cut, and says that the list goes on behind it."""
     script = conversation(message(n) for n in range(6))
 
     def generous(asked: Asked) -> Answer:
@@ -783,10 +918,12 @@ async def test_a_server_that_ignores_the_limit() -> None:
 
     async with Loopback(generous) as server, client_of(server) as client:
         first = await client.list("chatcmpl-1", max_items=2)
-        second = await first.get_next_page()
-    assert ([m.id for m in first.data], first.last_id) == (
+        second = await client.list("chatcmpl-1", after=first.last_id)
+    assert ([m.id for m in first.data], first.last_id, first.has_more, first.has_next_page()) == (
         ["chatcmpl-1-0", "chatcmpl-1-1"],
         "chatcmpl-1-1",
+        True,
+        False,
     )
     assert second.data[0].id == "chatcmpl-1-2"
 

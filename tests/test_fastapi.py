@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -242,12 +243,42 @@ async def test_an_id_that_is_no_header_cannot_forge_an_event() -> None:
     assert first == b"data: " + json.dumps(message(0, id=forged)).encode()
 
 
-@pytest.mark.parametrize("unfit", ["#end", " x", "x "])
-async def test_an_id_that_would_come_back_as_something_else_is_left_out(unfit: str) -> None:
-    """No message passes for the end, and no header loses the spaces of an id on its way back."""
-    script = replies(Answer(page([message(0, id=unfit)])))
-    async with app_over(script) as session, session.get(f"{PATH}/stream?format=sse") as response:
-        assert (await response.read()).startswith(b"data: ")
+UNFIT = {
+    "it is that of the end": "#end",
+    "a header loses its spaces": " x",
+    "a header loses the ones behind it": "x ",
+    "no server takes it back": "x" * 100_000,
+    "it is a character too long": "x" * 1_025,
+    "it is not ASCII": "é",
+    "it breaks the line": "x\ny",
+    "it is cut at its NUL": "x\0y",
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
+async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -> None:
+    """The event keeps its message and has no id, so a reader resumes behind the one before it."""
+    stored = [message(0), message(1, id=unfit), message(2)]
+    url = f"{PATH}/stream?format=sse"
+    async with app_over(conversation(stored)) as session:
+        async with session.get(url) as response:
+            first, second, third, *_ = (await response.read()).split(b"\n\n")
+        assert first.startswith(b"id: chatcmpl-1-0\ndata: ")
+        assert second == b"data: " + json.dumps(stored[1]).encode()
+        assert third.startswith(b"id: chatcmpl-1-2\ndata: ")
+        async with session.get(url, headers={"last-event-id": "chatcmpl-1-0"}) as response:
+            assert (await response.read()).startswith(second)
+
+
+async def test_an_id_as_long_as_servers_take_back_is_sent_and_resumed_behind() -> None:
+    """The longest id that is sent comes back in a header and goes on to the API in its URL."""
+    longest = "%" * 1_024  # in a URL three times as long
+    url = f"{PATH}/stream?format=sse"
+    async with app_over(conversation([message(0, id=longest), message(1)])) as session:
+        async with session.get(url) as response:
+            assert (await response.read()).startswith(b"id: %b\n" % longest.encode())
+        async with session.get(url, headers={"last-event-id": longest}) as response:
+            assert (await response.read()).startswith(b"id: chatcmpl-1-1\n")
 
 
 async def test_a_large_page_goes_out_in_pieces() -> None:
@@ -316,6 +347,26 @@ async def test_an_event_source_that_comes_back_goes_on_where_it_was() -> None:
             assert [sent["id"][-1] for sent in await response.json()] == ["1", "2", "3", "4"]
         async with session.get(url, headers={"Last-Event-ID": "chatcmpl-1-2"}) as response:
             assert [sent["id"][-1] for sent in await response.json()] == ["3", "4"]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "sse", "json"])
+async def test_an_event_source_that_comes_back_to_an_api_that_repeats(format: str) -> None:  # noqa: A002
+    """Where the API takes `after` inclusively, no reader is sent a message a second time."""
+    messages = [message(n) for n in range(5)]
+
+    def inclusive(asked: Asked) -> Answer:
+        begin = int(asked.query.get("after", "-0").rpartition("-")[2])
+        return Answer(page(messages[begin : begin + 3], has_more=begin + 3 < len(messages)))
+
+    async with app_over(inclusive) as session:
+        headers = {"Last-Event-ID": "chatcmpl-1-1"}
+        url = f"{PATH}/stream?format={format}&limit=3"
+        async with session.get(url, headers=headers) as response:
+            assert re.findall(rb'"id": ?"chatcmpl-1-(.)"', await response.read()) == [
+                b"2",
+                b"3",
+                b"4",
+            ]
 
 
 async def test_an_event_source_that_has_seen_the_end_is_sent_away_for_good() -> None:
@@ -433,6 +484,18 @@ async def test_a_client_that_was_closed_is_a_503() -> None:
         await mine.aclose()
         async with reading(app) as session, session.get(f"{PATH}/stream") as response:
             assert (response.status, (await response.json())["code"]) == (503, "closing")
+
+
+async def test_the_log_of_an_app_is_safe_to_show(caplog: pytest.LogCaptureFixture) -> None:
+    """A request id that could act on a terminal is escaped in the warning."""
+    caplog.set_level(logging.WARNING, "aiomessages")
+    async with (
+        app_over(replies(error(500, x_request_id="r\x1b[2J\u202e"))) as session,
+        session.get(PATH) as response,
+    ):
+        assert response.status == 502
+    (line,) = caplog.messages
+    assert line.endswith(r"request r\x1b[2J\u202e")
 
 
 async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:

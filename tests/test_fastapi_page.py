@@ -4,6 +4,7 @@ Skipped where there is no Chromium, or no playwright to drive it: `nox -s browse
 """
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -179,3 +180,137 @@ async def test_what_a_message_says_does_nothing(browser: Any) -> None:
         assert said[1] == "Picture: https://elsewhere.example/x.png"
         assert said[2] == f"message 2{markup}({markup})"
         assert said[3] == "A part of type hologram"
+
+
+FLAG = {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}
+# A message of an odd shape, and what stands for it on the page.
+ODD_MESSAGES = [
+    ({"content": None}, "no content"),
+    ({"content": ""}, "no content"),
+    ({"content": 5}, "5"),
+    ({"content": ["one", {"type": "text", "text": "two"}]}, "onetwo"),
+    ({"content": "as a text", "content_parts": None}, "as a text"),
+    ({"content": "as a text", "content_parts": []}, "as a text"),
+    ({"content_parts": {"type": "text", "text": "no list"}}, "no list"),
+    ({"content_parts": [None, 1, [], {}]}, "null1[]{}"),
+    ({"content_parts": [{"type": "text", "text": None}]}, "A part of type text"),
+    ({"content_parts": [{"type": "image_url", "image_url": None}]}, "A part of type image_url"),
+    ({"content_parts": [{"type": "image_url"}]}, "A part of type image_url"),
+    (
+        {"content_parts": [{"type": "image_url", "image_url": "https://x/y"}]},
+        "Picture: https://x/y",
+    ),
+    ({"content_parts": [{"type": "image_url", "image_url": FLAG["url"]}]}, ""),
+    ({"content_parts": [{"type": "image_url", "image_url": {**FLAG, "detail": None}}]}, ""),
+    (
+        {"content_parts": [{"type": "image_url", "image_url": {"url": 1}}]},
+        "A part of type image_url",
+    ),
+    (
+        {"content_parts": [{"type": "input_audio", "input_audio": None}]},
+        "A part of type input_audio",
+    ),
+    ({"content_parts": [{"type": "file", "file": {"file_id": "f-1"}}]}, "File: f-1"),
+    ({"content_parts": [{"type": "file", "file": None}]}, "A part of type file"),
+    ({"content_parts": [{"type": "hologram", "hologram": None}]}, "A part of type hologram"),
+    ({"content_parts": [{"type": "constructor"}]}, "A part of type constructor"),
+    ({"content_parts": [{"type": "__proto__"}]}, "A part of type __proto__"),
+    ({"refusal": False}, "no content"),
+    ({"refusal": ["no"]}, '["no"]'),
+    ({"tool_calls": [None]}, "null"),
+    ({"tool_calls": {"type": "function", "function": {"name": "find"}}}, "find()"),
+    ({"tool_calls": [{"type": "function", "function": None}]}, "function()"),
+    ({"tool_calls": [{"function": {"name": "find", "arguments": None}}]}, "find()"),
+    ({"tool_calls": [{"function": {"name": "find", "arguments": {"a": 1}}}]}, 'find({"a":1})'),
+    ({"tool_calls": [{"custom": {"name": "sum", "input": "1 + 1"}}]}, "sum(1 + 1)"),
+    ({"function_call": {"name": "find", "arguments": "{}"}}, "find({})"),
+]
+ODD_VALUES = [
+    None,
+    False,
+    0,
+    "",
+    "text",
+    [],
+    {},
+    [None],
+    [[]],
+    [""],
+    [{}],
+    {"url": None},
+    {"a": [1]},
+]
+
+
+def every_odd_message() -> list[dict[str, Any]]:
+    """Return messages with each odd value in each place that the page reads."""
+    fields = ["role", "name", "content", "content_parts", "refusal", "tool_calls", "function_call"]
+    kinds = ["text", "image_url", "input_audio", "file", "hologram"]
+    return [
+        odd
+        for value in ODD_VALUES
+        for odd in (
+            *({field: value} for field in fields),
+            *({"content_parts": [{"type": kind, kind: value}]} for kind in kinds),
+            *({"content_parts": [value, {"type": value}]},),
+            *(
+                {"tool_calls": [{"type": "function", kind: value}]}
+                for kind in ("function", "custom")
+            ),
+            *({"tool_calls": [{"function": {key: value}}]} for key in ("name", "arguments")),
+        )
+    ]
+
+
+@asynccontextmanager
+async def shown_as_they_are(browser: Any, sent: list[dict[str, Any]]) -> AsyncIterator[Any]:
+    """Open the page, which is sent these messages whatever the client would make of them."""
+    events = [f"data: {json.dumps(item)}\n\n" for item in sent]
+    body = "".join([*events, "event: end\nid: #end\ndata: {}\n\n"])
+
+    async def answer(route: Any) -> None:
+        await route.fulfill(body=body, content_type="text/event-stream")
+
+    async with shown(browser, Api(conversation([])), "/") as tab:
+        await tab.route("**/messages/stream?*", answer)
+        await tab.get_by_label("Open by id").fill("chatcmpl-1")
+        await tab.get_by_label("Open by id").press("Enter")
+        await tab.wait_for_selector("article.reply")
+        yield tab
+
+
+async def test_a_message_of_an_odd_shape_is_shown_as_far_as_it_goes(browser: Any) -> None:
+    """What is not as expected is named or shown as JSON, and its neighbours are shown as ever."""
+    sent = [{"id": f"m-{n}", "role": "user", **odd} for n, (odd, _) in enumerate(ODD_MESSAGES)]
+    async with shown_as_they_are(browser, sent) as tab:
+        assert await texts(tab, ":not(.reply)") == [said for _, said in ODD_MESSAGES]
+        assert await tab.locator("article img").count() == 2
+
+
+async def test_no_shape_of_a_message_stops_the_page(browser: Any) -> None:
+    """Each odd value in each place gives one message on the page, and no error of its script."""
+    odd = every_odd_message()
+    async with shown_as_they_are(
+        browser, [{"id": f"m-{n}", **one} for n, one in enumerate(odd)]
+    ) as tab:
+        assert await state(tab, "complete") == f"complete · {len(odd)} messages"
+        assert await tab.locator("article:not(.reply)").count() == len(odd)
+
+
+async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
+    """Behind a message whose id is not sent the stream goes on before it; the page knows it."""
+    without_id = [message(0, id="é" * n, content=f"message {n}") for n in range(1, 6)]
+    limits = [error(429, "rate_limit_exceeded", retry_after="1")]
+    five = conversation(without_id)
+    script = Api(lambda asked: limits.pop() if limits and "after" in asked.query else five(asked))
+    async with shown(browser, script) as tab:
+        await tab.wait_for_selector("article.reply")
+        assert await state(tab, "complete") == "complete · 5 messages"
+        assert await texts(tab, ":not(.reply)") == [f"message {n}" for n in range(1, 6)]
+    assert script.cursors == [None, "éééé", None, "éééé"]
+
+
+async def test_an_address_that_is_not_encoded_opens_what_it_says(browser: Any) -> None:
+    """A lone % in the address is part of an id, and no error of the page's script."""
+    async with shown(browser, Api(conversation([])), "/#100%") as tab:
+        await tab.get_by_role("heading", name="100%").wait_for()

@@ -173,6 +173,15 @@ def its_mood(outcome: Outcome, _: RawServer) -> None:
     assert odd_one(outcome).to_dict()["mood"] == "new"
 
 
+def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
+    """A message is delivered whose fields are of another type, and says which."""
+    message = odd_one(outcome)
+    places = ("$.role", "$.content", "$.tool_calls[0].type", "$.refusal")
+    assert {*message.mismatches} >= {*places}
+    assert (message.role, message.content, message.refusal) == ("", None, None)
+    assert message.to_dict()["content"] == ["x"]
+
+
 def nobody_elsewhere(_: Outcome, server: RawServer) -> None:
     """No request follows a redirect."""
     assert server.strangers == 0
@@ -358,8 +367,9 @@ TABLE = [
     fails(28, "should-retry-false", InternalServerError),
     retried(29, "error-in-200", RateLimitError, facts={"status": 200}),
     fails(29, "not-found-in-200", NotFoundError, facts={"status": 200}),
-    fails(30, "missing-field", SchemaError, facts={"path": "$.data[1]"}, says="role"),
-    fails(30, "wrong-type", SchemaError, facts={"path": "$.data[0].content"}),
+    fails(30, "missing-field", SchemaError, facts={"path": "$.data[1]"}, says="`id`"),
+    fails(30, "wrong-type", SchemaError, facts={"path": "$.data[0].id"}),
+    works("30b", "misfits", check=what_does_not_fit, logged="1 of 2 items"),
     works(31, "unknown-fields", check=all_of_it),
     works(31, "unknown-field", check=its_mood),
     fails(32, "deep-nesting", DecodeError, says="nested"),

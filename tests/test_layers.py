@@ -18,11 +18,25 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # From the bottom up; within a row of the core as well, a file imports only what stands before it.
 LAYERS = {
-    "values": ("loading", "errors", "logs", "models", "pages", "settings", "telemetry"),
-    "decisions": (
+    "values": (
+        "loading",
         "compression",
+        "redaction",
+        "errors",
+        "logs",
+        "kept",
+        "parts",
+        "models",
+        "pages",
+        "settings",
+        "telemetry",
+    ),
+    "decisions": (
+        "lenient",
         "decoding",
         "retry",
+        "dialects",
+        "wire_errors",
         "refusals",
         "buckets",
         "pace",
@@ -36,6 +50,7 @@ LAYERS = {
     "I/O": (
         "failures",
         "body",
+        "arrivals",
         "pool",
         "plain_answer",
         "alarm",

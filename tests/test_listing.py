@@ -1,4 +1,4 @@
-"""Lists that are read in bulk, over a real loopback socket: pages too large, and whose turns it is.
+"""Lists over a real loopback socket: in bulk, from servers that repeat, and to a doubtful end.
 
 How large the next page is, is tested as numbers in `test_page_size`; lists that are read one at a
 time in `test_client`.
@@ -10,24 +10,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loopback import Answer, Asked, Loopback, conversation, error, message
+from aiohttp import ClientSession
+from loopback import Answer, Asked, Loopback, conversation, error, message, page
 
 from aiomessages import (
+    APIConnectionError,
     APIError,
     APITimeoutError,
     AsyncMessagesClient,
     BadRequestError,
     ClientClosedError,
     ConfigurationError,
+    DecodeError,
     InternalServerError,
     NotFoundError,
+    PaginationError,
     ResponseTooLargeError,
     RetryDetails,
     RetryPolicy,
+    SchemaError,
 )
 from aiomessages.decoding import RAW
 from aiomessages.pace import Pace
 from aiomessages.page_size import PageSize
+from aiomessages.server import LocalServer
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -341,3 +347,300 @@ async def test_a_list_that_is_read_already() -> None:
         bulk_pages(stream)
         with pytest.raises(RuntimeError, match="through its pages"):
             await anext(stream)
+
+
+# --- servers that list again what was listed ------------------------------------------------------
+
+
+def repeating(overlap: int, *, counted: bool, items: Any = None) -> Callable[[Asked], Answer]:
+    """Return a script whose pages begin with so many items up to the one that `after` names.
+
+    `counted` tells whether these are among the limit.
+    """
+    stored = items or [message(n) for n in range(60)]
+
+    def script(asked: Asked) -> Answer:
+        ordered = stored[::-1] if asked.query.get("order") == "desc" else stored
+        ids = [item["id"] for item in ordered]
+        behind = ids.index(asked.query["after"]) + 1 if "after" in asked.query else 0
+        begin = max(behind - overlap, 0)
+        end = (begin if counted else behind) + limit_of(asked)
+        return Answer(page(ordered[begin:end], has_more=end < len(ids)))
+
+    return script
+
+
+async def manually(stream: Any) -> list[str]:
+    """Read a list by turning its pages, and return the ids in them."""
+    got = await stream
+    ids = list(got.ids)
+    while got.has_next_page():
+        got = await got.get_next_page()
+        ids += got.ids
+    return ids
+
+
+async def by_items(stream: Any) -> list[str]:
+    """Read a list, and return the ids."""
+    return [item.id async for item in stream]
+
+
+async def by_lines(stream: Any) -> list[str]:
+    """Read a list as bytes, and return the ids."""
+    return [json.loads(line)["id"] async for line in stream.raw()]
+
+
+async def by_pages(stream: Any) -> list[str]:
+    """Read a list page by page, and return the ids."""
+    return await ids_of(stream.pages())
+
+
+async def by_bulk(stream: Any) -> list[str]:
+    """Read a list as an export does, and return the ids."""
+    return await ids_of(bulk_pages(stream))
+
+
+WAYS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "items": (by_items, {}),
+    "without prefetch": (by_items, {"prefetch": False}),
+    "raw": (by_lines, {}),
+    "pages": (by_pages, {}),
+    "by hand": (manually, {}),
+    "predict": (by_items, {"lookahead": True}),
+    "both-ends": (by_items, {"lookahead": "both-ends"}),
+    "bulk": (by_bulk, {}),
+}
+way_by_way = pytest.mark.parametrize("way", WAYS)
+overlaps = pytest.mark.parametrize(
+    ("overlap", "counted"),
+    [
+        pytest.param(1, True, id="inclusive"),
+        pytest.param(1, False, id="overlap"),
+        pytest.param(3, False, id="overlap of three"),
+        pytest.param(3, True, id="overlap of three, within the limit"),
+    ],
+)
+
+
+@way_by_way
+@overlaps
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("max_items", [None, 25])
+async def test_a_server_that_repeats(
+    *, way: str, overlap: int, counted: bool, order: Any, max_items: int | None
+) -> None:
+    """Behind a cursor each item comes once and in order, by whatever way and from either end."""
+    read, options = WAYS[way]
+    expected = ALL[:: 1 if order == "asc" else -1]
+    async with Loopback(repeating(overlap, counted=counted)) as server, client_of(server) as client:
+        for behind in (None, 9):
+            stream = client.list(
+                "chatcmpl-1",
+                order=order,
+                after=None if behind is None else expected[behind],
+                limit=10,
+                max_items=max_items,
+                **options,
+            )
+            got = await read(stream)
+            begin = 0 if behind is None else behind + 1
+            assert got == expected[begin:][:max_items]
+
+
+@overlaps
+async def test_other_lists_of_a_server_that_repeats(*, overlap: int, counted: bool) -> None:
+    """The same holds of a list of completions, of many conversations, and of a resumed export."""
+    async with Loopback(repeating(overlap, counted=counted)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, after=ALL[9], limit=7)) == ALL[10:]
+        ids = ["chatcmpl-1"] * 2
+        for conversation_ in [c async for c in client.conversations(ids, limit=7)]:
+            assert [m.id for m in conversation_.messages] == ALL
+    script = repeating(overlap, counted=counted, items=[stored(n) for n in range(60)])
+    async with Loopback(script) as server, client_of(server) as client:
+        for read in (by_items, by_pages, by_bulk, manually):
+            stream = client.completions(after="c-9", limit=7, max_items=30)
+            assert await read(stream) == [f"c-{n}" for n in range(10, 40)]
+
+
+@pytest.mark.parametrize("fault", ["overlap", "inclusive-after"])
+@way_by_way
+async def test_max_items_of_a_server_that_repeats(way: str, fault: str) -> None:
+    """max_items counts what is delivered: 150 are 150, by whatever way."""
+    read, options = WAYS[way]
+    async with (
+        LocalServer(sample=True, faults=fault) as server,
+        AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
+    ):
+        got = await read(client.list("chatcmpl-vocabulary", max_items=150, **options))
+    assert got == [f"chatcmpl-vocabulary-{n}" for n in range(150)]
+
+
+@way_by_way
+async def test_a_page_without_room_for_anything_new(way: str) -> None:
+    """An inclusive server has nothing new in pages of one: an error that says what to do."""
+    read, options = WAYS[way]
+    async with Loopback(repeating(1, counted=True)) as server, client_of(server) as client:
+        with pytest.raises(PaginationError, match=r"ask for a larger limit=") as caught:
+            await read(client.list("chatcmpl-1", limit=1, after=ALL[5], **options))
+        assert caught.value.cursor == ALL[5]
+        assert len([asked for asked in server.asked if "order" not in asked.query]) == 1
+        got = await client.list("chatcmpl-1", max_items=1, after=ALL[5])
+        assert (got.ids, got.attempts, got.has_next_page()) == ([ALL[6]], 2, False)
+        assert await read(client.list("chatcmpl-1", max_items=1, after=ALL[59], **options)) == []
+
+
+@way_by_way
+async def test_an_inclusive_server_without_has_more(way: str) -> None:
+    """Where has_more is missing, a page of nothing but the cursor's item is the end."""
+    read, options = WAYS[way]
+    script = repeating(1, counted=True)
+
+    def silent(asked: Asked) -> Answer:
+        answer = script(asked)
+        del answer.body["has_more"]
+        return answer
+
+    async with Loopback(silent) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=10, **options)) == ALL
+        assert await read(client.list("chatcmpl-1", limit=10, after=ALL[-1], **options)) == []
+
+
+# --- an end that was not promised -----------------------------------------------------------------
+
+
+def promising(times: int, *, has_more: bool | None = False) -> Callable[[Asked], Answer]:
+    """Return a script that gives an empty page so often where another one was promised."""
+    script = conversation(message(n) for n in range(60))
+    left = times
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal left
+        if asked.query.get("after") == ALL[19] and left:
+            left -= 1
+            return Answer(page([]) | {"has_more": has_more})
+        return script(asked)
+
+    return answer
+
+
+async def several_connections(server: Loopback, client: AsyncMessagesClient) -> None:
+    """Have some connections wait in the pool."""
+    await asyncio.gather(*[client.list("chatcmpl-1", limit=1) for _ in range(5)])
+    server.asked.clear()
+
+
+def walked(server: Loopback) -> list[Asked]:
+    """Return what was asked for in plain order."""
+    return [asked for asked in server.asked if asked.query.get("order") != "desc"]
+
+
+@way_by_way
+@pytest.mark.parametrize("has_more", [False, None])
+async def test_an_empty_page_that_somebody_else_was_to_get(
+    *, way: str, has_more: bool | None
+) -> None:
+    """It is asked for again on a connection that no request was sent on, and nothing is lost."""
+    read, options = WAYS[way]
+    async with Loopback(promising(1, has_more=has_more)) as server, client_of(server) as client:
+        await several_connections(server, client)
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL
+        first, again = [a for a in walked(server) if a.query.get("after") == ALL[19]][-2:]
+        assert again.connection > max(a.connection for a in server.asked if a is not again) or (
+            options.get("lookahead")
+        )
+        used = [asked.connection for asked in server.asked[server.asked.index(again) + 1 :]]
+        assert first.connection != again.connection
+        assert first.connection not in used
+
+
+@way_by_way
+async def test_an_end_after_all(way: str) -> None:
+    """Where the page is empty again, that is the end, with one request more."""
+    read, options = WAYS[way]
+    async with Loopback(promising(9)) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL[:20]
+        assert len(walked(server)) - bool(options.get("lookahead") is True) <= 3
+        assert await read(client.list("chatcmpl-1", limit=20, after=ALL[19], **options)) == []
+
+
+@way_by_way
+async def test_the_end_where_has_more_is_missing(way: str) -> None:
+    """Without has_more an empty page is the end as ever, and asked for once."""
+    read, options = WAYS[way]
+    script = conversation(message(n) for n in range(20))
+
+    def silent(asked: Asked) -> Answer:
+        answer = script(asked)
+        del answer.body["has_more"]
+        return answer
+
+    async with Loopback(silent) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL[:20]
+        assert len(walked(server)) == 2
+
+
+async def test_an_end_in_a_session_that_was_handed_in() -> None:
+    """In a session of the caller's, the connection of the empty page is not used again."""
+    async with Loopback(promising(1)) as server, ClientSession() as session:
+        client = client_of(server, session=session)
+        assert await by_items(client.list("chatcmpl-1", limit=20)) == ALL
+    (first, again) = [a for a in server.asked if a.query.get("after") == ALL[19]]
+    assert first.connection != again.connection
+
+
+# --- answers of the wrong shape -------------------------------------------------------------------
+
+OTHERS = page([message(n, completion_id="chatcmpl-2") for n in range(2)])
+WRONG: dict[str, tuple[Answer, type[APIError]]] = {
+    "a page of another completion": (Answer(OTHERS), APIConnectionError),
+    "another shape": (Answer({"object": "list", "data": 5}), SchemaError),
+    "no JSON": (Answer(b"<html>"), DecodeError),
+    "an empty body": (Answer(b""), DecodeError),
+    "no list with its status": (Answer(b"", 204), DecodeError),
+    "an unknown compression": (Answer(page([]), headers={"content-encoding": "br"}), DecodeError),
+    "more without data": (Answer(page([], has_more=True)), PaginationError),
+    "a wrong last_id": (
+        Answer(page([message(0)], has_more=True) | {"last_id": "x"}),
+        PaginationError,
+    ),
+    "the cursor again": (Answer(page([message(4)], has_more=True)), PaginationError),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_connection_with_a_wrong_answer(wrong: str) -> None:
+    """After an answer of the wrong shape no other request is sent on that connection."""
+    answer, kind = WRONG[wrong]
+    script = conversation(message(n) for n in range(60))
+    async with (
+        Loopback(
+            lambda asked: answer if asked.query.get("after") == ALL[4] else script(asked)
+        ) as server,
+        client_of(server) as client,
+    ):
+        for _ in range(2):
+            await client.list("chatcmpl-1", limit=5)  # so that the fast path has learned its head
+        with pytest.raises(kind):
+            await client.list("chatcmpl-1", limit=5, after=ALL[4])
+        await client.list("chatcmpl-1", limit=5)
+    *_, before, spoiled, behind = [asked.connection for asked in server.asked]
+    assert before == spoiled != behind
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_another_completion_than_was_asked_for(*, raw: bool) -> None:
+    """A completion of another id is not delivered, typed or raw, nor is its reply attached."""
+
+    def script(asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer(page([message(0)]))
+        return Answer(stored(2) | {"choices": [{"index": 0, "message": {"content": "no"}}]})
+
+    async with Loopback(script) as server, client_of(server) as client:
+        for _ in range(2):
+            await client.list("chatcmpl-1")
+        with pytest.raises(APIConnectionError, match="answer to another request"):
+            await (client.raw_completion if raw else client.completion)("chatcmpl-1")
+        with pytest.raises(APIConnectionError, match="answer to another request"):
+            _ = [c async for c in client.conversations(["chatcmpl-1"], include_reply=True)]
+    assert len({asked.connection for asked in server.asked[1:]}) > 1

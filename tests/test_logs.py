@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from loopback import Answer, Asked, Loopback, error, message, page, replies
 
-from aiomessages import APITimeoutError, AsyncMessagesClient, NotFoundError, RetryPolicy
+from aiomessages import (
+    APITimeoutError,
+    AsyncMessagesClient,
+    InternalServerError,
+    NotFoundError,
+    RetryPolicy,
+)
 from aiomessages.logs import log, show_log
 
 KEY = "sk-canary-0123456789"
@@ -55,6 +61,31 @@ async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
     assert lines[0][1].endswith(" ms, attempt 1, request req_[the API key]")
     assert lines[1][1] == "retry in 0.00 s: InternalServerError"
     assert lines[2][1].endswith(" ms, attempt 2, request req_2")
+
+
+HOSTILE = "r\x1b[2J\u202e\x85\u2028"
+ESCAPED = r"r\x1b[2J\u202e\x85\u2028"
+
+
+async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    """An id of the server's is escaped, in the line and in the facts: no line of it is forged."""
+    caplog.set_level("DEBUG", "aiomessages")
+    first = Answer(page([message(0, id=f"{HOSTILE}\n")], has_more=True))
+    script = replies(first, Answer(b"", 500, headers={"x-request-id": HOSTILE}))
+    async with (
+        Loopback(script) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=RetryPolicy(1, 0, 0)) as client,
+    ):
+        with pytest.raises(InternalServerError):
+            [_ async for _ in client.list("c\u202e")]
+    records = [facts(record) for record in told(caplog)]
+    shown = [record.getMessage() + repr(facts(record)) for record in told(caplog)]
+    assert all(text.isprintable() and KEY not in text for text in shown)
+    (retry,) = [found for found in records if found["event"] == "retry"]
+    assert retry["cursor"] == ESCAPED + r"\n"
+    assert retry["completion_id"] == r"c\u202e"
+    failed = [found for found in records if found["event"] == "attempt" and found["status"] == 500]
+    assert {found["request_id"] for found in failed} == {ESCAPED}
 
 
 async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,10 @@ what the client does with it runs over a real loopback socket.
 """
 
 import asyncio
+import gc
 import itertools
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,13 @@ changes = st.builds(
     appears=st.booleans(),
     place=st.none() | st.integers(0, 40),
 )
-still = st.builds(Play, **lists)  # type: ignore[arg-type]
+# Where a list changes, what is new in front of the cursor cannot be told from what is behind it.
+overlaps = {"overlap": st.sampled_from([0, 0, 0, 1, 2, 3]), "counted": st.booleans()}
+still = st.builds(Play, **lists, **overlaps)  # type: ignore[arg-type]
 faulty = st.builds(
     Play,
     **lists,  # type: ignore[arg-type]
+    **overlaps,  # type: ignore[arg-type]
     faults=st.frozensets(st.integers(-1, 39), max_size=6),
     fault_back=st.none() | st.integers(1, 4),
     once=st.booleans(),
@@ -258,7 +263,7 @@ MISTAKES = {
     ),
     "a failed guess taken for the end": (
         "        del self._guesses[after]\n        return page\n",
-        "        del self._guesses[after]\n        return page or await self._ask(after, 0)\n",
+        "        del self._guesses[after]\n        return page or await self._ask(after, 0, 0)\n",
     ),
     "tasks that outlive the walk": (
         "            task.cancel()\n        self._tail.drop()",
@@ -484,8 +489,8 @@ async def test_orders_that_come_from_elsewhere(mode: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"lookahead": "both"}, "lookahead must be 'both-ends', 'predict' or None, not 'both'"),
-        ({"lookahead": True}, "lookahead must be"),
+        ({"lookahead": "both"}, "lookahead must be True, 'predict', 'both-ends' or None, not 'bot"),
+        ({"lookahead": 1}, "lookahead must be"),
         ({"lookahead": "predict", "prefetch": False}, "prefetch=False forbids"),
         ({"lookahead": "predict", "lookahead_window": 0}, "must be an int of 1 or more, not 0"),
         ({"lookahead": "predict", "lookahead_window": True}, "lookahead_window must be an int"),
@@ -672,6 +677,37 @@ async def test_leaving_early(mode: Any) -> None:
 def is_ours(task: Any) -> bool:
     """Tell whether a task fetches for a walk."""
     return "aiomessages" in task.get_coro().cr_code.co_filename and not task.done()
+
+
+@pytest.mark.parametrize("mode", ["both-ends", "predict", True])
+async def test_a_list_that_was_read_to_its_end(mode: Any) -> None:
+    """A list that is dropped behind its end warns of nothing, whatever was under way ahead."""
+    async with Loopback(messages(25)) as server, client_of(server) as client:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for limit in range(4, 34):
+                for max_items in (None, 15):
+                    items = client.list(
+                        "chatcmpl-1", limit=limit, max_items=max_items, lookahead=mode
+                    )
+                    assert [item.id async for item in items] == numbers(max_items or 25)
+                    del items
+                    gc.collect()
+        assert [str(warning.message) for warning in told] == []
+        await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
+
+
+@pytest.mark.parametrize("mode", [True, "predict"])
+async def test_how_to_ask_for_it(mode: Any) -> None:
+    """`lookahead=True` is "predict"; False is the plain walk, as None is."""
+    async with Loopback(messages(250)) as server, client_of(server) as client:
+        assert [item async for item in client.list("chatcmpl-1", limit=10, lookahead=mode)]
+        assert len(server.asked) == 26
+        for off in (None, False):
+            server.asked.clear()
+            items = client.list("chatcmpl-1", limit=10, lookahead=off, prefetch=False)
+            assert len([item async for item in items]) == 250
+            assert {asked.query.get("order") for asked in server.asked} == {None}
 
 
 @both_ways

@@ -6,11 +6,11 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from beside import needed
 
 from aiomessages.models import (
     Audio,
@@ -27,6 +27,7 @@ from aiomessages.models import (
     InputAudioPart,
     Message,
     OddMessage,
+    ReceivedMessage,
     RefusalPart,
     Reply,
     StoredCompletion,
@@ -39,8 +40,6 @@ from aiomessages.models import (
     keep,
 )
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
 LIVE = {"id": "m-0", "role": "user", "content": "Hi", "name": None, "content_parts": None}
 FUNCTION = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
 CUSTOM = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}
@@ -49,7 +48,7 @@ CITED = {"end_index": 9, "start_index": 1, "url": "https://h", "title": "T"}
 
 def read(**fields: Any) -> Message:
     """Read a message of the live API with some fields more, strictly."""
-    return msgspec.json.decode(msgspec.json.encode(LIVE | fields), type=Message)
+    return msgspec.json.decode(msgspec.json.encode(LIVE | fields), type=ReceivedMessage)
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def test_an_unknown_kind() -> None:
     "fields",
     [
         {"new": 1},
-        {"refusal": None},
+        {"refusal": False},
         {"content_parts": [{"type": "video"}]},
         {"content_parts": [{"type": "text", "text": "t", "new": 1}]},
         {"content_parts": [{"type": "text", "text": None}]},
@@ -280,19 +279,14 @@ def test_a_changed_value() -> None:
 @cache
 def conversations() -> list[dict[str, Any]]:
     """Return the recorded conversations."""
-    path = DATA / "conversations.jsonl.gz"
-    if not path.exists():
-        pytest.skip("the recorded conversations are not here")
+    path = needed("data/conversations.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
 def recorded() -> Iterator[dict[str, Any]]:
     """Yield the messages that the live API was recorded to send."""
-    path = DATA / "wire.jsonl"
-    if not path.exists():
-        pytest.skip("the recorded traffic is not here")
-    for line in path.read_text("utf-8").splitlines():
+    for line in needed("data/wire.jsonl").read_text("utf-8").splitlines():
         exchange = json.loads(line)
         if exchange["url"].partition("?")[0].endswith("/messages") and exchange["status"] == 200:
             yield from exchange["body"]["data"]
@@ -301,7 +295,7 @@ def recorded() -> Iterator[dict[str, Any]]:
 def test_real_conversations() -> None:
     """Each of the 2,326 messages of 100 real conversations is read strictly, equal to the file."""
     wire = [message for record in conversations() for message in record["messages"]]
-    read = msgspec.json.decode(msgspec.json.encode(wire), type=list[Message])
+    read = msgspec.json.decode(msgspec.json.encode(wire), type=list[ReceivedMessage])
     assert len(wire) == 2326
     assert [message.to_dict() for message in read] == wire
 
@@ -309,6 +303,6 @@ def test_real_conversations() -> None:
 def test_recorded_messages() -> None:
     """Each message that the live API was recorded to send is read strictly, equal to the record."""
     wire = list(recorded())
-    read = msgspec.json.decode(msgspec.json.encode(wire), type=list[Message])
+    read = msgspec.json.decode(msgspec.json.encode(wire), type=list[ReceivedMessage])
     assert wire
     assert [message.to_dict() for message in read] == wire

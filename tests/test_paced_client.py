@@ -288,9 +288,9 @@ async def test_a_pause_longer_than_the_deadline() -> None:
 async def test_a_deadline_that_ends_in_the_queue() -> None:
     """The deadline covers the wait for a turn, and nothing was sent when it ends there."""
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
-        with pytest.raises(APITimeoutError, match="deadline"):
+        with pytest.raises(APITimeoutError, match="deadline") as caught:
             await paced(client, resting_pace()).list("x", deadline=0.01)
-    assert server.asked == []
+    assert (caught.value.attempts, server.asked) == (0, [])
 
 
 async def test_a_timeout_is_for_the_attempt_alone() -> None:

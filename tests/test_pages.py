@@ -104,7 +104,8 @@ async def test_the_next_page() -> None:
     """get_next_page() is what the page was given to fetch it with."""
     first, second = page(has_more=True), page()
 
-    async def fetch() -> MessagePage:
+    async def fetch(before: MessagePage) -> MessagePage:
+        assert before is first
         return second
 
     first.get_next = fetch
@@ -115,12 +116,31 @@ async def test_no_next_page() -> None:
     """Behind the last page there is none."""
     last = page(has_more=False)
 
-    async def fetch() -> MessagePage:
+    async def fetch(_: MessagePage) -> MessagePage:
         raise AssertionError
 
     last.get_next = fetch
     with pytest.raises(RuntimeError, match="has_next_page"):
         await last.get_next_page()
+    bounded = page(has_more=True)
+    bounded.remaining, bounded.get_next = 0, fetch
+    with pytest.raises(RuntimeError, match="within max_items"):
+        await bounded.get_next_page()
+
+
+def test_what_repeats() -> None:
+    """Items that are dropped are out of the page, and of its ends; not out of its body."""
+    got = page(3, first_id="m-0", last_id="m-2", has_more=True)
+    got.drop({"m-0", "m-2"})
+    assert (len(got.data), got.ids, got.first_id, got.last_id) == (1, ["m-1"], "m-1", "m-1")
+    got.drop({"m-1"})
+    assert (got.data, got.ids, got.first_id, got.last_id) == ([], [], None, None)
+
+
+@pytest.mark.parametrize(("has_more", "says_more"), [(True, True), (False, False), (None, False)])
+def test_what_the_server_said_itself(*, has_more: bool | None, says_more: bool) -> None:
+    """A page tells whether its has_more was sent, and not only concluded."""
+    assert page(has_more=has_more).says_more is says_more
 
 
 def crossed(value: Any) -> Any:
@@ -134,11 +154,13 @@ async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
     first = page(has_more=True, first_id="m-0")
     first.headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
     first.get_next = threading.Lock  # such as hangs on a client, and is never copied
+    first.hang_up = threading.Lock().acquire
     twin = way(first)
     assert (type(twin), twin.data, twin.ids) == (MessagePage, first.data, first.ids)
     assert (twin.body, twin.request_id, twin.headers["X-Request-ID"]) == (
         *(first.body, "req_7", "req_7"),
     )
+    assert twin.hang_up is None
     assert (twin.first_id, twin.has_next_page(), twin.next_cursor) == ("m-0", True, "m-1")
     with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
         await twin.get_next_page()

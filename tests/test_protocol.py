@@ -1,9 +1,12 @@
 """The API's grammar as tables: calls to URLs, and answers to pages or the errors that they are."""
 
+import html
 import json
 import pickle
 import traceback
 from collections.abc import Mapping
+from enum import Enum
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -40,9 +43,6 @@ from aiomessages.protocol import (
     check_completion_id,
     check_page_options,
     completion_url,
-    is_about_cursor,
-    is_about_limit,
-    is_of_somebody_else,
     page_limit,
     page_url,
     read_one_completion,
@@ -50,6 +50,7 @@ from aiomessages.protocol import (
     read_raw_completion,
     with_query,
 )
+from aiomessages.wire_errors import is_about_cursor, is_about_limit, is_of_somebody_else
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
@@ -213,6 +214,26 @@ def test_page_options_that_make_no_sense(options: dict[str, object]) -> None:
         check_page_options(**{**OPTIONS, **options})
 
 
+class Five(int, Enum):
+    """An int that formats as another text."""
+
+    FIVE = 5
+
+
+class Asc(str, Enum):  # noqa: UP042 the older way, which formats otherwise
+    """A str that formats as another text."""
+
+    ASC = "asc"
+
+
+def test_plain_page_options() -> None:
+    """Options are plain values afterwards, whatever they were given as."""
+    given = check_page_options(after=Asc.ASC, limit=Five.FIVE, order=Asc.ASC, max_items=Five.FIVE)
+    assert given == ("asc", 5, "asc", 5)
+    assert [type(option) for option in given] == [str, int, str, int]
+    assert type(check_completion_id(Asc.ASC)) is str
+
+
 @pytest.mark.parametrize(
     ("limit", "remaining", "default", "asked"),
     [
@@ -296,6 +317,16 @@ def test_kinds_of_pages() -> None:
     assert json.loads(raw.data[0]) == message()
 
 
+@pytest.mark.parametrize("codec", [MESSAGES, COMPLETIONS, RAW])
+def test_a_page_whose_data_is_null(codec: Any) -> None:
+    """It is an empty page, and so a contradiction where it says that there is more."""
+    read = partial(read_page, codec=codec, completion_id=NAME, secret=KEY)
+    empty = read(answer({"data": None}))
+    assert (empty.data, empty.has_more, empty.next_cursor) == ([], False, None)
+    with pytest.raises(PaginationError):
+        read(answer({"data": None, "has_more": True}))
+
+
 def test_one_completion() -> None:
     """A single completion is read by the same rules as a page."""
     completion = {"id": "c", "choices": []}
@@ -318,6 +349,16 @@ ODD_COMPLETIONS = [
     {"model": None, "usage": "none", "object": 7},
     {"temperature": "hot", "tools": {}},
 ]
+
+
+@pytest.mark.parametrize("odd", ODD_COMPLETIONS, ids=str)
+def test_a_completion_of_odd_fields(odd: dict[str, Any]) -> None:
+    """So is a typed one, alone and in a list, with all of it in to_dict()."""
+    sent = {"id": NAME, **odd}
+    alone = read_one_completion(answer(sent), completion_id=NAME, secret=KEY)
+    (listed,) = read_page(answer(page(sent)), COMPLETIONS, completion_id=None, secret=KEY).data
+    assert alone == listed
+    assert alone.to_dict() == sent
 
 
 @pytest.mark.parametrize("odd", ODD_COMPLETIONS, ids=str)
@@ -372,17 +413,45 @@ def test_another_completions_answer(read: Any, came: str) -> None:
         read(answer({"id": came, "choices": []}), completion_id=NAME, secret=KEY)
 
 
-@pytest.mark.parametrize("encoding", ["", "gzip", "GZIP", "deflate", "identity"])
-def test_known_encodings(encoding: str) -> None:
-    """What the transport has undone by now does not matter."""
-    assert read(answer(page(), headers={"Content-Encoding": encoding})).ids == []
+@pytest.mark.parametrize("status", [200, 203])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *("", "gzip", "GZIP", "x-gzip", "deflate", "identity", "identity, gzip", " gzip ,identity"),
+        *("gzip, gzip", "utf-8", "UTF8", "none", ","),
+    ],
+)
+def test_known_encodings(encoding: str, status: int) -> None:
+    """What the transport has undone by now does not matter; a 203 is a page like a 200."""
+    assert read(answer(page(), status, {"Content-Encoding": encoding})).ids == []
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 226, 304])
+def test_a_page_with_another_status(status: int) -> None:
+    """A body that comes with another status is no page, and least of all a part of one."""
+    assert isinstance(failure(answer(page(message()), status)), APIResponseError)
+
+
+def test_an_error_with_status_203() -> None:
+    """An error that comes with 203 is the one that its code says, as with 200."""
+    told = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
+    assert isinstance(failure(told), RateLimitError)
+
+
+def test_a_flaw_with_status_203() -> None:
+    """What is wrong with a body is told with the status that it came with."""
+    flawed = answer(page(), 203, flaw=DecodeError("the body of the answer is cut short"))
+    error = failure(flawed)
+    assert isinstance(error, DecodeError)
+    assert error.status == 203
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"data": [], "has_more": True}, "there are more"),
-        ({"last_id": f"{NAME}-7"}, "last_id is not"),
+        ({"last_id": f"{NAME}-7", "has_more": True}, "last_id is not"),
+        ({"last_id": f"{NAME}-7", "has_more": None}, "last_id is not"),
         ({"data": [message(0), message(1, id="")], "last_id": None}, "empty id"),
     ],
 )
@@ -392,6 +461,46 @@ def test_pages_that_contradict_themselves(changes: dict[str, Any], problem: str)
     assert isinstance(error, PaginationError)
     assert problem in str(error)
     assert (error.status, error.request_id, error.retryable) == (200, "r", False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"last_id": "last_id", "first_id": "first_id", "has_more": False},
+        {"last_id": f"{NAME}-0", "has_more": False},
+        {"last_id": "last_id", "has_more": False, "data": []},
+        {"first_id": f"{NAME}-7", "has_more": True},
+    ],
+)
+def test_cursors_by_which_no_walk_goes(changes: dict[str, Any]) -> None:
+    """A last_id means nothing where no page follows, and a first_id never does."""
+    got = read(answer(page(message(0), message(1)) | changes))
+    assert got.ids == [item["id"] for item in changes.get("data", [message(0), message(1)])]
+    assert got.next_cursor == (f"{NAME}-1" if changes["has_more"] else None)
+
+
+@pytest.mark.parametrize(
+    ("ids", "limit", "more"),
+    [
+        pytest.param([1], None, False, id="only the item at the cursor"),
+        pytest.param([1], 100, False, id="of many that were asked for"),
+        pytest.param([1], 1, True, id="no room for another one"),
+        pytest.param([1, 2], 100, True, id="something new"),
+        pytest.param([2], 100, True, id="only something new"),
+        pytest.param([0, 1], 100, True, id="what is in front of the cursor"),
+    ],
+)
+def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: bool) -> None:
+    """Without has_more, a page of the cursor's own item alone is the end, if it had more room."""
+    body = page(*map(message, ids)) | {"has_more": None}
+    response = answer(body)
+    got = read_page(
+        response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
+    )
+    assert (got.has_more, got.says_more) == (more, False)
+    response = answer(body | {"has_more": True})
+    said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
+    assert (said.has_more, said.says_more) == (True, True)
 
 
 @pytest.mark.parametrize("last_id", [None, "", f"{NAME}-1"])
@@ -456,7 +565,9 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (answer(b'{"data":[{"id":5}]'), "not JSON", True),
         (answer(b'{"data":[{"id":5,"x":"\xff"}]}'), "not UTF-8", True),
         (answer(page(), headers={"Content-Encoding": "br"}), "unknown compression", False),
-        (answer(page(), headers={"Content-Encoding": "gzip, gzip"}), "unknown compression", False),
+        (answer(page(), headers={"Content-Encoding": "gzip, br"}), "unknown compression", False),
+        (answer(page(), headers={"Content-Encoding": "gzip," * 3}), "unknown compression", False),
+        (answer(page(), status=203, headers={"Content-Encoding": "br"}), "compression", False),
         (answer(b'{"data":' + DEEP + b"}"), "nested too deep", False),
         (answer(b'{"data":[{"id":"m","role":"u","x":%s}]}' % DEEP), "nested too deep", False),
     ],
@@ -475,14 +586,10 @@ def test_bodies_that_cannot_be_decoded(response: Response, what: str, again: boo
     [
         ([], "$", "Expected `object`, got `array`"),
         ({}, "$", "missing required field `data`"),
-        ({"data": {}}, "$.data", "Expected `array`"),
+        ({"data": {}}, "$.data", "Expected `array | null`, got `object`"),
         ({"data": [message(), {"role": "u"}]}, "$.data[1]", "missing required field `id`"),
-        ({"data": [message(role=5)]}, "$.data[0].role", "Expected `str`, got `int`"),
-        (
-            {"data": [message(content_parts=[{"type": "text", "text": 5}])]},
-            "$.data[0].content_parts[0].text",
-            "Expected `str`, got `int`",
-        ),
+        ({"data": [message(id=5)]}, "$.data[0].id", "Expected `str`, got `int`"),
+        ({"data": [message(), "m"]}, "$.data[1]", "Expected `object`, got `str`"),
     ],
 )
 def test_bodies_of_another_shape(body: Any, path: str, what: str) -> None:
@@ -615,7 +722,7 @@ def test_an_error_of_the_live_api() -> None:
         ({"error": {"message": '{"error":{"message":"m","code":"c"}}', "code": "429"}}, "m", "c"),
         ({"error": {"message": "{curly}", "code": "c"}}, "{curly}", "c"),
         ({"error": {"message": {"not": "text"}}}, "the server answered with status 400", None),
-        (["m"], "the server answered with status 400", None),
+        (["m"], "m", None),
         (b"<html>", "the server answered with status 400", None),
         (b"\xff", "the server answered with status 400", None),
         (DEEP, "the server answered with status 400", None),
@@ -816,6 +923,13 @@ ECHOES = [
     answer(page(), headers={"Content-Encoding": "br"}),
     answer(b"", flaw=ResponseTooLargeError("too large")),
     answer(page({"id": "chatcmpl-2-0", "role": "user", "content": KEY})),
+    answer(page({"id": f"m-{KEY}", "role": "user"}), 500),
+    answer({"data": [], "has_more": True}, headers={KEY: "1", f"x-{KEY.upper()}": "2"}),
+    answer({"error": {"message": "".join(f"%{ord(char):02x}" for char in KEY)}}, 429),
+    answer({"error": {"message": json.dumps({"error": {"message": KEY, "code": [KEY]}})}}, 400),
+    answer(f"<title>{''.join(f'&#{ord(char)};' for char in KEY)}</title>".encode(), 403),
+    answer(b"", 302, {"Location": f"https://{KEY.upper()}.example/"}),
+    answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/", "Date": KEY}),
 ]
 
 
@@ -827,9 +941,20 @@ def test_a_server_that_repeats_the_key(response: Response) -> None:
     error = failure(echo)
     shown = [str(error), repr(error), repr(error.args), repr(vars(error))]
     shown += traceback.format_exception(error)
-    assert not any(KEY in text for text in shown)
+    assert not any(KEY in text.lower() for text in shown)
+    assert not any(KEY in html.unescape(unquote(text)) for text in shown)
     assert KEY.encode() not in pickle.dumps(error)
     assert error.__context__ is None or KEY not in repr(error.__context__)
+
+
+def test_a_redirect_to_a_host_that_holds_the_key() -> None:
+    """The host of a redirect is named without the key, which a URL writes in lower case."""
+    redirect = answer(b"", 302, {"Location": f"https://{KEY.upper()}.example:8000/"})
+    error = failure(redirect)
+    assert isinstance(error, RedirectError)
+    assert error.location_host == "[the API key].example"
+    told = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
+    assert getattr(told, "location_host", None) == "h.example"
 
 
 def test_a_key_that_json_escapes() -> None:

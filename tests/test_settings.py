@@ -1,21 +1,34 @@
 """Settings: what may be sent where, checked before anything is; the environment; hidden keys."""
 
+import asyncio
 import copy
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import Enum, IntEnum, StrEnum
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from aiomessages import ConfigurationError, Timeout
+from aiomessages import (
+    APIConnectionError,
+    AsyncMessagesClient,
+    ConfigurationError,
+    RetryPolicy,
+    Timeout,
+)
 from aiomessages.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_TIMEOUT,
     SecretStr,
     Settings,
+    as_plain,
     check_base_url,
     check_headers,
     check_key,
@@ -98,9 +111,115 @@ def test_a_secret() -> None:
     secret = SecretStr(KEY)
     assert f"Bearer {secret}" == f"Bearer {KEY}"
     assert "canary" not in repr([secret, {"key": (secret,)}])
-    for leave in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(TypeError, match="not pickled"):
-            leave(secret)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(secret)
+
+
+def test_a_copy_of_a_secret() -> None:
+    """A copy of a secret, by itself or within headers, is the secret: recorders copy requests."""
+    headers = CIMultiDict(check_headers({"X-Key": KEY}))
+    assert copy.copy(headers["x-key"]) is headers["x-key"]
+    assert copy.deepcopy(headers)["x-key"] is headers["x-key"]
+    assert "canary" not in repr(copy.deepcopy(dict(headers)))
+
+
+class Text(str, Enum):  # noqa: UP042 the older way, which formats otherwise
+    """Members that are strings, and say otherwise."""
+
+    NAME = "x-name"
+    VALUE = "gpt-4o-mini"
+    URL = "http://localhost/v1/"
+    KEY = "sk-canary-0123456789"
+
+
+class Modern(StrEnum):
+    """Members that are strings, and say so."""
+
+    VALUE = "gpt-4o-mini"
+
+
+class Number(int, Enum):
+    """Members that are integers, and say otherwise."""
+
+    FIVE = 5
+
+
+class Boastful(str):
+    """A str that says of itself what it does not hold."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+    __repr__ = __str__
+
+    def __format__(self, _: str) -> str:
+        return "something else"
+
+
+class Index:
+    """What holds an integer and is none, as numpy's are."""
+
+    def __index__(self) -> int:
+        return 5
+
+
+class Half(float):
+    """A float that writes itself in another way, as numpy's do."""
+
+    def __repr__(self) -> str:
+        return f"Half({float(self)})"
+
+    __str__ = __repr__
+
+
+PLAIN: list[tuple[object, object]] = [
+    ("a", "a"),
+    (Text.VALUE, "gpt-4o-mini"),
+    (Modern.VALUE, "gpt-4o-mini"),
+    (Boastful("a"), "a"),
+    (SecretStr("a"), "a"),
+    (5, 5),
+    (Number.FIVE, 5),
+    (IntEnum("Five", {"FIVE": 5}).FIVE, 5),  # type: ignore[attr-defined]  # it has that member
+    (HTTPStatus.OK, 200),
+    (Index(), 5),
+    (True, True),
+    (None, None),
+    (1.5, 1.5),
+]
+
+
+@pytest.mark.parametrize(("given", "plain"), PLAIN, ids=lambda value: ascii(value)[:30])
+def test_plain_values(given: object, plain: object) -> None:
+    """A str or int of any subclass becomes what it holds; all else stays as it is."""
+    assert as_plain(given) == plain
+    assert type(as_plain(given)) is type(plain)
+
+
+def test_plain_settings() -> None:
+    """Whatever str a setting is given as, what it holds is sent."""
+    settings = load(
+        api_key=Text.KEY,
+        base_url=Text.URL,
+        organization=Text.VALUE,
+        project=Boastful("p"),
+        default_headers={Text.NAME: Text.VALUE, Boastful("x-b"): Boastful("b")},
+        default_query={Text.NAME: Text.VALUE, "five": Number.FIVE, "index": Index(), "h": Half(1)},
+    )
+    assert settings.base_url == "http://localhost/v1"
+    assert f"{settings.api_key} {settings.organization} {settings.project}" == (
+        "sk-canary-0123456789 gpt-4o-mini p"
+    )
+    assert {name: f"{value}" for name, value in settings.headers.items()} == {
+        "openai-organization": "gpt-4o-mini",
+        "openai-project": "p",
+        "x-name": "gpt-4o-mini",
+        "x-b": "b",
+    }
+    assert settings.query == {"x-name": "gpt-4o-mini", "five": "5", "index": "5", "h": "1.0"}
+    assert "canary" not in repr(settings)
 
 
 def test_hiding() -> None:
@@ -130,6 +249,7 @@ def test_hiding() -> None:
         ("http://127.1.2.3", "http://127.1.2.3"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
         ("http://LOCALHOST/v1", "http://LOCALHOST/v1"),
+        ("https://xn--mnchen-3ya.example/v1", "https://xn--mnchen-3ya.example/v1"),
     ],
 )
 def test_a_base_url(given: str, taken: str) -> None:
@@ -175,6 +295,56 @@ def test_a_base_url_that_cannot_be_used(url: object, reason: str) -> None:
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
+URL_PIECES = st.sampled_from(
+    [
+        *("http://", "https://", "HTTPS://", "//", "/", ":", "[", "]", "@", "?", "#", "%", "%25"),
+        *("localhost", "127.0.0.1", "[::1]", "[::1%25x]", "example.com", "xn--", "a" * 64, "v1"),
+        *(".", "..", "-", "_", ";", ",", "&", "=", "+", "~", "!", "|", "^", "<", '"', "`", "{"),
+        *(":0", ":80", ":65536", ":-1", ":٣", "::", "%zz", "%00", "\t", " ", "é"),
+    ]
+)
+URLS = st.builds("".join, st.lists(URL_PIECES, max_size=7)) | st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["http://localhost", "https://h", "http://[::1]"]),
+    st.text(max_size=3),
+    st.builds("".join, st.lists(URL_PIECES, max_size=4)),
+)
+
+
+@QUICK
+@given(URLS | st.text())
+@example("http://localhost[::1%25x]")
+@example("https://a..b/v1")
+@example("https://" + "a" * 64)
+@example("https://h:0/v1")
+@example("HTTPS://h:/v1")
+def test_any_base_url(url: str) -> None:
+    """Whatever a base URL is: it is refused, or a request is built that goes to its host."""
+    asyncio.run(_goes_to_its_host(url))
+
+
+async def _goes_to_its_host(url: str) -> None:
+    requests: list[aiohttp.ClientRequest] = []
+
+    async def note(request: aiohttp.ClientRequest, _: object) -> Any:
+        requests.append(request)
+        raise aiohttp.ClientConnectionError
+
+    async with aiohttp.ClientSession(middlewares=[note]) as session:
+        try:
+            client = AsyncMessagesClient(KEY, base_url=url, session=session, retry=RetryPolicy(0))
+        except ConfigurationError:
+            return
+        with pytest.raises(APIConnectionError):
+            await client.list("x")
+    (request,) = requests
+    parts = urlsplit(url)
+    assert request.host.lower() == parts.hostname
+    assert request.is_ssl() == (parts.scheme == "https")
+    assert request.port == (parts.port or (443 if request.is_ssl() else 80))
+    assert request.host.encode("idna")  # as the system's resolver does
+
+
 def test_http_where_it_is_wanted() -> None:
     """allow_http=True sends over http:// to any host, and allows nothing else."""
     assert check_base_url("http://proxy:8000/v1", allow_http=True) == "http://proxy:8000/v1"
@@ -216,6 +386,37 @@ def test_header_names_that_cannot_be_sent(name: object) -> None:
     """What is no token is not the name of a header."""
     with pytest.raises(ConfigurationError, match="name of a header"):
         check_headers({name: "x"})
+
+
+FRAMING = [
+    *("Content-Length", "Transfer-Encoding", "Trailer", "Expect", "Upgrade"),
+    *("Connection", "Keep-Alive", "TE", "HTTP2-Settings", "Host"),
+    *("Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Anything"),
+]
+
+
+@pytest.mark.parametrize("name", FRAMING)
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper], ids=["as is", "lower", "upper"])
+def test_headers_of_the_connection(name: str, spell: Callable[[str], str]) -> None:
+    """What frames a request, or is for the next hop alone, is not the caller's to send."""
+    with pytest.raises(ConfigurationError, match=f"(?i)header {name} is the connection's"):
+        check_headers({spell(name): "1"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["gzip", "GZIP, deflate", "identity", "gzip;q=0.5, *;q=0", "br;q=0, gzip ; Q=1.0", "x-gzip"],
+)
+def test_accepted_codings(value: str) -> None:
+    """A request may name the compressions that are undone here, and refuse all others."""
+    assert check_headers({"Accept-Encoding": value}) == {"accept-encoding": value}
+
+
+@pytest.mark.parametrize("value", ["br", "gzip, zstd", "*", "compress;q=0.1", "gzip;level=9"])
+def test_codings_that_nobody_undoes(value: str) -> None:
+    """A request for a compression that is not undone here could only fail."""
+    with pytest.raises(ConfigurationError, match="accept-encoding asks for a compression"):
+        check_headers({"accept-encoding": value})
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,24 @@ No network: a `Pages` object stands for the server, and an event for each thing 
 import asyncio
 import gc
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import anyio
 import pytest
 
 from aiomessages.errors import APIConnectionError, ClientClosedError, PaginationError
+from aiomessages.pages import Envelope, Page
 from aiomessages.stream import PageStream
 
 
-class FakePage:
+class FakePage(Page[str]):
     """A page of ids, which are also its items."""
 
-    headers: Mapping[str, str] = {}
-    attempts = 1
-    completion_id = "chatcmpl-1"
-
     def __init__(self, ids: list[str], next_cursor: str | None) -> None:
-        self.ids = list(ids)
-        self.data = [item.upper() for item in ids]
-        self.next_cursor = next_cursor
+        super().__init__(
+            Envelope([item.upper() for item in ids], has_more=next_cursor is not None), list(ids)
+        )
+        self.completion_id = "chatcmpl-1"
 
 
 class Pages:
@@ -36,16 +33,20 @@ class Pages:
         self.pages = list(pages)
         self.asked: list[str | None] = []
         self.remaining: list[int | None] = []
+        self.fresh: list[bool] = []
         self.running = 0
         self.most_running = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
 
-    async def fetch(self, after: str | None, remaining: int | None = None) -> FakePage:
+    async def fetch(
+        self, after: str | None, remaining: int | None = None, fresh: bool = False
+    ) -> FakePage:
         """Give the page behind `after`, once the gate is open."""
         self.asked.append(after)
         self.remaining.append(remaining)
+        self.fresh.append(fresh)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         self.arrived.set()
@@ -508,7 +509,7 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("aiomessages.stream.CLOSE_TIMEOUT", 0.01)
     release = asyncio.Event()
 
-    async def stubborn(_: str | None, __: int | None) -> FakePage:
+    async def stubborn(_: str | None, __: int | None, ___: bool) -> FakePage:
         while not release.is_set():
             try:
                 await release.wait()

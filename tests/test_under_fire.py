@@ -33,6 +33,7 @@ from aiomessages import (
     stream,
     trail,
 )
+from aiomessages.pages import Envelope, Page
 from aiomessages.retry import RetryQuota
 
 # --- streams: schedules ---------------------------------------------------------------------------
@@ -115,8 +116,8 @@ MISTAKES = {
         "return len(self.pages) < 2 + self.taking",
     ),
     "a variable that keeps the last page": (
-        "self._accept(await self._fetch(trail.cursor, trail.remaining))",
-        "page = await self._fetch(trail.cursor, trail.remaining); self._accept(page)",
+        "self._accept(await self._fetch(trail.cursor, trail.wanted, trail.fresh))",
+        "page = await self._fetch(trail.cursor, trail.wanted, trail.fresh); self._accept(page)",
     ),
     "a fetch ahead that nobody wanted": (
         "        if self._prefetch:\n",
@@ -151,8 +152,8 @@ MISTAKES = {
         "                pass",
     ),
     "a page accepted after the closing": (
-        "        if self._stopped:\n            return\n",
-        "",
+        "if self._stopped or not self._trail",
+        "if not self._trail",
     ),
     "a dropped stream whose fetch goes on": (
         "task.get_loop().call_soon_threadsafe(task.cancel)",
@@ -215,17 +216,9 @@ def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
 # --- streams: single shots ------------------------------------------------------------------------
 
 
-class Page:
-    """A page of one item."""
-
-    headers: dict[str, str] = {}  # noqa: RUF012 never written to
-    attempts = 1
-    completion_id = "chatcmpl-1"
-
-    def __init__(self, number: int, of: int) -> None:
-        self.ids = [str(number)]
-        self.data = [number]
-        self.next_cursor = str(number) if number + 1 < of else None
+def numbered(number: int, of: int) -> Page[int]:
+    """Return a page of one item."""
+    return Page(Envelope([number], has_more=number + 1 < of), [str(number)])
 
 
 def items_of(fetch: Any, **options: Any) -> stream.ItemIterator[int]:
@@ -242,12 +235,12 @@ async def test_a_fetch_that_is_cancelled_from_within() -> None:
     """Where what a fetch waits for was cancelled, the stream fails, and does not try for ever."""
     asked = 0
 
-    async def fetch(_: str | None, __: int | None) -> Page:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
         nonlocal asked
         asked += 1
         key = asyncio.get_running_loop().create_future()
         key.cancel()
-        return Page(await key, 1)
+        return numbered(await key, 1)
 
     items = items_of(fetch)
     for _ in range(2):
@@ -260,7 +253,7 @@ async def test_a_fetch_that_is_cancelled_from_within() -> None:
 async def test_an_error_raised_again_and_again() -> None:
     """A stream that is asked on after its error holds no more for it each time."""
 
-    async def fetch(_: str | None, __: int | None) -> Page:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
         raise APIConnectionError("lost")
 
     items = items_of(fetch)
@@ -277,7 +270,7 @@ async def test_a_stream_that_another_thread_drops() -> None:
     """The garbage collector may run in any thread: the fetch is cancelled in its own loop."""
     left = asyncio.Event()
 
-    async def fetch(_: str | None, __: int | None) -> Page:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
         try:
             await asyncio.Event().wait()
         finally:
@@ -299,10 +292,10 @@ async def test_a_fetch_that_is_done_at_once() -> None:
     """Where tasks start at once, a page that is there at once does not wait for the next one."""
     never = asyncio.Event()
 
-    async def fetch(after: str | None, _: int | None) -> Page:
+    async def fetch(after: str | None, _: int | None, __: bool) -> Page[int]:
         if after is not None:
             await never.wait()
-        return Page(number_behind(after), of=2)
+        return numbered(number_behind(after), of=2)
 
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
     items = items_of(fetch)
@@ -319,9 +312,9 @@ MS = 1.0  # virtual: whole numbers, so that sums are exact
 async def time_of_ten_pages(latency: float, effort: Callable[[], Any], *, prefetch: bool) -> float:
     """Return how long a consumer takes that does some work for each page of one item."""
 
-    async def fetch(after: str | None, _: int | None) -> Page:
+    async def fetch(after: str | None, _: int | None, __: bool) -> Page[int]:
         await asyncio.sleep(latency)
-        return Page(number_behind(after), of=10)
+        return numbered(number_behind(after), of=10)
 
     began = now()
     async for _ in items_of(fetch, prefetch=prefetch):

@@ -61,6 +61,9 @@ class Play:
     most: int = 100  # items of a page, whatever the limit says
     says_more: bool = True  # whether pages have has_more
     obeys_order: bool = True
+    # how many items a page begins with that are not behind the cursor, and whether they count
+    overlap: int = 0
+    counted: bool = False
     forgets: bool = (
         False  # where what has vanished stood; a cursor that it does not know is an error
     )
@@ -122,7 +125,9 @@ class Server:
         ids = list(self._ranks)
         self.after = None if play.behind is None or not ids else ids[play.behind % len(ids)]
 
-    async def fetch(self, after: str | None, remaining: int | None = None) -> Page[str]:
+    async def fetch(
+        self, after: str | None, remaining: int | None = None, _: bool = False
+    ) -> Page[str]:
         """Answer in plain order."""
         return await self._answer(self._play.order, after, remaining)
 
@@ -167,9 +172,28 @@ class Server:
         order = order if self._play.obeys_order else 1
         behind = self._behind(after, order)
         limit = self._play.limit if remaining is None else min(self._play.limit, remaining)
-        ids = behind[: min(limit, self._play.most)]
-        more = len(behind) > len(ids) if self._play.says_more else None
+        limit = min(limit, self._play.most)
+        again = self._again(after, order, limit)
+        counted = len(again) if self._play.counted else 0
+        ids = [*again, *behind[: max(limit - counted, 0)]][: limit + len(again) - counted]
+        more = len(again) + len(behind) > len(ids) if self._play.says_more or again else None
         return _Page(Envelope([item.upper() for item in ids], has_more=more), ids)
+
+    def _again(self, after: str | None, order: int, limit: int) -> list[str]:
+        """Return the items that a page repeats: the one at the cursor, and those in front of it.
+
+        The one at the cursor is in the first page, without which that could not be told.
+        """
+        count = self._play.overlap
+        if after is None or not count:
+            return []
+        if self._play.counted:
+            count = min(count, min(self._play.limit, self._play.most) - 1)
+            count = min(count, limit) if after == self.after else count
+        ids = sorted(self._there, key=self._there.__getitem__)[::order]
+        rank = self._ranks[after]
+        front = [each for each in ids if (self._there[each] - rank) * order <= 0]
+        return front[max(len(front) - count, 0) :]
 
     def _behind(self, after: str | None, order: int) -> list[str]:
         ids = sorted(self._there, key=self._there.__getitem__)[::order]

@@ -58,7 +58,7 @@ class MessagesClient:
     of the caller's. Nothing is started before the first call; then one thread with one event loop
     runs until the client is closed. `on_retry` and an async `api_key` are called there. In async
     code, where waiting would hold up everything else, a call raises RuntimeError; in a notebook it
-    does not.
+    does not. It raises RuntimeError as well where gevent or eventlet has replaced threads.
 
     Raises ConfigurationError for options that cannot be used. Several threads may use a client.
     """

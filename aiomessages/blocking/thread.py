@@ -25,6 +25,7 @@ import anyio
 from aiomessages.errors import ClientClosedError, MessagesError
 
 from .crossing import Call, Inbox, Work
+from .greenlets import refuse_greenlets
 
 # The calls of a client have 5 s to leave; the loop, and the names it may still look up, as much.
 CLOSE_TIMEOUT: Final = 10.0
@@ -49,8 +50,9 @@ class LoopThread:
         """Return what the work gives, or raise what it raises; answer meanwhile what it asks.
 
         Who is interrupted cancels the work, and waits for it to leave. Raises RuntimeError in
-        async code, and ClientClosedError once closed.
+        async code and among greenlets, and ClientClosedError once closed.
         """
+        refuse_greenlets()
         _refuse_in_async_code()
         try:
             return self._open().run_call(Call(work, inbox or Inbox()))

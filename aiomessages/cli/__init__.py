@@ -25,7 +25,7 @@ Examples:
   aiomessages demo                              see it work: no key, no network
   aiomessages list chatcmpl-abc123              read one conversation
   aiomessages list chatcmpl-abc123 | jq .role   as JSON lines in a pipe
-  aiomessages completions --since 3d            which there are
+  aiomessages completions --since 3d            list what is stored
   aiomessages export --all -o all.jsonl.gz      every conversation, to a file
   aiomessages serve                             a server to try against
 """
@@ -98,7 +98,8 @@ def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
         word = taken_for_an_argument(tokens)
         return f"{said}; --local {word}: there is no such database" if word else said
     if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
-        return f"{error.argument.parameter.metavar} is missing"
+        option = error.argument.name if error.argument.name.startswith("-") else ""
+        return f"{option} {error.argument.parameter.metavar} is missing".lstrip()
     said = str(error)
     if isinstance(error, UnknownOptionError):
         given = error.token.keyword or error.token.value

@@ -20,7 +20,14 @@ from aiomessages.cli import exits, progress, stderr, summary
 from aiomessages.cli.ids import STANDARD_INPUT, read_ids
 from aiomessages.cli.options import SAMPLE, AtLeastOne, Connection, Positive
 from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
-from aiomessages.errors import APIError, ConfigurationError, MessagesError
+from aiomessages.errors import (
+    APIConnectionError,
+    APIError,
+    ConfigurationError,
+    MessagesError,
+    NotFoundError,
+    SchemaError,
+)
 from aiomessages.export import CreatedBetween, ExportReport, export, read_status
 from aiomessages.export.output import ending_of
 from aiomessages.protocol import check_completion_id
@@ -35,6 +42,16 @@ if TYPE_CHECKING:
 _WHICH = Group("Which completions", sort_key=0)
 _WHAT = Group("What is written", sort_key=1)
 _HOW = Group("How it is fetched", sort_key=2)
+# What the library advises for some errors fits other commands.
+_HINTS: "dict[type[APIError], str]" = {
+    NotFoundError: "Only completions created with store=true are kept, for 30 days.",
+    SchemaError: "",
+    APIConnectionError: "Check the network and base_url.",
+}
+_STOPPING = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+# Seconds within which the same signal is one: `timeout` sends it to the process and to its group,
+# and a program that started this one passes on a Ctrl-C that the terminal sent to both.
+_TOGETHER = 1.0
 Named = Callable[["AsyncMessagesClient"], "Source"]
 
 _EXAMPLES = """\
@@ -46,10 +63,11 @@ Examples:
   aiomessages completions --since 1d | jq -r .id |
     aiomessages export --ids-file - -o today.duckdb
 
-Stopped by Ctrl-C or killed, the same command goes on where it was. Exit codes:
-0 complete, 1 some completions failed or were lost (named), 3 none of the ids exists,
-4 the key is refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
-75 another process is writing.
+Stopped by Ctrl-C or killed, the same command continues where it was.
+Exit codes: 0 complete, 1 some completions failed or were lost (named),
+2 wrong usage, or other options than before, 3 none of the ids exists,
+4 key refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
+75 another process is writing, 130 stopped.
 """
 
 app = App(name="export", help_epilogue=_EXAMPLES)
@@ -58,7 +76,8 @@ app = App(name="export", help_epilogue=_EXAMPLES)
 @app.default
 def export_conversations(
     *ids: Annotated[
-        str, Parameter(metavar="COMPLETION_ID", group=_WHICH, help="These completions.")
+        str,
+        Parameter(name="COMPLETION_ID", group=_WHICH, help="The completions with these ids."),
     ],
     destination: Annotated[
         Path,
@@ -66,8 +85,9 @@ def export_conversations(
             name=["--output", "-o"],
             group=_WHAT,
             metavar="DEST",
+            allow_leading_hyphen=True,  # so that a bare - is told what it cannot be
             help="A file that ends in .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .duckdb, or a"
-            " directory for parts.",
+            " directory, which gets files part-00001.jsonl and so on.",
         ),
     ],
     ids_file: Annotated[
@@ -76,7 +96,7 @@ def export_conversations(
             group=_WHICH,
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Those named in FILE, one a line; standard input if it is -.",
+            help="The ids in FILE, one per line; standard input if FILE is -.",
         ),
     ] = None,
     every: Annotated[
@@ -86,7 +106,7 @@ def export_conversations(
             group=_WHICH,
             negative="",
             show_default=False,
-            help="All that are stored; the options below narrow it down.",
+            help="All stored completions, or those that the options below select.",
         ),
     ] = False,
     model: Model = None,
@@ -104,7 +124,7 @@ def export_conversations(
         Parameter(
             group=_WHAT,
             show_default=False,
-            help="With what the model answered, which is the default.",
+            help="Include the model's replies. Default.",
         ),
     ] = True,
     media: Annotated[
@@ -112,8 +132,8 @@ def export_conversations(
         Parameter(
             group=_WHAT,
             metavar="DIR",
-            help="Write images, sounds and files to DIR, and their names in place of the base64;"
-            " not for fine-tuning, whose examples hold their images themselves.",
+            help="Write images, sounds and files to DIR, and their names in place of the base64."
+            " Not with --layout finetune, whose lines hold their images.",
         ),
     ] = None,
     limit: Annotated[
@@ -121,19 +141,19 @@ def export_conversations(
         Parameter(
             group=_HOW,
             metavar="N",
-            help="Messages a page [100]. Halved by itself where pages are too large.",
+            help="Messages per page [100]. Halved automatically where a page is too large.",
         ),
     ] = None,
     concurrency: Annotated[
         AtLeastOne,
-        Parameter(group=_HOW, metavar="N", help="Conversations at a time, at most."),
+        Parameter(group=_HOW, metavar="N", help="Conversations read at the same time, at most."),
     ] = 64,
     max_rps: Annotated[
         Positive | None,
         Parameter(
             group=_HOW,
             metavar="N",
-            help="Requests a second, at most. Default: adapts to the server's rate limit.",
+            help="Requests per second, at most. Default: adapts to the server's rate limit.",
         ),
     ] = None,
     on_error: Annotated[
@@ -149,8 +169,8 @@ def export_conversations(
             group=_HOW,
             negative="--no-refresh",
             show_default=False,
-            help="With --all, list again what an earlier run has finished, and add what is new. The"
-            " default.",
+            help="With --all, list the completions again after a finished run, and add new ones."
+            " Default.",
         ),
     ] = True,
     quiet: Annotated[
@@ -166,7 +186,7 @@ def export_conversations(
     selection = {"--model": model, "--metadata": metadata, "--since": since, "--until": until}
     _check_selection(selection, every=every, refresh=refresh)
     _check_standard_input(ids_file, connection)
-    ending_of(destination)
+    _check_destination(destination)
     settings = {
         "layout": layout,
         "include_reply": include_reply,
@@ -207,6 +227,12 @@ def _check_selection(selection: dict[str, Any], *, every: bool, refresh: bool) -
 def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
     if STANDARD_INPUT == ids_file == connection.api_key_file:
         raise exits.UsageError("standard input is either the ids or the key, not both")
+
+
+def _check_destination(destination: Path) -> None:
+    if str(destination).startswith("-"):
+        raise exits.UsageError(f"-o {destination}: name a file or a directory (see --help)")
+    ending_of(destination)
 
 
 def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> Named:
@@ -279,24 +305,29 @@ async def _stoppable(
 ) -> ExportReport | None:
     """Return what an export came to, or None if it was stopped.
 
-    The first Ctrl-C, or SIGTERM, lets it commit what it has; the second ends the process.
+    The first Ctrl-C, SIGTERM, or SIGHUP of a terminal that closes, lets it commit what it has; the
+    second ends the process.
     """
-    task, stopped = asyncio.ensure_future(exporting), asyncio.Event()
+    task, loop = asyncio.ensure_future(exporting), asyncio.get_running_loop()
+    first: tuple[int, float] | None = None
 
-    def stop() -> None:
-        if stopped.is_set():  # pragma: no cover - the process ends here, and takes the count along
+    def stop(number: int) -> None:
+        nonlocal first
+        if first is None:
+            first = number, loop.time()
+            stderr.say("committing what was fetched; once more ends at once")
+            task.cancel()
+        elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             let_go()
             os._exit(exits.INTERRUPTED)
-        stopped.set()
-        stderr.say("committing what was fetched; once more ends at once")
-        task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            loop.add_signal_handler(number, stop, number)
     try:
         return await task
     except asyncio.CancelledError:
-        if stopped.is_set():
+        if first is not None:
             return None
         raise
 
@@ -321,7 +352,11 @@ def _told_in_words(destination: Path) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        stderr.say(summary.of_interruption(read_status(destination)))
+        if error.hint == type(error).hint:  # the general one, and not one of this very case
+            error.hint = _HINTS.get(type(error), error.hint)
+        status = read_status(destination)
+        if status is not None and status.files:
+            stderr.say(summary.of_interruption(status))
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             stderr.say(summary.of_wait(retry_after, datetime.now().astimezone()))

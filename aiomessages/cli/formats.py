@@ -71,7 +71,9 @@ def on_one_line(message: bytes) -> bytes:
     A JSON string cannot hold a line break, so that what is cut is always outside of strings; no
     parser has to agree with a lone surrogate or a number of forty digits.
     """
-    return b"".join(line.strip() for line in message.splitlines()) if b"\n" in message else message
+    if b"\n" not in message and b"\r" not in message:
+        return message
+    return b"".join(line.strip() for line in message.splitlines())
 
 
 def _pretty(screen: Screen) -> Format:

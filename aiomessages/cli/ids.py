@@ -65,6 +65,8 @@ def _id(line: bytes, place: str) -> str:
     """Return the id of a line, "" where it has none."""
     try:
         text = line.decode("utf-8-sig").strip()
+        if text.startswith('"'):
+            raise UsageError(f"{place}: an id in quotes; jq prints ids without them with -r")
         return "" if not text or text.startswith("#") else check_completion_id(text)
     except UnicodeDecodeError:
         raise UsageError(f"{place}: it is not text") from None

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jmespath
+import msgspec
 from cyclopts import App, Group, Parameter
-from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 
 from aiomessages.cli import formats, output
 from aiomessages.cli.exits import TransformError, UsageError
@@ -140,15 +141,48 @@ async def _items(
             yield change(message.to_dict()) if change else message.to_dict()
 
 
+# Longer expressions are not repeated whole in an error.
+_SHOWN = 80
+_BY_EXPRESSION = ("sort_by", "min_by", "max_by", "map")  # the functions that take an &expression
+
+
 def _compiled(expression: str | None) -> Transform | None:
+    """Return what applies the expression. Raises UsageError for one that could fit no message."""
     if expression is None:
         return None
     try:
-        search = jmespath.compile(expression).search
-    except JMESPathError as error:
+        compiled = jmespath.compile(expression)
+        _check({"type": "expression", "children": [compiled.parsed]})
+    except RecursionError:
+        raise _too_deep(expression) from None
+    except ValueError as error:  # JMESPathError is one
         reason = str(error).splitlines()[0].rstrip(":")
-        raise UsageError(f"--transform {expression}: {reason}") from None
-    return _reporting(search, expression)
+        raise UsageError(f"{_named(expression)}: {reason}") from None
+    return _reporting(compiled.search, expression)
+
+
+def _check(node: dict[str, Any]) -> None:
+    """Raise ValueError for what jmespath would find only when it meets a fitting message."""
+    kind, name, arguments = node["type"], node.get("value"), node["children"]
+    msgspec.json.encode(name)  # half an emoji, as a literal may hold one, cannot be written
+    if kind == "function_expression":
+        _check_function(str(name), len(arguments))
+    if kind == "slice" and arguments[-1] == 0:
+        raise ValueError("the step of a slice cannot be 0")
+    for child in arguments:
+        if isinstance(child, dict):  # a slice has numbers
+            _check(child)
+            if child["type"] == "expref" and name not in _BY_EXPRESSION:
+                raise ValueError(f"an &expression is for {', '.join(_BY_EXPRESSION)}")
+
+
+def _check_function(name: str, arguments: int) -> None:
+    if name not in Functions.FUNCTION_TABLE:
+        raise ValueError(f"there is no function {name}()")
+    signature = Functions.FUNCTION_TABLE[name]["signature"]
+    variadic = bool(signature) and signature[-1].get("variadic", False)
+    if arguments < len(signature) or (arguments > len(signature) and not variadic):
+        raise ValueError(f"{name}() expects arguments: {len(signature)}, and has {arguments}")
 
 
 def _reporting(search: Transform, expression: str) -> Transform:
@@ -157,7 +191,18 @@ def _reporting(search: Transform, expression: str) -> Transform:
     def change(message: Any) -> Any:
         try:
             return search(message)
-        except JMESPathError as error:
-            raise TransformError(f"--transform {expression}: {error}") from None
+        except RecursionError:
+            raise _too_deep(expression) from None
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise TransformError(f"{_named(expression)}: {error}") from None
 
     return change
+
+
+def _too_deep(expression: str) -> UsageError:
+    return UsageError(f"{_named(expression)}: it is nested too deep")
+
+
+def _named(expression: str) -> str:
+    shown = expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}…"
+    return f"--transform {shown}"

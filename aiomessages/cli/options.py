@@ -41,10 +41,14 @@ _SPELLING = {
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "with limit=, or raise max_response_bytes=": "with --limit",
-    "`.raw()` delivers": "--format raw shows",
+    "raise max_response_bytes=": "only a program can, with max_response_bytes",
+    "`.raw()` raises this, too": "--format raw fails, too",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
 }
+# What an export of other options names, in front of its two values.
+_DIFFERS = re.compile(r"\b(layout|include_reply|media|model|metadata\[.*?\]|since|until)(?= was )")
+_EMPTY = re.compile(r"(--?[\w-]+)=")
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
@@ -57,11 +61,13 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
     Its value may be left out, and then the next word is another argument. That word is a database
     if a file of that name exists or it is written like a path.
 
-    Raises UsageError if someone gives a key: it would be in the process list already.
+    Raises UsageError if someone gives a key, which would be in the process list already, or an
+    empty word: the empty path is the current directory, and the empty model that of no completion.
     """
     words = list(tokens)
     end = words.index("--") if "--" in words else len(words)
     for position, word in enumerate(words[:end]):
+        _refuse_empty(word, behind=words[position - 1] if position else "")
         if _KEY_OPTION.fullmatch(word):
             raise UsageError(
                 "a key in argv can be read by everyone on this machine; "
@@ -70,6 +76,14 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
         if word == "--local" and not _is_database([*words[:end], ""][position + 1]):
             words[position] = f"--local={SAMPLE}"
     return words
+
+
+def _refuse_empty(word: str, *, behind: str) -> None:
+    assigned = _EMPTY.fullmatch(word)
+    if not word or assigned:
+        option = assigned[1] if assigned else behind
+        named = option if option.startswith("-") else "an argument"
+        raise UsageError(f"{named} is empty: is a variable of the shell not set?")
 
 
 def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
@@ -89,7 +103,7 @@ def in_options(text: str) -> str:
     """Return what the library says with its arguments by the names of the options."""
     for argument, option in _SPELLING.items():
         text = text.replace(argument, option)
-    return text
+    return _DIFFERS.sub(lambda found: "--" + found[1].replace("_", "-"), text)
 
 
 @Parameter(name="*", group=_SERVER)
@@ -102,7 +116,7 @@ class Connection:
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the API key from FILE, or from standard input if it is -. Without it:"
+            help="Read the API key from FILE, or from standard input if it is -. Default:"
             " OPENAI_API_KEY.",
         ),
     ] = None
@@ -111,24 +125,27 @@ class Connection:
         Parameter(
             metavar="[DB]",
             help="Ask the embedded server: the sample conversations, or DB, a database of"
-            " `aiomessages serve DB`. No key, no network.",
+            " `aiomessages serve DB`. Needs no key and no network.",
         ),
     ] = None
     base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="Without it: OPENAI_BASE_URL, or OpenAI.")
+        str | None,
+        Parameter(metavar="URL", help="API base URL. Default: OPENAI_BASE_URL, or OpenAI."),
     ] = None
-    organization: Annotated[
-        str | None, Parameter(metavar="ID", help="Without it: OPENAI_ORG_ID.")
-    ] = None
-    project: Annotated[
-        str | None, Parameter(metavar="ID", help="Without it: OPENAI_PROJECT_ID.")
-    ] = None
+    organization: Annotated[str | None, Parameter(metavar="ID", help="Default: OPENAI_ORG_ID.")] = (
+        None
+    )
+    project: Annotated[str | None, Parameter(metavar="ID", help="Default: OPENAI_PROJECT_ID.")] = (
+        None
+    )
     timeout: Annotated[
-        Positive | None, Parameter(metavar="SECONDS", help="Bound one attempt (60).")
+        Positive | None, Parameter(metavar="SECONDS", help="Timeout of one request [60].")
     ] = None
     max_retries: Annotated[
         int,
-        Parameter(metavar="N", help="Attempts after a failed one.", validator=Number(gte=0)),
+        Parameter(
+            metavar="N", help="Retries of a failed request, at most.", validator=Number(gte=0)
+        ),
     ] = 2
     # Every command takes it, and `aiomessages.cli.run` has read it before any option is parsed.
     debug: Annotated[
@@ -136,7 +153,7 @@ class Connection:
         Parameter(
             negative="",
             show_default=False,
-            help="Say on standard error what is sent, and where an error arose.",
+            help="Log each request to standard error, and show tracebacks.",
         ),
     ] = False
 

@@ -39,15 +39,32 @@ class Screen:
 
 def screen_for(path: Path) -> Screen:
     """Return the screen behind the path: a file is none, only a terminal gets colour."""
-    if path != STANDARD_OUTPUT or sys.stdout is None:
-        return Screen()
-    terminal = sys.stdout.isatty()
+    if path != STANDARD_OUTPUT:
+        return _screen(terminal=True) if _is_terminal(path) else Screen()
+    return Screen() if sys.stdout is None else _screen(terminal=sys.stdout.isatty())
+
+
+def _screen(*, terminal: bool) -> Screen:
     return Screen(
         terminal=terminal,
         color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
         width=shutil.get_terminal_size().columns,
-        encoding=sys.stdout.encoding or "utf-8",
+        encoding=getattr(sys.stdout, "encoding", None) or "utf-8",
     )
+
+
+def _is_terminal(path: Path) -> bool:
+    """Tell whether a path leads to a terminal, as /dev/tty and /dev/stdout may."""
+    try:
+        if not path.is_char_device():
+            return False
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY)
+    except OSError:  # it is reported where it is opened
+        return False
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

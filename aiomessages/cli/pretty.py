@@ -67,7 +67,7 @@ def row(screen: Screen) -> Callable[[Json], str]:
     counted = count()
 
     def show(found: Json) -> str:
-        cells = (_number(found, next(counted)), str(found.get("role")), _weight(found))
+        cells = (_number(found, next(counted)), _role(found), _weight(found))
         return _row(screen, *cells, _summary(found))
 
     return show
@@ -119,11 +119,16 @@ def _trimmed(shown: str) -> str:
 
 
 def _heading(message: Json, screen: Screen) -> Rule:
-    role = one_line(str(message.get("role")))
+    role = one_line(_role(message))
     details = [message.get("name"), message.get("tool_call_id")]
     said = "".join(f" · {one_line(str(detail))}" for detail in details if detail)
     title = Text.assemble((role, _ROLE_STYLES.get(role, "bold")), (said, "dim"))
     return Rule(title, align="left", style="dim", characters="─" if screen.unicode else "-")
+
+
+def _role(message: Json) -> str:
+    role = message.get("role")
+    return role if role and isinstance(role, str) else "no role"
 
 
 def _blocks(message: Json) -> Iterator[Text | Padding]:
@@ -132,19 +137,22 @@ def _blocks(message: Json) -> Iterator[Text | Padding]:
         yield _labelled("refusal", refusal)
     if audio := message.get("audio"):
         yield from _reply_audio(audio)
-    for call in message.get("tool_calls") or ():
+    for call in _listed(message.get("tool_calls")):
         yield from _call(call)
     if legacy := message.get("function_call"):
         yield from _call({"type": "function", "function": legacy})
-    for note in message.get("annotations") or ():
+    for note in _listed(message.get("annotations")):
         yield _labelled("annotation", _compact(note))
 
 
 def _content(message: Json) -> Iterator[Text]:
-    """Yield the parts where there are any: content is then only their text joined."""
+    """Yield the parts where there are any: content is then only their text joined, or has them."""
+    content = message.get("content")
     if parts := message.get("content_parts"):
-        yield from map(_part, parts)
-    elif content := message.get("content"):
+        yield from map(_part, _listed(parts))
+    elif content and not isinstance(content, str):
+        yield from map(_part, _listed(content))
+    elif content:
         laid_out = _document(content) if message.get("role") in ("tool", "function") else None
         yield _text(content) if laid_out is None else _json(laid_out)
 
@@ -268,6 +276,13 @@ def _document(text: Json) -> Json | None:
 
 def _compact(document: Json) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _listed(items: Json) -> list[Json]:
+    """Return a list as it is, and anything else that is not empty as the one item of a list."""
+    if isinstance(items, list):
+        return items
+    return [items] if items else []
 
 
 def _get(thing: Json, *path: str) -> Json:

@@ -40,9 +40,11 @@ def visible_json(document: str) -> str:
     r"""Return the JSON document with every unsafe character as ``\uXXXX``, of equal value.
 
     Outside its strings a valid document has only white space, so that the escapes always land
-    inside a string, where they mean the same character.
+    inside a string, where they mean the same character. A carriage return is outside of one: it
+    becomes a newline, since alone it would let a line be overwritten.
     """
-    return _UNSAFE_IN_JSON.sub(_utf16, document)
+    lines = document.replace("\r\n", "\n").replace("\r", "\n")
+    return _UNSAFE_IN_JSON.sub(_utf16, lines)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -17,11 +17,16 @@ _WHICH = Group("Which completions", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE: Final = re.compile(r"(\d{1,6})([mhdw])")
 
-Model = Annotated[str | None, Parameter(group=_WHICH, metavar="NAME", help="Only of this model.")]
+Model = Annotated[
+    str | None, Parameter(group=_WHICH, metavar="NAME", help="Only completions of this model.")
+]
 Metadata = Annotated[
     list[str] | None,
     Parameter(
-        group=_WHICH, metavar="KEY=VALUE", negative="", help="Only with this; may be repeated."
+        group=_WHICH,
+        metavar="KEY=VALUE",
+        negative="",
+        help="Only completions with this metadata; may be repeated.",
     ),
 ]
 Since = Annotated[
@@ -29,12 +34,13 @@ Since = Annotated[
     Parameter(
         group=_WHICH,
         metavar="WHEN",
-        help="Only created then or later: a date, a time (2026-11-01T08:00), an age (30m, 6h, 3d,"
-        " 2w).",
+        help="Only completions created then or later: a date, a time (2026-11-01T08:00) or an age"
+        " (30m, 6h, 3d, 2w).",
     ),
 ]
 Until = Annotated[
-    str | None, Parameter(group=_WHICH, metavar="WHEN", help="Only created before that.")
+    str | None,
+    Parameter(group=_WHICH, metavar="WHEN", help="Only completions created before this time."),
 ]
 
 
@@ -68,4 +74,7 @@ def _time(option: str, given: str | None, now: datetime) -> float | None:
             return (now - timedelta(**{_UNITS[age[2]]: int(age[1])})).timestamp()
         return datetime.fromisoformat(given).timestamp()
     except (ValueError, OverflowError):
-        raise UsageError(f"{option} {given}: expected a date (2026-11-01) or an age (3d)") from None
+        raise UsageError(
+            f"{option} {given}: expected a date (2026-11-01), a time (2026-11-01T08:00) or an age"
+            " (30m, 6h, 3d, 2w)"
+        ) from None

@@ -8,14 +8,19 @@ import re
 import sys
 
 from aiomessages.cli.safe_text import one_line, visible
+from aiomessages.redaction import without_key
 
 _concealed: set[str] = set()
-# OpenAI's keys begin so: it covers one pasted where it does not belong, which nobody declared.
-_LOOKS_LIKE_A_KEY = re.compile(r"sk-[A-Za-z0-9_*-]{4,}")
+# OpenAI's keys begin so: it covers one pasted where it does not belong, which nobody declared. A
+# word that only ends in "sk-" (task-force) or is short (sk-learn) is none.
+_LOOKS_LIKE_A_KEY = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*-]{6,}")
 
 
 def conceal(secret: str | None) -> None:
-    """Make `say` write [key] wherever this secret would stand, for the rest of the process."""
+    """Make `say` write [key] wherever this secret would stand, for the rest of the process.
+
+    A stand-in for a key, as servers without authentication are given one, is no secret.
+    """
     if secret:
         _concealed.add(secret)
 
@@ -45,7 +50,7 @@ class _Said(logging.Handler):
 
 def _redacted(text: str) -> str:
     for secret in _concealed:
-        text = text.replace(secret, "[key]")
+        text = without_key(text, secret, "[key]")
     return _LOOKS_LIKE_A_KEY.sub("[key]", text)
 
 

@@ -25,7 +25,7 @@ def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
     """Return the lines about an export that ran to its end, finished or not."""
     return [
         _outcome(report, status),
-        *_indented(_written(status), *_this_run(report), *_asides(report)),
+        *_indented(_written(status), *_nothing(status), *_this_run(report), *_asides(report)),
     ]
 
 
@@ -75,6 +75,11 @@ def _written(status: ExportStatus) -> str:
     )
 
 
+def _nothing(status: ExportStatus) -> list[str]:
+    """Say why an export is empty: a name that is spelled wrong looks like success otherwise."""
+    return [] if status.completions else ["no completion was named, or none was selected"]
+
+
 def _this_run(report: ExportReport) -> list[str]:
     progress = report.progress
     if not progress.requests:
@@ -90,7 +95,7 @@ def _this_run(report: ExportReport) -> list[str]:
 
 def _asides(report: ExportReport) -> list[str]:
     removed = report.removed
-    kept = [f"in the file, and not named in this run: {removed:,}"] if removed else []
+    kept = [f"kept in the file, and not named in this run: {removed:,}"] if removed else []
     return [*reasons("skipped", report.skipped), *named(report), *kept]
 
 

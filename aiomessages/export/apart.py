@@ -68,8 +68,11 @@ def _directory(target: Path) -> Iterator[Path]:
 
 
 def _remove_directories(target: Path) -> None:
-    for path in target.parent.glob(f"{escape(target.name)}.*.work"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in target.parent.glob(f"{escape(target.name)}.{_RANDOM}.work"):
+        shutil.rmtree(path, ignore_errors=True)  # it follows no link
+
+
+_RANDOM: Final = "[a-z0-9_]" * 8  # as mkdtemp makes names
 
 
 def _settle(files: Files, output: Path, target: Path) -> None:

@@ -133,36 +133,39 @@ class CreatedBetween:
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield each completion as the bytes that the server sent."""
-        async with aclosing(self.pages()) as pages:
+        async with aclosing(pages_between(self)) as pages:
             async for page in pages:
                 for _, completion in page:
                     yield completion
 
-    async def pages(
-        self, attempts: Attempts | None = None
-    ) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        """Yield the completions of each page that are in the span, each with its id.
 
-        A page that is too large is asked for in smaller ones. The pages are asked for in the turns
-        of `attempts`, where these are given.
-        """
-        end = EndOfSpan(self._span, self._order)
-        async with self._completions._bulk_pages(attempts) as pages:  # noqa: SLF001
-            async for page in pages:
-                chosen, times = self._chosen(page)
-                del page  # nothing keeps it while the next one is fetched
-                yield chosen
-                del chosen
-                if end.is_reached(times):
-                    return
+async def pages_between(
+    source: CreatedBetween, attempts: Attempts | None = None
+) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+    """Yield the completions of each page that are in the span, each with its id.
 
-    def _chosen(self, page: RawPage) -> tuple[list[tuple[str, bytes]], list[float | None]]:
-        """Return what is in the span, and the times of the page, none where none is asked for."""
-        items = list(zip(page.ids, page.data, strict=True))
-        if not self._span:
-            return items, []
-        times = [*map(created_of, page.data)]
-        return [items[n] for n, time in enumerate(times) if self._span.holds(time)], times
+    A page that is too large is asked for in smaller ones. The pages are asked for in the turns of
+    `attempts`, where these are given.
+    """
+    span = source._span  # noqa: SLF001 of this module
+    end = EndOfSpan(span, source._order)  # noqa: SLF001 as above
+    async with source._completions._bulk_pages(attempts) as pages:  # noqa: SLF001
+        async for page in pages:
+            chosen, times = _chosen(page, span)
+            del page  # nothing keeps it while the next one is fetched
+            yield chosen
+            del chosen
+            if end.is_reached(times):
+                return
+
+
+def _chosen(page: RawPage, span: Span) -> tuple[list[tuple[str, bytes]], list[float | None]]:
+    """Return what is in the span, and the times of the page, none where none is asked for."""
+    items = list(zip(page.ids, page.data, strict=True))
+    if not span:
+        return items, []
+    times = [*map(created_of, page.data)]
+    return [items[n] for n, time in enumerate(times) if span.holds(time)], times
 
 
 def _check(since: object, until: object, order: object) -> None:

@@ -20,10 +20,10 @@ from aiomessages.decoding import RAW
 from aiomessages.errors import APIError, NotFoundError
 from aiomessages.page_size import PageSize
 from aiomessages.pages import RawPage
-from aiomessages.protocol import is_about_cursor
 from aiomessages.retry import date_of
 from aiomessages.telemetry import Watch
 from aiomessages.trail import OneByOne
+from aiomessages.wire_errors import is_about_cursor
 
 from .created import created_of
 from .layouts import one_line

@@ -67,10 +67,7 @@ def one_line(item: bytes) -> bytes:
 def messages_layout(fetched: Fetched) -> Lines:
     """One line a message, and one for each reply, which `choice` tells from the messages."""
     stored = read_stored(fetched.completion)
-    first = max(len(fetched.messages) - len(stored.replies), 0)
-    before = messages_lines(fetched.completion_id, 0, fetched.messages[:first])
-    last = last_lines(fetched.completion_id, first, fetched.messages[first:], stored)
-    return Lines(b"".join((before.text, last.text)), before.number + last.number)
+    return last_lines(fetched.completion_id, 0, fetched.messages, stored)
 
 
 def messages_lines(completion_id: str, first: int, messages: Sequence[bytes]) -> Lines:
@@ -158,6 +155,9 @@ class Stored(NamedTuple):
     metadata: Raw = Raw(b"null")
 
 
+_NOTHING: Final = Stored()
+
+
 class _Completion(msgspec.Struct):
     choices: Raw = Raw(b"null")
     input_messages: Raw = Raw(b"null")
@@ -183,7 +183,7 @@ def read_stored(completion: bytes | None) -> Stored:
     their numbers. Raises SchemaError for what is no object.
     """
     if completion is None:
-        return Stored()
+        return _NOTHING
     try:
         found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
     except msgspec.ValidationError as error:

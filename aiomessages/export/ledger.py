@@ -168,10 +168,8 @@ class Ledger:
         compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():
-            told = ", ".join(
-                f"{n} was {known.get(n, 'not set')} and is now {wanted.get(n, 'not set')}"
-                for n in differing
-            )
+            before, now = _apart(known, differing), _apart(wanted, differing)
+            told = ", ".join(_differences(before, now))
             raise ChangedError(
                 f"this destination holds an export with other options: {told};"
                 " give it another destination, or delete that one with its ledger"
@@ -315,7 +313,7 @@ class Ledger:
             return [completion_id for (completion_id,) in self._seen.execute(query, (state,))]
 
     def removed(self) -> int:
-        """Return how many completions in the output were not named in this run."""
+        """Return how many completions of the output were not named in this run."""
         return self._count(
             "SELECT count(*) FROM ledger.completions WHERE state = 'done' AND id NOT IN seen"
         )
@@ -332,6 +330,19 @@ class Ledger:
         with explained(self._path):
             ((number,),) = self._seen.execute(query, arguments)
         return int(number)
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(before.keys() | now):
+        if before.get(name) != now.get(name):
+            yield f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
+
+
+def _apart(settings: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the settings of these names, in JSON, with each part of a selection by itself."""
+    chosen = {name: settings[name] for name in names if name in settings}
+    selection = json.loads(chosen.pop("selection", "{}"))
+    return chosen | {name: json.dumps(part, sort_keys=True) for name, part in selection.items()}
 
 
 def _for_many(statement: str, row: str, rows: Collection[object]) -> str:

@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
-from errno import ELOOP, ENOENT, ENXIO
+from errno import EACCES, EEXIST, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS
 from typing import TYPE_CHECKING, Final
 
 from .blobs import find_blobs
@@ -40,6 +40,11 @@ _MOST_KNOWN: Final = 65_536
 # Nothing there; a symbolic link (ELOOP, for O_NOFOLLOW); a socket.
 _NO_FILE: Final = frozenset({ENOENT, ELOOP, ENXIO})
 
+# What is to be told with its place, for somebody to do something about it; of a name or of a place.
+_IN_THE_WAY: Final = frozenset(
+    {ENOENT, EEXIST, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENAMETOOLONG, ELOOP}
+)
+
 
 class MediaStore:
     """A directory of media, each file named by the sha256 of its bytes, and private.
@@ -48,7 +53,7 @@ class MediaStore:
     """
 
     def __init__(self, directory: Path, *, files: Files | None = None) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()  # what the current one is later does not matter
         self._files = files or Files()
         self._lock = threading.Lock()  # two threads may come with the same picture
         self._settled = False  # whether all that is there is known to be durable
@@ -128,14 +133,10 @@ def _explained(path: Path) -> Iterator[None]:
     """Raise ExportError for what stands in the way of a file."""
     try:
         yield
-    except (
-        FileNotFoundError,
-        FileExistsError,
-        IsADirectoryError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
-        place = path if path.parent.is_dir() else path.parent
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+        place = path if os.path.isdir(path.parent) else path.parent  # noqa: PTH112 - never raises
         raise ExportError(
             f"{place} cannot be written: {error.strerror}; move what stands there out of the way,"
             " or choose another directory for the media, and run the same export again"

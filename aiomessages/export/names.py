@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from errno import EEXIST, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Final, Self
 
@@ -117,8 +118,7 @@ def try_names(
                 _try(destination / f"{_PART}{_random()}")
     except OSError as error:
         raise ConfigurationError(
-            f"no export can be written to {names.destination}: {error.strerror}"
-            f" (names beside it are up to {longest} bytes longer)"
+            f"no export can be written to {names.destination}: {_reason(error, longest)}"
         ) from None
 
 
@@ -130,3 +130,12 @@ def _try(path: Path) -> None:
     with told_of_full_disk(path):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     path.unlink()
+
+
+def _reason(error: OSError, longest: int) -> str:
+    """Return why no file can be made in the directory of a destination."""
+    if error.errno == EEXIST:  # a file stands where the directory, or one above it, was to be made
+        return os.strerror(ENOTDIR)
+    if error.errno == ENAMETOOLONG:
+        return f"{error.strerror} (names beside it are up to {longest} bytes longer)"
+    return str(error.strerror)

@@ -8,17 +8,24 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
 from .errors import ChangedError, CorruptError, DiskFullError, ExportError
-from .files import Files, Stamp, told_of_full_disk
+from .files import Files, Stamp, open_to_read, refuse_unknown, told_of_full_disk
 
 T = TypeVar("T")
 
-_ASIDE: Final = ("-wal", "-shm", "-journal")  # what SQLite reads with a database, whoever wrote it
+# What SQLite reads with a database, whoever wrote it, and how it begins when SQLite wrote it: see
+# https://sqlite.org/fileformat.html and walformat.html. Whatever else is there SQLite removes.
+_BEGINS: Final = {
+    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"),
+    "-shm": ((3_007_000).to_bytes(4, sys.byteorder),),
+    "-journal": (b"\xd9\xd5\x05\xf9",),
+}
 _LOOKS: Final = 20  # at a ledger that changes meanwhile: an export begins or ends a few times a run
 _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm grows by 32 KiB
 
@@ -29,9 +36,23 @@ def own(path: Path) -> tuple[int, int]:
     Raises CorruptError where it, or a file that SQLite would read with it, is not this user's.
     """
     files = Files()
-    files.append(path, b"")
     _check(path, files)
+    for ending, begins in _BEGINS.items():
+        beside = path.with_name(path.name + ending)
+        if not _begins_with(beside, begins):
+            refuse_unknown(beside)
+    files.append(path, b"")
     return _identity(path)
+
+
+def _begins_with(path: Path, begins: Collection[bytes]) -> bool:
+    """Tell whether a file, if there is one, begins so; one that lost its begin has zeros there."""
+    try:
+        with os.fdopen(open_to_read(path), "rb") as file:
+            found = file.read(4)
+    except FileNotFoundError:
+        return True
+    return found in begins or not any(found)
 
 
 def check_same(path: Path, identity: tuple[int, int]) -> None:
@@ -45,7 +66,7 @@ def check_same(path: Path, identity: tuple[int, int]) -> None:
 
 
 def _check(path: Path, files: Files) -> None:
-    for ending in ("", *_ASIDE):
+    for ending in ("", *_BEGINS):
         files.check(path.with_name(path.name + ending), alone=True)
 
 
@@ -71,8 +92,8 @@ def check_schema(path: Path, schema: str, version: str) -> None:
     if known is None or known == version:
         raise CorruptError(f"{path}: not a ledger of an export: move it away")
     raise ChangedError(
-        f"{path} is of another version of this program ({known} and not {version}):"
-        " give the export another destination, or delete that one with its ledger"
+        f"{path} is of another version of this program ({known} and not {version}), which alone can"
+        " go on with it: keep its files, and give this export another destination"
     )
 
 

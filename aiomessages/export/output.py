@@ -4,6 +4,7 @@ A batch is bytes first and ledger after: appended to `NAME.partial` and made dur
 Only a file that is finished has its final name, and it keeps it while a later run adds to it.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from aiomessages.errors import ConfigurationError
 from .apart import write_columns
 from .columnar import check_duckdb
 from .errors import CorruptError
-from .files import Files
+from .files import Files, refuse_unknown
 from .formats import FORMATS
 from .layouts import Lines
 from .ledger import Entry, Ledger
@@ -78,6 +79,7 @@ class Output:
         self._manifest.recover()
         if self.format.rows:
             self._columns.recover()
+            self._refuse_log()
         if None in map(self._files.size, (self.destination, self.names.manifest)):
             self._ledger.reopen()  # what is made of the rows is missing, and can be made again
 
@@ -159,9 +161,16 @@ class Output:
         made.begin()
         write_columns([self.path(1)], made.aside, self._ending, layout, files=self._files)
         sums = sums_of(made.aside)
+        self._refuse_log()
         self._files.remove(self.names.manifest)  # from now on it would not be true
         made.end(sums)
         return FileDigest(self.destination.name, self.rows, sums.size, sums.sha256)
+
+    def _refuse_log(self) -> None:
+        """Raise CorruptError for a log beside a table: DuckDB would read it with any new one."""
+        log = self.names.beside(".wal")
+        if self._ending == ".duckdb" and self._files.size(log) is not None:
+            refuse_unknown(log)
 
     def _write_manifest(self, data: bytes) -> None:
         made, sums = self._manifest, Sums()
@@ -188,15 +197,18 @@ def check_can_write(destination: Path) -> None:
 def ending_of(destination: Path) -> str:
     """Return the ending that says how to write a destination; "" for a directory.
 
-    Raises ConfigurationError for an ending that is not known.
+    Raises ConfigurationError for an ending that is not known, or that is the whole name.
     """
     name = destination.name.lower()
+    if name in FORMATS:
+        raise ConfigurationError(f"{destination} is an ending without a name before it")
     for ending in sorted(FORMATS, key=len, reverse=True):
-        if name.endswith(ending) and name != ending:
+        if name.endswith(ending):
             return ending
-    if destination.suffix and not destination.is_dir():
+    is_directory = os.path.isdir(destination)  # noqa: PTH112 - a name that is too long is none
+    if (destination.suffix or os.path.lexists(destination)) and not is_directory:
         known = ", ".join(FORMATS)
         raise ConfigurationError(
-            f"{destination.name}: the ending is none of {known}, nor is it a directory"
+            f"{destination}: unsupported file type; use one of {known}, or a directory"
         )
     return ""

@@ -12,12 +12,13 @@ ledger, its bytes. So a file with bytes that the ledger does not know of is some
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from msgspec import structs
 
-from .errors import CorruptError
+from .errors import CorruptError, DiskFullError
 from .files import Buffer, Files, refuse_changed, refuse_taken, refuse_unknown
 from .ledger import Ledger, Part
 from .manifest import FileDigest
@@ -242,7 +243,12 @@ class Parts:
         sums = self._read(first)
         self._files.remove(self._names.manifest)  # from now on it would not be true
         self.record(structs.replace(second, closed=True))
-        self._files.append_all(path, sums.adding(chunks(partial)), at=first.committed)
+        with closing(chunks(partial)) as pieces:
+            try:
+                self._files.append_all(path, sums.adding(pieces), at=first.committed)
+            except DiskFullError:
+                self._files.truncate(path, first.committed)  # readable until there is more room
+                raise
         whole = Part(1, sums.size, sums.crc32, first.rows + second.rows, closed=True)
         self._ledger.join(whole)
         self.keep(whole)

@@ -105,9 +105,10 @@ async def export(
     of them exists.
     """
     names, files = Names.of(destination), files or Files()
+    store = None if media is None else MediaStore(Path(media), files=files)
     _check(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
-    check_page_options(after=None, limit=limit, order=None, max_items=None)
+    limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     check_can_write(names.destination)
     settings = {
         "layout": layout,
@@ -129,7 +130,7 @@ async def export(
             output,
             layout=layout,
             include_reply=include_reply,
-            media=None if media is None else MediaStore(Path(media), files=files),
+            media=store,
             limit=limit,
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
@@ -144,6 +145,8 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: leave it included")
+    if media is not None and (not str(media) or "\0" in str(media)):
+        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
     if layout == "finetune" and media is not None:
         raise ConfigurationError("a fine-tuning example holds its images itself: leave media out")
 
@@ -198,6 +201,7 @@ class _Run:
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write what is not there yet, and finish."""
+        self._tell(at_once=True)  # so that a wait before the first answer can be shown
         self.progress.total = len(source) if isinstance(source, Sized) else None
         self.progress.listed = (
             refresh or not self._ledger.finished or not isinstance(source, Listed)
@@ -316,8 +320,9 @@ class _Run:
         self.progress.messages += entry.messages
         self._reopen()
         if isinstance(lines, Lines):
-            left_out = ", ".join(lines.left_out) or None
-            await self._writer.add(lines, structs.replace(entry, reason=left_out))
+            if lines.left_out:
+                entry = structs.replace(entry, reason=", ".join(lines.left_out))
+            await self._writer.add(lines, entry)
         else:
             await self._writer.add_large(lines, entry)
 

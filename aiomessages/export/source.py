@@ -30,7 +30,7 @@ from aiomessages.models import Json
 from aiomessages.settings import can_be_sent
 from aiomessages.workers import each
 
-from .created import CreatedBetween
+from .created import CreatedBetween, pages_between
 from .layouts import one_line
 from .ledger import MANY
 
@@ -59,7 +59,7 @@ async def batches(
     for an id of another type or that no request can hold, and SchemaError for a listed one.
     """
     if isinstance(source, Listed):
-        async with aclosing(_narrowed(source).pages(attempts)) as pages:
+        async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
                 for start in range(0, len(page), BATCH):  # whatever the server takes for a page
                     yield [_listed(*item) for item in page[start : start + BATCH]]

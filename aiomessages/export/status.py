@@ -85,9 +85,14 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         files=files,
         skipped=_reasons(db, "skipped"),
         failed=_reasons(db, "failed"),
-        finished_at=settings.get("finished"),
+        finished_at=_time(settings.get("finished")),
         **{name: _ids(db, state) for name, state in NAMED.items()},
     )
+
+
+def _time(value: object) -> float | None:
+    """Return a time; ledgers of version 1 have none."""
+    return value if isinstance(value, float) else None
 
 
 def _reasons(db: sqlite3.Connection, state: str) -> dict[str, int]:

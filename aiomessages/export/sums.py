@@ -3,7 +3,7 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ class Written:
         self.stamp = stamp
 
 
-def chunks(path: Path, count: int | None = None) -> Iterator[memoryview]:
+def chunks(path: Path, count: int | None = None) -> Generator[memoryview]:
     """Yield a file's bytes, at most the first `count`, each piece in the memory of the last."""
     chunk = memoryview(bytearray(CHUNK))  # one for all: a new one each time is 256 page faults
     left = count

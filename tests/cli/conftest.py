@@ -1,62 +1,17 @@
 """A server with a few conversations for the whole run, and two ways to run the program."""
 
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from conftest_cli import KEY, RECORDS, Ran
 
 from aiomessages.__main__ import main
 from aiomessages.testing import MessagesServer
-
-KEY = "key-of-the-tests-0123456789"
-NASTY = "red \x1b[31m, turned \u202etxt.exe, 😀"
-
-
-def _message(completion_id: str, number: int, **fields: Any) -> dict[str, Any]:
-    absent = {"content": None, "content_parts": None, "name": None}
-    return {"id": f"{completion_id}-{number}", "role": "user"} | absent | fields
-
-
-def _record(completion_id: str, *messages: dict[str, Any]) -> dict[str, Any]:
-    reply = {"role": "assistant", "content": "Bye.", "refusal": None}
-    completion = {
-        "id": completion_id,
-        "object": "chat.completion",
-        "created": 1_761_955_200,
-        "model": "gpt-4o",
-        "metadata": {},
-        "choices": [{"index": 0, "message": reply, "finish_reason": "stop", "logprobs": None}],
-    }
-    return {
-        "completion": completion,
-        "messages": [_message(completion_id, n, **fields) for n, fields in enumerate(messages)],
-    }
-
-
-CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"a":1}'}}
-RECORDS = [
-    _record(
-        "chatcmpl-short",
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": NASTY},
-        {"role": "assistant", "tool_calls": [CALL]},
-    ),
-    _record("chatcmpl-empty"),
-    # Larger than a pipe holds, so that its writer meets the end of its reader.
-    _record("chatcmpl-long", *({"content": f"{n} " + "word " * 200} for n in range(250))),
-]
-SHORT: list[dict[str, Any]] = RECORDS[0]["messages"]
-
-
-class Ran(NamedTuple):
-    """What a run of the program came to."""
-
-    code: int
-    out: bytes
-    err: str
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +27,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Take the library's log back from the program, which keeps it for the rest of its process."""
+    log = logging.getLogger("aiomessages")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture

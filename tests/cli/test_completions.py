@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import KEY, Ran
+from conftest_cli import KEY, Ran
 
 from aiomessages.testing import MessagesServer
 

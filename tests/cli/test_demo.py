@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ran
+from conftest_cli import Ran
 
 from aiomessages import AsyncMessagesClient
 from aiomessages.cli import demo

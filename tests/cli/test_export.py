@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import KEY, Ran
+from conftest_cli import KEY, Ran
 
 from aiomessages.cli import export as command
 from aiomessages.cli import progress
@@ -144,8 +145,7 @@ def test_another_selection(
     dated.requests.clear()
     code, _, err = run("export", "--all", *words, "-o", tmp_path / "out.jsonl")
     assert (code, dated.requests) == (2, [])
-    assert "selection was" in err
-    assert "2025-11-08T00:00Z" in err
+    assert '--since was "2025-11-08T00:00Z" and is now ' in err
 
 
 def test_an_age_is_one_selection(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
@@ -185,6 +185,10 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["--all", "--concurrency", "0", "-o", "out.jsonl"],
         ["--all", "--max-rps", "0", "-o", "out.jsonl"],
         ["--all", "-o", "out.csv"],
+        ["--all", "-o", ".jsonl"],
+        ["--all", "-o", "-"],
+        ["--all", "-o", "/dev/null"],
+        ["--all", "-o"],
         ["--all"],
     ],
     ids=" ".join,
@@ -284,7 +288,8 @@ def test_unknown_ids_alone(run: Run, tmp_path: Path) -> None:
     """Where the server knows none of the ids, that is an error: exit code 3."""
     code, _, err = run("export", "chatcmpl-x", "chatcmpl-y", "-o", tmp_path / "out.jsonl")
     assert code == 3
-    assert "none of these exists" in err
+    assert err.startswith("aiomessages: none of these exists")
+    assert "--wait" not in err  # this command waits by itself
 
 
 @pytest.mark.parametrize(("code", "wait"), [(429, 7200), (503, 7200)])
@@ -321,7 +326,8 @@ def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
     code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 4
-    assert err.startswith("aiomessages: stopped before anything was written;")
+    assert err.startswith("aiomessages: Incorrect API key provided")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.usefixtures("dated")
@@ -390,6 +396,7 @@ def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
     code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
     assert code == 2
     assert "no export can be written to " in err
+    assert err.endswith(": Not a directory\n")
     assert err.count("\n") == 1
 
 
@@ -416,7 +423,7 @@ def halfway(spawn: Spawn, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
             yield process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped(
     spawn: Spawn,
     run: Run,
@@ -424,7 +431,7 @@ def test_stopped(
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
 ) -> None:
-    """Ctrl-C commits what was fetched, says how to go on, and is exit code 130; SIGTERM too."""
+    """Ctrl-C, SIGTERM and SIGHUP commit what was fetched, and say how to go on: exit code 130."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with halfway(spawn, tmp_path / "out.jsonl") as process:
         process.send_signal(number)
@@ -446,6 +453,62 @@ def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyP
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"stopped:" not in err
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "codes"),
+    [
+        (signal.SIGINT, signal.SIGINT, []),
+        (signal.SIGTERM, signal.SIGTERM, []),
+        (signal.SIGHUP, signal.SIGHUP, []),
+        (signal.SIGINT, signal.SIGTERM, [130]),
+    ],
+)
+async def test_one_signal_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    first: signal.Signals,
+    second: signal.Signals,
+    codes: list[int],
+) -> None:
+    """What `timeout` and other wrappers send twice at once is one signal; another one ends it."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+
+    async def exporting() -> Any:
+        signal.raise_signal(first)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(second)
+            for _ in range(3):  # the loop hears of a signal in a later round
+                await asyncio.sleep(0)
+
+    assert await command._stoppable(exporting(), lambda: None) is None  # noqa: SLF001
+    assert ended == codes
+
+
+async def test_a_terminal_that_closes_under_nohup() -> None:
+    """SIGHUP is still ignored where it was: `nohup aiomessages export …` goes on."""
+
+    async def exporting() -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+        return "report"
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert await command._stoppable(exporting(), lambda: None) == "report"  # noqa: SLF001
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_advice_of_other_commands(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+    """An error advises nothing that this command does not have."""
+    dated.fail("missing-field")
+    code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
+    assert code == 1
+    assert "missing required field" in err
+    assert "--format" not in err
 
 
 async def test_cancelled_by_others() -> None:

@@ -10,6 +10,7 @@ import yaml as yaml_reader
 from aiomessages.cli import formats
 from aiomessages.cli.exits import UsageError
 from aiomessages.cli.output import Screen
+from aiomessages.cli.safe_text import UNSAFE
 
 PIPE = Screen()
 TERMINAL = Screen(terminal=True)
@@ -60,6 +61,12 @@ def test_jsonl_of_an_indenting_server() -> None:
     assert json.loads(line) == MESSAGES[1]
 
 
+def test_jsonl_of_carriage_returns() -> None:
+    """A server whose lines end in a carriage return alone gets them to one line, too."""
+    line = formats.named("jsonl", PIPE).item(b'{\r  "a": 1,\r  "b": 2\r}')
+    assert line == b'{"a": 1,"b": 2}\n'
+
+
 def test_jsonl_of_what_no_parser_likes() -> None:
     """Nothing is decoded on the way: a lone surrogate and a long number stay as they came."""
     odd = rb'{"id":"c-0","content":"\ud83d","n":1.00000000000000000000000000000000001}'
@@ -91,6 +98,52 @@ def test_at_a_terminal(name: formats.Name) -> None:
     assert "\u202e" not in shown
     assert "Grüße" in shown
     assert "😀" in shown
+
+
+HOSTILE = [
+    "\x1b[2J",
+    "\x07",
+    "\r",
+    "\x7f",
+    "\x85",
+    "\x9b31m",
+    "\u061c",
+    "\u200f",
+    "\u202e",
+    "\u2028",
+]
+HOSTILE += ["\u2066", "\u206f", "\ufeff", "\U000e0041", "\ufff9"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+def test_everything_hostile_at_a_terminal(name: formats.Name, hostile: str) -> None:
+    """Wherever it stands, in a key, a name or a part, nothing that acts reaches a terminal."""
+    odd = f"a{hostile}b"
+    call = {"id": odd, "type": "function", "function": {"name": odd, "arguments": odd}}
+    message = {
+        "id": odd,
+        "role": odd,
+        "name": odd,
+        "content": odd,
+        "content_parts": [{"type": odd, odd: odd}, {"type": "text", "text": odd}],
+        "tool_calls": [call, {"id": odd, "type": odd, odd: odd}],
+        "annotations": [{odd: odd}],
+        "refusal": odd,
+        odd: odd,
+    }
+    reply = {"index": 0, "message": message}
+    completion = {"id": odd, "model": odd, "metadata": {odd: odd}, "choices": [reply], odd: odd}
+    format_ = formats.of_completions(name, TERMINAL)
+    item = json.dumps(completion, ensure_ascii=False).encode() if format_.reads_raw else completion
+    shown = [of(name, TERMINAL, [message]), written(format_, [item])]
+    if name != "raw":
+        transformed = formats.named(name, TERMINAL, transformed=True)
+        shown += [written(transformed, [message, odd, {odd: [odd]}])]
+    assert not any(UNSAFE.search(text.decode()) for text in shown)
+    if name in ("json", "jsonl", "raw"):
+        (found,) = json.loads(shown[0]) if name == "json" else [json.loads(shown[0])]
+        assert found == message
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl", "raw"])

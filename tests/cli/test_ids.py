@@ -48,6 +48,16 @@ def test_what_is_no_id(tmp_path: Path, line: bytes) -> None:
         pass
 
 
+def test_ids_in_quotes(tmp_path: Path) -> None:
+    """Ids as jq prints them without -r are refused with that advice."""
+    (tmp_path / "ids.txt").write_text('"chatcmpl-1"\n')
+    with (
+        pytest.raises(UsageError, match=r"ids\.txt, line 1: .* jq .* -r"),
+        read_ids(str(tmp_path / "ids.txt")),
+    ):
+        pass
+
+
 def test_no_file(tmp_path: Path) -> None:
     """A file that cannot be read is named."""
     with pytest.raises(UsageError, match="No such file"), read_ids(str(tmp_path / "none")):

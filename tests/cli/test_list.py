@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import KEY, SHORT, Ran
+from conftest_cli import KEY, SHORT, Ran
 
 from aiomessages.testing import MessagesServer
 
@@ -99,6 +99,74 @@ def test_transform(run: Run) -> None:
         ["user", None],
         ["assistant", "call_1"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ("(" * 3_000 + "role", "nested too deep"),
+        ("!" * 20_000 + "role", "nested too deep"),
+        ("`" + "[" * 100_000 + "`", "nested too deep"),
+        ("role" + "|role" * 600, "nested too deep"),
+        ("", "empty"),
+        ("[[[", "Incomplete"),
+        ("role.", "Expecting"),
+        ("'role", "Unclosed"),
+        ('`"\\ud800"`', "surrogates"),
+        ("'\udcff'", "surrogates"),
+        ("lenght(content)", "no function lenght()"),
+        ("content_parts[?nope(@)].text", "no function nope()"),
+        ("length()", "expects arguments: 1, and has 0"),
+        ("length(role, id)", "expects arguments: 1, and has 2"),
+        ("not_null()", "expects arguments: 1, and has 0"),
+        ("tool_calls[::0]", "the step of a slice cannot be 0"),
+        ("&role", "an &expression is for"),
+        ("{a: &role}", "an &expression is for"),
+        ("not_null(&role)", "an &expression is for"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_a_transform_that_could_fit_nothing(
+    run: Run, messages_server: MessagesServer, expression: str, reason: str
+) -> None:
+    """An expression that fits no message is a usage error of one line that names it."""
+    messages_server.requests.clear()
+    code, out, err = run("list", "chatcmpl-short", "--transform", expression)
+    assert (code, out) == (2, b"")
+    assert err.startswith("aiomessages: --transform ")
+    assert reason in err
+    assert len(err) < 400
+    assert err.count("\n") == 1
+    assert messages_server.requests == [] or expression.startswith("role|")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "not_null(name, role, id)",
+        "sort_by(content_parts || `[]`, &type)",
+        "tool_calls[0:1:1]",
+        "merge(@, {a: role})",
+        "a.b[?c == 'd' && !e].{f: g}",
+        "`99999999999999999999999`",
+    ],
+)
+def test_transforms_that_are_fine(run: Run, expression: str) -> None:
+    """Whatever JMESPath can do is accepted."""
+    ran = run("list", "chatcmpl-short", "--transform", expression)
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "expression", ["contains('abc', `1`)", "ceil(`1e400`)", "sort_by(@, &x)", "keys(role)"]
+)
+def test_a_transform_that_fails_on_a_message(run: Run, expression: str) -> None:
+    """However an expression fails on a message, it is one line and no mistake of ours."""
+    ran = run("list", "chatcmpl-short", "--transform", expression)
+    assert (ran.code, ran.out) == (1, b"")
+    assert ran.err.startswith(f"aiomessages: --transform {expression}: ")
+    assert ran.err.count("\n") == 1
 
 
 def test_a_transform_that_does_not_fit(run: Run) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ran
+from conftest_cli import Ran
 
 import aiomessages
 from aiomessages.__main__ import main
+from aiomessages.cli.safe_text import UNSAFE
 
 Run = Callable[..., Ran]
 
@@ -40,7 +41,10 @@ def test_without_the_extra(missing: str) -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (run.returncode, run.stdout) == (2, b"")
-    assert run.stderr == b"aiomessages: the program needs: pip install 'aiomessages[cli]'\n"
+    assert (
+        run.stderr
+        == b"aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+    )
 
 
 def test_a_package_of_ours_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +99,42 @@ def test_an_unknown_command(run: Run) -> None:
     assert (code, out) == (2, b"")
     assert '"list"' in err
     assert err.count("\n") == 1
+
+
+HOSTILE = ["\x1b[2Jx", "a\u202eb", "\x9b31m", "\x85", "\u2028", "\udcff", "-\x1b", "--a\u202e=b"]
+PLACES = [
+    [],
+    ["list"],
+    ["list", "chatcmpl-x", "--format"],
+    ["list", "chatcmpl-x", "--limit"],
+    ["list", "chatcmpl-x", "--timeout"],
+    ["list", "chatcmpl-x", "more"],
+    ["list", "chatcmpl-x", "--transform"],
+    ["list", "chatcmpl-x", "--api-key-file"],
+    ["list", "chatcmpl-x", "--base-url"],
+    ["list", "chatcmpl-x", "--organization"],
+    ["list", "chatcmpl-x", "--local", "--base-url"],
+    ["completions", "--since"],
+    ["completions", "--metadata"],
+    ["completions", "--order"],
+    ["export", "chatcmpl-x", "-o"],
+    ["export", "--ids-file", "nowhere", "-o"],
+    ["export", "chatcmpl-x", "-o", "x.jsonl", "--layout"],
+    ["status"],
+    ["serve", "--fault"],
+    ["serve", "--port"],
+    ["serve", "--import"],
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("words", PLACES, ids=str)
+def test_hostile_arguments(run: Run, words: list[str], hostile: str) -> None:
+    """Whatever stands in a command line, what is said of it acts on no terminal."""
+    code, out, err = run(*words, hostile)
+    assert (code, out) in [(2, b""), (3, b"")]
+    assert err.count("\n") == 1
+    assert not UNSAFE.search(err)
 
 
 def test_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEY, RECORDS, SHORT, Ran
+from conftest_cli import KEY, RECORDS, SHORT, Ran
 
 from aiomessages.cli.exits import UsageError
 from aiomessages.cli.options import SAMPLE, in_options, spelled_out
@@ -44,6 +44,38 @@ def test_a_key_in_argv(word: str) -> None:
     with pytest.raises(UsageError, match="OPENAI_API_KEY") as caught:
         spelled_out(["list", "x", word, "secret"])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["export", "--all", "-o", ""], "-o"),
+        (["export", "--all", "-o", "out.jsonl", "--media="], "--media"),
+        (["export", "--all", "-o", "out.jsonl", "--model", ""], "--model"),
+        (["export", "x", "", "-o", "out.jsonl"], "an argument"),
+        (["status", ""], "an argument"),
+        ([""], "an argument"),
+    ],
+    ids=repr,
+)
+def test_an_empty_argument(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    named: str,
+) -> None:
+    """What an unset variable of the shell leaves is refused before anything is made of it."""
+    monkeypatch.chdir(tmp_path)
+    ran = run(*words)
+    assert (ran.code, list(tmp_path.iterdir())) == (2, [])
+    assert ran.err == f"aiomessages: {named} is empty: is a variable of the shell not set?\n"
+
+
+def test_an_empty_value_of_a_pair() -> None:
+    """A key may have an empty value."""
+    words = ["--metadata=team=", "--metadata", "team="]
+    assert spelled_out(words) == words
 
 
 def test_an_unknown_option_with_a_value(run: Run) -> None:

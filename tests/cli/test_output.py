@@ -1,6 +1,7 @@
 """Data arrives whole in its file, or the file is not there."""
 
 import os
+import pty
 import signal
 import stat
 import threading
@@ -150,3 +151,29 @@ def test_the_screen_of_a_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     screen = output.screen_for(output.STANDARD_OUTPUT)
     assert (screen.terminal, screen.color, screen.width) == (True, color, 72)
+
+
+def test_a_terminal_by_its_path() -> None:
+    """A path that leads to a terminal, as /dev/tty does, is written to as one."""
+    ours, its = pty.openpty()
+    try:
+        assert output.screen_for(Path(os.ttyname(its))).terminal
+    finally:
+        os.close(its)
+        os.close(ours)
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/nowhere/at/all", "."])
+def test_no_terminal_by_its_path(path: str) -> None:
+    """A device that is none, a path to nothing and a directory are no terminals."""
+    assert output.screen_for(Path(path)) == output.Screen()
+
+
+def test_a_terminal_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it can be written to is told where it is opened."""
+
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("os.open", refused)
+    assert output.screen_for(Path("/dev/null")) == output.Screen()

@@ -208,3 +208,31 @@ def test_a_row_of_calls() -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": json.dumps({"a": 1})}}
     text = pretty.row(Screen(width=80))({"id": "x", "role": "assistant", "tool_calls": [call]})
     assert text.rstrip().endswith('→ f { "a": 1 }')
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+ODD = [5, 1.5, True, "text", {}, {"a": 1}, [5, None, "x", {}, {"type": 5}, {"type": "function"}]]
+
+
+@pytest.mark.parametrize("value", [None, False, [], *ODD], ids=str)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("id", "role", "content", "name", "content_parts", "refusal", "tool_calls"),
+        *("function_call", "annotations", "audio", "tool_call_id"),
+    ],
+)
+def test_a_field_of_another_type(name: str, value: object) -> None:
+    """A message is shown whatever a field of it holds, as a whole and as a row."""
+    found = {"id": "c-0", "role": "user", "content": "Hi", name: value}
+    assert shown(**found).startswith("no role" if name == "role" and value != "text" else "")
+    row = pretty.row(Screen(terminal=True, width=80))(found)
+    assert name in ("content", "content_parts") or "Hi" in row
+
+
+def test_content_that_is_a_list_of_parts() -> None:
+    """It is shown as the parts are; content of any other type as JSON that is not known."""
+    parts = [{"type": "text", "text": "hello"}, {"type": "text", "text": "there"}]
+    assert "hello\nthere" in shown(content=parts)
+    assert "7 B of JSON" in shown(content={"a": 1})

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import NASTY
+from conftest_cli import NASTY
 from rich.cells import cell_len
 
 from aiomessages.cli import pretty_completions

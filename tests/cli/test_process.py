@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEY, NASTY, SHORT, Ran
+from conftest_cli import KEY, NASTY, SHORT, Ran
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 Execute = Callable[..., Ran]
@@ -53,6 +53,18 @@ def test_without_color(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str)
     """With NO_COLOR no format sends any escape sequence to a terminal."""
     monkeypatch.setenv("NO_COLOR", "1")
     shown = at_terminal(spawn, "list", "chatcmpl-short", "--format", name)
+    assert not re.search("[\x1b\u202e]", shown)
+    assert "😀" in shown
+
+
+@pytest.mark.parametrize("name", ["auto", "json", "raw"])
+def test_a_terminal_as_the_output_file(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With -o to a terminal it is shown there as if it were standard output."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    words = ["list", "chatcmpl-short", "--format", name, "-o", "/dev/stdout"]
+    shown = at_terminal(spawn, *words)
     assert not re.search("[\x1b\u202e]", shown)
     assert "😀" in shown
 

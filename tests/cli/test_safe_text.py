@@ -60,3 +60,8 @@ def test_json_keeps_its_value(value: object) -> None:
 def test_json_with_windows_line_ends() -> None:
     """Line ends between the tokens of a document are no characters of its strings."""
     assert json.loads(visible_json('{\r\n"a": "\x7f"}')) == {"a": "\x7f"}
+
+
+def test_json_with_carriage_returns() -> None:
+    """A carriage return alone, by which a line would be overwritten, becomes a newline."""
+    assert visible_json('{"a": 1,\r"b": 2}') == '{"a": 1,\n"b": 2}'

@@ -63,9 +63,9 @@ def test_no_bounds() -> None:
 
 @pytest.mark.parametrize("given", ["3", "3y", "yesterday", "", "2026-13-01", "999999w"])
 def test_what_is_no_time(given: str) -> None:
-    """A time that is neither a date nor an age is refused, and the message names both forms."""
-    expected = rf"^--until {given}: expected a date \(2026-11-01\) or an age \(3d\)$"
-    with pytest.raises(UsageError, match=expected):
+    """A time that is neither a date nor an age is refused, and the message names every form."""
+    forms = r"a date \(2026-11-01\), a time \(2026-11-01T08:00\) or an age \(30m, 6h, 3d, 2w\)"
+    with pytest.raises(UsageError, match=rf"^--until {given}: expected {forms}$"):
         span_of(None, given)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import RECORDS, Ran
+from conftest_cli import RECORDS, Ran
 
 from aiomessages.server.faults import FAULTS
 

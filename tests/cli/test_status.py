@@ -1,11 +1,14 @@
 """`aiomessages status`: what the ledger knows, for a person and for a program."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ran
+from conftest_cli import Ran
+
+from aiomessages.cli.safe_text import UNSAFE
 
 Run = Callable[..., Ran]
 
@@ -35,6 +38,17 @@ def test_for_a_program(run: Run, finished: Path) -> None:
     assert (found["finished"], found["layout"], found["rows"]) == (True, "finetune", rows)
     assert found["bytes"] == finished.stat().st_size
     assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jsonl", "\u202e\x1b[31m\n\u00fc.jsonl".encode()])
+def test_any_name(run: Run, tmp_path: Path, name: bytes) -> None:
+    """A name of any bytes is told in both formats, and in JSON Python reads the very name."""
+    path, media = tmp_path / os.fsdecode(name), tmp_path / os.fsdecode(name + b".media")
+    words = ["--media", media, "--local", "--quiet"]
+    assert run("export", "--all", "-o", path, *words).code == 0
+    found = json.loads(run("status", path, "--format", "json").out)
+    assert (found["destination"], found["media"]) == (str(path), str(media))
+    assert b"\x1b" not in run("status", path).out
 
 
 def test_it_changes_nothing(run: Run, finished: Path) -> None:
@@ -77,3 +91,19 @@ def test_a_ledger_that_is_none(run: Run, tmp_path: Path) -> None:
     """A file in the ledger's place that is none is exit code 65."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     assert run("status", tmp_path / "out.jsonl").code == 65
+
+
+def test_hostile_names(run: Run, tmp_path: Path) -> None:
+    """What a completion, a file or a server is called acts on no terminal, in either format."""
+    odd = "a\u202eb\u2066\ufeff"
+    path = tmp_path / f"{odd}\x1b[2J.jsonl"
+    words = ["--on-error", "continue", "--local", "--quiet"]
+    assert run("export", "chatcmpl-tides", f"chatcmpl-{odd}", "-o", path, *words).code == 0
+    for words in ([], ["--format", "json"]):
+        ran = run("status", path, *words)
+        assert ran.code == 0
+        assert rb"chatcmpl-a\u202eb\u2066\ufeff" in ran.out
+        assert not UNSAFE.search(ran.out.decode())
+    ran = run("status", tmp_path / f"{odd}\x9b31m")
+    assert ran.code == 3
+    assert not UNSAFE.search(ran.err)

@@ -20,6 +20,17 @@ def test_concealed(capsys: pytest.CaptureFixture[str]) -> None:
     stderr.conceal(None)
     stderr.say_all("correct-horse\nsk-proj-abcdefgh and sky-high")
     assert capsys.readouterr().err == "[key]\n[key] and sky-high\n"
+    stderr.say("correct%2Dhorse Correct-Horse")
+    assert capsys.readouterr().err == "aiomessages: [key] [key]\n"
+
+
+@pytest.mark.parametrize("key", ["B", "x", "none", "EMPTY", "sk"])
+def test_a_key_that_is_none(capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """What a server without authentication is given for a key garbles no text."""
+    stderr.conceal(key)
+    text = "241 B, task-force-1, disk-usage-100, sk-learn, none of the EMPTY boxes"
+    stderr.say(text)
+    assert capsys.readouterr().err == f"aiomessages: {text}\n"
 
 
 def test_the_log(capsys: pytest.CaptureFixture[str]) -> None:

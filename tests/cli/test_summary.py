@@ -83,6 +83,13 @@ def test_something_new(progress: Progress) -> None:
     assert first == "finished: out.jsonl"
 
 
+def test_empty() -> None:
+    """An export of nothing says why, as a name that is spelled wrong comes to the same."""
+    _, written, why, *_ = summary.of_report(report(rows=0), changed(**EMPTY))
+    assert written == "  0 completions, 0 rows, 0 kB in 0 files"
+    assert why == "  no completion was named, or none was selected"
+
+
 def test_not_finished() -> None:
     """An unfinished export says how to go on, and why it has to: the most frequent reason first."""
     lines = summary.of_report(
@@ -102,7 +109,7 @@ def test_not_finished() -> None:
         "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
         "  skipped: 2,000 × no reply, 1 × audio",
         "  failed: 3 × InternalServerError (a, b, c)",
-        "  in the file, and not named in this run: 5",
+        "  kept in the file, and not named in this run: 5",
     ]
 
 

@@ -100,11 +100,24 @@ def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) 
 
 def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> None:
     """A directory of a run that was killed is removed, and no new one has its name."""
-    left = target.with_name("columns.tmp.killed.work")
+    left = target.with_name("columns.tmp.a0b1_z9x.work")
     left.mkdir()
     (left / "messages.parquet").write_text("rubbish")
     write_columns([source], target, ".parquet", "messages")
     assert sorted(target.parent.iterdir()) == [target, source]
+
+
+def test_a_directory_that_is_no_runs(source: Path, target: Path) -> None:
+    """One that has nearly the name of a run's directory, or that a link leads to, is left alone."""
+    mine, linked = target.parent / "mine", target.with_name("columns.tmp.a0b1_z9x.work")
+    near = target.with_name("columns.tmp.my.work")
+    for directory in (mine, near):
+        directory.mkdir()
+        (directory / "file").touch()
+    linked.symlink_to(mine)
+    write_columns([source], target, ".parquet", "messages")
+    assert sorted(target.parent.iterdir()) == sorted([target, source, mine, linked, near])
+    assert [(directory / "file").exists() for directory in (mine, near)] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["~columns.tmp", "http:columns.tmp"])

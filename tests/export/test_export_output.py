@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import sys
 import zlib
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ from backports import zstd
 from msgspec import structs
 
 from aiomessages import ConfigurationError
-from aiomessages.export import CorruptError, ExportError
+from aiomessages.export import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
 from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Entry, Ledger, Part
@@ -23,7 +25,6 @@ from aiomessages.export.output import Output, ending_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Opened = Callable[..., Output]
 
@@ -279,6 +280,28 @@ def test_a_process_that_was_killed_while_it_added(
     assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
 
 
+def test_a_disk_that_is_full_while_a_file_is_added_to(
+    opened: Opened, ledger: Ledger, tmp_path: Path
+) -> None:
+    """What the file held before can be read to its end, and the next run adds the rest."""
+
+    class FullFiles(Files):
+        def write(self, descriptor: int, data: memoryview) -> int:
+            if data == TWO:
+                return super().write(descriptor, data[:3])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    opened().write(Lines(ONE, 1), [])
+    opened().finish("messages")
+    opened().write(Lines(TWO, 1), [])
+    output = Output(tmp_path / "out.jsonl", ledger, FullFiles())
+    with pytest.raises(DiskFullError):
+        output.finish("messages")
+    assert contents(tmp_path) == {"out.jsonl": ONE, "out.jsonl.partial": TWO}
+    opened().finish("messages")
+    assert contents(tmp_path)["out.jsonl"] == ONE + TWO
+
+
 def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path) -> None:
     """What is left of the added part is removed: all of it is in the file."""
     for line in (ONE, TWO):
@@ -335,6 +358,7 @@ FOREIGN = [
     "out.parquet.rows.jsonl.gz",
     "out.duckdb.rows.jsonl.gz.partial",
     "out.duckdb",
+    "out.duckdb.wal",
 ]
 
 
@@ -623,7 +647,6 @@ def test_columns_that_are_gone(opened: Opened, ledger: Ledger, tmp_path: Path) -
         ("a.parquet", ".parquet"),
         ("a.duckdb", ".duckdb"),
         ("a", ""),
-        (".jsonl", ""),
     ],
 )
 def test_endings(tmp_path: Path, name: str, ending: str) -> None:
@@ -633,7 +656,25 @@ def test_endings(tmp_path: Path, name: str, ending: str) -> None:
 
 def test_an_ending_that_is_not_known(tmp_path: Path) -> None:
     """It is refused, unless a directory of that name is there."""
-    with pytest.raises(ConfigurationError, match=r"none of \.jsonl, "):
-        ending_of(tmp_path / "a.csv")
+    for name in ("a.csv", f"{'a' * 300}.csv"):
+        with pytest.raises(ConfigurationError, match=r"use one of \.jsonl, "):
+            ending_of(tmp_path / name)
     (tmp_path / "a.csv").mkdir()
     assert not ending_of(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", [".jsonl", ".jsonl.gz", ".PARQUET"])
+def test_an_ending_alone(tmp_path: Path, name: str) -> None:
+    """What the shell makes of $NAME.jsonl without a NAME is refused."""
+    with pytest.raises(ConfigurationError, match="without a name"):
+        ending_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("what", ["file", "pipe", "link"])
+def test_no_ending_and_no_directory(tmp_path: Path, what: str) -> None:
+    """What has that name already and is no directory is refused at once."""
+    path = tmp_path / "out"
+    make = {"file": Path.touch, "pipe": os.mkfifo, "link": lambda path: path.symlink_to("-")}
+    make[what](path)
+    with pytest.raises(ConfigurationError, match="unsupported file type"):
+        ending_of(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import sqlite3
 import stat
 import time
@@ -143,9 +144,12 @@ def test_selections(ledger: Ledger) -> None:
     ledger.commit([PART], [DONE])
     for selection in (None, {"model": "m"}, None, {"model": "m"}):
         ledger.agree(SETTINGS, selection)
-    told = r'selection was \{"model": "m"\} and is now \{\}'
-    with pytest.raises(ChangedError, match=told):
+    with pytest.raises(ChangedError, match=': model was "m" and is now not set;'):
         ledger.agree(SETTINGS, {})
+    with pytest.raises(ChangedError, match=': since was not set and is now "3d";'):
+        ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
+    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
+        ledger.agree({**SETTINGS, "layout": "x"}, None)  # nothing is said of the selection
 
 
 def test_what_is_named_by_id(ledger: Ledger) -> None:
@@ -184,9 +188,10 @@ def test_counting(ledger: Ledger) -> None:
 
 
 def test_what_a_run_has_seen(path: Path) -> None:
-    """A completion is new once a run; what is in the output and not named again is counted."""
+    """A completion is new once a run; of the output, those not named again count as removed."""
+    left_out = [Entry(name, "failed") for name in "xy"]
     with Ledger(path) as ledger:
-        ledger.commit([PART], [DONE, GONE, Entry("d", "done")])
+        ledger.commit([PART], [DONE, GONE, *left_out, Entry("z", "done")])
         assert [ledger.first_sights(names) for names in ("aa", "ac", "c")] == [{"a"}, {"c"}, set()]
         assert ledger.removed() == 1
     with Ledger(path) as ledger:
@@ -282,6 +287,38 @@ def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
     with pytest.raises(CorruptError, match=r"is a symbolic link|has a second name"):
         Ledger(path)
     assert mine.read_bytes() == b""
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("known", [False, True], ids=["a new ledger", "a ledger"])
+def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> None:
+    """A file of that name is refused, and kept: SQLite would remove it."""
+    if known:
+        with Ledger(path):
+            pass
+    mine = path.with_name(path.name + ending)
+    mine.write_bytes(b"mine")
+    before = written(path.parent)
+    with pytest.raises(CorruptError, match="does not know of it: move it away"):
+        Ledger(path)
+    assert written(path.parent) == before
+    assert mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -> None:
+    """A log of SQLite's is read, and one that lost its begin with the power is none."""
+    with Ledger(path) as ledger:
+        ledger.commit([Part(1, committed=5)], [])
+        for found in list(tmp_path.iterdir()):
+            shutil.copy(found, tmp_path / found.name.replace(path.name, "copy"))
+    copy = tmp_path / "copy"
+    log = copy.with_name("copy-wal")
+    assert log.stat().st_size
+    if torn:
+        log.write_bytes(bytes(log.stat().st_size))
+    with Ledger(copy) as ledger:
+        assert ledger.parts() == ([] if torn else [Part(1, committed=5)])
 
 
 def test_a_ledger_that_is_replaced_while_it_is_opened(

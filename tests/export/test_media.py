@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -344,6 +345,20 @@ def test_a_file_at_the_place_of_the_directory_is_an_error(media: Path) -> None:
     with pytest.raises(ExportError, match="media cannot be written"):
         MediaStore(media).extract(message(picture(URI)))
     assert media.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP])
+def test_a_place_where_no_directory_can_be(media: Path, code: int) -> None:
+    """A file system that is read-only, a name that is too long: the error says where and why."""
+
+    class FailingFiles(Files):
+        def make_directory(self, *_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+    media = media.with_name("x" * 256) if code == errno.ENAMETOOLONG else media
+    with pytest.raises(ExportError, match=f"cannot be written: {os.strerror(code)}") as caught:
+        MediaStore(media, files=FailingFiles()).extract(message(picture(URI)))
+    assert media.name in str(caught.value)
 
 
 def test_a_directory_that_is_removed_meanwhile(media: Path, file: Path) -> None:

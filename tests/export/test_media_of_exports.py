@@ -104,6 +104,23 @@ async def test_two_exports_with_one_directory(client: AsyncMessagesClient, tmp_p
     assert [named(path) for path in paths] == [sorted(FILES)] * 4
 
 
+async def test_a_current_directory_that_changes(
+    client: AsyncMessagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where media are written is what it was when the export began."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def ids() -> AsyncIterator[str]:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        for completion_id in IDS:
+            yield completion_id
+
+    await export(client, ids(), "out.jsonl", media="media")
+    assert sorted(file.name for file in (tmp_path / "media").iterdir()) == sorted(FILES)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 async def test_a_spoken_reply_that_is_listed(
     server: LocalServer, client: AsyncMessagesClient, tmp_path: Path
 ) -> None:

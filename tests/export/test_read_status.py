@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,19 @@ def test_a_ledger_that_was_just_made(tmp_path: Path) -> None:
     with Ledger(tmp_path / "out.jsonl.ledger"):
         pass
     assert read_status(tmp_path / "out.jsonl") is None
+
+
+def test_a_ledger_of_the_version_before(tmp_path: Path) -> None:
+    """It did not say when an export was finished, and so nothing is told of that."""
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        ledger.agree(
+            {"layout": "messages", "include_reply": True, "media": None, "base_url": "u"}, None
+        )
+    with contextlib.closing(sqlite3.connect(tmp_path / "out.jsonl.ledger")) as db, db:
+        db.execute("INSERT INTO settings VALUES ('finished', 'true')")
+    status = read_status(tmp_path / "out.jsonl")
+    assert status is not None
+    assert (status.finished, status.finished_at) == (True, None)
 
 
 def test_a_ledger_of_another_kind(tmp_path: Path) -> None:

@@ -126,6 +126,22 @@ async def test_a_wait_that_is_told(tmp_path: Path) -> None:
     assert told[-1] > 0
 
 
+async def test_a_wait_at_the_start_that_is_told(tmp_path: Path) -> None:
+    """So is one before anything was fetched: the progress is known from the start."""
+    answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
+    known: list[Progress] = []
+    paused: list[float] = []
+
+    def refuse(number: int) -> Any:
+        paused.extend(progress.paused_until for progress in known[-1:])
+        return answer if number == 1 else None
+
+    async with Refusing(refuse) as server:
+        await exported(server, tmp_path / "out.jsonl", concurrency=1, on_progress=known.append)
+    assert paused[:1] == [0]
+    assert paused[1] > 0
+
+
 # --- how many requests ----------------------------------------------------------------------------
 
 

@@ -274,10 +274,12 @@ async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path
         {"destination": "out.csv"},
         {"layout": "finetune", "include_reply": False},
         {"layout": "finetune", "media": "pictures"},
+        {"media": ""},
+        {"media": "\0"},
         {"concurrency": 0},
         {"source": "chatcmpl-1"},
     ],
-    ids="-".join,
+    ids=repr,
 )
 async def test_arguments_that_cannot_be_used(
     client: AsyncMessagesClient, tmp_path: Path, arguments: dict[str, Any]

@@ -179,8 +179,8 @@ def first_message(**fields: Any) -> Play:
     return edited(lambda _, wrong: wrong["data"][0].update(fields))
 
 
-def _without_role(_: Turn, wrong: dict[str, Any]) -> None:
-    del wrong["data"][1]["role"]
+def _without_id(_: Turn, wrong: dict[str, Any]) -> None:
+    del wrong["data"][1]["id"]
 
 
 def _without_has_more(_: Turn, wrong: dict[str, Any]) -> None:
@@ -353,8 +353,9 @@ FAULTS: Final[dict[str, Play]] = {
     # JSON
     "error-in-200": _in_200("rate_limit_exceeded"),
     "not-found-in-200": _in_200("not_found"),
-    "missing-field": edited(_without_role),
-    "wrong-type": first_message(content=["x"]),
+    "missing-field": edited(_without_id),
+    "wrong-type": first_message(id=5),
+    "misfits": first_message(role=None, content=["x"], tool_calls=[{"id": "c"}], refusal=False),
     "unknown-fields": first_message(
         role="critic", mood="new", content_parts=[{"type": "hologram", "hologram": {"x": 1}}]
     ),

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from conftest_server import Answer, Ask, Record
 
 from aiomessages.server import LocalServer
 
-Record = dict[str, Any]
-
-
-class Answer(NamedTuple):
-    """What came back, whole."""
-
-    status: int
-    headers: Mapping[str, str]  # whatever the case of their names
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the page's items."""
-        return [item["id"] for item in self.json["data"]]
-
-    @property
-    def error(self) -> dict[str, str | None]:
-        """What stands in the error body."""
-        error: dict[str, str | None] = self.json["error"]
-        return error
-
-
-Ask = Callable[..., Awaitable[Answer]]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @pytest.fixture

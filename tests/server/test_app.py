@@ -14,7 +14,7 @@ from aiomessages.server import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ask
+    from conftest_server import Ask
 
     Build = Callable[..., dict[str, Any]]
 

@@ -22,7 +22,7 @@ from aiomessages.server.faults import FAULTS, broken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from conftest import Answer, Ask
+    from conftest_server import Answer, Ask
 
     Arrived = Callable[[LocalServer], Awaitable[None]]
     AskAt = Callable[[LocalServer], Ask]
@@ -567,6 +567,17 @@ async def test_overlap(server: LocalServer, ask: Ask, order: str, ids: list[int]
     assert found["last_id"] == right["last_id"]
 
 
+@pytest.mark.parametrize(("order", "ids"), [("asc", [1, 2]), ("desc", [1, 0])])
+async def test_inclusive_after(server: LocalServer, ask: Ask, order: str, ids: list[int]) -> None:
+    """The page begins with the message that the cursor names, and is no longer for that."""
+    server.faults = "inclusive-after"
+    answer = await ask(PATH, limit=2, after="chatcmpl-c1-1", order=order)
+    assert answer.ids == [f"chatcmpl-c1-{n}" for n in ids]
+    assert (answer.json["last_id"], answer.json["has_more"]) == (answer.ids[-1], order == "asc")
+    last = await ask(PATH, after="chatcmpl-c1-4")
+    assert (last.ids, last.json["has_more"]) == (["chatcmpl-c1-4"], False)
+
+
 async def test_overlap_at_the_end(server: LocalServer, ask: Ask) -> None:
     """Where nothing is left, the last message comes again."""
     server.faults = "overlap"
@@ -574,7 +585,7 @@ async def test_overlap_at_the_end(server: LocalServer, ask: Ask) -> None:
     assert (page["first_id"], page["last_id"]) == ("chatcmpl-c1-4", "chatcmpl-c1-4")
 
 
-@pytest.mark.parametrize("fault", ["repeated-cursor", "cursor-cycle", "overlap"])
+@pytest.mark.parametrize("fault", ["repeated-cursor", "cursor-cycle", "overlap", "inclusive-after"])
 async def test_a_walk_is_led_astray_only_behind_its_first_page(
     server: LocalServer, ask: Ask, fault: str
 ) -> None:

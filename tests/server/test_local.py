@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from conftest import Ask
+    from conftest_server import Ask
 
     Arrived = Callable[[LocalServer], Awaitable[None]]
     AskAt = Callable[[LocalServer], Ask]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DEPTH = 100_000
 # Beyond any conversation here; the store takes whatever SQLite can count.
 _ALL = 10**9
+_DEFAULT_LIMIT = 20
 # A page whose JSON has no place for what is to stand in it marks that place with this text.
 _PLACE = "the place of the fault"
 _BOM = b"\xef\xbb\xbf"
@@ -119,6 +120,18 @@ async def _first_after_second(request: web.Request, handler: Handler, page: Page
     return page | {"has_more": True} if request.query["after"] == first["last_id"] else first
 
 
+async def _with_after(request: web.Request, handler: Handler, page: Page) -> Page:
+    overlap = await _one_too_early(request, handler, page)
+    limit = int(request.query.get("limit", _DEFAULT_LIMIT))
+    left = len(overlap["data"]) - limit
+    data = overlap["data"][:limit]
+    return overlap | {
+        "data": data,
+        "last_id": data[-1]["id"],
+        "has_more": overlap["has_more"] or left > 0,
+    }
+
+
 async def _one_too_early(request: web.Request, handler: Handler, page: Page) -> Page:
     everything = await _ignoring_after(request, handler, limit=_ALL)
     here = next(item for item in everything["data"] if item["id"] == request.query["after"])
@@ -157,6 +170,10 @@ FAULTS = {
         "behind the second page comes the first", _first_after_second
     ),
     "overlap": _beyond_the_first("a page begins with the end of the one before", _one_too_early),
+    "inclusive-after": _beyond_the_first(
+        "`after` is taken inclusively: a page begins with that message, within its limit",
+        _with_after,
+    ),
     "wrong-last-id": _rendered("a page whose last_id is not its last item's", _wrong_last_id),
     "no-has-more": _rendered("a page without has_more", _no_has_more),
     "set-cookie": Fault("the right answer, with a cookie", _set_cookie),

@@ -1,13 +1,15 @@
 // A conversation as it arrives, over an EventSource: the browser itself comes back after a lost
 // connection and says in Last-Event-ID where it was, so no message is lost and none comes twice.
 // Texts are set as texts and never as HTML: what stands in a message can do nothing here.
+// A message may have any shape: what is not as expected is shown as JSON, and stops nothing.
 
 const API = "/api/completions";
 const PAGE_SIZE = 4; // messages a request of the app to the API: small, so that one sees them arrive
 
 const byId = (id) => document.getElementById(id);
 const messages = byId("messages");
-let open = { id: null, source: null, count: 0, last: null };
+const opened = (id) => ({ id, source: null, count: 0, last: null, shown: new Set() });
+let open = opened(null);
 
 // --- small things ---------------------------------------------------------------------------------
 
@@ -25,6 +27,12 @@ function say(state, text, action) {
   if (action) byId("action").textContent = action;
 }
 
+const isText = (value) => typeof value === "string";
+const isPresent = (value) => value !== undefined && value !== null && value !== "";
+const asText = (value) => (isText(value) ? value : JSON.stringify(value) ?? "");
+const asObject = (value) => (value !== null && typeof value === "object" ? value : {});
+const asList = (value) => (Array.isArray(value) ? value : isPresent(value) ? [value] : []);
+
 const counted = (number) => `${number} message${number === 1 ? "" : "s"}`;
 
 async function ask(url) {
@@ -36,53 +44,75 @@ async function ask(url) {
 
 // --- a message ------------------------------------------------------------------------------------
 
-function show(message, kind = message.role) {
+function show(message, kind = asText(message.role)) {
   const follow = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 80;
   const article = element("article", kind);
   const said = element("div", "said");
-  said.append(...contents(message));
-  article.append(element("p", "", message.name ? `${message.role} · ${message.name}` : message.role), said);
+  const shown = contents(message);
+  said.append(...(shown.length ? shown : [element("p", "note", "no content")]));
+  const speaker = [message.role, message.name].filter(isPresent).map(asText).join(" · ");
+  article.append(element("p", "", speaker || "no role"), said);
   messages.append(article);
   if (follow) messages.scrollTop = messages.scrollHeight;
 }
 
-function contents(message) {
-  const shown = message.content_parts?.length
-    ? message.content_parts.map(part)
-    : message.content ? [element("p", "text", message.content)] : [];
-  if (message.refusal) shown.push(element("p", "text", message.refusal));
-  for (const call of message.tool_calls ?? []) {
-    const { name, arguments: given, input } = call.function ?? call.custom ?? {};
-    shown.push(element("pre", "", `${name ?? call.type}(${given ?? input ?? ""})`));
-  }
-  return shown.length ? shown : [element("p", "note", "no content")];
+function contents({ content, content_parts, refusal, tool_calls, function_call }) {
+  const parts = asList(content_parts).length ? content_parts : content;
+  const calls = [...asList(tool_calls), ...asList(function_call).map((call) => ({ function: call }))];
+  return [
+    ...asList(parts).map(part),
+    ...(refusal ? [element("p", "text", asText(refusal))] : []),
+    ...calls.map((call) => element("pre", "", callAsText(call))),
+  ];
 }
 
-function part({ type, [type]: content }) {
-  if (type === "text") return element("p", "text", content);
-  if (type === "image_url" && content.url.startsWith("data:image/")) {
-    const image = element("img");
-    image.src = content.url;
-    image.alt = "A picture of this conversation";
-    return image;
-  }
-  if (type === "image_url") return element("p", "note", `Picture: ${content.url}`); // not fetched from there
-  if (type === "input_audio") {
+function callAsText(call) {
+  const { type, function: named, custom } = asObject(call);
+  const { name, arguments: given, input } = asObject(named ?? custom);
+  const called = [name, type].find(isPresent);
+  if (called === undefined) return asText(call);
+  return `${asText(called)}(${[given, input].filter(isPresent).map(asText).join()})`;
+}
+
+function part(given) {
+  if (isText(given)) return element("p", "text", given);
+  const { type } = asObject(given);
+  const shown = isText(type) && Object.hasOwn(PARTS, type) ? PARTS[type](given[type]) : null;
+  return shown ?? element("p", "note", isText(type) ? `A part of type ${type}` : asText(given));
+}
+
+// Each gives an element for what is in a part of its type, or null where that is not as it should be.
+const PARTS = {
+  text: (text) => (isText(text) ? element("p", "text", text) : null),
+  image_url: (image) => {
+    const url = isText(image) ? image : asObject(image).url;
+    if (!isText(url)) return null;
+    if (!url.startsWith("data:image/")) return element("p", "note", `Picture: ${url}`); // not fetched from there
+    const picture = element("img");
+    picture.src = url;
+    picture.alt = "A picture of this conversation";
+    return picture;
+  },
+  input_audio: (audio) => {
+    const { format, data } = asObject(audio);
+    if (!isText(format) || !isText(data)) return null;
     const sound = element("audio");
     sound.controls = true;
-    sound.src = `data:audio/${content.format};base64,${content.data}`;
+    sound.src = `data:audio/${format};base64,${data}`;
     return sound;
-  }
-  if (type === "file") return element("p", "note", `File: ${content.filename ?? content.file_id}`);
-  return element("p", "note", `A part of type ${type}`);
-}
+  },
+  file: (file) => {
+    const name = [asObject(file).filename, asObject(file).file_id].find(isText);
+    return name === undefined ? null : element("p", "note", `File: ${name}`);
+  },
+};
 
 // --- a stream -------------------------------------------------------------------------------------
 
 function start(id) {
   open.source?.close();
   messages.replaceChildren();
-  open = { id, source: null, count: 0, last: null };
+  open = opened(id);
   document.body.toggleAttribute("data-open", Boolean(id));
   for (const link of document.querySelectorAll("#conversations a")) {
     const current = link.hash === location.hash;
@@ -103,10 +133,13 @@ function listen() {
   say("arriving", here.count ? `arriving · ${counted(here.count)}` : "asking…", "Stop");
 
   source.onmessage = (event) => {
+    const message = JSON.parse(event.data);
     here.last = event.lastEventId;
-    here.count += 1;
     here.reason = null;
-    show(JSON.parse(event.data));
+    if (here.shown.has(message.id)) return; // it came again: the one before it had no id to go on from
+    here.shown.add(message.id);
+    here.count += 1;
+    show(message);
     say("arriving", `arriving · ${counted(here.count)}`, "Stop");
   };
   source.addEventListener("end", () => {
@@ -166,7 +199,16 @@ byId("search").onsubmit = (event) => {
   if (id) location.hash = encodeURIComponent(id);
 };
 
-const openFromAddress = () => start(decodeURIComponent(location.hash.slice(1)) || null);
+function idInAddress() {
+  const given = location.hash.slice(1);
+  try {
+    return decodeURIComponent(given);
+  } catch {
+    return given; // somebody typed a % there
+  }
+}
+
+const openFromAddress = () => start(idInAddress() || null);
 window.addEventListener("hashchange", openFromAddress);
 
 ask(API)

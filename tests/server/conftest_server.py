@@ -1,0 +1,36 @@
+"""What the tests of the server share by import: an answer, and the types of their fixtures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]  # whatever the case of their names
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the page's items."""
+        return [item["id"] for item in self.json["data"]]
+
+    @property
+    def error(self) -> dict[str, str | None]:
+        """What stands in the error body."""
+        error: dict[str, str | None] = self.json["error"]
+        return error
+
+
+Ask = Callable[..., Awaitable[Answer]]
