@@ -334,7 +334,12 @@ class _Run:
         return LAYOUTS[self._layout](Fetched(completion_id, messages.read(), outcome.completion))
 
     async def _note(self, item: Item, entry: Entry) -> None:
-        """Record what became of a completion that adds no lines; nothing where it is known."""
+        """Record what became of a completion that adds no lines; nothing where it is known.
+
+        What was lost stays so until it is read whole: a part of it is kept aside.
+        """
+        if item.known is not None and item.known.state == "lost":
+            entry = item.known
         self._count(entry)
         if entry != item.known:
             self._reopen()

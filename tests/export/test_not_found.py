@@ -325,6 +325,22 @@ async def test_lost_again_and_found(tmp_path: Path) -> None:
     assert (report.complete, report.lost, whole(tmp_path / "out.jsonl")) == (True, [], IDS)
 
 
+@pytest.mark.parametrize("answer", [missing(), Answer(b"{}", 500)], ids=["gone", "failed"])
+async def test_what_was_lost_stays_so(tmp_path: Path, answer: Answer) -> None:
+    """What was lost and cannot be read at all by now is still lost: a part of it is kept aside."""
+    async with Stored(lambda asked, _: missing() if second_page(asked) else None) as server:
+        await export_ids(server, tmp_path / "out.jsonl")
+        for odd in (
+            lambda _, __: answer,
+            lambda asked, _: missing() if second_page(asked) else None,
+        ):
+            server.odd = odd
+            report = await export_ids(server, tmp_path / "out.jsonl", on_error="continue")
+            assert (report.finished, report.lost) == (True, [ODD])
+            assert (report.gone, report.failed) == ([], {})
+    assert len((tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()) == 2
+
+
 async def test_an_error_when_it_is_read_again(tmp_path: Path) -> None:
     """An error of the second reading is that completion's error, and nothing of it is written."""
 
