@@ -159,7 +159,9 @@ def _spellings(char: str) -> tuple[str, str, str, str]:
     """Return what stands for a character: itself, and what follows a backslash, a % and an &."""
     code = "".join(f"[{digit}{digit.upper()}]" for digit in f"{ord(char):02x}")
     itself = f"[{re.escape(char.lower() + char.upper())}]"
-    in_json = rf"\\{{0,15}}(?:{itself}|u00{code})"  # JSON within JSON doubles its backslashes
+    # JSON within JSON doubles its backslashes. With a `+`, no fewer of them are tried in vain.
+    backslashes = r"\\{0,15}" if char == "\\" else r"\\{0,15}+"
+    in_json = rf"{backslashes}(?:{itself}|u00{code})"
     in_html = (
         rf"(?:amp;){{0,3}}(?:#0{{0,4}}{ord(char)}|#[xX]0{{0,4}}{code}{_ENTITIES.get(char, '')});"
     )

@@ -73,14 +73,16 @@ _NAMED_STATUSES: Final = {
     "deadline_exceeded": 504,
 }
 _NO_QUOTA: Final = "insufficient_quota"
+# Gaps are bounded, and so is what is searched: else a text that repeats a word takes minutes.
+_MAX_SEARCHED: Final = 2000  # characters of a message
 _MISSING: Final = (
-    r"\bnot (?:be )?found\b|\bno such\b|(?:\bnot|n't) exist|\bno\b.* found\b"
+    r"\bnot (?:be )?found\b|\bno such\b|(?:\bnot|n't) exist|\bno\b.{0,100} found\b"
     r"|(?:\bnot|n't|\bunable to) (?:find|locate)\b"
 )
 _NOT_FOUND: Final = re.compile(_MISSING, re.IGNORECASE)
 # Of a completion, where no id is named: "the model does not exist for chat completions" is not it.
 _COMPLETION_NOT_FOUND: Final = re.compile(
-    rf"\bcompletion\b[^.]*(?:{_MISSING})|\bno (?:such )?(?:stored )?(?:chat )?completion\b",
+    rf"\bcompletion\b[^.]{{0,300}}(?:{_MISSING})|\bno (?:such )?(?:stored )?(?:chat )?completion\b",
     re.IGNORECASE,
 )
 _FOREIGN_HINT: Final = (
@@ -174,9 +176,10 @@ def _says_not_found(status: int, facts: ErrorFacts, asked: Asked) -> bool:
         return False
     if facts.code == "not_found" or (status == 404 and facts.param == "completion_id"):
         return True
-    if status == 400 and _COMPLETION_NOT_FOUND.search(text):
+    opening = text[:_MAX_SEARCHED]
+    if status == 400 and _COMPLETION_NOT_FOUND.search(opening):
         return True
-    return bool(_NOT_FOUND.search(text)) and _names(text, shown(asked.completion_id))
+    return bool(_NOT_FOUND.search(opening)) and _names(text, shown(asked.completion_id))
 
 
 def _names(text: str, name: str | None) -> bool:

@@ -185,6 +185,7 @@ PLAIN: list[tuple[object, object]] = [
     (IntEnum("Five", {"FIVE": 5}).FIVE, 5),  # type: ignore[attr-defined]  # it has that member
     (HTTPStatus.OK, 200),
     (Index(), 5),
+    (int, int),
     (True, True),
     (None, None),
     (1.5, 1.5),

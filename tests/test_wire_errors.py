@@ -1,6 +1,7 @@
 """From an answer to its error: what each dialect means to a call."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -177,3 +178,11 @@ async def test_a_page_with_an_empty_error(empty: Any) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         assert len((await client.list(NAME)).data) == 1
+
+
+@pytest.mark.parametrize("words", ["completion ", "no ", "completion no ", "no completion not "])
+def test_a_text_that_repeats_a_word(words: str) -> None:
+    """An error of a megabyte is read in a moment, whatever words it is made of."""
+    began = time.process_time()
+    assert error_of(400, {"error": {"message": words * (MAX_BODY // 2 // len(words))}})
+    assert time.process_time() - began < 2
