@@ -181,19 +181,19 @@ class Parts:
         return part
 
     def _append(self, part: Part, data: Buffer, rows: int) -> Part:
-        path = self.partial(part.number)
+        path, crc32 = self.partial(part.number), zlib.crc32(data, part.crc32)
         before = self._files.stamp(path)
         self._files.append(path, data, at=part.committed)
         if not part.committed:
             self._written[part.number] = Written(before)
         written = self._written.get(part.number)
         if written is not None and written.stamp == before:  # this run, and nobody else
-            written.sums.add(data)
+            written.sums.add(data, crc32)
             written.stamp = self._files.stamp(path)
         return Part(
             part.number,
             committed=part.committed + len(data),
-            crc32=zlib.crc32(data, part.crc32),
+            crc32=crc32,
             rows=part.rows + rows,
         )
 

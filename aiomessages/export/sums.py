@@ -20,9 +20,10 @@ class Sums:
         self.size = 0
         self._sha256 = hashlib.sha256()
 
-    def add(self, data: Buffer) -> None:
-        """Take the next bytes."""
-        self.crc32, self.size = zlib.crc32(data, self.crc32), self.size + len(data)
+    def add(self, data: Buffer, crc32: int | None = None) -> None:
+        """Take the next bytes; `crc32` is that of all so far, where somebody knows it already."""
+        self.crc32 = zlib.crc32(data, self.crc32) if crc32 is None else crc32
+        self.size += len(data)
         self._sha256.update(data)
 
     def adding(self, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
