@@ -338,7 +338,8 @@ class _Run:
 
         What was lost stays so until it is read whole: a part of it is kept aside.
         """
-        if item.known is not None and item.known.state == "lost":
+        was_lost = item.known is not None and item.known.state == "lost"
+        if item.known is not None and was_lost and entry.state != "skipped":
             entry = item.known
         self._count(entry)
         if entry != item.known:
