@@ -18,13 +18,14 @@ class Envelope(Struct, Generic[ItemT]):
     """The body of a list answer.
 
     `data` may be null where there is nothing, and `has_more` is None where a server leaves it out.
-    By `object` and `first_id` nobody goes, so that they may be anything.
+    By `object` and `first_id` nobody goes, and by `last_id` only where a page follows, so that they
+    may be anything.
     """
 
     data: list[ItemT] | None
     object: Json = "list"
     first_id: Json = None
-    last_id: str | None = None
+    last_id: Json = None
     has_more: bool | None = None
     error: Json = None  # some gateways answer 200 and put an error in the body
 
@@ -67,10 +68,8 @@ class Page(Generic[ItemT]):
     ) -> None:
         self.data: list[ItemT] = envelope.data or []
         self.object: str = envelope.object if isinstance(envelope.object, str) else ""
-        # Some servers send "" on an empty page.
-        first_id = envelope.first_id if isinstance(envelope.first_id, str) else None
-        self.first_id: str | None = first_id or None
-        self.last_id: str | None = envelope.last_id or None
+        self.first_id: str | None = _id_or_none(envelope.first_id)
+        self.last_id: str | None = _id_or_none(envelope.last_id)
         self.ids: list[str] = ids
         self.body: bytes = body
         self.headers: Mapping[str, str] = headers if headers is not None else {}
@@ -146,6 +145,11 @@ class Page(Generic[ItemT]):
             raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
         page: Self = await self.get_next(self)
         return page
+
+
+def _id_or_none(value: Json) -> str | None:
+    """Return an id; some servers send "" on an empty page."""
+    return value if value and isinstance(value, str) else None
 
 
 class MessagePage(Page[Message]):

@@ -232,7 +232,8 @@ def _concealed_ids(
 
     The items stay as they came: they are the caller's.
     """
-    first_id, last_id = (concealed(end, secret) for end in (envelope.first_id, envelope.last_id))
+    ends = (envelope.first_id, envelope.last_id)  # which may be any JSON
+    first_id, last_id = (concealed(end, secret) if isinstance(end, str) else None for end in ends)
     hidden = [concealed(name, secret) for name in ids]
     return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
 

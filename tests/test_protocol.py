@@ -452,6 +452,7 @@ def test_a_flaw_with_status_203() -> None:
         ({"data": [], "has_more": True}, "there are more"),
         ({"last_id": f"{NAME}-7", "has_more": True}, "last_id is not"),
         ({"last_id": f"{NAME}-7", "has_more": None}, "last_id is not"),
+        ({"last_id": 5, "has_more": True}, "last_id is not"),
         ({"data": [message(0), message(1, id="")], "last_id": None}, "empty id"),
     ],
 )
@@ -468,6 +469,8 @@ def test_pages_that_contradict_themselves(changes: dict[str, Any], problem: str)
     [
         {"last_id": "last_id", "first_id": "first_id", "has_more": False},
         {"last_id": f"{NAME}-0", "has_more": False},
+        {"last_id": 5, "first_id": 5, "has_more": False},
+        {"last_id": ["m"], "first_id": {}, "has_more": False, "data": []},
         {"last_id": "last_id", "has_more": False, "data": []},
         {"first_id": f"{NAME}-7", "has_more": True},
     ],
@@ -501,6 +504,13 @@ def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: boo
     response = answer(body | {"has_more": True})
     said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
     assert (said.has_more, said.says_more) == (True, True)
+
+
+def test_cursors_that_are_no_text_beside_a_key_in_an_id() -> None:
+    """Where a server puts the key into its ids, first_id and last_id may be any JSON, too."""
+    ends = {"first_id": 5, "last_id": [5]}
+    got = read(answer(page(message(0, id=f"m-{KEY}")) | ends), completion_id=None)
+    assert (got.ids, got.first_id, got.last_id) == ([f"m-{KEY}"], None, None)
 
 
 @pytest.mark.parametrize("last_id", [None, "", f"{NAME}-1"])

@@ -158,7 +158,7 @@ def _content(message: Json) -> Iterator[Text]:
 
 
 def _part(part: Json) -> Text:
-    show = _PARTS.get(_get(part, "type") or "")
+    show = _PARTS.get(_kind(part))
     return show(part) if show else _unknown(part)
 
 
@@ -201,12 +201,12 @@ def _reply_audio(audio: Json) -> Iterator[Text]:
 
 
 def _unknown(thing: Json) -> Text:
-    kind = _get(thing, "type") or "part of no type"
-    return _label(str(kind), _size(len(_compact(thing).encode("utf-8", "replace"))) + " of JSON")
+    kind = _kind(thing) or "part of no type"
+    return _label(kind, _size(len(_compact(thing).encode("utf-8", "replace"))) + " of JSON")
 
 
 def _call(call: Json) -> Iterator[Text | Padding]:
-    kind = _get(call, "type") or ""
+    kind = _kind(call)
     name = _get(call, kind, "name")
     given = _get(call, kind, "arguments") or _get(call, kind, "input")
     if name is None:
@@ -283,6 +283,12 @@ def _listed(items: Json) -> list[Json]:
     if isinstance(items, list):
         return items
     return [items] if items else []
+
+
+def _kind(thing: Json) -> str:
+    """Return the type that a part or a call names; empty where that is no text."""
+    kind = _get(thing, "type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _get(thing: Json, *path: str) -> Json:

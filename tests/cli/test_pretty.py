@@ -84,6 +84,15 @@ def test_parts(kind: str, fields: dict[str, Any], label: str) -> None:
     assert part(kind, **fields) == label
 
 
+@pytest.mark.parametrize("kind", [["x"], {"a": 1}, 5, True])
+@pytest.mark.parametrize("name", ["content", "content_parts", "tool_calls"])
+def test_a_type_that_is_no_text(name: str, kind: Any) -> None:
+    """A part or a call whose type is any other JSON is one of no type, and costs nothing else."""
+    fields = {name: [{"type": kind}], "refusal": "I can't"}
+    assert "[part of no type: " in shown(**fields)
+    assert "I can't" in shown(**fields)
+
+
 def test_a_long_url() -> None:
     """A URL of thousands of characters is cut short."""
     assert len(part("image_url", image_url={"url": "https://x/" + "a" * 9000})) < 250
