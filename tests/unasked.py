@@ -64,9 +64,10 @@ class BlockingServer:
             number = len(self.connections)
             with connection:
                 for head in self._heads(connection):
-                    self.asked.append(_asked(head, number))
+                    asked = _asked(head, number)  # the last one in the list may be another thread's
+                    self.asked.append(asked)
                     with self._one_at_a_time:
-                        connection.sendall(self._script(self.asked[-1]).encode())
+                        connection.sendall(self._script(asked).encode())
 
     def _heads(self, connection: socket.socket) -> Iterator[str]:
         data = b""
