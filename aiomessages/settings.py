@@ -36,6 +36,7 @@ _CODING: Final = re.compile(r"\s*([^\s;]*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?")
 _NO_URL: Final = "is not a URL: its host or port makes no sense"
 ApiKeyT = TypeVar("ApiKeyT")
 PlainT = TypeVar("PlainT")
+_PLAIN: Final = frozenset({str, int, bool, type(None)})  # there is nothing to be done with most
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -67,7 +68,7 @@ def as_plain(value: PlainT) -> PlainT:
     What a subclass says of itself is not what it holds: of `class Model(str, Enum)`, a member
     formats as `Model.MINI`. What holds an int and is none, as numpy's integers, becomes one too.
     """
-    if value is None or isinstance(value, bool):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return str.__str__(value)  # type: ignore[return-value]  # as close as can be said

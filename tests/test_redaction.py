@@ -196,6 +196,22 @@ async def test_a_cursor_that_holds_the_key(
     assert [where for where, text in texts if key in text] == []
 
 
+@pytest.mark.parametrize("before", range(3))
+async def test_ids_that_hold_the_key_in_base64(before: int) -> None:
+    """An id that a server made of the key in base64 goes back as it is, and shows none of it."""
+    coded = base64.b64encode(b"a:b"[:before] + KEY.encode()).decode()
+    first = Answer(page([message(0, id=coded)], has_more=True))
+    async with (
+        Loopback(replies(first)) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        with pytest.raises(APIError) as caught:
+            [one async for one in client.list("chatcmpl-1")]
+    assert server.asked[1].query["after"] == coded
+    texts = dict(shown_by_error(caught.value))
+    assert [where for where, text in texts.items() if coded[4:20] in text] == []
+
+
 async def test_a_page_whose_ids_hold_the_key() -> None:
     """A page shows no key and delivers its messages as they came; the next one is asked for."""
     items = [message(n, id=f"m-{KEY}-{n}") for n in range(2)]
