@@ -138,7 +138,7 @@ class ConversationReader:
         messages = Messages(self._directory)
         completion: bytes | None = item.completion
         try:
-            completion = await self._completion(item)
+            completion = await self._completion(item) if self._include_reply else None
             with self._pages(item, waiting=waiting) as pages:
                 while await self._read_page(pages, place, messages):
                     pass
@@ -152,9 +152,7 @@ class ConversationReader:
             raise
         return Outcome("done", messages, completion)
 
-    async def _completion(self, item: Item) -> bytes | None:
-        if not self._include_reply:
-            return None
+    async def _completion(self, item: Item) -> bytes:
         body = item.completion or one_line(await self._client.raw_completion(item.completion_id))
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
