@@ -66,7 +66,7 @@ class Page(Generic[ItemT]):
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.data: list[ItemT] = envelope.data or []
+        self.data: list[ItemT] = [] if envelope.data is None else envelope.data
         self.object: str = envelope.object if isinstance(envelope.object, str) else ""
         self.first_id: str | None = _id_or_none(envelope.first_id)
         self.last_id: str | None = _id_or_none(envelope.last_id)
