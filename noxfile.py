@@ -100,7 +100,7 @@ def suite(session: nox.Session) -> None:
 @nox.session(default=False)
 def lowest(session: nox.Session) -> None:
     """Run the suite on the lowest version of each dependency that pyproject.toml allows."""
-    floors = Path(session.create_tmp()) / "floors.txt"
+    floors = Path(session.virtualenv.location) / "floors.txt"
     floors.write_text("\n".join(_floors()), "utf-8")
     _install_for_tests(session, "--constraint", str(floors))
     session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
