@@ -67,7 +67,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.messages.__exit__()
+        self.messages.close()
 
 
 def state_of(error: APIError, *, waited: bool) -> State | None:
@@ -126,11 +126,11 @@ class ConversationReader:
         try:
             again = await self._read(item, place, waiting=False)
         except BaseException:
-            first.messages.__exit__()
+            first.messages.close()
             raise
         if again.state == "done" or len(again.messages) > len(first.messages):
             first, again = again, first
-        again.messages.__exit__()
+        again.messages.close()
         return first if first.state == "done" else msgspec.structs.replace(first, state="lost")
 
     async def _read(self, item: Item, place: Place, *, waiting: bool) -> Outcome:
@@ -145,10 +145,10 @@ class ConversationReader:
         except APIError as error:
             if state := state_of(error, waited=waiting):
                 return Outcome(state, messages, completion, error)
-            messages.__exit__()
+            messages.close()
             raise
         except BaseException:
-            messages.__exit__()
+            messages.close()
             raise
         return Outcome("done", messages, completion)
 

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
 from .files import told_of_full_disk
 
@@ -18,8 +18,8 @@ BLOCK_BYTES: Final = 1024 * 1024  # of messages that are read back at once, at l
 class Messages:
     """Messages, each the server's JSON on one line, in their order.
 
-    Add them page by page, and read them back in blocks as often as needed. Leaving it as a context
-    manager closes the file.
+    Add them page by page, and read them back in blocks as often as needed. Close them,
+    which gives the file up.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -67,9 +67,7 @@ class Messages:
         """Return all messages at once."""
         return [message for block in self.blocks() for message in block]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give the messages up."""
         if self._file is not None:
             self._file.close()

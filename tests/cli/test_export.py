@@ -16,6 +16,7 @@ from conftest_cli import KEY, Ran
 
 from aiomessages.cli import export as command
 from aiomessages.cli import progress
+from aiomessages.errors import NotFoundError
 from aiomessages.export.files import Files
 from aiomessages.export.finetune import Reason
 from aiomessages.testing import MessagesServer
@@ -301,6 +302,26 @@ def test_a_long_wait(
     ended, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert ended == 5
     assert "the server asks to wait 2:00:00: run the same command again after 2" in err
+
+
+def test_what_is_safe_when_it_ends(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+    """An error behind the first completions says what is safe, and how to go on."""
+    assert run("export", *IDS[:3], "-o", tmp_path / "out.jsonl").code == 0
+    dated.fail(401)
+    code, _, err = run("export", *IDS, "-o", tmp_path / "out.jsonl")
+    assert code == 4
+    assert err.startswith("aiomessages: stopped: 3 completions, 9 rows")
+
+
+def test_a_hint_of_its_own(tmp_path: Path) -> None:
+    """The hint of this very error is kept, where a general one is put in the command's words."""
+    own, general = NotFoundError("elsewhere"), NotFoundError("nowhere")
+    own.hint = "Ask somebody else."
+    for error in (own, general):
+        with pytest.raises(NotFoundError), command._told_in_words(tmp_path / "out"):  # noqa: SLF001
+            raise error
+    assert own.hint == "Ask somebody else."
+    assert general.hint != NotFoundError.hint
 
 
 def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from aiomessages import (
     RetryPolicy,
 )
 from aiomessages.export import Progress, export, read_status
+from aiomessages.export.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,6 +233,27 @@ async def test_a_first_run_that_finds_nothing(tmp_path: Path) -> None:
         report = await export(client, client.completions(), tmp_path / "out.jsonl")
     assert (report.rows, len((tmp_path / "out.jsonl").read_bytes().splitlines())) == (2, 2)
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["rows"] == 2
+
+
+async def test_a_reply_that_is_left_out(tmp_path: Path) -> None:
+    """A choice that the layout cannot express is left out of its completion, and noted with it."""
+
+    def answer(asked: Asked) -> Answer:
+        name = asked.path.split("/")[4]
+        if asked.path.endswith("/messages"):
+            return Answer(page([message(0, completion_id=name)]))
+        said = {"role": "assistant", "content": "yes"}
+        choices = [{"index": 0, "message": said}, {"index": 1, "message": {**said, "role": "?"}}]
+        return Answer({"id": name, "choices": choices})
+
+    async with (
+        Loopback(answer) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url) as client,
+    ):
+        report = await export(client, IDS[:1], tmp_path / "out.jsonl", layout="finetune")
+    assert (report.complete, report.rows, report.skipped) == (True, 1, {})
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        assert ledger.reasons("done") == {"unknown role": 1}
 
 
 # --- large conversations --------------------------------------------------------------------------
