@@ -46,13 +46,17 @@ def own(path: Path) -> tuple[int, int]:
 
 
 def _begins_with(path: Path, begins: Collection[bytes]) -> bool:
-    """Tell whether a file, if there is one, begins so; one that lost its begin has zeros there."""
+    """Tell whether a file, if there is one, begins so; one that lost its begin has zeros there.
+
+    A shorter file is compared as far as it goes: SQLite cuts a `-shm` to three bytes when it opens
+    it, and a process may be killed just then.
+    """
     try:
         with os.fdopen(open_to_read(path), "rb") as file:
             found = file.read(4)
     except FileNotFoundError:
         return True
-    return found in begins or not any(found)
+    return any(begin.startswith(found) for begin in begins) or not any(found)
 
 
 def check_same(path: Path, identity: tuple[int, int]) -> None:

@@ -305,6 +305,17 @@ def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> N
     assert mine.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_what_is_left_of_shared_memory(path: Path, size: int) -> None:
+    """Killed while it opened a ledger, a process leaves a `-shm` of three bytes: it is SQLite's."""
+    with Ledger(path) as ledger:
+        ledger.commit([PART], [DONE])
+        begin = path.with_name(path.name + "-shm").read_bytes()[:size]
+    path.with_name(path.name + "-shm").write_bytes(begin)
+    with Ledger(path) as ledger:
+        assert ledger.parts() == [PART]
+
+
 @pytest.mark.parametrize("torn", [False, True])
 def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -> None:
     """A log of SQLite's is read, and one that lost its begin with the power is none."""
