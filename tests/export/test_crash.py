@@ -269,5 +269,10 @@ async def test_the_bug_is_found(
     put_in, way, symptom = BUGS[bug]
     put_in(monkeypatch.setattr)
     with pytest.raises((AssertionError, ExportError), match=symptom):
-        for _ in range(5):  # what is gathered when a batch fails is a matter of moments
-            await stop_by(way, exporter, run, bug)
+        await stop_often(way, exporter, run, bug)
+
+
+async def stop_often(way: str, exporter: Exporter, run: Run, bug: str) -> None:
+    """Stop exports in one way five times: what is gathered when a batch fails is chance."""
+    for _ in range(5):
+        await stop_by(way, exporter, run, bug)
