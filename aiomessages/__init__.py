@@ -7,13 +7,14 @@
 Names load when they are first used, so that importing the package costs next to nothing.
 """
 
-from .loading import lazily
+from ._lazy import lazily
 
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # for type checkers it is true; importing it from typing takes 5 ms
 if TYPE_CHECKING:
-    from .attempts import RetryDetails
+    from .calls.attempts import RetryDetails
+    from .calls.retry import RetryPolicy
     from .client import AsyncMessagesClient
     from .conversations import Conversation, ConversationStream
     from .errors import (
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         TLSError,
         UnprocessableEntityError,
     )
-    from .listing import CompletionStream, MessageStream, RawStream
     from .models import (
         Choice,
         CustomToolCall,
@@ -63,11 +63,11 @@ if TYPE_CHECKING:
         URLCitationAnnotation,
     )
     from .pages import CompletionPage, MessagePage, RawPage
-    from .retry import RetryPolicy
+    from .paging.listing import CompletionStream, MessageStream, RawStream
     from .settings import Timeout
 
 _MODULES = {
-    "attempts": "RetryDetails",
+    "calls.attempts": "RetryDetails",
     "client": "AsyncMessagesClient",
     "conversations": "Conversation ConversationStream",
     "errors": (
@@ -77,14 +77,14 @@ _MODULES = {
         " PaginationError PermissionDeniedError RateLimitError RedirectError ResponseTooLargeError"
         " SchemaError TLSError UnprocessableEntityError"
     ),
-    "listing": "CompletionStream MessageStream RawStream",
+    "paging.listing": "CompletionStream MessageStream RawStream",
     "models": (
         "Choice CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart ImageURL"
         " InputAudioPart Message OddMessage RefusalPart Reply StoredCompletion TextPart"
         " URLCitationAnnotation UnknownAnnotation UnknownPart UnknownToolCall"
     ),
     "pages": "CompletionPage MessagePage RawPage",
-    "retry": "RetryPolicy",
+    "calls.retry": "RetryPolicy",
     "settings": "Timeout",
 }
 

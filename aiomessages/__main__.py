@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from aiomessages import __version__
+from . import __version__
 
 _EXTRA = ("cyclopts", "jmespath", "rich")
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for name in _EXTRA:  # some are loaded late, and would be missed in the middle of a command
             import_module(name)
-        from aiomessages.cli import run  # noqa: PLC0415 - it costs 200 ms and needs the extra
+        from .cli import run  # noqa: PLC0415 - it costs 200 ms and needs the extra
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict
 
 from msgspec import UNSET, UnsetType, structs
 
-from . import __version__, protocol
-from .attempts import Attempts, Deadline, OnRetry, Request
+from . import __version__
+from .calls.attempts import Attempts, Deadline, OnRetry, Request
+from .calls.queue import Turns
+from .calls.rate_limit import Pace
+from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
-from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
-from .listing import CompletionStream, Listing, MessageStream
-from .logs import show_log
 from .models import StoredCompletion
-from .pace import Pace
-from .page_size import PageSize
-from .retry import DEFAULT_POLICY, RetryPolicy
+from .observe.logs import show_log
+from .observe.operation import Operation, Telemetry, Watch, watch
+from .paging.cursor import OneByOne
+from .paging.listing import CompletionStream, Listing, MessageStream
+from .paging.page_size import PageSize
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,
@@ -32,9 +34,8 @@ from .settings import (
     log_level,
     metadata_query,
 )
-from .telemetry import Operation, Telemetry, Watch, watch
-from .trail import OneByOne
-from .turns import Turns
+from .wire import responses as protocol
+from .wire.decoding import COMPLETIONS, MESSAGES
 
 if TYPE_CHECKING:
     import aiohttp
@@ -108,7 +109,7 @@ class AsyncMessagesClient:
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
-        from .transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
+        from .http.transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
 
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
@@ -259,7 +260,7 @@ class AsyncMessagesClient:
         check_seconds("wait_until_visible", wait_until_visible or None)
         ahead = None
         if lookahead not in (None, False):
-            from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+            from .paging.lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
 
             ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(

@@ -9,13 +9,13 @@ from typing import Literal
 
 import msgspec
 
+from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
 from .pages import MessagePage
-from .refusals import Refusals
+from .paging.cursor import OneByOne
+from .paging.workers import Results
 from .settings import as_plain
-from .trail import OneByOne
-from .workers import Results
 
 OnError = Literal["raise", "continue"]
 Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]

@@ -28,7 +28,7 @@ layer that learns one more fact simply sets the attribute.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from .redaction import shown
+from .values.redaction import shown
 
 
 class MessagesError(Exception):

@@ -39,9 +39,9 @@ from .errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from .listing import MessageStream
-from .logs import harmless, log
+from .observe.logs import harmless, log
 from .pages import RawPage
+from .paging.listing import MessageStream
 from .settings import UnusableKeyError
 
 # --- one client for the app -----------------------------------------------------------------------

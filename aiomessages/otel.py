@@ -20,9 +20,10 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
-from . import __version__, telemetry
+from . import __version__
 from .errors import APIError
-from .redaction import shown
+from .observe import operation as telemetry
+from .values.redaction import shown
 
 
 class Instrumentable(Protocol):

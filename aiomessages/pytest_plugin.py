@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aiomessages import AsyncMessagesClient
-    from aiomessages.testing import MessagesServer
+    from . import AsyncMessagesClient
+    from .testing import MessagesServer
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def messages_server() -> Iterator[MessagesServer]:
     It has `base_url` and `api_key`, `store()` for completions, `requests` with what arrived, and
     faults to switch on: `fail()`, `slow_down()`, `unreachable()`, `recover()`.
     """
-    from aiomessages.testing import MessagesServer  # noqa: PLC0415 aiohttp, 300 ms: only for users
+    from .testing import MessagesServer  # noqa: PLC0415 aiohttp, 300 ms: only for users
 
     with MessagesServer() as server:
         yield server
@@ -47,7 +47,7 @@ def messages_client(messages_server: MessagesServer) -> Iterator[AsyncMessagesCl
 
     It belongs to the event loop that uses it first, and is closed with that loop or with the test.
     """
-    from aiomessages.testing.client import client_of  # noqa: PLC0415 as above
+    from .testing.client import client_of  # noqa: PLC0415 as above
 
     with client_of(messages_server) as client:
         yield client

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .compression import CODINGS
 from .errors import ConfigurationError
+from .http.compression import CODINGS
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 

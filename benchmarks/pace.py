@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiomessages import AsyncMessagesClient
-from aiomessages.pace import Pace
+from aiomessages.calls.rate_limit import Pace
 from aiomessages.server import LocalServer
 from benchmarks import report
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiomessages.pace import Pace
+from aiomessages.calls.rate_limit import Pace
 
 Rate = Callable[[float], float]
 RetryAfter = Callable[[float], float | None]

@@ -32,8 +32,8 @@ from aiomessages import (
 )
 from aiomessages.blocking import MessagesClient, Results, export
 from aiomessages.blocking.client import ExportOptions
-from aiomessages.blocking.crossing import Inbox, OutsideItems
 from aiomessages.blocking.thread import LoopThread, _Thread
+from aiomessages.blocking.thread_bridge import Inbox, OutsideItems
 from aiomessages.export import export as async_export
 
 KEY = "sk-canary-0123456789"

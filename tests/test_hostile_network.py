@@ -49,9 +49,9 @@ from aiomessages import (
     Timeout,
     TLSError,
     UnprocessableEntityError,
-    self_check,
 )
-from aiomessages.pool import Pool
+from aiomessages.http.pool import Pool
+from aiomessages.http.shortcut import self_check
 from aiomessages.settings import UnusableKeyError
 
 BACKOFF = 0.001

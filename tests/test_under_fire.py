@@ -30,11 +30,11 @@ from aiomessages import (
     MessagePage,
     RateLimitError,
     RetryPolicy,
-    stream,
-    trail,
 )
+from aiomessages.calls.retry import RetryQuota
 from aiomessages.pages import Envelope, Page
-from aiomessages.retry import RetryQuota
+from aiomessages.paging import cursor as trail
+from aiomessages.paging import stream
 
 # --- streams: schedules ---------------------------------------------------------------------------
 

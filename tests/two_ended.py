@@ -15,11 +15,11 @@ from typing import Any, Final
 import pytest
 from virtual_time import now, run
 
-from aiomessages import stream
 from aiomessages.errors import APIConnectionError
-from aiomessages.lookahead import Numbering
 from aiomessages.pages import Envelope, Page
-from aiomessages.speculation import Speculation
+from aiomessages.paging import stream
+from aiomessages.paging.lookahead import Numbering
+from aiomessages.paging.speculation import Speculation
 
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over

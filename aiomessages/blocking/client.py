@@ -21,12 +21,12 @@ from aiomessages.client import AsyncMessagesClient, ClientOptions
 from aiomessages.conversations import Conversation, OnError
 from aiomessages.errors import ClientClosedError, ConfigurationError
 from aiomessages.models import Message, StoredCompletion
+from aiomessages.observe.operation import Telemetry
 from aiomessages.settings import hide, hide_values
-from aiomessages.telemetry import Telemetry
 
-from .crossing import Inbox, OutsideItems
 from .streams import Results, Stream
 from .thread import LoopThread
+from .thread_bridge import Inbox, OutsideItems
 
 if TYPE_CHECKING:
     from aiomessages.export import ExportReport, Progress

@@ -7,10 +7,10 @@ from typing import Any, Generic, Self, TypeVar
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
-from aiomessages.stream import PageStream
+from aiomessages.paging.stream import PageStream
 
-from .crossing import Inbox
 from .thread import LoopThread
+from .thread_bridge import Inbox
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

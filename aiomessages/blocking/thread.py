@@ -24,8 +24,8 @@ import anyio
 
 from aiomessages.errors import ClientClosedError, MessagesError
 
-from .crossing import Call, Inbox, Work
 from .greenlets import refuse_greenlets
+from .thread_bridge import Call, Inbox, Work
 
 # The calls of a client have 5 s to leave; the loop, and the names it may still look up, as much.
 CLOSE_TIMEOUT: Final = 10.0

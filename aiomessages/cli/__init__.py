@@ -14,9 +14,10 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from aiomessages import __version__
-from aiomessages.cli import exits, stderr
-from aiomessages.cli.options import in_options, spelled_out, taken_for_an_argument
 from aiomessages.errors import MessagesError
+
+from . import exits, stderr
+from .options import in_options, spelled_out, taken_for_an_argument
 
 _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
 

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from cyclopts import App, Group, Parameter
 
-from aiomessages.cli import formats, output
-from aiomessages.cli.options import AtLeastOne, Connection
-from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
-from aiomessages.decoding import despite_lone_surrogates
 from aiomessages.export.created import CreatedBetween
+from aiomessages.wire.decoding import despite_lone_surrogates
+
+from . import formats, output
+from .options import AtLeastOne, Connection
+from .selection import Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created import Order, Span
-    from aiomessages.listing import CompletionStream
+    from aiomessages.paging.listing import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)
 _HOW = Group("How they are shown", sort_key=1)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cyclopts import App
 
 import aiomessages
-from aiomessages.cli import formats, output
-from aiomessages.cli.local import serving
 from aiomessages.export import export
+
+from . import formats, output
+from .local import serving
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient, Message, StoredCompletion

@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Group, Parameter
 from msgspec import structs
 
-from aiomessages.cli import exits, progress, stderr, summary
-from aiomessages.cli.ids import STANDARD_INPUT, read_ids
-from aiomessages.cli.options import SAMPLE, AtLeastOne, Connection, Positive
-from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
 from aiomessages.errors import (
     APIConnectionError,
     APIError,
@@ -30,7 +26,12 @@ from aiomessages.errors import (
 )
 from aiomessages.export import CreatedBetween, ExportReport, export, read_status
 from aiomessages.export.output import ending_of
-from aiomessages.protocol import check_completion_id
+from aiomessages.wire.responses import check_completion_id
+
+from . import exits, progress, stderr, summary
+from .ids import STANDARD_INPUT, read_ids
+from .options import SAMPLE, AtLeastOne, Connection, Positive
+from .selection import Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from aiomessages.cli import pretty, pretty_completions, yaml
-from aiomessages.cli.exits import UsageError
-from aiomessages.cli.output import Screen, Write
-from aiomessages.cli.safe_text import visible_json
+from . import pretty, pretty_completions, yaml
+from .exits import UsageError
+from .output import Screen, Write
+from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
 

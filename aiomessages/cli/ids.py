@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from aiomessages.cli.exits import UsageError
 from aiomessages.errors import ConfigurationError
-from aiomessages.protocol import check_completion_id
+from aiomessages.wire.responses import check_completion_id
+
+from .exits import UsageError
 
 STANDARD_INPUT = "-"
 

@@ -13,9 +13,9 @@ import msgspec
 from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
-from aiomessages.cli import formats, output
-from aiomessages.cli.exits import TransformError, UsageError
-from aiomessages.cli.options import AtLeastOne, Connection, NotNegative
+from . import formats, output
+from .exits import TransformError, UsageError
+from .options import AtLeastOne, Connection, NotNegative
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

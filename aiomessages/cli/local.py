@@ -9,8 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiomessages.cli.exits import CommandError
 from aiomessages.server import LocalServer, RecordError
+
+from .exits import CommandError
 
 
 @asynccontextmanager

@@ -19,10 +19,11 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 import aiomessages
-from aiomessages.cli import stderr
-from aiomessages.cli.exits import UsageError
 from aiomessages.errors import ConfigurationError
 from aiomessages.settings import Settings
+
+from . import stderr
+from .exits import UsageError
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
@@ -171,7 +172,7 @@ class Connection:
 
     @asynccontextmanager
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
-        from aiomessages.cli.local import serving  # noqa: PLC0415 - it brings aiohttp.web along
+        from .local import serving  # noqa: PLC0415 - it brings aiohttp.web along
 
         async with (
             serving(database, sample=database is None) as server,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from aiomessages.cli.exits import OutputError, ReaderGone, UsageError
+from .exits import OutputError, ReaderGone, UsageError
 
 Write = Callable[[bytes], None]
 STANDARD_OUTPUT = Path("-")

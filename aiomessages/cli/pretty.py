@@ -19,8 +19,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from aiomessages.cli.output import Screen
-from aiomessages.cli.safe_text import ESCAPED, one_line, visible
+from .output import Screen
+from .safe_text import ESCAPED, one_line, visible
 
 Json = Any
 # Longer lines tire the eye; tables and JSON lines are free of this.

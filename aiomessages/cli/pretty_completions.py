@@ -12,8 +12,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from aiomessages.cli.output import Screen
-from aiomessages.cli.safe_text import one_line
+from .output import Screen
+from .safe_text import one_line
 
 Json = Any
 _FIRST_WORDS = 300  # characters of the reply, below the heading

@@ -19,8 +19,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aiomessages.cli.stderr import say
 from aiomessages.export import Progress
+
+from .stderr import say
 
 DISPLAY_SECONDS: Final = 0.2
 LINE_SECONDS: Final = 5.0

@@ -10,8 +10,9 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
-from aiomessages.cli.exits import UsageError
 from aiomessages.export.created import Span
+
+from .exits import UsageError
 
 _WHICH = Group("Which completions", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

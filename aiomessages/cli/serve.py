@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from aiomessages.cli import output
-from aiomessages.cli.exits import UsageError
-from aiomessages.cli.local import imported, serving
-from aiomessages.cli.options import NotNegative, Positive
-from aiomessages.cli.stderr import say, say_all
 from aiomessages.server.faults import FAULTS, Plan
+
+from . import output
+from .exits import UsageError
+from .local import imported, serving
+from .options import NotNegative, Positive
+from .stderr import say, say_all
 
 if TYPE_CHECKING:
     from aiomessages.server import LocalServer

@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from aiomessages.cli import output
-from aiomessages.cli.exits import NoLedgerError
-from aiomessages.cli.progress import counted, megabytes
-from aiomessages.cli.safe_text import one_line, visible_json
-from aiomessages.cli.summary import named, reasons
 from aiomessages.export.status import ExportStatus, read_status
+
+from . import output
+from .exits import NoLedgerError
+from .progress import counted, megabytes
+from .safe_text import one_line, visible_json
+from .summary import named, reasons
 
 _EXAMPLES = """\
 Examples:

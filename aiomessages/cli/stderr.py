@@ -7,8 +7,9 @@ import logging
 import re
 import sys
 
-from aiomessages.cli.safe_text import one_line, visible
-from aiomessages.redaction import without_key
+from aiomessages.values.redaction import without_key
+
+from .safe_text import one_line, visible
 
 _concealed: set[str] = set()
 # OpenAI's keys begin so: it covers one pasted where it does not belong, which nobody declared. A

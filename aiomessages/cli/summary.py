@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from aiomessages.cli.progress import counted, duration, megabytes
 from aiomessages.export import ExportReport, ExportStatus
+
+from .progress import counted, duration, megabytes
 
 GO_ON: Final = "run the same command again to go on"
 SHOWN: Final = 10  # ids of one kind; `status --format json` and the manifest have all

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from aiomessages.cli.safe_text import UNSAFE, visible
+from .safe_text import UNSAFE, visible
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 # YAML 1.1 reads these words as something else than text; most readers still are 1.1.

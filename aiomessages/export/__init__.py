@@ -8,17 +8,11 @@ is counted.
 
 from typing import TYPE_CHECKING
 
-from aiomessages.loading import lazily
+from aiomessages._lazy import lazily
 
 if TYPE_CHECKING:
     from .created import CreatedBetween
-    from .errors import (
-        ChangedError,
-        CorruptError,
-        DiskFullError,
-        ExportError,
-        LockedError,
-    )
+    from .errors import ChangedError, CorruptError, DiskFullError, ExportError, LockedError
     from .report import ExportReport, Progress
     from .run import export
     from .status import ExportStatus, read_status

@@ -9,12 +9,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from aiomessages.attempts import Attempts
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError
-from aiomessages.listing import CompletionStream
 from aiomessages.models import Json
 from aiomessages.pages import RawPage
+from aiomessages.paging.listing import CompletionStream
+from aiomessages.wire.decoding import despite_lone_surrogates
 
 Order = Literal["asc", "desc"]
 

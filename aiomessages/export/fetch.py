@@ -15,21 +15,21 @@ from typing import Final, Self
 
 import msgspec
 
+from aiomessages.calls.retry import date_of
 from aiomessages.client import AsyncMessagesClient
-from aiomessages.decoding import RAW
 from aiomessages.errors import APIError, NotFoundError
-from aiomessages.page_size import PageSize
+from aiomessages.observe.operation import Watch
 from aiomessages.pages import RawPage
-from aiomessages.retry import date_of
-from aiomessages.telemetry import Watch
-from aiomessages.trail import OneByOne
-from aiomessages.wire_errors import is_about_cursor
+from aiomessages.paging.cursor import OneByOne
+from aiomessages.paging.page_size import PageSize
+from aiomessages.wire.decoding import RAW
+from aiomessages.wire.errors import is_about_cursor
 
 from .created import created_of
 from .layouts import one_line
 from .ledger import Entry, State
 from .media import MediaStore
-from .room import Place, Room
+from .memory_budget import Place, Room
 from .spool import Messages
 from .writer import to_its_end
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.wire.decoding import despite_lone_surrogates
 
 from .layouts import Fetched, Lines, SkipError, read_stored, without_replies
 

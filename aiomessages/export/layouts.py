@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from aiomessages.decoding import despite_lone_surrogates, sent_items
 from aiomessages.errors import SchemaError
+from aiomessages.wire.decoding import despite_lone_surrogates, sent_items
 
 Json = Any
 

@@ -7,9 +7,9 @@ not recorded is somebody else's, and is never replaced.
 from pathlib import Path
 from typing import Final
 
+from .checksums import Sums, sums_of
 from .files import Files, refuse_taken, refuse_unknown
 from .ledger import Ledger
-from .sums import Sums, sums_of
 
 _UNKNOWN: Final = ""  # the SHA-256 of what is being made
 

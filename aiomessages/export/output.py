@@ -12,8 +12,9 @@ from typing import Final
 
 from aiomessages.errors import ConfigurationError
 
-from .apart import write_columns
+from .checksums import Sums, sums_of
 from .columnar import check_duckdb
+from .columns_process import write_columns
 from .errors import CorruptError
 from .files import Files, refuse_unknown
 from .formats import FORMATS
@@ -23,7 +24,6 @@ from .made import Made
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
 from .parts import Parts
-from .sums import Sums, sums_of
 
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})

@@ -18,12 +18,12 @@ from typing import Final
 
 from msgspec import structs
 
+from .checksums import Sums, Written, are_same, chunks, ends_with, sums_of
 from .errors import CorruptError, DiskFullError
 from .files import Buffer, Files, refuse_changed, refuse_taken, refuse_unknown
 from .ledger import Ledger, Part
 from .manifest import FileDigest
 from .names import Names
-from .sums import Sums, Written, are_same, chunks, ends_with, sums_of
 
 _PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
 

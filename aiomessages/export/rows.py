@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import DecodeError, Raw, ValidationError
 
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.wire.decoding import despite_lone_surrogates
 
 from .errors import CorruptError, ExportError
 from .tables import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table

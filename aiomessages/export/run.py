@@ -12,35 +12,28 @@ from typing import Final
 import anyio
 from msgspec import structs
 
-from aiomessages.attempts import RetryDetails
+from aiomessages.calls.attempts import RetryDetails
+from aiomessages.calls.rate_limit import Pace
+from aiomessages.calls.refusals import Refusals
+from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
-from aiomessages.pace import Pace
-from aiomessages.protocol import check_completion_id, check_page_options
-from aiomessages.refusals import Refusals
-from aiomessages.retry import asks_all_to_wait
-from aiomessages.telemetry import Watch
-from aiomessages.workers import Results
+from aiomessages.observe.operation import Watch
+from aiomessages.paging.workers import Results
+from aiomessages.wire.responses import check_completion_id, check_page_options
 
 from .fetch import ConversationReader, Item, Outcome
 from .files import Files
 from .finetune import finetune_layout
 from .large import LARGE, incomplete_lines
-from .layouts import (
-    Fetched,
-    Layout,
-    Lines,
-    SkipError,
-    conversations_layout,
-    messages_layout,
-)
+from .layouts import Fetched, Layout, Lines, SkipError, conversations_layout, messages_layout
 from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
+from .memory_budget import ROOM_BYTES, Place, Room
 from .names import Names
 from .output import PART_BYTES, Output, check_can_write
 from .report import NAMED, ExportReport, Progress
-from .room import ROOM_BYTES, Place, Room
 from .source import Listed, Source, batches, selection_of
 from .writer import Writer, to_its_end
 

@@ -23,12 +23,12 @@ from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple
 
-from aiomessages.attempts import Attempts
+from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
-from aiomessages.listing import CompletionStream
 from aiomessages.models import Json
+from aiomessages.paging.listing import CompletionStream
+from aiomessages.paging.workers import each
 from aiomessages.settings import can_be_sent
-from aiomessages.workers import each
 
 from .created import CreatedBetween, pages_between
 from .layouts import one_line

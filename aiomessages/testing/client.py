@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from aiomessages.calls.retry import RetryPolicy
 from aiomessages.client import AsyncMessagesClient
-from aiomessages.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -11,13 +11,7 @@ import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
 from aiomessages import APIError, ConfigurationError
-from aiomessages.export import (
-    ChangedError,
-    CorruptError,
-    ExportError,
-    LockedError,
-    export,
-)
+from aiomessages.export import ChangedError, CorruptError, ExportError, LockedError, export
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loopback import Answer, Asked, Loopback
 
-from aiomessages import (
-    AsyncMessagesClient,
-    ConfigurationError,
-    RetryPolicy,
-    SchemaError,
-)
+from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy, SchemaError
 from aiomessages.export import CreatedBetween, export
 from aiomessages.export.source import BATCH, Named, batches, selection_of
 

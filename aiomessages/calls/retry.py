@@ -1,0 +1,224 @@
+"""Whether, and when, to try again: pure functions of an error, an attempt and the throw of a dice.
+
+Nothing here performs I/O, reads a clock or rolls dice.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from aiomessages.errors import (
+    APIError,
+    APIStatusError,
+    ConfigurationError,
+    DecodeError,
+    InsufficientQuotaError,
+    NotFoundError,
+    RateLimitError,
+)
+
+# Seconds, 31 years. A longer wait is taken for this one, as RFC 9111, section 1.2.2, has it for
+# what a cache cannot represent: a server that says "never", in however many digits, means it.
+MAX_RETRY_AFTER: Final = 999_999_999.0
+
+# What cannot be decoded may have been garbled on its way, or is what this server sends: two more
+# tries tell, whatever the policy allows.
+MAX_DECODE_RETRIES: Final = 2
+
+# Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.
+FIRST_POLL: Final = 0.25
+MAX_POLL: Final = 2.0
+
+# Who sends at a pace waits out every 429, unless in ten minutes there was nothing else.
+MAX_STARVED: Final = 600.0
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often to try again, and how long to wait before it, in seconds.
+
+    The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
+    to the share `jitter` of it, so that callers who failed together do not come back together. A
+    Retry-After of the server goes before it. One of more than `max_retry_after` is not waited for:
+    the error is raised at once, and carries it as `retry_after`.
+    """
+
+    max_retries: int = 2
+    initial_backoff: float = 0.5
+    max_backoff: float = 8.0
+    jitter: float = 0.25
+    max_retry_after: float = 60.0
+
+    def __post_init__(self) -> None:
+        retries: Any = self.max_retries
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise ConfigurationError(f"max_retries must be an int of 0 or more, not {retries!r}")
+        for name in ("initial_backoff", "max_backoff", "jitter", "max_retry_after"):
+            _check_number(name, getattr(self, name))
+        if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
+            raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError("jitter is a share of the wait, from 0 to 1")
+        if not self.max_retry_after >= 0:
+            raise ConfigurationError("max_retry_after must be 0 or more seconds")
+
+    def backoff(self, retry: int, dice: float) -> float:
+        """Return the seconds before retry 1, 2, …; `dice` is a number from 0 to 1."""
+        doublings = min(retry - 1, 64)  # beyond that a float only overflows
+        wait = min(self.initial_backoff * 2.0**doublings, self.max_backoff)
+        return wait * (1 - self.jitter * dice)
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ConfigurationError(f"{name} is larger than any number of seconds") from None
+
+
+DEFAULT_POLICY: Final = RetryPolicy()
+
+
+def retry_delay(policy: RetryPolicy, error: APIError, *, attempt: int, dice: float) -> float | None:
+    """Return the seconds to wait after attempt 1, 2, … failed, or None to give up."""
+    most = policy.max_retries
+    if isinstance(error, DecodeError):
+        most = min(most, MAX_DECODE_RETRIES)
+    if attempt > most or not wants_retry(error):
+        return None
+    if attempt == 1 and getattr(error, "stale", False):
+        return 0.0
+    if asks_for_too_long(policy, error):
+        return None
+    retry_after: float | None = getattr(error, "retry_after", None)
+    return policy.backoff(attempt, dice) if retry_after is None else retry_after
+
+
+def asks_for_too_long(policy: RetryPolicy, error: APIError) -> bool:
+    """Tell whether the server asks to wait for longer than the policy allows."""
+    return (getattr(error, "retry_after", None) or 0.0) > policy.max_retry_after
+
+
+def wants_retry(error: APIError) -> bool:
+    """Tell whether another attempt could help. The server's own x-should-retry has the last word.
+
+    That header is what the official clients obey, too.
+    """
+    if isinstance(error, APIStatusError):
+        told = error.headers.get("x-should-retry")
+        if told in ("true", "false"):
+            return told == "true"
+    return error.retryable
+
+
+def asks_all_to_wait(error: APIError) -> bool:
+    """Tell whether an answer is meant for all who send, not for one request alone.
+
+    That is a 429, but for a quota that is used up, and a 503 with a Retry-After.
+    """
+    if isinstance(error, RateLimitError):
+        return not isinstance(error, InsufficientQuotaError)
+    return getattr(error, "status", 0) == 503 and getattr(error, "retry_after", None) is not None
+
+
+def is_only_early(policy: RetryPolicy, error: APIError, *, starved: float) -> bool:
+    """Tell whether a request that was sent at a pace need only be sent later.
+
+    `starved` is for how many seconds there was nothing but such answers.
+    """
+    limited = isinstance(error, RateLimitError) and asks_all_to_wait(error)
+    if not limited or asks_for_too_long(policy, error):
+        return False
+    return wants_retry(error) and starved < MAX_STARVED
+
+
+def visibility_delay(
+    policy: RetryPolicy, error: APIError, *, attempt: int, waited: float, patience: float
+) -> float | None:
+    """Return the seconds until the next look for a completion that is not visible yet.
+
+    A server that asks to wait is asked again no sooner, and not at all where that is for longer
+    than the policy or the patience allows. A 404 that is retried as a gateway's says nothing of the
+    completion, and is not polled.
+    """
+    if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:
+        return None
+    left = patience - waited
+    if asks_for_too_long(policy, error) or (error.retry_after or 0.0) > left:
+        return None
+    poll = min(FIRST_POLL * 2.0 ** min(attempt - 1, 8), MAX_POLL, left)
+    return max(poll, error.retry_after or 0.0)
+
+
+def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that a server asks to wait, or None where it does not, or makes no sense.
+
+    `now` is in Unix seconds. Retry-After is a number of seconds or an HTTP date (RFC 9110, section
+    10.2.3), which is read against the answer's own Date where it has one, since the clocks of two
+    machines differ; `retry-after-ms` is OpenAI's own, finer, and goes first.
+    """
+    if (millis := _number(headers.get("retry-after-ms"))) is not None:
+        return min(millis / 1000, MAX_RETRY_AFTER)
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None:
+        return min(seconds, MAX_RETRY_AFTER)
+    moment = _moment(value or "")
+    if moment is None:
+        return None
+    sent = date_of(headers)
+    return min(max(0.0, moment - (now if sent is None else sent)), MAX_RETRY_AFTER)
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """Return when a response was sent, by its Date header, in Unix seconds; None without one."""
+    return _moment(headers.get("date") or "")
+
+
+def _number(value: str | None) -> float | None:
+    # RFC 9110, section 5.6.3. What strip() takes away unasked is more, and float() refuses some.
+    text = (value or "").strip(" \t")
+    return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def _moment(date: str) -> float | None:
+    """Read an HTTP date as Unix seconds."""
+    try:
+        moment = parsedate_to_datetime(date if date.isascii() else "")
+    except (ValueError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH).total_seconds()
+
+
+class RetryQuota:
+    """How many retries a client's calls may spend together, so that an outage stays an outage.
+
+    After the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes 5 and
+    a success gives 1 back. Once it is spent, a call that fails is not repeated.
+    """
+
+    CAPACITY: Final = 500
+    RETRY_COST: Final = 5
+    SUCCESS_GAIN: Final = 1
+
+    def __init__(self) -> None:
+        self.tokens = self.CAPACITY
+
+    def take(self) -> bool:
+        """Pay for a retry; False if what is left does not pay for it."""
+        if self.tokens < self.RETRY_COST:
+            return False
+        self.tokens -= self.RETRY_COST
+        return True
+
+    def succeed(self) -> None:
+        """Give back what a success earns."""
+        self.tokens = min(self.tokens + self.SUCCESS_GAIN, self.CAPACITY)

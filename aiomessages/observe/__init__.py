@@ -1,0 +1,1 @@
+"""Who is told what the client does: the log, and telemetry."""

@@ -1,0 +1,1 @@
+"""Small values that every layer knows: secrets and how they are hidden, headers, checks."""

@@ -1,0 +1,423 @@
+"""The API's grammar: a call becomes a request; status, headers and body become a page or an error.
+
+Nothing here performs I/O, reads a clock or rolls dice: plain values come in, plain values go out.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from aiomessages.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    ConfigurationError,
+    DecodeError,
+    PaginationError,
+    RedirectError,
+    SchemaError,
+)
+from aiomessages.http.compression import compressions_of
+from aiomessages.models import StoredCompletion
+from aiomessages.pages import Envelope, Page
+from aiomessages.settings import as_plain, can_be_sent
+from aiomessages.values.redaction import (
+    Concealed,
+    concealed,
+    headers_without_key,
+    may_hold_key,
+    without_key,
+)
+
+from . import errors as wire_errors
+from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
+from .error_bodies import find_error
+from .errors import WITH_PAGE, Asked
+
+# A walk asks for 100 a page, five times fewer requests than the server's default of 20; the largest
+# limit is undocumented, and 100 is known to be accepted.
+WALK_LIMIT: Final = 100
+DEFAULT_LIMIT: Final = 20
+
+ACCEPT_ENCODING: Final = "gzip, deflate"
+
+MAX_ID_LENGTH: Final = 256
+
+_USUAL: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")  # checked in one step
+_UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A response; `received_at` is in Unix seconds, `headers` ignore case.
+
+    `flaw` is what is wrong with its body, which is empty then. `hang_up` ends the connection that
+    it came on, for what else comes there may be somebody else's answer.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float
+    flaw: APIResponseError | None = None
+    hang_up: Callable[[], object] | None = None
+
+    def __repr__(self) -> str:
+        # A traceback that shows local variables shows neither texts nor a key that was sent back.
+        return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
+
+
+class Codec(Protocol[ItemT]):
+    """What reads the body of a page: see decoding."""
+
+    @property
+    def page_class(self) -> type[Page[ItemT]]:
+        """What its pages are."""
+        ...
+
+    def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
+        """Return a page and the ids of its items."""
+        ...
+
+
+# --- a call, to a request -------------------------------------------------------------------------
+
+
+def check_completion_id(completion_id: object) -> str:
+    """Return the id, or raise ConfigurationError if it cannot stand in a URL's path as one name."""
+    if type(completion_id) is str and _USUAL.fullmatch(completion_id):
+        return completion_id
+    if not isinstance(completion_id, str):
+        raise ConfigurationError(f"completion_id must be a str, not {type(completion_id).__name__}")
+    if not completion_id or completion_id in (".", ".."):
+        raise ConfigurationError("completion_id must not be empty, '.' or '..'")
+    if len(completion_id) > MAX_ID_LENGTH:
+        raise ConfigurationError(f"completion_id is longer than {MAX_ID_LENGTH} characters")
+    if not can_be_sent(completion_id):
+        raise ConfigurationError("completion_id holds half a character (a lone surrogate)")
+    if _UNFIT_FOR_PATH.search(completion_id):
+        raise ConfigurationError(
+            "completion_id must not hold spaces, control characters or any of / ? # % \\"
+        )
+    return as_plain(completion_id)
+
+
+class PageOptions(NamedTuple):
+    """Which part of a list is asked for, checked: plain values, whatever they were given as."""
+
+    after: str | None
+    limit: int | None
+    order: str | None
+    max_items: int | None
+
+
+def check_page_options(
+    *, after: object, limit: object, order: object, max_items: object
+) -> PageOptions:
+    """Return the options, or raise ConfigurationError for what no server would accept.
+
+    A large limit is left to it.
+    """
+    if order not in (None, "asc", "desc"):
+        raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
+    return PageOptions(
+        _checked_after(after),
+        _checked_number("limit", limit),
+        as_plain(order),
+        _checked_number("max_items", max_items),
+    )
+
+
+def _checked_number(name: str, value: object) -> int | None:
+    number = as_plain(value)
+    if number is None:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigurationError(f"{name} must be an int of 1 or more, not {value!r}")
+    return number
+
+
+def _checked_after(after: object) -> str | None:
+    if after is None:
+        return None
+    if not isinstance(after, str) or not after or not can_be_sent(after):
+        raise ConfigurationError("after must be the id of a message, or None for the beginning")
+    return as_plain(after)
+
+
+# What quoting would leave as it is, found five times faster.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+
+
+def completion_url(base_url: str, completion_id: str) -> str:
+    """Return the URL of one stored completion."""
+    return f"{base_url}/chat/completions/{_quoted(completion_id)}"
+
+
+def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
+    """Return the page size to ask for: what the caller said, and no more than is still wanted.
+
+    None leaves it to the server.
+    """
+    size = limit or default
+    if remaining is None or remaining >= (size or DEFAULT_LIMIT):
+        return size
+    return remaining
+
+
+def with_query(url: str, query: Mapping[str, str | None]) -> str:
+    """Return the URL with the parameters that are not None."""
+    pairs = [
+        f"{quote(name)}={quote(value, safe='')}"
+        for name, value in query.items()
+        if value is not None
+    ]
+    return f"{url}?{'&'.join(pairs)}" if pairs else url
+
+
+def page_url(url: str, after: str | None, limit: int | None) -> str:
+    """Return the URL of one page of the list at `url`, which may hold a query already."""
+    wanted = [f"limit={limit}"] if limit is not None else []
+    if after is not None:
+        wanted.append(f"after={_quoted(after)}")
+    paged = f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
+    return Concealed.of(paged, url) if isinstance(after, Concealed) else paged
+
+
+# --- a response, to a page ------------------------------------------------------------------------
+
+
+def read_page(
+    response: Response,
+    codec: Codec[ItemT],
+    *,
+    completion_id: str | None,
+    cursor: str | None = None,
+    limit: int | None = None,
+    secret: str,
+) -> Page[ItemT]:
+    """Return the page behind the cursor, or raise the error that the response is."""
+    asked = Asked(completion_id, cursor)
+    check_status(response, asked, secret=secret)
+    envelope, ids = _decode(response, codec.decode, asked, secret=secret)
+    if envelope.error:  # some gateways send an empty one with what is no error
+        raise _status_error(response, asked, secret=secret)
+    headers = headers_without_key(response.headers, secret)  # a stream's errors carry them
+    if problem := _contradiction(envelope, ids):
+        raise PaginationError(
+            f"the page contradicts itself: {problem}", status=response.status, headers=headers
+        )
+    if ids and completion_id and _is_of_other_completion(ids[0], completion_id):
+        raise _answer_to_another()
+    if may_hold_key(ids, secret):
+        envelope, ids = _concealed_ids(envelope, ids, secret)
+    if envelope.has_more is None and ids == [cursor] and limit != 1:
+        # The end of a list whose server leaves has_more out, and lists the cursor's own item again.
+        envelope = msgspec.structs.replace(envelope, has_more=False)
+    return codec.page_class(envelope, ids, body=response.body, headers=headers)
+
+
+def _concealed_ids(
+    envelope: Envelope[ItemT], ids: list[str], secret: str
+) -> tuple[Envelope[ItemT], list[str]]:
+    """Return the ids, of which the walk's errors will name one, so that none of them shows a key.
+
+    The items stay as they came: they are the caller's.
+    """
+    ends = (envelope.first_id, envelope.last_id)  # which may be any JSON
+    first_id, last_id = (concealed(end, secret) if isinstance(end, str) else None for end in ends)
+    hidden = [concealed(name, secret) for name in ids]
+    return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
+
+
+def read_one_completion(
+    response: Response, *, completion_id: str | None = None, secret: str
+) -> StoredCompletion:
+    """Return the completion, or raise the error that the response is."""
+    asked = Asked(completion_id)
+    check_status(response, asked, secret=secret)
+    completion = _decode(response, decode_completion, asked, secret=secret)
+    _check_owner(completion.id, completion_id)
+    return completion
+
+
+def read_raw_completion(
+    response: Response, *, completion_id: str | None = None, secret: str
+) -> bytes:
+    """Return the completion as it was sent, or raise the error that the response is.
+
+    It has to be JSON with an id, and that the one asked for; nothing else of it is looked at.
+    """
+    asked = Asked(completion_id)
+    check_status(response, asked, secret=secret)
+    _check_owner(_decode(response, id_of_completion, asked, secret=secret), completion_id)
+    return response.body
+
+
+def _check_owner(came: str, completion_id: str | None) -> None:
+    if completion_id is not None and came != completion_id:
+        raise _answer_to_another()
+
+
+def _answer_to_another() -> APIConnectionError:
+    return APIConnectionError("the answer to another request arrived on this connection")
+
+
+def _decode(
+    response: Response, decode: Callable[[bytes], ResultT], asked: Asked, *, secret: str
+) -> ResultT:
+    try:
+        return decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = _unreadable(response, error, asked, secret=secret)
+    raise problem
+
+
+def _unreadable(
+    response: Response, error: Exception, asked: Asked, *, secret: str
+) -> APIResponseError:
+    """Return what a body is that the decoder refused."""
+    if isinstance(error, msgspec.ValidationError):
+        error = _not_json(response.body) or error
+    if isinstance(error, msgspec.ValidationError):
+        if find_error(response.body):
+            return _status_error(response, asked, secret=secret)
+        return _schema_error(_safe(response, secret), without_key(str(error), secret))
+    response = _safe(response, secret)
+    if isinstance(error, RecursionError):
+        return _decode_error(response, "is nested too deep", retryable=False)
+    if isinstance(error, UnicodeDecodeError):
+        return _decode_error(response, "is not UTF-8")
+    return _decode_error(response, _what_it_is(response))
+
+
+def _not_json(body: bytes) -> Exception | None:
+    """Return why a body is no JSON at all: a decoder of types stops at the first wrong one."""
+    try:
+        despite_lone_surrogates(_ANY.decode, body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return error
+    return None
+
+
+def _schema_error(response: Response, complaint: str) -> SchemaError:
+    what, _, path = complaint.partition(" - at `")
+    return SchemaError(
+        f"the answer has another shape than expected: {what}",
+        path=path.rstrip("`") or "$",
+        status=response.status,
+        headers=response.headers,
+    )
+
+
+def _what_it_is(response: Response) -> str:
+    if not response.body.strip():
+        return "is empty"
+    kind = response.headers.get("content-type", "of no type")
+    return f"is not JSON (it calls itself {kind[:80]}, {len(response.body)} bytes)"
+
+
+def _decode_error(response: Response, what: str, *, retryable: bool | None = None) -> DecodeError:
+    return DecodeError(
+        f"the body of the answer {what}",
+        status=response.status,
+        headers=response.headers,
+        retryable=retryable,
+    )
+
+
+def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
+    """Say why a walk by this page would lose or repeat messages, if it would.
+
+    Cursors are judged only where another page may follow: a mock of this API, Steady, sends a
+    last_id of its own with each list. No walk goes by first_id.
+    """
+    if page.has_more and not ids:
+        return "it has no messages and says that there are more"
+    more = page.has_more is not False  # where it is missing, only an empty page is the end
+    if more and ids and page.last_id and page.last_id != ids[-1]:
+        return "its last_id is not the id of its last message"
+    return "a message of it has an empty id" if "" in ids else None
+
+
+def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
+    """Tell whether a message surely belongs elsewhere: the live API's ids are `{completion}-{n}`.
+
+    Other servers' ids need not follow that, so only what looks like the live API's is judged.
+    """
+    if message_id.startswith(f"{completion_id}-"):
+        return False
+    owner, _, number = message_id.rpartition("-")
+    alike = owner.startswith("chatcmpl-") and completion_id.startswith("chatcmpl-")
+    return alike and number.isdecimal()
+
+
+# --- a response, to an error ----------------------------------------------------------------------
+
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # to a float no number is too large
+
+
+def check_status(response: Response, asked: Asked, *, secret: str) -> None:
+    """Raise the error that a response is; return for one that may hold a page.
+
+    A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
+    """
+    has_page = response.status in WITH_PAGE
+    known = compressions_of(response.headers) is not None
+    if has_page and known and response.flaw is None:
+        return
+    if response.status >= 400:
+        raise _status_error(response, asked, secret=secret)
+    safe = _safe(response, secret)
+    if has_page and response.flaw is not None:
+        flaw = response.flaw
+        raise type(flaw)(flaw.message, status=response.status, headers=safe.headers)
+    if has_page:
+        raise _decode_error(safe, "has an unknown compression", retryable=False)
+    if 300 <= response.status < 400:
+        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), secret))
+    raise _decode_error(safe, f"cannot be a list with status {response.status}")
+
+
+def _safe(response: Response, secret: str) -> Response:
+    """Return the response with nothing in its headers that an error should not carry."""
+    headers = headers_without_key(response.headers, secret)
+    return msgspec.structs.replace(response, headers=headers)
+
+
+def _status_error(response: Response, asked: Asked, *, secret: str) -> APIStatusError:
+    return wire_errors.status_error(
+        response.status,
+        response.headers,
+        response.body,
+        asked=asked,
+        received_at=response.received_at,
+        secret=secret,
+    )
+
+
+def _redirect_error(response: Response, host: str | None) -> APIResponseError:
+    where = f" to {host}" if host else ""
+    return RedirectError(
+        f"the server redirects{where}, and redirects are not followed",
+        location_host=host,
+        status=response.status,
+        headers=response.headers,
+    )
+
+
+def _host_of(location: str, secret: str) -> str | None:
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:  # what it says is no URL
+        return None
+    return None if host is None else without_key(host, secret)
