@@ -8,12 +8,11 @@ Names load when they are first used, so that importing the package costs next to
 """
 
 from ._lazy import lazily
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # for type checkers it is true; importing it from typing takes 5 ms
 if TYPE_CHECKING:
-    from .calls.attempts import RetryDetails
+    from .calls.request import RetryDetails
     from .calls.retry import RetryPolicy
     from .client import AsyncMessagesClient
     from .conversations import Conversation, ConversationStream

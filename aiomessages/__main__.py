@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from . import __version__
+from ._version import __version__
 
 _EXTRA = ("cyclopts", "jmespath", "rich")
 

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict
 
 from msgspec import UNSET, UnsetType, structs
 
-from . import __version__
-from .calls.attempts import Attempts, Deadline, OnRetry, Request
+from ._version import __version__
+from .calls.attempts import Attempts
 from .calls.queue import Turns
 from .calls.rate_limit import Pace
+from .calls.request import Deadline, OnRetry, Request
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
 from .errors import ConfigurationError
 from .models import StoredCompletion
 from .observe.logs import show_log
 from .observe.operation import Operation, Telemetry, Watch, watch
-from .paging.cursor import OneByOne
 from .paging.listing import CompletionStream, Listing, MessageStream
 from .paging.page_size import PageSize
+from .paging.plain_walk import OneByOne
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,
@@ -29,12 +30,11 @@ from .settings import (
     check_headers,
     check_query,
     check_seconds,
-    hide,
-    hide_values,
     log_level,
     metadata_query,
 )
-from .wire import responses as protocol
+from .values.secrets import hide, hide_values
+from .wire import requests, responses
 from .wire.decoding import COMPLETIONS, MESSAGES
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class AsyncMessagesClient:
         self._deadline = deadline
         constant_headers = {
             "accept": "application/json",
-            "accept-encoding": protocol.ACCEPT_ENCODING,
+            "accept-encoding": responses.ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
         self._headers = {**({} if session is None else constant_headers), **self._settings.headers}
@@ -253,8 +253,8 @@ class AsyncMessagesClient:
         and iterating raise APIError and ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        completion_id = protocol.check_completion_id(completion_id)
-        wanted = protocol.check_page_options(
+        completion_id = requests.check_completion_id(completion_id)
+        wanted = requests.check_page_options(
             after=after, limit=limit, order=order, max_items=max_items
         )
         check_seconds("wait_until_visible", wait_until_visible or None)
@@ -287,7 +287,7 @@ class AsyncMessagesClient:
     def _one_by_one(
         self,
         completion_id: str,
-        codec: protocol.Codec[Any] = MESSAGES,
+        codec: responses.Codec[Any] = MESSAGES,
         *,
         after: str | None = None,
         limit: int | None = None,
@@ -300,8 +300,8 @@ class AsyncMessagesClient:
         what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
         was given the limit has checked it.
         """
-        completion_id = protocol.check_completion_id(completion_id)
-        wanted = protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
+        completion_id = requests.check_completion_id(completion_id)
+        wanted = requests.check_page_options(after=after, limit=limit, order=None, max_items=None)
         listing = Listing(
             self._attempts,
             self._messages_request(completion_id, patience=wait_until_visible),
@@ -322,7 +322,7 @@ class AsyncMessagesClient:
         patience: float = 0,
     ) -> Request:
         return self._request(
-            protocol.completion_url(self._settings.base_url, completion_id) + "/messages",
+            requests.completion_url(self._settings.base_url, completion_id) + "/messages",
             extra_headers,
             completion_id=completion_id,
             timeout=timeout,
@@ -354,7 +354,7 @@ class AsyncMessagesClient:
         else is as in `list`.
         """
         extra_headers = hide_values(extra_headers)
-        options = protocol.check_page_options(
+        options = requests.check_page_options(
             after=after, limit=limit, order=order, max_items=max_items
         )
         model_query = {} if model is None else {"model": model}
@@ -409,7 +409,7 @@ class AsyncMessagesClient:
             deadline=deadline,
             patience=wait_until_visible,
         )
-        read = partial(protocol.read_one_completion, completion_id=request.completion_id)
+        read = partial(responses.read_one_completion, completion_id=request.completion_id)
         completion, _ = await self._attempts.call(request, read)
         return completion
 
@@ -420,7 +420,7 @@ class AsyncMessagesClient:
         Raises what `completion` does.
         """
         request = self._completion_request(completion_id)
-        read = partial(protocol.read_raw_completion, completion_id=request.completion_id)
+        read = partial(responses.read_raw_completion, completion_id=request.completion_id)
         body, _ = await self._attempts.call(request, read)
         return body
 
@@ -435,11 +435,11 @@ class AsyncMessagesClient:
         patience: float = 0,
     ) -> Request:
         extra_headers = hide_values(extra_headers)
-        completion_id = protocol.check_completion_id(completion_id)
+        completion_id = requests.check_completion_id(completion_id)
         check_seconds("wait_until_visible", patience or None)
         return self._request(
-            protocol.with_query(
-                protocol.completion_url(self._settings.base_url, completion_id),
+            requests.with_query(
+                requests.completion_url(self._settings.base_url, completion_id),
                 {**self._settings.query, **check_query(extra_query or {})},
             ),
             extra_headers,
@@ -475,7 +475,7 @@ class AsyncMessagesClient:
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        wanted = protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
+        wanted = requests.check_page_options(after=None, limit=limit, order=None, max_items=None)
         size = PageSize(wanted.limit)
         reader = Reader(
             partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size),

@@ -13,9 +13,9 @@ from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
 from .pages import MessagePage
-from .paging.cursor import OneByOne
+from .paging.plain_walk import OneByOne
 from .paging.workers import Results
-from .settings import as_plain
+from .values.plain import as_plain
 
 OnError = Literal["raise", "continue"]
 Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]

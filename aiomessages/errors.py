@@ -28,6 +28,7 @@ layer that learns one more fact simply sets the attribute.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from .values.headers import Headers
 from .values.redaction import shown
 
 
@@ -135,20 +136,6 @@ class TLSError(APIConnectionError):
 
     retryable = False
     hint = "Nothing was sent. Check base_url and the certificates that this machine trusts."
-
-
-class Headers(dict[str, str]):
-    """The headers of a response, by their names in whatever case."""
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        """Return the value of a header, or the default."""
-        return super().get(name.lower(), default)
 
 
 class APIResponseError(APIError):

@@ -20,7 +20,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
-from . import __version__
+from ._version import __version__
 from .errors import APIError
 from .observe import operation as telemetry
 from .values.redaction import shown

@@ -8,8 +8,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from msgspec import Struct
 
-from .errors import Headers
 from .models import Json, Message, StoredCompletion
+from .values.headers import Headers
 
 ItemT = TypeVar("ItemT")
 

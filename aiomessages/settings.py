@@ -5,17 +5,18 @@ environment.
 """
 
 import ipaddress
-import operator
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from .errors import ConfigurationError
-from .http.compression import CODINGS
+from .values.headers import CODINGS
+from .values.plain import as_plain, can_be_sent
+from .values.secrets import SecretStr, hide
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
@@ -33,71 +34,14 @@ _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "trailer", "
 _OF_CONNECTION: Final = _FRAMING | {"connection", "keep-alive", "te", "http2-settings", "host"}
 _CODING: Final = re.compile(r"\s*([^\s;]*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?")
 
-_NO_URL: Final = "is not a URL: its host or port makes no sense"
-ApiKeyT = TypeVar("ApiKeyT")
-PlainT = TypeVar("PlainT")
-_PLAIN: Final = frozenset({str, int, bool, type(None)})  # there is nothing to be done with most
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
-class SecretStr(str):
-    """A str that never shows itself in a repr, so that no dict, traceback or log does either.
-
-    A copy of it is itself: recorders and middlewares copy the headers of a request.
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'**********'"
-
-    def __copy__(self) -> "SecretStr":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "SecretStr":
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
-
-
-def as_plain(value: PlainT) -> PlainT:
-    """Return a str or an int of any subclass as one of no subclass, and all else as it is.
-
-    What a subclass says of itself is not what it holds: of `class Model(str, Enum)`, a member
-    formats as `Model.MINI`. What holds an int and is none, as numpy's integers, becomes one too.
-    """
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)  # type: ignore[return-value]  # as close as can be said
-    # Asked of its type: a class, as `int`, is none. A Protocol would tell in fifty times the time.
-    if hasattr(type(value), "__index__"):
-        return operator.index(value)  # type: ignore[arg-type, return-value]  # the same
-    return value
-
-
-def can_be_sent(text: str) -> bool:
-    """Tell whether a text is one in UTF-8 as well: half an emoji is not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return headers with their values hidden, unchecked, for the same reason as `hide`."""
-    return {name: hide(value) for name, value in (headers or {}).items()}
-
-
-def hide(key: ApiKeyT) -> ApiKeyT:
-    """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
-    return SecretStr(as_plain(key)) if isinstance(key, str) else key  # type: ignore[return-value]
-
-
 ApiKey = str | Callable[[], Awaitable[str]]
+
+
+_NO_URL: Final = "is not a URL: its host or port makes no sense"
 
 
 class Timeout(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What every test may use: a key that must never leak, and no settings from outside."""
 
 import functools
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from aioresponses import aioresponses
 
 sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no package
+
+
+def pytest_configure() -> None:
+    """Hear signals also where the shell that started the suite in the background ignores them."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from aiomessages.conversations import Conversation, OnError
 from aiomessages.errors import ClientClosedError, ConfigurationError
 from aiomessages.models import Message, StoredCompletion
 from aiomessages.observe.operation import Telemetry
-from aiomessages.settings import hide, hide_values
+from aiomessages.values.secrets import hide, hide_values
 
 from .streams import Results, Stream
 from .thread import LoopThread

@@ -9,11 +9,9 @@ import copy
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import anyio
-import msgspec
 from msgspec import structs
 
 from aiomessages.errors import (
@@ -26,14 +24,16 @@ from aiomessages.errors import (
     SchemaError,
 )
 from aiomessages.observe.logs import log, log_attempt, log_retry
-from aiomessages.observe.operation import SILENCE, UNWATCHED, Watch
-from aiomessages.paging.cursor import unless_ours
-from aiomessages.settings import ApiKey, SecretStr, Timeout, check_key, hide
+from aiomessages.observe.operation import SILENCE
+from aiomessages.settings import ApiKey, Timeout, check_key
 from aiomessages.values.redaction import concealed
+from aiomessages.values.secrets import SecretStr, hide
 from aiomessages.wire.errors import is_of_somebody_else
 from aiomessages.wire.responses import Response
 
+from .cancellation import unless_ours
 from .queue import Turns
+from .request import Deadline, OnRetry, Read, Request, RetryDetails
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -42,71 +42,14 @@ from .retry import (
     retry_delay,
     visibility_delay,
 )
+from .running import Call, Running
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport
 
-CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
-ResultT_co = TypeVar("ResultT_co", covariant=True)
 ResultT = TypeVar("ResultT")
 ErrorT = TypeVar("ErrorT", bound=APIError)
-
-
-class RetryDetails(msgspec.Struct, frozen=True):
-    """What `on_retry` is told: attempt 1, 2, … failed by `error`; the next follows in `delay` s."""
-
-    completion_id: str | None
-    cursor: str | None
-    attempt: int
-    delay: float
-    error: APIError
-
-
-OnRetry = Callable[[RetryDetails], object]
-
-
-class Deadline:
-    """When a whole call must be over: `seconds` after its first request, by the loop's clock."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._ends: float | None = None
-
-    def remaining(self) -> float:
-        """Return the seconds that are left; the first call starts the clock."""
-        now = asyncio.get_running_loop().time()
-        if self._ends is None:
-            self._ends = now + self.seconds
-        return self._ends - now
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One GET request with all that its attempts need to know.
-
-    `patience` is how many seconds a 404 may mean "not visible yet". What is asked for
-    `ahead` of its time is not repeated where the server asks all to wait: it gives way to the rest.
-    One that is to be `fresh` goes on a connection that carried no request before.
-    """
-
-    url: str
-    headers: Mapping[str, str]
-    timeout: Timeout
-    deadline: Deadline | None = None
-    completion_id: str | None = None
-    cursor: str | None = None
-    patience: float = 0.0
-    ahead: bool = False
-    fresh: bool = False
-    watch: Watch = UNWATCHED
-
-
-class Read(Protocol[ResultT_co]):
-    """What turns a response into a result, or raises the error that it is."""
-
-    def __call__(self, response: Response, *, secret: str) -> ResultT_co:
-        """Read; `secret` is what must not stand in any error."""
-        ...
 
 
 class Attempts:
@@ -127,7 +70,7 @@ class Attempts:
         self._policy = policy
         self._max_bytes = max_bytes
         self._on_retry = on_retry
-        self._running = _Running()
+        self._running = Running()
         self._turns: Turns | None = None
         self.telemetry = SILENCE
         self._elder: Attempts | None = None
@@ -139,7 +82,7 @@ class Attempts:
         self.telemetry = elder.telemetry
         self._transport, self._quota, self._running, self._turns = elder.parts()
 
-    def parts(self) -> tuple["Transport", RetryQuota, "_Running", Turns | None]:
+    def parts(self) -> tuple["Transport", RetryQuota, "Running", Turns | None]:
         """Return what may be shared."""
         return self._transport, self._quota, self._running, self._turns
 
@@ -180,7 +123,7 @@ class Attempts:
         """
         self._transport.stay_in_one_process()
         self._refuse_once_closed()
-        running = _Call(self)
+        running = Call(self)
         self._running.enter(running)
         try:
             return await self._attempt_until_done(request, read, running)
@@ -198,7 +141,7 @@ class Attempts:
             raise ClientClosedError("the client is closed; make a new one")
 
     async def _attempt_until_done(
-        self, request: Request, read: Read[ResultT], call: "_Call"
+        self, request: Request, read: Read[ResultT], call: "Call"
     ) -> tuple[ResultT, int]:
         began = time.monotonic()
         early = 0  # attempts that do not count as retries
@@ -276,7 +219,7 @@ class Attempts:
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt_in_turn(
-        self, request: Request, read: Read[ResultT], call: "_Call"
+        self, request: Request, read: Read[ResultT], call: "Call"
     ) -> ResultT:
         if self._turns is None:
             return await self._attempt(request, read, call)
@@ -294,7 +237,7 @@ class Attempts:
         self._turns.succeeded(sent)
         return result
 
-    async def _attempt(self, request: Request, read: Read[ResultT], call: "_Call") -> ResultT:
+    async def _attempt(self, request: Request, read: Read[ResultT], call: "Call") -> ResultT:
         timeout = _within(request.deadline, request.timeout)
         if isinstance(self._api_key, _Key):
             key = self._api_key
@@ -360,68 +303,6 @@ class _Key:
     def __init__(self, key: str) -> None:
         self.secret = SecretStr(key)
         self.header = SecretStr(f"Bearer {key}")
-
-
-class _Call:
-    """A call under way: whose it is, the task that makes it, and whether closing interrupted it.
-
-    `sent` is how many requests were sent for it. An attempt that ran out of time before, as in the
-    queue or without a key, is none of them.
-    """
-
-    __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner", "sent")
-
-    def __init__(self, owner: Attempts) -> None:
-        self.owner = owner
-        self.sent = 0
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
-        self._cancelled_before = self._task.cancelling()
-        self._interrupted = False
-
-    def interrupt(self) -> None:
-        """Cancel the task, once: each cancellation has to be taken back."""
-        if not self._interrupted:
-            self._interrupted = True
-            self._task.cancel()
-
-    def was_only_interrupted(self) -> bool:
-        """Tell whether nobody else has cancelled the task since the call began."""
-        return self._interrupted and self._task.cancelling() == self._cancelled_before + 1
-
-    def leave(self) -> None:
-        """Take the cancellation back, whatever came of it."""
-        if self._interrupted:
-            self._task.uncancel()
-
-
-class _Running:
-    """The calls under way, of a client and of those that share its session."""
-
-    def __init__(self) -> None:
-        # By call and not by task: a task may be in two, where an api_key callable makes the second,
-        # and may make one more with an open client as soon as another was closed.
-        self._calls: set[_Call] = set()
-        self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
-
-    def enter(self, call: _Call) -> None:
-        self._calls.add(call)
-
-    def leave(self, call: _Call) -> None:
-        call.leave()
-        self._calls.remove(call)
-        if self._left is not None:
-            self._left.set()
-
-    async def end(self, doomed: Callable[[Attempts], bool]) -> None:
-        """Interrupt the calls of doomed owners, and wait up to 5 s until they have left."""
-        calls = {call for call in self._calls if doomed(call.owner)}
-        for call in calls:
-            call.interrupt()
-        self._left = left = self._left or asyncio.Event()
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            while calls & self._calls:
-                left.clear()
-                await left.wait()
 
 
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)

@@ -26,7 +26,7 @@ from aiomessages.errors import (
 )
 from aiomessages.export import CreatedBetween, ExportReport, export, read_status
 from aiomessages.export.output import ending_of
-from aiomessages.wire.responses import check_completion_id
+from aiomessages.wire.requests import check_completion_id
 
 from . import exits, progress, stderr, summary
 from .ids import STANDARD_INPUT, read_ids

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from aiomessages.errors import ConfigurationError
-from aiomessages.wire.responses import check_completion_id
+from aiomessages.wire.requests import check_completion_id
 
 from .exits import UsageError
 

@@ -15,15 +15,15 @@ from typing import Final, Self
 
 import msgspec
 
-from aiomessages.calls.retry import date_of
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import APIError, NotFoundError
 from aiomessages.observe.operation import Watch
 from aiomessages.pages import RawPage
-from aiomessages.paging.cursor import OneByOne
 from aiomessages.paging.page_size import PageSize
+from aiomessages.paging.plain_walk import OneByOne
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
+from aiomessages.wire.retry_after import date_of
 
 from .created import created_of
 from .layouts import one_line

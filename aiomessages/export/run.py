@@ -12,16 +12,16 @@ from typing import Final
 import anyio
 from msgspec import structs
 
-from aiomessages.calls.attempts import RetryDetails
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.refusals import Refusals
+from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.observe.operation import Watch
 from aiomessages.paging.workers import Results
-from aiomessages.wire.responses import check_completion_id, check_page_options
+from aiomessages.wire.requests import check_completion_id, check_page_options
 
 from .fetch import ConversationReader, Item, Outcome
 from .files import Files

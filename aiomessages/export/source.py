@@ -28,7 +28,7 @@ from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.models import Json
 from aiomessages.paging.listing import CompletionStream
 from aiomessages.paging.workers import each
-from aiomessages.settings import can_be_sent
+from aiomessages.values.plain import can_be_sent
 
 from .created import CreatedBetween, pages_between
 from .layouts import one_line

@@ -6,8 +6,9 @@ cut short as a success; here a body is whole, or it is an error.
 
 import zlib
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
+
+from aiomessages.values.headers import compressions_of
 
 # A body may be several gzip members, one behind the other (RFC 1952, section 2.2). Some servers
 # send a few; a body of a million empty ones would only burn time.
@@ -17,40 +18,11 @@ GZIP: Final = 16 + zlib.MAX_WBITS
 ZLIB: Final = zlib.MAX_WBITS
 BARE_DEFLATE: Final = -zlib.MAX_WBITS
 
-# What a coding stands for, by the names of RFC 9110 (section 8.4.1), the older ones that mean the
-# same, and those of character sets, which some servers put into the wrong header. None: nothing.
-CODINGS: Final[Mapping[str, str | None]] = {
-    "gzip": "gzip",
-    "x-gzip": "gzip",
-    "deflate": "deflate",
-    "x-deflate": "deflate",
-    **dict.fromkeys(("", "identity", "none", "utf-8", "utf8", "us-ascii", "ascii")),
-}
-
-# A proxy may compress what was compressed already. More of it is no answer, but a bomb.
-MAX_CODINGS: Final = 2
 
 # bytes. DEFLATE makes at most 1,032 bytes of one (zlib, "Maximum Compression Factor"), so that a
 # piece of the outer body becomes no more than BETWEEN of the inner one.
 PIECE: Final = 1024
 BETWEEN: Final = 2 * 1024 * 1024
-
-
-def compressions_of(headers: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return what a body is compressed by, in the order that it was; None for what is not known."""
-    getall: Any = getattr(headers, "getall", None)  # of a header that comes twice, both count
-    if getall is None:
-        return _compressions(headers.get("content-encoding", ""))
-    return _compressions(",".join(getall("content-encoding", ())))
-
-
-@lru_cache(maxsize=64)
-def _compressions(value: str) -> tuple[str, ...] | None:
-    names = [name.strip().lower() for name in value.split(",")]
-    if not all(name in CODINGS for name in names):
-        return None
-    known = tuple(coding for name in names if (coding := CODINGS[name]) is not None)
-    return known if len(known) <= MAX_CODINGS else None
 
 
 def decompressor_for(headers: Mapping[str, str]) -> "Decompressor | TwiceDecompressor | None":

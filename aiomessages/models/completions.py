@@ -3,8 +3,7 @@
 from msgspec import Struct
 
 from .as_sent import Kept
-from .messages import Sent
-from .parts import Annotation, Audio, FunctionCall, Json, ToolCall
+from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
 
 
 class Reply(Kept, Struct, frozen=True, dict=True):

@@ -9,7 +9,7 @@ value a null, roles other than `assistant`) the API is right. Other servers diff
 in which keys they leave out and which they send as a null: a message comes back as it came.
 """
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import msgspec
 from msgspec import UNSET, field
@@ -23,20 +23,10 @@ from .parts import (
     Json,
     Nil,
     Role,
+    Sent,
     ToolCall,
     Wire,
 )
-
-if TYPE_CHECKING:
-    from typing import Optional as Sent
-else:
-
-    class Sent:
-        """`Sent[T]` is a T on the wire, and None in the Struct where it was not sent."""
-
-        def __class_getitem__(cls, item: type) -> type:
-            return item
-
 
 # --- messages -------------------------------------------------------------------------------------
 

@@ -5,13 +5,24 @@ for it and refuses all others, so that nothing is dropped unseen. `UNSET` stands
 not sent, so that each value comes back as it came; `lenient` reads what does not fit.
 """
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 Json = Any
 Nil = None | UnsetType
+
+if TYPE_CHECKING:
+    SentT = TypeVar("SentT")
+    Sent: TypeAlias = SentT | None
+else:
+
+    class Sent:
+        """`Sent[T]` is a T on the wire, and None in the Struct where it was not sent."""
+
+        def __class_getitem__(cls, item: type) -> type:
+            return item
 
 
 class Wire(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):

@@ -6,13 +6,11 @@ whoever has no use for a page ahead of its need, as where many lists are read at
 ahead of its reader, and survives what a reader does to it.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from typing import Final, Generic, Protocol, Self, TypeVar, cast
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final, Protocol, TypeVar
 
-from aiomessages.errors import APIConnectionError, APIError, PaginationError
+from aiomessages.errors import APIError, PaginationError
 from aiomessages.observe.logs import log
-from aiomessages.observe.operation import Watch
 from aiomessages.values.redaction import shown
 
 
@@ -173,16 +171,6 @@ _INCLUSIVE_HINT: Final = (
 )
 
 
-def unless_ours(cancelled: asyncio.CancelledError) -> APIConnectionError:
-    """Return what it is to a walk that something which its fetch waited for was cancelled.
-
-    It would be so the next time, too. Raises the cancellation where this task was meant.
-    """
-    if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
-        raise cancelled
-    return APIConnectionError("what the fetch of a page waited for was cancelled")
-
-
 async def step(trail: Trail, fetch: Fetch[PageT]) -> PageT:
     """Fetch the page at the cursor, once again where the trail wants that, and step onto it."""
     try:
@@ -192,43 +180,3 @@ async def step(trail: Trail, fetch: Fetch[PageT]) -> PageT:
         trail.count(error)
         raise
     return page
-
-
-class OneByOne(AsyncIterator[PageT], Generic[PageT]):
-    """The pages of a list, each fetched as it is asked for; being cancelled gives that fetch up.
-
-    Leave it as a context manager. After an error there is nothing more to ask for.
-    """
-
-    def __init__(
-        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, watch: Watch
-    ) -> None:
-        self._fetch = fetch
-        self._trail = Trail(after=after, max_items=max_items)
-        self._watch = watch
-
-    async def __anext__(self) -> PageT:
-        trail = self._trail
-        if trail.ended:
-            raise StopAsyncIteration
-        try:
-            page = await self._next_page(trail)
-        except Exception as error:
-            self._watch.over(error)
-            raise
-        self._watch.page(len(page.ids), last=trail.ended)
-        return page
-
-    async def _next_page(self, trail: Trail) -> PageT:
-        try:
-            with self._watch.current():
-                return await step(trail, self._fetch)
-        except asyncio.CancelledError as cancelled:
-            error = unless_ours(cancelled)
-        raise error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watch.over()

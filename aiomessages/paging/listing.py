@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
-from aiomessages.calls.attempts import Attempts, Request
+from aiomessages.calls.attempts import Attempts
+from aiomessages.calls.request import Request
 from aiomessages.errors import APIError, ResponseTooLargeError
 from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.logs import log
 from aiomessages.observe.operation import Operation, Watch, watch
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
-from aiomessages.wire import responses as protocol
+from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.responses import Codec, Response
 
-from .cursor import OneByOne, Trail, step
+from .cursor import Trail, step
 from .page_size import PageSize, WalkSize, is_too_slow
-from .stream import PageIterator, PageStream, Walk
+from .plain_walk import OneByOne
+from .prefetch import Walk
+from .stream import PageIterator, PageStream
 
 if TYPE_CHECKING:
     from .lookahead import LookAhead
@@ -59,7 +62,7 @@ class Listing:
     ) -> None:
         self._attempts = attempts
         self._request, self._query = request, query
-        self._url = protocol.with_query(request.url, query)
+        self._url = requests.with_query(request.url, query)
         self._after = after
         self._limit = limit
         self._max_items = max_items
@@ -141,7 +144,7 @@ class Listing:
         """
         sent = 0
         while True:
-            limit = protocol.page_limit(size.next(), remaining, default=None) or 1
+            limit = requests.page_limit(size.next(), remaining, default=None) or 1
             try:
                 page = await self._fetch(codec, followed, after, remaining, fresh, size=limit)
             except APIError as error:
@@ -197,15 +200,15 @@ class Listing:
         remaining: int | None,
         fresh: bool = False,
         *,
-        default_limit: int | None = protocol.WALK_LIMIT,
+        default_limit: int | None = requests.WALK_LIMIT,
         size: int | None = None,
         ahead: bool = False,
     ) -> Page[Any]:
-        limit = protocol.page_limit(size or self._limit, remaining, default=default_limit)
+        limit = requests.page_limit(size or self._limit, remaining, default=default_limit)
         request = self._page_request(after, limit, followed, ahead=ahead, fresh=fresh)
 
         def read(response: Response, *, secret: str) -> Page[Any]:
-            page = protocol.read_page(
+            page = responses.read_page(
                 response,
                 codec,
                 completion_id=request.completion_id,
@@ -246,7 +249,7 @@ class Listing:
             partial(self._fetch, codec, followed, ahead=True),
             lambda after: back._fetch(codec, followed, after, None, ahead=True),
             window=lookahead.window,
-            page_size=self._limit or protocol.WALK_LIMIT,
+            page_size=self._limit or requests.WALK_LIMIT,
             numbering=numbering if lookahead.guesses else None,
         )
 
@@ -259,7 +262,7 @@ class Listing:
         fresh: bool,
     ) -> Page[Any]:
         page = await ahead(after, remaining, fresh)
-        page.get_next = partial(self._fetch_behind, codec, protocol.WALK_LIMIT)  # not back
+        page.get_next = partial(self._fetch_behind, codec, requests.WALK_LIMIT)  # not back
         return page
 
     def _page_request(
@@ -267,7 +270,7 @@ class Listing:
     ) -> Request:
         return structs.replace(
             self._request,
-            url=protocol.page_url(self._url, after, limit),
+            url=requests.page_url(self._url, after, limit),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
             patience=self._request.patience if after == self._after else 0.0,

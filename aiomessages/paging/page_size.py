@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from aiomessages.errors import APIError, APIStatusError, APITimeoutError, ResponseTooLargeError
 from aiomessages.wire.errors import is_about_limit
-from aiomessages.wire.responses import WALK_LIMIT
+from aiomessages.wire.requests import WALK_LIMIT
 
 GOOD_PAGES: Final = 4  # full ones before the first try of twice as many; then 8, 16, …
 MOST_GOOD_PAGES: Final = 1024

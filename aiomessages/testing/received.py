@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from aiomessages.settings import hide_values
+from aiomessages.values.secrets import hide_values
 
 if TYPE_CHECKING:
     from aiohttp import web

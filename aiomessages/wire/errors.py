@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from aiomessages.calls.retry import parse_retry_after
 from aiomessages.errors import (
     APIStatusError,
     AuthenticationError,
@@ -25,6 +24,7 @@ from aiomessages.errors import (
 from aiomessages.values.redaction import body_without_key, headers_without_key, shown
 
 from .error_bodies import MAX_BODY, ErrorFacts, find_error, read_error
+from .retry_after import parse_retry_after
 
 MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
 _MARGIN: Final = 65_536  # bytes behind what is kept of a body: a key that is cut in two is found

@@ -35,14 +35,12 @@ from aiomessages import (
 )
 from aiomessages.calls.retry import (
     MAX_DECODE_RETRIES,
-    MAX_RETRY_AFTER,
     RetryQuota,
-    date_of,
-    parse_retry_after,
     retry_delay,
     visibility_delay,
     wants_retry,
 )
+from aiomessages.wire.retry_after import MAX_RETRY_AFTER, date_of, parse_retry_after
 
 QUICK = settings(deadline=None)  # no claim here is about time
 EXAMPLE = "Sun, 06 Nov 1994 08:49:37 GMT"  # of RFC 9110

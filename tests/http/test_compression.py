@@ -6,14 +6,8 @@ import zlib
 import pytest
 from multidict import CIMultiDict
 
-from aiomessages.http.compression import (
-    BETWEEN,
-    MAX_MEMBERS,
-    PIECE,
-    Decompressor,
-    compressions_of,
-    decompressor_for,
-)
+from aiomessages.http.compression import BETWEEN, MAX_MEMBERS, PIECE, Decompressor, decompressor_for
+from aiomessages.values.headers import compressions_of
 
 TEXT = b"What is said here, is said more than once. " * 100
 

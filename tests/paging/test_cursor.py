@@ -16,7 +16,7 @@ from virtual_time import run
 from aiomessages.errors import APIConnectionError, PaginationError
 from aiomessages.observe.operation import Watch
 from aiomessages.pages import Envelope, Page
-from aiomessages.paging.cursor import OneByOne
+from aiomessages.paging.plain_walk import OneByOne
 
 
 class FakePage(Page[str]):

@@ -26,19 +26,17 @@ from aiomessages import (
 from aiomessages.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_TIMEOUT,
-    SecretStr,
     Settings,
-    as_plain,
     check_base_url,
     check_headers,
     check_key,
     check_query,
     check_seconds,
-    hide,
-    hide_values,
     is_loopback,
     log_level,
 )
+from aiomessages.values.plain import as_plain
+from aiomessages.values.secrets import SecretStr, hide, hide_values
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"

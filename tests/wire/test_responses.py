@@ -39,18 +39,15 @@ from aiomessages import (
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
 from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_of_somebody_else
-from aiomessages.wire.responses import (
-    Response,
+from aiomessages.wire.requests import (
     check_completion_id,
     check_page_options,
     completion_url,
     page_limit,
     page_url,
-    read_one_completion,
-    read_page,
-    read_raw_completion,
     with_query,
 )
+from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
