@@ -15,9 +15,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from blocking_server import BlockingServer
 from faults import addresses
 from loopback import Answer, Asked, conversation, message, page
-from unasked import BlockingServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.http.shortcut import self_check

@@ -506,7 +506,7 @@ async def test_closing_inside_a_cancelled_scope() -> None:
 
 async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
-    monkeypatch.setattr("aiomessages.paging.stream.CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
     release = asyncio.Event()
 
     async def stubborn(_: str | None, __: int | None, ___: bool) -> FakePage:
