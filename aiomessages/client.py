@@ -1,41 +1,41 @@
-"""The client that people use: its options, its calls, and what closing it means."""
+"""The client that people use: its options, its calls, and the end of its life.
+
+Longer than 300 lines: two thirds of it are signatures and their documentation.
+"""
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterable, Mapping, Sequence
+from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, UnsetType
 
 from ._version import __version__
-from .calls.attempts import Attempts
-from .calls.queue import Turns
-from .calls.rate_limit import Pace
-from .calls.request import Deadline, OnRetry, Request
+from .calls.api_key import key_of
+from .calls.attempts import Attempts, Rules, Shared
+from .calls.request import OnRetry
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
 from .errors import ConfigurationError
 from .models import StoredCompletion
 from .observe.logs import show_log
-from .observe.operation import Operation, Telemetry, Watch, watch
-from .paging.listing import CompletionStream, Listing, MessageStream
+from .paging.caller import Caller, CallOptions
+from .paging.listing import CompletionStream, MessageStream
 from .paging.page_size import PageSize
-from .paging.plain_walk import OneByOne
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,
     ApiKey,
     Settings,
     Timeout,
-    check_headers,
     check_query,
     check_seconds,
     log_level,
     metadata_query,
 )
 from .values.secrets import hide, hide_values
-from .wire import requests, responses
 from .wire.decoding import COMPLETIONS, MESSAGES
+from .wire.requests import ACCEPT_ENCODING, check_page_options
 
 if TYPE_CHECKING:
     import aiohttp
@@ -141,20 +141,24 @@ class AsyncMessagesClient:
         self._base_url = self._settings.base_url
         self._session = session
         check_seconds("deadline", deadline)
-        self._timeout = Timeout.of(timeout)
-        self._deadline = deadline
         constant_headers = {
             "accept": "application/json",
-            "accept-encoding": responses.ACCEPT_ENCODING,
+            "accept-encoding": ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
-        self._headers = {**({} if session is None else constant_headers), **self._settings.headers}
-        self._attempts = Attempts(
-            Transport(session, headers=constant_headers, trace_configs=trace_configs),
-            api_key=self._settings.api_key,
+        rules = Rules(
+            key_of(self._settings.api_key),
             policy=_checked_policy(retry),
             max_bytes=_checked_bytes(max_response_bytes),
             on_retry=_checked_hook(on_retry),
+        )
+        transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
+        self._caller = Caller(
+            self._settings,
+            Attempts(Shared(transport), rules),
+            headers={**({} if session is None else constant_headers), **self._settings.headers},
+            timeout=Timeout.of(timeout),
+            deadline=deadline,
         )
 
     def __repr__(self) -> str:
@@ -172,38 +176,9 @@ class AsyncMessagesClient:
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
         options: dict[str, Any] = {**self._options, **changes}
-        twin = type(self)(session=self._session, **options)
-        twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
-        return twin
-
-    def _paced(
-        self,
-        pace: Pace,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        max_retry_after: float | None = None,
-        on_sent: Callable[[], object] | None = None,
-    ) -> "AsyncMessagesClient":
-        """Return a client that sends at a pace, shares this one's session and ends with it.
-
-        A 429 never fails a call of it, short of ten minutes of nothing else, or of one that asks to
-        wait for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called
-        once for each attempt as it goes out, whatever becomes of it.
-        """
-        changes: ClientOptions = {} if timeout is UNSET else {"timeout": timeout}
-        if max_retry_after is not None:
-            policy = self._options["retry"]
-            changes["retry"] = structs.replace(policy, max_retry_after=max_retry_after)
-        twin = self.with_options(**changes)
-        twin._attempts.take_turns(Turns(pace, on_sent))  # noqa: SLF001 a twin of its own
-        return twin
-
-    def _instrument(self, telemetry: Telemetry) -> None:
-        """Let it hear of the work of this client, and of those that with_options makes from now."""
-        self._attempts.telemetry = telemetry
-
-    def _watch(self, operation: Operation) -> Watch:
-        return watch(self._attempts.telemetry, operation)
+        child = type(self)(session=self._session, **options)
+        child._caller = caller_of(child).child_of(self._caller)  # noqa: SLF001 one of its own
+        return child
 
     @property
     def base_url(self) -> str:
@@ -253,82 +228,16 @@ class AsyncMessagesClient:
         and iterating raise APIError and ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        completion_id = requests.check_completion_id(completion_id)
-        wanted = requests.check_page_options(
-            after=after, limit=limit, order=order, max_items=max_items
-        )
-        check_seconds("wait_until_visible", wait_until_visible or None)
+        wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         ahead = None
         if lookahead not in (None, False):
-            from .paging.lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+            from .paging.lookahead import LookAhead  # noqa: PLC0415 few need it: not on import
 
             ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
-        listing = Listing(
-            self._attempts,
-            self._messages_request(
-                completion_id,
-                extra_headers,
-                timeout=timeout,
-                deadline=deadline,
-                patience=wait_until_visible,
-            ),
-            query={
-                **self._settings.query,
-                **({"order": wanted.order} if wanted.order else {}),
-                **check_query(extra_query or {}),
-            },
-            after=wanted.after,
-            limit=wanted.limit,
-            max_items=wanted.max_items,
-        )
+        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
         return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
-
-    def _one_by_one(
-        self,
-        completion_id: str,
-        codec: responses.Codec[Any] = MESSAGES,
-        *,
-        after: str | None = None,
-        limit: int | None = None,
-        page_size: PageSize | None = None,
-        wait_until_visible: float = 0,
-    ) -> OneByOne[Any]:
-        """List what `list` does, for whoever reads many lists at once and none of them ahead.
-
-        A page that is too large is asked for again with half the limit, down to 1. `page_size` is
-        what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
-        was given the limit has checked it.
-        """
-        completion_id = requests.check_completion_id(completion_id)
-        wanted = requests.check_page_options(after=after, limit=limit, order=None, max_items=None)
-        listing = Listing(
-            self._attempts,
-            self._messages_request(completion_id, patience=wait_until_visible),
-            query=self._settings.query,
-            after=wanted.after,
-            limit=None,
-            max_items=None,
-        )
-        return listing.one_by_one(codec, page_size or PageSize(wanted.limit))
-
-    def _messages_request(
-        self,
-        completion_id: str,
-        extra_headers: Mapping[str, str] | None = None,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        deadline: float | UnsetType | None = UNSET,
-        patience: float = 0,
-    ) -> Request:
-        return self._request(
-            requests.completion_url(self._settings.base_url, completion_id) + "/messages",
-            extra_headers,
-            completion_id=completion_id,
-            timeout=timeout,
-            deadline=deadline,
-            patience=patience,
-        )
 
     def completions(
         self,
@@ -354,36 +263,17 @@ class AsyncMessagesClient:
         else is as in `list`.
         """
         extra_headers = hide_values(extra_headers)
-        options = requests.check_page_options(
-            after=after, limit=limit, order=order, max_items=max_items
-        )
+        wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         model_query = {} if model is None else {"model": model}
-        wanted = check_query({**model_query, **metadata_query(metadata)})
-        extra = check_query(extra_query or {})
-        listing = Listing(
-            self._attempts,
-            self._request(
-                f"{self._settings.base_url}/chat/completions",
-                extra_headers,
-                timeout=timeout,
-                deadline=deadline,
-            ),
-            query={
-                **self._settings.query,
-                "order": options.order or "asc",
-                **wanted,
-                **extra,
-            },
-            after=options.after,
-            limit=options.limit,
-            max_items=options.max_items,
-        )
+        selecting = check_query({**model_query, **metadata_query(metadata)})
+        options = CallOptions(timeout, deadline, extra_headers, extra_query)
+        listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
         # The order decides only where the list is cut: a whole list holds the same in both.
-        is_cut = options.after or options.max_items
-        order_of_cut = (options.order or "asc") if is_cut else None
-        cut = {"after": options.after, "max_items": options.max_items, "order": order_of_cut}
-        asked = {**wanted, "extra_query": extra or None, **cut}
+        is_cut = wanted.after or wanted.max_items
+        order_of_cut = (wanted.order or "asc") if is_cut else None
+        cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
+        asked = {**selecting, "extra_query": check_query(extra_query or {}) or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
 
@@ -401,17 +291,9 @@ class AsyncMessagesClient:
 
         Raises ConfigurationError, APIError and ClientClosedError as `list` does.
         """
-        request = self._completion_request(
-            completion_id,
-            extra_headers,
-            extra_query,
-            timeout=timeout,
-            deadline=deadline,
-            patience=wait_until_visible,
-        )
-        read = partial(responses.read_one_completion, completion_id=request.completion_id)
-        completion, _ = await self._attempts.call(request, read)
-        return completion
+        extra_headers = hide_values(extra_headers)
+        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        return await self._caller.completion(completion_id, options)
 
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
@@ -419,35 +301,7 @@ class AsyncMessagesClient:
         It has to be JSON with the id that was asked for; whatever else it is, it is delivered.
         Raises what `completion` does.
         """
-        request = self._completion_request(completion_id)
-        read = partial(responses.read_raw_completion, completion_id=request.completion_id)
-        body, _ = await self._attempts.call(request, read)
-        return body
-
-    def _completion_request(
-        self,
-        completion_id: str,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        deadline: float | UnsetType | None = UNSET,
-        patience: float = 0,
-    ) -> Request:
-        extra_headers = hide_values(extra_headers)
-        completion_id = requests.check_completion_id(completion_id)
-        check_seconds("wait_until_visible", patience or None)
-        return self._request(
-            requests.with_query(
-                requests.completion_url(self._settings.base_url, completion_id),
-                {**self._settings.query, **check_query(extra_query or {})},
-            ),
-            extra_headers,
-            completion_id=completion_id,
-            timeout=timeout,
-            deadline=deadline,
-            patience=patience,
-        )
+        return await self._caller.raw_completion(completion_id)
 
     def conversations(
         self,
@@ -475,11 +329,11 @@ class AsyncMessagesClient:
         Raises ConfigurationError for arguments that cannot be used.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        wanted = requests.check_page_options(after=None, limit=limit, order=None, max_items=None)
+        wanted = check_page_options(after=None, limit=limit, order=None, max_items=None)
         size = PageSize(wanted.limit)
         reader = Reader(
-            partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size),
-            self.completion,
+            partial(self._caller.plain_walk, codec=MESSAGES.fresh(), page_size=size),
+            self._caller.completion,
             include_reply=include_reply,
             on_error=on_error,
             longest_wait=self._options["retry"].max_retry_after,
@@ -488,27 +342,6 @@ class AsyncMessagesClient:
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)
 
-    def _request(
-        self,
-        url: str,
-        extra_headers: Mapping[str, str] | None,
-        *,
-        timeout: Timeout | float | UnsetType | None,
-        deadline: float | UnsetType | None,
-        completion_id: str | None = None,
-        patience: float = 0.0,
-    ) -> Request:
-        seconds = self._deadline if deadline is UNSET else deadline
-        check_seconds("deadline", seconds)
-        return Request(
-            url,
-            {**self._headers, **check_headers(extra_headers)} if extra_headers else self._headers,
-            timeout=self._timeout if timeout is UNSET else Timeout.of(timeout),
-            deadline=None if seconds is None else Deadline(seconds),
-            completion_id=completion_id,
-            patience=patience,
-        )
-
     # --- its life ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
@@ -516,7 +349,7 @@ class AsyncMessagesClient:
 
         A session that was handed in stays open. Calling it again does nothing.
         """
-        await self._attempts.aclose()
+        await self._caller.attempts.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -543,3 +376,14 @@ def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
             "on_retry must be a plain function; have it start a task if need be"
         )
     return hook
+
+
+@singledispatch
+def caller_of(client: object) -> Caller:
+    """Return the caller of a client: what exports and telemetry use of it."""
+    raise TypeError(f"{type(client).__name__} is not a client")
+
+
+@caller_of.register
+def _(client: AsyncMessagesClient) -> Caller:
+    return client._caller  # noqa: SLF001 this module's own

@@ -13,7 +13,7 @@ none. Neither has any content, key, header, or text of an error.
 
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry import context as current_context
 from opentelemetry import metrics, trace
@@ -21,18 +21,12 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
 from ._version import __version__
+from .client import caller_of
 from .errors import APIError
 from .observe import operation as telemetry
 from .values.redaction import shown
 
-
-class Instrumentable(Protocol):
-    """An AsyncMessagesClient, or a MessagesClient of `aiomessages.blocking`."""
-
-    def _instrument(self, telemetry: telemetry.Telemetry) -> None: ...
-
-
-ClientT = TypeVar("ClientT", bound=Instrumentable)
+ClientT = TypeVar("ClientT")
 
 _SCOPE: Final = "aiomessages"
 
@@ -55,9 +49,7 @@ def instrument(
     Those that `with_options` makes of it afterwards do so as well. Without providers the global
     ones count, also where they are set later. To do it twice is to do it once.
     """
-    client._instrument(  # noqa: SLF001 the client's seam for this module alone
-        _OpenTelemetry(tracer_provider, meter_provider)
-    )
+    caller_of(client).instrument(_OpenTelemetry(tracer_provider, meter_provider))
     return client
 
 

@@ -15,10 +15,10 @@ from typing import Final, Self
 
 import msgspec
 
-from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import APIError, NotFoundError
 from aiomessages.observe.operation import Watch
 from aiomessages.pages import RawPage
+from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
 from aiomessages.paging.plain_walk import OneByOne
 from aiomessages.wire.decoding import RAW
@@ -93,7 +93,7 @@ class ConversationReader:
 
     def __init__(
         self,
-        client: AsyncMessagesClient,
+        caller: Caller,
         directory: Path,
         *,
         include_reply: bool,
@@ -102,7 +102,7 @@ class ConversationReader:
         room: Room,
         watch: Watch,
     ) -> None:
-        self._client = client
+        self._caller = caller
         self._directory = directory
         self._include_reply = include_reply
         self._media = media
@@ -153,12 +153,12 @@ class ConversationReader:
         return Outcome("done", messages, completion)
 
     async def _completion(self, item: Item) -> bytes:
-        body = item.completion or one_line(await self._client.raw_completion(item.completion_id))
+        body = item.completion or one_line(await self._caller.raw_completion(item.completion_id))
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
     def _pages(self, item: Item, *, waiting: bool) -> OneByOne[RawPage]:
         # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
-        return self._client._one_by_one(  # noqa: SLF001
+        return self._caller.plain_walk(
             item.completion_id,
             RAW,
             limit=self._limit,

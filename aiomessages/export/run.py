@@ -16,10 +16,11 @@ from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.refusals import Refusals
 from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
-from aiomessages.client import AsyncMessagesClient
+from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.observe.operation import Watch
+from aiomessages.paging.caller import Caller
 from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id, check_page_options
 
@@ -114,9 +115,10 @@ async def export(
         ledger.agree(settings, selection_of(source))
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
-        watch = client._watch("export")  # noqa: SLF001 as the pace
+        caller = caller_of(client)
+        watch = caller.watch("export")
         run = _Run(
-            client,
+            caller,
             watch,
             Pace(max_rps),
             ledger,
@@ -149,7 +151,7 @@ class _Run:
 
     def __init__(
         self,
-        client: AsyncMessagesClient,
+        caller: Caller,
         watch: Watch,
         pace: Pace,
         ledger: Ledger,
@@ -162,7 +164,7 @@ class _Run:
         on_error: OnError,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        self._base_url = client.base_url
+        self._base_url = caller.base_url
         self._watch = watch
         self._ledger = ledger
         self._output = output
@@ -177,13 +179,13 @@ class _Run:
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
         self._room = Room(ROOM_BYTES)
-        # The pace is the client's to keep, for this export and for no other call.
-        self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
-            pace, max_retry_after=MAX_RETRY_AFTER, on_sent=self._sent
+        # The pace is for this export, and for no other call of the client.
+        paced = caller.paced(
+            pace, max_retry_after=MAX_RETRY_AFTER, on_retry=self._retried, on_sent=self._sent
         )
-        self._attempts = self._client._attempts  # noqa: SLF001 in whose turns lists are asked for
+        self._attempts = paced.attempts  # in whose queue lists are asked for as well
         self._reader = ConversationReader(
-            self._client,
+            paced,
             output.destination.parent,
             include_reply=include_reply,
             media=media,
