@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 from ._version import __version__
 from .client import caller_of
 from .errors import APIError
-from .observe import operation as telemetry
+from .observe.operation import Kind, Outcome
 from .values.redaction import shown
 
 ClientT = TypeVar("ClientT")
@@ -31,7 +31,7 @@ ClientT = TypeVar("ClientT")
 _SCOPE: Final = "aiomessages"
 
 # What an item of a list is called.
-_ITEMS: Final[dict[telemetry.Operation, str]] = {
+_ITEMS: Final[dict[Kind, str]] = {
     "list messages": "aiomessages.messages",
     "list completions": "aiomessages.completions",
     "export": "aiomessages.messages",
@@ -53,7 +53,7 @@ def instrument(
     return client
 
 
-class _OpenTelemetry(telemetry.Telemetry):
+class _OpenTelemetry:
     """Makes spans and metrics of a client's work."""
 
     def __init__(
@@ -78,11 +78,11 @@ class _OpenTelemetry(telemetry.Telemetry):
             "Bodies of responses, decompressed.",
         )
 
-    def begin(self, operation: telemetry.Operation, completion_id: str | None) -> "_Span":
+    def begin(self, kind: Kind, completion_id: str | None) -> "_Span":
         name = shown(completion_id)
         attributes = {} if name is None else {"gen_ai.response.id": name}
-        span = self._tracer.start_span(operation, kind=SpanKind.INTERNAL, attributes=attributes)
-        return _Span(span, _ITEMS[operation])
+        span = self._tracer.start_span(kind, kind=SpanKind.INTERNAL, attributes=attributes)
+        return _Span(span, _ITEMS[kind])
 
     def attempted(self, outcome: object) -> None:
         status = getattr(outcome, "status", None)
@@ -101,7 +101,7 @@ class _OpenTelemetry(telemetry.Telemetry):
         self._waits.record(seconds)
 
 
-class _Span(telemetry.Span):
+class _Span:
     """A span of OpenTelemetry's."""
 
     def __init__(self, span: trace.Span, items: str) -> None:
@@ -120,7 +120,7 @@ class _Span(telemetry.Span):
 
     def end(
         self,
-        outcome: telemetry.Outcome,
+        outcome: Outcome,
         *,
         pages: int,
         items: int,

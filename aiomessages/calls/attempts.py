@@ -21,7 +21,6 @@ from aiomessages.errors import (
     SchemaError,
 )
 from aiomessages.observe.logs import log, log_attempt, log_retry
-from aiomessages.observe.operation import SILENCE, Telemetry
 from aiomessages.values.redaction import concealed
 from aiomessages.values.secrets import SecretStr
 from aiomessages.wire.errors import is_of_somebody_else
@@ -43,6 +42,7 @@ from .running import RunningCall, RunningCalls
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport
+    from aiomessages.observe.operation import Listener
 
 
 ResultT = TypeVar("ResultT")
@@ -77,7 +77,7 @@ class Attempts:
 
     def __init__(self, shared: Shared, rules: Rules, parent: "Attempts | None" = None) -> None:
         self.shared, self.rules = shared, rules
-        self.telemetry: Telemetry = SILENCE if parent is None else parent.telemetry
+        self.listener: Listener | None = None if parent is None else parent.listener
         self._parent = parent
         self._closed = False
 
@@ -202,8 +202,10 @@ class Attempts:
 
     def _report_retry(self, request: Request, error: APIError, delay: float) -> None:
         log_retry(error, delay)
-        self.telemetry.retried(error)
-        request.watch.retried()
+        if self.listener is not None:
+            self.listener.retried(error)
+        if request.operation is not None:
+            request.operation.retried()
         on_retry = self.rules.on_retry
         if on_retry is not None:
             details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
@@ -222,7 +224,8 @@ class Attempts:
         seconds = None if deadline is None else max(deadline.remaining(), 0.0)
         queued = time.monotonic()
         sent_at = await queue.take(seconds)
-        self.telemetry.waited(time.monotonic() - queued)
+        if self.listener is not None:
+            self.listener.waited(time.monotonic() - queued)
         try:
             result = await self._attempt(request, read, running)
         except APIError as error:
@@ -256,16 +259,19 @@ class Attempts:
                 max_bytes=rules.max_bytes,
                 fresh=request.fresh,
             )
-            self.telemetry.received(len(response.body))
+            if self.listener is not None:
+                self.listener.received(len(response.body))
             result = _read(response, read, key.secret)
         except (APIError, asyncio.CancelledError) as error:
             log_attempt(request.target, error, began=began, attempt=running.sent, secret=key.secret)
-            self.telemetry.attempted(error)
+            if self.listener is not None:
+                self.listener.attempted(error)
             # A request that waits for a name to be resolved is cancelled before it is sent.
             running.sent -= isinstance(error, asyncio.CancelledError)
             raise
         log_attempt(request.target, response, began=began, attempt=running.sent, secret=key.secret)
-        self.telemetry.attempted(response)
+        if self.listener is not None:
+            self.listener.attempted(response)
         return result
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from aiomessages.errors import APIError, APITimeoutError
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
 from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
@@ -94,7 +94,7 @@ class Request(msgspec.Struct, frozen=True):
     patience: float = 0.0
     ahead: bool = False
     fresh: bool = False
-    watch: Watch = UNWATCHED
+    operation: Operation | None = None
 
 
 class Read(Protocol[ResultT_co]):

@@ -16,7 +16,7 @@ from typing import Final, Self
 import msgspec
 
 from aiomessages.errors import APIError, NotFoundError
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
 from aiomessages.pages import RawPage
 from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
@@ -100,7 +100,7 @@ class ConversationReader:
         media: MediaStore | None,
         limit: int | None,
         room: Room,
-        watch: Watch,
+        operation: Operation,
     ) -> None:
         self._caller = caller
         self._directory = directory
@@ -109,7 +109,7 @@ class ConversationReader:
         self._limit = limit
         self._page_size = PageSize(limit)
         self._room = room
-        self._watch = watch
+        self._operation = operation
 
     async def read(self, item: Item, place: Place) -> Outcome:
         """Return what became of a completion. Raises APIError for what may be read another time."""
@@ -172,7 +172,7 @@ class ConversationReader:
             await self._spill(messages, place)
         await place.expect()
         page = await anext(pages)
-        self._watch.page(len(page.ids))
+        self._operation.page(len(page.ids))
         place.fill(len(page.body))
         lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
         messages.add(lines if self._media is None else await _without_blobs(lines, self._media))

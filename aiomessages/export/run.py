@@ -19,7 +19,7 @@ from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
 from aiomessages.paging.caller import Caller
 from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id, check_page_options
@@ -116,10 +116,10 @@ async def export(
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
         caller = caller_of(client)
-        watch = caller.watch("export")
+        operation = caller.operation("export")
         run = _Run(
             caller,
-            watch,
+            operation,
             Pace(max_rps),
             ledger,
             output,
@@ -130,7 +130,7 @@ async def export(
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
         )
-        with watch.whole():
+        with operation:
             await run.run(source, concurrency, refresh=refresh)
         return run.report()
 
@@ -152,7 +152,7 @@ class _Run:
     def __init__(
         self,
         caller: Caller,
-        watch: Watch,
+        operation: Operation,
         pace: Pace,
         ledger: Ledger,
         output: Output,
@@ -165,7 +165,7 @@ class _Run:
         on_progress: Callable[[Progress], object],
     ) -> None:
         self._base_url = caller.base_url
-        self._watch = watch
+        self._operation = operation
         self._ledger = ledger
         self._output = output
         self._layout = layout
@@ -191,7 +191,7 @@ class _Run:
             media=media,
             limit=limit,
             room=self._room,
-            watch=watch,
+            operation=operation,
         )
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
@@ -352,7 +352,7 @@ class _Run:
 
     def _retried(self, details: RetryDetails) -> None:
         self.progress.retries += 1
-        self._watch.retried()
+        self._operation.retried()
         if asks_all_to_wait(details.error):
             self.progress.paused_until = time.monotonic() + details.delay
 

@@ -96,8 +96,8 @@ def log_retry(error: "APIError", delay: float) -> None:
     log.info("retry in %.2f s: %s", delay, facts["error_type"], extra=facts)
 
 
-def tells_of_ends() -> bool:
-    """Tell whether anybody would read how a list ended."""
+def logs_ends() -> bool:
+    """Return whether the end of an operation is logged."""
     return log.isEnabledFor(logging.INFO)
 
 

@@ -17,7 +17,7 @@ from aiomessages.calls.queue import Turns
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Deadline, OnRetry, Read, Request
 from aiomessages.models import StoredCompletion
-from aiomessages.observe.operation import Operation, Telemetry, Watch, watch
+from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
 from aiomessages.wire.decoding import MESSAGES
 from aiomessages.wire.requests import (
@@ -208,12 +208,12 @@ class Caller:
             max_items=wanted.max_items,
         )
 
-    # --- who is told ------------------------------------------------------------------------------
+    # --- observed ---------------------------------------------------------------------------------
 
-    def watch(self, operation: Operation) -> Watch:
-        """Return what follows an operation that is made of many calls, such as an export."""
-        return watch(self.attempts.telemetry, operation)
+    def operation(self, kind: Kind) -> Operation:
+        """Return an operation that is made of many calls, such as an export."""
+        return Operation(self.attempts.listener, kind)
 
-    def instrument(self, telemetry: Telemetry) -> None:
+    def instrument(self, listener: Listener) -> None:
         """Report the calls of this caller, and of its children from now on, to a listener."""
-        self.attempts.telemetry = telemetry
+        self.attempts.listener = listener

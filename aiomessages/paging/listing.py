@@ -12,7 +12,7 @@ from aiomessages.calls.request import Call, Request
 from aiomessages.errors import APIError, ResponseTooLargeError
 from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.logs import log
-from aiomessages.observe.operation import Operation, Watch, watch
+from aiomessages.observe.operation import Kind, Operation
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
@@ -128,7 +128,7 @@ class Listing:
         self,
         size: WalkSize,
         codec: Codec[Any],
-        followed: Watch,
+        followed: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
@@ -164,10 +164,10 @@ class Listing:
 
     # --- watched ----------------------------------------------------------------------------------
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> Operation:
         completion_id = self._call.completion_id
-        operation: Operation = "list completions" if completion_id is None else "list messages"
-        return watch(self._attempts.telemetry, operation, completion_id)
+        kind: Kind = "list completions" if completion_id is None else "list messages"
+        return Operation(self._attempts.listener, kind, completion_id)
 
     async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
         trail = Trail(after=self._after, max_items=self._max_items)
@@ -183,7 +183,7 @@ class Listing:
         self, codec: Codec[Any], default_limit: int | None, trail: Trail
     ) -> Page[Any]:
         followed = self._watch()
-        with followed.whole():
+        with followed:
             fetch = partial(self._fetch, codec, followed, default_limit=default_limit)
             page: Page[Any] = await step(trail, fetch)
             followed.page(len(page.ids))
@@ -192,7 +192,7 @@ class Listing:
     async def _fetch(
         self,
         codec: Codec[Any],
-        followed: Watch,
+        followed: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
@@ -225,7 +225,7 @@ class Listing:
     # --- ahead of the walk ------------------------------------------------------------------------
 
     def _speculation(
-        self, codec: Codec[Any], followed: Watch, lookahead: "LookAhead"
+        self, codec: Codec[Any], followed: Operation, lookahead: "LookAhead"
     ) -> "Speculation[Page[Any]]":
         """Return what fetches the pages of this list from both ends."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
@@ -263,7 +263,7 @@ class Listing:
         return page
 
     def _page_request(
-        self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool, fresh: bool
+        self, after: str | None, limit: int | None, followed: Operation, *, ahead: bool, fresh: bool
     ) -> Request:
         return Request(
             self._call,
@@ -273,5 +273,5 @@ class Listing:
             patience=self._call.patience if after == self._after else 0.0,
             ahead=ahead,
             fresh=fresh,
-            watch=followed,
+            operation=followed,
         )
