@@ -49,7 +49,7 @@ LOOKAHEAD_WINDOW: Final = 32
 
 
 class ClientOptions(TypedDict, total=False):
-    """What `with_options` may change."""
+    """The options that `with_options` can change."""
 
     api_key: ApiKey | None
     base_url: str | None
@@ -68,48 +68,55 @@ class ClientOptions(TypedDict, total=False):
 class AsyncMessagesClient:
     """Read the messages of stored chat completions.
 
-    `api_key` is a str, or an async callable that is asked anew for each attempt; without it,
-    `OPENAI_API_KEY` counts, and `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` for
-    `base_url`, `organization` and `project`. `session` is an aiohttp.ClientSession of the caller's,
-    used and never closed; without one the client opens its own on first use, so it can be built
-    outside a running loop.
+    Arguments:
 
-    `timeout` is in seconds for one attempt, `deadline` in seconds for a whole call, with its
-    retries and waits. `max_response_bytes` bounds a page, decompressed. `default_headers` and
-    `default_query` go along with each request.
+    - `api_key`: a str, or an async callable that is called for each attempt. Default: the
+      environment's `OPENAI_API_KEY`.
+    - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
+      `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
+    - `session`: an aiohttp.ClientSession to use. The client never closes it. Without one, the
+      client opens its own on first use, so that it can be built outside a running event loop.
+    - `timeout`: seconds for one attempt, or a Timeout. `deadline`: seconds for a whole call, with
+      its retries and waits.
+    - `retry`: a RetryPolicy. `on_retry`: a function that is called with a RetryDetails before each
+      wait.
+    - `max_response_bytes`: the largest body of a response, decompressed.
+    - `default_headers`, `default_query`: sent with each request.
+    - `allow_http`: allow plain HTTP to other hosts than this machine. The key can be read on its
+      way then.
+    - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
 
-    `allow_http` allows plain HTTP to other hosts than this machine, by which the key can be read
-    on its way. `on_retry` is called with a RetryDetails before each wait. `AIOMESSAGES_LOG=debug`
-    or `info` in the environment writes the log to standard error.
+    `AIOMESSAGES_LOG=debug` or `info` in the environment writes the log to standard error. A client
+    belongs to one event loop and one process.
 
-    Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
+    Raises ConfigurationError for options that cannot be used.
     """
 
-    _base_url: str | None = None  # so that one that could not be built has a repr as well
+    _base_url: str | None = None  # a client that could not be built has a repr as well
 
     def __init__(
         self,
         api_key: ApiKey | None = None,
         *,
-        # where to, and as whom
+        # address and account
         base_url: str | None = None,
         organization: str | None = None,
         project: str | None = None,
         session: "aiohttp.ClientSession | None" = None,
-        # how long, how often, how much
+        # limits
         timeout: Timeout | float | None = DEFAULT_TIMEOUT,
         deadline: float | None = None,
         retry: RetryPolicy = DEFAULT_POLICY,
         max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
-        # what goes along with each request
+        # sent with each request
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, object] | None = None,
-        # what is allowed, and who is told
+        # permissions and observers
         allow_http: bool = False,
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
-        from .http.transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
+        from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
 
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
@@ -123,7 +130,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
-        # With what the environment said, so that a twin made later is of the same account.
+        # With what the environment said, so that a client derived later is of the same account.
         self._options: ClientOptions = {
             "api_key": self._settings.api_key,
             "base_url": self._settings.base_url,
@@ -168,10 +175,12 @@ class AsyncMessagesClient:
         raise TypeError("a client is not pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
-        """Return a client with some options changed that shares this one's session.
+        """Return a client with other options that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open. `session` and
-        `trace_configs` are what it shares, so they cannot be changed.
+        Closing this client closes the new one as well; closing the new one leaves this one open.
+        `session` and `trace_configs` are shared, so they cannot be changed.
+
+        Raises ConfigurationError for options that cannot be used.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
@@ -182,7 +191,7 @@ class AsyncMessagesClient:
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a slash at the end."""
+        """The address of the API, without a slash at the end."""
         return self._settings.base_url
 
     # --- calls ------------------------------------------------------------------------------------
@@ -191,12 +200,12 @@ class AsyncMessagesClient:
         self,
         completion_id: str,
         *,
-        # which messages
+        # selection
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
         max_items: int | None = None,
-        # how they are fetched
+        # fetching
         prefetch: bool = True,
         lookahead: LookAheadMode | None = None,
         lookahead_window: int = LOOKAHEAD_WINDOW,
@@ -208,24 +217,24 @@ class AsyncMessagesClient:
     ) -> MessageStream:
         """List the messages of one completion: `await` it for a page, iterate it for all of them.
 
-        `limit` is the size of a page, `max_items` the number of messages in all. A page without
-        `limit` is the server's to size (20); a walk asks for 100. `after` is the id of a message:
-        the list begins behind it. `wait_until_visible` is how many seconds to go on asking for a
-        completion that answers 404, as a fresh one does for some seconds. `prefetch=False` fetches
-        each page when it is needed, and not before.
+        Arguments:
 
-        `timeout` and `deadline` are the client's unless they are given; `deadline` counts from the
-        first request of this list to its last. `extra_headers` and `extra_query` go along with its
-        requests.
+        - `after`: the id of a message. The list begins behind it.
+        - `limit`: messages a page. Default: the server's (20) for one page, 100 for an iteration.
+        - `order`: `"asc"` or `"desc"`. Default: the server's, which is `asc`.
+        - `max_items`: the number of messages in all.
+        - `prefetch`: fetch the next page while the current one is consumed.
+        - `lookahead`: fetch the middle of a long conversation at once, where the ids at both ends
+          are numbered without a gap. At most `lookahead_window` pages are fetched in advance then.
+          The messages come in the order that was asked for in any case.
+        - `wait_until_visible`: seconds in which a 404 is asked for again, as a completion becomes
+          visible only some seconds after it was stored.
+        - `timeout`, `deadline`: as for the client, whose they are by default. The deadline counts
+          from the first request of this list to its last.
+        - `extra_headers`, `extra_query`: sent with each request of this list.
 
-        `lookahead=True`, or `"predict"`, asks for the whole middle of a long conversation at once,
-        where the ids at both ends are numbered without a gap, and else walks it from its end as
-        well; `"both-ends"` only does the latter, which takes half the time. At most
-        `lookahead_window` pages are fetched in advance then, beyond the two of a walk. Messages
-        come in the order that was asked for.
-
-        Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
-        and iterating raise APIError and ClientClosedError.
+        Sends nothing yet. Raises ConfigurationError for arguments that cannot be used; awaiting and
+        iterating raise APIError and ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
@@ -242,25 +251,25 @@ class AsyncMessagesClient:
     def completions(
         self,
         *,
-        # which completions
+        # selection
         model: str | None = None,
         metadata: Mapping[str, str] | None = None,
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
         max_items: int | None = None,
-        # how they are fetched
+        # fetching
         prefetch: bool = True,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> CompletionStream:
-        """List the stored completions, of a model or with certain metadata where that is given.
+        """List the stored completions, each with its replies in `choices`.
 
-        Each carries its replies in `choices`. The order is `asc`, oldest first, unless another is
-        asked for: it is always sent, since servers differ in what they do without. Everything
-        else is as in `list`.
+        `model` and `metadata` select. The order is `asc`, oldest first, unless another one is
+        given: it is always sent, since servers differ in their defaults. The other arguments and
+        the errors are those of `list`.
         """
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
@@ -289,7 +298,7 @@ class AsyncMessagesClient:
     ) -> StoredCompletion:
         """Fetch one stored completion, with the model's replies in `choices`.
 
-        Raises ConfigurationError, APIError and ClientClosedError as `list` does.
+        The arguments are those of `list`. Raises ConfigurationError, APIError and ClientClosedError as `list` does.
         """
         extra_headers = hide_values(extra_headers)
         options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
@@ -298,8 +307,8 @@ class AsyncMessagesClient:
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
-        It has to be JSON with the id that was asked for; whatever else it is, it is delivered.
-        Raises what `completion` does.
+        Only its id is checked: the bytes are JSON with the id that was asked for. Raises the errors
+        of `completion`.
         """
         return await self._caller.raw_completion(completion_id)
 
@@ -313,20 +322,25 @@ class AsyncMessagesClient:
         on_error: OnError = "raise",
         limit: int | None = None,
     ) -> ConversationStream:
-        """Read many conversations at once, and give each as it is done, or in the order of `ids`.
+        """Read many conversations at once.
 
-        `ids` is any iterable or async iterable of completion ids, or a list of completions such as
-        `client.completions()`, which carries the replies already. It is never read further ahead
-        than `concurrency` conversations. `include_reply` fetches what the model answered as well.
-        With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
-        others go on; else the error is raised, and nothing more is asked for. AuthenticationError,
-        InsufficientQuotaError, PermissionDeniedError for three completions with none read between
-        them, and a Retry-After beyond the policy's `max_retry_after` are raised either way. `limit`
-        is the size of a page, 100 unless it is given; where a page is too large for the client or
-        the server, smaller ones are asked for. The stream closes an async iterator of ids, and a
-        list of completions, when it ends.
+        Arguments:
 
-        Raises ConfigurationError for arguments that cannot be used.
+        - `ids`: an iterable or async iterable of completion ids, or a list of completions such as
+          `client.completions()`, which carries the replies already. It is never read further ahead
+          than `concurrency` conversations. An async iterator is closed with the stream.
+        - `concurrency`: the number of conversations that are read at a time.
+        - `ordered`: yield them in the order of `ids`, and not as they are done.
+        - `include_reply`: fetch the completion of each conversation as well, with its reply.
+        - `on_error`: `"raise"` stops at the first failure; `"continue"` yields a conversation with
+          its `error`, and goes on. An error that every other id would meet is raised in any case: a
+          refused key, a used-up quota, three refused permissions in a row, and a Retry-After beyond
+          the policy's `max_retry_after`.
+        - `limit`: messages a page (100). Where a page is too large for the client or the server,
+          smaller ones are asked for.
+
+        Raises ConfigurationError for arguments that cannot be used; iterating raises APIError and
+        ClientClosedError.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
         wanted = check_page_options(after=None, limit=limit, order=None, max_items=None)
@@ -338,16 +352,16 @@ class AsyncMessagesClient:
             on_error=on_error,
             longest_wait=self._options["retry"].max_retry_after,
         )
-        # An iterable of either is one of both: what it gives is only looked at.
+        # An iterable of ids or of completions is an iterable of both: its items are only read.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)
 
-    # --- its life ---------------------------------------------------------------------------------
+    # --- closing ----------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """End the calls under way, which raise ClientClosedError, and close the client's session.
 
-        A session that was handed in stays open. Calling it again does nothing.
+        A session that was handed in stays open. Closing again does nothing.
         """
         await self._caller.attempts.aclose()
 
@@ -380,7 +394,10 @@ def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
 
 @singledispatch
 def caller_of(client: object) -> Caller:
-    """Return the caller of a client: what exports and telemetry use of it."""
+    """Return the caller of a client, by which exports and telemetry work.
+
+    Raises TypeError for anything else than a client.
+    """
     raise TypeError(f"{type(client).__name__} is not a client")
 
 
