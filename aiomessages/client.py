@@ -68,7 +68,7 @@ class ClientOptions(TypedDict, total=False):
 class AsyncMessagesClient:
     """Read the messages of stored chat completions.
 
-    Arguments:
+    The arguments:
 
     - `api_key`: a str, or an async callable that is called for each attempt. Default: the
       environment's `OPENAI_API_KEY`.
@@ -217,7 +217,7 @@ class AsyncMessagesClient:
     ) -> MessageStream:
         """List the messages of one completion: `await` it for a page, iterate it for all of them.
 
-        Arguments:
+        The arguments:
 
         - `after`: the id of a message. The list begins behind it.
         - `limit`: messages a page. Default: the server's (20) for one page, 100 for an iteration.
@@ -298,7 +298,8 @@ class AsyncMessagesClient:
     ) -> StoredCompletion:
         """Fetch one stored completion, with the model's replies in `choices`.
 
-        The arguments are those of `list`. Raises ConfigurationError, APIError and ClientClosedError as `list` does.
+        The arguments are those of `list`. Raises ConfigurationError, APIError and
+        ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
         options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
@@ -324,7 +325,7 @@ class AsyncMessagesClient:
     ) -> ConversationStream:
         """Read many conversations at once.
 
-        Arguments:
+        The arguments:
 
         - `ids`: an iterable or async iterable of completion ids, or a list of completions such as
           `client.completions()`, which carries the replies already. It is never read further ahead
