@@ -76,9 +76,9 @@ class Call(msgspec.Struct, frozen=True):
     resource: Resource
     headers: Mapping[str, str]
     timeout: Timeout
-    deadline: Deadline | None = None
-    completion_id: str | None = None
-    patience: float = 0.0
+    deadline: Deadline | None
+    completion_id: str | None
+    patience: float
 
 
 class Request(msgspec.Struct, frozen=True):
