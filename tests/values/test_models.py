@@ -1,6 +1,7 @@
 """The Structs: every field of the live API and of the contract, frozen, encoded as it was sent."""
 
 import copy
+import gc
 import gzip
 import json
 import pickle
@@ -232,6 +233,12 @@ def test_equality_of_unknown_fields(make: Callable[[], Any]) -> None:
     assert one != make()
     assert one != Message("m", "user")
     assert Message("m", "user") != one
+
+
+def test_odd_messages_can_be_in_cycles() -> None:
+    """The garbage collector tracks an odd message, which has a dict, and no other message."""
+    assert gc.is_tracked(OddMessage("m", "user"))
+    assert not gc.is_tracked(read())
 
 
 def test_odd_values_in_a_set() -> None:
