@@ -128,7 +128,7 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     """
 
     in_body: bool = False
-    hint = "If the server is only slow, raise timeout= (one attempt) or deadline= (the whole call)."
+    hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is only slow."
 
 
 class TLSError(APIConnectionError):
