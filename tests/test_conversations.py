@@ -71,7 +71,7 @@ async def test_each_id_once() -> None:
 
 
 async def test_in_order() -> None:
-    """With ordered=True the conversations come in the order of their ids, whoever is done first."""
+    """With ordered=True the conversations come in the order of their ids."""
     ids = [f"c-{n}" for n in range(20)]
     slow = asyncio.Event()
 
@@ -194,7 +194,7 @@ async def test_a_completion_without_a_reply() -> None:
 
 
 async def test_an_id_that_fails() -> None:
-    """With on_error="continue" a failing id is an error of its own; the others go on."""
+    """With on_error="continue" an id that fails gives a conversation with its error."""
     ids = ["c-1", "missing", "", "c-2"]
     async with Loopback(service) as server, client_of(server) as client:
         got = [c async for c in client.conversations(ids, on_error="continue", ordered=True)]
@@ -232,7 +232,7 @@ async def test_a_key_that_is_cancelled() -> None:
 
 
 async def test_a_key_that_is_cancelled_before_the_reply() -> None:
-    """The same holds for the fetch of a reply; the messages that came before it are kept."""
+    """The same holds for the fetch of a reply; the messages that were read before it are kept."""
 
     async def key() -> str:
         calls.append("")
@@ -344,7 +344,7 @@ async def test_an_error_in_its_turn() -> None:
     ids=["401", "quota", "403", "429 for a day", "503 for a day"],
 )
 async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered: bool) -> None:
-    """What every conversation would meet is no matter of one of them: the run ends at once."""
+    """An error that every other conversation would meet ends the run at once."""
 
     def script(asked: Asked) -> Answer:
         return service(asked) if len(server.asked) <= 20 else answer
@@ -374,7 +374,7 @@ async def test_completions_that_are_forbidden() -> None:
 
 
 async def test_long_conversations() -> None:
-    """A conversation of several pages is whole, each page asked for once."""
+    """A conversation of several pages is complete, and each page is requested once."""
 
     def script(asked: Asked) -> Answer:
         after = int(asked.query.get("after", "c-1--1").rpartition("c-1-")[2])
@@ -553,7 +553,7 @@ def server_tasks() -> set[asyncio.Task[Any]]:
 
 
 async def test_closing_before_the_beginning_and_after_the_end() -> None:
-    """What was closed before it began was not read; what has ended stays so."""
+    """A run that was closed before it began is closed, and one that ended stays at its end."""
     async with Loopback(service) as server, client_of(server) as client:
         unread = client.conversations(["c-1"])
         await unread.aclose()

@@ -16,6 +16,7 @@ from aiomessages import models
 from aiomessages.models import (
     Audio,
     Choice,
+    CompletionTokensDetails,
     CompletionUsage,
     CustomCall,
     CustomToolCall,
@@ -29,6 +30,7 @@ from aiomessages.models import (
     InputAudioPart,
     Message,
     OddMessage,
+    PromptTokensDetails,
     ReceivedMessage,
     RefusalPart,
     Reply,
@@ -379,6 +381,8 @@ def test_usage_is_a_dict() -> None:
     assert (
         msgspec.convert({"id": "c", "choices": [], "usage": sent}, StoredCompletion).usage == sent
     )
+    assert not CompletionUsage.__required_keys__ | CompletionTokensDetails.__required_keys__
+    assert not PromptTokensDetails.__required_keys__
     usage: CompletionUsage = {"total_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}}
     assert StoredCompletion("c", [], usage=usage).to_dict()["usage"] == usage
 

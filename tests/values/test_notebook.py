@@ -108,10 +108,13 @@ def test_long_texts(length: int, end: str) -> None:
     assert text == "user m" + "x" * min(length, 2000) + end[1:]
 
 
-def test_long_fields() -> None:
-    """A field that may hold a whole image is cut to 200 characters."""
-    part = ImagePart(ImageURL("data:image/png;base64," + "A" * 10_000))
-    assert len(shown(Message("m", "user", "Hi", content_parts=[part])).text) < 300
+@pytest.mark.parametrize(
+    ("length", "end"), [(198, '"'), (199, "… (201 characters)"), (9998, "… (10,000 characters)")]
+)
+def test_long_fields(length: int, end: str) -> None:
+    """A field that may hold a whole image is cut to 200 characters of JSON, quotes included."""
+    shown_field = shown(Message("m", "user", name="A" * length)).text.removeprefix("user mname: ")
+    assert shown_field == '"' + "A" * min(length, 199) + end
 
 
 @pytest.mark.parametrize(("count", "more"), [(19, 0), (20, 0), (21, 1), (100, 80)])
