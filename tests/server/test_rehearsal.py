@@ -33,7 +33,7 @@ class Row(NamedTuple):
     """What the page tells of a fault."""
 
     name: str
-    does: str
+    description: str
     error: str
     delivers: str
     again: str
@@ -86,8 +86,8 @@ def patience(row: Row) -> float:
 
 def test_the_page_lists_the_faults_there_are() -> None:
     """Each by its name, with what the server says of it, in the order of the tables."""
-    assert [(row.name, row.does) for row in ROWS] == [
-        (name, fault.does) for name, fault in FAULTS.items()
+    assert [(row.name, row.description) for row in ROWS] == [
+        (name, fault.description) for name, fault in FAULTS.items()
     ]
 
 

@@ -21,7 +21,7 @@ from aiomessages import (
 )
 from aiomessages.server import LocalServer
 from aiomessages.testing import MessagesServer
-from aiomessages.testing.switches import STATUSES
+from aiomessages.testing.faults import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
