@@ -1,6 +1,6 @@
-"""Claims about faults, read off the wire by a raw socket: each does what its name says.
+"""Claims about faults, read from a raw socket: each does what its description says.
 
-What the client makes of them is claimed in test_rehearsal.
+test_rehearsal has the claims about the client.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 class Received(NamedTuple):
-    """All that a server wrote on a connection."""
+    """The bytes that a server wrote on a connection."""
 
     raw: bytes
 
@@ -51,12 +51,12 @@ class Received(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The length that the answer claims."""
+        """The value of Content-Length."""
         return int(dict(self.headers)["content-length"])
 
     @property
     def body(self) -> bytes:
-        """All behind the headers, as it came."""
+        """The bytes after the headers."""
         return self.raw.partition(b"\r\n\r\n")[2]
 
     @property
@@ -71,7 +71,7 @@ class Received(NamedTuple):
 
 
 class RawConnection:
-    """One connection to a server, without any HTTP client between."""
+    """A connection to a server without an HTTP client."""
 
     def __init__(self, server: LocalServer) -> None:
         self._url = urlsplit(server.base_url)
@@ -95,7 +95,7 @@ class RawConnection:
         )
 
     async def read(self, until: bytes | None = None, most: int | None = None) -> Received:
-        """Read to the end, or until something was said, or as many bytes as are enough."""
+        """Read to the end, or until the bytes `until`, or until there are `most` bytes."""
         received = bytearray()
         async with asyncio.timeout(30):
             while data := await self._reader.read(MIB):
@@ -114,14 +114,14 @@ async def server(record: Build) -> AsyncIterator[LocalServer]:
 
 @pytest.fixture
 async def correct(server: LocalServer) -> bytes:
-    """The body of the correct answer."""
+    """The body of the correct response."""
     return (await receive(server)).body
 
 
 async def receive(
     server: LocalServer, fault: str | tuple[str, ...] = (), *, most: int | None = None
 ) -> Received:
-    """Ask once, and return what a server with a fault wrote until it, or the reader, had enough."""
+    """Send a request, and return at least `most` bytes of the response under a fault."""
     server.faults = fault
     async with RawConnection(server) as connection:
         connection.send_get()
@@ -132,7 +132,7 @@ async def receive(
 
 
 async def test_reset(server: LocalServer) -> None:
-    """It is a reset, and no orderly end."""
+    """The connection is reset, not closed in order."""
     with pytest.raises(ConnectionResetError):
         await receive(server, "reset")
 
@@ -160,21 +160,21 @@ async def test_headers_cut(server: LocalServer) -> None:
 
 
 async def test_body_short(server: LocalServer, correct: bytes) -> None:
-    """The length promises twice of what comes."""
+    """Content-Length is that of the whole body; half of it comes."""
     received = await receive(server, "body-short")
     assert received.length == len(correct)
     assert received.body == correct[: len(correct) // 2]
 
 
 async def test_chunked_cut(server: LocalServer, correct: bytes) -> None:
-    """No empty chunk says that this is all."""
+    """The empty chunk that ends a body is missing."""
     received = await receive(server, "chunked-cut")
     assert ("transfer-encoding", "chunked") in received.headers
     assert received.chunks == [correct[: len(correct) // 2]]
 
 
 async def test_close_delimited_cut(server: LocalServer, correct: bytes) -> None:
-    """Nothing in the headers tells that half is missing."""
+    """The headers hold no length, so they do not show that half is missing."""
     received = await receive(server, "close-delimited-cut")
     assert ("connection", "close") in received.headers
     assert not {"content-length", "transfer-encoding"} & dict(received.headers).keys()
@@ -182,7 +182,7 @@ async def test_close_delimited_cut(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_gzip_cut(server: LocalServer, correct: bytes) -> None:
-    """The length is correct for what is sent, and what is sent is no whole gzip stream."""
+    """Content-Length is correct, and the gzip stream is incomplete."""
     received = await receive(server, "gzip-cut")
     assert ("content-encoding", "gzip") in received.headers
     assert received.length == len(received.body)
@@ -193,7 +193,7 @@ async def test_gzip_cut(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_bad_gzip(server: LocalServer) -> None:
-    """Its header is one of gzip, and no block follows."""
+    """A valid gzip header is followed by an invalid block."""
     received = await receive(server, "bad-gzip")
     assert received.body.startswith(b"\x1f\x8b\x08")
     with pytest.raises(zlib.error):
@@ -201,14 +201,14 @@ async def test_bad_gzip(server: LocalServer) -> None:
 
 
 async def test_unknown_encoding(server: LocalServer, correct: bytes) -> None:
-    """The name of the encoding says what to undo, to whoever knows it."""
+    """The body is reversed, and the header names that encoding."""
     received = await receive(server, "unknown-encoding")
     assert ("content-encoding", "reversed") in received.headers
     assert received.body[::-1] == correct
 
 
 async def test_length_and_chunked(server: LocalServer, correct: bytes) -> None:
-    """Both headers stand, and the body is chunked."""
+    """Both headers are present, and the body is chunked."""
     received = await receive(server, "length-and-chunked")
     assert received.length == len(correct)
     assert ("transfer-encoding", "chunked") in received.headers
@@ -216,40 +216,40 @@ async def test_length_and_chunked(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_two_lengths(server: LocalServer, correct: bytes) -> None:
-    """They differ."""
+    """The response has two different lengths."""
     received = await receive(server, "two-lengths")
     lengths = [value for name, value in received.headers if name == "content-length"]
     assert lengths == [str(len(correct)), str(len(correct) + 1)]
 
 
 async def test_huge_header(server: LocalServer, correct: bytes) -> None:
-    """One is longer than clients take, and the body is correct."""
+    """One header has 16 KiB, and the body is correct."""
     received = await receive(server, "huge-header")
     assert max(len(value) for _, value in received.headers) == 16_384
     assert received.body == correct
 
 
 async def test_many_headers(server: LocalServer, correct: bytes) -> None:
-    """There are more than clients take, and the body is correct."""
+    """The response has more than 200 headers, and the body is correct."""
     received = await receive(server, "many-headers")
     assert len(received.headers) > 200
     assert received.body == correct
 
 
 async def test_garbage_status(server: LocalServer) -> None:
-    """There is no number where the status should be."""
+    """The status is not a number."""
     assert (await receive(server, "garbage-status")).line == b"HTTP/1.1 two hundred"
 
 
 async def test_bad_chunk_size(server: LocalServer) -> None:
-    """There is no number where the size should be."""
+    """The size of the chunk is not a number."""
     received = await receive(server, "bad-chunk-size")
     assert ("transfer-encoding", "chunked") in received.headers
     assert received.body.startswith(b"zz\r\n")
 
 
 async def test_endless_continue(server: LocalServer) -> None:
-    """Interim answers come, and no answer."""
+    """Interim responses follow each other, and no final one."""
     received = await receive(server, "endless-continue", most=75)
     assert received.raw.startswith(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
 
@@ -265,7 +265,7 @@ async def test_slow_body(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_slow_body_has_no_end(record: Build) -> None:
-    """However short it is, spaces follow."""
+    """Spaces follow the body, however short it is."""
     async with LocalServer(records=[record("c1", 0)], faults="slow-body") as server:
         async with RawConnection(server) as connection:
             connection.send_get()
@@ -274,7 +274,7 @@ async def test_slow_body_has_no_end(record: Build) -> None:
 
 
 async def test_stalled_body(server: LocalServer, correct: bytes) -> None:
-    """Half of it comes; then the connection stays open, and silent, until the server closes."""
+    """Half of the body comes; then nothing until the server closes."""
     server.faults = "stalled-body"
     async with RawConnection(server) as connection:
         connection.send_get()
@@ -286,7 +286,7 @@ async def test_stalled_body(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_bomb(server: LocalServer, correct: bytes) -> None:
-    """A megabyte at most becomes the page and 300 MiB of spaces."""
+    """At most 1 MiB expands to the page and 300 MiB of spaces."""
     received = await receive(server, "bomb")
     assert len(received.raw) < MIB
     unpacker, length = zlib.decompressobj(31), 0
@@ -302,21 +302,21 @@ async def test_bomb(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_endless_body(server: LocalServer, correct: bytes) -> None:
-    """A page comes, and spaces without end."""
+    """Spaces without end follow the page."""
     received = await receive(server, "endless-body", most=8 * MIB)
     assert received.chunks[0] == correct
     assert set(received.chunks[1:-1]) == {b" " * 65_536}
 
 
 async def test_too_large(server: LocalServer, correct: bytes) -> None:
-    """It is a valid page to whoever reads all of it, and as long as it says."""
+    """The body is a valid page of the length in its header."""
     received = await receive(server, "too-large")
     assert received.length == len(received.body) == len(correct) + 256 * MIB
     assert received.body.startswith(correct)
 
 
 async def test_tiny_chunks(server: LocalServer, correct: bytes) -> None:
-    """About a million of them hold the page."""
+    """About a million chunks of one byte hold the page."""
     received = await receive(server, "tiny-chunks")
     *tiny, last = received.body.removesuffix(b"\r\n").split(b"\r\n1\r\n")
     assert 980_000 < len(tiny) <= 1_000_000
@@ -327,7 +327,7 @@ async def test_tiny_chunks(server: LocalServer, correct: bytes) -> None:
 
 
 async def test_late_response(server: LocalServer, correct: bytes) -> None:
-    """Behind the correct answer stands one that nobody asked for, and the connection goes on."""
+    """An unrequested response follows the correct one, and the connection stays usable."""
     server.faults = "late-response:1"
     async with RawConnection(server) as connection:
         connection.send_get(connection="keep-alive")
@@ -340,22 +340,22 @@ async def test_late_response(server: LocalServer, correct: bytes) -> None:
         assert (await connection.read()).body == correct
 
 
-async def test_broken_answers_carry_the_headers_of_the_api(server: LocalServer) -> None:
-    """Only what the fault is about is wrong."""
+async def test_broken_responses_carry_the_headers_of_the_api(server: LocalServer) -> None:
+    """The headers of the API are correct."""
     received = dict((await receive(server, "body-short")).headers)
     assert received["x-request-id"].startswith("req_")
     assert received["content-type"] == "application/json"
 
 
-async def test_a_reader_that_has_gone_is_told_nothing() -> None:
-    """Between the strike and the answer the connection can be lost."""
+async def test_a_client_that_is_gone() -> None:
+    """A connection that is lost before the response raises, and nothing is written."""
     request = make_mocked_request("GET", "/")
     request.protocol.transport = None
     with pytest.raises(ConnectionResetError):
-        await broken.RawResponse(lambda _: pytest.fail("it was played"), b"").prepare(request)
+        await broken.RawResponse(lambda _: pytest.fail("it was written"), b"").prepare(request)
 
 
-# --- in the answer --------------------------------------------------------------------------------
+# --- in the response ------------------------------------------------------------------------------
 
 NO_HEADERS: dict[str, str] = {}
 
@@ -387,7 +387,7 @@ NO_HEADERS: dict[str, str] = {}
 async def test_error_answers(
     server: LocalServer, ask: Ask, fault: str, status: int, code: str | None, headers: Any
 ) -> None:
-    """The status, the code in an error body of the API's form, and the headers that matter."""
+    """The response has the status, the code in the API's error body, and the headers."""
     server.faults = fault
     answer = await ask(PATH)
     assert (answer.status, answer.error["code"]) == (status, code)
@@ -411,7 +411,7 @@ async def test_error_answers(
 async def test_answers_that_are_no_json(
     server: LocalServer, ask: Ask, fault: str, status: int, kind: str | None, start: bytes
 ) -> None:
-    """Nothing at all, or what a gateway says."""
+    """The body is empty, or the HTML of a gateway."""
     server.faults = fault
     answer = await ask(PATH)
     assert (answer.status, answer.headers.get("Content-Type")) == (status, kind)
@@ -423,14 +423,14 @@ async def test_answers_that_are_no_json(
     ("fault", "host"), [("redirect", ""), ("redirect-elsewhere", "https://elsewhere.example")]
 )
 async def test_redirects(server: LocalServer, fault: str, host: str) -> None:
-    """The path and the query stay; the other host is one that cannot exist."""
+    """The path and the query stay; the other host cannot exist."""
     received = await receive(server, fault)
     assert received.line.split()[1] == b"307"
     assert dict(received.headers)["location"] == f"{host}/v1{PATH}?limit=2"
 
 
 async def test_retry_after_date(server: LocalServer, ask: Ask) -> None:
-    """The date is one to come, by the server's own clock, and near."""
+    """The date is at most 2 s after the Date of the response."""
     server.faults = "retry-after-date"
     answer = await ask(PATH)
     came, again = (parsedate_to_datetime(answer.headers[name]) for name in ("Date", "Retry-After"))
@@ -444,7 +444,7 @@ async def test_retry_after_date(server: LocalServer, ask: Ask) -> None:
 async def page(
     server: LocalServer, ask: Ask, fault: str, **query: Any
 ) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
-    """Return the answer under a fault, its JSON, and the JSON of the correct one."""
+    """Return the response under a fault, its JSON, and the JSON of the correct one."""
     query = {"limit": 2, **query}
     server.faults = ()
     correct = (await ask(PATH, **query)).json
@@ -456,32 +456,32 @@ async def page(
 
 
 async def test_bad_utf8(server: LocalServer, ask: Ask) -> None:
-    """A text holds a byte of another encoding."""
+    """A text holds a byte that is not UTF-8."""
     answer, _, _ = await page(server, ask, "bad-utf8")
     assert b'"caf\xe9"' in answer.body
 
 
 async def test_bom(server: LocalServer, ask: Ask) -> None:
-    """The page is correct behind it."""
+    """The correct page follows the byte order mark."""
     answer, found, correct = await page(server, ask, "bom")
     assert answer.body.startswith(b"\xef\xbb\xbf{")
     assert found == correct
 
 
 async def test_nan(server: LocalServer, ask: Ask) -> None:
-    """It stands where JSON has no word for it."""
+    """The page holds NaN, which JSON does not have."""
     answer, _, _ = await page(server, ask, "nan")
     assert b'"score":NaN' in answer.body
 
 
 async def test_lone_surrogate(server: LocalServer, ask: Ask) -> None:
-    """The escape of one half stands there; the JSON is valid, and the text is none."""
+    """A text holds the escape of one half of a surrogate pair."""
     answer, _, _ = await page(server, ask, "lone-surrogate")
     assert b'"half \\ud83d"' in answer.body
 
 
 async def test_deep_nesting(server: LocalServer, ask: Ask) -> None:
-    """A field is nested deeper than parsers go."""
+    """A field has 100,000 nested arrays."""
     server.faults = "deep-nesting"
     answer = await ask(PATH)
     assert b'"deep":' + b"[" * 100_000 + b"]" * 100_000 in answer.body
@@ -502,7 +502,7 @@ async def test_wrong_type(server: LocalServer, ask: Ask) -> None:
 
 
 async def test_unknown_fields(server: LocalServer, ask: Ask) -> None:
-    """The first item has what no contract names."""
+    """The first item has an unknown field, role and part."""
     _, found, correct = await page(server, ask, "unknown-fields")
     first = found["data"][0]
     assert first.keys() - correct["data"][0].keys() == {"mood", "content_parts"}
@@ -520,27 +520,27 @@ async def test_unknown_fields(server: LocalServer, ask: Ask) -> None:
 async def test_cursors_that_contradict(
     server: LocalServer, ask: Ask, fault: str, changes: dict[str, Any]
 ) -> None:
-    """Only the cursors are wrong; there is more, and the page says so."""
+    """Only the cursors are wrong; has_more is still true."""
     _, found, correct = await page(server, ask, fault)
     assert found == correct | changes
     assert found["has_more"] is True
 
 
 async def test_no_has_more(server: LocalServer, ask: Ask) -> None:
-    """It is missing, not false."""
+    """The member is missing, not false."""
     _, found, correct = await page(server, ask, "no-has-more")
     assert found == {name: value for name, value in correct.items() if name != "has_more"}
 
 
 async def test_set_cookie(server: LocalServer, ask: Ask) -> None:
-    """It comes with the correct answer."""
+    """The correct response has a cookie."""
     answer, found, correct = await page(server, ask, "set-cookie")
     assert answer.headers["Set-Cookie"].startswith("rehearsal=")
     assert found == correct
 
 
 async def test_repeated_cursor(server: LocalServer, ask: Ask) -> None:
-    """Whatever `after` says, the first page comes, of the size asked for."""
+    """The first page comes for every `after`, with the requested limit."""
     server.faults = "repeated-cursor"
     for cursor in ("chatcmpl-c1-1", "chatcmpl-c1-3"):
         answer = await ask(PATH, limit=2, after=cursor)
@@ -579,22 +579,22 @@ async def test_inclusive_after(server: LocalServer, ask: Ask, order: str, ids: l
 
 
 async def test_overlap_at_the_end(server: LocalServer, ask: Ask) -> None:
-    """Where nothing is left, the last message comes again."""
+    """After the last message the page holds that message again."""
     server.faults = "overlap"
     page = (await ask(PATH, after="chatcmpl-c1-4")).json
     assert (page["first_id"], page["last_id"]) == ("chatcmpl-c1-4", "chatcmpl-c1-4")
 
 
 @pytest.mark.parametrize("fault", ["repeated-cursor", "cursor-cycle", "overlap", "inclusive-after"])
-async def test_a_walk_is_led_astray_only_behind_its_first_page(
+async def test_pagination_faults_spare_the_first_page(
     server: LocalServer, ask: Ask, fault: str
 ) -> None:
-    """A page without a cursor is correct, and does not use the fault up."""
+    """The fault does not affect, or count, a page without a cursor."""
     server.faults = f"{fault}:1"
     assert (await ask(PATH, limit=2)).ids == ["chatcmpl-c1-0", "chatcmpl-c1-1"]
-    struck = await ask(PATH, limit=2, after="chatcmpl-c1-3")
+    affected = await ask(PATH, limit=2, after="chatcmpl-c1-3")
     passed = await ask(PATH, limit=2, after="chatcmpl-c1-3")
-    assert struck.ids != passed.ids == ["chatcmpl-c1-4"]
+    assert affected.ids != passed.ids == ["chatcmpl-c1-4"]
 
 
 # --- all of them ----------------------------------------------------------------------------------
@@ -602,16 +602,16 @@ async def test_a_walk_is_led_astray_only_behind_its_first_page(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_claim_here(fault: str) -> None:
-    """By a test of its name, or by a row of a table above."""
+    """A test or a row of a table above has the name of the fault."""
     source = Path(__file__).read_text("utf-8")
     assert f"def test_{fault.replace('-', '_')}(" in source or f'("{fault}", ' in source
 
 
 @pytest.mark.parametrize("fault", sorted(broken.FAULTS.keys() - {"stale-keep-alive"}))
-async def test_it_closes_within_a_second_whatever_is_played(
+async def test_closing_takes_less_than_a_second(
     server: LocalServer, arrived: Arrived, fault: str
 ) -> None:
-    """No fault holds the server up, wherever in it the end comes."""
+    """No fault delays closing, whenever the server closes."""
     server.faults = fault
     async with RawConnection(server) as connection:
         connection.send_get()
@@ -623,7 +623,7 @@ async def test_it_closes_within_a_second_whatever_is_played(
 @pytest.mark.parametrize(
     "fault", ["endless-continue", "slow-body", "stalled-body", "endless-body", "bomb"]
 )
-async def test_nothing_is_played_to_a_reader_that_has_gone(server: LocalServer, fault: str) -> None:
+async def test_no_task_is_left_when_the_client_is_gone(server: LocalServer, fault: str) -> None:
     """No task of the server outlives the connection."""
     server.faults = fault
     before = asyncio.all_tasks()
