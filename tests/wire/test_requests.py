@@ -26,7 +26,7 @@ def url_of(resource: Resource) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["chatcmpl-1", "run:é+1@x", "a.b", "...", "~", "日本", "a" * 256, "a&b=c"]
+    "name", ["chatcmpl-1", "run:é+1@x", "a.b", "...", "~", "日本", "a" * 256, "a." * 128, "a&b=c"]
 )
 def test_completion_ids(name: str) -> None:
     """An id is quoted into one name of the path, whatever it is made of."""
@@ -57,6 +57,7 @@ def test_completion_ids(name: str) -> None:
         "a\x85",
         "a\ud800",
         "a" * 257,
+        "a." * 128 + "b",
         None,
         5,
         b"chatcmpl-1",

@@ -201,6 +201,13 @@ def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
 
 
 @pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+def test_a_completion_that_is_an_error(read: Any) -> None:
+    """An error is one whatever its body looks like, a completion's for one."""
+    with pytest.raises(InternalServerError):
+        read(answer({"id": NAME, "choices": []}, 500), completion_id=NAME, secret=KEY)
+
+
+@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
 @pytest.mark.parametrize("came", ["chatcmpl-2", "chatcmpl-10", "other"])
 def test_another_completions_answer(read: Any, came: str) -> None:
     """A completion of another id than was asked for is the answer to another request."""
