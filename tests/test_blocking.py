@@ -342,7 +342,9 @@ def test_an_iterable_that_closes_the_conversations(serve: Any) -> None:
 def test_an_interrupt_between_two_ids(serve: Any) -> None:
     """Ctrl-C while the next id is not being read loses no id and no conversation."""
     with client_of(serve(interrupting(each_by_its_id, 3))) as client:
-        conversations, seen, interrupted = client.conversations(iter(IDS), concurrency=1), [], 0
+        conversations = client.conversations(iter(IDS), concurrency=1)
+        seen: list[str] = []
+        interrupted = 0
         while len(seen) < len(IDS):
             try:
                 seen += [found.completion_id for found in [next(conversations)]]
@@ -514,7 +516,8 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
     """Do something before or after the next start of a client's thread; return those started."""
-    start, started, todo = threading.Thread.start, [], [True]  # type: ignore[var-annotated]
+    start, todo = threading.Thread.start, [True]
+    started: list[threading.Thread] = []
 
     def watched(thread: threading.Thread) -> None:
         if thread.name != "aiomessages":
