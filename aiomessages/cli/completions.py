@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from cyclopts import App, Group, Parameter
 
-from aiomessages.export.created import CreatedBetween
+from aiomessages.export.created_between import CreatedBetween
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 from . import formats, output
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiomessages import AsyncMessagesClient
-    from aiomessages.export.created import Order, Span
+    from aiomessages.export.created_between import Order, Span
     from aiomessages.paging.listing import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)

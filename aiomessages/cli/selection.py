@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
-from aiomessages.export.created import Span
+from aiomessages.export.created_between import Span
 
 from .exits import UsageError
 

@@ -19,9 +19,9 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .column_types import TABLES, TEXT, Kind
 from .errors import DiskFullError, ExportError
 from .rows import MOST_IN_A_GROUP, Rows
-from .tables import TABLES, TEXT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

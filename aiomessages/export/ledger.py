@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self
 import msgspec
 
 from .errors import ChangedError
-from .opening import check_same, check_schema, explained, own
+from .sqlite_files import check_same, check_schema, explained, own
 
 VERSION: Final = 2
 

@@ -18,12 +18,12 @@ from .columns_process import write_columns
 from .errors import CorruptError
 from .files import Files, refuse_unknown
 from .formats import FORMATS
+from .generated_file import Made
 from .layouts import Lines
 from .ledger import Entry, Ledger
-from .made import Made
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
-from .parts import Parts
+from .part_files import Parts
 
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})

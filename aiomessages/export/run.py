@@ -23,10 +23,9 @@ from aiomessages.observe.operation import Watch
 from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id, check_page_options
 
-from .fetch import ConversationReader, Item, Outcome
+from .conversation_reader import ConversationReader, Item, Outcome
 from .files import Files
 from .finetune import finetune_layout
-from .large import LARGE, incomplete_lines
 from .layouts import Fetched, Layout, Lines, SkipError, conversations_layout, messages_layout
 from .ledger import REFUSED, Entry, Ledger
 from .media import MediaStore
@@ -35,6 +34,7 @@ from .names import Names
 from .output import PART_BYTES, Output, check_can_write
 from .report import NAMED, ExportReport, Progress
 from .source import Listed, Source, batches, selection_of
+from .streamed_layouts import LARGE, incomplete_lines
 from .writer import Writer, to_its_end
 
 LAYOUTS: Final[dict[str, Layout]] = {

@@ -30,7 +30,7 @@ from aiomessages.paging.listing import CompletionStream
 from aiomessages.paging.workers import each
 from aiomessages.values.plain import can_be_sent
 
-from .created import CreatedBetween, pages_between
+from .created_between import CreatedBetween, pages_between
 from .layouts import one_line
 from .ledger import MANY
 

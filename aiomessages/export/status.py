@@ -9,8 +9,8 @@ import msgspec
 
 from .errors import CorruptError
 from .names import Names
-from .opening import look
 from .report import NAMED
+from .sqlite_files import look
 
 
 class Count(msgspec.Struct, frozen=True):

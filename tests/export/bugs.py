@@ -11,7 +11,7 @@ from aiomessages.export.files import Files
 from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
-from aiomessages.export.parts import Parts
+from aiomessages.export.part_files import Parts
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
 from aiomessages.export.ledger import MANY, REFUSED, VERSION, Entry, Ledger, Part
-from aiomessages.export.opening import explained
+from aiomessages.export.sqlite_files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,12 +25,12 @@ from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
-from .created import created_of
+from .created_between import created_of
 from .layouts import one_line
 from .ledger import Entry, State
 from .media import MediaStore
 from .memory_budget import Place, Room
-from .spool import Messages
+from .message_buffer import Messages
 from .writer import to_its_end
 
 # The live API shows a completion 3 to 7 seconds after it was made.

@@ -15,7 +15,7 @@ from loopback import Answer, Asked, Loopback
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.export import CreatedBetween, export
-from aiomessages.export.created import MARGIN, STEPS, EndOfSpan, Span, created_of
+from aiomessages.export.created_between import MARGIN, STEPS, EndOfSpan, Span, created_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import pytest
 
 from aiomessages.export import ExportError
 from aiomessages.export.ledger import Entry, Ledger, Part
-from aiomessages.export.opening import look
+from aiomessages.export.sqlite_files import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
