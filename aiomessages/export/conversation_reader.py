@@ -27,11 +27,11 @@ from aiomessages.wire.retry_after import date_of
 
 from .created_between import created_of
 from .layouts import one_line
-from .ledger import Entry, State
+from .ledger_schema import Entry, State
 from .media import MediaStore
-from .memory_budget import Place, Room
-from .message_buffer import Messages
-from .writer import to_its_end
+from .memory_budget import MemoryBudget, Reservation
+from .message_buffer import MessageBuffer
+from .writer import run_to_end
 
 # The live API shows a completion 3 to 7 seconds after it was made.
 VISIBLE_SECONDS: Final = 15.0
@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """
 
     state: State
-    messages: Messages
+    messages: MessageBuffer
     completion: bytes | None = None
     error: APIError | None = None
 
@@ -99,7 +99,7 @@ class ConversationReader:
         include_reply: bool,
         media: MediaStore | None,
         limit: int | None,
-        room: Room,
+        budget: MemoryBudget,
         watch: Watch,
     ) -> None:
         self._client = client
@@ -108,23 +108,23 @@ class ConversationReader:
         self._media = media
         self._limit = limit
         self._page_size = PageSize(limit)
-        self._room = room
+        self._budget = budget
         self._watch = watch
 
-    async def read(self, item: Item, place: Place) -> Outcome:
+    async def read(self, item: Item, reservation: Reservation) -> Outcome:
         """Return what became of a completion. Raises APIError for what may be read another time."""
-        first = await self._read(item, place, waiting=item.listed)
+        first = await self._read(item, reservation, waiting=item.listed)
         if first.state == "gone" and is_young(first.completion, first.error):
-            return await self._read(item, place, waiting=True)
+            return await self._read(item, reservation, waiting=True)
         if first.state != "lost":
             return first
-        await self._spill(first.messages, place)
-        return await self._read_again(item, place, first)
+        await self._spill(first.messages, reservation)
+        return await self._read_again(item, reservation, first)
 
-    async def _read_again(self, item: Item, place: Place, first: Outcome) -> Outcome:
+    async def _read_again(self, item: Item, reservation: Reservation, first: Outcome) -> Outcome:
         """Read what changed while it was read once more; keep the longer part of what was read."""
         try:
-            again = await self._read(item, place, waiting=False)
+            again = await self._read(item, reservation, waiting=False)
         except BaseException:
             first.messages.close()
             raise
@@ -133,14 +133,14 @@ class ConversationReader:
         again.messages.close()
         return first if first.state == "done" else msgspec.structs.replace(first, state="lost")
 
-    async def _read(self, item: Item, place: Place, *, waiting: bool) -> Outcome:
+    async def _read(self, item: Item, reservation: Reservation, *, waiting: bool) -> Outcome:
         """Read it once; where `waiting`, for as long as it may not be visible yet."""
-        messages = Messages(self._directory)
+        messages = MessageBuffer(self._directory)
         completion: bytes | None = item.completion
         try:
             completion = await self._completion(item) if self._include_reply else None
             with self._pages(item, waiting=waiting) as pages:
-                while await self._read_page(pages, place, messages):
+                while await self._read_page(pages, reservation, messages):
                     pass
         except APIError as error:
             if state := state_of(error, waited=waiting):
@@ -166,21 +166,23 @@ class ConversationReader:
             wait_until_visible=VISIBLE_SECONDS if waiting else 0.0,
         )
 
-    async def _read_page(self, pages: OneByOne[RawPage], place: Place, messages: Messages) -> bool:
+    async def _read_page(
+        self, pages: OneByOne[RawPage], reservation: Reservation, messages: MessageBuffer
+    ) -> bool:
         """Add the next page's messages; tell whether there is another page."""
-        if place.held and self._room.is_tight():
-            await self._spill(messages, place)
-        await place.expect()
+        if reservation.held and self._budget.is_exhausted():
+            await self._spill(messages, reservation)
+        await reservation.reserve_page()
         page = await anext(pages)
         self._watch.page(len(page.ids))
-        place.fill(len(page.body))
+        reservation.hold_page(len(page.body))
         lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
         messages.add(lines if self._media is None else await _without_blobs(lines, self._media))
         return page.next_cursor is not None
 
-    async def _spill(self, messages: Messages, place: Place) -> None:
-        await to_its_end(messages.spill)
-        place.empty()
+    async def _spill(self, messages: MessageBuffer, reservation: Reservation) -> None:
+        await run_to_end(messages.spill)
+        reservation.release()
 
 
 def _is_indented(body: bytes) -> bool:
@@ -188,4 +190,4 @@ def _is_indented(body: bytes) -> bool:
 
 
 async def _without_blobs(items: list[bytes], media: MediaStore) -> list[bytes]:
-    return await to_its_end(lambda: [*map(media.extract, items)])
+    return await run_to_end(lambda: [*map(media.extract, items)])

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .files import told_of_full_disk
+from .file_errors import disk_full_errors
 
 BLOCK_BYTES: Final = 1024 * 1024  # of messages that are read back at once, at least
 
 
-class Messages:
+class MessageBuffer:
     """Messages, each the server's JSON on one line, in their order.
 
     Add them page by page, and read them back in blocks as often as needed. Close them,
@@ -38,7 +38,7 @@ class Messages:
 
     def spill(self) -> None:
         """Move what is held in memory to the file. Raises DiskFullError and OSError."""
-        with told_of_full_disk(self._directory / "spool"):
+        with disk_full_errors(self._directory / "spool"):
             if self._file is None:
                 # Without a buffer, which would be written once more when a full disk closes it.
                 self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115

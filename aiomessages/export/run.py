@@ -27,15 +27,16 @@ from .conversation_reader import ConversationReader, Item, Outcome
 from .files import Files
 from .finetune import finetune_layout
 from .layouts import Fetched, Layout, Lines, SkipError, conversations_layout, messages_layout
-from .ledger import REFUSED, Entry, Ledger
+from .ledger import Ledger
+from .ledger_schema import REFUSED, Entry
 from .media import MediaStore
-from .memory_budget import ROOM_BYTES, Place, Room
+from .memory_budget import BUDGET_BYTES, MemoryBudget, Reservation
 from .names import Names
 from .output import PART_BYTES, Output, check_can_write
 from .report import NAMED, ExportReport, Progress
-from .source import Listed, Source, batches, selection_of
+from .source import ListedSource, Source, batches, selection_of
 from .streamed_layouts import LARGE, incomplete_lines
-from .writer import Writer, to_its_end
+from .writer import Writer, run_to_end
 
 LAYOUTS: Final[dict[str, Layout]] = {
     "messages": messages_layout,
@@ -46,7 +47,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
 # The longest Retry-After that is waited for. Beyond it, the run ends and says when to come back.
 MAX_RETRY_AFTER: Final = 600.0
 
-TELL_SECONDS: Final = 0.1
+PROGRESS_SECONDS: Final = 0.1
 
 
 async def export(
@@ -113,7 +114,7 @@ async def export(
     with files.lock(names.lock), Ledger(names.ledger) as ledger:
         ledger.agree(settings, selection_of(source))
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
-        await to_its_end(output.recover)
+        await run_to_end(output.recover)
         watch = client._watch("export")  # noqa: SLF001 as the pace
         run = _Run(
             client,
@@ -176,7 +177,7 @@ class _Run:
         self._was_finished = ledger.finished
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
-        self._room = Room(ROOM_BYTES)
+        self._budget = MemoryBudget(BUDGET_BYTES)
         # The pace is the client's to keep, for this export and for no other call.
         self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
             pace, max_retry_after=MAX_RETRY_AFTER, on_sent=self._sent
@@ -188,7 +189,7 @@ class _Run:
             include_reply=include_reply,
             media=media,
             limit=limit,
-            room=self._room,
+            budget=self._budget,
             watch=watch,
         )
 
@@ -197,7 +198,7 @@ class _Run:
         self._tell(at_once=True)  # so that a wait before the first answer can be shown
         self.progress.total = len(source) if isinstance(source, Sized) else None
         self.progress.listed = (
-            refresh or not self._ledger.finished or not isinstance(source, Listed)
+            refresh or not self._ledger.finished or not isinstance(source, ListedSource)
         )
         items = self._items(source if self.progress.listed else ())
         try:
@@ -216,7 +217,11 @@ class _Run:
     def _refuse_wrong_address(self, source: Source) -> None:
         """Raise NotFoundError where ids were given and the server knows none of them."""
         counts = self._ledger.counts()
-        if self._gone is not None and counts.keys() == {"gone"} and not isinstance(source, Listed):
+        if (
+            self._gone is not None
+            and counts.keys() == {"gone"}
+            and not isinstance(source, ListedSource)
+        ):
             number, _ = counts["gone"]
             raise NotFoundError(
                 f"none of these exists at {self._base_url} ({number:,} tried): check base_url, and"
@@ -236,7 +241,7 @@ class _Run:
             self.progress.writing_columns = bool(self._output.format.rows)
             self._tell(at_once=True)
             named: dict[str, list[str]] = {s: self._ledger.ids(s) for s in NAMED.values()}
-            await to_its_end(self._output.finish, self._layout, named)
+            await run_to_end(self._output.finish, self._layout, named)
             self.progress.writing_columns = False
 
     def _reopen(self) -> None:
@@ -274,7 +279,10 @@ class _Run:
             await self._note(item, Entry(item.completion_id, "failed", reason=REFUSED))
             return
         try:
-            with Place(self._room) as place, await self._reader.read(item, place) as outcome:
+            with (
+                Reservation(self._budget) as reservation,
+                await self._reader.read(item, reservation) as outcome,
+            ):
                 self._refusals.succeeded()
                 await self._write(item, outcome)
         except APIError as error:
@@ -359,7 +367,7 @@ class _Run:
 
     def _tell(self, *, at_once: bool = False) -> None:
         now = time.monotonic()
-        if at_once or now - self._told >= TELL_SECONDS:
+        if at_once or now - self._told >= PROGRESS_SECONDS:
             self._told = now
             self.progress.seconds = now - self._began
             self._on_progress(self.progress)
