@@ -10,7 +10,7 @@ import anyio
 
 from aiomessages.calls.cancellation import unless_ours
 from aiomessages.errors import ClientClosedError
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.observe.operation import Operation
 
 from .cursor import Fetch, PageT, Trail
 
@@ -45,11 +45,11 @@ class _Fetcher(Generic[PageT]):
         after: str | None,
         max_items: int | None,
         prefetch: bool,
-        watch: Watch,
+        watch: Operation | None,
         ahead: Ahead | None,
     ) -> None:
         self._fetch = fetch
-        self._watch = watch
+        self._watch = watch or Operation()
         self._ahead = ahead
         self._prefetch = prefetch
         self._trail = Trail(after=after, max_items=max_items)
@@ -182,7 +182,7 @@ class Walk(Generic[PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
-        watch: Watch = UNWATCHED,
+        watch: Operation | None = None,
         ahead: Ahead | None = None,
     ) -> None:
         self._fetcher = _Fetcher(

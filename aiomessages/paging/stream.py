@@ -18,7 +18,7 @@ from operator import length_hint
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.observe.operation import Operation
 
 from .cursor import Fetch, PageT
 from .prefetch import Ahead, Walk
@@ -136,7 +136,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
-        watch: Watch = UNWATCHED,
+        watch: Operation | None = None,
         ahead: Ahead | None = None,
     ) -> None:
         walk = Walk(
