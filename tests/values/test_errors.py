@@ -229,3 +229,10 @@ def test_a_timeout_is_the_builtin_one() -> None:
     """`except TimeoutError` catches a timeout, whose text is ours and not that of an OSError."""
     with pytest.raises(TimeoutError, match=r"^slow \(1 attempt\)\. Raise timeout="):
         raise APITimeoutError("slow").at(completion_id=None, cursor=None, attempts=1)
+
+
+def test_an_error_before_the_first_request() -> None:
+    """An error says whether any request was sent for the call."""
+    error = APITimeoutError("slow")
+    sent = [error.at(completion_id=None, cursor=None, attempts=n).sent for n in (0, 1, 2)]
+    assert sent == [False, True, True]
