@@ -181,6 +181,12 @@ def test_text_after_one_attempt() -> None:
     assert str(error) == "no (completion chatcmpl-2, 1 attempt)."
 
 
+def test_text_after_two_attempts() -> None:
+    """More than one attempt is a plural."""
+    error = RateLimitError("slow down").at(completion_id=None, cursor=None, attempts=2)
+    assert str(error).startswith("slow down (2 attempts).")
+
+
 def test_facts_of_an_answer() -> None:
     """An error answer carries what the server said, its headers by lower-case names."""
     error = build(RateLimitError)
