@@ -35,10 +35,11 @@ def test_errors_are_utf_8() -> None:
 
 
 def test_a_wrong_key_is_shown_by_its_end_at_most() -> None:
-    """The error hides a short key, and shows four characters of a long one."""
+    """The error shows four characters of a key of 16 or more, and none of a shorter one."""
     assert wire.wrong_key("short").error["message"] == "Incorrect API key provided: ****."
-    shown = wire.wrong_key("sk-0123456789abcdef").error["message"]
-    assert shown == "Incorrect API key provided: ***************cdef."
+    hidden, shown = (wire.wrong_key("sk-0123456789abcdef"[:n]).error["message"] for n in (15, 16))
+    assert hidden == "Incorrect API key provided: ***********."
+    assert shown == "Incorrect API key provided: ************9abc."
 
 
 def test_the_wait_is_rounded_up() -> None:
