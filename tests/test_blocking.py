@@ -514,6 +514,34 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(list(stream)) == 250
 
 
+def test_an_interrupt_just_after_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when the work has just crossed over cancels it, and waits until it has ended."""
+    cross, ended = asyncio.BaseEventLoop.call_soon_threadsafe, []
+    thread, pressed = LoopThread(nothing), [True]
+    thread.run(nothing)
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        handle = cross(*args, **options)
+        if pressed and pressed.pop():
+            raise KeyboardInterrupt
+        return handle
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    monkeypatch.setattr(
+        asyncio.SelectorEventLoop, "call_soon_threadsafe", interrupted, raising=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(never)
+    assert ended == [True]
+    thread.close()
+
+
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
     """Do something before or after the next start of a client's thread; return those started."""
     start, todo = threading.Thread.start, [True]
