@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from cyclopts import App, Group, Parameter
 
-from aiomessages.export.created import CreatedBetween
+from aiomessages.export.created_between import CreatedBetween
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 from . import formats, output
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiomessages import AsyncMessagesClient
-    from aiomessages.export.created import Order, Span
+    from aiomessages.export.created_between import Order, TimeRange
     from aiomessages.paging.listing import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)
@@ -110,7 +110,7 @@ async def _write(
 
 
 async def _items(
-    stream: "CompletionStream", shown: formats.Format, span: "Span", order: "Order"
+    stream: "CompletionStream", shown: formats.Format, span: "TimeRange", order: "Order"
 ) -> AsyncGenerator[Any, None]:
     chosen = CreatedBetween(stream, since=span.since, until=span.until, order=order)
     async with aclosing(chosen.__aiter__()) as items:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
-from aiomessages.export.created import Span
+from aiomessages.export.created_between import TimeRange
 
 from .exits import UsageError
 
@@ -57,10 +57,10 @@ def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
     return wanted
 
 
-def span_of(since: str | None, until: str | None) -> Span:
+def span_of(since: str | None, until: str | None) -> TimeRange:
     """Return the span of time from --since to --until. Raises UsageError."""
     now = datetime.now().astimezone()
-    span = Span(_time("--since", since, now), _time("--until", until, now))
+    span = TimeRange(_time("--since", since, now), _time("--until", until, now))
     if span.since is not None and span.until is not None and span.since >= span.until:
         raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
     return span

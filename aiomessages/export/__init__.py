@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from aiomessages._lazy import lazily
 
 if TYPE_CHECKING:
-    from .created import CreatedBetween
+    from .created_between import CreatedBetween
     from .errors import ChangedError, CorruptError, DiskFullError, ExportError, LockedError
+    from .exporting import export
     from .report import ExportReport, Progress
-    from .run import export
     from .status import ExportStatus, read_status
 
 _MODULES = {
-    "created": "CreatedBetween",
+    "created_between": "CreatedBetween",
     "errors": "ChangedError CorruptError DiskFullError ExportError LockedError",
     "report": "ExportReport Progress",
-    "run": "export",
+    "exporting": "export",
     "status": "ExportStatus read_status",
 }
 

@@ -95,7 +95,7 @@ def find_blobs(item: bytes) -> Iterator[Blob]:
 
 # An escape of a letter, a digit, or a mark that makes a key or the head of a URI: nobody writes
 # one without need, and without any of them the check below sees what there is.
-_HIDING: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB]|2[cC])")
+_ESCAPED: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB]|2[cC])")
 
 
 def _may_hold(item: bytes) -> bool:
@@ -104,7 +104,7 @@ def _may_hold(item: bytes) -> bool:
         b'"data"' in item
         or b'"file_data"' in item
         or b"base64" in item.lower()
-        or (rb"\u00" in item and _HIDING.search(item) is not None)
+        or (rb"\u00" in item and _ESCAPED.search(item) is not None)
     )
 
 

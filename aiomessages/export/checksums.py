@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from .files import Buffer, Stamp, forget, open_to_read
+from .files import Buffer, Stamp, drop_cached_pages, open_to_read
 
 CHUNK: Final = 1024 * 1024
 
 
-class Sums:
+class Checksums:
     """The CRC-32, the size in bytes and the SHA-256 of bytes that come one after another."""
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class Sums:
         return self._sha256.hexdigest()
 
 
-class Written:
+class WrittenPart:
     """The sums of what this run wrote to a part, and the file's stamp behind it.
 
     To read it once more at the end would cost as much CPU time as to fetch half of its pages.
     """
 
     def __init__(self, stamp: Stamp | None) -> None:
-        self.sums = Sums()
+        self.sums = Checksums()
         self.stamp = stamp
 
 
@@ -60,18 +60,18 @@ def chunks(path: Path, count: int | None = None) -> Generator[memoryview]:
                 break
             left = left if left is None else left - size
             yield chunk[:size]
-        forget(file.fileno())
+        drop_cached_pages(file.fileno())
 
 
-def sums_of(path: Path, count: int | None = None) -> Sums:
+def checksums_of(path: Path, count: int | None = None) -> Checksums:
     """Return the sums of a file, or of its first bytes."""
-    sums = Sums()
+    sums = Checksums()
     for chunk in chunks(path, count):
         sums.add(chunk)
     return sums
 
 
-def are_same(path: Path, other: Path) -> bool:
+def are_equal(path: Path, other: Path) -> bool:
     """Tell whether two files are there and have the same bytes."""
     try:
         size, other_size = path.lstat().st_size, other.lstat().st_size

@@ -15,13 +15,13 @@ import os
 import re
 import shutil
 import tempfile
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .column_types import TABLES, TEXT, Kind
 from .errors import DiskFullError, ExportError
+from .file_errors import DISK_FULL, has_room
 from .rows import MOST_IN_A_GROUP, Rows
-from .tables import TABLES, TEXT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,15 +61,16 @@ def explained(error: Exception, target: Path, *, work: Path | None = None) -> Ex
     """
     text = _text(error)
     told, _, _ = text.partition("\n")  # duckdb adds advice, and old ones a trace
-    if any(full in text for full in _FULL.values()) or (work and not _has_room(work)):
+    if any(full in text for full in DISK_FULL.values()) or (
+        work and not has_room(work, _TRIAL_BYTES)
+    ):
         return DiskFullError(
             f"no room left on the disk of {target.parent} to make {target.name}: {told}"
         )
     return ExportError(f"{target.name} could not be made: {told}")
 
 
-# duckdb tells of the system's errors by their text alone.
-_FULL: Final = {code: os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)}
+_TRIAL_BYTES: Final = 2**20  # duckdb writes a table in blocks of 256 KiB
 
 
 def _text(error: Exception) -> str:
@@ -77,21 +78,6 @@ def _text(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode(errors="backslashreplace")
     return str(error)
-
-
-def _has_room(directory: Path) -> bool:
-    """Tell whether some more can be written to a directory."""
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(bytes(_ROOM))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.errno not in _FULL
-    return True
-
-
-_ROOM: Final = 2**20  # bytes; duckdb writes a table in blocks of 256 KiB
 
 
 def check_duckdb() -> None:

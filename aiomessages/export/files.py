@@ -14,12 +14,12 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
-from .errors import CorruptError, DiskFullError, LockedError
+from .errors import LockedError
+from .file_errors import disk_full_errors, refuse, refuse_changed, refuse_taken
 
 PRIVATE: Final = 0o600  # conversations are nobody else's business
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # File systems without hard links (vfat, exfat, many of FUSE) say so, or the system forbids them.
 _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -47,7 +47,7 @@ class Files:
 
         Raises CorruptError where the file has another size than `at`, if that is given.
         """
-        with told_of_full_disk(path):
+        with disk_full_errors(path):
             is_new = self.size(path) is None
             self._append(path, [data], at=at)
             if is_new:
@@ -55,7 +55,7 @@ class Files:
 
     def append_all(self, path: Path, pieces: Iterable[Buffer], *, at: int) -> None:
         """Write many pieces at the end of a file of `at` bytes, and make them durable together."""
-        with told_of_full_disk(path):
+        with disk_full_errors(path):
             self._append(path, pieces, at=at)
 
     def _append(self, path: Path, pieces: Iterable[Buffer], *, at: int | None) -> None:
@@ -67,11 +67,11 @@ class Files:
                 while view:
                     view = view[self.write(descriptor, view) :]
             self.fsync(descriptor)
-            forget(descriptor)
+            drop_cached_pages(descriptor)
 
     def create(self, path: Path) -> None:
         """Make an empty file, durably. Raises CorruptError where something has that name."""
-        with told_of_full_disk(path):
+        with disk_full_errors(path):
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _GUARDED, PRIVATE))
             except FileExistsError:
@@ -104,7 +104,7 @@ class Files:
     def check_link(self, path: Path) -> None:
         """Raise CorruptError for a link that another user has made."""
         if path.is_symlink() and _is_foreign(path.lstat(), path):
-            _refuse(path, "is a symbolic link of another user")
+            refuse(path, "is a symbolic link of another user")
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write, and return how many bytes were taken."""
@@ -116,13 +116,13 @@ class Files:
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file to its committed bytes."""
-        with told_of_full_disk(path), self._open(path, os.O_WRONLY) as descriptor:
+        with disk_full_errors(path), self._open(path, os.O_WRONLY) as descriptor:
             os.ftruncate(descriptor, size)
             self.fsync(descriptor)
 
     def replace(self, source: Path, target: Path) -> None:
         """Put a file in another one's place, durably: the rename, then the directory of both."""
-        with told_of_full_disk(target):
+        with disk_full_errors(target):
             self.rename(source, target)
             self.fsync_directory(target.parent)
 
@@ -130,14 +130,14 @@ class Files:
         """Rename within a directory, in one step, over a file that has that name."""
         source.rename(target)
 
-    def name(self, source: Path, target: Path) -> None:
+    def publish(self, source: Path, target: Path) -> None:
         """Give a file its final name, durably. Raises CorruptError where something has that name.
 
         A hard link is never made over a file, so it comes first, and then the old name goes: killed
         in between, the file has both. Where a file system has no links, the name is looked at and
         then the file renamed: what comes in between is overwritten.
         """
-        with told_of_full_disk(target):
+        with disk_full_errors(target):
             try:
                 self.link(source, target)
             except FileExistsError:
@@ -168,15 +168,7 @@ class Files:
         finally:
             os.close(descriptor)
 
-    def put(self, path: Path, data: bytes) -> None:
-        """Write a whole small file so that it is there whole or not at all."""
-        partial = path.with_name(path.name + ".tmp")
-        partial.unlink(missing_ok=True)
-        with told_of_full_disk(path):
-            self._append(partial, [data], at=0)
-        self.replace(partial, path)
-
-    def put_shared(self, path: Path, data: bytes) -> None:
+    def write_atomically(self, path: Path, data: bytes) -> None:
         """Write a whole file as `put` does, where other processes may be writing the same one.
 
         Until it is whole it has a name of its own, `.NAME.….tmp`, which nobody else writes to. What
@@ -184,7 +176,7 @@ class Files:
         """
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # and no link is followed
-        with told_of_full_disk(path), contextlib.ExitStack() as undo:
+        with disk_full_errors(path), contextlib.ExitStack() as undo:
             descriptor = os.open(partial, flags, PRIVATE)
             undo.callback(partial.unlink, missing_ok=True)
             try:
@@ -207,7 +199,7 @@ class Files:
     def make_directory(self, path: Path, mode: int = 0o777) -> None:
         """Make a directory, durably, and those above it that are missing."""
         if not path.is_dir():
-            with told_of_full_disk(path):
+            with disk_full_errors(path):
                 self.make_directory(path.parent)
                 path.mkdir(mode, exist_ok=True)
                 self.fsync_directory(path.parent)
@@ -231,7 +223,7 @@ class Files:
 
         Raises LockedError at once where another one holds it.
         """
-        with told_of_full_disk(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
+        with disk_full_errors(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
             _take(descriptor, path)
             yield
 
@@ -247,13 +239,13 @@ def open_to_read(path: Path) -> int:
 
 def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
-        _refuse(path, "is a symbolic link")
+        refuse(path, "is a symbolic link")
     if not stat.S_ISREG(found.st_mode):
-        _refuse(path, "is no regular file")
+        refuse(path, "is no regular file")
     if _is_foreign(found, path):
-        _refuse(path, "belongs to another user")
+        refuse(path, "belongs to another user")
     if alone and found.st_nlink > 1:
-        _refuse(path, "has a second name, a hard link, and is to be written to")
+        refuse(path, "has a second name, a hard link, and is to be written to")
 
 
 def _owner_in(directory: Path) -> int:
@@ -262,32 +254,7 @@ def _owner_in(directory: Path) -> int:
         return os.fstat(file.fileno()).st_uid
 
 
-def refuse_taken(path: Path) -> NoReturn:
-    """Raise CorruptError for a name that somebody else has taken."""
-    _refuse(path, "came from elsewhere, and this export is about to use that name")
-
-
-def refuse_unknown(path: Path) -> NoReturn:
-    """Raise CorruptError for a file of which the ledger says nothing."""
-    raise CorruptError(
-        f"{path} is there, and the ledger does not know of it:"
-        " move it away, or export to another destination"
-    )
-
-
-def refuse_changed(path: Path) -> NoReturn:
-    """Raise CorruptError for a file that has not the bytes that were written to it."""
-    raise CorruptError(
-        f"{path} was changed since it was written, or is another file: move it away;"
-        " then delete the export with its ledger and begin anew"
-    )
-
-
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise CorruptError(f"{path} {why}: move it away, and run the same export again")
-
-
-def forget(descriptor: int) -> None:
+def drop_cached_pages(descriptor: int) -> None:
     """Let the system drop what memory it holds of a file that is durable.
 
     An export would else fill the page cache with what is read once more at the end, if ever. The
@@ -307,17 +274,3 @@ def _take(descriptor: int, path: Path) -> None:
         raise LockedError(
             f"another process is writing to {path.stem}; wait for it, or look for it in ps"
         ) from None
-
-
-@contextlib.contextmanager
-def told_of_full_disk(path: Path) -> Iterator[None]:
-    """Raise DiskFullError for what the system says when there is no room for a file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise DiskFullError(
-                f"no room left on the disk of {path.parent}: what was committed is safe;"
-                " free some room and run the same export again"
-            ) from error
-        raise

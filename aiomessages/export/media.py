@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What a process that was killed left of a file (see Files.put_shared) is removed when it is this
-# old: nobody writes to one file for so long.
+# The age in seconds at which a temporary file is removed. Its process was killed: nobody writes
+# to one file for so long (see Files.write_atomically).
 LEFT_SECONDS: Final = 3600.0
 _LEFT: Final = re.compile(r"\.[0-9a-f]{64}\.\w+\.[0-9a-f]{16}\.tmp")
 
@@ -87,7 +87,7 @@ class MediaStore:
             self._files.fsync_directory(self._directory)  # another process may just have named it
         if not is_there:
             self._settled = False  # an error may leave a name that is not durable
-            self._files.put_shared(path, data)
+            self._files.write_atomically(path, data)
         self._settled = True
         if len(self._durable) >= _MOST_KNOWN:
             self._durable.clear()

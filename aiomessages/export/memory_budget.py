@@ -1,89 +1,89 @@
-"""Room for pages: how many bytes of conversations that are not written yet are held at once.
+"""The memory budget: how many bytes of fetched conversations may wait to be written.
 
-Nothing here knows of HTTP or files. How large a page is, is only known when it is there; until then
-it is counted as large as those before it were on average.
+Nothing here knows HTTP or files. The size of a page is known only when the page has arrived; until
+then the budget counts the average size of earlier pages.
 """
 
 import asyncio
 from typing import Final, Self
 
-# Of the bytes that servers send; for each of them up to four are held for a while, as there are the
-# page that is read, its messages, their lines and the batch that is written.
-ROOM_BYTES: Final = 12 * 1024 * 1024
+# Bytes as servers send them. Each costs up to four bytes of memory for a while: in the page, in its
+# messages, in their lines, and in the batch that is being written.
+BUDGET_BYTES: Final = 12 * 1024 * 1024
 
-# What the first page is thought to be: more than most, which is soon known. Else all that begin at
-# once would ask for pages of any size.
+# The size to assume for the first page. It is larger than most, and soon corrected; with a smaller
+# one, all conversations would start at once, whatever the size of their pages.
 FIRST_PAGE_BYTES: Final = 1024 * 1024
-_WEIGHT: Final = 1 / 8  # of a page in the average of those before it
+_WEIGHT: Final = 1 / 8  # of one page in the average of the pages before it
 
 
-class Room:
-    """Bytes that are shared by conversations, each of which takes a Place."""
+class MemoryBudget:
+    """Bytes that conversations share, each through a Reservation."""
 
     def __init__(self, size: int) -> None:
         self._left = size
         self._page = FIRST_PAGE_BYTES
-        self._places: dict[Place, None] = {}  # the first that came stands first
-        self._freed = asyncio.Event()
+        self._reservations: dict[Reservation, None] = {}  # the oldest first
+        self._released = asyncio.Event()
         self._waiting = 0
 
-    def enter(self, place: "Place") -> None:
-        """Count a place among those that are taken."""
-        self._places[place] = None
+    def open(self, reservation: "Reservation") -> None:
+        """Add a reservation to the open ones."""
+        self._reservations[reservation] = None
 
-    def leave(self, place: "Place") -> None:
-        """Count it among them no longer."""
-        del self._places[place]
-        self.give_back(0)  # another one is first now
+    def close(self, reservation: "Reservation") -> None:
+        """Remove a reservation from the open ones."""
+        del self._reservations[reservation]
+        self.release(0)  # another reservation is the oldest now
 
-    async def take_page(self, place: "Place") -> int:
-        """Wait until a page fits, and return how many bytes are taken for it.
+    async def reserve_page(self, reservation: "Reservation") -> int:
+        """Wait until a page fits, and return the number of bytes reserved for it.
 
-        The first of all places never waits: nobody else may have anything to give back.
+        The oldest reservation never waits: there may be no other one that could release bytes.
         """
-        while self._left < self._page and place is not next(iter(self._places)):
+        while self.is_exhausted() and reservation is not next(iter(self._reservations)):
             self._waiting += 1
             try:
-                await self._freed.wait()
+                await self._released.wait()
             finally:
                 self._waiting -= 1
         self._left -= self._page
         return self._page
 
-    def is_tight(self) -> bool:
-        """Tell whether the next page of a conversation would have to wait."""
+    def is_exhausted(self) -> bool:
+        """Return whether the next page does not fit."""
         return self._left < self._page
 
-    def learn(self, size: int) -> None:
-        """Hear how large a page was."""
+    def record_page_size(self, size: int) -> None:
+        """Count the size of a page in the average."""
         self._page += int((size - self._page) * _WEIGHT)
 
-    def give_back(self, size: int) -> None:
-        """Let others have what was taken."""
+    def release(self, size: int) -> None:
+        """Return bytes to the budget."""
         self._left += size
         if self._waiting:
-            self._freed.set()
-            self._freed.clear()  # who waits now is woken, who comes later waits
+            self._released.set()
+            self._released.clear()  # wakes the tasks that wait now; a later one waits
 
 
-class Place:
-    """What one conversation holds of a room; leaving the `with` block gives all of it back."""
+class Reservation:
+    """The bytes of one conversation; leaving the `with` block releases all of them."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self._expected = 0
         self._held = 0
 
-    async def expect(self) -> None:
-        """Wait until there is room for one page more, in place of one that did not come."""
-        self._room.give_back(self._expected)
+    async def reserve_page(self) -> None:
+        """Wait until another page fits, and release the reservation of one that did not arrive."""
+        self._budget.release(self._expected)
         self._expected = 0
-        self._expected = await self._room.take_page(self)
+        self._expected = await self._budget.reserve_page(self)
 
-    def fill(self, size: int) -> None:
-        """Hold the page that was expected, of so many bytes."""
-        self._room.learn(size)
-        self._room.give_back(self._expected - size)
+    def hold_page(self, size: int) -> None:
+        """Hold the page that was reserved for, with its size in bytes."""
+        self._budget.record_page_size(size)
+        self._budget.release(self._expected - size)
         self._expected, self._held = 0, self._held + size
 
     @property
@@ -91,15 +91,15 @@ class Place:
         """The bytes of the pages that are held."""
         return self._held
 
-    def empty(self) -> None:
-        """Give back what is held, as when it is written to a file."""
-        self._room.give_back(self._held)
+    def release(self) -> None:
+        """Release the held pages, for instance when they are written to a file."""
+        self._budget.release(self._held)
         self._held = 0
 
     def __enter__(self) -> Self:
-        self._room.enter(self)
+        self._budget.open(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.give_back(self._expected + self._held)
-        self._room.leave(self)
+        self._budget.release(self._expected + self._held)
+        self._budget.close(self)

@@ -10,7 +10,8 @@ import msgspec
 
 from aiomessages.errors import ConfigurationError
 
-from .files import PRIVATE, Files, told_of_full_disk
+from .file_errors import disk_full_errors
+from .files import PRIVATE, Files
 
 # What is added to a destination's name, by this package; the longest decides whether a name fits.
 # The random part of the folder in which columns are made is counted as it is: eight characters.
@@ -24,7 +25,6 @@ _ENDINGS: Final = (
     ".manifest.json",
     ".manifest.json.tmp",
     ".incomplete.jsonl",
-    ".spool",
 )
 _ENDINGS_WITH_COLUMNS: Final = (
     ".rows.jsonl.gz",
@@ -84,16 +84,6 @@ class Names(msgspec.Struct, frozen=True):
         """The lines of conversations that were lost while they were read."""
         return self.beside(".incomplete.jsonl")
 
-    @property
-    def spool(self) -> Path:
-        """Where a conversation waits that is too large for memory."""
-        return self.beside(".spool")
-
-    @property
-    def columns(self) -> Path:
-        """The file of columns until it has its final name."""
-        return self.beside(".tmp")
-
 
 def try_names(
     names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
@@ -127,7 +117,7 @@ def _random() -> str:
 
 
 def _try(path: Path) -> None:
-    with told_of_full_disk(path):
+    with disk_full_errors(path):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     path.unlink()
 

@@ -12,18 +12,20 @@ from typing import Final
 
 from aiomessages.errors import ConfigurationError
 
-from .checksums import Sums, sums_of
+from .checksums import Checksums, checksums_of
 from .columnar import check_duckdb
 from .columns_process import write_columns
 from .errors import CorruptError
-from .files import Files, refuse_unknown
+from .file_errors import refuse_unknown
+from .files import Files
 from .formats import FORMATS
+from .generated_file import GeneratedFile
 from .layouts import Lines
-from .ledger import Entry, Ledger
-from .made import Made
+from .ledger import Ledger
+from .ledger_schema import Entry
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
-from .parts import Parts
+from .part_files import PartFiles
 
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
@@ -42,11 +44,11 @@ class Output:
         self._part_bytes = part_bytes
         self._ending = ending_of(self.destination)
         self.format = FORMATS[self._ending or ".jsonl"]
-        self._parts = Parts(
+        self._parts = PartFiles(
             self.names, ledger, files, in_directory=self.in_parts, rows=self.format.rows
         )
-        self._manifest = Made(self.names.manifest, "manifest", ledger, files)
-        self._columns = Made(self.destination, "columns", ledger, files)
+        self._manifest = GeneratedFile(self.names.manifest, "manifest", ledger, files)
+        self._columns = GeneratedFile(self.destination, "columns", ledger, files)
 
     @property
     def in_parts(self) -> bool:
@@ -145,7 +147,7 @@ class Output:
 
     def _finished_before(self) -> dict[str, FileDigest]:
         """Return what the manifest says that is there, by file name."""
-        if self._manifest.there() is None:
+        if self._manifest.current() is None:
             return {}
         return decode_manifest(self.names.manifest.read_bytes())
 
@@ -155,15 +157,15 @@ class Output:
         """Make columns of the rows, unless they are there and made of these very rows."""
         made, known = self._columns, before.get(self.destination.name)
         if known is not None and before.get(rows.name) == rows:
-            there = made.there()
+            there = made.current()
             if there is not None and there.sha256 == known.sha256:
                 return known
         made.begin()
-        write_columns([self.path(1)], made.aside, self._ending, layout, files=self._files)
-        sums = sums_of(made.aside)
+        write_columns([self.path(1)], made.temporary, self._ending, layout, files=self._files)
+        sums = checksums_of(made.temporary)
         self._refuse_log()
         self._files.remove(self.names.manifest)  # from now on it would not be true
-        made.end(sums)
+        made.publish(sums)
         return FileDigest(self.destination.name, self.rows, sums.size, sums.sha256)
 
     def _refuse_log(self) -> None:
@@ -173,14 +175,14 @@ class Output:
             refuse_unknown(log)
 
     def _write_manifest(self, data: bytes) -> None:
-        made, sums = self._manifest, Sums()
+        made, sums = self._manifest, Checksums()
         sums.add(data)
-        there = made.there()
+        there = made.current()
         if there is None or there.sha256 != sums.sha256:
             made.begin()
-            self._files.create(made.aside)
-            self._files.append(made.aside, data, at=0)
-            made.end(sums)
+            self._files.create(made.temporary)
+            self._files.append(made.temporary, data, at=0)
+            made.publish(sums)
 
 
 def check_can_write(destination: Path) -> None:

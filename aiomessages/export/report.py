@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from .ledger import State
+from .ledger_schema import State
 
 # The states of completions that are not in the output and should be: these are named by their ids.
 NAMED: Final[dict[str, State]] = {

@@ -22,8 +22,8 @@ from msgspec import DecodeError, Raw, ValidationError
 
 from aiomessages.wire.decoding import despite_lone_surrogates
 
+from .column_types import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table
 from .errors import CorruptError, ExportError
-from .tables import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

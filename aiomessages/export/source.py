@@ -30,20 +30,20 @@ from aiomessages.paging.listing import CompletionStream
 from aiomessages.paging.workers import each
 from aiomessages.values.plain import can_be_sent
 
-from .created import CreatedBetween, pages_between
+from .created_between import CreatedBetween, pages_between
 from .layouts import one_line
-from .ledger import MANY
+from .ledger import MAX_ROWS
 
-Listed = CompletionStream | CreatedBetween
-Source = Iterable[str] | AsyncIterable[str] | Listed
+ListedSource = CompletionStream | CreatedBetween
+Source = Iterable[str] | AsyncIterable[str] | ListedSource
 
 # What holds its items, and gives many at once. Whatever else has a length may make them as it is
 # asked for them, and take its time: it is read one by one, as there is need for them.
-HOLDING: Final = (Sequence, AbstractSet, Mapping, MappingView)
-BATCH: Final = MANY
+CONTAINERS: Final = (Sequence, AbstractSet, Mapping, MappingView)
+BATCH: Final = MAX_ROWS
 
 
-class Named(NamedTuple):
+class SourceItem(NamedTuple):
     """A completion by its id, with its JSON if it was listed with it."""
 
     completion_id: str
@@ -52,20 +52,20 @@ class Named(NamedTuple):
 
 async def batches(
     source: Source, attempts: Attempts | None = None
-) -> AsyncGenerator[list[Named], None]:
+) -> AsyncGenerator[list[SourceItem], None]:
     """Yield the completions of a source, at most BATCH of them at a time.
 
     A list is asked for in the turns of `attempts`, where these are given. Raises ConfigurationError
     for an id of another type or that no request can hold, and SchemaError for a listed one.
     """
-    if isinstance(source, Listed):
+    if isinstance(source, ListedSource):
         async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
                 for start in range(0, len(page), BATCH):  # whatever the server takes for a page
                     yield [_listed(*item) for item in page[start : start + BATCH]]
         return
     count = 0
-    async for ids in each(_batched(source) if isinstance(source, HOLDING) else _singly(source)):
+    async for ids in each(_batched(source) if isinstance(source, CONTAINERS) else _singly(source)):
         yield [_named(completion_id, count + n) for n, completion_id in enumerate(ids, 1)]
         count += len(ids)
 
@@ -75,7 +75,7 @@ def selection_of(source: Source) -> dict[str, Json] | None:
 
     The values of `extra_query` are hashed, since a query may hold a key.
     """
-    if not isinstance(source, Listed):
+    if not isinstance(source, ListedSource):
         return None
     selection = dict(sorted(source.selection.items()))
     if extra := selection.get("extra_query"):
@@ -87,7 +87,7 @@ def _hashed(value: str) -> str:
     return f"sha256:{sha256(value.encode()).hexdigest()[:16]}"
 
 
-def _narrowed(source: Listed) -> CreatedBetween:
+def _narrowed(source: ListedSource) -> CreatedBetween:
     return CreatedBetween(source) if isinstance(source, CompletionStream) else source
 
 
@@ -104,14 +104,14 @@ async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list
         yield [completion_id]
 
 
-def _listed(completion_id: str, completion: bytes) -> Named:
+def _listed(completion_id: str, completion: bytes) -> SourceItem:
     # Half a character is read as U+FFFD. Two ids could become one that way, and one be left out.
     if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
         raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
-    return Named(completion_id, one_line(completion))
+    return SourceItem(completion_id, one_line(completion))
 
 
-def _named(completion_id: object, number: int) -> Named:
+def _named(completion_id: object, number: int) -> SourceItem:
     """Refuse what a ledger cannot hold; whether there is such a completion is not known yet."""
     if not isinstance(completion_id, str):
         raise ConfigurationError(
@@ -119,4 +119,4 @@ def _named(completion_id: object, number: int) -> Named:
         )
     if not can_be_sent(completion_id):
         raise ConfigurationError(f"id number {number} holds a lone surrogate: {completion_id!r}")
-    return Named(str.__str__(completion_id))  # of a subclass too, for which msgspec has no JSON
+    return SourceItem(str.__str__(completion_id))  # msgspec encodes no subclass

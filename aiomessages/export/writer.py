@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar, TypeVarTuple
 
 from .layouts import Lines
-from .ledger import Entry
+from .ledger_schema import Entry
 from .output import Output
 
 # A batch is written when it is this large, or when lines come and it is this old: two of them, one
@@ -72,13 +72,13 @@ class Writer:
         if self._error is not None:
             raise self._error  # behind what failed there may be half a batch
         try:
-            self._on_commit(await to_its_end(write, *batch))
+            self._on_commit(await run_to_end(write, *batch))
         except Exception as error:
             self._error = error
             raise
 
 
-async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+async def run_to_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run a function in a thread, and whoever is cancelled meanwhile waits for it all the same.
 
     What comes next (another batch, the ledger closed, the lock given back) must find it ended.

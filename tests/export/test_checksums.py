@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomessages.export.checksums import CHUNK, Sums, are_same, chunks, ends_with, sums_of
+from aiomessages.export.checksums import (
+    CHUNK,
+    Checksums,
+    are_equal,
+    checksums_of,
+    chunks,
+    ends_with,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,16 +33,16 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("count", [None, 0, 5, CHUNK, CHUNK + 5, 2 * CHUNK])
 def test_of_a_file(path: Path, count: int | None) -> None:
     """They are those of its first bytes, or of all."""
-    sums, data = sums_of(path, count), DATA[:count]
+    sums, data = checksums_of(path, count), DATA[:count]
     assert (sums.size, sums.crc32) == (len(data), zlib.crc32(data))
     assert sums.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_of_pieces_on_their_way(path: Path) -> None:
     """Each piece that is handed on is counted."""
-    sums = Sums()
+    sums = Checksums()
     assert b"".join(map(bytes, sums.adding(chunks(path)))) == DATA
-    assert sums.sha256 == sums_of(path).sha256
+    assert sums.sha256 == checksums_of(path).sha256
 
 
 @pytest.mark.parametrize(
@@ -52,8 +59,8 @@ def test_the_end_of_a_file(path: Path, tmp_path: Path, tail: bytes, *, holds: bo
 def test_two_files(path: Path, tmp_path: Path) -> None:
     """They are the same if both are there and have the same bytes."""
     other = tmp_path / "b"
-    found = [are_same(path, other), are_same(other, path)]
+    found = [are_equal(path, other), are_equal(other, path)]
     for data in (DATA[5:], DATA, DATA[::-1]):
         other.write_bytes(data)
-        found.append(are_same(path, other))
+        found.append(are_equal(path, other))
     assert found == [False, False, False, True, False]

@@ -1,4 +1,4 @@
-"""Room for pages: who waits for it, who never does, and what is given back."""
+"""The memory budget: which reservation waits, which never does, and what is released."""
 
 from __future__ import annotations
 
@@ -6,104 +6,104 @@ import asyncio
 
 import pytest
 
-from aiomessages.export.memory_budget import FIRST_PAGE_BYTES, Place, Room
+from aiomessages.export.memory_budget import FIRST_PAGE_BYTES, MemoryBudget, Reservation
 
-PAGE = FIRST_PAGE_BYTES  # as long as all pages are of this size, the next one is thought to be
+PAGE = FIRST_PAGE_BYTES  # while all pages have this size, the budget assumes it for the next one
 
 
-async def waiting(place: Place) -> asyncio.Task[None]:
-    """Return the task of one that was let to the point where it would wait."""
-    task = asyncio.ensure_future(place.expect())
+async def waiting(reservation: Reservation) -> asyncio.Task[None]:
+    """Return a task that reserves a page, advanced to where it would wait."""
+    task = asyncio.ensure_future(reservation.reserve_page())
     for _ in range(3):
         await asyncio.sleep(0)
     return task
 
 
 async def test_as_many_pages_as_fit() -> None:
-    """Pages are let in while there is room for another of their size, and no further."""
-    room = Room(2 * PAGE)
-    with Place(room) as one, Place(room) as two, Place(room) as three:
-        await one.expect()
-        await two.expect()
+    """A page is reserved while the budget has bytes for it; the next one waits."""
+    budget = MemoryBudget(2 * PAGE)
+    with Reservation(budget) as one, Reservation(budget) as two, Reservation(budget) as three:
+        await one.reserve_page()
+        await two.reserve_page()
         task = await waiting(three)
-        one.fill(PAGE)
+        one.hold_page(PAGE)
         await asyncio.sleep(0)
         assert not task.done()
-        one.empty()
+        one.release()
         await task
 
 
 async def test_leaving_gives_everything_back() -> None:
-    """What a place holds and what it expects is free again when it is left."""
-    room = Room(2 * PAGE)
-    with Place(room):
+    """Leaving a reservation releases the bytes that it holds and the page that it expects."""
+    budget = MemoryBudget(2 * PAGE)
+    with Reservation(budget):
         for _ in range(2):
-            with Place(room) as place:
-                await place.expect()
-                place.fill(PAGE)
-                await place.expect()
+            with Reservation(budget) as reservation:
+                await reservation.reserve_page()
+                reservation.hold_page(PAGE)
+                await reservation.reserve_page()
 
 
 async def test_a_page_that_did_not_come() -> None:
-    """Expecting a page anew, where the one before failed, takes no more room than one."""
-    room = Room(2 * PAGE)
-    with Place(room) as one:
+    """Reserving again, after a page that failed, takes the bytes of one page."""
+    budget = MemoryBudget(2 * PAGE)
+    with Reservation(budget) as one:
         for _ in range(3):
-            await one.expect()
-        assert not room.is_tight()
+            await one.reserve_page()
+        assert not budget.is_exhausted()
 
 
 async def test_the_first_never_waits() -> None:
-    """Of those who hold a place the first goes on whatever is held, and then the next one is it."""
-    room = Room(PAGE)
-    with Place(room) as first, Place(room) as second:
+    """The oldest reservation never waits; when it ends, the next one is the oldest."""
+    budget = MemoryBudget(PAGE)
+    with Reservation(budget) as first, Reservation(budget) as second:
         for _ in range(3):
-            await first.expect()
-            first.fill(PAGE)
+            await first.reserve_page()
+            first.hold_page(PAGE)
         task = await waiting(second)
         assert not task.done()
         first.__exit__()
         await task
-        first.__enter__()  # for its block to leave
+        first.__enter__()  # so that its block can leave it
 
 
 async def test_small_pages() -> None:
-    """Where pages turn out to be small, more of them are let in."""
-    room = Room(2 * PAGE)
-    with Place(room) as first, Place(room) as one, Place(room) as other:
+    """More pages fit where pages are small."""
+    budget = MemoryBudget(2 * PAGE)
+    with Reservation(budget) as first, Reservation(budget) as one, Reservation(budget) as other:
         for _ in range(40):
-            await first.expect()
-            first.fill(10)
+            await first.reserve_page()
+            first.hold_page(10)
         for _ in range(4):
-            await one.expect()
-            await other.expect()
+            await one.reserve_page()
+            await other.reserve_page()
 
 
 async def test_large_pages() -> None:
-    """Where pages turn out to be large, fewer of them are let in."""
-    room = Room(8 * PAGE)
-    with Place(room) as first, Place(room) as other:
+    """Fewer pages fit where pages are large."""
+    budget = MemoryBudget(8 * PAGE)
+    with Reservation(budget) as first, Reservation(budget) as other:
         for _ in range(40):
-            await first.expect()
-            first.fill(8 * PAGE)
-            first.empty()
-        await first.expect()
+            await first.reserve_page()
+            first.hold_page(8 * PAGE)
+            first.release()
+        await first.reserve_page()
         task = await waiting(other)
         assert not task.done()
         task.cancel()
 
 
 async def test_being_cancelled_while_waiting() -> None:
-    """Whoever is cancelled leaves nothing behind that another one would lack."""
-    room = Room(PAGE)
-    with Place(room) as first:
-        await first.expect()
-        with Place(room) as second:
+    """A cancelled reservation takes nothing from the budget."""
+    budget = MemoryBudget(PAGE)
+    with Reservation(budget) as first:
+        await first.reserve_page()
+        with Reservation(budget) as second:
             task = await waiting(second)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        first.fill(PAGE)
-        first.empty()
-        with Place(room) as third:
-            await third.expect()
+        first.hold_page(PAGE)
+        first.release()
+        with Reservation(budget) as third:
+            await third.reserve_page()

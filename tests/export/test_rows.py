@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiomessages.export.column_types import TABLES
 from aiomessages.export.columnar import make_columns
 from aiomessages.export.errors import CorruptError
 from aiomessages.export.rows import Rows
-from aiomessages.export.tables import TABLES
 
 JSON = dict[str, Any]
 DIGITS = "1" * 5000

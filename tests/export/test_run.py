@@ -329,7 +329,7 @@ async def test_conversations_larger_than_the_room_for_them(
     layout: str,
 ) -> None:
     """Where not even one page fits, one conversation is read after the other, all the same."""
-    monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 1)
+    monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", 1)
     long = [record(number, messages=250) for number in range(900, 904)]
     await server.import_records(long)
     names = [item["completion"]["id"] for item in long]

@@ -12,7 +12,7 @@ from loopback import Answer, Asked, Loopback
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy, SchemaError
 from aiomessages.export import CreatedBetween, export
-from aiomessages.export.source import BATCH, Named, batches, selection_of
+from aiomessages.export.source import BATCH, SourceItem, batches, selection_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -121,9 +121,9 @@ async def test_a_list_is_read_by_pages() -> None:
     async with Listing(*FIVE) as server, client_of(server) as client:
         read = [batch async for batch in batches(client.completions())]
     assert read == [
-        [Named("c0", FIVE[0]), Named("c1", FIVE[1])],
-        [Named("c2", FIVE[2]), Named("c3", FIVE[3])],
-        [Named("c4", FIVE[4])],
+        [SourceItem("c0", FIVE[0]), SourceItem("c1", FIVE[1])],
+        [SourceItem("c2", FIVE[2]), SourceItem("c3", FIVE[3])],
+        [SourceItem("c4", FIVE[4])],
     ]
 
 
@@ -144,7 +144,7 @@ async def test_pages_outside_the_span() -> None:
     """A page without anything of the span is no batch."""
     async with Listing(*FIVE) as server, client_of(server) as client:
         source = CreatedBetween(client.completions(), since=3, until=4)
-        assert [batch async for batch in batches(source)] == [[Named("c3", FIVE[3])]]
+        assert [batch async for batch in batches(source)] == [[SourceItem("c3", FIVE[3])]]
 
 
 async def test_batches_that_are_left_early() -> None:

@@ -10,8 +10,8 @@ import pytest
 import virtual_time
 
 from aiomessages.export.layouts import Lines
-from aiomessages.export.ledger import Entry
-from aiomessages.export.writer import BATCH_BYTES, BATCH_SECONDS, Writer, to_its_end
+from aiomessages.export.ledger_schema import Entry
+from aiomessages.export.writer import BATCH_BYTES, BATCH_SECONDS, Writer, run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,5 +210,5 @@ async def test_an_error_counts_for_more_than_being_cancelled(
 
 async def test_what_a_thread_returns() -> None:
     """A function gets its arguments in a thread of its own, and its result comes back."""
-    assert await to_its_end(divmod, 7, 2) == (3, 1)
-    assert await to_its_end(threading.get_ident) != threading.get_ident()
+    assert await run_to_end(divmod, 7, 2) == (3, 1)
+    assert await run_to_end(threading.get_ident) != threading.get_ident()

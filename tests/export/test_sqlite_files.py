@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiomessages.export import ExportError
-from aiomessages.export.ledger import Entry, Ledger, Part
-from aiomessages.export.opening import look
+from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import Entry, Part
+from aiomessages.export.sqlite_files import read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def test_an_export_that_begins_meanwhile(path: Path, *, ends: bool) -> None:
                     exports.close()
             return rows(db)
 
-        assert look(path, read) == 2
+        assert read_snapshot(path, read) == 2
     assert len(looks) == 2
 
 
@@ -71,13 +72,13 @@ def test_an_error_because_an_export_begins(path: Path) -> None:
             raise sqlite3.DatabaseError("database disk image is malformed")
         return rows(db)
 
-    assert look(path, read) == 2
+    assert read_snapshot(path, read) == 2
 
 
 def test_an_error_that_is_none_of_that(path: Path) -> None:
     """It is raised at once."""
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        look(path, lambda db: db.execute("SELECT * FROM other"))
+        read_snapshot(path, lambda db: db.execute("SELECT * FROM other"))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["read", "failed"])
@@ -90,13 +91,13 @@ def test_a_ledger_that_changes_each_time(path: Path, *, fails: bool) -> None:
             raise sqlite3.DatabaseError("malformed")
 
     with pytest.raises((ExportError, sqlite3.DatabaseError), match=r"changes all|malformed"):
-        look(path, read)
+        read_snapshot(path, read)
 
 
 def test_no_trace(path: Path) -> None:
     """Nothing is changed, and no file is left behind."""
     before = (path.read_bytes(), path.stat().st_mtime_ns)
-    assert look(path, rows) == 1
+    assert read_snapshot(path, rows) == 1
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
@@ -130,7 +131,7 @@ def test_a_ledger_where_nothing_can_be_written(unwritable: Path) -> None:
     """It can be looked at."""
     add(unwritable / "out.ledger", "a")
     forbid(unwritable)
-    assert look(unwritable / "out.ledger", rows) == 1
+    assert read_snapshot(unwritable / "out.ledger", rows) == 1
 
 
 def test_a_ledger_with_a_log_where_nothing_can_be_written(unwritable: Path) -> None:
@@ -142,5 +143,5 @@ def test_a_ledger_with_a_log_where_nothing_can_be_written(unwritable: Path) -> N
         for name in ("out.ledger", "out.ledger-wal"):
             shutil.copy(unwritable / name, killed / name)
     forbid(killed)
-    assert look(killed / "out.ledger", rows) == 1
+    assert read_snapshot(killed / "out.ledger", rows) == 1
     assert sorted(item.name for item in killed.iterdir()) == ["out.ledger", "out.ledger-wal"]

@@ -1,7 +1,7 @@
-"""SQLite files opened with care: none is changed before it is known to be a ledger.
+"""Safe access to SQLite files: nothing is changed before it is known to be a ledger.
 
-A name may be taken by a link, by another user's file or by a database of another kind. And whoever
-only looks must neither leave a file behind nor take what is being written for damage.
+The path may hold a link, another user's file, or a database of another program. A process that
+only reads must neither leave a file behind nor mistake a write in progress for damage.
 """
 
 import contextlib
@@ -15,54 +15,58 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from .errors import ChangedError, CorruptError, DiskFullError, ExportError
-from .files import Files, Stamp, open_to_read, refuse_unknown, told_of_full_disk
+from .file_errors import has_room, refuse_unknown
+from .files import Files, Stamp, open_to_read
 
 T = TypeVar("T")
 
-# What SQLite reads with a database, whoever wrote it, and how it begins when SQLite wrote it: see
-# https://sqlite.org/fileformat.html and walformat.html. Whatever else is there SQLite removes.
-_BEGINS: Final = {
+# The files that SQLite reads with a database, whoever wrote them, and their first bytes where
+# SQLite wrote them: https://sqlite.org/fileformat.html and walformat.html. SQLite removes a file
+# that begins otherwise.
+_MAGIC: Final = {
     "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"),
     "-shm": ((3_007_000).to_bytes(4, sys.byteorder),),
     "-journal": (b"\xd9\xd5\x05\xf9",),
 }
-_LOOKS: Final = 20  # at a ledger that changes meanwhile: an export begins or ends a few times a run
+_ATTEMPTS: Final = 20  # at a ledger that changes: an export begins or ends a few times per run
 _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm grows by 32 KiB
 
 
-def own(path: Path) -> tuple[int, int]:
-    """Make a database's file if there is none, private and durable; return its device and inode.
+def create_private(path: Path) -> tuple[int, int]:
+    """Create the file of a database if there is none, private and durable.
 
-    Raises CorruptError where it, or a file that SQLite would read with it, is not this user's.
+    Return its device and inode. Raises CorruptError where it, or a file that SQLite would read with
+    it, is not this user's.
     """
     files = Files()
     _check(path, files)
-    for ending, begins in _BEGINS.items():
-        beside = path.with_name(path.name + ending)
-        if not _begins_with(beside, begins):
-            refuse_unknown(beside)
+    for ending, magic in _MAGIC.items():
+        companion = path.with_name(path.name + ending)
+        if not _has_magic(companion, magic):
+            refuse_unknown(companion)
     files.append(path, b"")
     return _identity(path)
 
 
-def _begins_with(path: Path, begins: Collection[bytes]) -> bool:
-    """Tell whether a file, if there is one, begins so; one that lost its begin has zeros there.
+def _has_magic(path: Path, magic: Collection[bytes]) -> bool:
+    """Return whether a file is missing, begins with one of these, or has zeros in their place.
 
     A shorter file is compared as far as it goes: SQLite cuts a `-shm` to three bytes when it opens
-    it, and a process may be killed just then.
+    the database, and a process may be killed just then. Zeros are what a lost beginning leaves.
     """
     try:
         with os.fdopen(open_to_read(path), "rb") as file:
             found = file.read(4)
     except FileNotFoundError:
         return True
-    return any(begin.startswith(found) for begin in begins) or not any(found)
+    return any(begin.startswith(found) for begin in magic) or not any(found)
 
 
 def check_same(path: Path, identity: tuple[int, int]) -> None:
-    """Raise CorruptError if a file was replaced since: SQLite opens by name, and follows links.
+    """Raise CorruptError if the file was replaced since `create_private`.
 
-    Nothing is opened here: to close it again would give away the locks that SQLite has on it.
+    SQLite opens by name, and follows links. This function opens nothing: closing any descriptor of
+    the file would release the POSIX locks that SQLite holds on it.
     """
     _check(path, Files())
     if _identity(path) != identity:
@@ -70,7 +74,7 @@ def check_same(path: Path, identity: tuple[int, int]) -> None:
 
 
 def _check(path: Path, files: Files) -> None:
-    for ending in ("", *_BEGINS):
+    for ending in ("", *_MAGIC):
         files.check(path.with_name(path.name + ending), alone=True)
 
 
@@ -80,19 +84,20 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def check_schema(path: Path, schema: str, version: str) -> None:
-    """Raise ExportError for a database of other tables, without changing it; an empty one is right.
+    """Raise ExportError for a database with other tables, and leave it unchanged.
 
-    ChangedError tells of a ledger of another version, which is in its table of settings.
+    An empty database passes. ChangedError means a ledger of another version, which its table of
+    settings records.
     """
-    with explained(path):
-        found = look(path, _tables)
+    with sqlite_errors(path):
+        found = read_snapshot(path, _tables)
         if not found:
             return
         with contextlib.closing(sqlite3.connect(":memory:")) as db:
             db.executescript(schema)
             if found.items() >= _tables(db).items():
                 return
-        known = look(path, _version) if "settings" in found else None
+        known = read_snapshot(path, _version) if "settings" in found else None
     if known is None or known == version:
         raise CorruptError(f"{path}: not a ledger of an export: move it away")
     raise ChangedError(
@@ -110,32 +115,33 @@ def _version(db: sqlite3.Connection) -> str | None:
     return None if rows is None else str(rows[0])
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading without a trace ----------------------------------------------------------------------
 
 
-def look(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
-    """Return what `read` finds in a database at one moment; leave every file as it is.
+def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
+    """Return what `read` returns for a database at one moment; leave every file as it is.
 
-    A log beside it (`-wal`) may hold what it has not yet. Without one nobody is writing, and the
-    database is read as one that never changes, from where nothing can be written, too. If that was
-    not so after all, what was read is not used, nor the error that it led to, and it is read again.
+    With a log beside the database (`-wal`), SQLite's locks give a snapshot. Without one nobody is
+    writing, and the database is opened as immutable, which also works where nothing can be written.
+    If the files have changed meanwhile, the result or the error does not count, and the database is
+    read again.
     """
-    for left in reversed(range(_LOOKS)):
-        before = _moment(path)
+    for left in reversed(range(_ATTEMPTS)):
+        before = _stamps(path)
         try:
-            with _opened(path) as (db, is_safe):
+            with _opened(path) as (db, is_locked):
                 found = read(db)
         except (sqlite3.Error, OSError):
-            if not left or _moment(path) == before:
+            if not left or _stamps(path) == before:
                 raise
         else:
-            if is_safe or _moment(path) == before:
+            if is_locked or _stamps(path) == before:
                 return found
     raise ExportError(f"{path} changes all the time: try it again")
 
 
-def _moment(path: Path) -> tuple[Stamp | None, Stamp | None]:
-    """Return what changes when a database is written to."""
+def _stamps(path: Path) -> tuple[Stamp | None, Stamp | None]:
+    """Return stamps that differ after every write to a database."""
     files, log = Files(), _log(path)
     return files.stamp(path), files.stamp(log) if files.size(log) else None
 
@@ -146,11 +152,11 @@ def _log(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Open a database, and tell whether SQLite's locks keep it from being changed meanwhile."""
+    """Open a database; give the connection, and whether SQLite's locks protect the snapshot."""
     if not Files().size(_log(path)):
         with _connected(path, "immutable=1") as db:
             yield db, False
-    elif _can_write(path.parent):  # else SQLite cannot make the -shm that a log needs
+    elif _can_write(path.parent):  # SQLite has to create the -shm that a log needs
         with _connected(path, "mode=ro") as db:
             yield db, True
     else:
@@ -168,8 +174,8 @@ def _can_write(directory: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _connected(path: Path, how: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?{how}"
+def _connected(path: Path, options: str) -> Iterator[sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?{options}"
     with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
         yield db
@@ -177,34 +183,26 @@ def _connected(path: Path, how: str) -> Iterator[sqlite3.Connection]:
 
 # --- errors ---------------------------------------------------------------------------------------
 
+_FULL: Final = (DiskFullError, "no room left on the disk; free some and run it again")
 _KINDS: Final[dict[int, tuple[type[ExportError], str]]] = {
-    sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
+    sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_NOTADB: (CorruptError, "not a ledger"),
     sqlite3.SQLITE_CORRUPT: (CorruptError, "the ledger is damaged"),
-    sqlite3.SQLITE_ERROR: (CorruptError, "not a ledger of an export"),  # such as tables that lack
+    sqlite3.SQLITE_ERROR: (CorruptError, "not a ledger of an export"),  # such as missing tables
 }
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Say what SQLite's errors mean for an export."""
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Raise the ExportError that an error of SQLite means for an export."""
     try:
         yield
     except sqlite3.Error as error:
-        code = error.sqlite_errorcode & 0xFF  # the rest of an extended code says where
-        if code == sqlite3.SQLITE_IOERR:
-            _try_to_write(path)
+        code = error.sqlite_errorcode & 0xFF  # the primary code of an extended one
         kind, meaning = _KINDS.get(code, (ExportError, "the ledger cannot be used"))
+        # SQLite calls most failures of a full disk an I/O error, so try to write, as far into a
+        # file as the ledger would: a limit on the size of files is met only there.
+        end = max(Files().size(path) or 0, Files().size(_log(path)) or 0)
+        if code == sqlite3.SQLITE_IOERR and not has_room(path.parent, _TRIAL_BYTES, at=end):
+            kind, meaning = _FULL
         raise kind(f"{path}: {meaning} ({error})") from error
-
-
-def _try_to_write(path: Path) -> None:
-    """Raise DiskFullError if nothing can be written: SQLite calls most of that an I/O error.
-
-    It is written as far behind the begin of a file as the ledger would be: files may have a limit.
-    """
-    files = Files()
-    size = max(files.size(path) or 0, files.size(_log(path)) or 0)
-    with told_of_full_disk(path), tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
-        file.seek(size)
-        file.write(bytes(_TRIAL_BYTES))

@@ -1,7 +1,7 @@
-"""Lines of conversations that are too large to be held: the same bytes, made piece by piece.
+"""The layouts by name, and a streamed form of two for conversations that do not fit in memory.
 
-Nothing here writes. Pieces come from blocks of messages, of which the last few are held back, for
-they may be the replies that some servers list.
+The streamed form yields the same bytes in pieces, one for each block of messages. The last few
+messages are held back, because they may be the replies that some servers list.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,13 +10,26 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from .layouts import Lines, Stored, last_lines, listed_replies, messages_lines, read_stored
+from .finetune import finetune_layout
+from .layouts import (
+    Fetched,
+    Layout,
+    Lines,
+    Stored,
+    conversations_layout,
+    last_lines,
+    listed_replies,
+    messages_layout,
+    messages_lines,
+    read_stored,
+)
+from .message_buffer import MessageBuffer
 
 Blocks = Iterable[list[bytes]]
 
 
 def incomplete_lines(completion_id: str, blocks: Blocks) -> Iterator[bytes]:
-    """Yield lines of the layout `messages` for what was read of a conversation, without a reply."""
+    """Yield lines of the layout `messages` for the part of a conversation that was read."""
     seq = 0
     for block in blocks:
         yield bytes(messages_lines(completion_id, seq, block).text)
@@ -48,7 +61,7 @@ def _conversation(completion_id: str, blocks: Blocks, completion: bytes | None) 
 
 
 def _ready(held: list[bytes], block: list[bytes], count: int) -> list[bytes]:
-    """Add a block to the messages that are held, and take all but the last `count` out of them."""
+    """Add a block to the held messages; remove and return all but the last `count` of them."""
     held += block
     ready = held[: max(len(held) - count, 0)]
     del held[: len(ready)]
@@ -56,7 +69,7 @@ def _ready(held: list[bytes], block: list[bytes], count: int) -> list[bytes]:
 
 
 def _frame(completion_id: str, stored: Stored, completion: bytes | None) -> tuple[bytes, bytes]:
-    """Return what stands before the messages of a line, and what stands behind them."""
+    """Return the bytes of a line before its messages, and those after them."""
     head = {
         "completion_id": completion_id,
         "model": stored.model,
@@ -76,8 +89,25 @@ def _joined(messages: list[bytes], *, first: bool) -> Lines:
     return Lines(comma + b",".join(messages), 0)
 
 
-# An example for fine-tuning is looked at as a whole, so that its layout is not among these.
-LARGE: Final[dict[str, Callable[[str, Blocks, bytes | None], Iterator[Lines]]]] = {
+LAYOUTS: Final[dict[str, Layout]] = {
+    "messages": messages_layout,
+    "conversations": conversations_layout,
+    "finetune": finetune_layout,
+}
+# An example for fine-tuning is checked as a whole, so its layout has no streamed form.
+_STREAMED: Final[dict[str, Callable[[str, Blocks, bytes | None], Iterator[Lines]]]] = {
     "messages": _messages,
     "conversations": _conversation,
 }
+
+
+def lay_out(
+    layout: str, completion_id: str, messages: MessageBuffer, completion: bytes | None
+) -> Lines | Iterator[Lines]:
+    """Return the lines of a conversation, in pieces where it does not fit in memory.
+
+    Raises SkipError for a conversation that the layout cannot express.
+    """
+    if messages.spilled and layout in _STREAMED:
+        return _STREAMED[layout](completion_id, messages.blocks(), completion)
+    return LAYOUTS[layout](Fetched(completion_id, messages.read(), completion))

@@ -1,11 +1,12 @@
-"""One conversation, read whole, or what became of it: the table of "not found" lives here.
+"""One conversation, read whole, and the state of it: the table of "not found" answers.
 
 - The API's own "not found" on the first page, for a completion that is listed or young: it is not
-  visible yet. Ask again for 15 s, then it is `pending`.
+  visible yet. Ask again for 15 s; then it is `pending`.
 - The same for any other completion: it is `gone`.
-- The same on a later page, or a cursor that is refused there: the conversation changed while it was
-  read. Read it again from its first page, once, then it is `lost`.
-- Any other 404: somebody else answered. It is an error, which the client has tried again.
+- The same on a later page, or a refused cursor there: the conversation changed while it was read.
+  Read it again from its first page, once; then it is `lost`.
+- Any other 404: another server answered, such as a proxy. It is an error, which the client has
+  retried.
 
 Nothing here writes to the output.
 """
@@ -25,21 +26,21 @@ from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
-from .created import created_of
+from .created_between import created_of
 from .layouts import one_line
-from .ledger import Entry, State
+from .ledger_schema import Entry, State
 from .media import MediaStore
-from .memory_budget import Place, Room
-from .spool import Messages
-from .writer import to_its_end
+from .memory_budget import MemoryBudget, Reservation
+from .message_buffer import MessageBuffer
+from .writer import run_to_end
 
-# The live API shows a completion 3 to 7 seconds after it was made.
+# The live API shows a completion 3 to 7 seconds after its creation.
 VISIBLE_SECONDS: Final = 15.0
 YOUNG_SECONDS: Final = 60.0
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A completion to fetch: what is known of it, and its JSON if it was listed with it."""
+    """A completion to fetch, with its entry of an earlier run and its JSON from a list, if any."""
 
     completion_id: str
     known: Entry | None = None
@@ -47,19 +48,24 @@ class Item(msgspec.Struct, frozen=True):
 
     @property
     def listed(self) -> bool:
-        """Tell whether the server has named it in this run."""
+        """Whether the server has listed it in this run."""
         return self.completion is not None
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether an earlier run lost it."""
+        return self.known is not None and self.known.state == "lost"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a completion: `done` with its messages, `lost` with those that were read.
+    """The state of a completion, with its messages if it is `done`, and those read if `lost`.
 
-    `error` is the server's answer where it is `gone`, `pending` or `lost`. Leaving it as a context
-    manager gives up its messages.
+    `error` is the server's answer if it is `gone`, `pending` or `lost`. Leaving the `with` block
+    closes the messages.
     """
 
     state: State
-    messages: Messages
+    messages: MessageBuffer
     completion: bytes | None = None
     error: APIError | None = None
 
@@ -71,9 +77,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def state_of(error: APIError, *, waited: bool) -> State | None:
-    """Return what an answer makes of a completion; None where it is an error like any other.
+    """Return the state that an error means for a completion; None for any other error.
 
-    `waited` tells whether the completion was asked for again until it should be visible.
+    `waited` is true if the completion was asked for until it should have been visible.
     """
     absent = isinstance(error, NotFoundError) and error.is_of_api
     if error.cursor is None:
@@ -82,14 +88,14 @@ def state_of(error: APIError, *, waited: bool) -> State | None:
 
 
 def is_young(completion: bytes | None, error: APIError | None) -> bool:
-    """Tell whether a completion was made less than a minute before the answer, by its own Date."""
+    """Return whether a completion is younger than a minute, by the Date of the answer."""
     created = None if completion is None else created_of(completion)
     answered = date_of(getattr(error, "headers", {}))
     return created is not None and answered is not None and answered - created < YOUNG_SECONDS
 
 
 class ConversationReader:
-    """Read conversations for one export, by a client that is paced."""
+    """Read the conversations of one export."""
 
     def __init__(
         self,
@@ -99,7 +105,7 @@ class ConversationReader:
         include_reply: bool,
         media: MediaStore | None,
         limit: int | None,
-        room: Room,
+        budget: MemoryBudget,
         operation: Operation,
     ) -> None:
         self._caller = caller
@@ -108,23 +114,23 @@ class ConversationReader:
         self._media = media
         self._limit = limit
         self._page_size = PageSize(limit)
-        self._room = room
+        self._budget = budget
         self._operation = operation
 
-    async def read(self, item: Item, place: Place) -> Outcome:
-        """Return what became of a completion. Raises APIError for what may be read another time."""
-        first = await self._read(item, place, waiting=item.listed)
+    async def read(self, item: Item, reservation: Reservation) -> Outcome:
+        """Return the outcome for a completion. Raises APIError where another run may read it."""
+        first = await self._read(item, reservation, waiting=item.listed)
         if first.state == "gone" and is_young(first.completion, first.error):
-            return await self._read(item, place, waiting=True)
+            return await self._read(item, reservation, waiting=True)
         if first.state != "lost":
             return first
-        await self._spill(first.messages, place)
-        return await self._read_again(item, place, first)
+        await self._spill(first.messages, reservation)
+        return await self._read_again(item, reservation, first)
 
-    async def _read_again(self, item: Item, place: Place, first: Outcome) -> Outcome:
-        """Read what changed while it was read once more; keep the longer part of what was read."""
+    async def _read_again(self, item: Item, reservation: Reservation, first: Outcome) -> Outcome:
+        """Read a conversation that changed once more; if it changes again, keep the longer part."""
         try:
-            again = await self._read(item, place, waiting=False)
+            again = await self._read(item, reservation, waiting=False)
         except BaseException:
             first.messages.close()
             raise
@@ -133,14 +139,14 @@ class ConversationReader:
         again.messages.close()
         return first if first.state == "done" else msgspec.structs.replace(first, state="lost")
 
-    async def _read(self, item: Item, place: Place, *, waiting: bool) -> Outcome:
-        """Read it once; where `waiting`, for as long as it may not be visible yet."""
-        messages = Messages(self._directory)
+    async def _read(self, item: Item, reservation: Reservation, *, waiting: bool) -> Outcome:
+        """Read a conversation once; with `waiting`, ask until it should be visible."""
+        messages = MessageBuffer(self._directory)
         completion: bytes | None = item.completion
         try:
             completion = await self._completion(item) if self._include_reply else None
             with self._pages(item, waiting=waiting) as pages:
-                while await self._read_page(pages, place, messages):
+                while await self._read_page(pages, reservation, messages):
                     pass
         except APIError as error:
             if state := state_of(error, waited=waiting):
@@ -157,7 +163,7 @@ class ConversationReader:
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
     def _pages(self, item: Item, *, waiting: bool) -> OneByOne[RawPage]:
-        # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
+        # No page is fetched ahead: other conversations use the time, and a page takes memory.
         return self._caller.plain_walk(
             item.completion_id,
             RAW,
@@ -166,21 +172,23 @@ class ConversationReader:
             wait_until_visible=VISIBLE_SECONDS if waiting else 0.0,
         )
 
-    async def _read_page(self, pages: OneByOne[RawPage], place: Place, messages: Messages) -> bool:
-        """Add the next page's messages; tell whether there is another page."""
-        if place.held and self._room.is_tight():
-            await self._spill(messages, place)
-        await place.expect()
+    async def _read_page(
+        self, pages: OneByOne[RawPage], reservation: Reservation, messages: MessageBuffer
+    ) -> bool:
+        """Add the messages of the next page; return whether another page follows."""
+        if reservation.held and self._budget.is_exhausted():
+            await self._spill(messages, reservation)
+        await reservation.reserve_page()
         page = await anext(pages)
         self._operation.page(len(page.ids))
-        place.fill(len(page.body))
+        reservation.hold_page(len(page.body))
         lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
         messages.add(lines if self._media is None else await _without_blobs(lines, self._media))
         return page.next_cursor is not None
 
-    async def _spill(self, messages: Messages, place: Place) -> None:
-        await to_its_end(messages.spill)
-        place.empty()
+    async def _spill(self, messages: MessageBuffer, reservation: Reservation) -> None:
+        await run_to_end(messages.spill)
+        reservation.release()
 
 
 def _is_indented(body: bytes) -> bool:
@@ -188,4 +196,4 @@ def _is_indented(body: bytes) -> bool:
 
 
 async def _without_blobs(items: list[bytes], media: MediaStore) -> list[bytes]:
-    return await to_its_end(lambda: [*map(media.extract, items)])
+    return await run_to_end(lambda: [*map(media.extract, items)])

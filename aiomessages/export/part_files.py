@@ -18,17 +18,19 @@ from typing import Final
 
 from msgspec import structs
 
-from .checksums import Sums, Written, are_same, chunks, ends_with, sums_of
+from .checksums import Checksums, WrittenPart, are_equal, checksums_of, chunks, ends_with
 from .errors import CorruptError, DiskFullError
-from .files import Buffer, Files, refuse_changed, refuse_taken, refuse_unknown
-from .ledger import Ledger, Part
+from .file_errors import refuse_changed, refuse_taken, refuse_unknown
+from .files import Buffer, Files
+from .ledger import Ledger
+from .ledger_schema import Part
 from .manifest import FileDigest
 from .names import Names
 
 _PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
 
 
-class Parts:
+class PartFiles:
     """The files of lines of one output; `rows` is the ending of those beside a file of columns."""
 
     def __init__(
@@ -39,7 +41,7 @@ class Parts:
         self._files = files
         self._in_directory = in_directory
         self._lines = names.beside(rows)
-        self._written: dict[int, Written] = {}  # by number, parts of which this run wrote all
+        self._written: dict[int, WrittenPart] = {}  # by number, parts of which this run wrote all
         known = {part.number: part for part in ledger.parts()}
         self._incomplete = known.pop(0, None)
         self.listed = list(known.values())
@@ -93,7 +95,7 @@ class Parts:
         path, partial = self.path(part.number), self.partial(part.number)
         for name in (path, partial):
             self._files.check(name)
-        if not part.closed and not self._keeps_its_name(part.number) and are_same(path, partial):
+        if not part.closed and not self._keeps_its_name(part.number) and are_equal(path, partial):
             self._files.remove(partial)  # a process was killed between the new name and the old one
         found = self.where(part)
         is_named = found == path and self._files.size(path) is not None
@@ -131,7 +133,7 @@ class Parts:
                 " somebody cut or removed it; delete the export with its ledger and begin anew"
             )
         if size > part.committed:
-            if not may_be_longer or sums_of(path, part.committed).crc32 != part.crc32:
+            if not may_be_longer or checksums_of(path, part.committed).crc32 != part.crc32:
                 refuse_changed(path)
             self._files.truncate(path, part.committed)
 
@@ -185,7 +187,7 @@ class Parts:
         before = self._files.stamp(path)
         self._files.append(path, data, at=part.committed)
         if not part.committed:
-            self._written[part.number] = Written(before)
+            self._written[part.number] = WrittenPart(before)
         written = self._written.get(part.number)
         if written is not None and written.stamp == before:  # this run, and nobody else
             written.sums.add(data, crc32)
@@ -224,7 +226,7 @@ class Parts:
         """Give the part that was written last its final name, if it has it not yet."""
         part = self.listed[-1]
         if not part.closed:
-            self._files.name(self.partial(part.number), self.path(part.number))
+            self._files.publish(self.partial(part.number), self.path(part.number))
             self.record(structs.replace(part, closed=True))
 
     @property
@@ -255,10 +257,10 @@ class Parts:
         self._files.remove(partial)
         return self._digest(whole, sums)
 
-    def _digest(self, part: Part, sums: Sums) -> FileDigest:
+    def _digest(self, part: Part, sums: Checksums) -> FileDigest:
         return FileDigest(self.path(part.number).name, part.rows, sums.size, sums.sha256)
 
-    def _checked(self, part: Part) -> Sums:
+    def _checked(self, part: Part) -> Checksums:
         """Return the sums of a part that this run wrote, if nobody has touched it, or read it."""
         written = self._written.get(part.number)
         if written is None or written.sums.size != part.committed:
@@ -266,11 +268,11 @@ class Parts:
         is_untouched = written.stamp == self._files.stamp(self.where(part))
         return written.sums if is_untouched else self._read(part)
 
-    def _read(self, part: Part) -> Sums:
+    def _read(self, part: Part) -> Checksums:
         """Return the sums of a part's file. Raises CorruptError where it was changed."""
         path = self.where(part)
         self._files.check(path)
-        sums = sums_of(path)
+        sums = checksums_of(path)
         if (sums.crc32, sums.size) != (part.crc32, part.committed):
             refuse_changed(path)
         return sums

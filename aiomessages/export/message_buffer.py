@@ -1,7 +1,7 @@
-"""The messages of one conversation until it is whole: in memory, or in a file where they are large.
+"""The messages of one conversation until it is whole: in memory, or in a file if they are large.
 
-The file has no name, so that nothing is left of it when the process ends, in whatever way. It
-stands on the disk of the output, which has to take these bytes in the end anyway.
+The file has no name, so that nothing remains when the process ends, even by a kill. It is on the
+disk of the output, which needs these bytes in the end anyway.
 """
 
 import os
@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .files import told_of_full_disk
+from .file_errors import disk_full_errors
 
-BLOCK_BYTES: Final = 1024 * 1024  # of messages that are read back at once, at least
+BLOCK_BYTES: Final = 1024 * 1024  # of messages to read back at once, at least
 
 
-class Messages:
-    """Messages, each the server's JSON on one line, in their order.
+class MessageBuffer:
+    """Messages in order, each the server's JSON on one line.
 
-    Add them page by page, and read them back in blocks as often as needed. Close them,
-    which gives the file up.
+    Add them page by page, read them in blocks as often as needed, and close the buffer at the end.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.held: list[bytes] = []  # those that are not in the file
+        self.held: list[bytes] = []  # the messages that are not in the file
         self._directory = directory
         self._file: IO[Any] | None = None
         self._count = 0
@@ -37,10 +36,10 @@ class Messages:
         self._count += len(messages)
 
     def spill(self) -> None:
-        """Move what is held in memory to the file. Raises DiskFullError and OSError."""
-        with told_of_full_disk(self._directory / "spool"):
+        """Move the messages in memory to the file. Raises DiskFullError and OSError."""
+        with disk_full_errors(self._directory / "messages"):
             if self._file is None:
-                # Without a buffer, which would be written once more when a full disk closes it.
+                # Unbuffered: closing would write a buffer again, on a full disk.
                 self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115
             self._file.seek(0, os.SEEK_END)
             left = memoryview(b"".join(message + b"\n" for message in self.held))
@@ -50,11 +49,11 @@ class Messages:
 
     @property
     def spilled(self) -> bool:
-        """Tell whether some of the messages are in the file."""
+        """Whether some of the messages are in the file."""
         return self._file is not None
 
     def blocks(self) -> Iterator[list[bytes]]:
-        """Yield all messages, some at a time."""
+        """Yield all messages in lists of some."""
         if self._file is not None:
             self._file.seek(0)
             with open(self._file.fileno(), "rb", closefd=False) as file:
@@ -68,6 +67,6 @@ class Messages:
         return [message for block in self.blocks() for message in block]
 
     def close(self) -> None:
-        """Give the messages up."""
+        """Delete the file."""
         if self._file is not None:
             self._file.close()

@@ -25,14 +25,14 @@ MARGIN: Final = 3600
 STEPS: Final = 10
 
 
-class Span(msgspec.Struct, frozen=True):
+class TimeRange(msgspec.Struct, frozen=True):
     """A span of time in Unix seconds: `since` is in it, `until` is not; None is no bound."""
 
     since: float | None = None
     until: float | None = None
 
     def __bool__(self) -> bool:
-        return self != Span()
+        return self != TimeRange()
 
     def holds(self, created: float | None) -> bool:
         """Tell whether a time is in the span; an unknown time is in no span that has a bound."""
@@ -43,7 +43,7 @@ class Span(msgspec.Struct, frozen=True):
         return not early and not late
 
 
-class EndOfSpan:
+class EndOfRange:
     """Decide after each page whether the rest of the list lies outside the span.
 
     Servers differ: some sort by the time of storage, some ignore `order`. So a list ends early only
@@ -59,7 +59,7 @@ class EndOfSpan:
     Items whose time is unknown prove nothing.
     """
 
-    def __init__(self, span: Span, order: Order | None) -> None:
+    def __init__(self, span: TimeRange, order: Order | None) -> None:
         edge = {"asc": span.until, "desc": span.since}.get(order or "")
         # Newest first is oldest first on a clock that runs backward.
         self._sign = -1 if order == "desc" else 1
@@ -120,7 +120,7 @@ class CreatedBetween:
     ) -> None:
         _check(since, until, order)
         self._completions = completions
-        self._span = Span(since, until)
+        self._span = TimeRange(since, until)
         self._order = order
         bounds = {"since": since, "until": until}
         moments = {name: moment for name, moment in bounds.items() if moment is not None}
@@ -148,7 +148,7 @@ async def pages_between(
     `attempts`, where these are given.
     """
     span = source._span  # noqa: SLF001 of this module
-    end = EndOfSpan(span, source._order)  # noqa: SLF001 as above
+    end = EndOfRange(span, source._order)  # noqa: SLF001 as above
     async with source._completions._bulk_pages(attempts) as pages:  # noqa: SLF001
         async for page in pages:
             chosen, times = _chosen(page, span)
@@ -159,7 +159,7 @@ async def pages_between(
                 return
 
 
-def _chosen(page: RawPage, span: Span) -> tuple[list[tuple[str, bytes]], list[float | None]]:
+def _chosen(page: RawPage, span: TimeRange) -> tuple[list[tuple[str, bytes]], list[float | None]]:
     """Return what is in the span, and the times of the page, none where none is asked for."""
     items = list(zip(page.ids, page.data, strict=True))
     if not span:

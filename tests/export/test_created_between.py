@@ -15,7 +15,7 @@ from loopback import Answer, Asked, Loopback
 
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.export import CreatedBetween, export
-from aiomessages.export.created import MARGIN, STEPS, EndOfSpan, Span, created_of
+from aiomessages.export.created_between import MARGIN, STEPS, EndOfRange, TimeRange, created_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ HOURS = [n * 3600 for n in range(100)]
 
 def reached(order: Order | None, *pages: Sequence[float | None], **span: float) -> list[bool]:
     """Return after which pages a list could end."""
-    end = EndOfSpan(Span(**span), order)
+    end = EndOfRange(TimeRange(**span), order)
     return [end.is_reached(page) for page in pages]
 
 
@@ -271,8 +271,8 @@ def test_a_perfect_observer(
     """
     stored = sorted(calls, key=lambda call: call[0] + call[1], reverse=answered == "desc")
     listed = [created if says else None for created, _, says in stored]
-    span = Span(*sorted(edges))
-    end = EndOfSpan(span, order)
+    span = TimeRange(*sorted(edges))
+    end = EndOfRange(span, order)
     for first in range(0, len(listed), page):
         if end.is_reached(listed[first : first + page]):
             assert not any(map(span.holds, listed[first + page :]))
@@ -288,8 +288,8 @@ def test_what_an_early_end_rests_on(
     times: list[float | None], page: int, order: Order, edge: int
 ) -> None:
     """Whatever a server sends, an early end rests on enough items in order, and a page behind."""
-    span = Span(until=edge) if order == "asc" else Span(since=edge)
-    end = EndOfSpan(span, order)
+    span = TimeRange(until=edge) if order == "asc" else TimeRange(since=edge)
+    end = EndOfRange(span, order)
     for last in range(page, len(times) + page, page):
         if end.is_reached(times[last - page : last]):
             known = [time for time in times[:last] if time is not None]
