@@ -138,6 +138,22 @@ def test_pages_and_bytes(serve: Any) -> None:
             assert next(stream.raw()).startswith(b'{"id": "chatcmpl-1-0"')
 
 
+def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
+    """A page has the members of the async client's page, and a stream `collect` and its repr."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        page_of_20 = client.list("chatcmpl-1").page()
+        assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
+        assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
+        assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
+        assert empty
+        assert len(empty) == 0
+        stream = client.list("chatcmpl-1")
+        assert [item.id for item in stream.collect(2)] == ["chatcmpl-1-0", "chatcmpl-1-1"]
+        assert "cursor='chatcmpl-1-1'" in repr(stream)
+        assert len(stream.collect()) == 248
+
+
 def test_completions(serve: Any) -> None:
     """One completion, and the list of them."""
     stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
