@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from ._version import __version__
 from .calls.attempts import Attempts
-from .calls.queue import Turns
+from .calls.queue import SendQueue
 from .calls.rate_limit import Pace
 from .calls.request import Deadline, OnRetry, Request
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
@@ -195,7 +195,7 @@ class AsyncMessagesClient:
             policy = self._options["retry"]
             changes["retry"] = structs.replace(policy, max_retry_after=max_retry_after)
         twin = self.with_options(**changes)
-        twin._attempts.take_turns(Turns(pace, on_sent))  # noqa: SLF001 a twin of its own
+        twin._attempts.take_turns(SendQueue(pace, on_sent))  # noqa: SLF001 a twin of its own
         return twin
 
     def _instrument(self, telemetry: Telemetry) -> None:

@@ -32,7 +32,7 @@ from aiomessages.wire.errors import is_of_somebody_else
 from aiomessages.wire.responses import Response
 
 from .cancellation import unless_ours
-from .queue import Turns
+from .queue import SendQueue
 from .request import Deadline, OnRetry, Read, Request, RetryDetails
 from .retry import (
     RetryPolicy,
@@ -71,7 +71,7 @@ class Attempts:
         self._max_bytes = max_bytes
         self._on_retry = on_retry
         self._running = Running()
-        self._turns: Turns | None = None
+        self._turns: SendQueue | None = None
         self.telemetry = SILENCE
         self._elder: Attempts | None = None
         self._closed = False
@@ -82,11 +82,11 @@ class Attempts:
         self.telemetry = elder.telemetry
         self._transport, self._quota, self._running, self._turns = elder.parts()
 
-    def parts(self) -> tuple["Transport", RetryQuota, "Running", Turns | None]:
+    def parts(self) -> tuple["Transport", RetryQuota, "Running", SendQueue | None]:
         """Return what may be shared."""
         return self._transport, self._quota, self._running, self._turns
 
-    def take_turns(self, turns: Turns) -> None:
+    def take_turns(self, turns: SendQueue) -> None:
         """Send each attempt in its turn from now on; a 429 then only puts a call off.
 
         A 404 that is not the API's own is tried again then, as what a gateway answers.
@@ -103,7 +103,7 @@ class Attempts:
         twin._turns, twin._policy, twin._on_retry = other.manners()  # noqa: SLF001 as above
         return twin
 
-    def manners(self) -> tuple[Turns | None, RetryPolicy, OnRetry | None]:
+    def manners(self) -> tuple[SendQueue | None, RetryPolicy, OnRetry | None]:
         """Return when and how often it sends, and who is told of it."""
         return self._turns, self._policy, self._on_retry
 
