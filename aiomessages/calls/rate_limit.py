@@ -40,8 +40,8 @@ CATCH_UP: Final = 0.01
 
 FALL: Final = 2.0  # the first 429 gives no lower bound, so half of the rate stands in for it
 ENOUGH: Final = 30  # passed requests, for a measured rate that is exact to 3 %
-# Of a pause, the lower bound takes this share as lost, and the upper one all but this share. A bucket
-# of half a second's worth loses half of a second. Bounds that are wider apart cost a further event
+# The lower bound takes this share of a pause as lost, the upper one all but this share. A bucket of
+# half a second's worth loses half of a second. Bounds that are wider apart cost a further event
 # until the rate is found, and each takes a whole second. Probing mends what is lost outside.
 LOST: Final = 0.25
 RISE: Final = 1.5  # seconds from the lower bound to the upper; longer wastes time, less is refused
