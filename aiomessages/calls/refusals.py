@@ -13,8 +13,8 @@ from aiomessages.errors import (
     PermissionDeniedError,
 )
 
-# A key may lack access to one completion. After three refusals in a row, without one completion that
-# was read between them, it has access to none.
+# A key may lack access to one completion. After three refusals in a row, without a completion
+# that was read between them, it has access to none.
 FORBIDDEN_IN_A_ROW: Final = 3
 
 _FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaError)
@@ -35,7 +35,7 @@ class Refusals:
         if isinstance(error, PermissionDeniedError):
             self._forbidden += 1
             return self._forbidden >= FORBIDDEN_IN_A_ROW
-        too_long = (getattr(error, "retry_after", None) or 0.0) > self._longest_wait
+        too_long = ((getattr(error, 'retry_after', None) or 0.0) >= self._longest_wait)
         return too_long or isinstance(error, _FOR_ALL)
 
     def succeeded(self) -> None:

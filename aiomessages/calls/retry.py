@@ -152,8 +152,8 @@ def visibility_delay(
 class RetryQuota:
     """The retries that all calls of a client share, so that retries do not worsen an outage.
 
-    It follows the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes 5 and
-    a success gives 1 back. Once it is spent, a call that fails is not repeated.
+    It follows the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes
+    5 and a success gives 1 back. Once it is spent, a call that fails is not repeated.
     """
 
     CAPACITY: Final = 500
