@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
-from aiomessages.paging.stream import PageStream
+from aiomessages.paging.stream import PageStream, turn_page, unread_items
 
 from .thread import LoopThread
 from .thread_bridge import Inbox
@@ -86,10 +86,10 @@ class Stream(_Closing, Iterator[ItemT], Generic[ItemT]):
         stream = self._stream
         while True:
             # The page at hand is read in place: only a page turned is a crossing.
-            for item in stream._unread:  # noqa: SLF001 the async stream's own way to take one
+            for item in unread_items(stream):
                 return item
             try:
-                self._thread.run(stream._turn_page)  # noqa: SLF001
+                self._thread.run(partial(turn_page, stream))
             except StopAsyncIteration:
                 self._leave_it_open()
                 raise StopIteration from None

@@ -79,7 +79,7 @@ class Listing:
         followed = self._watch()
         fetch = partial(self._fetch, codec, followed)
         ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
-        stream = kind(
+        return kind(
             fetch if ahead is None else partial(self._fetch_by, ahead, codec),
             fetch_one=partial(self._fetch_first, codec),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
@@ -88,9 +88,8 @@ class Listing:
             prefetch=prefetch,
             watch=followed,
             ahead=ahead,
+            bulk=partial(self._bulk_pages, prefetch=prefetch),
         )
-        stream._bulk = partial(self._bulk_pages, prefetch=prefetch)  # noqa: SLF001 its maker
-        return stream
 
     # --- in bulk ----------------------------------------------------------------------------------
 

@@ -133,6 +133,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         *,
         fetch_one: Callable[[], Awaitable[PageT]],
         raw: Callable[[], "PageStream[bytes, Any]"],
+        bulk: Callable[[Any], PageIterator[Any]],
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
@@ -151,7 +152,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         self._fetch_one = fetch_one
         self._raw = raw
         self._view: WalkIterator[Any] | None = None
-        self._bulk: Callable[[Any], PageIterator[Any]]  # whoever makes the stream knows how
+        self._bulk = bulk
 
     def __await__(self) -> Generator[Any, None, PageT]:
         return self._fetch_one().__await__()
@@ -169,15 +170,6 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         Raises RuntimeError once the stream was begun in another way.
         """
         return self._look_through(self._raw())
-
-    def _bulk_pages(self, like: Any = None) -> PageIterator[Any]:
-        """Return an iterator over whole pages, of raw items, as an export reads them.
-
-        A page that is too large is asked for in smaller ones. `like` are the Attempts in whose
-        turns the pages are asked for, and by whose rules they are tried again; without it, by those
-        of the stream. Raises RuntimeError once the stream was begun in another way.
-        """
-        return self._look_through(self._bulk(like))
 
     def _look_through(self, view: ViewT) -> ViewT:
         self._refuse_second_reader()
@@ -204,3 +196,26 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         await super().aclose()
         if self._view is not None:
             await self._view.aclose()
+
+
+# --- for other parts of the package, and out of sight in a user's tab completion ------------------
+
+
+def bulk_pages(stream: PageStream[Any, Any], like: Any = None) -> PageIterator[Any]:
+    """Return an iterator over the stream's pages, with raw items, as an export reads them.
+
+    A page that is too large is requested again with a smaller limit. `like` is the Attempts whose
+    queue and retry policy apply; None means those of the stream. Raises RuntimeError once the
+    stream was begun in another way.
+    """
+    return stream._look_through(stream._bulk(like))  # noqa: SLF001 of this module
+
+
+def unread_items(stream: ItemIterator[ItemT]) -> Iterator[ItemT]:
+    """Return an iterator over the items of the current page; taking from it reads the stream."""
+    return stream._unread  # noqa: SLF001 of this module
+
+
+async def turn_page(stream: ItemIterator[Any]) -> None:
+    """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
+    await stream._turn_page()  # noqa: SLF001 of this module

@@ -31,6 +31,7 @@ from aiomessages import (
     SchemaError,
 )
 from aiomessages.calls.rate_limit import Pace
+from aiomessages.paging import stream as stream_module
 from aiomessages.paging.page_size import PageSize
 from aiomessages.server import LocalServer
 from aiomessages.wire.decoding import RAW
@@ -258,7 +259,7 @@ def completions(most: int, refusal: Refusal) -> Callable[[Asked], Any]:
 
 def bulk_pages(stream: Any, like: AsyncMessagesClient | None = None) -> Any:
     """Return the pages of a list of completions, as an export asks for them."""
-    return stream._bulk_pages(like and like._attempts)  # noqa: SLF001 what an export calls
+    return stream_module.bulk_pages(stream, like and like._attempts)  # noqa: SLF001
 
 
 @pytest.mark.parametrize("limit", [None, 40])

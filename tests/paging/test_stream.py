@@ -75,7 +75,8 @@ class Pages:
         return PageStream(
             self.fetch,
             fetch_one=lambda: self.fetch(None),
-            raw=lambda: PageStream(self.fetch, fetch_one=self.fetch, raw=None),  # type: ignore[arg-type]
+            raw=lambda: PageStream(self.fetch, fetch_one=self.fetch, raw=None, bulk=None),  # type: ignore[arg-type]
+            bulk=None,  # type: ignore[arg-type]
             **options,
         )
 
@@ -517,7 +518,7 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
                 continue
         return FakePage(["a"], None)
 
-    stream = PageStream(stubborn, fetch_one=None, raw=None)  # type: ignore[arg-type]
+    stream = PageStream(stubborn, fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type]
     waiting = asyncio.create_task(anext_of(stream))
     await until_idle()
     await stream.aclose()
