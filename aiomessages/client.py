@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
-LookAheadMode = Literal["both-ends", "predict"] | bool
+LookAheadMode = Literal["predict"] | bool
 
 # A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
 # the connections that a client opens.
@@ -243,11 +243,10 @@ class AsyncMessagesClient:
         first request of this list to its last. `extra_headers` and `extra_query` go along with its
         requests.
 
-        `lookahead=True`, or `"predict"`, asks for the whole middle of a long conversation at once,
-        where the ids at both ends are numbered without a gap, and else walks it from its end as
-        well; `"both-ends"` only does the latter, which takes half the time. At most
-        `lookahead_window` pages are fetched in advance then, beyond the two of a walk. Messages
-        come in the order that was asked for.
+        `lookahead=True`, or `"predict"`, requests the middle of a long conversation at once where
+        the ids at both ends are numbered without a gap; otherwise, and from where that turns out to
+        be wrong, the list is walked page by page. At most `lookahead_window` pages are fetched in
+        advance, beyond the two of a walk. Messages come in the order that was asked for.
 
         Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
         and iterating raise APIError and ClientClosedError.
@@ -258,11 +257,11 @@ class AsyncMessagesClient:
             after=after, limit=limit, order=order, max_items=max_items
         )
         check_seconds("wait_until_visible", wait_until_visible or None)
-        ahead = None
+        window = None
         if lookahead not in (None, False):
-            from .paging.lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+            from .paging.lookahead import checked_window  # noqa: PLC0415 few need it: now, and not on import
 
-            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
+            window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
         listing = Listing(
             self._attempts,
             self._messages_request(
@@ -282,7 +281,7 @@ class AsyncMessagesClient:
             max_items=wanted.max_items,
         )
         codec = MESSAGES.fresh()
-        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
 
     def _one_by_one(
         self,

@@ -25,8 +25,7 @@ from .prefetch import Walk
 from .stream import PageIterator, PageStream
 
 if TYPE_CHECKING:
-    from .lookahead import LookAhead
-    from .speculation import Speculation
+    from .prediction import Prediction
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -73,14 +72,17 @@ class Listing:
         codec: Codec[Any],
         *,
         prefetch: bool,
-        lookahead: "LookAhead | None" = None,
+        lookahead: int | None = None,
     ) -> StreamT:
-        """Return a stream of the given kind, of what the codec reads."""
+        """Return a stream of the given kind over the items that the codec reads.
+
+        `lookahead` is the number of pages to fetch in advance where the ids are numbered.
+        """
         followed = self._watch()
         fetch = partial(self._fetch, codec, followed)
-        ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
+        ahead = None if lookahead is None else self._prediction(codec, followed, lookahead)
         return kind(
-            fetch if ahead is None else partial(self._fetch_by, ahead, codec),
+            fetch if ahead is None else ahead,
             fetch_one=partial(self._fetch_first, codec),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             after=self._after,
@@ -226,12 +228,12 @@ class Listing:
 
     # --- ahead of the walk ------------------------------------------------------------------------
 
-    def _speculation(
-        self, codec: Codec[Any], followed: Watch, lookahead: "LookAhead"
-    ) -> "Speculation[Page[Any]]":
-        """Return what fetches the pages of this list from both ends."""
+    def _prediction(
+        self, codec: Codec[Any], followed: Watch, window: int
+    ) -> "Prediction[Page[Any]]":
+        """Return a function that fetches the pages of this list, most of them ahead."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
-        from .speculation import Speculation  # noqa: PLC0415
+        from .prediction import Prediction  # noqa: PLC0415
 
         order = opposite(self._query)
         back = Listing(
@@ -242,27 +244,20 @@ class Listing:
             limit=self._limit,
             max_items=None,
         )
-        numbering = Numbering(str(self._request.completion_id), 1 if order == "desc" else -1)
-        return Speculation(
+
+        async def fetch_end() -> list[str]:
+            # Two ids show that they are numbered and in which order; more would only cost bytes.
+            page = await back._fetch(codec, followed, None, 2, ahead=True)
+            return page.ids[::-1]
+
+        return Prediction(
             partial(self._fetch, codec, followed),
             partial(self._fetch, codec, followed, ahead=True),
-            lambda after: back._fetch(codec, followed, after, None, ahead=True),
-            window=lookahead.window,
+            fetch_end,
+            window=window,
             page_size=self._limit or requests.WALK_LIMIT,
-            numbering=numbering if lookahead.guesses else None,
+            numbering=Numbering(str(self._request.completion_id), 1 if order == "desc" else -1),
         )
-
-    async def _fetch_by(
-        self,
-        ahead: "Speculation[Page[Any]]",
-        codec: Codec[Any],
-        after: str | None,
-        remaining: int | None,
-        fresh: bool,
-    ) -> Page[Any]:
-        page = await ahead(after, remaining, fresh)
-        page.get_next = partial(self._fetch_behind, codec, requests.WALK_LIMIT)  # not back
-        return page
 
     def _page_request(
         self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool, fresh: bool

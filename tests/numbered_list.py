@@ -1,8 +1,8 @@
-"""A list that changes while it is read, and one play of a walk that looks ahead on it.
+"""A list that may change while it is read, and one play of a walk that looks ahead on it.
 
-A `Play` says everything: the list and its ids, how the server pages and errs, what happens when,
-and what the consumer does. `plain` and `looking_ahead` play it on virtual time and tell the
-`Outcome`; the judges raise AssertionError where a promise is broken. No network, no randomness.
+A `Play` holds everything: the list and its ids, how the server pages and errs, what happens when,
+and what the consumer does. `plain` and `looking_ahead` play it on virtual time and return the
+`Outcome`. No network, no randomness.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from aiomessages.errors import APIConnectionError
 from aiomessages.pages import Envelope, Page
 from aiomessages.paging import stream
 from aiomessages.paging.lookahead import Numbering
-from aiomessages.paging.speculation import Speculation
+from aiomessages.paging.prediction import Prediction
 
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over
@@ -69,16 +69,15 @@ class Play:
     )
     takes: tuple[int, ...] = (1,)
     changes: tuple[Change, ...] = ()
-    # requests that fail: in plain order those for these pages, and back from this one on
+    # requests that fail: those for these pages, and the one for the end of the list
     faults: frozenset[int] = frozenset()
-    fault_back: int | None = None
+    end_fails: bool = False
     once: bool = False  # whether a request that failed succeeds the next time
     # the walk
     limit: int = 3
     order: int = 1
     behind: int | None = None
     max_items: int | None = None
-    predict: bool = False
     window: int = 5
     # the consumer: seconds after which a take is given up, or 0 for none; and of work after each
     patience: tuple[int, ...] = (0,)
@@ -120,7 +119,6 @@ class Server:
         self._failed: set[tuple[int, str | None]] = set()
         self._pages: list[weakref.ref[Page[str]]] = []
         self.requests = 0
-        self._asked_back = 0
         self.held = 0
         ids = list(self._ranks)
         self.after = None if play.behind is None or not ids else ids[play.behind % len(ids)]
@@ -131,14 +129,12 @@ class Server:
         """Answer in plain order."""
         return await self._answer(self._play.order, after, remaining)
 
-    async def fetch_back(self, after: str | None) -> Page[str]:
-        """Answer in the opposite order."""
-        self._asked_back += 1
-        number, fault = self._asked_back, self._play.fault_back
-        page = await self._answer(-self._play.order, after, None)
-        if fault is not None and number >= fault and not (self._play.once and number > fault):
-            raise APIConnectionError("lost, back")
-        return page
+    async def fetch_end(self) -> list[str]:
+        """Return the last ids, in the order of the walk."""
+        page = await self._answer(-self._play.order, None, 2)
+        if self._play.end_fails:
+            raise APIConnectionError("lost, at the end")
+        return page.ids[::-1]
 
     async def _answer(self, order: int, after: str | None, remaining: int | None) -> Page[str]:
         self.requests += 1
@@ -241,7 +237,7 @@ def plain(play: Play) -> Outcome:
     return run(_read(play, ahead=None))
 
 
-def looking_ahead(play: Play, ahead: Any = Speculation) -> Outcome:
+def looking_ahead(play: Play, ahead: Any = Prediction) -> Outcome:
     """Walk and look ahead, as `ahead` does it."""
     return run(_read(play, ahead))
 
@@ -251,14 +247,13 @@ async def _read(play: Play, ahead: Any) -> Outcome:
     options: dict[str, Any] = {"after": server.after, "max_items": play.max_items}
     fetch: Any = server.fetch
     if ahead is not None:
-        numbering = Numbering(COMPLETION, play.order) if play.predict else None
         fetch = options["ahead"] = ahead(
             server.fetch,
             server.fetch,
-            server.fetch_back,
+            server.fetch_end,
             window=play.window,
             page_size=play.limit,
-            numbering=numbering,
+            numbering=Numbering(COMPLETION, play.order),
         )
     items = stream.ItemIterator[str](stream.Walk(fetch, **options), after=server.after)
     outcome = Outcome([], None, 0, 0, 0)
