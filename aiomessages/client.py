@@ -20,7 +20,7 @@ from .observe.logs import show_log
 from .observe.operation import Operation, Telemetry, Watch, watch
 from .paging.listing import CompletionStream, Listing, MessageStream
 from .paging.page_size import PageSize
-from .paging.plain_walk import OneByOne
+from .paging.plain_walk import PlainWalk
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,
@@ -292,7 +292,7 @@ class AsyncMessagesClient:
         limit: int | None = None,
         page_size: PageSize | None = None,
         wait_until_visible: float = 0,
-    ) -> OneByOne[Any]:
+    ) -> PlainWalk[Any]:
         """List what `list` does, for whoever reads many lists at once and none of them ahead.
 
         A page that is too large is asked for again with half the limit, down to 1. `page_size` is
@@ -309,7 +309,7 @@ class AsyncMessagesClient:
             limit=None,
             max_items=None,
         )
-        return listing.one_by_one(codec, page_size or PageSize(wanted.limit))
+        return listing.plain_walk(codec, page_size or PageSize(wanted.limit))
 
     def _messages_request(
         self,

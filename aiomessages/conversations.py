@@ -13,7 +13,7 @@ from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
 from .pages import MessagePage
-from .paging.plain_walk import OneByOne
+from .paging.plain_walk import PlainWalk
 from .paging.workers import Results
 from .values.plain import as_plain
 
@@ -43,7 +43,7 @@ class Reader:
 
     def __init__(
         self,
-        pages_of: Callable[[str], OneByOne[MessagePage]],
+        pages_of: Callable[[str], PlainWalk[MessagePage]],
         get_completion: Callable[[str], Awaitable[StoredCompletion]],
         *,
         include_reply: bool,

@@ -10,16 +10,18 @@ import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from virtual_time import now, run
 
 from aiomessages.errors import APIConnectionError
-from aiomessages.pages import Envelope, Page
+from aiomessages.pages import Page
 from aiomessages.paging import stream
+from aiomessages.paging.cursor import Fetched, WalkState
 from aiomessages.paging.lookahead import Numbering
 from aiomessages.paging.prediction import Prediction
+from aiomessages.wire.page_content import PageContent
 
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over
@@ -99,8 +101,10 @@ class Outcome:
     at_the_end: list[str] = field(default_factory=list)
 
 
-class _Page(Page[str]):
-    """A page of which can be told whether somebody holds it."""
+class _Ids(list[str]):
+    """Ids of a page, by which can be told whether somebody holds it."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Server:
@@ -117,7 +121,7 @@ class Server:
         self._always = set(self._there)
         self._takes = itertools.cycle(play.takes)
         self._failed: set[tuple[int, str | None]] = set()
-        self._pages: list[weakref.ref[Page[str]]] = []
+        self._pages: list[weakref.ref[_Ids]] = []
         self.requests = 0
         self.held = 0
         ids = list(self._ranks)
@@ -125,18 +129,20 @@ class Server:
 
     async def fetch(
         self, after: str | None, remaining: int | None = None, _: bool = False
-    ) -> Page[str]:
+    ) -> Fetched[Page[str]]:
         """Answer in plain order."""
         return await self._answer(self._play.order, after, remaining)
 
     async def fetch_end(self) -> list[str]:
         """Return the last ids, in the order of the walk."""
-        page = await self._answer(-self._play.order, None, 2)
+        page, _ = await self._answer(-self._play.order, None, 2)
         if self._play.end_fails:
             raise APIConnectionError("lost, at the end")
         return page.ids[::-1]
 
-    async def _answer(self, order: int, after: str | None, remaining: int | None) -> Page[str]:
+    async def _answer(
+        self, order: int, after: str | None, remaining: int | None
+    ) -> Fetched[Page[str]]:
         self.requests += 1
         seconds = next(self._takes)
         await asyncio.sleep(seconds / 2)
@@ -146,9 +152,11 @@ class Server:
         if page is None:
             raise APIConnectionError(f"no {after} is there")
         self._fail_perhaps(order, after)
-        self._pages = [ref for ref in self._pages if ref() is not None] + [weakref.ref(page)]
+        self._pages = [ref for ref in self._pages if ref() is not None] + [
+            weakref.ref(cast("_Ids", page.ids))
+        ]
         self.held = max(self.held, len(self._pages))
-        return page
+        return page, 1
 
     def _fail_perhaps(self, order: int, after: str | None) -> None:
         if order != self._play.order or not self._play.faults:
@@ -164,7 +172,7 @@ class Server:
     def _knows(self, after: str | None) -> bool:
         return after is None or after in (self._there if self._play.forgets else self._ranks)
 
-    def _page(self, order: int, after: str | None, remaining: int | None) -> Page[str]:
+    def _page(self, order: int, after: str | None, remaining: int | None) -> PageContent[Page[str]]:
         order = order if self._play.obeys_order else 1
         behind = self._behind(after, order)
         limit = self._play.limit if remaining is None else min(self._play.limit, remaining)
@@ -172,8 +180,10 @@ class Server:
         again = self._again(after, order, limit)
         counted = len(again) if self._play.counted else 0
         ids = [*again, *behind[: max(limit - counted, 0)]][: limit + len(again) - counted]
-        more = len(again) + len(behind) > len(ids) if self._play.says_more or again else None
-        return _Page(Envelope([item.upper() for item in ids], has_more=more), ids)
+        promised = bool(self._play.says_more or again)
+        more = len(again) + len(behind) > len(ids) if promised else bool(ids)
+        data = [item.upper() for item in ids]
+        return PageContent(Page, data, _Ids(ids), has_more=more, promised=promised and more)
 
     def _again(self, after: str | None, order: int, limit: int) -> list[str]:
         """Return the items that a page repeats: the one at the cursor, and those in front of it.
@@ -186,6 +196,10 @@ class Server:
         if self._play.counted:
             count = min(count, min(self._play.limit, self._play.most) - 1)
             count = min(count, limit) if after == self.after else count
+        if not self._play.says_more:
+            # Behind its last page it gives one more, and all of that page again would be the
+            # answer of a server that ignores cursors.
+            count = min(count, 1)
         ids = sorted(self._there, key=self._there.__getitem__)[::order]
         rank = self._ranks[after]
         front = [each for each in ids if (self._there[each] - rank) * order <= 0]
@@ -244,7 +258,8 @@ def looking_ahead(play: Play, ahead: Any = Prediction) -> Outcome:
 
 async def _read(play: Play, ahead: Any) -> Outcome:
     server = Server(play)
-    options: dict[str, Any] = {"after": server.after, "max_items": play.max_items}
+    state: WalkState[Any] = WalkState(after=server.after, max_items=play.max_items)
+    options: dict[str, Any] = {}
     fetch: Any = server.fetch
     if ahead is not None:
         fetch = options["ahead"] = ahead(
@@ -255,7 +270,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
             page_size=play.limit,
             numbering=Numbering(COMPLETION, play.order),
         )
-    items = stream.ItemIterator[str](stream.Walk(fetch, **options), after=server.after)
+    items = stream.ItemIterator[str](stream.Walk(fetch, state, **options), after=server.after)
     outcome = Outcome([], None, 0, 0, 0)
     try:
         async with asyncio.timeout(LONG):

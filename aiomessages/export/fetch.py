@@ -20,7 +20,7 @@ from aiomessages.errors import APIError, NotFoundError
 from aiomessages.observe.operation import Watch
 from aiomessages.pages import RawPage
 from aiomessages.paging.page_size import PageSize
-from aiomessages.paging.plain_walk import OneByOne
+from aiomessages.paging.plain_walk import PlainWalk
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
@@ -156,7 +156,7 @@ class ConversationReader:
         body = item.completion or one_line(await self._client.raw_completion(item.completion_id))
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
-    def _pages(self, item: Item, *, waiting: bool) -> OneByOne[RawPage]:
+    def _pages(self, item: Item, *, waiting: bool) -> PlainWalk[RawPage]:
         # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
         return self._client._one_by_one(  # noqa: SLF001
             item.completion_id,
@@ -166,7 +166,7 @@ class ConversationReader:
             wait_until_visible=VISIBLE_SECONDS if waiting else 0.0,
         )
 
-    async def _read_page(self, pages: OneByOne[RawPage], place: Place, messages: Messages) -> bool:
+    async def _read_page(self, pages: PlainWalk[RawPage], place: Place, messages: Messages) -> bool:
         """Add the next page's messages; tell whether there is another page."""
         if place.held and self._room.is_tight():
             await self._spill(messages, place)

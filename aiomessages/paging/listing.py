@@ -16,11 +16,11 @@ from aiomessages.observe.operation import Operation, Watch, watch
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
-from aiomessages.wire.responses import Codec, Response
+from aiomessages.wire.responses import Codec
 
-from .cursor import Trail, step
+from .cursor import Fetched, WalkState, step
 from .page_size import PageSize, WalkSize, is_too_slow
-from .plain_walk import OneByOne
+from .plain_walk import PlainWalk
 from .prefetch import Walk
 from .stream import PageIterator, PageStream
 
@@ -83,10 +83,9 @@ class Listing:
         ahead = None if lookahead is None else self._prediction(codec, followed, lookahead)
         return kind(
             fetch if ahead is None else ahead,
+            self._state(codec),
             fetch_one=partial(self._fetch_first, codec),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
-            after=self._after,
-            max_items=self._max_items,
             prefetch=prefetch,
             watch=followed,
             ahead=ahead,
@@ -95,16 +94,15 @@ class Listing:
 
     # --- in bulk ----------------------------------------------------------------------------------
 
-    def one_by_one(self, codec: Codec[Any], page_size: PageSize) -> OneByOne[Any]:
-        """Return the pages, of what the codec reads, for whoever wants none ahead of its need.
+    def plain_walk(self, codec: Codec[Any], page_size: PageSize) -> PlainWalk[Any]:
+        """Return the pages of items that the codec reads, each fetched when it is asked for.
 
-        Each page is fetched as `_fetch_in_bulk` does it.
+        A page that is too large is requested again with a smaller limit.
         """
         followed = self._watch()
-        return OneByOne(
+        return PlainWalk(
             partial(self._fetch_in_bulk, page_size.walk(), codec, followed),
-            after=self._after,
-            max_items=self._max_items,
+            self._state(codec),
             watch=followed,
         )
 
@@ -121,8 +119,7 @@ class Listing:
         followed, size = self._watch(), PageSize(self._limit).walk()
         walk: Walk[Any] = Walk(
             partial(listing._fetch_in_bulk, size, RAW, followed),
-            after=self._after,
-            max_items=self._max_items,
+            listing._state(RAW),
             prefetch=prefetch,
             watch=followed,
         )
@@ -136,7 +133,7 @@ class Listing:
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
-    ) -> Page[Any]:
+    ) -> Fetched[Page[Any]]:
         """Fetch a page; one that is too large is asked for again with half the limit, down to 1.
 
         So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
@@ -147,7 +144,9 @@ class Listing:
         while True:
             limit = requests.page_limit(size.next(), remaining, default=None) or 1
             try:
-                page = await self._fetch(codec, followed, after, remaining, fresh, size=limit)
+                page, attempts = await self._fetch(
+                    codec, followed, after, remaining, fresh, size=limit
+                )
             except APIError as error:
                 sent += error.attempts
                 error.attempts = sent
@@ -155,9 +154,8 @@ class Listing:
                     raise
                 log.info("a page of %d failed (%s); asking for less", limit, type(error).__name__)
             else:
-                page.attempts += sent
                 size.passed(limit, len(page.ids))
-                return page
+                return page, attempts + sent
 
     def _has_smaller(self, size: WalkSize, error: APIError, limit: int) -> bool:
         if limit == 1 and isinstance(error, ResponseTooLargeError):
@@ -173,23 +171,41 @@ class Listing:
         operation: Operation = "list completions" if completion_id is None else "list messages"
         return watch(self._attempts.telemetry, operation, completion_id)
 
+    def _state(
+        self, codec: Codec[Any], default_limit: int | None = requests.WALK_LIMIT
+    ) -> WalkState[Page[Any]]:
+        return WalkState(
+            after=self._after,
+            max_items=self._max_items,
+            fetch_next=partial(self._fetch_behind, codec, default_limit),
+        )
+
     async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
-        trail = Trail(after=self._after, max_items=self._max_items)
-        return await self._fetch_one(codec, None, trail)
+        return await self._fetch_one(codec, None, self._state(codec, None))
 
     async def _fetch_behind(
-        self, codec: Codec[Any], default_limit: int | None, page: Page[Any]
+        self,
+        codec: Codec[Any],
+        default_limit: int | None,
+        after: str | None,
+        remaining: int | None,
+        promised: bool,
     ) -> Page[Any]:
-        trail = Trail(after=page.next_cursor, max_items=page.remaining, promised=page.says_more)
-        return await self._fetch_one(codec, default_limit, trail)
+        state: WalkState[Page[Any]] = WalkState(
+            after=after,
+            max_items=remaining,
+            promised=promised,
+            fetch_next=partial(self._fetch_behind, codec, default_limit),
+        )
+        return await self._fetch_one(codec, default_limit, state)
 
     async def _fetch_one(
-        self, codec: Codec[Any], default_limit: int | None, trail: Trail
+        self, codec: Codec[Any], default_limit: int | None, state: WalkState[Page[Any]]
     ) -> Page[Any]:
         followed = self._watch()
         with followed.whole():
             fetch = partial(self._fetch, codec, followed, default_limit=default_limit)
-            page: Page[Any] = await step(trail, fetch)
+            page = await step(state, fetch)
             followed.page(len(page.ids))
         return page
 
@@ -204,27 +220,17 @@ class Listing:
         default_limit: int | None = requests.WALK_LIMIT,
         size: int | None = None,
         ahead: bool = False,
-    ) -> Page[Any]:
+    ) -> Fetched[Page[Any]]:
         limit = requests.page_limit(size or self._limit, remaining, default=default_limit)
         request = self._page_request(after, limit, followed, ahead=ahead, fresh=fresh)
-
-        def read(response: Response, *, secret: str) -> Page[Any]:
-            page = responses.read_page(
-                response,
-                codec,
-                completion_id=request.completion_id,
-                cursor=request.cursor,
-                limit=limit,
-                secret=secret,
-            )
-            page.hang_up = response.hang_up
-            return page
-
-        page, attempts = await self._attempts.call(request, read)
-        page.attempts = attempts
-        page.completion_id = request.completion_id
-        page.get_next = partial(self._fetch_behind, codec, default_limit)
-        return page
+        read = partial(
+            responses.read_page,
+            codec=codec,
+            completion_id=request.completion_id,
+            cursor=request.cursor,
+            limit=limit,
+        )
+        return await self._attempts.call(request, read)
 
     # --- ahead of the walk ------------------------------------------------------------------------
 
@@ -247,7 +253,7 @@ class Listing:
 
         async def fetch_end() -> list[str]:
             # Two ids show that they are numbered and in which order; more would only cost bytes.
-            page = await back._fetch(codec, followed, None, 2, ahead=True)
+            page, _ = await back._fetch(codec, followed, None, 2, ahead=True)
             return page.ids[::-1]
 
         return Prediction(

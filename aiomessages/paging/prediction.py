@@ -16,8 +16,9 @@ from typing import Any, Generic, TypeVar
 from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.errors import APIError
 from aiomessages.observe.logs import log
+from aiomessages.wire.page_content import PageContent, PageT
 
-from .cursor import Fetch, PageT
+from .cursor import Fetch, Fetched
 from .lookahead import Numbering, Predicted, predict
 
 ResultT = TypeVar("ResultT")
@@ -59,11 +60,11 @@ class Prediction(Generic[PageT]):
         # The prediction: the end of the list until it is used, requests to send, pages by cursor.
         self._end: list[str] = []
         self._expected: deque[Predicted] = deque()
-        self._early: dict[str, asyncio.Task[PageT | None]] = {}
+        self._early: dict[str, asyncio.Task[Fetched[PageT] | None]] = {}
 
     async def __call__(
         self, after: str | None, remaining: int | None, fresh: bool = False
-    ) -> PageT:
+    ) -> Fetched[PageT]:
         """Return the page behind `after`; raise the error of its request. For one caller at a time.
 
         A page that is asked for on a `fresh` connection is always requested.
@@ -72,11 +73,11 @@ class Prediction(Generic[PageT]):
             self._begun = True
             if remaining is None or remaining > self._page_size:
                 self._spawn(self._find_end())
-        page = None if fresh else await self._take_early(after)
-        if page is None:
-            page = await self._request(after, remaining, fresh)
-        self._follow(page, remaining)
-        return page
+        fetched = None if fresh else await self._take_early(after)
+        if fetched is None:
+            fetched = await self._request(after, remaining, fresh)
+        self._follow(fetched[0], remaining)
+        return fetched
 
     def give_up(self) -> None:
         """Cancel the requests under way, and drop the pages that are held."""
@@ -84,7 +85,7 @@ class Prediction(Generic[PageT]):
             task.cancel()
         self._drop()
 
-    async def _take_early(self, after: str | None) -> PageT | None:
+    async def _take_early(self, after: str | None) -> Fetched[PageT] | None:
         if after is None or after not in self._early:
             return None
         task = self._early[after]
@@ -92,14 +93,16 @@ class Prediction(Generic[PageT]):
         del self._early[after]
         return None if task.cancelled() else task.result()
 
-    async def _request(self, after: str | None, remaining: int | None, fresh: bool) -> PageT:
+    async def _request(
+        self, after: str | None, remaining: int | None, fresh: bool
+    ) -> Fetched[PageT]:
         self._requested = after
         try:
             return await self._fetch(after, remaining, fresh)
         finally:
             self._requested = None
 
-    def _follow(self, page: PageT, remaining: int | None) -> None:
+    def _follow(self, page: PageContent[PageT], remaining: int | None) -> None:
         """Note where the walk has come to, and give up a prediction that it has left."""
         cursor, count = page.next_cursor, len(page.ids)
         if cursor is None or (remaining is not None and remaining <= count):
@@ -126,7 +129,7 @@ class Prediction(Generic[PageT]):
             expected = self._expected.popleft()
             self._early[expected.after] = self._spawn(self._fetch_early(expected))
 
-    async def _fetch_early(self, expected: Predicted) -> PageT | None:
+    async def _fetch_early(self, expected: Predicted) -> Fetched[PageT] | None:
         try:
             return await self._fetch_ahead(expected.after, expected.remaining, False)
         except Exception as error:  # noqa: BLE001 whatever it is, the walk sends a request itself

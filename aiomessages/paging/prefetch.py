@@ -11,8 +11,9 @@ import anyio
 from aiomessages.calls.cancellation import unless_ours
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.wire.page_content import PageT
 
-from .cursor import Fetch, PageT, Trail
+from .cursor import Fetch, Fetched, WalkState
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,9 +42,8 @@ class _Fetcher(Generic[PageT]):
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
-        after: str | None,
-        max_items: int | None,
         prefetch: bool,
         watch: Watch,
         ahead: Ahead | None,
@@ -52,7 +52,7 @@ class _Fetcher(Generic[PageT]):
         self._watch = watch
         self._ahead = ahead
         self._prefetch = prefetch
-        self._trail = Trail(after=after, max_items=max_items)
+        self._state = state
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
@@ -66,7 +66,7 @@ class _Fetcher(Generic[PageT]):
     @property
     def ended(self) -> bool:
         """Tell whether the last page has come."""
-        return self._trail.ended
+        return self._state.ended
 
     @property
     def running(self) -> bool:
@@ -90,12 +90,12 @@ class _Fetcher(Generic[PageT]):
         return self.taking and not self.pages
 
     async def _run(self) -> None:
-        trail = self._trail
+        state = self._state
         while self._has_room():
             try:
                 # Nothing awaits once the page is here, so that no cancellation comes in between;
                 # and no variable keeps the page while the next one is fetched.
-                self._accept(await self._fetch(trail.cursor, trail.wanted, trail.fresh))
+                self._accept(await self._fetch(state.cursor, state.wanted, state.fresh))
             except asyncio.CancelledError as cancelled:
                 self._fail(unless_ours(cancelled))
             except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
@@ -105,7 +105,7 @@ class _Fetcher(Generic[PageT]):
             self._ahead.give_up()
 
     def _fail(self, error: Exception) -> None:
-        self._trail.count(error)
+        self._state.count(error)
         self._watch.over(error)
         self._error, self._traceback = error, error.__traceback__
 
@@ -125,9 +125,10 @@ class _Fetcher(Generic[PageT]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _accept(self, page: PageT) -> None:
-        if self._stopped or not self._trail.follow(page):
-            return  # a page that is not taken is asked for again in the next turn
+    def _accept(self, fetched: Fetched[PageT]) -> None:
+        page = None if self._stopped else self._state.follow(*fetched)
+        if page is None:
+            return  # it is requested again in the next turn
         self.pages.append(page)
         self._watch.page(len(page.ids), last=self.ended)
 
@@ -178,17 +179,15 @@ class Walk(Generic[PageT]):
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
-        after: str | None = None,
-        max_items: int | None = None,
         prefetch: bool = True,
         watch: Watch = UNWATCHED,
         ahead: Ahead | None = None,
     ) -> None:
         self._fetcher = _Fetcher(
             fetch,
-            after=after,
-            max_items=max_items,
+            state,
             prefetch=prefetch,
             watch=watch,
             ahead=ahead,

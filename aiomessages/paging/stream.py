@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.wire.page_content import PageT
 
-from .cursor import Fetch, PageT
+from .cursor import Fetch, WalkState
 from .prefetch import Ahead, Walk
 
 ItemT = TypeVar("ItemT")
@@ -130,25 +131,17 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
         fetch_one: Callable[[], Awaitable[PageT]],
         raw: Callable[[], "PageStream[bytes, Any]"],
         bulk: Callable[[Any], PageIterator[Any]],
-        after: str | None = None,
-        max_items: int | None = None,
         prefetch: bool = True,
         watch: Watch = UNWATCHED,
         ahead: Ahead | None = None,
     ) -> None:
-        walk = Walk(
-            fetch,
-            after=after,
-            max_items=max_items,
-            prefetch=prefetch,
-            watch=watch,
-            ahead=ahead,
-        )
-        super().__init__(walk, after=after)
+        walk = Walk(fetch, state, prefetch=prefetch, watch=watch, ahead=ahead)
+        super().__init__(walk, after=state.cursor)
         self._fetch_one = fetch_one
         self._raw = raw
         self._view: WalkIterator[Any] | None = None

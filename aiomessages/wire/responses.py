@@ -19,7 +19,7 @@ from aiomessages.errors import (
     SchemaError,
 )
 from aiomessages.models import StoredCompletion
-from aiomessages.pages import Envelope, Page
+from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
     concealed,
@@ -32,6 +32,7 @@ from . import errors as wire_errors
 from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked
+from .page_content import Envelope, PageContent
 
 ACCEPT_ENCODING: Final = "gzip, deflate"
 
@@ -86,8 +87,8 @@ def read_page(
     cursor: str | None = None,
     limit: int | None = None,
     secret: str,
-) -> Page[ItemT]:
-    """Return the page behind the cursor, or raise the error that the response is."""
+) -> PageContent[Page[ItemT]]:
+    """Return the content of the page behind the cursor, or raise the error that the response is."""
     asked = Asked(completion_id, cursor)
     check_status(response, asked, secret=secret)
     envelope, ids = _decode(response, codec.decode, asked, secret=secret)
@@ -105,7 +106,15 @@ def read_page(
     if envelope.has_more is None and ids == [cursor] and limit != 1:
         # The end of a list whose server leaves has_more out, and lists the cursor's own item again.
         envelope = msgspec.structs.replace(envelope, has_more=False)
-    return codec.page_class(envelope, ids, body=response.body, headers=headers)
+    return PageContent.of(
+        codec.page_class,
+        envelope,
+        ids,
+        body=response.body,
+        headers=headers,
+        completion_id=completion_id,
+        hang_up=response.hang_up,
+    )
 
 
 def _concealed_ids(

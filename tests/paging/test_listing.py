@@ -407,8 +407,7 @@ WAYS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "raw": (by_lines, {}),
     "pages": (by_pages, {}),
     "by hand": (manually, {}),
-    "predict": (by_items, {"lookahead": True}),
-    "both-ends": (by_items, {"lookahead": "both-ends"}),
+    "lookahead": (by_items, {"lookahead": True}),
     "bulk": (by_bulk, {}),
 }
 way_by_way = pytest.mark.parametrize("way", WAYS)
@@ -430,7 +429,7 @@ overlaps = pytest.mark.parametrize(
 async def test_a_server_that_repeats(
     *, way: str, overlap: int, counted: bool, order: Any, max_items: int | None
 ) -> None:
-    """Behind a cursor each item comes once and in order, by whatever way and from either end."""
+    """Behind a cursor each item comes once and in order, by whatever way."""
     read, options = WAYS[way]
     expected = ALL[:: 1 if order == "asc" else -1]
     async with Loopback(repeating(overlap, counted=counted)) as server, client_of(server) as client:
@@ -560,7 +559,7 @@ async def test_an_end_after_all(way: str) -> None:
     read, options = WAYS[way]
     async with Loopback(promising(9)) as server, client_of(server) as client:
         assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL[:20]
-        assert len(walked(server)) - bool(options.get("lookahead") is True) <= 3
+        assert len(walked(server)) - bool(options.get("lookahead")) <= 3
         assert await read(client.list("chatcmpl-1", limit=20, after=ALL[19], **options)) == []
 
 
