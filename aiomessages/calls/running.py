@@ -9,7 +9,9 @@ import anyio
 if TYPE_CHECKING:
     from .attempts import Attempts
 
-CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
+# Seconds. A fetch that was cancelled needs a moment to give its connection back; one that does not
+# end by then must not hold up the closing of a stream, of results or of a client.
+CLOSE_TIMEOUT: Final = 5.0
 
 
 class Call:

@@ -4,11 +4,12 @@ import asyncio
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import anyio
 
 from aiomessages.calls.cancellation import unless_ours
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import UNWATCHED, Watch
 from aiomessages.wire.page_content import PageT
@@ -17,10 +18,6 @@ from .cursor import Fetch, Fetched, WalkState
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-# A fetch that was cancelled needs a moment to give its connection back; one that does not end by
-# then must not hold up whoever closes the stream.
-CLOSE_TIMEOUT: Final = 5.0
 
 
 class Ahead(Protocol):

@@ -13,25 +13,22 @@ whose next call then says that the stream is complete. Here
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from operator import length_hint
-from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiomessages.observe.operation import UNWATCHED, Watch
 from aiomessages.wire.page_content import PageT
 
+from .closable import ClosableIterator, YieldT
 from .cursor import Fetch, WalkState
 from .prefetch import Ahead, Walk
 
 ItemT = TypeVar("ItemT")
-
-
-YieldT = TypeVar("YieldT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
 
 
-class WalkIterator(AsyncGenerator[YieldT, None]):
+class WalkIterator(ClosableIterator[YieldT]):
     """An iterator over a walk; leaving it as an async context manager closes the walk."""
 
     def __init__(self, walk: Walk[Any], *, after: str | None = None) -> None:
@@ -47,24 +44,6 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
     async def aclose(self) -> None:
         """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
         await self._walk.aclose()
-
-    async def asend(self, value: None) -> YieldT:
-        """Return the next element: a stream takes nothing in."""
-        if value is not None:
-            raise TypeError("nothing can be sent into a stream")
-        return await self.__anext__()
-
-    async def athrow(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> NoReturn:
-        """Close the stream and raise the exception."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else typ(*(() if val is None else (val,)))
-        raise error.with_traceback(tb) if tb else error
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class PageIterator(WalkIterator[PageT]):

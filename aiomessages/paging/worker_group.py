@@ -22,18 +22,18 @@ from collections.abc import (
     Callable,
     Iterable,
 )
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import anyio
 
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.errors import ClientClosedError, MessagesError
 from aiomessages.observe.logs import log
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits for its fetch
 
 _NEVER: Final = sys.maxsize  # the place of no item, and of the end before it is known
 
@@ -41,14 +41,16 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
-class End:
-    """What follows the last result."""
+class _End(Enum):
+    """The type of `_END`, which stands for the item behind the last one."""
+
+    END = 0
 
 
-END: Final = End()
+_END: Final = _End.END
 
 
-async def each(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+async def iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
     """Iterate over any iterable, one item at a time, as it is asked for.
 
     Close an async iterator at the end, whichever end that is, and also where the caller made it:
@@ -73,8 +75,8 @@ async def _close_iterator(iterator: object) -> None:
         await aclose()
 
 
-class Crew(Generic[ItemT, ResultT]):
-    """The tasks and what they share. It does not know whom it works for, who can be dropped."""
+class WorkerGroup(Generic[ItemT, ResultT]):
+    """The tasks and what they share. It holds no reference to `Results`, which can be dropped."""
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class Crew(Generic[ItemT, ResultT]):
         ordered: bool,
     ) -> None:
         self._items = items
-        self._source = each(items)
+        self._source = iterate(items)
         self._work = work
         self._concurrency = concurrency
         self._ordered = ordered
@@ -123,7 +125,7 @@ class Crew(Generic[ItemT, ResultT]):
         try:
             while self._end == _NEVER:
                 item = await self._read(me)
-                if isinstance(item, End):
+                if item is _END:
                     break
                 self._put(self._at[me], await self._work(item))
                 self._at[me] = _NEVER
@@ -135,14 +137,14 @@ class Crew(Generic[ItemT, ResultT]):
                 raise  # asyncio ends the loop for these
         self._at.pop(me, None)
 
-    async def _read(self, me: int) -> ItemT | End:
+    async def _read(self, me: int) -> ItemT | _End:
         """Return the next item, with its place noted, or the end."""
         await self._room.acquire()
         async with self._reading:
-            item = await anext(self._source, END)
+            item = await anext(self._source, _END)
             if self._end < _NEVER:  # cancelled, and the source gave an item all the same
-                return END
-            if isinstance(item, End):
+                return _END
+            if item is _END:
                 del self._at[me]
                 self._finish(self._begun)
             else:
@@ -201,8 +203,11 @@ class Crew(Generic[ItemT, ResultT]):
     def _is_over(self) -> bool:
         return self._end < _NEVER and not any(at < self._end for at in self._at.values())
 
-    async def take(self) -> ResultT | End:
-        """Return a result, or the end, or raise the error. Being cancelled loses nothing."""
+    async def take(self) -> ResultT:
+        """Return the next result; a call that is cancelled loses none.
+
+        Raises the error that ended the work, or StopAsyncIteration at the end, at each call.
+        """
         while not self._ready and not self._is_over():
             self._news.clear()
             await self._news.wait()
@@ -215,7 +220,7 @@ class Crew(Generic[ItemT, ResultT]):
         if self._error is not None:
             # Where it came from, and not, at each call once more, where it was raised again.
             raise self._error.with_traceback(self._traceback)
-        return END
+        raise StopAsyncIteration
 
     def _take_no_more(self) -> None:
         """Give up all results, also those of a worker that has not left in time."""

@@ -13,7 +13,7 @@ import pytest
 import virtual_time
 
 from aiomessages import ClientClosedError, MessagesError
-from aiomessages.paging.worker_group import CLOSE_TIMEOUT
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.paging.workers import Results
 
 COUNTS = (1, 3, 64)
