@@ -1,4 +1,4 @@
-"""Lists of the API: one list is one set of arguments, from which pages are fetched as asked for."""
+"""Lists of the API: the requests for the pages of one list, and the streams over them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -36,7 +36,7 @@ class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
     """The stored completions: `await` it for one page, iterate it for all of them."""
 
     selection: Mapping[str, Json] = MappingProxyType({})
-    """Which completions were asked for: the arguments that decide it, without defaults."""
+    """The arguments that select the completions, without those left at their defaults."""
 
 
 class RawStream(PageStream[bytes, RawPage]):
@@ -47,7 +47,7 @@ StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
 
 
 class Listing:
-    """Fetch the pages of one list, and make the streams over them."""
+    """One list: a request without a cursor, and the bounds of the walks over its pages."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Listing:
         )
 
     def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
-        """Return the pages of an export's list, asked for in the turns of `like` if it is given."""
+        """Return raw pages for an export, requested through the queue of `like` if it is given."""
         listing = Listing(
             self._attempts if like is None else self._attempts.in_the_line_of(like),
             self._request,
@@ -134,7 +134,7 @@ class Listing:
         remaining: int | None,
         fresh: bool = False,
     ) -> Fetched[Page[Any]]:
-        """Fetch a page; one that is too large is asked for again with half the limit, down to 1.
+        """Fetch a page; request one that is too large again with half the limit, down to 1.
 
         So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
         the server may only be down, as with 504 or a timeout in the body, the retry quota pays for

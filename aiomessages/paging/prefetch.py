@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Ahead(Protocol):
-    """What fetches further ahead on behalf of a walk, in tasks that end with it."""
+    """A helper of a walk that fetches further ahead, in tasks that end with the walk."""
 
     tasks: set[asyncio.Task[Any]]
 
     def give_up(self) -> None:
-        """Cancel the tasks, and let go of what is held."""
+        """Cancel the tasks, and drop the pages that are held."""
 
 
 class _Fetcher(Generic[PageT]):
@@ -55,23 +55,23 @@ class _Fetcher(Generic[PageT]):
         self._stopped = False
         self._error: Exception | None = None
         self._traceback: TracebackType | None = None
-        # What the walk hands out: pages, then the error or the end.
+        # Pages that the walk has not delivered yet; the error or the end comes after them.
         self.pages: deque[PageT] = deque()
         # Whether the walk takes a page now, so that the one after it may come as well.
         self.taking = False
 
     @property
     def ended(self) -> bool:
-        """Tell whether the last page has come."""
+        """Whether the last page has come."""
         return self._state.ended
 
     @property
     def running(self) -> bool:
-        """Tell whether a page is being fetched."""
+        """Whether a page is being fetched."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> bool:
-        """Fetch, if there is room and it is not being done; tell whether it was begun."""
+        """Start to fetch if there is room and no fetch runs; return whether one was started."""
         if self.running or not self._has_room():
             return False
         context = self._watch.context()
@@ -95,7 +95,7 @@ class _Fetcher(Generic[PageT]):
                 self._accept(await self._fetch(state.cursor, state.wanted, state.fresh))
             except asyncio.CancelledError as cancelled:
                 self._fail(unless_ours(cancelled))
-            except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
+            except Exception as error:  # noqa: BLE001 any error is raised to the reader
                 self._fail(error)
             self._wake()
         if self._ahead is not None and (self.ended or self._error is not None):
@@ -107,14 +107,13 @@ class _Fetcher(Generic[PageT]):
         self._error, self._traceback = error, error.__traceback__
 
     def raise_error(self) -> None:
-        """Raise what the fetch raised, if it did."""
+        """Raise the error of the fetch, if it failed."""
         if self._error is not None:
-            # Where it came from, and not, at each call once more, where it was raised again: those
-            # frames would pile up, and hold what they hold.
+            # With its first traceback: each raise would add frames, and keep their locals alive.
             raise self._error.with_traceback(self._traceback)
 
     def arrival(self) -> "asyncio.Future[None]":
-        """Return what is done at the next news: a page, an error, a task that was cancelled."""
+        """Return a future that is done when a page or an error comes, or the task was cancelled."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -130,7 +129,7 @@ class _Fetcher(Generic[PageT]):
         self._watch.page(len(page.ids), last=self.ended)
 
     async def stop(self) -> None:
-        """Cancel the task, and wait for it to leave, for a bounded time."""
+        """Cancel the task, and wait up to CLOSE_TIMEOUT seconds for it to end."""
         self._stopped = True
         self._watch.over()
         self.pages.clear()
@@ -149,14 +148,14 @@ class _Fetcher(Generic[PageT]):
         return {task for task in tasks if task is not None and not task.done()}
 
     def abandon(self) -> None:
-        """Cancel the task of a walk that nobody holds any more, and warn."""
+        """Cancel the task of a walk that was garbage collected, and warn."""
         self._stopped = True
         self.pages.clear()
         if self._task is None:
             return
         self._watch.dropped(self._task.get_loop())
         running = self._running_tasks()
-        # Whatever runs behind the end was given up, and is about to notice.
+        # Tasks that run after the end were cancelled, and are about to finish.
         over = self.ended or self._error is not None
         if over or not running or any(task.get_loop().is_closed() for task in running):
             return
@@ -195,7 +194,7 @@ class Walk(Generic[PageT]):
 
     @property
     def begun(self) -> bool:
-        """Tell whether anything was fetched yet."""
+        """Whether anything was fetched yet."""
         return self._loop is not None
 
     async def next_page(self) -> PageT | None:
@@ -214,8 +213,8 @@ class Walk(Generic[PageT]):
             await arrival
         fetcher.taking = True
         if fetcher.start():
-            # One turn of the loop sends the request, also for a consumer that never awaits. Being
-            # cancelled here leaves the page where it is.
+            # One turn of the loop sends the request, also for a reader that never awaits. A
+            # cancellation here leaves the page in the queue.
             await asyncio.sleep(0)
         fetcher.taking = False
         return fetcher.pages.popleft() if fetcher.pages else await self.next_page()
@@ -242,7 +241,7 @@ class Walk(Generic[PageT]):
             )
 
     async def aclose(self, *, all_delivered: bool = True) -> None:
-        """Cancel the fetch that is under way, and wait up to 5 s for it to leave."""
+        """Cancel the fetch that is under way, and wait up to 5 s for it to end."""
         # A walk whose last page was not delivered whole must not say that it reached its end.
         if not self._closed:
             self._all_delivered = all_delivered and not self._fetcher.pages

@@ -1,13 +1,13 @@
 """The prefetching stream, over any function that fetches one page.
 
-Nothing here knows of HTTP. A `Walk` goes from page to page around one task that fetches the next
+A `Walk` goes from page to page around one task that fetches the next
 one while the caller works on the current; the iterators over it hand out items or pages. They are
 classes rather than async generators, for two measured reasons: a task group around a `yield` kills
 innocent tasks when the consumer leaves, and a timeout around one `__anext__` finalises a generator,
 whose next call then says that the stream is complete. Here
 
 - a consumer's wait can be cancelled at any moment: the fetch goes on, and the page is kept;
-- what came before an error is delivered first, the error is raised every time after that, and
+- items in front of an error are delivered first, the error is raised at each call after that, and
   StopAsyncIteration means that the end was really reached;
 - two pages at most are held: the one being consumed, and one ahead.
 """
@@ -38,11 +38,11 @@ class WalkIterator(ClosableIterator[YieldT]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         return self._delivered
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         await self._walk.aclose()
 
 
@@ -68,7 +68,7 @@ class ItemIterator(WalkIterator[ItemT]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         read = len(self._ids) - length_hint(self._unread)
         return self._ids[read - 1] if read else self._delivered
 
@@ -89,22 +89,22 @@ class ItemIterator(WalkIterator[ItemT]):
             self._ids, self._unread = page.ids, iter(page.data)
 
     def _put_down(self) -> None:
-        """Let go of the page that was read, before another one comes."""
+        """Drop the page that was read, before the next one comes."""
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         all_delivered = not length_hint(self._unread)
         self._put_down()
         await self._walk.aclose(all_delivered=all_delivered)
 
 
 class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
-    """A list of the API, of which nothing is asked before it is awaited or iterated.
+    """A list of the API. Nothing is requested before it is awaited or iterated.
 
-    `await stream` gives one page, `async for` every item of every page. Use `pages()` or `raw()`
-    instead, not in between: a stream is read in one way.
+    `await stream` returns one page, `async for` every item of every page. Use `pages()` or `raw()`
+    instead, not in between: a stream is read in one way only.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         return super().cursor if self._view is None else self._view.cursor
 
     async def _turn_page(self) -> None:
@@ -164,7 +164,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         await super()._turn_page()
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         await super().aclose()
         if self._view is not None:
             await self._view.aclose()
