@@ -36,6 +36,7 @@ from .settings import (
 from .values.secrets import hide, hide_values
 from .wire import requests, responses
 from .wire.decoding import COMPLETIONS, MESSAGES
+from .wire.page_content import Codec
 
 if TYPE_CHECKING:
     import aiohttp
@@ -286,7 +287,7 @@ class AsyncMessagesClient:
     def _one_by_one(
         self,
         completion_id: str,
-        codec: responses.Codec[Any] = MESSAGES,
+        codec: Codec[Any] = MESSAGES,
         *,
         after: str | None = None,
         limit: int | None = None,

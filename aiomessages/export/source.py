@@ -26,8 +26,8 @@ from typing import Final, NamedTuple
 from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.models import Json
+from aiomessages.paging.closable import iterate
 from aiomessages.paging.listing import CompletionStream
-from aiomessages.paging.worker_group import iterate
 from aiomessages.values.plain import can_be_sent
 
 from .created import CreatedBetween, pages_between

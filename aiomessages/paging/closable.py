@@ -1,10 +1,11 @@
-"""The protocol of an async generator, for iterators that are classes of their own."""
+"""Async iterators that are closed at their end: a base class, and any iterable as one."""
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
+ItemT = TypeVar("ItemT")
 YieldT = TypeVar("YieldT")
 
 
@@ -32,3 +33,28 @@ class ClosableIterator(AsyncGenerator[YieldT, None]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    """Iterate over any iterable, one item at a time.
+
+    An async iterator is closed when this ends, however it ends, also one that the caller made: some
+    of its items were read ahead, so nobody could continue with it without missing some.
+    """
+    if isinstance(items, AsyncIterable):
+        iterator = aiter(items)
+        try:
+            async for item in iterator:
+                yield item
+        finally:
+            await close_iterator(iterator)
+    else:
+        for item in items:
+            yield item
+
+
+async def close_iterator(iterator: object) -> None:
+    """Close an async iterator that can be closed."""
+    aclose: Callable[[], Awaitable[object]] | None = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()

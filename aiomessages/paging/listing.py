@@ -16,7 +16,7 @@ from aiomessages.observe.operation import Operation, Watch, watch
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
-from aiomessages.wire.responses import Codec
+from aiomessages.wire.page_content import Codec
 
 from .cursor import Fetched, WalkState, step
 from .page_size import PageSize, WalkSize, is_too_slow

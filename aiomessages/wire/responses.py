@@ -1,10 +1,10 @@
-"""The API's grammar: a call becomes a request; status, headers and body become a page or an error.
+"""The API's grammar: status, headers and body become the content of a page, or an error.
 
 Nothing here performs I/O, reads a clock or rolls dice: plain values come in, plain values go out.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,7 +32,7 @@ from . import errors as wire_errors
 from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked
-from .page_content import Envelope, PageContent
+from .page_content import Codec, Envelope, PageContent
 
 ACCEPT_ENCODING: Final = "gzip, deflate"
 
@@ -58,22 +58,6 @@ class Response(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # A traceback that shows local variables shows neither texts nor a key that was sent back.
         return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
-
-
-class Codec(Protocol[ItemT]):
-    """What reads the body of a page: see decoding."""
-
-    @property
-    def page_class(self) -> type[Page[ItemT]]:
-        """What its pages are."""
-        ...
-
-    def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
-        """Return a page and the ids of its items."""
-        ...
-
-
-# --- a call, to a request -------------------------------------------------------------------------
 
 
 # --- a response, to a page ------------------------------------------------------------------------
