@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
-LookAheadMode = Literal["both-ends", "predict"] | bool
+LookAheadMode = Literal["predict"] | bool
 
 # A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
 # the connections that a client opens.
@@ -238,15 +238,15 @@ class AsyncMessagesClient:
         """
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
-        ahead = None
+        window = None
         if lookahead not in (None, False):
-            from .paging.lookahead import LookAhead  # noqa: PLC0415 few need it: not on import
+            from .paging.lookahead import checked_window  # noqa: PLC0415 few need it
 
-            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
+            window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
         options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
         listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
-        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
 
     def completions(
         self,

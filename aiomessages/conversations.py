@@ -14,7 +14,7 @@ from .errors import ConfigurationError, MessagesError
 from .models import Json, Message, Reply, StoredCompletion
 from .models.compact_repr import CompactRepr
 from .pages import MessagePage
-from .paging.plain_walk import OneByOne
+from .paging.plain_walk import PlainWalk
 from .paging.workers import Results
 from .values.plain import as_plain
 
@@ -83,7 +83,7 @@ class Reader:
 
     def __init__(
         self,
-        pages_of: Callable[[str], OneByOne[MessagePage]],
+        pages_of: Callable[[str], PlainWalk[MessagePage]],
         get_completion: Callable[[str], Awaitable[StoredCompletion]],
         *,
         include_reply: bool,

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
-from aiomessages.paging.stream import PageStream
+from aiomessages.paging.stream import PageStream, turn_page, unread_items
 
 from .caller_items import CallerItems
 from .thread import LoopThread
@@ -93,7 +93,7 @@ class Stream(_Closable, Iterator[ItemT], Generic[ItemT]):
         while True:
             # The items of a page that is here are read in place: the loop only fetches pages.
             for item in unread_items(stream):
-                return item  # type: ignore[no-any-return]
+                return item
             try:
                 self._thread.run(partial(turn_page, stream))
             except StopAsyncIteration:
@@ -199,16 +199,3 @@ class Page(Generic[ItemT]):
         Raises RuntimeError if there is none: see has_next_page().
         """
         return Page(self._thread, self._thread.run(self._page.get_next_page))
-
-
-# Replace by `from aiomessages.paging.stream import turn_page, unread_items`.
-
-
-def unread_items(stream: Any) -> Iterator[Any]:
-    """Return an iterator over the items of the current page; taking from it reads the stream."""
-    return stream._unread  # type: ignore[no-any-return]  # noqa: SLF001
-
-
-async def turn_page(stream: Any) -> None:
-    """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
-    await stream._turn_page()  # noqa: SLF001

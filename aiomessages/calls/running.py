@@ -6,7 +6,9 @@ from typing import Final, Protocol, cast
 
 import anyio
 
-CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
+# Seconds. A fetch that was cancelled needs a moment to give its connection back. If it does not end
+# by then, it does not hold up the closing of a stream, of results or of a client.
+CLOSE_TIMEOUT: Final = 5.0
 
 
 class Owner(Protocol):

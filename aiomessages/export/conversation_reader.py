@@ -21,7 +21,7 @@ from aiomessages.observe.operation import Operation
 from aiomessages.pages import RawPage
 from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
-from aiomessages.paging.plain_walk import OneByOne
+from aiomessages.paging.plain_walk import PlainWalk
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
@@ -162,7 +162,7 @@ class ConversationReader:
         body = item.completion or one_line(await self._caller.raw_completion(item.completion_id))
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
-    def _pages(self, item: Item, *, waiting: bool) -> OneByOne[RawPage]:
+    def _pages(self, item: Item, *, waiting: bool) -> PlainWalk[RawPage]:
         # No page is fetched ahead: other conversations use the time, and a page takes memory.
         return self._caller.plain_walk(
             item.completion_id,
@@ -173,7 +173,7 @@ class ConversationReader:
         )
 
     async def _read_page(
-        self, pages: OneByOne[RawPage], reservation: Reservation, messages: MessageBuffer
+        self, pages: PlainWalk[RawPage], reservation: Reservation, messages: MessageBuffer
     ) -> bool:
         """Add the messages of the next page; return whether another page follows."""
         if reservation.held and self._budget.is_exhausted():

@@ -14,6 +14,7 @@ from aiomessages.errors import ConfigurationError
 from aiomessages.models import Json
 from aiomessages.pages import RawPage
 from aiomessages.paging.listing import CompletionStream
+from aiomessages.paging.stream import bulk_pages
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 Order = Literal["asc", "desc"]
@@ -149,7 +150,7 @@ async def pages_between(
     """
     span = source._span  # noqa: SLF001 of this module
     end = EndOfRange(span, source._order)  # noqa: SLF001 as above
-    async with source._completions._bulk_pages(attempts) as pages:  # noqa: SLF001
+    async with bulk_pages(source._completions, attempts) as pages:  # noqa: SLF001 as above
         async for page in pages:
             chosen, times = _chosen(page, span)
             del page  # nothing keeps it while the next one is fetched

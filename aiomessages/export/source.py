@@ -26,8 +26,8 @@ from typing import Final, NamedTuple
 from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.models import Json
+from aiomessages.paging.closable import iterate
 from aiomessages.paging.listing import CompletionStream
-from aiomessages.paging.workers import each
 from aiomessages.values.plain import can_be_sent
 
 from .created_between import CreatedBetween, pages_between
@@ -65,7 +65,8 @@ async def batches(
                     yield [_listed(*item) for item in page[start : start + BATCH]]
         return
     count = 0
-    async for ids in each(_batched(source) if isinstance(source, CONTAINERS) else _singly(source)):
+    batched = _batched(source) if isinstance(source, CONTAINERS) else _singly(source)
+    async for ids in iterate(batched):
         yield [_named(completion_id, count + n) for n, completion_id in enumerate(ids, 1)]
         count += len(ids)
 
@@ -100,7 +101,7 @@ def _batched(ids: Collection[str]) -> Iterator[list[str]]:
 
 
 async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list[str]]:
-    async for completion_id in each(ids):
+    async for completion_id in iterate(ids):
         yield [completion_id]
 
 

@@ -20,6 +20,7 @@ from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
 from aiomessages.wire.decoding import MESSAGES
+from aiomessages.wire.page_content import Codec
 from aiomessages.wire.requests import (
     API,
     PageOptions,
@@ -27,11 +28,11 @@ from aiomessages.wire.requests import (
     check_completion_id,
     check_page_options,
 )
-from aiomessages.wire.responses import Codec, read_one_completion, read_raw_completion
+from aiomessages.wire.responses import read_one_completion, read_raw_completion
 
 from .listing import Listing
 from .page_size import PageSize
-from .plain_walk import OneByOne
+from .plain_walk import PlainWalk
 
 
 class CallOptions(msgspec.Struct, frozen=True):
@@ -149,7 +150,7 @@ class Caller:
         limit: int | None = None,
         page_size: PageSize | None = None,
         wait_until_visible: float = 0.0,
-    ) -> OneByOne[Any]:
+    ) -> PlainWalk[Any]:
         """Return the pages of `messages`, none of which is fetched ahead.
 
         A page that is too large is asked for again with half the limit, down to 1. The walks of one
@@ -157,7 +158,7 @@ class Caller:
         """
         wanted = check_page_options(after=after, limit=limit, order=None, max_items=None)
         listing = self.messages(completion_id, wanted, CallOptions(patience=wait_until_visible))
-        return listing.one_by_one(codec, page_size or PageSize(wanted.limit))
+        return listing.plain_walk(codec, page_size or PageSize(wanted.limit))
 
     async def completion(
         self, completion_id: str, options: CallOptions = DEFAULT

@@ -1,4 +1,4 @@
-"""Lists of the API: one list is one set of arguments, from which pages are fetched as asked for."""
+"""Lists of the API: the requests for the pages of one list, and the streams over them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -17,17 +17,16 @@ from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
-from aiomessages.wire.responses import Codec, Response
+from aiomessages.wire.page_content import Codec
 
-from .cursor import Trail, step
+from .cursor import Fetched, WalkState, step
 from .page_size import PageSize, WalkSize, is_too_slow
-from .plain_walk import OneByOne
+from .plain_walk import PlainWalk
 from .prefetch import Walk
 from .stream import PageIterator, PageStream
 
 if TYPE_CHECKING:
-    from .lookahead import LookAhead
-    from .speculation import Speculation
+    from .prediction import Prediction
 
 
 class MessageStream(PageStream[Message, MessagePage]):
@@ -38,7 +37,7 @@ class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
     """The stored completions: `await` it for one page, iterate it for all of them."""
 
     selection: Mapping[str, Json] = MappingProxyType({})
-    """Which completions were asked for: the arguments that decide it, without defaults."""
+    """The arguments that select the completions, without those left at their defaults."""
 
 
 class RawStream(PageStream[bytes, RawPage]):
@@ -53,7 +52,7 @@ StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
 
 
 class Listing:
-    """Fetch the pages of one list, and make the streams over them."""
+    """One list: a request without a cursor, and the bounds of the walks over its pages."""
 
     def __init__(
         self,
@@ -76,25 +75,26 @@ class Listing:
         codec: Codec[Any],
         *,
         prefetch: bool,
-        lookahead: "LookAhead | None" = None,
+        lookahead: int | None = None,
     ) -> StreamT:
-        """Return a stream of the given kind, of what the codec reads."""
-        followed = self._watch()
-        fetch = partial(self._fetch, codec, followed)
-        ahead = None if lookahead is None else self._speculation(codec, followed, lookahead)
-        stream = kind(
-            fetch if ahead is None else partial(self._fetch_by, ahead, codec),
+        """Return a stream of the given kind over the items that the codec reads.
+
+        `lookahead` is the number of pages to fetch in advance where the ids are numbered.
+        """
+        operation = self._operation()
+        fetch = partial(self._fetch, codec, operation)
+        ahead = None if lookahead is None else self._prediction(codec, operation, lookahead)
+        return kind(
+            fetch if ahead is None else ahead,
+            self._state(codec),
             fetch_one=partial(self._fetch_first, codec),
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
-            after=self._after,
-            max_items=self._max_items,
             prefetch=prefetch,
-            watch=followed,
+            operation=operation,
             ahead=ahead,
             arguments=self._arguments(),
+            bulk=partial(self._bulk_pages, prefetch=prefetch),
         )
-        stream._bulk = partial(self._bulk_pages, prefetch=prefetch)  # noqa: SLF001 its maker
-        return stream
 
     def _arguments(self) -> dict[str, Json]:
         """Return the arguments that a stream's repr shows.
@@ -113,21 +113,20 @@ class Listing:
 
     # --- in bulk ----------------------------------------------------------------------------------
 
-    def one_by_one(self, codec: Codec[Any], page_size: PageSize) -> OneByOne[Any]:
-        """Return the pages, of what the codec reads, for whoever wants none ahead of its need.
+    def plain_walk(self, codec: Codec[Any], page_size: PageSize) -> PlainWalk[Any]:
+        """Return the pages of items that the codec reads, each fetched when it is asked for.
 
-        Each page is fetched as `_fetch_in_bulk` does it.
+        A page that is too large is requested again with a smaller limit.
         """
-        followed = self._watch()
-        return OneByOne(
-            partial(self._fetch_in_bulk, page_size.walk(), codec, followed),
-            after=self._after,
-            max_items=self._max_items,
-            watch=followed,
+        operation = self._operation()
+        return PlainWalk(
+            partial(self._fetch_in_bulk, page_size.walk(), codec, operation),
+            self._state(codec),
+            operation=operation,
         )
 
     def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
-        """Return the pages of an export's list, asked for in the turns of `like` if it is given."""
+        """Return raw pages for an export, requested through the queue of `like` if it is given."""
         listing = Listing(
             self._attempts if like is None else self._attempts.paced_like(like),
             self._call,
@@ -135,13 +134,12 @@ class Listing:
             limit=self._limit,
             max_items=self._max_items,
         )
-        followed, size = self._watch(), PageSize(self._limit).walk()
+        operation, size = self._operation(), PageSize(self._limit).walk()
         walk: Walk[Any] = Walk(
-            partial(listing._fetch_in_bulk, size, RAW, followed),
-            after=self._after,
-            max_items=self._max_items,
+            partial(listing._fetch_in_bulk, size, RAW, operation),
+            listing._state(RAW),
             prefetch=prefetch,
-            watch=followed,
+            operation=operation,
         )
         return PageIterator(walk, after=self._after)
 
@@ -149,12 +147,12 @@ class Listing:
         self,
         size: WalkSize,
         codec: Codec[Any],
-        followed: Operation,
+        operation: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
-    ) -> Page[Any]:
-        """Fetch a page; one that is too large is asked for again with half the limit, down to 1.
+    ) -> Fetched[Page[Any]]:
+        """Fetch a page; request one that is too large again with half the limit, down to 1.
 
         So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
         the server may only be down, as with 504 or a timeout in the body, the retry quota pays for
@@ -164,7 +162,9 @@ class Listing:
         while True:
             limit = requests.page_limit(size.next(), remaining, default=None) or 1
             try:
-                page = await self._fetch(codec, followed, after, remaining, fresh, size=limit)
+                page, attempts = await self._fetch(
+                    codec, operation, after, remaining, fresh, size=limit
+                )
             except APIError as error:
                 sent += error.attempts
                 error.attempts = sent
@@ -172,9 +172,8 @@ class Listing:
                     raise
                 log.info("a page of %d failed (%s); asking for less", limit, type(error).__name__)
             else:
-                page.attempts += sent
                 size.passed(limit, len(page.ids))
-                return page
+                return page, attempts + sent
 
     def _has_smaller(self, size: WalkSize, error: APIError, limit: int) -> bool:
         if limit == 1 and isinstance(error, ResponseTooLargeError):
@@ -183,37 +182,55 @@ class Listing:
             return False
         return not is_too_slow(error) or self._attempts.pay_for_one_more()
 
-    # --- watched ----------------------------------------------------------------------------------
+    # --- observed ---------------------------------------------------------------------------------
 
-    def _watch(self) -> Operation:
+    def _operation(self) -> Operation:
         completion_id = self._call.completion_id
         kind: Kind = "list completions" if completion_id is None else "list messages"
         return Operation(self._attempts.listener, kind, completion_id)
 
+    def _state(
+        self, codec: Codec[Any], default_limit: int | None = requests.WALK_LIMIT
+    ) -> WalkState[Page[Any]]:
+        return WalkState(
+            after=self._after,
+            max_items=self._max_items,
+            fetch_next=partial(self._fetch_behind, codec, default_limit),
+        )
+
     async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
-        trail = Trail(after=self._after, max_items=self._max_items)
-        return await self._fetch_one(codec, None, trail)
+        return await self._fetch_one(codec, None, self._state(codec, None))
 
     async def _fetch_behind(
-        self, codec: Codec[Any], default_limit: int | None, page: Page[Any]
+        self,
+        codec: Codec[Any],
+        default_limit: int | None,
+        after: str | None,
+        remaining: int | None,
+        promised: bool,
     ) -> Page[Any]:
-        trail = Trail(after=page.next_cursor, max_items=page.remaining, promised=page.says_more)
-        return await self._fetch_one(codec, default_limit, trail)
+        state: WalkState[Page[Any]] = WalkState(
+            after=after,
+            max_items=remaining,
+            promised=promised,
+            fetch_next=partial(self._fetch_behind, codec, default_limit),
+        )
+        return await self._fetch_one(codec, default_limit, state)
 
     async def _fetch_one(
-        self, codec: Codec[Any], default_limit: int | None, trail: Trail
+        self, codec: Codec[Any], default_limit: int | None, state: WalkState[Page[Any]]
     ) -> Page[Any]:
-        followed = self._watch()
-        with followed:
-            fetch = partial(self._fetch, codec, followed, default_limit=default_limit)
-            page: Page[Any] = await step(trail, fetch)
-            followed.page(len(page.ids))
+        operation = self._operation()
+        with operation:
+            fetch = partial(self._fetch, codec, operation, default_limit=default_limit)
+            page = await step(state, fetch)
+            operation.page(len(page.ids))
         return page
 
     async def _fetch(
         self,
         codec: Codec[Any],
-        followed: Operation,
+        operation: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
@@ -221,36 +238,26 @@ class Listing:
         default_limit: int | None = requests.WALK_LIMIT,
         size: int | None = None,
         ahead: bool = False,
-    ) -> Page[Any]:
+    ) -> Fetched[Page[Any]]:
         limit = requests.page_limit(size or self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit, followed, ahead=ahead, fresh=fresh)
-
-        def read(response: Response, *, secret: str) -> Page[Any]:
-            page = responses.read_page(
-                response,
-                codec,
-                completion_id=request.call.completion_id,
-                cursor=request.cursor,
-                limit=limit,
-                secret=secret,
-            )
-            page.hang_up = response.hang_up
-            return page
-
-        page, attempts = await self._attempts.call(request, read)
-        page.attempts = attempts
-        page.completion_id = request.call.completion_id
-        page.get_next = partial(self._fetch_behind, codec, default_limit)
-        return page
+        request = self._page_request(after, limit, operation, ahead=ahead, fresh=fresh)
+        read = partial(
+            responses.read_page,
+            codec=codec,
+            completion_id=request.call.completion_id,
+            cursor=request.cursor,
+            limit=limit,
+        )
+        return await self._attempts.call(request, read)
 
     # --- ahead of the walk ------------------------------------------------------------------------
 
-    def _speculation(
-        self, codec: Codec[Any], followed: Operation, lookahead: "LookAhead"
-    ) -> "Speculation[Page[Any]]":
-        """Return what fetches the pages of this list from both ends."""
+    def _prediction(
+        self, codec: Codec[Any], operation: Operation, window: int
+    ) -> "Prediction[Page[Any]]":
+        """Return a function that fetches the pages of this list, most of them ahead."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
-        from .speculation import Speculation  # noqa: PLC0415
+        from .prediction import Prediction  # noqa: PLC0415
 
         resource = self._call.resource
         order = opposite(resource.query)
@@ -261,30 +268,29 @@ class Listing:
             limit=self._limit,
             max_items=None,
         )
-        numbering = Numbering(str(self._call.completion_id), 1 if order == "desc" else -1)
-        return Speculation(
-            partial(self._fetch, codec, followed),
-            partial(self._fetch, codec, followed, ahead=True),
-            lambda after: back._fetch(codec, followed, after, None, ahead=True),
-            window=lookahead.window,
+
+        async def fetch_end() -> list[str]:
+            # Two ids show that they are numbered and in which order; more would only cost bytes.
+            page, _ = await back._fetch(codec, operation, None, 2, ahead=True)
+            return page.ids[::-1]
+
+        return Prediction(
+            partial(self._fetch, codec, operation),
+            partial(self._fetch, codec, operation, ahead=True),
+            fetch_end,
+            window=window,
             page_size=self._limit or requests.WALK_LIMIT,
-            numbering=numbering if lookahead.guesses else None,
+            numbering=Numbering(str(self._call.completion_id), 1 if order == "desc" else -1),
         )
 
-    async def _fetch_by(
-        self,
-        ahead: "Speculation[Page[Any]]",
-        codec: Codec[Any],
-        after: str | None,
-        remaining: int | None,
-        fresh: bool,
-    ) -> Page[Any]:
-        page = await ahead(after, remaining, fresh)
-        page.get_next = partial(self._fetch_behind, codec, requests.WALK_LIMIT)  # not back
-        return page
-
     def _page_request(
-        self, after: str | None, limit: int | None, followed: Operation, *, ahead: bool, fresh: bool
+        self,
+        after: str | None,
+        limit: int | None,
+        operation: Operation,
+        *,
+        ahead: bool,
+        fresh: bool,
     ) -> Request:
         return Request(
             self._call,
@@ -294,5 +300,5 @@ class Listing:
             patience=self._call.patience if after == self._after else 0.0,
             ahead=ahead,
             fresh=fresh,
-            operation=followed,
+            operation=operation,
         )

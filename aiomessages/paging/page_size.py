@@ -1,4 +1,4 @@
-"""How many items to ask for a page where many lists are read: less where a page is too large.
+"""The number of items to ask for in a page where many lists are read.
 
 A page can be too large for the client's memory, for a gateway, or for the time that a request has.
 Some of that is a matter of one list (120 screenshots), some of the server (25 a page and no more).
@@ -31,7 +31,7 @@ class _Bound:
         self._tried = 0
 
     def next(self) -> int:
-        """Return what to ask for: the size, or, after enough good pages, once the double of it."""
+        """Return the size to ask for: after enough good pages, once, the double of it."""
         if self._good < self._needed or self.size >= self.most:
             return self.size
         self._good = 0
@@ -39,13 +39,13 @@ class _Bound:
         return self._tried
 
     def passed(self, asked: int) -> None:
-        """Hear that a full page of a size came."""
+        """Count a full page of that size, and rise to it."""
         if asked >= self.size:
             self.size = min(asked, self.most)
             self._good += 1
 
     def failed(self, asked: int) -> None:
-        """Hear that a page of a size did not come; a try that failed makes the next one rarer."""
+        """Count a page of that size that failed; a failed try makes the next one rarer."""
         if asked == self._tried:
             self._wait_longer()
 
@@ -69,8 +69,8 @@ class _Bound:
         self._needed = min(self._needed * 2, MOST_GOOD_PAGES)
 
 
-class _Witness(NamedTuple):
-    """A walk that had to ask for less: so many did not come, and so many did."""
+class _Fall(NamedTuple):
+    """A walk that had to ask for less: a page of `failed` items did not come, of `passed` did."""
 
     walk: "WalkSize"
     failed: int
@@ -78,20 +78,20 @@ class _Witness(NamedTuple):
 
 
 class PageSize:
-    """What the walks of one run ask for, at most `most` a page (100 unless the caller said)."""
+    """The page size that the walks of one run share, at most `most` (100 by default)."""
 
     def __init__(self, most: int | None = None) -> None:
         self._bound = _Bound(most or WALK_LIMIT)
-        self._witness: _Witness | None = None
+        self._last_fall: _Fall | None = None
 
     @property
     def most(self) -> int:
-        """The largest that is ever asked for."""
+        """The largest size that is ever asked for."""
         return self._bound.most
 
     @property
     def size(self) -> int:
-        """What a walk begins with."""
+        """The size that a walk begins with."""
         return self._bound.size
 
     def walk(self) -> "WalkSize":
@@ -99,18 +99,18 @@ class PageSize:
         return WalkSize(self, self._bound)
 
     def refuse(self, asked: int) -> None:
-        """Hear that the server accepts no limit that large, of any list."""
+        """Never ask for as many again: the server accepts no limit that large, of any list."""
         self._bound.refuse(asked)
 
     def passed(self, count: int) -> None:
-        """Hear that a full page of so many came: then as many are not too much for the server."""
+        """Count a full page of `count` items: as many are not too much for the server."""
         self._bound.passed(count)
-        if self._witness is not None and count >= self._witness.failed:
-            self._witness = None
+        if self._last_fall is not None and count >= self._last_fall.failed:
+            self._last_fall = None
 
     def fell(self, walk: "WalkSize", failed: int, passed: int) -> None:
-        """Hear that a walk got less, and not more; the second one in a row speaks for all."""
-        before, self._witness = self._witness, _Witness(walk, failed, passed)
+        """Note a walk that got less and not more; a second one in a row lowers the size of all."""
+        before, self._last_fall = self._last_fall, _Fall(walk, failed, passed)
         if before is None or before.walk is walk:
             return
         agreed = max(before.passed, passed)
@@ -119,16 +119,16 @@ class PageSize:
 
 
 class WalkSize:
-    """What one walk asks for. Ask `next`, send, and tell `passed` or `asks_for_less` the outcome.
+    """The page size of one walk. Call `next`, send, then `passed` or `asks_for_less`.
 
-    For one page it is asked at most 1 + log2(limit) times, 7 for 100, whatever the answers.
+    For one page `next` is called at most 1 + log2(limit) times, 7 for 100, whatever the answers.
     """
 
     def __init__(self, run: PageSize, bound: _Bound) -> None:
         self._run = run
         self._run_bound = bound
         self._own = _Bound(bound.most)
-        self._failed = 0  # the least that did not come since a page came
+        self._failed = 0  # the smallest size that failed since a page came
 
     def next(self) -> int:
         """Return the limit of the next page."""
@@ -138,7 +138,7 @@ class WalkSize:
         return run.next() if own.size >= run.size else min(own.next(), run.size)
 
     def passed(self, asked: int, count: int) -> None:
-        """Hear that a page of so many items came."""
+        """Count a page of `count` items that came where `asked` were asked for."""
         if self._failed:
             self._run.fell(self, self._failed, asked)
             self._failed = 0
@@ -147,7 +147,7 @@ class WalkSize:
             self._run.passed(asked)
 
     def asks_for_less(self, error: APIError, asked: int) -> bool:
-        """Tell whether a page did not come because of its size, and ask for less from now on."""
+        """Return whether a page failed because of its size; then ask for less from now on."""
         if not is_too_large(error) or asked <= 1:
             return False
         if is_about_limit(error):
@@ -162,7 +162,7 @@ class WalkSize:
 
 
 def is_too_large(error: APIError) -> bool:
-    """Tell whether an error is one that a smaller page may not meet."""
+    """Return whether a smaller page may avoid the error."""
     return (
         isinstance(error, ResponseTooLargeError)
         or (isinstance(error, APIStatusError) and error.status == 413)
@@ -172,7 +172,7 @@ def is_too_large(error: APIError) -> bool:
 
 
 def is_too_slow(error: APIError) -> bool:
-    """Tell whether an error may be one of size, or just of a server that is down for now."""
+    """Return whether an error may be one of size, or just of a server that is down for now."""
     if isinstance(error, APITimeoutError):
         return error.in_body
     return isinstance(error, APIStatusError) and error.status in _TOO_SLOW

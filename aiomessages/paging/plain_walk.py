@@ -1,4 +1,8 @@
-"""The plain walk: pages in the order of their cursors, each fetched as it is asked for."""
+"""The plain walk: the pages of a list in order, each fetched when it is asked for.
+
+It is for readers of many lists at once, who have no use for a page ahead of its need; `stream` goes
+ahead of its reader, and survives the cancellation of a wait.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,39 +10,39 @@ from typing import Generic, Self
 
 from aiomessages.calls.cancellation import unless_ours
 from aiomessages.observe.operation import Operation
+from aiomessages.wire.page_content import PageT
 
-from .cursor import Fetch, PageT, Trail, step
+from .cursor import Fetch, WalkState, step
 
 
-class OneByOne(AsyncIterator[PageT], Generic[PageT]):
-    """The pages of a list, each fetched as it is asked for; being cancelled gives that fetch up.
+class PlainWalk(AsyncIterator[PageT], Generic[PageT]):
+    """The pages of a list. A fetch runs in the reader's task: cancelling the reader gives it up.
 
     Leave it as a context manager. After an error there is nothing more to ask for.
     """
 
     def __init__(
-        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, watch: Operation
+        self, fetch: Fetch[PageT], state: WalkState[PageT], *, operation: Operation
     ) -> None:
         self._fetch = fetch
-        self._trail = Trail(after=after, max_items=max_items)
-        self._watch = watch
+        self._state = state
+        self._operation = operation
 
     async def __anext__(self) -> PageT:
-        trail = self._trail
-        if trail.ended:
+        if self._state.ended:
             raise StopAsyncIteration
         try:
-            page = await self._next_page(trail)
+            page = await self._next_page()
         except Exception as error:
-            self._watch.over(error)
+            self._operation.over(error)
             raise
-        self._watch.page(len(page.ids), last=trail.ended)
+        self._operation.page(len(page.ids), last=self._state.ended)
         return page
 
-    async def _next_page(self, trail: Trail) -> PageT:
+    async def _next_page(self) -> PageT:
         try:
-            with self._watch.current():
-                return await step(trail, self._fetch)
+            with self._operation.current():
+                return await step(self._state, self._fetch)
         except asyncio.CancelledError as cancelled:
             error = unless_ours(cancelled)
         raise error
@@ -47,4 +51,4 @@ class OneByOne(AsyncIterator[PageT], Generic[PageT]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watch.over()
+        self._operation.over()

@@ -4,31 +4,29 @@ import asyncio
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import anyio
 
 from aiomessages.calls.cancellation import unless_ours
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import Operation
+from aiomessages.wire.page_content import PageT
 
-from .cursor import Fetch, PageT, Trail
+from .cursor import Fetch, Fetched, WalkState
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-# A fetch that was cancelled needs a moment to give its connection back; one that does not end by
-# then must not hold up whoever closes the stream.
-CLOSE_TIMEOUT: Final = 5.0
-
 
 class Ahead(Protocol):
-    """What fetches further ahead on behalf of a walk, in tasks that end with it."""
+    """A helper of a walk that fetches further ahead, in tasks that end with the walk."""
 
     tasks: set[asyncio.Task[Any]]
 
     def give_up(self) -> None:
-        """Cancel the tasks, and let go of what is held."""
+        """Cancel the tasks, and drop the pages that are held."""
 
 
 class _Fetcher(Generic[PageT]):
@@ -41,36 +39,35 @@ class _Fetcher(Generic[PageT]):
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
-        after: str | None,
-        max_items: int | None,
         prefetch: bool,
-        watch: Operation | None,
+        operation: Operation | None,
         ahead: Ahead | None,
     ) -> None:
         self._fetch = fetch
-        self._watch = watch or Operation()
+        self._operation = operation or Operation()
         self._ahead = ahead
         self._prefetch = prefetch
-        self._trail = Trail(after=after, max_items=max_items)
+        self._state = state
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
         self._error: Exception | None = None
         self._traceback: TracebackType | None = None
-        # What the walk hands out: pages, then the error or the end.
+        # Pages that the walk has not delivered yet; the error or the end comes after them.
         self.pages: deque[PageT] = deque()
         # Whether the walk takes a page now, so that the one after it may come as well.
         self.taking = False
 
     @property
     def ended(self) -> bool:
-        """Tell whether the last page has come."""
-        return self._trail.ended
+        """Whether the last page has come."""
+        return self._state.ended
 
     @property
     def running(self) -> bool:
-        """Tell whether a page is being fetched."""
+        """Whether a page is being fetched."""
         return self._task is not None and not self._task.done()
 
     @property
@@ -79,10 +76,10 @@ class _Fetcher(Generic[PageT]):
         return self._error is not None
 
     def start(self) -> bool:
-        """Fetch, if there is room and it is not being done; tell whether it was begun."""
+        """Start to fetch if there is room and no fetch runs; return whether one was started."""
         if self.running or not self._has_room():
             return False
-        context = self._watch.context()
+        context = self._operation.context()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=context)
         self._task.add_done_callback(self._wake)
         return True
@@ -95,34 +92,33 @@ class _Fetcher(Generic[PageT]):
         return self.taking and not self.pages
 
     async def _run(self) -> None:
-        trail = self._trail
+        state = self._state
         while self._has_room():
             try:
                 # Nothing awaits once the page is here, so that no cancellation comes in between;
                 # and no variable keeps the page while the next one is fetched.
-                self._accept(await self._fetch(trail.cursor, trail.wanted, trail.fresh))
+                self._accept(await self._fetch(state.cursor, state.wanted, state.fresh))
             except asyncio.CancelledError as cancelled:
                 self._fail(unless_ours(cancelled))
-            except Exception as error:  # noqa: BLE001 whatever it is, the consumer is told
+            except Exception as error:  # noqa: BLE001 any error is raised to the reader
                 self._fail(error)
             self._wake()
         if self._ahead is not None and (self.ended or self._error is not None):
             self._ahead.give_up()
 
     def _fail(self, error: Exception) -> None:
-        self._trail.count(error)
-        self._watch.over(error)
+        self._state.count(error)
+        self._operation.over(error)
         self._error, self._traceback = error, error.__traceback__
 
     def raise_error(self) -> None:
-        """Raise what the fetch raised, if it did."""
+        """Raise the error of the fetch, if it failed."""
         if self._error is not None:
-            # Where it came from, and not, at each call once more, where it was raised again: those
-            # frames would pile up, and hold what they hold.
+            # With its first traceback: each raise would add frames, and keep their locals alive.
             raise self._error.with_traceback(self._traceback)
 
     def arrival(self) -> "asyncio.Future[None]":
-        """Return what is done at the next news: a page, an error, a task that was cancelled."""
+        """Return a future that is done when a page or an error comes, or the task was cancelled."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -130,16 +126,17 @@ class _Fetcher(Generic[PageT]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _accept(self, page: PageT) -> None:
-        if self._stopped or not self._trail.follow(page):
-            return  # a page that is not taken is asked for again in the next turn
+    def _accept(self, fetched: Fetched[PageT]) -> None:
+        page = None if self._stopped else self._state.follow(*fetched)
+        if page is None:
+            return  # it is requested again in the next turn
         self.pages.append(page)
-        self._watch.page(len(page.ids), last=self.ended)
+        self._operation.page(len(page.ids), last=self.ended)
 
     async def stop(self) -> None:
-        """Cancel the task, and wait for it to leave, for a bounded time."""
+        """Cancel the task, and wait up to CLOSE_TIMEOUT seconds for it to end."""
         self._stopped = True
-        self._watch.over()
+        self._operation.over()
         self.pages.clear()
         self._wake()
         if self._ahead is not None:
@@ -156,14 +153,14 @@ class _Fetcher(Generic[PageT]):
         return {task for task in tasks if task is not None and not task.done()}
 
     def abandon(self) -> None:
-        """Cancel the task of a walk that nobody holds any more, and warn."""
+        """Cancel the task of a walk that was garbage collected, and warn."""
         self._stopped = True
         self.pages.clear()
         if self._task is None:
             return
-        self._watch.dropped(self._task.get_loop())
+        self._operation.dropped(self._task.get_loop())
         running = self._running_tasks()
-        # Whatever runs behind the end was given up, and is about to notice.
+        # Tasks that run after the end were cancelled, and are about to finish.
         over = self.ended or self._error is not None
         if over or not running or any(task.get_loop().is_closed() for task in running):
             return
@@ -183,19 +180,17 @@ class Walk(Generic[PageT]):
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
-        after: str | None = None,
-        max_items: int | None = None,
         prefetch: bool = True,
-        watch: Operation | None = None,
+        operation: Operation | None = None,
         ahead: Ahead | None = None,
     ) -> None:
         self._fetcher = _Fetcher(
             fetch,
-            after=after,
-            max_items=max_items,
+            state,
             prefetch=prefetch,
-            watch=watch,
+            operation=operation,
             ahead=ahead,
         )
         self._all_delivered = True
@@ -204,7 +199,7 @@ class Walk(Generic[PageT]):
 
     @property
     def begun(self) -> bool:
-        """Tell whether anything was fetched yet."""
+        """Whether anything was fetched yet."""
         return self._loop is not None
 
     @property
@@ -236,8 +231,8 @@ class Walk(Generic[PageT]):
             await arrival
         fetcher.taking = True
         if fetcher.start():
-            # One turn of the loop sends the request, also for a consumer that never awaits. Being
-            # cancelled here leaves the page where it is.
+            # One turn of the loop sends the request, also for a reader that never awaits. A
+            # cancellation here leaves the page in the queue.
             await asyncio.sleep(0)
         fetcher.taking = False
         return fetcher.pages.popleft() if fetcher.pages else await self.next_page()
@@ -264,7 +259,7 @@ class Walk(Generic[PageT]):
             )
 
     async def aclose(self, *, all_delivered: bool = True) -> None:
-        """Cancel the fetch that is under way, and wait up to 5 s for it to leave."""
+        """Cancel the fetch that is under way, and wait up to 5 s for it to end."""
         # A walk whose last page was not delivered whole must not say that it reached its end.
         if not self._closed:
             self._all_delivered = all_delivered and not self._fetcher.pages

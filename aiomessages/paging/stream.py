@@ -1,37 +1,36 @@
 """The prefetching stream, over any function that fetches one page.
 
-Nothing here knows of HTTP. A `Walk` goes from page to page around one task that fetches the next
+A `Walk` goes from page to page around one task that fetches the next
 one while the caller works on the current; the iterators over it hand out items or pages. They are
 classes rather than async generators, for two measured reasons: a task group around a `yield` kills
 innocent tasks when the consumer leaves, and a timeout around one `__anext__` finalises a generator,
 whose next call then says that the stream is complete. Here
 
 - a consumer's wait can be cancelled at any moment: the fetch goes on, and the page is kept;
-- what came before an error is delivered first, the error is raised every time after that, and
+- items in front of an error are delivered first, the error is raised at each call after that, and
   StopAsyncIteration means that the end was really reached;
 - two pages at most are held: the one being consumed, and one ahead.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from operator import length_hint
-from types import MappingProxyType, TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 from aiomessages.observe.operation import Operation
 from aiomessages.values.redaction import shown
+from aiomessages.wire.page_content import PageT
 
-from .cursor import Fetch, PageT
+from .closable import ClosableIterator, YieldT
+from .cursor import Fetch, WalkState
 from .prefetch import Ahead, Walk
 
 ItemT = TypeVar("ItemT")
-
-
-YieldT = TypeVar("YieldT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
 
 
-class WalkIterator(AsyncGenerator[YieldT, None]):
+class WalkIterator(ClosableIterator[YieldT]):
     """An iterator over a walk; leaving it as an async context manager closes the walk."""
 
     def __init__(self, walk: Walk[Any], *, after: str | None = None) -> None:
@@ -41,7 +40,7 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         return self._delivered
 
     @property
@@ -49,26 +48,8 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
         return self._walk.state
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         await self._walk.aclose()
-
-    async def asend(self, value: None) -> YieldT:
-        """Return the next element: a stream takes nothing in."""
-        if value is not None:
-            raise TypeError("nothing can be sent into a stream")
-        return await self.__anext__()
-
-    async def athrow(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> NoReturn:
-        """Close the stream and raise the exception."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else typ(*(() if val is None else (val,)))
-        raise error.with_traceback(tb) if tb else error
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class PageIterator(WalkIterator[PageT]):
@@ -93,7 +74,7 @@ class ItemIterator(WalkIterator[ItemT]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         read = len(self._ids) - length_hint(self._unread)
         return self._ids[read - 1] if read else self._delivered
 
@@ -118,51 +99,44 @@ class ItemIterator(WalkIterator[ItemT]):
             self._ids, self._unread = page.ids, iter(page.data)
 
     def _put_down(self) -> None:
-        """Let go of the page that was read, before another one comes."""
+        """Drop the page that was read, before the next one comes."""
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         all_delivered = not length_hint(self._unread)
         self._put_down()
         await self._walk.aclose(all_delivered=all_delivered)
 
 
 class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
-    """A list of the API, of which nothing is asked before it is awaited or iterated.
+    """A list of the API. Nothing is requested before it is awaited or iterated.
 
-    `await stream` gives one page, `async for` every item of every page. Use `pages()` or `raw()`
-    instead, not in between: a stream is read in one way.
+    `await stream` returns one page, `async for` every item of every page. Use `pages()` or `raw()`
+    instead, not in between: a stream is read in one way only.
     """
 
     def __init__(
         self,
         fetch: Fetch[PageT],
+        state: WalkState[PageT],
         *,
         fetch_one: Callable[[], Awaitable[PageT]],
         raw: Callable[[], "PageStream[bytes, Any]"],
-        after: str | None = None,
-        max_items: int | None = None,
+        bulk: Callable[[Any], PageIterator[Any]],
         prefetch: bool = True,
-        watch: Operation | None = None,
+        operation: Operation | None = None,
         ahead: Ahead | None = None,
         arguments: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        walk = Walk(
-            fetch,
-            after=after,
-            max_items=max_items,
-            prefetch=prefetch,
-            watch=watch,
-            ahead=ahead,
-        )
-        super().__init__(walk, after=after)
+        walk = Walk(fetch, state, prefetch=prefetch, operation=operation, ahead=ahead)
+        super().__init__(walk, after=state.cursor)
         self._arguments = arguments
         self._fetch_one = fetch_one
         self._raw = raw
         self._view: WalkIterator[Any] | None = None
-        self._bulk: Callable[[Any], PageIterator[Any]]  # whoever makes the stream knows how
+        self._bulk = bulk
 
     def __repr__(self) -> str:
         reader = self if self._view is None else self._view
@@ -203,15 +177,6 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         """
         return self._look_through(self._raw())
 
-    def _bulk_pages(self, like: Any = None) -> PageIterator[Any]:
-        """Return an iterator over whole pages, of raw items, as an export reads them.
-
-        A page that is too large is asked for in smaller ones. `like` are the Attempts in whose
-        turns the pages are asked for, and by whose rules they are tried again; without it, by those
-        of the stream. Raises RuntimeError once the stream was begun in another way.
-        """
-        return self._look_through(self._bulk(like))
-
     def _look_through(self, view: ViewT) -> ViewT:
         self._refuse_second_reader()
         if self._walk.begun:
@@ -225,7 +190,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered: the `after=` of a list that continues from there."""
         return super().cursor if self._view is None else self._view.cursor
 
     async def _turn_page(self) -> None:
@@ -233,7 +198,30 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         await super()._turn_page()
 
     async def aclose(self) -> None:
-        """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
+        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
         await super().aclose()
         if self._view is not None:
             await self._view.aclose()
+
+
+# --- for other parts of the package, and out of sight in a user's tab completion ------------------
+
+
+def bulk_pages(stream: PageStream[Any, Any], like: Any = None) -> PageIterator[Any]:
+    """Return an iterator over the stream's pages, with raw items, as an export reads them.
+
+    A page that is too large is requested again with a smaller limit. `like` is the Attempts whose
+    queue and retry policy apply; None means those of the stream. Raises RuntimeError once the
+    stream was begun in another way.
+    """
+    return stream._look_through(stream._bulk(like))  # noqa: SLF001 of this module
+
+
+def unread_items(stream: ItemIterator[ItemT]) -> Iterator[ItemT]:
+    """Return an iterator over the items of the current page; taking from it reads the stream."""
+    return stream._unread  # noqa: SLF001 of this module
+
+
+async def turn_page(stream: ItemIterator[Any]) -> None:
+    """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
+    await stream._turn_page()  # noqa: SLF001 of this module

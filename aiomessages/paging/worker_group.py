@@ -1,11 +1,11 @@
-"""The tasks that pull from one shared source and work on what they get, and how that ends.
+"""The tasks that pull items from one shared source and work on them, and how that ends.
 
-Nothing here knows of HTTP. The source is never read further ahead than what is being worked on or
-waits to be taken: at most `concurrency` items at any time. That is also the cheapest way to share
+The source is never read further ahead than the items that are worked on or whose results wait to be
+taken: at most `concurrency` items at any time. That is also the cheapest way to share
 work in asyncio: measured, a tenth of what a semaphore with gather costs an item.
 
-The end is one number: the place of the first item that will not come. Work on the items before it
-is let finish, all other work is cancelled. The end of the source has the place behind the last item
+The end is one number: the place of the first item without a result. Work on the items before it
+finishes, all other work is cancelled. The end of the source has the place behind the last item
 read, and so has an error of the source. An error of work has the place of its item where the order
 counts, and the first place where it does not.
 """
@@ -15,25 +15,26 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
 )
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import anyio
 
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.errors import ClientClosedError, MessagesError
 from aiomessages.observe.logs import log
 
+from .closable import close_iterator, iterate
+
 if TYPE_CHECKING:
     from types import TracebackType
-
-CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits for its fetch
 
 _NEVER: Final = sys.maxsize  # the place of no item, and of the end before it is known
 
@@ -41,40 +42,17 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
-class End:
-    """What follows the last result."""
+class _End(Enum):
+    """The type of `_END`, which stands for the item behind the last one."""
+
+    END = 0
 
 
-END: Final = End()
+_END: Final = _End.END
 
 
-async def each(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
-    """Iterate over any iterable, one item at a time, as it is asked for.
-
-    Close an async iterator at the end, whichever end that is, and also where the caller made it:
-    some of its items were read ahead, so nobody could go on with it and miss none.
-    """
-    if isinstance(items, AsyncIterable):
-        iterator = aiter(items)
-        try:
-            async for item in iterator:
-                yield item
-        finally:
-            await _close_iterator(iterator)
-    else:
-        for item in items:
-            yield item
-
-
-async def _close_iterator(iterator: object) -> None:
-    """Close an async iterator that can be closed."""
-    aclose: Callable[[], Awaitable[object]] | None = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
-
-
-class Crew(Generic[ItemT, ResultT]):
-    """The tasks and what they share. It does not know whom it works for, who can be dropped."""
+class WorkerGroup(Generic[ItemT, ResultT]):
+    """The tasks and what they share. It holds no reference to `Results`, which can be dropped."""
 
     def __init__(
         self,
@@ -85,7 +63,7 @@ class Crew(Generic[ItemT, ResultT]):
         ordered: bool,
     ) -> None:
         self._items = items
-        self._source = each(items)
+        self._source = iterate(items)
         self._work = work
         self._concurrency = concurrency
         self._ordered = ordered
@@ -105,25 +83,25 @@ class Crew(Generic[ItemT, ResultT]):
 
     @property
     def to_be_started(self) -> bool:
-        """Tell whether the work was neither begun nor given up."""
+        """Whether the work was neither begun nor given up."""
         return not self._tasks and self._end == _NEVER
 
     def start(self) -> None:
-        """Set the tasks to work."""
+        """Start the tasks."""
         self._loop = asyncio.get_running_loop()
         for me in range(self._concurrency):
             self._at[me] = _NEVER
             self._tasks.append(self._loop.create_task(self._pull(me)))
             self._tasks[me].add_done_callback(partial(self._left, me))
 
-    # --- what a worker does -----------------------------------------------------------------------
+    # --- the work of one worker -------------------------------------------------------------------
 
     async def _pull(self, me: int) -> None:
         """Read an item and work on it, for as long as there are any."""
         try:
             while self._end == _NEVER:
                 item = await self._read(me)
-                if isinstance(item, End):
+                if item is _END:
                     break
                 self._put(self._at[me], await self._work(item))
                 self._at[me] = _NEVER
@@ -135,14 +113,14 @@ class Crew(Generic[ItemT, ResultT]):
                 raise  # asyncio ends the loop for these
         self._at.pop(me, None)
 
-    async def _read(self, me: int) -> ItemT | End:
+    async def _read(self, me: int) -> ItemT | _End:
         """Return the next item, with its place noted, or the end."""
         await self._room.acquire()
         async with self._reading:
-            item = await anext(self._source, END)
+            item = await anext(self._source, _END)
             if self._end < _NEVER:  # cancelled, and the source gave an item all the same
-                return END
-            if isinstance(item, End):
+                return _END
+            if item is _END:
                 del self._at[me]
                 self._finish(self._begun)
             else:
@@ -164,7 +142,7 @@ class Crew(Generic[ItemT, ResultT]):
         if task.cancelled():  # before its first step, where `_pull` catches nothing
             self._fail(me, asyncio.CancelledError())
         else:
-            task.exception()  # asyncio logs it otherwise; the taker is told
+            task.exception()  # asyncio logs it otherwise; `take` raises it
 
     # --- how it ends ------------------------------------------------------------------------------
 
@@ -184,10 +162,10 @@ class Crew(Generic[ItemT, ResultT]):
         else:
             whose = "source of the items" if reading else "work on an item"
             what = f"the {whose} waited for something that was cancelled"
-        self._finish(place, _to_be_told(error, what))
+        self._finish(place, _raisable(error, what))
 
     def _finish(self, place: int, error: BaseException | None = None) -> None:
-        """Let no item come from this place on, and cancel the workers that are at or behind it."""
+        """Accept no result from this place on, and cancel the workers at or behind it."""
         if place >= self._end:
             return
         self._end, self._error = place, error
@@ -201,8 +179,11 @@ class Crew(Generic[ItemT, ResultT]):
     def _is_over(self) -> bool:
         return self._end < _NEVER and not any(at < self._end for at in self._at.values())
 
-    async def take(self) -> ResultT | End:
-        """Return a result, or the end, or raise the error. Being cancelled loses nothing."""
+    async def take(self) -> ResultT:
+        """Return the next result; a call that is cancelled loses none.
+
+        Raises the error that ended the work, or StopAsyncIteration at the end, at each call.
+        """
         while not self._ready and not self._is_over():
             self._news.clear()
             await self._news.wait()
@@ -213,19 +194,19 @@ class Crew(Generic[ItemT, ResultT]):
             return self._ready.popleft()
         self._take_no_more()
         if self._error is not None:
-            # Where it came from, and not, at each call once more, where it was raised again.
+            # With its first traceback: each raise would add frames to it.
             raise self._error.with_traceback(self._traceback)
-        return END
+        raise StopAsyncIteration
 
     def _take_no_more(self) -> None:
-        """Give up all results, also those of a worker that has not left in time."""
+        """Drop all results, also those of a worker that did not end in time."""
         self._ready = deque(maxlen=0)
         self._early.clear()
 
     async def stop(self, error: Exception) -> None:
-        """Cancel all work, close the source, and let every taker be told.
+        """Cancel all work and close the source; each later call of `take` raises the error.
 
-        Raises what the source raises when it is closed.
+        Raises the error of the source when it is closed.
         """
         if self._closing is not None:
             await self._leave()
@@ -238,9 +219,9 @@ class Crew(Generic[ItemT, ResultT]):
             closing.result()
 
     async def _leave(self) -> None:
-        """Wait up to 5 s for the tasks to be gone and the source closed.
+        """Wait up to 5 s for the tasks to end and the source to close.
 
-        This goes on by itself if the wait for it is cancelled.
+        They go on to do so if the wait is cancelled.
         """
         closing = self._close_soon()
         with anyio.CancelScope(shield=True):
@@ -259,12 +240,12 @@ class Crew(Generic[ItemT, ResultT]):
                 async with self._reading:  # a generator that runs cannot be closed
                     await self._source.aclose()
                 if not self._tasks and isinstance(self._items, AsyncIterator):
-                    await _close_iterator(self._items)  # handed in, and not read yet
+                    await close_iterator(self._items)  # handed in, and not read yet
         except TimeoutError:
             log.warning("the source of the items did not close within %d s", 2 * CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
-        """Cancel the tasks of somebody who is gone, and have the source closed."""
+        """Cancel the tasks of results that were garbage collected, and close the source."""
         if self._closing is not None or self._loop.is_closed():
             return
         self._loop.call_soon_threadsafe(self._give_up)
@@ -282,10 +263,10 @@ class Crew(Generic[ItemT, ResultT]):
         self._close_soon()
 
 
-def _to_be_told(error: BaseException, what: str) -> BaseException:
-    """Return what a taker can be told.
+def _raisable(error: BaseException, what: str) -> BaseException:
+    """Return the error that `take` raises for an error of a worker.
 
-    A cancellation would be taken for one of its own, and the end of an iterator for the end.
+    Its caller would take a cancellation for its own, and StopAsyncIteration for the end.
     """
     if isinstance(error, asyncio.CancelledError):
         told: Exception = MessagesError(

@@ -16,9 +16,10 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from aiomessages.models import Json, ReceivedMessage, StoredCompletion
 from aiomessages.models.as_sent import Kept
 from aiomessages.observe.logs import log
-from aiomessages.pages import CompletionPage, Envelope, MessagePage, Page, RawPage
+from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 
 from . import lenient
+from .page_content import Envelope
 
 ItemT = TypeVar("ItemT")
 

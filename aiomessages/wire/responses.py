@@ -1,10 +1,10 @@
-"""The API's grammar: a call becomes a request; status, headers and body become a page or an error.
+"""The API's grammar: status, headers and body become the content of a page, or an error.
 
 Nothing here performs I/O, reads a clock or rolls dice: plain values come in, plain values go out.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +19,7 @@ from aiomessages.errors import (
     SchemaError,
 )
 from aiomessages.models import StoredCompletion
-from aiomessages.pages import Envelope, Page
+from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
     concealed,
@@ -32,6 +32,7 @@ from . import errors as wire_errors
 from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked
+from .page_content import Codec, Envelope, PageContent
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -56,22 +57,6 @@ class Response(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
 
 
-class Codec(Protocol[ItemT]):
-    """What reads the body of a page: see decoding."""
-
-    @property
-    def page_class(self) -> type[Page[ItemT]]:
-        """What its pages are."""
-        ...
-
-    def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
-        """Return a page and the ids of its items."""
-        ...
-
-
-# --- a call, to a request -------------------------------------------------------------------------
-
-
 # --- a response, to a page ------------------------------------------------------------------------
 
 
@@ -83,8 +68,8 @@ def read_page(
     cursor: str | None = None,
     limit: int | None = None,
     secret: str,
-) -> Page[ItemT]:
-    """Return the page behind the cursor, or raise the error that the response is."""
+) -> PageContent[Page[ItemT]]:
+    """Return the content of the page behind the cursor, or raise the error that the response is."""
     asked = Asked(completion_id, cursor)
     check_status(response, asked, secret=secret)
     envelope, ids = _decode(response, codec.decode, asked, secret=secret)
@@ -102,7 +87,15 @@ def read_page(
     if envelope.has_more is None and ids == [cursor] and limit != 1:
         # The end of a list whose server leaves has_more out, and lists the cursor's own item again.
         envelope = msgspec.structs.replace(envelope, has_more=False)
-    return codec.page_class(envelope, ids, body=response.body, headers=headers)
+    return PageContent.of(
+        codec.page_class,
+        envelope,
+        ids,
+        body=response.body,
+        headers=headers,
+        completion_id=completion_id,
+        hang_up=response.hang_up,
+    )
 
 
 def _concealed_ids(

@@ -1,6 +1,6 @@
 """The plain way from page to page: what follows what, what ends it, what is told of it.
 
-The rules of a `Trail` are tested in `test_stream` as well, by the stream that keeps to them.
+The rules of a `WalkState` are tested in `test_stream` as well, by the stream that keeps to them.
 """
 
 import asyncio
@@ -15,16 +15,19 @@ from virtual_time import run
 
 from aiomessages.errors import APIConnectionError, PaginationError
 from aiomessages.observe.operation import Operation
-from aiomessages.pages import Envelope, Page
-from aiomessages.paging.plain_walk import OneByOne
+from aiomessages.pages import Page
+from aiomessages.paging.cursor import Fetched, WalkState
+from aiomessages.paging.plain_walk import PlainWalk
+from aiomessages.wire.page_content import PageContent
+
+Content = PageContent[Page[str]]
 
 
-class FakePage(Page[str]):
-    """A page of ids, which are also its items."""
-
-    def __init__(self, ids: str, next_cursor: str | None) -> None:
-        super().__init__(Envelope(list(ids.upper()), has_more=next_cursor is not None), list(ids))
-        self.completion_id = "chatcmpl-1"
+def content(ids: str, *, more: bool = False, **fields: Any) -> Content:
+    """Return a page of ids, which are also its items; the next one is behind the last of them."""
+    name = "chatcmpl-1"
+    says = {"has_more": more, "promised": more, "completion_id": name, **fields}
+    return PageContent(Page, list(ids.upper()), list(ids), **says)
 
 
 class Told(Operation):
@@ -44,30 +47,30 @@ class Told(Operation):
 
 
 def walk(
-    *pages: FakePage | BaseException,
+    *pages: Content | BaseException,
     after: str | None = None,
     max_items: int | None = None,
-    watch: Operation | None = None,
-) -> tuple[OneByOne[FakePage], list[tuple[Any, ...]]]:
+    operation: Operation | None = None,
+) -> tuple[PlainWalk[Page[str]], list[tuple[Any, ...]]]:
     """Return a way along these pages, and the list of what is asked for on it."""
     left, asked = list(pages), []
 
-    async def fetch(after: str | None, remaining: int | None, fresh: bool) -> FakePage:
+    async def fetch(after: str | None, remaining: int | None, fresh: bool) -> Fetched[Page[str]]:
         asked.append((after, remaining, "fresh") if fresh else (after, remaining))
         await asyncio.sleep(0)
         page = left.pop(0)
         if isinstance(page, BaseException):
             raise page
-        return page
+        return page, 1
 
-    way = OneByOne(fetch, after=after, max_items=max_items, watch=watch or Operation())
-    return way, asked
+    state: WalkState[Page[str]] = WalkState(after=after, max_items=max_items)
+    return PlainWalk(fetch, state, operation=operation or Operation()), asked
 
 
 async def test_to_the_end() -> None:
     """Pages come one by one until one has nothing behind it; what is over stays over."""
     watch = Told()
-    pages, asked = walk(FakePage("ab", "b"), FakePage("c", None), watch=watch)
+    pages, asked = walk(content("ab", more=True), content("c"), operation=watch)
     with pages:
         assert [page.data async for page in pages] == [["A", "B"], ["C"]]
         with pytest.raises(StopAsyncIteration):
@@ -79,7 +82,7 @@ async def test_to_the_end() -> None:
 async def test_nothing_ahead_of_its_need() -> None:
     """The page behind the one that was given is not asked for."""
     watch = Told()
-    pages, asked = walk(FakePage("a", "a"), FakePage("b", None), watch=watch)
+    pages, asked = walk(content("a", more=True), content("b"), operation=watch)
     with pages:
         await anext(pages)
         await asyncio.sleep(0.01)
@@ -89,14 +92,14 @@ async def test_nothing_ahead_of_its_need() -> None:
 
 async def test_no_more_than_is_wanted() -> None:
     """With a bound, what is above it is left out, and no page is asked for in vain."""
-    pages, asked = walk(FakePage("ab", "b"), FakePage("cd", "d"), max_items=3)
+    pages, asked = walk(content("ab", more=True), content("cd", more=True), max_items=3)
     assert [page.ids async for page in pages] == [["a", "b"], ["c"]]
     assert asked == [(None, 3), ("b", 1)]
 
 
 async def test_an_overlap() -> None:
     """What the page before had already is left out, also where that makes a page short."""
-    pages, _ = walk(FakePage("ab", "b"), FakePage("bc", "c"), FakePage("bcd", None))
+    pages, _ = walk(content("ab", more=True), content("bc", more=True), content("bcd"))
     assert [page.ids async for page in pages] == [["a", "b"], ["c"], ["d"]]
 
 
@@ -115,9 +118,7 @@ async def test_what_stands_in_front_of_where_a_walk_begins(
 ) -> None:
     """The item that a walk begins behind is left out, with what is in front of it; it is logged."""
     *first, last = ids
-    pages, _ = walk(
-        *(FakePage(each, each[-1]) for each in first), FakePage(last, None), after=after
-    )
+    pages, _ = walk(*(content(each, more=True) for each in first), content(last), after=after)
     assert [item for page in [page async for page in pages] for item in page.ids] == ["c", "d"]
     assert ("repeats" in caplog.text) is (after == "b")
 
@@ -125,7 +126,11 @@ async def test_what_stands_in_front_of_where_a_walk_begins(
 async def test_a_page_that_is_shortened() -> None:
     """What is left out of a page is out of its ends as well, and counts for nothing."""
     pages, asked = walk(
-        FakePage("abc", "c"), FakePage("cde", "e"), FakePage("efgh", "h"), after="a", max_items=5
+        content("abc", more=True),
+        content("cde", more=True),
+        content("efgh", more=True),
+        after="a",
+        max_items=5,
     )
     got = [page async for page in pages]
     assert [(p.ids, p.data, p.first_id, p.last_id) for p in got] == [
@@ -133,18 +138,19 @@ async def test_a_page_that_is_shortened() -> None:
         (["d", "e"], ["D", "E"], "d", "e"),
         (["f"], ["F"], "f", "f"),
     ]
-    assert [page.remaining for page in got] == [3, 1, 0]
     assert [page.has_next_page() for page in got] == [True, True, False]
     assert asked == [("a", 5), ("c", 4), ("e", 2)]  # one more than wanted, for what will repeat
 
 
 async def test_max_items_that_leave_no_room() -> None:
     """Where what repeats fills all that max_items leave, a page is asked for in full, once."""
-    pages, asked = walk(FakePage("ab", "b"), FakePage("b", "b"), FakePage("bcd", "d"), max_items=3)
+    pages, asked = walk(
+        content("ab", more=True), content("b", more=True), content("bcd", more=True), max_items=3
+    )
     got = [page async for page in pages]
     assert [(page.ids, page.attempts) for page in got] == [(["a", "b"], 1), (["c"], 2)]
     assert asked == [(None, 3), ("b", 1), ("b", None)]
-    pages, asked = walk(FakePage("ab", "b"), *[FakePage("b", "b")] * 3, max_items=3)
+    pages, asked = walk(content("ab", more=True), *[content("b", more=True)] * 3, max_items=3)
     await anext(pages)
     with pytest.raises(PaginationError, match=r"larger limit=") as caught:
         await anext(pages)
@@ -155,15 +161,14 @@ async def test_max_items_that_leave_no_room() -> None:
 async def test_an_end_that_was_not_promised(ids: str) -> None:
     """Where a page promised more and nothing new comes, it is asked for on a fresh connection."""
     ended: list[int] = []
-    doubtful, sure = FakePage(ids, None), FakePage(ids, None)
-    doubtful.hang_up = lambda: ended.append(1)
-    pages, asked = walk(FakePage("zab", "b"), doubtful, sure)
+    doubtful, sure = content(ids, hang_up=lambda: ended.append(1)), content(ids)
+    pages, asked = walk(content("zab", more=True), doubtful, sure)
     got = [page async for page in pages]
     assert [(page.ids, page.attempts) for page in got] == [(["z", "a", "b"], 1), ([], 2)]
     assert asked == [(None, None), ("b", None), ("b", None, "fresh")]
     assert ended == [1]
     pages, asked = walk(
-        FakePage("zab", "b"), FakePage(ids, None), FakePage("c", "c"), FakePage("d", None)
+        content("zab", more=True), content(ids), content("c", more=True), content("d")
     )
     assert [page.ids async for page in pages] == [["z", "a", "b"], ["c"], ["d"]]
     assert asked[2:] == [("b", None, "fresh"), ("c", None)]
@@ -172,7 +177,7 @@ async def test_an_end_that_was_not_promised(ids: str) -> None:
 async def test_an_end_that_fails_at_the_second_look() -> None:
     """An end that cannot be looked at again is no end; the first look counts among the attempts."""
     problem = APIConnectionError("lost").at(completion_id=None, cursor=None, attempts=3)
-    pages, _ = walk(FakePage("a", "a"), FakePage("", None), problem)
+    pages, _ = walk(content("a", more=True), content(""), problem)
     await anext(pages)
     with pytest.raises(APIConnectionError) as caught:
         await anext(pages)
@@ -181,33 +186,31 @@ async def test_an_end_that_fails_at_the_second_look() -> None:
 
 async def test_an_end_that_nobody_spoke_against() -> None:
     """An empty page is the end at once where no page said that there is more."""
-    first = FakePage("a", "a")
-    first.says_more = False  # its server leaves has_more out
-    pages, asked = walk(first, FakePage("", None))
+    first = content("a", more=True, promised=False)  # its server leaves has_more out
+    pages, asked = walk(first, content(""))
     assert [page.ids async for page in pages] == [["a"], []]
-    pages, more = walk(FakePage("", None), after="a")
+    pages, more = walk(content(""), after="a")
     assert [page.ids async for page in pages] == [[]]
     assert (len(asked), len(more)) == (2, 1)
 
 
-async def test_an_accepted_page_holds_no_connection() -> None:
-    """What ends the connection of a page is let go of, or used where the page is refused."""
+async def test_the_connection_of_a_page() -> None:
+    """The connection of a page is ended where the walk refuses the page, and only there."""
     ended: list[str] = []
-    first, second = FakePage("ab", "b"), FakePage("ab", "b")
-    first.hang_up = lambda: ended.append("first")
-    second.hang_up = lambda: ended.append("second")
+    first = content("ab", more=True, hang_up=lambda: ended.append("first"))
+    second = content("ab", more=True, hang_up=lambda: ended.append("second"))
     pages, _ = walk(first, second)
-    assert (await anext(pages)).hang_up is None
+    await anext(pages)
     with pytest.raises(PaginationError):
         await anext(pages)
     assert ended == ["second"]
 
 
-@pytest.mark.parametrize("second", [("cb", "b"), ("ab", None)], ids=["loop", "same"])
-async def test_what_leads_astray(second: tuple[str, str | None]) -> None:
+@pytest.mark.parametrize(("ids", "more"), [("cb", True), ("ab", False)], ids=["loop", "same"])
+async def test_what_leads_astray(*, ids: str, more: bool) -> None:
     """A cursor that was used, or a page that only repeats, is an error that says where."""
     watch = Told()
-    pages, _ = walk(FakePage("ab", "b"), FakePage(*second), watch=watch)
+    pages, _ = walk(content("ab", more=True), content(ids, more=more), operation=watch)
     await anext(pages)
     with pytest.raises(PaginationError) as caught:
         await anext(pages)
@@ -218,7 +221,7 @@ async def test_what_leads_astray(second: tuple[str, str | None]) -> None:
 async def test_an_error_of_the_fetch() -> None:
     """An error is the end of it, and told as such."""
     watch, problem = Told(), ZeroDivisionError()
-    pages, _ = walk(problem, watch=watch)
+    pages, _ = walk(problem, operation=watch)
     with pytest.raises(ZeroDivisionError), pages:
         await anext(pages)
     assert watch.notes == [problem, None]
@@ -227,7 +230,7 @@ async def test_an_error_of_the_fetch() -> None:
 async def test_being_cancelled() -> None:
     """Whoever is cancelled gives the fetch up, and hears of it as it is."""
     watch = Told()
-    pages, _ = walk(FakePage("a", None), watch=watch)
+    pages, _ = walk(content("a"), operation=watch)
 
     async def read() -> None:
         with pages:
@@ -267,7 +270,7 @@ class Repeating:
     sloppy: bool
     requests: int = 0
 
-    def page(self, after: str | None, limit: int) -> FakePage:
+    def page(self, after: str | None, limit: int) -> Content:
         """Return the page behind a cursor."""
         self.requests += 1
         limit = min(limit, self.most)
@@ -277,7 +280,7 @@ class Repeating:
         left = [*again, *self.items[begin:]]
         ids = left[:room]
         more = len(left) > room or (self.sloppy and len(ids) == room)
-        return FakePage("".join(ids), ids[-1] if more else None)
+        return content("".join(ids), more=more)
 
 
 @given(
@@ -314,11 +317,12 @@ def test_a_server_that_repeats(
     wanted = limit if max_items is None else min(limit, max_items)
     assume(after is None or not counted or overlap <= min(wanted, most))  # else it cannot be told
 
-    async def fetch(cursor: str | None, remaining: int | None, _: bool) -> FakePage:
-        return server.page(cursor, limit if remaining is None else min(limit, remaining))
+    async def fetch(cursor: str | None, remaining: int | None, _: bool) -> Fetched[Page[str]]:
+        return server.page(cursor, limit if remaining is None else min(limit, remaining)), 1
 
     async def read() -> list[str]:
-        pages = OneByOne(fetch, after=after, max_items=max_items, watch=Operation())
+        state: WalkState[Page[str]] = WalkState(after=after, max_items=max_items)
+        pages = PlainWalk(fetch, state, operation=Operation())
         got: list[str] = []
         try:
             async for page in pages:

@@ -12,18 +12,16 @@ import anyio
 import pytest
 
 from aiomessages.errors import APIConnectionError, ClientClosedError, PaginationError
-from aiomessages.pages import Envelope, Page
-from aiomessages.paging.stream import PageStream
+from aiomessages.pages import Page
+from aiomessages.paging.cursor import Fetched, WalkState
+from aiomessages.paging.stream import PageIterator, PageStream, Walk
+from aiomessages.wire.page_content import PageContent
 
 
-class FakePage(Page[str]):
-    """A page of ids, which are also its items."""
-
-    def __init__(self, ids: list[str], next_cursor: str | None) -> None:
-        super().__init__(
-            Envelope([item.upper() for item in ids], has_more=next_cursor is not None), list(ids)
-        )
-        self.completion_id = "chatcmpl-1"
+def content(ids: list[str], *, more: bool) -> Fetched[Page[str]]:
+    """Return a page of ids, which are also its items, and one request for it."""
+    data = [item.upper() for item in ids]
+    return PageContent(Page, data, ids, has_more=more, promised=more, completion_id="chatcmpl-1"), 1
 
 
 class Pages:
@@ -42,7 +40,7 @@ class Pages:
 
     async def fetch(
         self, after: str | None, remaining: int | None = None, fresh: bool = False
-    ) -> FakePage:
+    ) -> Fetched[Page[str]]:
         """Give the page behind `after`, once the gate is open."""
         self.asked.append(after)
         self.remaining.append(remaining)
@@ -57,27 +55,36 @@ class Pages:
         finally:
             self.running -= 1
 
-    def _page(self, after: str | None) -> FakePage:
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
         number = 0 if after is None else 1 + self._page_ending_with(after)
         page = self.pages[number]
         if isinstance(page, Exception):
             raise page
         more = number + 1 < len(self.pages)
-        return FakePage(page, page[-1] if more and page else None)
+        return content(page, more=more and bool(page))
 
     def _page_ending_with(self, cursor: str) -> int:
         return next(
             n for n, page in enumerate(self.pages) if isinstance(page, list) and page[-1] == cursor
         )
 
-    def stream(self, **options: Any) -> PageStream[str, FakePage]:
+    def stream(
+        self, *, after: str | None = None, max_items: int | None = None, **options: Any
+    ) -> PageStream[str, Page[str]]:
         """Return a stream over these pages."""
         return PageStream(
             self.fetch,
-            fetch_one=lambda: self.fetch(None),
-            raw=lambda: PageStream(self.fetch, fetch_one=self.fetch, raw=None),  # type: ignore[arg-type]
+            WalkState(after=after, max_items=max_items),
+            fetch_one=self.first,
+            raw=self.stream,  # type: ignore[arg-type]  # as good as any
+            bulk=lambda _: PageIterator(Walk(self.fetch, WalkState())),
             **options,
         )
+
+    async def first(self) -> Page[str]:
+        """Give the first page."""
+        got, attempts = await self.fetch(None)
+        return got.page(next_cursor=got.next_cursor, attempts=attempts, fetch_next=None)
 
 
 def three_pages() -> Pages:
@@ -261,8 +268,8 @@ async def test_an_error_nobody_asks_for() -> None:
 class SamePage(Pages):
     """Ignores the cursor."""
 
-    def _page(self, after: str | None) -> FakePage:  # noqa: ARG002 that is the point
-        return FakePage(["a", "b"], "b")
+    def _page(self, after: str | None) -> Fetched[Page[str]]:  # noqa: ARG002 that is the point
+        return content(["a", "b"], more=True)
 
 
 async def test_a_server_that_ignores_the_cursor() -> None:
@@ -279,8 +286,8 @@ async def test_a_server_that_ignores_the_cursor() -> None:
 class LastPageAgain(Pages):
     """Ignores the cursor, and says that this is the end."""
 
-    def _page(self, after: str | None) -> FakePage:
-        return FakePage(["a", "b"], "b" if after is None else None)
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        return content(["a", "b"], more=after is None)
 
 
 async def test_a_last_page_that_only_repeats() -> None:
@@ -294,9 +301,9 @@ async def test_a_last_page_that_only_repeats() -> None:
 class Cycle(Pages):
     """Leads back to where it began."""
 
-    def _page(self, after: str | None) -> FakePage:
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
         following = {None: "a", "a": "b", "b": "c", "c": "a"}[after]
-        return FakePage([following], following)
+        return content([following], more=True)
 
 
 async def test_a_cycle_of_cursors() -> None:
@@ -312,8 +319,8 @@ async def test_a_cycle_of_cursors() -> None:
 class Overlap(Pages):
     """Begins its second page with the last item of the first."""
 
-    def _page(self, after: str | None) -> FakePage:
-        return FakePage(["a", "b"], "b") if after is None else FakePage(["b", "c"], None)
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        return content(["a", "b"], more=True) if after is None else content(["b", "c"], more=False)
 
 
 async def test_overlapping_pages(caplog: pytest.LogCaptureFixture) -> None:
@@ -414,7 +421,7 @@ async def test_several_tasks_at_once() -> None:
     assert pages.most_running == 1
 
 
-async def anext_of(stream: PageStream[str, FakePage]) -> str:
+async def anext_of(stream: PageStream[str, Page[str]]) -> str:
     """Take one item, as a coroutine."""
     return await anext(stream)
 
@@ -509,15 +516,15 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
     release = asyncio.Event()
 
-    async def stubborn(_: str | None, __: int | None, ___: bool) -> FakePage:
+    async def stubborn(_: str | None, __: int | None, ___: bool) -> Fetched[Page[str]]:
         while not release.is_set():
             try:
                 await release.wait()
             except asyncio.CancelledError:
                 continue
-        return FakePage(["a"], None)
+        return content(["a"], more=False)
 
-    stream = PageStream(stubborn, fetch_one=None, raw=None)  # type: ignore[arg-type]
+    stream = PageStream(stubborn, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type]
     waiting = asyncio.create_task(anext_of(stream))
     await until_idle()
     await stream.aclose()

@@ -13,7 +13,7 @@ import pytest
 import virtual_time
 
 from aiomessages import ClientClosedError, MessagesError
-from aiomessages.paging.worker_group import CLOSE_TIMEOUT
+from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.paging.workers import Results
 
 COUNTS = (1, 3, 64)
@@ -156,6 +156,20 @@ async def test_a_source_that_goes_on_after_its_end() -> None:
     source = Source(3)
     got, error = await drained(Results(source, same, concurrency=8))
     assert (sorted(got), error, source.asked_after_its_end) == ([0, 1, 2], None, 1)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_each_result_that_is_taken_makes_room_for_an_item(concurrency: int) -> None:
+    """The source is read `concurrency` items ahead of the results taken, and not one further."""
+    source = Source(9)
+    results = Results(source, same, concurrency=concurrency)
+    for taken in range(1, 10):
+        await anext(results)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert source.given == min(taken + concurrency, 9)
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
 
 
 # --- work that fails ------------------------------------------------------------------------------

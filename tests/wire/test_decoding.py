@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,9 +31,7 @@ from aiomessages.wire.decoding import (
     decode_completion,
 )
 from aiomessages.wire.lenient import read_message
-
-if TYPE_CHECKING:
-    from aiomessages.pages import Page
+from aiomessages.wire.page_content import PageContent
 
 QUICK = settings(deadline=None, max_examples=60)  # no claim here is about time
 
@@ -344,7 +342,7 @@ def test_the_frame(codec: PageCodec[Any] | RawCodec) -> None:
 def test_a_page_of_null(codec: PageCodec[Any] | RawCodec) -> None:
     """A page whose data is null is empty."""
     page, ids = codec.decode(b'{"data":null,"object":null,"first_id":5}')
-    made: Page[Any] = codec.page_class(page, ids)
+    made = PageContent.of(codec.page_class, page, ids, headers={}, completion_id=None)
     assert (made.data, made.ids, made.has_more, made.next_cursor) == ([], [], False, None)
     assert (made.object, made.first_id) == ("", None)
     assert repr(page) == "Envelope(0 items, has_more=None)"

@@ -36,6 +36,7 @@ from aiomessages import (
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
 from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_of_somebody_else
+from aiomessages.wire.page_content import PageContent
 from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
 
 QUICK = settings(deadline=None)  # no claim here is about time
@@ -64,7 +65,9 @@ def answer(
     return Response(status, CIMultiDict(headers or {}), sent, NOW, **more)
 
 
-def read(response: Response, completion_id: str | None = NAME, secret: str = KEY) -> Page[Any]:
+def read(
+    response: Response, completion_id: str | None = NAME, secret: str = KEY
+) -> PageContent[Page[Any]]:
     """Read a page of messages."""
     return read_page(response, MESSAGES, completion_id=completion_id, secret=secret)
 
@@ -98,9 +101,9 @@ def test_a_page() -> None:
     """A page of messages has its data, its cursors, its exact body and its headers."""
     response = answer(page(message(0), message(1), has_more=True), headers={"X-Request-Id": "r"})
     got = read(response)
-    assert isinstance(got, MessagePage)
+    assert got.page_class is MessagePage
     assert (got.ids, got.next_cursor) == ([f"{NAME}-0", f"{NAME}-1"], f"{NAME}-1")
-    assert (got.body, got.request_id) == (response.body, "r")
+    assert (got.body, got.headers["x-request-id"]) == (response.body, "r")
 
 
 def test_kinds_of_pages() -> None:
@@ -108,7 +111,7 @@ def test_kinds_of_pages() -> None:
     completion = {"id": "c", "choices": []}
     listed = read_page(answer(page(completion)), COMPLETIONS, completion_id=None, secret=KEY)
     raw = read_page(answer(page(message())), RAW, completion_id=NAME, secret=KEY)
-    assert (type(listed), type(raw)) == (CompletionPage, RawPage)
+    assert (listed.page_class, raw.page_class) == (CompletionPage, RawPage)
     assert json.loads(raw.data[0]) == message()
 
 
@@ -302,10 +305,10 @@ def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: boo
     got = read_page(
         response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
     )
-    assert (got.has_more, got.says_more) == (more, False)
+    assert (got.has_more, got.promised) == (more, False)
     response = answer(body | {"has_more": True})
     said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
-    assert (said.has_more, said.says_more) == (True, True)
+    assert (said.has_more, said.promised) == (True, True)
 
 
 def test_cursors_that_are_no_text_beside_a_key_in_an_id() -> None:

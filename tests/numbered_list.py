@@ -1,8 +1,8 @@
-"""A list that changes while it is read, and one play of a walk that looks ahead on it.
+"""A list that may change while it is read, and one play of a walk that looks ahead on it.
 
-A `Play` says everything: the list and its ids, how the server pages and errs, what happens when,
-and what the consumer does. `plain` and `looking_ahead` play it on virtual time and tell the
-`Outcome`; the judges raise AssertionError where a promise is broken. No network, no randomness.
+A `Play` holds everything: the list and its ids, how the server pages and errs, what happens when,
+and what the consumer does. `plain` and `looking_ahead` play it on virtual time and return the
+`Outcome`. No network, no randomness.
 """
 
 import asyncio
@@ -10,16 +10,18 @@ import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from virtual_time import now, run
 
 from aiomessages.errors import APIConnectionError
-from aiomessages.pages import Envelope, Page
+from aiomessages.pages import Page
 from aiomessages.paging import stream
+from aiomessages.paging.cursor import Fetched, WalkState
 from aiomessages.paging.lookahead import Numbering
-from aiomessages.paging.speculation import Speculation
+from aiomessages.paging.prediction import Prediction
+from aiomessages.wire.page_content import PageContent
 
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over
@@ -69,16 +71,15 @@ class Play:
     )
     takes: tuple[int, ...] = (1,)
     changes: tuple[Change, ...] = ()
-    # requests that fail: in plain order those for these pages, and back from this one on
+    # requests that fail: those for these pages, and the one for the end of the list
     faults: frozenset[int] = frozenset()
-    fault_back: int | None = None
+    end_fails: bool = False
     once: bool = False  # whether a request that failed succeeds the next time
     # the walk
     limit: int = 3
     order: int = 1
     behind: int | None = None
     max_items: int | None = None
-    predict: bool = False
     window: int = 5
     # the consumer: seconds after which a take is given up, or 0 for none; and of work after each
     patience: tuple[int, ...] = (0,)
@@ -100,8 +101,10 @@ class Outcome:
     at_the_end: list[str] = field(default_factory=list)
 
 
-class _Page(Page[str]):
-    """A page of which can be told whether somebody holds it."""
+class _Ids(list[str]):
+    """Ids of a page, by which can be told whether somebody holds it."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Server:
@@ -118,29 +121,28 @@ class Server:
         self._always = set(self._there)
         self._takes = itertools.cycle(play.takes)
         self._failed: set[tuple[int, str | None]] = set()
-        self._pages: list[weakref.ref[Page[str]]] = []
+        self._pages: list[weakref.ref[_Ids]] = []
         self.requests = 0
-        self._asked_back = 0
         self.held = 0
         ids = list(self._ranks)
         self.after = None if play.behind is None or not ids else ids[play.behind % len(ids)]
 
     async def fetch(
         self, after: str | None, remaining: int | None = None, _: bool = False
-    ) -> Page[str]:
+    ) -> Fetched[Page[str]]:
         """Answer in plain order."""
         return await self._answer(self._play.order, after, remaining)
 
-    async def fetch_back(self, after: str | None) -> Page[str]:
-        """Answer in the opposite order."""
-        self._asked_back += 1
-        number, fault = self._asked_back, self._play.fault_back
-        page = await self._answer(-self._play.order, after, None)
-        if fault is not None and number >= fault and not (self._play.once and number > fault):
-            raise APIConnectionError("lost, back")
-        return page
+    async def fetch_end(self) -> list[str]:
+        """Return the last ids, in the order of the walk."""
+        page, _ = await self._answer(-self._play.order, None, 2)
+        if self._play.end_fails:
+            raise APIConnectionError("lost, at the end")
+        return page.ids[::-1]
 
-    async def _answer(self, order: int, after: str | None, remaining: int | None) -> Page[str]:
+    async def _answer(
+        self, order: int, after: str | None, remaining: int | None
+    ) -> Fetched[Page[str]]:
         self.requests += 1
         seconds = next(self._takes)
         await asyncio.sleep(seconds / 2)
@@ -150,9 +152,11 @@ class Server:
         if page is None:
             raise APIConnectionError(f"no {after} is there")
         self._fail_perhaps(order, after)
-        self._pages = [ref for ref in self._pages if ref() is not None] + [weakref.ref(page)]
+        self._pages = [ref for ref in self._pages if ref() is not None] + [
+            weakref.ref(cast("_Ids", page.ids))
+        ]
         self.held = max(self.held, len(self._pages))
-        return page
+        return page, 1
 
     def _fail_perhaps(self, order: int, after: str | None) -> None:
         if order != self._play.order or not self._play.faults:
@@ -168,7 +172,7 @@ class Server:
     def _knows(self, after: str | None) -> bool:
         return after is None or after in (self._there if self._play.forgets else self._ranks)
 
-    def _page(self, order: int, after: str | None, remaining: int | None) -> Page[str]:
+    def _page(self, order: int, after: str | None, remaining: int | None) -> PageContent[Page[str]]:
         order = order if self._play.obeys_order else 1
         behind = self._behind(after, order)
         limit = self._play.limit if remaining is None else min(self._play.limit, remaining)
@@ -176,8 +180,10 @@ class Server:
         again = self._again(after, order, limit)
         counted = len(again) if self._play.counted else 0
         ids = [*again, *behind[: max(limit - counted, 0)]][: limit + len(again) - counted]
-        more = len(again) + len(behind) > len(ids) if self._play.says_more or again else None
-        return _Page(Envelope([item.upper() for item in ids], has_more=more), ids)
+        promised = bool(self._play.says_more or again)
+        more = len(again) + len(behind) > len(ids) if promised else bool(ids)
+        data = [item.upper() for item in ids]
+        return PageContent(Page, data, _Ids(ids), has_more=more, promised=promised and more)
 
     def _again(self, after: str | None, order: int, limit: int) -> list[str]:
         """Return the items that a page repeats: the one at the cursor, and those in front of it.
@@ -190,6 +196,10 @@ class Server:
         if self._play.counted:
             count = min(count, min(self._play.limit, self._play.most) - 1)
             count = min(count, limit) if after == self.after else count
+        if not self._play.says_more:
+            # Behind its last page it gives one more, and all of that page again would be the
+            # answer of a server that ignores cursors.
+            count = min(count, 1)
         ids = sorted(self._there, key=self._there.__getitem__)[::order]
         rank = self._ranks[after]
         front = [each for each in ids if (self._there[each] - rank) * order <= 0]
@@ -241,26 +251,26 @@ def plain(play: Play) -> Outcome:
     return run(_read(play, ahead=None))
 
 
-def looking_ahead(play: Play, ahead: Any = Speculation) -> Outcome:
+def looking_ahead(play: Play, ahead: Any = Prediction) -> Outcome:
     """Walk and look ahead, as `ahead` does it."""
     return run(_read(play, ahead))
 
 
 async def _read(play: Play, ahead: Any) -> Outcome:
     server = Server(play)
-    options: dict[str, Any] = {"after": server.after, "max_items": play.max_items}
+    state: WalkState[Any] = WalkState(after=server.after, max_items=play.max_items)
+    options: dict[str, Any] = {}
     fetch: Any = server.fetch
     if ahead is not None:
-        numbering = Numbering(COMPLETION, play.order) if play.predict else None
         fetch = options["ahead"] = ahead(
             server.fetch,
             server.fetch,
-            server.fetch_back,
+            server.fetch_end,
             window=play.window,
             page_size=play.limit,
-            numbering=numbering,
+            numbering=Numbering(COMPLETION, play.order),
         )
-    items = stream.ItemIterator[str](stream.Walk(fetch, **options), after=server.after)
+    items = stream.ItemIterator[str](stream.Walk(fetch, state, **options), after=server.after)
     outcome = Outcome([], None, 0, 0, 0)
     try:
         async with asyncio.timeout(LONG):
