@@ -39,8 +39,8 @@ class ScheduledFault:
         self,
         fault: Fault,
         *,
-        times: int | None = None,
-        first: int = 1,
+        times: int | None,
+        first: int,
         completion_id: str | None = None,
         spec: str | None = None,
     ) -> None:
