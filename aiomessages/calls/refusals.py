@@ -35,7 +35,7 @@ class Refusals:
         if isinstance(error, PermissionDeniedError):
             self._forbidden += 1
             return self._forbidden >= FORBIDDEN_IN_A_ROW
-        too_long = (getattr(error, "retry_after", None) or 0.0) >= self._longest_wait
+        too_long = (getattr(error, "retry_after", None) or 0.0) > self._longest_wait
         return too_long or isinstance(error, _FOR_ALL)
 
     def succeeded(self) -> None:
