@@ -24,7 +24,7 @@ from .file_errors import DISK_FULL, has_room
 from .rows import MOST_IN_A_GROUP, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import ModuleType
 
 __all__ = ["TABLES", "check_duckdb", "explained", "make_columns"]
@@ -32,7 +32,7 @@ __all__ = ["TABLES", "check_duckdb", "explained", "make_columns"]
 # --- writing --------------------------------------------------------------------------------------
 
 
-def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, target: Path) -> int:
+def make_columns(source: Path, output: Path, layout: str, *, target: Path) -> int:
     """Write the lines of a layout as columns, in this process, and return how many rows there are.
 
     The output's ending is `.parquet` or `.duckdb`, and its directory is one for this alone, where
@@ -43,7 +43,7 @@ def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, targ
     """
     duckdb = _duckdb()
     try:
-        rows = Rows.of(jsonl_paths, output.with_name("rows"), layout)
+        rows = Rows.of(source, output.with_name("rows"), layout)
         with _place(output) as place:
             _write(duckdb, rows, place, layout)
             _settle(place)

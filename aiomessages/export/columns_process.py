@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from .files import PRIVATE, Files
 
 
 def write_columns(
-    jsonl_paths: Sequence[Path],
+    source: Path,
     target: Path,
     ending: str,
     layout: str,
@@ -46,7 +46,7 @@ def write_columns(
     try:
         with _directory(target) as directory:
             output = directory / f"table{ending}"
-            count = _make(jsonl_paths, output, layout, target)
+            count = _make(source, output, layout, target)
             _settle(files, output, target)
     except OSError as error:
         raise explained(error, target) from error
@@ -86,18 +86,18 @@ def _settle(files: Files, output: Path, target: Path) -> None:
     files.rename(output, target)
 
 
-def _make(jsonl_paths: Sequence[Path], output: Path, layout: str, target: Path) -> int:
+def _make(source: Path, output: Path, layout: str, target: Path) -> int:
     """Let another process make the output; without an interpreter for one, make it here."""
     # A frozen program's executable would run the program once more; an embedded one may have none.
     if getattr(sys, "frozen", False) or not sys.executable:
-        return make_columns(jsonl_paths, output, layout, target=target)
+        return make_columns(source, output, layout, target=target)
     # Neither the current directory may hide a module, nor the environment where it may not here;
     # then everything is looked for as it is here.
     alone = "-I" if sys.flags.ignore_environment else "-P"
     command = [sys.executable, alone, "-c", _PROGRAM, json.dumps(sys.path, default=str)]
     with _lifeline() as lifeline:
         done = subprocess.run(  # noqa: S603 - this very Python
-            [*command, output, layout, target, *jsonl_paths],
+            [*command, output, layout, target, source],
             stdin=lifeline,
             env=_environment(),
             capture_output=True,
@@ -169,11 +169,11 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     # A service manager sends it to each process, and the export has something to finish.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    output, layout, target, *jsonl_paths = sys.argv[1:]
+    output, layout, target, source = sys.argv[1:]
     answer: dict[str, object]
     try:
-        paths = [Path(path) for path in jsonl_paths]
-        answer = {"rows": make_columns(paths, Path(output), layout, target=Path(target))}
+        count = make_columns(Path(source), Path(output), layout, target=Path(target))
+        answer = {"rows": count}
     except ExportError as error:
         answer = {"error": type(error).__name__, "text": str(error)}
     print(json.dumps(answer))  # noqa: T201 - it is what the export reads

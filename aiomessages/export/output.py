@@ -161,7 +161,7 @@ class Output:
             if there is not None and there.sha256 == known.sha256:
                 return known
         made.begin()
-        write_columns([self.path(1)], made.temporary, self._ending, layout, files=self._files)
+        write_columns(self.path(1), made.temporary, self._ending, layout, files=self._files)
         sums = checksums_of(made.temporary)
         self._refuse_log()
         self._files.remove(self.names.manifest)  # from now on it would not be true
