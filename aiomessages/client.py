@@ -12,8 +12,8 @@ from msgspec import UNSET, UnsetType
 
 from ._version import __version__
 from .calls.api_key import key_of
-from .calls.attempts import Attempts, Rules, Shared
-from .calls.request import OnRetry
+from .calls.attempts import Attempts, Shared
+from .calls.request import OnRetry, Rules
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
 from .errors import ConfigurationError

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from loopback import Answer, Asked, Loopback, Script, conversation, error, message, page, replies
@@ -31,9 +32,9 @@ from aiomessages import (
     RetryPolicy,
 )
 from aiomessages.blocking import MessagesClient, Results, export
+from aiomessages.blocking.caller_items import CallerItems
 from aiomessages.blocking.client import ExportOptions
-from aiomessages.blocking.thread import LoopThread, _Thread
-from aiomessages.blocking.thread_bridge import Inbox, OutsideItems
+from aiomessages.blocking.thread import LoopThread
 from aiomessages.export import export as async_export
 
 KEY = "sk-canary-0123456789"
@@ -337,40 +338,76 @@ def test_an_iterable_that_closes_the_conversations(serve: Any) -> None:
             next(kept[0])
 
 
-def test_an_interrupt_before_an_id_is_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C after the loop has asked for an id, and before it was looked for, loses none."""
-    answer, pressed = Inbox.answer, [True]
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupt_between_two_ids(serve: Any) -> None:
+    """Ctrl-C while the next id is not being read loses no id and no conversation."""
+    with client_of(serve(interrupting(each_by_its_id, 3))) as client:
+        conversations = client.conversations(iter(IDS), concurrency=1)
+        seen: list[str] = []
+        interrupted = 0
+        while len(seen) < len(IDS):
+            try:
+                seen += [found.completion_id for found in [next(conversations)]]
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert next(conversations, None) is None
+    assert interrupted == 3
+    assert seen == IDS
 
-    def interrupted(inbox: Inbox) -> None:
-        if inbox._questions and pressed and pressed.pop():  # noqa: SLF001 what it is asked
-            raise KeyboardInterrupt
-        answer(inbox)
 
-    with client_of(serve(each_by_its_id)) as client:
-        conversations = client.conversations(iter(IDS))
-        monkeypatch.setattr(Inbox, "answer", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            next(conversations)
-        assert {found.completion_id for found in conversations} == set(IDS)
-
-
-def test_questions_that_nobody_waits_for_any_more() -> None:
-    """An id that is no longer wanted is not read from the iterable."""
+def test_an_item_that_was_asked_for_before_an_interrupt() -> None:
+    """An item that the loop still waits for is read by the next call."""
     thread = LoopThread(nothing)
-    items = OutsideItems(IDS)
+    items = CallerItems(IDS)
+    asked: list[asyncio.Future[str]] = []
+
+    async def ask() -> None:
+        asked.append(asyncio.ensure_future(anext(items)))
+        await asyncio.sleep(0)
+
+    async def answer() -> str:
+        return await asked[0]
+
+    thread.run(ask)  # it does not read the items
+    assert thread.run(answer, items) == IDS[0]
+    thread.close()
+
+
+def test_items_that_nobody_waits_for_any_more() -> None:
+    """An item that is no longer wanted is not read from the iterable."""
+    thread = LoopThread(nothing)
+    items = CallerItems(IDS)
 
     async def ask_in_vain() -> None:
-        question = asyncio.ensure_future(ask())
+        asked = asyncio.ensure_future(anext(items))
         await asyncio.sleep(0)
-        question.cancel()
-        await asyncio.wait({question})
+        asked.cancel()
+        await asyncio.wait({asked})
 
     async def ask() -> str:
-        return await anext(aiter(items))
+        return await anext(items)
 
     thread.run(ask_in_vain)
-    assert thread.run(ask, items.inbox) == IDS[0]
+    items.read()
+    assert thread.run(ask, items) == IDS[0]
     thread.close()
+
+
+def test_an_item_that_is_read_too_late() -> None:
+    """An item that arrives when the loop has ended is dropped in silence."""
+    thread = LoopThread(nothing)
+
+    def close_and_yield() -> Iterator[str]:
+        thread.close()
+        yield IDS[0]
+
+    items = CallerItems(close_and_yield())
+
+    async def ask() -> str:
+        return await anext(items)
+
+    with pytest.raises(ClientClosedError):
+        thread.run(ask, items)
 
 
 def test_an_export(serve: Any, tmp_path: Path) -> None:
@@ -477,20 +514,37 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(list(stream)) == 250
 
 
+def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
+    """Do something before or after the next start of a client's thread; return those started."""
+    start, todo = threading.Thread.start, [True]
+    started: list[threading.Thread] = []
+
+    def watched(thread: threading.Thread) -> None:
+        if thread.name != "aiomessages":
+            return start(thread)
+        started.append(thread)
+        first = bool(todo and todo.pop())
+        if first:
+            before()
+        start(thread)
+        if first:
+            after()
+        return None
+
+    monkeypatch.setattr(threading.Thread, "start", watched)
+    return started
+
+
+def press() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool) -> None:
     """Ctrl-C while the thread starts leaves none behind, and the next call starts another."""
-    begin, pressed = _Thread.begin, [True]
-    started: list[_Thread] = []
-
-    def interrupted(self: _Thread) -> None:
-        if begun or not pressed:
-            begin(self)
-        started.append(self)
-        if pressed and pressed.pop():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(_Thread, "begin", interrupted)
+    steps = (lambda: None, press) if begun else (press, lambda: None)
+    started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
@@ -502,19 +556,39 @@ def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, be
         assert threads() == ["aiomessages"]
 
 
-def test_a_call_from_a_signal_handler(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupt_while_the_loop_begins(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the loop begins is raised at once, and the next call uses that loop."""
+    main, gate, run = threading.get_ident(), threading.Event(), anyio.run
+
+    def slow(*args: Any) -> Any:
+        gate.wait(0.1)  # the other thread waits for the loop by then
+        signal.pthread_kill(main, signal.SIGINT)
+        assert gate.wait(5)
+        return run(*args)
+
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        monkeypatch.setattr(anyio, "run", slow)
+        with pytest.raises(KeyboardInterrupt):
+            client.list("chatcmpl-1").page()
+        gate.set()
+        (thread,) = (t for t in threading.enumerate() if t.name == "aiomessages")
+        assert len(client.list("chatcmpl-1").page().data) == 20
+        assert [t for t in threading.enumerate() if t.name == "aiomessages"] == [thread]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_call_from_a_signal_handler(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
     """A handler may use the client at any moment, also where it interrupts the first use of it."""
-    begin, sent = _Thread.begin, [True]
     got: list[int] = []
-    started: list[_Thread] = []
 
-    def interrupted(self: _Thread) -> None:
-        started.append(self)
-        if sent and sent.pop():
-            got.append(len(client.list("chatcmpl-1").page().data))
-        begin(self)
+    def handle() -> None:
+        got.append(len(client.list("chatcmpl-1").page().data))
 
-    monkeypatch.setattr(_Thread, "begin", interrupted)
+    steps = (lambda: None, handle) if begun else (handle, lambda: None)
+    started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         got.append(len(client.list("chatcmpl-1").page().data))
     assert got == [20, 20]

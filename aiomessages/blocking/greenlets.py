@@ -1,8 +1,8 @@
-"""Whether gevent or eventlet has replaced the threads of this process, and what to do then.
+"""Detection of gevent and eventlet, which replace the threads of a process by greenlets.
 
-Both make a greenlet of every new thread. A greenlet runs only while the thread that it shares waits
-in their own terms, and Python takes its event loop for one of that thread: the client's loop would
-never get its turn, or keep every other greenlet from a loop of its own.
+Either makes a greenlet of every new thread. A greenlet runs only while the others of its thread
+wait in the library's functions, and asyncio sees them all as one thread with one event loop. The
+client's loop would never run, or no other greenlet could run a loop of its own.
 """
 
 import sys
@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 
 
 class _Patcher(NamedTuple):
-    """A library that patches, how it tells what it has patched, and the two ways around that."""
+    """A library that replaces threads, and the two ways around that which the error names."""
 
     library: str
     module: str
-    is_patched: str
-    parts: tuple[str, ...]  # each of them would keep the client's thread and its caller apart
+    is_patched: str  # the module's function that says whether a part is patched
+    parts: tuple[str, ...]  # with any of them patched, the client and its thread cannot meet
     run_in_pool: str
     patch_less: str
 
@@ -43,7 +43,7 @@ _PATCHERS: Final = (
 def refuse_greenlets() -> None:
     """Raise RuntimeError where threads are greenlets.
 
-    Ask before every call: the patch may come after the import, and after the first call.
+    Check before every call: the patch may come after the import, and after the first call.
     """
     for patcher in _PATCHERS:
         module = sys.modules.get(patcher.module)

@@ -26,12 +26,10 @@ from aiomessages.values.secrets import SecretStr
 from aiomessages.wire.errors import is_of_somebody_else
 from aiomessages.wire.responses import Response
 
-from .api_key import Key, ProvideKey, provided
+from .api_key import Key, provided
 from .cancellation import unless_ours
-from .queue import Turns
-from .request import OnRetry, Read, Request, RetryDetails, is_beyond, within
+from .request import Read, Request, RetryDetails, Rules, is_beyond, within
 from .retry import (
-    RetryPolicy,
     RetryQuota,
     asks_all_to_wait,
     is_only_early,
@@ -56,20 +54,6 @@ class Shared:
         self.transport = transport
         self.quota = RetryQuota()
         self.running = RunningCalls()
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """How calls are made: with which key, how often, and how large an answer may be.
-
-    With a `queue` each attempt waits for its turn, and a 429 only puts a call off. A 404 that is
-    not the API's own is tried again then, like an answer of a gateway.
-    """
-
-    api_key: Key | ProvideKey
-    policy: RetryPolicy
-    max_bytes: int
-    on_retry: OnRetry | None
-    queue: Turns | None = None
 
 
 class Attempts:

@@ -1,4 +1,4 @@
-"""One request, and what its attempts need to know."""
+"""One request, and the rules by which its attempts are made."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -11,6 +11,10 @@ from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
 from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
+
+from .api_key import Key, ProvideKey
+from .queue import Turns
+from .retry import RetryPolicy
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
@@ -95,6 +99,20 @@ class Request(msgspec.Struct, frozen=True):
     ahead: bool = False
     fresh: bool = False
     operation: Operation | None = None
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """How calls are made: with which key, how often, and how large an answer may be.
+
+    With a `queue` each attempt waits for its turn, and a 429 only puts a call off. A 404 that is
+    not the API's own is tried again then, like an answer of a gateway.
+    """
+
+    api_key: Key | ProvideKey
+    policy: RetryPolicy
+    max_bytes: int
+    on_retry: OnRetry | None
+    queue: Turns | None = None
 
 
 class Read(Protocol[ResultT_co]):

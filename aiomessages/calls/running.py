@@ -2,26 +2,31 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
 import anyio
-
-if TYPE_CHECKING:
-    from .attempts import Attempts
 
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
 
-class RunningCall:
-    """A call under way: whose it is, the task that makes it, and whether closing interrupted it.
+class Owner(Protocol):
+    """The attempts that a call belongs to."""
 
-    `sent` is how many requests were sent for it. An attempt that ran out of time before, as in the
-    queue or without a key, is none of them.
+    @property
+    def closed(self) -> bool:
+        """Whether its calls have to end."""
+
+
+class RunningCall:
+    """A call under way: its owner, its task, and whether closing interrupted it.
+
+    `sent` counts the requests that were sent for it. An attempt that ran out of time before, in the
+    queue or without a key, is not counted.
     """
 
     __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner", "sent")
 
-    def __init__(self, owner: "Attempts") -> None:
+    def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.sent = 0
         self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
@@ -35,23 +40,23 @@ class RunningCall:
             self._task.cancel()
 
     def was_only_interrupted(self) -> bool:
-        """Tell whether nobody else has cancelled the task since the call began."""
+        """Return whether closing alone has cancelled the task since the call began."""
         return self._interrupted and self._task.cancelling() == self._cancelled_before + 1
 
     def leave(self) -> None:
-        """Take the cancellation back, whatever came of it."""
+        """Take the cancellation of `interrupt` back."""
         if self._interrupted:
             self._task.uncancel()
 
 
 class RunningCalls:
-    """The calls under way, of a client and of those that share its session."""
+    """The calls under way of a client, and of the clients that share its session."""
 
     def __init__(self) -> None:
-        # By call and not by task: a task may be in two, where an api_key callable makes the second,
-        # and may make one more with an open client as soon as another was closed.
+        # Keyed by call, because one task can hold two: an api_key callable may make the second, and
+        # a task may call an open client as soon as another one was closed.
         self._calls: set[RunningCall] = set()
-        self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
+        self._left: asyncio.Event | None = None  # made by the first `end`
 
     def enter(self, call: RunningCall) -> None:
         """Note a call that begins."""
@@ -64,8 +69,8 @@ class RunningCalls:
         if self._left is not None:
             self._left.set()
 
-    async def end(self, doomed: Callable[["Attempts"], bool]) -> None:
-        """Interrupt the calls of doomed owners, and wait up to 5 s until they have left."""
+    async def end(self, doomed: Callable[[Owner], bool]) -> None:
+        """Interrupt the calls of doomed owners, and wait up to 5 s for them to leave."""
         calls = {call for call in self._calls if doomed(call.owner)}
         for call in calls:
             call.interrupt()

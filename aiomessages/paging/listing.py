@@ -14,6 +14,7 @@ from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.logs import log
 from aiomessages.observe.operation import Kind, Operation
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
+from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.responses import Codec, Response
@@ -42,6 +43,10 @@ class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
 
 class RawStream(PageStream[bytes, RawPage]):
     """A list whose items are the exact bytes that the server sent."""
+
+
+def _is_selection(name: str) -> bool:
+    return name in ("model", "order") or name.startswith("metadata[")
 
 
 StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
@@ -86,9 +91,25 @@ class Listing:
             prefetch=prefetch,
             watch=followed,
             ahead=ahead,
+            arguments=self._arguments(),
         )
         stream._bulk = partial(self._bulk_pages, prefetch=prefetch)  # noqa: SLF001 its maker
         return stream
+
+    def _arguments(self) -> dict[str, Json]:
+        """Return the arguments that a stream's repr shows.
+
+        Extra parameters may hold credentials, so only the API's own ones are shown.
+        """
+        call = self._call
+        given = {
+            "completion_id": call.completion_id,
+            **{name: value for name, value in call.resource.query.items() if _is_selection(name)},
+            "after": shown(self._after),
+            "limit": self._limit,
+            "max_items": self._max_items,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     # --- in bulk ----------------------------------------------------------------------------------
 

@@ -73,6 +73,11 @@ class _Fetcher(Generic[PageT]):
         """Tell whether a page is being fetched."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def failed(self) -> bool:
+        """Return whether a fetch raised an error."""
+        return self._error is not None
+
     def start(self) -> bool:
         """Fetch, if there is room and it is not being done; tell whether it was begun."""
         if self.running or not self._has_room():
@@ -201,6 +206,19 @@ class Walk(Generic[PageT]):
     def begun(self) -> bool:
         """Tell whether anything was fetched yet."""
         return self._loop is not None
+
+    @property
+    def state(self) -> str:
+        """The state in one or two words, for a repr."""
+        if not self.begun:
+            return "closed" if self._closed else "not started"
+        if self._fetcher.pages:
+            return "reading"
+        if self._fetcher.failed:
+            return "failed"
+        if self._fetcher.ended and self._all_delivered:
+            return "ended"
+        return "closed" if self._closed else "reading"
 
     async def next_page(self) -> PageT | None:
         """Return the next page, or None at the end. One caller at a time.

@@ -1,18 +1,18 @@
-"""Faults as a test asks for them: by name or HTTP status, with a Retry-After, or just slow."""
+"""The faults that a test can request: by name or HTTP status, with a Retry-After, or a delay."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiomessages.server.faults import Fault, named
+from aiomessages.server.faults import Fault, fault_named
 from aiomessages.server.wire import retry_after as retry_after_headers
 
 if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler
 
-# The fault that answers with a status as the API, or a gateway before it, does.
+# The fault for each status that the API, or a gateway in front of it, sends.
 STATUSES = {
     400: "bad-request",
     401: "unauthorized",
@@ -29,29 +29,32 @@ STATUSES = {
 }
 
 
-def fault_of(what: str | int, *, retry_after: float | None = None) -> Fault:
-    """Return a fault by its name or its status; `retry_after` (seconds) goes into its headers.
+def fault_for(kind: str | int, *, retry_after: float | None = None) -> Fault:
+    """Return the fault of a name or a status; `retry_after` (seconds) adds a wait to its headers.
 
-    Raises ValueError for what is no fault, and says what there is.
+    Raises ValueError for an unknown name or status, and for a wait below 0 or not finite.
     """
-    fault = named(what) if isinstance(what, str) else named(_name_of(what))
+    fault = fault_named(kind if isinstance(kind, str) else _name_of(kind))
     if retry_after is None:
         return fault
     if not 0 <= retry_after < float("inf"):
         raise ValueError(f"retry_after is a number of seconds from 0, not {retry_after!r}")
-    return _asking_to_wait(fault, retry_after_headers(retry_after))
+    return _with_headers(fault, retry_after_headers(retry_after))
 
 
-def delay(seconds: float) -> Fault:
-    """Return the fault of a server that answers rightly, and late."""
+def delayed(seconds: float) -> Fault:
+    """Return a fault that delays the correct response.
+
+    Raises ValueError for a delay below 0 or not finite.
+    """
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"a delay is a number of seconds from 0, not {seconds!r}")
 
-    async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse:
         await asyncio.sleep(seconds)
         return await handler(request)
 
-    return Fault(f"the right answer, {seconds} s late", strike)
+    return Fault(f"the correct response, {seconds} s late", inject)
 
 
 def _name_of(status: int) -> str:
@@ -61,11 +64,11 @@ def _name_of(status: int) -> str:
     return STATUSES[status]
 
 
-def _asking_to_wait(fault: Fault, headers: dict[str, str]) -> Fault:
-    async def strike(request: web.Request, handler: Handler) -> web.StreamResponse | None:
-        response = await fault.strike(request, handler)
+def _with_headers(fault: Fault, headers: dict[str, str]) -> Fault:
+    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        response = await fault.inject(request, handler)
         if response is not None:
             response.headers.update(headers)
         return response
 
-    return Fault(f"{fault.does}, with Retry-After", strike)
+    return Fault(f"{fault.description}, with Retry-After", inject)
