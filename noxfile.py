@@ -33,7 +33,7 @@ ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
         *("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
-        *("calls/test_token_buckets.py", "calls/test_rate_limit.py"),
+        "calls/test_rate_limit.py",
     )
 )
 

@@ -138,6 +138,22 @@ def test_pages_and_bytes(serve: Any) -> None:
             assert next(stream.raw()).startswith(b'{"id": "chatcmpl-1-0"')
 
 
+def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
+    """A page has the members of the async client's page, and a stream `collect` and its repr."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        page_of_20 = client.list("chatcmpl-1").page()
+        assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
+        assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
+        assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
+        assert empty
+        assert len(empty) == 0
+        stream = client.list("chatcmpl-1")
+        assert [item.id for item in stream.collect(2)] == ["chatcmpl-1-0", "chatcmpl-1-1"]
+        assert "cursor='chatcmpl-1-1'" in repr(stream)
+        assert len(stream.collect()) == 248
+
+
 def test_completions(serve: Any) -> None:
     """One completion, and the list of them."""
     stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
@@ -512,6 +528,34 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(KeyboardInterrupt):
             next(stream)
         assert len(list(stream)) == 250
+
+
+def test_an_interrupt_just_after_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when the work has just crossed over cancels it, and waits until it has ended."""
+    cross, ended = asyncio.BaseEventLoop.call_soon_threadsafe, []
+    thread, pressed = LoopThread(nothing), [True]
+    thread.run(nothing)
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        handle = cross(*args, **options)
+        if pressed and pressed.pop():
+            raise KeyboardInterrupt
+        return handle
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    monkeypatch.setattr(
+        asyncio.SelectorEventLoop, "call_soon_threadsafe", interrupted, raising=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(never)
+    assert ended == [True]
+    thread.close()
 
 
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:

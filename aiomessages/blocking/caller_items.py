@@ -31,9 +31,10 @@ class CallerItems(AsyncIterator[ItemT], Generic[ItemT]):
         return self
 
     async def __anext__(self) -> ItemT:
-        self._wanted = asyncio.get_running_loop().create_future()
+        wanted: asyncio.Future[ItemT] = asyncio.get_running_loop().create_future()
+        self._wanted = wanted  # the calling thread may clear this at once
         self.wake_ups.put(None)
-        return await self._wanted
+        return await wanted
 
     def read(self) -> None:
         """Read the next item, if the loop waits for one. Call it in the calling thread.

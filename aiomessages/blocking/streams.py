@@ -4,7 +4,8 @@ import contextlib
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from itertools import islice
+from typing import Any, Generic, Self, TypeVar, overload
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
@@ -99,6 +100,13 @@ class Stream(_Closable, Iterator[ItemT], Generic[ItemT]):
                 self._keep_open()
                 raise StopIteration from None
 
+    def collect(self, max_items: int | None = None) -> list[ItemT]:
+        """Return the items that are left, at most `max_items`, as a list.
+
+        Raises what iterating raises, and returns nothing then.
+        """
+        return list(islice(self, max_items))
+
     def page(self) -> "Page[ItemT]":
         """Return one page, as awaiting the async client's list does.
 
@@ -161,6 +169,25 @@ class Page(Generic[ItemT]):
 
     def __repr__(self) -> str:
         return repr(self._page)
+
+    def _repr_html_(self) -> str:
+        return self._page._repr_html_()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[ItemT]:
+        return iter(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemT]: ...
+    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
+        return self.data[index]
 
     def has_next_page(self) -> bool:
         """Return whether there is a next page."""

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -58,7 +58,7 @@ class LoopThread:
         refuse_greenlets()
         _refuse_in_async_code()
         try:
-            return _Call(work, items or CallerItems()).run_in(self._portal())
+            return _run_in(self._portal(), work, items or CallerItems())
         except CancelledError:
             problem: MessagesError = ClientClosedError("the client was closed during the call")
         except MessagesError as error:
@@ -118,7 +118,6 @@ class _Thread(threading.Thread):
         self.portal: Future[BlockingPortal] = Future()
         self.at_end = at_end
         self._loop: asyncio.AbstractEventLoop
-        self._leave = asyncio.Event()
         self._is_leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly
 
@@ -134,41 +133,39 @@ class _Thread(threading.Thread):
         self._loop = asyncio.get_running_loop()
         async with BlockingPortal() as portal:
             self.portal.set_result(portal)
-            await self._leave.wait()
-            await portal.stop(cancel_remaining=True)
+            await portal.sleep_until_stopped()
         await self.at_end()
         if not threading.main_thread().is_alive():
             # The interpreter exits, and has ended its executors. asyncio would start a thread to
             # wait for the one that resolved names; Python 3.12 refuses to start any.
             self._loop.shutdown_default_executor = NOTHING  # type: ignore[method-assign]
 
-    def _call_soon(self, step: Callable[[], object]) -> None:
-        """Call a function in the loop, now or once it has begun; do nothing if it has ended.
-
-        The garbage collector may get here in any thread, also in the loop's own: never wait.
-        """
-
-        def call(portal: Future[BlockingPortal]) -> None:
-            if self.is_alive() and portal.exception() is None:  # a forked child has no such thread
-                with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                    self._loop.call_soon_threadsafe(step)
-
-        self.portal.add_done_callback(call)
-
     def start_soon(self, work: Work[object]) -> None:
-        """Start work in the loop without waiting for it."""
+        """Start work once the loop runs, unless it has ended.
+
+        The garbage collector may call this in any thread, also in the loop's own: it never waits.
+        """
 
         def start() -> None:
             task = self._loop.create_task(work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        self._call_soon(start)
+        def cross(portal: Future[BlockingPortal]) -> None:
+            if self.is_alive() and portal.exception() is None:  # a forked child has no such thread
+                with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                    self._loop.call_soon_threadsafe(start)
+
+        self.portal.add_done_callback(cross)
 
     def leave(self) -> None:
         """End the calls under way, and then the loop, without waiting for it."""
-        self._is_leaving = True
-        self._call_soon(self._leave.set)
+        if not self._is_leaving:
+            self._is_leaving = True
+            self.start_soon(self._stop_portal)
+
+    async def _stop_portal(self) -> None:
+        await self.portal.result().stop(cancel_remaining=True)
 
     def abandon(self) -> None:
         """Leave, and warn that nobody closed the client."""
@@ -191,40 +188,48 @@ def _end_all() -> None:
             thread.join(CLOSE_TIMEOUT)
 
 
-class _Call(Generic[ResultT]):
-    """Work in the loop, and the thread that waits for it."""
+def _run_in(portal: BlockingPortal, work: Work[ResultT], items: CallerItems[Any]) -> ResultT:
+    """Return the result of the work, or raise its error, or CancelledError."""
+    task: asyncio.Task[Any] | None = None
+    has_ended = False
 
-    def __init__(self, work: Work[ResultT], items: CallerItems[Any]) -> None:
-        self._work = work
-        self._items = items
-        self._has_ended = False
-
-    def run_in(self, portal: BlockingPortal) -> ResultT:
-        """Return the result of the work, or raise its error, or CancelledError."""
+    async def run() -> ResultT:
+        nonlocal task, has_ended
+        task = asyncio.current_task()
         try:
-            future = portal.start_task_soon(self._run)
-        except RuntimeError:  # the portal has stopped
-            raise CancelledError from None
-        try:
-            self._wait()
-        except BaseException:  # Ctrl-C, or an error of a signal handler
-            future.cancel()
-            self._wait()  # the future has ended before the work has
-            raise
-        return future.result()
-
-    async def _run(self) -> ResultT:
-        try:
-            return await self._work()
+            return await work()
         finally:
-            self._has_ended = True
-            self._items.wake_ups.put(None)
+            has_ended = True
+            items.wake_ups.put(None)
 
-    def _wait(self) -> None:
-        """Wait until the work has ended, and read the items that it wants meanwhile."""
-        while not self._has_ended:
-            self._items.read()
-            self._items.wake_ups.get()
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    def wait() -> None:
+        while not has_ended:
+            items.read()
+            items.wake_ups.get()
+
+    try:
+        future = _start_soon(portal, run)
+        wait()
+    except BaseException:
+        # Ctrl-C, or an error of a signal handler; perhaps during the start, which returned no
+        # future then. The loop calls `cancel` after the start, so that `task` says whether it ran.
+        with contextlib.suppress(RuntimeError):  # the portal has stopped, and cancels by itself
+            portal.call(cancel)
+        if task is not None:
+            wait()
+        raise
+    return future.result()
+
+
+def _start_soon(portal: BlockingPortal, work: Work[ResultT]) -> Future[ResultT]:
+    try:
+        return portal.start_task_soon(work)
+    except RuntimeError:  # the portal has stopped
+        raise CancelledError from None
 
 
 def _refuse_in_async_code() -> None:

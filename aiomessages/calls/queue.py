@@ -1,6 +1,7 @@
-"""Waiting for one's turn to send, as a Pace decides it: one caller after the other.
+"""A queue of callers that wait to send, as a Pace allows it.
 
-This is where a Pace meets the loop's clock. Nothing here decides how fast, or whether to retry.
+The queue reads the loop's clock and sleeps; the pace decides how fast, and `retry` whether to try
+again.
 """
 
 import asyncio
@@ -12,23 +13,23 @@ from .rate_limit import Pace
 from .retry import RetryPolicy, asks_all_to_wait, asks_for_too_long
 
 
-class Turns:
-    """Let callers through at a pace, first come, first served, and tell the pace what came of it.
+class SendQueue:
+    """Let callers send at a pace, first come, first served, and report outcomes to the pace.
 
-    Only the first in the line sleeps, so a new rate or a pause holds for all behind it at once,
-    and after a pause they go one by one. `on_sent` is called as each request goes out, whatever
-    becomes of it.
+    Only the first caller in the queue sleeps, so a new rate or a pause holds for all behind it at
+    once, and after a pause they go at the distance of the rate. `on_sent` is called as each request
+    goes out, whatever its outcome.
     """
 
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
-        self._line = asyncio.Lock()
-        self.on_sent = on_sent or _nobody_counts
+        self._first = asyncio.Lock()
+        self.on_sent = on_sent or _do_nothing
 
     async def take(self, seconds: float | None) -> float:
-        """Wait until it is one's turn, at most so many seconds, and return when that was.
+        """Wait for a slot, at most so many seconds, and return its clock reading.
 
-        Raises APITimeoutError. Tell `succeeded` or `failed` what came of it.
+        Raises APITimeoutError. Report the outcome to `succeeded` or `failed`.
         """
         if seconds is None:
             return await self._take()
@@ -39,14 +40,14 @@ class Turns:
             raise APITimeoutError("the deadline of the whole call ran out in the queue") from None
 
     def succeeded(self, sent: float) -> None:
-        """Hear that what was sent at that time was answered."""
+        """Record the answer to the request that was sent at `sent`."""
         self._pace.succeeded(_now(), sent=sent)
 
     def failed(self, error: APIError, sent: float, policy: RetryPolicy) -> None:
-        """Hear how what was sent at that time failed.
+        """Record the error of the request that was sent at `sent`.
 
-        A wait that the policy does not allow fails the call that met it, and stops no other: else
-        they would sleep for a day in a line that nobody comes to end.
+        A wait that the policy does not allow fails its own call and stops no other: the others
+        would sleep for a day in a queue that nobody ends.
         """
         if isinstance(error, APIStatusError) and asks_all_to_wait(error):
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
@@ -55,15 +56,15 @@ class Turns:
             self.succeeded(sent)  # an answer like any other: a 404, say
 
     def pause(self) -> float:
-        """Return the seconds that nobody sends."""
+        """Return the seconds that the pause of all requests still takes."""
         return self._pace.paused(_now())
 
     def starved(self) -> float:
-        """Return the seconds in which there was nothing but refusals."""
+        """Return the seconds since the first 429 after the last success; 0 without one."""
         return self._pace.starved(_now())
 
     async def _take(self) -> float:
-        async with self._line:
+        async with self._first:
             delay = self._pace.wait(_now())
             while delay > 0:
                 await asyncio.sleep(delay)
@@ -71,8 +72,8 @@ class Turns:
             return _now()
 
 
-def _nobody_counts() -> None:
-    """Let a request go out."""
+def _do_nothing() -> None:
+    """Count no request."""
 
 
 def _now() -> float:

@@ -1,232 +1,166 @@
-"""How fast to send: the rate that a server bears, found from its answers alone.
+"""Find the rate that a server allows from its answers, and send at it.
 
 Nothing here performs I/O, reads a clock or rolls dice: clock readings come in as arguments, in
 seconds from any origin, and waits are results.
 
-Until the first 429 the rate grows with the successes. From then on it follows from the buckets that
-would have given the same answers: it begins at the slowest of them, rises to the fastest, and is
-held there, a little below, for a while. Then it rises beyond, slowly at first and ever faster, for
-a server may bear more by now, until the next 429. Where no bucket explains the answers any more,
-the server has changed, and they are guessed at anew.
+Servers limit with a token bucket: it holds `capacity` tokens, gets `allowed` of them a second, and
+gives one to each request or refuses it. The capacity is not known, so the first 429 only says that
+the bucket is empty. Between two moments at which it is empty, though, as many requests pass as it
+got tokens, whatever it holds, so
+
+    passed / elapsed <= allowed
+
+with equality unless the bucket was full on the way and lost tokens. That happens in a pause, when
+nothing is sent, so `passed / (elapsed - paused)` is an upper bound where nothing else was lost.
+
+1. Until the first 429 the rate grows with the successes (slow start).
+2. From each 429 on the rate starts at the lower bound and rises to the upper one.
+3. There it is held, until the refusals and the pause are a small share of what was sent since.
+4. Then it grows, slowly at first and ever faster, for the server may allow more by now, until the
+   next 429.
+
+All 429s to requests that were sent before the first of them was answered, or within a latency from
+then, are one event.
 """
 
 import math
-from collections import deque
 from typing import Final
 
-from .token_buckets import AS_GOOD, SLACK_SHARE, Buckets
+FIRST_RATE: Final = 60.0  # a second: three times what a slow server allows costs few refusals
 
-FIRST_RATE: Final = 60.0  # a second: three times what a slow server bears costs it few refusals
-
-# Until the first 429 the rate grows while fewer are under way than UNDER_WAY and this share of what
-# succeeded. It comes a latency after the bucket ran empty: refused is what is under way by then.
+# In slow start each success adds GAIN / latency to the rate, which grows e-fold in 5 latencies, as
+# long as fewer are under way than UNDER_WAY and this share of what passed. A 429 comes a latency
+# after the bucket is empty: what is under way by then is refused.
 GAIN: Final = 0.2
 UNDER_WAY: Final = 3.0
-SMOOTHING: Final = 8.0  # each latency moves the mean by an eighth of the way, as RFC 6298 does it
 SHORTEST_LATENCY: Final = 0.001  # two clock readings may be the same
 
-HISTORY: Final = 1000  # of sends that are remembered, and of answers before the first 429
-
-# A timer is late by a millisecond or two; what is late by more was idle and earns no burst.
+# A timer is late by a millisecond or two, and that is made up for; longer idle time earns no burst.
 CATCH_UP: Final = 0.01
 
-# How far below the rate that was refused the guesses reach: far where nothing was known, or guesses
-# made so many seconds ago were all wrong; not so far where a rate was borne and then grew slowly.
-RANGE: Final = 40.0
-SMALL_RANGE: Final = 1.3
-SOON: Final = 1.0
-# Requests that overtake each other arrive at random, and a small bucket refuses some at any rate.
-# So unless so many answers in a row came in order, a refusal may be chance, and guesses reach
-# beyond the rate, by SMALL_RANGE. Where it stops all for longer, it is better to be too slow.
-IN_ORDER: Final = 64
-SHORT_PAUSE: Final = 0.5
-# Though all is possible at first, a server rarely bears less than this part of what it refused.
-START: Final = 5.0
-RISE: Final = 3.0  # seconds, from the slowest guess to the fastest
-MARGIN: Final = 0.99  # what is left below a guess: its own exactness
+FALL: Final = 2.0  # the first 429 gives no lower bound, so half of the rate stands in for it
+ENOUGH: Final = 30  # passed requests, for a measured rate that is exact to 3 %
+# The lower bound takes this share of a pause as lost, the upper one all but this share. A bucket of
+# half a second's worth loses half of a second. Bounds that are wider apart cost a further event
+# until the rate is found, and each takes a whole second. Probing mends what is lost outside.
+LOST: Final = 0.25
+RISE: Final = 1.5  # seconds from the lower bound to the upper; longer wastes time, less is refused
+MARGIN: Final = 0.99  # what is sent of the rate that was measured, so that the bucket fills a bit
 
-# How long a rate is held: until an epoch's refusals, and those of all time, are this share of the
-# requests, and its pause, which may be lost, is this share of the time. Then the growth itself
-# grows by PROBE a second.
+# A rate is held until what the last 429 cost is this share of the requests and of the time.
 REFUSED_SHARE: Final = 0.008
 PAUSED_SHARE: Final = 0.06
-LONGEST_HOLD: Final = 20.0
-PROBE: Final = 0.03
+LONGEST_HOLD: Final = 20.0  # seconds; a server that allows more is noticed at the latest then
+PROBE: Final = 0.03  # the relative growth a second, for each second since: 1.5 % after one, 2x in 7
 
-# Without Retry-After: doubled with each epoch that nothing came through since.
+# The pause without Retry-After doubles with each event that nothing passed since.
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 
-LEAST_RATE: Final = 0.2  # a second; slower than that, nobody would learn that the server recovered
+LEAST_RATE: Final = 0.2  # a second; a slower one would not notice that the server recovered
 
 _NEVER: Final = float("-inf")
 
 
 class Pace:
-    """Decide when the next request goes, at most `max_rps` a second.
+    """Decide when the next request is sent, at most `max_rps` a second.
 
-    One caller at a time: ask `wait`, wait, ask `paused` until there is no pause, send. Then tell
-    what came of it, with the clock reading at which it was sent.
+    One caller at a time: call `wait`, sleep so long, call `paused` and sleep until it returns 0,
+    send. Then report the outcome with the clock reading at which the request was sent.
     """
 
     def __init__(self, max_rps: float | None = None) -> None:
         self.rate = FIRST_RATE
-        self._most = float("inf") if max_rps is None else max_rps
+        self._most = math.inf if max_rps is None else max_rps
         self._slot = _NEVER  # when the last request was due
-        self._slots: deque[tuple[float, float]] = deque(maxlen=HISTORY)  # and at what rate
-        self._held_until = _NEVER  # how long the pace itself made somebody wait
+        self._limiting_until = _NEVER  # until when the rate, and no lack of work, bounds the speed
         self._resume = _NEVER
-        self._probe_at = _NEVER
-        # An epoch begins with a 429. What was sent within a latency from then on belongs to it: by
-        # its end, all that were under way at the rate that was refused are answered.
-        self._settled = _NEVER
-        self._refused = 0  # in this epoch
-        self._owed = 0.0  # those of all time, beyond their share of the answers
-        self._fruitless = 0  # epochs since the last success
+        self._event_ends = _NEVER  # a 429 to what was sent until then belongs to the last event
+        self._refused = 0  # in this event
+        self._fruitless = 0  # events since the last success
         self._starved_since: float | None = None
-        self._history: deque[float] = deque(maxlen=HISTORY)
-        self._latency = 0.0  # the mean, until the first 429
-        self._newest = _NEVER  # when the latest of those that are answered was sent
-        self._in_order = IN_ORDER  # so many answers in a row came in order, as far as is known
-        self._buckets: Buckets | None = None
-        self._guessed = _NEVER
-        self._refused_rate = math.inf  # the lowest that was, since they were guessed at
-        self._goal = 0.0  # what to rise to, by so much with each success
-        self._step = 0.0
+        self._emptied: float | None = None  # when the measurement began, at an empty bucket
+        self._passed = 0  # since then, or since the start
+        self._paused = 0.0  # seconds since then
+        self._measured = FIRST_RATE  # the lower bound of what the server allows
+        self._goal = 0.0  # the upper bound
+        self._step = 0.0  # what each success adds to the rate until then
+        self._probe_at = _NEVER
 
     def wait(self, now: float) -> float:
         """Reserve the next slot and return the seconds until then."""
-        rate = min(self.rate, self._most)
-        slot = self._slot + 1.0 / rate
+        slot = self._slot + 1.0 / min(self.rate, self._most)
         self._slot = now if slot < now - CATCH_UP else slot
-        self._slots.append((self._slot, rate))
         if self._slot > now:
-            self._held_until = self._slot
+            self._limiting_until = self._slot + CATCH_UP
         return max(self._slot - now, 0.0)
 
     def paused(self, now: float) -> float:
-        """Return the seconds that the pause for all goes on."""
+        """Return the seconds that the pause of all requests still takes."""
         return max(self._resume - now, 0.0)
 
     def starved(self, now: float) -> float:
-        """Return the seconds since a 429 behind which nothing succeeded."""
+        """Return the seconds since the first 429 after the last success; 0 without one."""
         return 0.0 if self._starved_since is None else now - self._starved_since
 
     def succeeded(self, now: float, *, sent: float) -> None:
-        """Hear that a request was answered, and not with 429."""
-        self._answered(sent)
-        fruitless, self._fruitless = self._fruitless, 0
+        """Record an answer other than 429, to a request that was sent at `sent`."""
+        if self._fruitless > 1:
+            self.rate = self._measured  # a server that refused all of it said nothing of its rate
+        self._fruitless = 0
         self._starved_since = None
-        if self._buckets is None:
-            self._succeeded_at_first(now, now - sent)
-        else:
-            self._buckets.passed(now)
-            if sent <= self._settled or fruitless > 1:
-                self._follow(self._buckets)
-                return
-        if now < self._held_until + CATCH_UP:  # else it is not the rate that limits
-            self._grow(now)
+        self._passed += 1
+        if now < self._limiting_until:
+            self._grow(now, max(now - sent, SHORTEST_LATENCY))
 
     def limited(self, now: float, retry_after: float | None, *, sent: float) -> None:
-        """Hear that a request was answered 429, and how many seconds the server asks to wait."""
-        self._answered(sent)
+        """Record a 429, and the seconds that the server asks to wait."""
         if self._starved_since is None:
             self._starved_since = now
-        if sent > self._settled:
-            self._settled = now + (now - sent)
+        if sent > self._event_ends:
+            self._event_ends = now + (now - sent)
             self._refused = 0
             self._fruitless += 1
             if self._fruitless == 1:
-                self._judge(now, retry_after, self._rate_of(sent))
-            else:  # who refuses all, whatever the rate, says nothing of it
+                self._measure(now)
+            else:
                 self.rate = max(self.rate / 2, LEAST_RATE)
-        elif self._buckets is not None and self._fruitless < 2:
-            self._buckets.refused(now, retry_after)
-            self._follow(self._buckets)
+        self._refused += 1
         self._pause(now, self._own_pause() if retry_after is None else retry_after)
 
-    def _answered(self, sent: float) -> None:
-        self._owed -= REFUSED_SHARE
-        self._in_order = self._in_order + 1 if sent >= self._newest else 0
-        self._newest = max(self._newest, sent)
-
-    def _succeeded_at_first(self, now: float, latency: float) -> None:
-        latency = max(latency, SHORTEST_LATENCY)
-        weight = 1.0 / SMOOTHING if self._history else 1.0
-        self._latency += (latency - self._latency) * weight
-        self._history.append(now)
-
-    def _grow(self, now: float) -> None:
-        if self._buckets is None:
-            few = self.rate * self._latency < UNDER_WAY + GAIN * len(self._history)
-            growth = GAIN / self._latency if few else 0.0
+    def _grow(self, now: float, latency: float) -> None:
+        if self._emptied is None:
+            if self.rate * latency < UNDER_WAY + GAIN * self._passed:
+                self.rate += GAIN / latency
         elif self.rate < self._goal:
-            growth = self._step
+            self.rate += self._step
+        else:  # `rate` times a second, so this is a growth of PROBE * rate a second
+            self.rate += PROBE * max(now - self._probe_at, 0.0)
+        self.rate = min(self.rate, self._most)
+
+    def _measure(self, now: float) -> None:
+        """Set the rate, and what it rises to, at the moment at which the bucket is empty."""
+        if self._emptied is None:
+            lower, upper = self.rate / FALL, self.rate
         else:
-            # What explains nothing is no reason to stay.
-            since = self._probe_at if self._buckets.explain() else self._resume
-            growth = PROBE * max(now - since, 0.0)
-        self.rate = min(self.rate + growth, self._most)
-        if self._buckets is not None and self.rate < self._goal:
-            # Each success may rule out a part of the range.
-            slowest, fastest = self._rates(self._buckets)
-            self.rate, self._goal = max(self.rate, slowest * MARGIN), fastest * MARGIN
-
-    def _judge(self, now: float, retry_after: float | None, rate: float) -> None:
-        """Hear that a rate was refused, and make guesses if none explains it."""
-        soon = now < self._guessed + SOON
-        chance = self._in_order < IN_ORDER and (retry_after or 0.0) < SHORT_PAUSE
-        beyond = SMALL_RANGE if chance else 1.0
-        if self._buckets is None:
-            buckets = self._guess(rate, (RANGE, beyond), [*self._history] or [now])
-        else:
-            buckets = self._buckets
-        self._refused_rate = min(self._refused_rate, rate)
-        buckets.refused(now, retry_after, sent_at=math.inf if chance else self._refused_rate)
-        if not buckets.explain():
-            level = buckets.level_when_empty
-            reach = RANGE if soon else SMALL_RANGE
-            buckets = self._guess(rate, (reach, beyond), [now], level=level)
-            buckets.refused(now, retry_after)
-        self._follow(buckets)
-
-    def _guess(
-        self, rate: float, reach: tuple[float, float], passed: list[float], *, level: float = 0.0
-    ) -> Buckets:
-        below, beyond = reach
-        self._buckets = Buckets(rate / below, rate * beyond, passed, level=level)
-        self._refused_rate = rate
-        self._guessed = passed[0]
-        return self._buckets
-
-    def _follow(self, buckets: Buckets) -> None:
-        """Begin at the slowest guess, and rise to the fastest."""
-        slowest, fastest = self._rates(buckets)
-        slowest = min(max(slowest, self._refused_rate / START), fastest)
-        self.rate = max(slowest * MARGIN, LEAST_RATE)
-        self._goal = fastest * MARGIN
-        self._step = math.log(fastest / slowest) / RISE
-
-    def _rates(self, buckets: Buckets) -> tuple[float, float]:
-        """Return the slowest and the fastest guess; answers that are late tell less exactly."""
-        return buckets.rates(as_good=AS_GOOD if self._in_order >= IN_ORDER else SLACK_SHARE)
-
-    def _rate_of(self, sent: float) -> float:
-        """Return the rate at which a request was sent."""
-        rate = self.rate
-        while self._slots and self._slots[0][0] <= sent:
-            rate = self._slots.popleft()[1]
-        return rate
+            elapsed = now - self._emptied
+            paused = min(self._paused, elapsed)  # a pause may end later than now
+            lower = self._passed / (elapsed - LOST * paused)
+            upper = min(self._passed / (elapsed - (1 - LOST) * paused), self.rate)
+        if self._emptied is None or self._passed >= ENOUGH:
+            self._emptied, self._passed, self._paused = now, 0, 0.0
+        self.rate = self._measured = max(lower * MARGIN, LEAST_RATE)
+        self._goal = max(upper * MARGIN, self.rate)
+        self._step = math.log(self._goal / self.rate) / RISE
 
     def _own_pause(self) -> float:
-        doublings = min(self._fruitless - 1, 64)  # beyond that a float only overflows
+        doublings = min(self._fruitless - 1, 64)  # a float overflows beyond 1023
         return min(FIRST_PAUSE * 2.0 ** max(doublings, 0), LONGEST_PAUSE)
 
     def _pause(self, now: float, seconds: float) -> None:
-        self._refused += 1
-        self._owed += 1.0
-        self._resume = max(self._resume, now + seconds)
-        self._slot = max(self._slot, self._resume)  # whoever waits goes then; the next a slot later
-        owed = max(self._refused, self._owed)
-        hold = owed / (REFUSED_SHARE * self.rate) + seconds / PAUSED_SHARE
-        self._probe_at = self._resume + min(hold, LONGEST_HOLD)
+        resume = max(self._resume, now + seconds)
+        self._paused += resume - max(self._resume, now)
+        self._resume = resume
+        self._slot = max(self._slot, resume)  # the next slot is one distance behind the pause
+        hold = self._refused / (REFUSED_SHARE * self.rate) + seconds / PAUSED_SHARE
+        self._probe_at = resume + min(hold, LONGEST_HOLD)

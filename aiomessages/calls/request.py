@@ -13,7 +13,7 @@ from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, ProvideKey
-from .queue import Turns
+from .queue import SendQueue
 from .retry import RetryPolicy
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
@@ -112,7 +112,7 @@ class Rules(msgspec.Struct, frozen=True):
     policy: RetryPolicy
     max_bytes: int
     on_retry: OnRetry | None
-    queue: Turns | None = None
+    queue: SendQueue | None = None
 
 
 class Read(Protocol[ResultT_co]):

@@ -1,4 +1,4 @@
-"""Whether, and when, to try again: pure functions of an error, an attempt and the throw of a dice.
+"""Decide whether, and when, to try again: pure functions of an error, an attempt and dice.
 
 Nothing here performs I/O, reads a clock or rolls dice.
 """
@@ -17,25 +17,25 @@ from aiomessages.errors import (
     RateLimitError,
 )
 
-# What cannot be decoded may have been garbled on its way, or is what this server sends: two more
-# tries tell, whatever the policy allows.
+# A body that cannot be decoded was garbled on its way, or the server always sends it so: two more
+# tries show which, whatever the policy allows.
 MAX_DECODE_RETRIES: Final = 2
 
 # Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.
 FIRST_POLL: Final = 0.25
 MAX_POLL: Final = 2.0
 
-# Who sends at a pace waits out every 429, unless in ten minutes there was nothing else.
+# Seconds for which a paced call waits out 429s while nothing else is answered.
 MAX_STARVED: Final = 600.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often to try again, and how long to wait before it, in seconds.
+    """The number of retries, and the seconds to wait before each.
 
     The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
     to the share `jitter` of it, so that callers who failed together do not come back together. A
-    Retry-After of the server goes before it. One of more than `max_retry_after` is not waited for:
-    the error is raised at once, and carries it as `retry_after`.
+    Retry-After of the server replaces it. One of more than `max_retry_after` is not waited for: the
+    error is raised at once, and carries it as `retry_after`.
     """
 
     max_retries: int = 2
@@ -92,36 +92,38 @@ def retry_delay(policy: RetryPolicy, error: APIError, *, attempt: int, dice: flo
 
 
 def asks_for_too_long(policy: RetryPolicy, error: APIError) -> bool:
-    """Tell whether the server asks to wait for longer than the policy allows."""
+    """Return whether the server asks to wait for longer than the policy allows."""
     return (getattr(error, "retry_after", None) or 0.0) > policy.max_retry_after
 
 
 def wants_retry(error: APIError) -> bool:
-    """Tell whether another attempt could help. The server's own x-should-retry has the last word.
+    """Return whether another attempt could help. The server's x-should-retry header decides first.
 
-    That header is what the official clients obey, too.
+    The official clients obey that header, too.
     """
     if isinstance(error, APIStatusError):
-        told = error.headers.get("x-should-retry")
-        if told in ("true", "false"):
-            return told == "true"
+        advice = error.headers.get("x-should-retry")
+        if advice in ("true", "false"):
+            return advice == "true"
     return error.retryable
 
 
 def asks_all_to_wait(error: APIError) -> bool:
-    """Tell whether an answer is meant for all who send, not for one request alone.
+    """Return whether an answer asks all requests to wait, and not only the one that it answers.
 
-    That is a 429, but for a quota that is used up, and a 503 with a Retry-After.
+    A 429 does, unless it is for a used-up quota, and a 503 with a Retry-After.
     """
     if isinstance(error, RateLimitError):
         return not isinstance(error, InsufficientQuotaError)
-    return getattr(error, "status", 0) == 503 and getattr(error, "retry_after", None) is not None
+    if not isinstance(error, APIStatusError):
+        return False
+    return error.status == 503 and error.retry_after is not None
 
 
 def is_only_early(policy: RetryPolicy, error: APIError, *, starved: float) -> bool:
-    """Tell whether a request that was sent at a pace need only be sent later.
+    """Return whether a paced request only has to be sent again later.
 
-    `starved` is for how many seconds there was nothing but such answers.
+    `starved` is the number of seconds for which all answers were 429s.
     """
     limited = isinstance(error, RateLimitError) and asks_all_to_wait(error)
     if not limited or asks_for_too_long(policy, error):
@@ -148,10 +150,10 @@ def visibility_delay(
 
 
 class RetryQuota:
-    """How many retries a client's calls may spend together, so that an outage stays an outage.
+    """The retries that all calls of a client share, so that retries do not worsen an outage.
 
-    After the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes 5 and
-    a success gives 1 back. Once it is spent, a call that fails is not repeated.
+    It follows the standard retry mode of botocore: a bucket of 500 tokens, of which a retry takes
+    5 and a success gives 1 back. Once it is spent, a call that fails is not repeated.
     """
 
     CAPACITY: Final = 500

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from aiomessages.calls.attempts import Attempts
-from aiomessages.calls.queue import Turns
+from aiomessages.calls.queue import SendQueue
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Deadline, OnRetry, Read, Request
 from aiomessages.models import StoredCompletion
@@ -100,7 +100,10 @@ class Caller:
         if max_retry_after is not None:
             policy = structs.replace(policy, max_retry_after=max_retry_after)
         paced = structs.replace(
-            rules, queue=Turns(pace, on_sent), policy=policy, on_retry=on_retry or rules.on_retry
+            rules,
+            queue=SendQueue(pace, on_sent),
+            policy=policy,
+            on_retry=on_retry or rules.on_retry,
         )
         return self._with(self.attempts.child(paced))
 

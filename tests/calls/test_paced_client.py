@@ -336,12 +336,12 @@ async def test_cancelling_one_who_waits() -> None:
 async def test_a_pause_that_begins_while_one_waits() -> None:
     """Whoever has a slot already waits for the end of the pause as well."""
     async with Loopback(replies(GOOD)) as server, client_of(server) as client:
-        pace = Pace()
+        pace = Pace(max_rps=5)
         pace.wait(now())
         call = asyncio.create_task(first_page(Paced(client, pace)))
         await asyncio.sleep(0)
-        ends = now() + 0.1
-        pace.limited(now(), 0.1, sent=now())
+        ends = now() + 0.3
+        pace.limited(now(), 0.3, sent=now())
         await call
         assert now() >= ends
     assert len(server.asked) == 1

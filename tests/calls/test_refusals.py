@@ -56,6 +56,11 @@ def test_an_error_of_one_completion(error: Exception) -> None:
     assert not any(refusals.ends_run(error) for _ in range(9))
 
 
+def test_a_run_that_waits_for_nothing() -> None:
+    """An error without Retry-After asks for no wait, so it ends no run by one."""
+    assert not Refusals(0).ends_run(RateLimitError("x"))
+
+
 FORBIDDEN, GONE, READ = PermissionDeniedError("x"), NotFoundError("x"), None
 
 

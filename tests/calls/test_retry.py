@@ -415,6 +415,13 @@ def test_polls_that_the_server_puts_off(asked: float, waited: float, delay: floa
         assert visibility_delay(POLICY, error, attempt=1, waited=0.0, patience=patience) is None
 
 
+@pytest.mark.parametrize(("left", "delay"), [(3.0, 3.0), (2.999, None)])
+def test_a_poll_at_the_end_of_the_patience(left: float, delay: float | None) -> None:
+    """A server may ask to wait until the very end of the patience, and no longer."""
+    error = NotFoundError("x", status=404, retry_after=3.0)
+    assert visibility_delay(POLICY, error, attempt=1, waited=0.0, patience=left) == delay
+
+
 # --- the quota ------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ class Answer(NamedTuple):
     """A response with its whole body."""
 
     status: int
-    headers: Mapping[str, str]  # whatever the case of their names
+    headers: Mapping[str, str]  # names are case-insensitive
     body: bytes
 
     @property

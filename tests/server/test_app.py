@@ -187,10 +187,11 @@ async def test_the_scheme_may_be_lower_case(server: LocalServer, ask: Ask) -> No
     assert answer.status == 200
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/chatcmpl-c1", MESSAGES])
 @pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
-async def test_another_method_is_405(ask: Ask, method: str) -> None:
+async def test_another_method_is_405(ask: Ask, path: str, method: str) -> None:
     """The only method is GET."""
-    answer = await ask(MESSAGES, method=method)
+    answer = await ask(path, method=method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
     assert method == "HEAD" or answer.error["code"] == "method_not_supported"
 

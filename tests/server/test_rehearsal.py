@@ -148,8 +148,8 @@ async def test_an_overlap_is_logged(record: Build, caplog: pytest.LogCaptureFixt
     """The client logs a warning."""
     with caplog.at_level(logging.WARNING, "aiomessages"):
         await messages(record, "overlap")
-    told = [entry.levelname for entry in caplog.records if entry.name == "aiomessages"]
-    assert told == ["WARNING"]
+    levels = [entry.levelname for entry in caplog.records if entry.name == "aiomessages"]
+    assert levels == ["WARNING"]
 
 
 async def test_a_fault_on_the_list_of_completions(record: Build) -> None:

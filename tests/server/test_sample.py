@@ -140,9 +140,9 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def test_the_sounds_are_valid_wav() -> None:
     """The standard library plays them to their end."""
     spoken = [message["audio"]["data"] for message in MESSAGES if message.get("audio")]
-    heard = [part["input_audio"]["data"] for part in PARTS if part["input_audio"]]
-    assert (len(spoken), len(heard)) == (1, 1)
-    for data in spoken + heard:
+    attached = [part["input_audio"]["data"] for part in PARTS if part["input_audio"]]
+    assert (len(spoken), len(attached)) == (1, 1)
+    for data in spoken + attached:
         with wave.open(io.BytesIO(base64.b64decode(data))) as sound:
             assert len(sound.readframes(sound.getnframes())) == sound.getnframes() > 0
 

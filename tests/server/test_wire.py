@@ -28,11 +28,18 @@ def test_the_not_found_error_has_the_recorded_length() -> None:
     assert error.body.startswith(b'{\n  "error": {\n    "message": "Completion chatcmpl-xxx')
 
 
+def test_errors_are_utf_8() -> None:
+    """Letters outside ASCII stand for themselves; bytes that are not UTF-8 become a "?"."""
+    assert "Completion caf\u00e9 not found".encode() in wire.completion_not_found("caf\u00e9").body
+    assert b"Completion caf? not found" in wire.completion_not_found("caf\udce9").body
+
+
 def test_a_wrong_key_is_shown_by_its_end_at_most() -> None:
-    """The error hides a short key, and shows four characters of a long one."""
+    """The error shows four characters of a key of 16 or more, and none of a shorter one."""
     assert wire.wrong_key("short").error["message"] == "Incorrect API key provided: ****."
-    shown = wire.wrong_key("sk-0123456789abcdef").error["message"]
-    assert shown == "Incorrect API key provided: ***************cdef."
+    hidden, shown = (wire.wrong_key("sk-0123456789abcdef"[:n]).error["message"] for n in (15, 16))
+    assert hidden == "Incorrect API key provided: ***********."
+    assert shown == "Incorrect API key provided: ************9abc."
 
 
 def test_the_wait_is_rounded_up() -> None:

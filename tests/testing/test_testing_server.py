@@ -326,13 +326,13 @@ async def test_a_server_that_cannot_be_reached(
     """The server refuses connections, also to a client that had one; stored data stays."""
     id, url = stored_completion(), messages_server.base_url
     await messages_client.list(id)
-    heard = len(messages_server.requests)
+    before = len(messages_server.requests)
     with messages_server.unreachable():
         with pytest.raises(APIConnectionError, match="no connection"):
             await messages_client.list(id)
         assert messages_server.base_url == url
         later = stored_completion()
-    assert len(messages_server.requests) == heard
+    assert len(messages_server.requests) == before
     assert (await messages_client.list(id)).data
     assert (await messages_client.list(later)).data
 

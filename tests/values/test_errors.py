@@ -181,6 +181,12 @@ def test_text_after_one_attempt() -> None:
     assert str(error) == "no (completion chatcmpl-2, 1 attempt)."
 
 
+def test_text_after_two_attempts() -> None:
+    """More than one attempt is a plural."""
+    error = RateLimitError("slow down").at(completion_id=None, cursor=None, attempts=2)
+    assert str(error).startswith("slow down (2 attempts).")
+
+
 def test_facts_of_an_answer() -> None:
     """An error answer carries what the server said, its headers by lower-case names."""
     error = build(RateLimitError)
@@ -229,3 +235,10 @@ def test_a_timeout_is_the_builtin_one() -> None:
     """`except TimeoutError` catches a timeout, whose text is ours and not that of an OSError."""
     with pytest.raises(TimeoutError, match=r"^slow \(1 attempt\)\. Raise timeout="):
         raise APITimeoutError("slow").at(completion_id=None, cursor=None, attempts=1)
+
+
+def test_an_error_before_the_first_request() -> None:
+    """An error says whether any request was sent for the call."""
+    error = APITimeoutError("slow")
+    sent = [error.at(completion_id=None, cursor=None, attempts=n).sent for n in (0, 1, 2)]
+    assert sent == [False, True, True]
