@@ -99,7 +99,7 @@ _ESCAPED: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB
 
 
 def _may_hold(item: bytes) -> bool:
-    """Tell whether an item may hold a blob; most do not, and are spared what follows."""
+    """Return whether an item may hold a blob; most do not, and are spared what follows."""
     return (
         b'"data"' in item
         or b'"file_data"' in item
@@ -134,7 +134,7 @@ def _strings(item: bytes) -> Iterator[tuple[Path, int, int]]:
 
 
 def _is_place(path: list[str | int]) -> bool:
-    """Tell whether a blob may stand there: in a message, or in its parts wherever these are."""
+    """Return whether a blob may stand there: in a message, or in its parts wherever these are."""
     match path:
         case [*holder, str(place), "url" | "data" | "file_data" | "format" as key]:
             return key in (_PLACES.get(place), "format") and _is_holder(holder)

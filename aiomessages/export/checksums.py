@@ -1,4 +1,4 @@
-"""Sums: what tells whether a file holds the bytes that were written, and nothing else."""
+"""Checksums: they show whether a file holds exactly the bytes that were written."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ CHUNK: Final = 1024 * 1024
 
 
 class Checksums:
-    """The CRC-32, the size in bytes and the SHA-256 of bytes that come one after another."""
+    """The CRC-32, the SHA-256 and the number of bytes that were added so far."""
 
     def __init__(self) -> None:
         self.crc32 = 0
@@ -21,13 +21,13 @@ class Checksums:
         self._sha256 = hashlib.sha256()
 
     def add(self, data: Buffer, crc32: int | None = None) -> None:
-        """Take the next bytes; `crc32` is that of all so far, where somebody knows it already."""
+        """Add the next bytes; `crc32` is the CRC-32 of all bytes so far, if it is known already."""
         self.crc32 = zlib.crc32(data, self.crc32) if crc32 is None else crc32
         self.size += len(data)
         self._sha256.update(data)
 
     def adding(self, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
-        """Yield pieces, each of which is taken."""
+        """Yield pieces, and add each."""
         for piece in pieces:
             self.add(piece)
             yield piece
@@ -39,9 +39,9 @@ class Checksums:
 
 
 class WrittenPart:
-    """The sums of what this run wrote to a part, and the file's stamp behind it.
+    """The checksums of a part that this run wrote whole, and the stamp of its file after that.
 
-    To read it once more at the end would cost as much CPU time as to fetch half of its pages.
+    Reading the file again at the end would cost as much CPU time as fetching half of its pages.
     """
 
     def __init__(self, stamp: Stamp | None) -> None:
@@ -50,8 +50,8 @@ class WrittenPart:
 
 
 def chunks(path: Path, count: int | None = None) -> Generator[memoryview]:
-    """Yield a file's bytes, at most the first `count`, each piece in the memory of the last."""
-    chunk = memoryview(bytearray(CHUNK))  # one for all: a new one each time is 256 page faults
+    """Yield a file's bytes, at most the first `count`; each piece reuses the memory of the last."""
+    chunk = memoryview(bytearray(CHUNK))  # a new one for each piece costs 256 page faults
     left = count
     with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
         while left is None or left:
@@ -64,7 +64,7 @@ def chunks(path: Path, count: int | None = None) -> Generator[memoryview]:
 
 
 def checksums_of(path: Path, count: int | None = None) -> Checksums:
-    """Return the sums of a file, or of its first bytes."""
+    """Return the checksums of a file, or of its first `count` bytes."""
     sums = Checksums()
     for chunk in chunks(path, count):
         sums.add(chunk)
@@ -72,7 +72,7 @@ def checksums_of(path: Path, count: int | None = None) -> Checksums:
 
 
 def are_equal(path: Path, other: Path) -> bool:
-    """Tell whether two files are there and have the same bytes."""
+    """Return whether two files exist and have the same bytes."""
     try:
         size, other_size = path.lstat().st_size, other.lstat().st_size
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def are_equal(path: Path, other: Path) -> bool:
 
 
 def ends_with(path: Path, tail: Path) -> bool:
-    """Tell whether a file's last bytes are all those of another one."""
+    """Return whether a file ends with all the bytes of another file."""
     start = path.stat().st_size - tail.stat().st_size
     if start < 0:
         return False

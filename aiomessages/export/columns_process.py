@@ -1,9 +1,9 @@
-"""Columns made apart: by another process, so that duckdb's memory is not added to the export's.
+"""The columns process: another process makes columns, so that duckdb's memory is not the export's.
 
-That process makes the file in a directory of its own. This one makes it durable and gives it its
-name, so that whatever becomes of the other, no name stands for half a file. The other hears of no
-signal that is meant for the export, ends when this process does, in whatever way, and has nothing
-of the environment but what Python needs to start: no key of the API is any business of it.
+That process makes the file in a directory of its own. This process makes the file durable and gives
+it its name, so that no name stands for half a file. The other process gets no signal that is meant
+for the export, ends when this process ends in any way, and inherits only the environment that
+Python needs to start, without any API key.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -29,24 +29,24 @@ from .files import PRIVATE, Files
 
 
 def write_columns(
-    jsonl_paths: Sequence[Path],
+    source: Path,
     target: Path,
     ending: str,
     layout: str,
     *,
     files: Files | None = None,
 ) -> int:
-    """Write the lines of a layout as columns, durably, and return how many rows there are.
+    """Write the lines of a layout as columns, durably, and return the number of rows.
 
-    The ending is `.parquet` or `.duckdb`, whatever the target's own name, which need not be the
-    final one; see `make_columns` for what is written and raised. ExportError is also what a process
-    that crashed is told by. One target must not be written to twice at a time.
+    The ending is `.parquet` or `.duckdb`; the target's own name may have another one.
+    `make_columns` says what is written and raised; a crash of the process is an ExportError as
+    well. Calls for the same target must not overlap.
     """
     files = files or Files()
     try:
         with _directory(target) as directory:
             output = directory / f"table{ending}"
-            count = _make(jsonl_paths, output, layout, target)
+            count = _make(source, output, layout, target)
             _settle(files, output, target)
     except OSError as error:
         raise explained(error, target) from error
@@ -55,10 +55,9 @@ def write_columns(
 
 @contextlib.contextmanager
 def _directory(target: Path) -> Iterator[Path]:
-    """Give an empty directory beside the target, since a rename needs one file system.
+    """Create an empty directory beside the target, on its file system, for the rename.
 
-    Its name is a new one each time: what a killed run has started may write to its own a little
-    longer.
+    The name is random: a process that a killed run started may write to its own a little longer.
     """
     _remove_directories(target)
     try:
@@ -76,7 +75,7 @@ _RANDOM: Final = "[a-z0-9_]" * 8  # as mkdtemp makes names
 
 
 def _settle(files: Files, output: Path, target: Path) -> None:
-    """Make the file private and durable, and let it out of its directory."""
+    """Make the file private and durable, and move it out of its directory."""
     output.chmod(PRIVATE)
     descriptor = os.open(output, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -86,38 +85,38 @@ def _settle(files: Files, output: Path, target: Path) -> None:
     files.rename(output, target)
 
 
-def _make(jsonl_paths: Sequence[Path], output: Path, layout: str, target: Path) -> int:
-    """Let another process make the output; without an interpreter for one, make it here."""
+def _make(source: Path, output: Path, layout: str, target: Path) -> int:
+    """Make the output in another process, or in this one if it has no interpreter to start."""
     # A frozen program's executable would run the program once more; an embedded one may have none.
     if getattr(sys, "frozen", False) or not sys.executable:
-        return make_columns(jsonl_paths, output, layout, target=target)
-    # Neither the current directory may hide a module, nor the environment where it may not here;
-    # then everything is looked for as it is here.
+        return make_columns(source, output, layout, target=target)
+    # -P keeps the current directory off the module path; -I also ignores the environment, if this
+    # process does. The program then takes over this process's path.
     alone = "-I" if sys.flags.ignore_environment else "-P"
     command = [sys.executable, alone, "-c", _PROGRAM, json.dumps(sys.path, default=str)]
     with _lifeline() as lifeline:
         done = subprocess.run(  # noqa: S603 - this very Python
-            [*command, output, layout, target, *jsonl_paths],
+            [*command, output, layout, target, source],
             stdin=lifeline,
             env=_environment(),
             capture_output=True,
-            start_new_session=True,  # Ctrl-C goes to a whole group, and the export is to decide
+            start_new_session=True,  # Ctrl-C goes to a process group; the export decides
             check=False,
         )
     return _answer(done, target)
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that Python needs to start: none that may hold a key.
+    """Return the variables that Python needs to start; none of them holds a key.
 
-    The other process finds modules where this one does, so it needs no PYTHONPATH.
+    The other process takes over this one's module path, so it needs no PYTHONPATH.
     """
     return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)}
 
 
 @contextlib.contextmanager
 def _lifeline() -> Iterator[int]:
-    """Give a pipe to wait at: it ends when this process does, and nothing is written to it."""
+    """Give the read end of a pipe that closes when this process ends; nothing is written to it."""
     descriptor, held = os.pipe()
     try:
         yield descriptor
@@ -127,7 +126,7 @@ def _lifeline() -> Iterator[int]:
 
 
 def _answer(done: subprocess.CompletedProcess[bytes], target: Path) -> int:
-    """Return the rows that were written, or raise what was raised there."""
+    """Return the number of rows, or raise the error of the other process."""
     try:
         answer = json.loads(_last_line(done.stdout))
     except ValueError:
@@ -165,21 +164,21 @@ _ERRORS: Final = {kind.__name__: kind for kind in (ExportError, CorruptError, Di
 
 
 def main() -> None:
-    """Make columns as the command line says, and print how many rows, or what went wrong."""
+    """Make columns as the arguments say, and print the number of rows or the error."""
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
-    # A service manager sends it to each process, and the export has something to finish.
+    # A service manager sends SIGTERM to every process, and the export ends in order.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    output, layout, target, *jsonl_paths = sys.argv[1:]
+    output, layout, target, source = sys.argv[1:]
     answer: dict[str, object]
     try:
-        paths = [Path(path) for path in jsonl_paths]
-        answer = {"rows": make_columns(paths, Path(output), layout, target=Path(target))}
+        count = make_columns(Path(source), Path(output), layout, target=Path(target))
+        answer = {"rows": count}
     except ExportError as error:
         answer = {"error": type(error).__name__, "text": str(error)}
     print(json.dumps(answer))  # noqa: T201 - it is what the export reads
 
 
 def _end_with(descriptor: int) -> None:
-    """End this process at once when the one that started it has ended."""
+    """End this process when the one that started it has ended."""
     os.read(descriptor, 1)
     os._exit(1)

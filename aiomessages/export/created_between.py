@@ -1,4 +1,4 @@
-"""Lists of completions narrowed to those that were created in a span of time.
+"""Lists of completions, narrowed to those created in a range of time.
 
 The API cannot select by time. Nothing here performs I/O of its own, or reads a clock.
 """
@@ -19,15 +19,15 @@ from aiomessages.wire.decoding import despite_lone_surrogates
 
 Order = Literal["asc", "desc"]
 
-# A server that sorts by the time of storage lists a call later than its `created` says, by as long
-# as the call took: an hour is far above the time limits of such calls.
+# A server that sorts by the time of storage lists a call later than its `created` says, by the
+# duration of the call. An hour is far above the time limits of such calls.
 MARGIN: Final = 3600
-# Of a list without any order, eleven items stand in the order asked for once in 40 million times.
+# In a list without any order, eleven items are in the requested order once in 40 million times.
 STEPS: Final = 10
 
 
 class TimeRange(msgspec.Struct, frozen=True):
-    """A span of time in Unix seconds: `since` is in it, `until` is not; None is no bound."""
+    """A range of time in Unix seconds, `since` included and `until` excluded; None: no bound."""
 
     since: float | None = None
     until: float | None = None
@@ -35,8 +35,8 @@ class TimeRange(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         return self != TimeRange()
 
-    def holds(self, created: float | None) -> bool:
-        """Tell whether a time is in the span; an unknown time is in no span that has a bound."""
+    def contains(self, created: float | None) -> bool:
+        """Return whether a time is in the range; None is only in the range without bounds."""
         if created is None:
             return not self
         early = self.since is not None and created < self.since
@@ -45,34 +45,34 @@ class TimeRange(msgspec.Struct, frozen=True):
 
 
 class EndOfRange:
-    """Decide after each page whether the rest of the list lies outside the span.
+    """Decide after each page whether the rest of the list lies outside the range.
 
     Servers differ: some sort by the time of storage, some ignore `order`. So a list ends early only
     when all of this holds; otherwise it is read to its end:
 
-    - the page lies outside the span, behind its edge, each item by `MARGIN` or more, and so do the
+    - each item of the page lies beyond the edge of the range by `MARGIN` or more, and so do the
       last `STEPS` items where pages are smaller;
-    - no item so far contradicts the order that was asked for (equal times do not);
+    - no item so far contradicts the requested order (equal times do not);
     - the items so far show that order: the time moved in its direction in `STEPS` places or more,
-      and by more than `MARGIN` in all, which the delays of storage cannot feign in a list that
-      comes the other way round.
+      and by more than `MARGIN` in all, which delays of storage cannot cause in a list of the
+      opposite order.
 
     Items whose time is unknown prove nothing.
     """
 
-    def __init__(self, span: TimeRange, order: Order | None) -> None:
-        edge = {"asc": span.until, "desc": span.since}.get(order or "")
-        # Newest first is oldest first on a clock that runs backward.
+    def __init__(self, wanted: TimeRange, order: Order | None) -> None:
+        edge = {"asc": wanted.until, "desc": wanted.since}.get(order or "")
+        # Negated times turn a descending list into an ascending one.
         self._sign = -1 if order == "desc" else 1
         self._edge = None if edge is None else self._sign * edge + MARGIN
         self._first: float | None = None
         self._last: float | None = None
         self._steps = 0
-        self._outside = 0  # so many of the last items
+        self._outside = 0  # the number of last items beyond the edge
         self._contradicted = False
 
     def is_reached(self, page: Iterable[float | None]) -> bool:
-        """Take in the times of the next page; tell whether the list can end with it."""
+        """Add the times of the next page; return whether the list can end with it."""
         known = [self._sign * created for created in page if created is not None]
         for time in known:
             self._follow(time)
@@ -97,17 +97,17 @@ class EndOfRange:
 
 
 class CreatedBetween:
-    """A source for `export`: of a list of completions those created in a span of time.
+    """A source for `export`: the completions of a list that were created in a range of time.
 
-    `since` (included) and `until` (excluded) are Unix seconds. `order` is the one that the list was
-    asked for in: the list is then not read to its end where its items prove that the rest lies
-    outside the span. Without it all of the list is read. The replies that the list carries are
-    used, as those of the list itself.
+    `since` (included) and `until` (excluded) are Unix seconds. `order` is the order in which the
+    list was requested: reading ends early where the items prove that the rest lies outside the
+    range. Without it the whole list is read. The replies that the list carries are exported, as
+    with the list itself.
 
-    `selection` describes the span in the export's ledger in place of the two moments, for a span
-    that moves: `{"since": "30d"}`.
+    `selection` replaces the two times in the export's ledger, for a range that moves with the
+    clock: `{"since": "30d"}`.
 
-    Raises ConfigurationError for a span or an order that cannot be used.
+    Raises ConfigurationError for a range or an order that cannot be used.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class CreatedBetween:
     ) -> None:
         _check(since, until, order)
         self._completions = completions
-        self._span = TimeRange(since, until)
+        self._range = TimeRange(since, until)
         self._order = order
         bounds = {"since": since, "until": until}
         moments = {name: moment for name, moment in bounds.items() if moment is not None}
@@ -129,7 +129,7 @@ class CreatedBetween:
 
     @property
     def selection(self) -> dict[str, Json]:
-        """Which completions are asked for: the selection of the list, and the span."""
+        """The selection of the list, and the range."""
         return {**self._completions.selection, **self._selection}
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -143,30 +143,30 @@ class CreatedBetween:
 async def pages_between(
     source: CreatedBetween, attempts: Attempts | None = None
 ) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-    """Yield the completions of each page that are in the span, each with its id.
+    """Yield, for each page, the id and the JSON of each completion in the range.
 
-    A page that is too large is asked for in smaller ones. The pages are asked for in the turns of
-    `attempts`, where these are given.
+    A page that is too large is requested again in smaller ones. The requests pass through the queue
+    of `attempts`, if it is given.
     """
-    span = source._span  # noqa: SLF001 of this module
-    end = EndOfRange(span, source._order)  # noqa: SLF001 as above
+    wanted = source._range  # noqa: SLF001 of this module
+    end = EndOfRange(wanted, source._order)  # noqa: SLF001 as above
     async with bulk_pages(source._completions, attempts) as pages:  # noqa: SLF001 as above
         async for page in pages:
-            chosen, times = _chosen(page, span)
-            del page  # nothing keeps it while the next one is fetched
+            chosen, times = _chosen(page, wanted)
+            del page  # release it before the next one is fetched
             yield chosen
             del chosen
             if end.is_reached(times):
                 return
 
 
-def _chosen(page: RawPage, span: TimeRange) -> tuple[list[tuple[str, bytes]], list[float | None]]:
-    """Return what is in the span, and the times of the page, none where none is asked for."""
+def _chosen(page: RawPage, wanted: TimeRange) -> tuple[list[tuple[str, bytes]], list[float | None]]:
+    """Return the items in the range, and the times of all items (none for the range of all)."""
     items = list(zip(page.ids, page.data, strict=True))
-    if not span:
+    if not wanted:
         return items, []
     times = [*map(created_of, page.data)]
-    return [items[n] for n, time in enumerate(times) if span.holds(time)], times
+    return [items[n] for n, time in enumerate(times) if wanted.contains(time)], times
 
 
 def _check(since: object, until: object, order: object) -> None:
@@ -195,7 +195,7 @@ _CREATED: Final = msgspec.json.Decoder(_Created)
 
 
 def created_of(completion: bytes) -> float | None:
-    """Return when a completion was created, in Unix seconds; None where it does not say."""
+    """Return the creation time of a completion in Unix seconds, or None."""
     try:
         found, _ = despite_lone_surrogates(_CREATED.decode, completion)
     except msgspec.ValidationError:  # a number that neither float nor int holds

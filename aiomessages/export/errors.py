@@ -1,4 +1,4 @@
-"""What can go wrong with an export besides its requests, each with the exit code of a command.
+"""The errors of an export besides those of its requests, each with its exit code.
 
 Exit codes above 64 are those of sysexits.h.
 """

@@ -112,7 +112,7 @@ class MediaStore:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Tell whether a file of its own, and no link to one, has the bytes of this sha256."""
+    """Return whether a file of its own, and no link to one, has the bytes of this sha256."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

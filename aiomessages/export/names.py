@@ -1,4 +1,4 @@
-"""The names of an export: its destination, resolved once, and all that may stand beside it."""
+"""The names of an export: its destination, resolved once, and the files beside it."""
 
 import os
 import secrets
@@ -13,8 +13,8 @@ from aiomessages.errors import ConfigurationError
 from .file_errors import disk_full_errors
 from .files import PRIVATE, Files
 
-# What is added to a destination's name, by this package; the longest decides whether a name fits.
-# The random part of the folder in which columns are made is counted as it is: eight characters.
+# The endings that are added to a destination's name; the longest decides whether a name fits. The
+# random part in the name of the directory for columns has eight characters.
 _ENDINGS: Final = (
     ".lock",
     ".ledger",
@@ -42,10 +42,10 @@ class Names(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, destination: str | Path) -> Self:
-        """Resolve a destination: what the current directory is later does not matter.
+        """Resolve a destination, so that a later change of the current directory has no effect.
 
-        A link in its directory is followed now, and its own name is left as it is. Raises
-        ConfigurationError for what can be no name.
+        Links in its directory are followed; a link under its own name is not. Raises
+        ConfigurationError for a destination that cannot be a name.
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
@@ -66,17 +66,17 @@ class Names(msgspec.Struct, frozen=True):
 
     @property
     def lock(self) -> Path:
-        """The file that one process at a time holds."""
+        """The file that one process at a time locks."""
         return self.beside(".lock")
 
     @property
     def ledger(self) -> Path:
-        """The file that says what is committed."""
+        """The file that records what is committed."""
         return self.beside(".ledger")
 
     @property
     def manifest(self) -> Path:
-        """The file that says what a finished export holds."""
+        """The file that describes a finished export."""
         return self.beside(".manifest.json")
 
     @property
@@ -88,10 +88,10 @@ class Names(msgspec.Struct, frozen=True):
 def try_names(
     names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
 ) -> None:
-    """Make a file of the longest name that an export needs, and remove it; look at what is there.
+    """Create and remove a file with the longest name that an export needs; check existing files.
 
-    Raises ConfigurationError where no such file can be made, and CorruptError where one of the
-    names is taken by a link, a directory or another user's file. The directory of all is made.
+    The directory is created. Raises ConfigurationError where no such file can be created, and
+    CorruptError where a name is taken by a link, a directory or another user's file.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))

@@ -1,7 +1,7 @@
-"""The output: which files an export has, and how a batch gets into them.
+"""The output: the files of an export, and the commit of a batch to them.
 
-A batch is bytes first and ledger after: appended to `NAME.partial` and made durable, then recorded.
-Only a file that is finished has its final name, and it keeps it while a later run adds to it.
+The bytes of a batch are appended to `NAME.partial` and made durable; then the ledger records them.
+Only a finished file has its final name, and it keeps the name while a later run adds to it.
 """
 
 import os
@@ -32,7 +32,7 @@ _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Output:
-    """The files of one destination, and what its ledger says of them."""
+    """The files of one destination, with their ledger."""
 
     def __init__(
         self, destination: Path, ledger: Ledger, files: Files, *, part_bytes: int = PART_BYTES
@@ -52,30 +52,30 @@ class Output:
 
     @property
     def in_parts(self) -> bool:
-        """Tell whether the output is a directory of files."""
+        """Whether the output is a directory of parts."""
         return not self._ending
 
     def path(self, number: int) -> Path:
-        """Return the final name of a part: of the JSON lines, where columns are made from them."""
+        """Return the final path of a part; for columns, of the rows that they are made from."""
         return self._parts.path(number)
 
     def partial(self, number: int) -> Path:
-        """Return the name of a part while it is written."""
+        """Return the path of a part while it is written."""
         return self._parts.partial(number)
 
     @property
     def rows(self) -> int:
-        """The number of lines that are committed."""
+        """The number of committed lines."""
         return sum(part.rows for part in self._parts.listed)
 
     def recover(self) -> None:
-        """Bring every file to what the ledger knows of it.
+        """Restore every file to its recorded state.
 
-        Raises CorruptError for one that is too short, or that is somebody else's.
+        Raises CorruptError for a file that is too short or belongs to somebody else.
         """
         if self.in_parts:
             self._files.make_directory(self.destination, mode=0o700)
-            # Made by a process that was killed, it may not have been made durable.
+            # A killed process may have created it without making it durable.
             self._files.fsync_directory(self.destination.parent)
         self._parts.recover()
         self._manifest.recover()
@@ -83,24 +83,23 @@ class Output:
             self._columns.recover()
             self._refuse_log()
         if None in map(self._files.size, (self.destination, self.names.manifest)):
-            self._ledger.reopen()  # what is made of the rows is missing, and can be made again
+            self._ledger.reopen()  # a generated file is missing, and can be made again
 
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
-        """Commit a batch, and return the bytes that it took.
+        """Commit a batch, and return the number of its bytes in the output.
 
-        After an error nothing more may be written: a new run has to recover first.
+        After an error no more batches may be written: a new run has to recover first.
         """
         return self.write_pieces([lines], entries)
 
     def write_pieces(
         self, lines: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes] = ()
     ) -> int:
-        """Commit one batch that comes in pieces, as `write` does.
+        """Commit one batch of lines that comes in pieces, as `write` does.
 
-        `incomplete` is lines of conversations that were lost while they were read: they go to a
-        file of their own.
+        `incomplete` is lines of lost conversations, for part 0.
         """
         part, aside, size = None, None, 0
         for piece in lines:
@@ -119,12 +118,12 @@ class Output:
     # --- finishing --------------------------------------------------------------------------------
 
     def finish(self, layout: str, named: Mapping[str, Sequence[str]] = _NOBODY) -> None:
-        """Check everything, give it its final name, and write the manifest last.
+        """Check the files, give them their final names, and write the manifest last.
 
-        `named` is the ids that the manifest lists as `gone`, `pending`, `lost` and `failed`. Where
-        nothing is new, no file is written to.
+        `named` is the ids that the manifest lists as `gone`, `pending`, `lost` and `failed`. If
+        nothing is new, no file changes.
         """
-        if not self._parts.listed:  # an export of nothing is a file as well, and one that is read
+        if not self._parts.listed:  # 0 bytes are no gzip file
             self._parts.record(self._parts.append(self.format.encode(b""), 0))
         before = self._finished_before()
         digests = self._parts.complete()
@@ -135,7 +134,7 @@ class Output:
             self._ledger.finish()
 
     def manifest(self) -> dict[str, str]:
-        """Return the sha256 of each finished file, by its name, as the manifest has it."""
+        """Return the SHA-256 of each finished file by its name, from the manifest."""
         try:
             files = decode_manifest(self.names.manifest.read_bytes())
         except (OSError, ValueError) as error:
@@ -146,7 +145,7 @@ class Output:
         return {name: file.sha256 for name, file in files.items()}
 
     def _finished_before(self) -> dict[str, FileDigest]:
-        """Return what the manifest says that is there, by file name."""
+        """Return the files of the existing manifest by name, or none without one."""
         if self._manifest.current() is None:
             return {}
         return decode_manifest(self.names.manifest.read_bytes())
@@ -154,22 +153,22 @@ class Output:
     def _make_columns(
         self, layout: str, rows: FileDigest, before: Mapping[str, FileDigest]
     ) -> FileDigest:
-        """Make columns of the rows, unless they are there and made of these very rows."""
+        """Make columns of the rows, unless existing columns were made of these very rows."""
         made, known = self._columns, before.get(self.destination.name)
         if known is not None and before.get(rows.name) == rows:
             there = made.current()
             if there is not None and there.sha256 == known.sha256:
                 return known
         made.begin()
-        write_columns([self.path(1)], made.temporary, self._ending, layout, files=self._files)
+        write_columns(self.path(1), made.temporary, self._ending, layout, files=self._files)
         sums = checksums_of(made.temporary)
         self._refuse_log()
-        self._files.remove(self.names.manifest)  # from now on it would not be true
+        self._files.remove(self.names.manifest)  # it is about to become false
         made.publish(sums)
         return FileDigest(self.destination.name, self.rows, sums.size, sums.sha256)
 
     def _refuse_log(self) -> None:
-        """Raise CorruptError for a log beside a table: DuckDB would read it with any new one."""
+        """Raise CorruptError for a log beside a table: DuckDB would apply it to a new one."""
         log = self.names.beside(".wal")
         if self._ending == ".duckdb" and self._files.size(log) is not None:
             refuse_unknown(log)
@@ -186,7 +185,7 @@ class Output:
 
 
 def check_can_write(destination: Path) -> None:
-    """Raise ConfigurationError or ExportError, before anything is fetched in vain."""
+    """Raise ConfigurationError or ExportError if the destination cannot be written."""
     ending = ending_of(destination)
     form = FORMATS[ending or ".jsonl"]
     form.encode(b"")
@@ -197,9 +196,9 @@ def check_can_write(destination: Path) -> None:
 
 
 def ending_of(destination: Path) -> str:
-    """Return the ending that says how to write a destination; "" for a directory.
+    """Return the ending that selects the format of a destination; "" for a directory.
 
-    Raises ConfigurationError for an ending that is not known, or that is the whole name.
+    Raises ConfigurationError for an unknown ending, or one that is the whole name.
     """
     name = destination.name.lower()
     if name in FORMATS:

@@ -1,12 +1,12 @@
-"""The parts of an output: the files of its lines, and what the ledger knows of each.
+"""The parts of an output: its files of lines, each with a record in the ledger.
 
 A part is written under a partial name, and gets its final name when it is complete. A directory has
-many. Of one file there is one, and while a later run adds to a finished one a second: it alone is
-written to, and at the end its bytes go behind those of the first. Number 0 is the file of lines
-that belong to no finished conversation; it keeps its name.
+many parts, a single file one. While a later run adds to a finished single file, there is a second
+part: only it is written to, and at the end its bytes are appended to the first. Number 0 is the
+file of lines of incomplete conversations, which keeps its name.
 
-A part is begun in this order: an empty file under a name that was free, a record of it in the
-ledger, its bytes. So a file with bytes that the ledger does not know of is somebody else's.
+A part begins in this order: an empty file under a free name, its record in the ledger, its bytes.
+So a file with bytes and without a record belongs to somebody else.
 """
 
 import re
@@ -31,7 +31,7 @@ _PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
 
 
 class PartFiles:
-    """The files of lines of one output; `rows` is the ending of those beside a file of columns."""
+    """The parts of one output; `rows` is the ending of the part beside a file of columns."""
 
     def __init__(
         self, names: Names, ledger: Ledger, files: Files, *, in_directory: bool, rows: str = ""
@@ -41,7 +41,7 @@ class PartFiles:
         self._files = files
         self._in_directory = in_directory
         self._lines = names.beside(rows)
-        self._written: dict[int, WrittenPart] = {}  # by number, parts of which this run wrote all
+        self._written: dict[int, WrittenPart] = {}  # by number, the parts that this run wrote whole
         known = {part.number: part for part in ledger.parts()}
         self._incomplete = known.pop(0, None)
         self.listed = list(known.values())
@@ -49,13 +49,13 @@ class PartFiles:
     # --- names ------------------------------------------------------------------------------------
 
     def path(self, number: int) -> Path:
-        """Return the final name of a part."""
+        """Return the final path of a part."""
         if self._in_directory:
             return self._names.destination / f"part-{number:05}.jsonl"
         return self._lines
 
     def partial(self, number: int) -> Path:
-        """Return the name of a part while it is written."""
+        """Return the path of a part while it is written."""
         if not number:
             return self._names.incomplete
         path = self.path(number)
@@ -65,7 +65,7 @@ class PartFiles:
         return not number or (number > 1 and not self._in_directory)
 
     def where(self, part: Part) -> Path:
-        """Return the file of a part: a rename may have come before the ledger could say so."""
+        """Return the current path of a part: a rename may not be recorded yet."""
         path, partial = self.path(part.number), self.partial(part.number)
         if self._keeps_its_name(part.number):
             return partial
@@ -78,7 +78,7 @@ class PartFiles:
     # --- what a run finds -------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Bring every file to what the ledger knows of it. Raises CorruptError where that fails."""
+        """Restore every file to its recorded state. Raises CorruptError where that fails."""
         for part in self.listed[:]:
             self._recover(part)
         if self._is_joining:
@@ -96,19 +96,19 @@ class PartFiles:
         for name in (path, partial):
             self._files.check(name)
         if not part.closed and not self._keeps_its_name(part.number) and are_equal(path, partial):
-            self._files.remove(partial)  # a process was killed between the new name and the old one
+            self._files.remove(partial)  # a kill came between link and unlink
         found = self.where(part)
         is_named = found == path and self._files.size(path) is not None
         if not part.committed and not is_named and not part.closed:
             self._forget(part)
             return
-        may_be_longer = found == partial or self._is_joining  # by what was not recorded
+        may_be_longer = found == partial or self._is_joining  # by bytes without a record
         self._cut(part, found, may_be_longer=may_be_longer)
-        if found == path and not part.closed:  # renamed just before the process ended
+        if found == path and not part.closed:  # renamed, and not recorded before a kill
             self.record(structs.replace(part, closed=True))
 
     def _recover_incomplete(self, part: Part) -> None:
-        """Begin anew where the file is gone: who has read it may remove it."""
+        """Restore part 0; begin a new one if the file is gone, since its reader may remove it."""
         self._files.check(self._names.incomplete)
         if not part.committed or self._files.size(self._names.incomplete) is None:
             self._forget(part)
@@ -116,7 +116,7 @@ class PartFiles:
             self._cut(part, self._names.incomplete, may_be_longer=True)
 
     def _forget(self, part: Part) -> None:
-        """Undo what was begun and never written to: a part of no bytes is of no use, nor a gzip."""
+        """Remove a part without bytes: an empty file is of no use, and no valid gzip file."""
         self._files.remove(self.partial(part.number))
         self._ledger.forget(part.number)
         if part.number:
@@ -125,7 +125,7 @@ class PartFiles:
             self._incomplete = None
 
     def _cut(self, part: Part, path: Path, *, may_be_longer: bool) -> None:
-        """Cut a file to what is committed, if that is what it begins with."""
+        """Cut a file to its committed bytes, after checking them."""
         size = self._files.size(path)
         if size is None or size < part.committed:
             raise CorruptError(
@@ -138,7 +138,7 @@ class PartFiles:
             self._files.truncate(path, part.committed)
 
     def _unknown(self) -> Iterator[Path]:
-        """Yield the files that have the name of a part, and are none that the ledger knows of."""
+        """Yield the files that are named like a part and have no record in the ledger."""
         known = {self.where(part) for part in self.listed}
         paths = [self.path(1), self.partial(1)]
         if self._in_directory:
@@ -148,7 +148,7 @@ class PartFiles:
         yield from (p for p in paths if p not in known and self._files.size(p) is not None)
 
     def _is_left_over(self, path: Path) -> bool:
-        """Tell whether a process was killed before it recorded a part, or after it joined one."""
+        """Return whether a kill left the file: before its record, or after the join of its part."""
         if path == self._names.incomplete or path.suffix == ".partial":
             is_one_file = path == self.partial(1) and not self._in_directory and self.listed
             return not self._files.size(path) or bool(is_one_file and ends_with(self.path(1), path))
@@ -157,9 +157,9 @@ class PartFiles:
     # --- writing ----------------------------------------------------------------------------------
 
     def append(self, data: Buffer, rows: int, behind: Part | None = None) -> Part:
-        """Write lines, durably, and return the part as it is to be recorded.
+        """Append lines durably, and return the part to record.
 
-        `behind` is the part as an earlier piece of the same batch left it.
+        `behind` is the part that an earlier piece of the same batch returned.
         """
         part = behind or (self.listed[-1] if self.listed else None)
         if part is None or part.closed:
@@ -167,13 +167,13 @@ class PartFiles:
         return self._append(part, data, rows)
 
     def append_incomplete(self, data: Buffer, behind: Part | None = None) -> Part:
-        """Write lines of lost conversations, and return part 0 as it is to be recorded."""
+        """Append lines of lost conversations durably, and return part 0 to record."""
         return self._append(behind or self._incomplete or self._begin(Part(0)), data, 0)
 
     def _begin(self, part: Part) -> Part:
         path = self.path(part.number)
         if self._keeps_its_name(part.number):
-            self._files.check(path, alone=True)  # it will be written to
+            self._files.check(path, alone=True)  # it is about to be written to
         elif self._files.size(path) is not None:
             refuse_taken(path)
         self._files.create(self.partial(part.number))
@@ -189,7 +189,7 @@ class PartFiles:
         if not part.committed:
             self._written[part.number] = WrittenPart(before)
         written = self._written.get(part.number)
-        if written is not None and written.stamp == before:  # this run, and nobody else
+        if written is not None and written.stamp == before:  # only this run has written to it
             written.sums.add(data, crc32)
             written.stamp = self._files.stamp(path)
         return Part(
@@ -200,12 +200,12 @@ class PartFiles:
         )
 
     def record(self, part: Part) -> None:
-        """Tell the ledger of a part."""
+        """Record a part in the ledger."""
         self._ledger.commit([part], [])
         self.keep(part)
 
     def keep(self, *parts: Part) -> None:
-        """Go on from these, which the ledger has recorded."""
+        """Replace parts by those that the ledger has recorded."""
         for part in parts:
             if part.number:
                 self.listed[part.number - 1 :] = [part]
@@ -215,7 +215,7 @@ class PartFiles:
     # --- finishing --------------------------------------------------------------------------------
 
     def complete(self) -> list[FileDigest]:
-        """Check every part, give each its final name, and return what they hold."""
+        """Check every part, give each its final name, and return their digests."""
         if self._is_joined_later:
             return [self._join(*self.listed)]
         digests = [self._digest(part, self._checked(part)) for part in self.listed]
@@ -223,7 +223,7 @@ class PartFiles:
         return digests
 
     def close(self) -> None:
-        """Give the part that was written last its final name, if it has it not yet."""
+        """Give the last part its final name, if it does not have it yet."""
         part = self.listed[-1]
         if not part.closed:
             self._files.publish(self.partial(part.number), self.path(part.number))
@@ -235,21 +235,21 @@ class PartFiles:
 
     @property
     def _is_joining(self) -> bool:
-        """Tell whether the first part's file may be longer than the ledger says, by the second."""
+        """Whether the second part may already be appended to the first part's file."""
         return self._is_joined_later and self.listed[1].closed
 
     def _join(self, first: Part, second: Part) -> FileDigest:
-        """Add the second part to the first one's file, of which no copy is made."""
+        """Append the second part to the file of the first, without a copy of it."""
         path, partial = self.path(1), self.partial(1)
         self._checked(second)
         sums = self._read(first)
-        self._files.remove(self._names.manifest)  # from now on it would not be true
+        self._files.remove(self._names.manifest)  # it is about to become false
         self.record(structs.replace(second, closed=True))
         with closing(chunks(partial)) as pieces:
             try:
                 self._files.append_all(path, sums.adding(pieces), at=first.committed)
             except DiskFullError:
-                self._files.truncate(path, first.committed)  # readable until there is more room
+                self._files.truncate(path, first.committed)  # so that it stays readable
                 raise
         whole = Part(1, sums.size, sums.crc32, first.rows + second.rows, closed=True)
         self._ledger.join(whole)
@@ -261,7 +261,7 @@ class PartFiles:
         return FileDigest(self.path(part.number).name, part.rows, sums.size, sums.sha256)
 
     def _checked(self, part: Part) -> Checksums:
-        """Return the sums of a part that this run wrote, if nobody has touched it, or read it."""
+        """Return the checksums of a part: those of writing, if nobody changed the file since."""
         written = self._written.get(part.number)
         if written is None or written.sums.size != part.committed:
             return self._read(part)
@@ -269,7 +269,7 @@ class PartFiles:
         return written.sums if is_untouched else self._read(part)
 
     def _read(self, part: Part) -> Checksums:
-        """Return the sums of a part's file. Raises CorruptError where it was changed."""
+        """Return the checksums read from a part's file. Raises CorruptError if it was changed."""
         path = self.where(part)
         self._files.check(path)
         sums = checksums_of(path)

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib
-import itertools
 import re
-import sys
 import zlib
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, ValidationError
@@ -23,10 +20,10 @@ from msgspec import DecodeError, Raw, ValidationError
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 from .column_types import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table
-from .errors import CorruptError, ExportError
+from .errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _FILE_BYTES: Final = 4 * 2**20  # of rows: DuckDB fills a buffer of 32 MiB from each file
@@ -43,18 +40,17 @@ class Rows(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, paths: Iterable[Path], directory: Path, layout: str) -> Rows:
-        """Write the row of each line, a line of JSON as well, to files in the order of the lines.
+    def of(cls, source: Path, directory: Path, layout: str) -> Rows:
+        """Write the row of each line of a gzip file to files of JSON lines, in the same order.
 
         Raises CorruptError for a line that is no JSON, and OSError.
         """
         directory.mkdir()
         longest = number = size = 0
-        rows = itertools.chain.from_iterable(_read(source, layout) for source in paths)
         files = [directory / "0.jsonl"]
         with contextlib.ExitStack() as opened:
             file = opened.enter_context(files[-1].open("wb"))
-            for row in rows:
+            for row in _read(source, layout):
                 if size >= _FILE_BYTES * len(files):
                     opened.close()
                     files.append(directory / f"{len(files)}.jsonl")
@@ -74,7 +70,7 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
     """Yield the row of each line of a file."""
     table = TABLES[layout]
     try:
-        with _OPEN[path.suffix](path) as file:
+        with gzip.open(path) as file:
             for number, line in enumerate(file, 1):
                 with _named(path, number):
                     row = _row(line, table)
@@ -90,22 +86,6 @@ def _named(path: Path, number: int) -> Iterator[None]:
         yield
     except (DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{path.name}, line {number}: {error}") from error
-
-
-def _open_zstd(path: Path) -> IO[bytes]:
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    try:
-        opened: IO[bytes] = importlib.import_module(name).open(path)
-    except ImportError:
-        raise ExportError("zstd is missing: pip install 'aiomessages[zstd]'") from None
-    return opened
-
-
-_OPEN: Final[dict[str, Callable[[Path], Any]]] = {
-    ".jsonl": lambda path: path.open("rb"),
-    ".gz": gzip.open,
-    ".zst": _open_zstd,
-}
 
 
 # --- one line -------------------------------------------------------------------------------------

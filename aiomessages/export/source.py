@@ -1,6 +1,6 @@
-"""What an export is made of: ids, or completions as they are listed, in batches.
+"""The source of an export: ids, or listed completions, in batches.
 
-A batch is looked up in the ledger at once, which is cheaper than one by one.
+The ledger looks up a whole batch at once, which is cheaper than single look-ups.
 """
 
 import json
@@ -37,8 +37,8 @@ from .ledger import MAX_ROWS
 ListedSource = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | ListedSource
 
-# What holds its items, and gives many at once. Whatever else has a length may make them as it is
-# asked for them, and take its time: it is read one by one, as there is need for them.
+# Containers hold their items, so they are read in batches. Any other iterable may need time for
+# each item, so it is read item by item.
 CONTAINERS: Final = (Sequence, AbstractSet, Mapping, MappingView)
 BATCH: Final = MAX_ROWS
 
@@ -55,13 +55,14 @@ async def batches(
 ) -> AsyncGenerator[list[SourceItem], None]:
     """Yield the completions of a source, at most BATCH of them at a time.
 
-    A list is asked for in the turns of `attempts`, where these are given. Raises ConfigurationError
-    for an id of another type or that no request can hold, and SchemaError for a listed one.
+    The requests for a list pass through the queue of `attempts`, if it is given. Raises
+    ConfigurationError for an id of another type or one that no request can hold, and SchemaError
+    for a listed one.
     """
     if isinstance(source, ListedSource):
         async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
-                for start in range(0, len(page), BATCH):  # whatever the server takes for a page
+                for start in range(0, len(page), BATCH):  # a server may send larger pages
                     yield [_listed(*item) for item in page[start : start + BATCH]]
         return
     count = 0
@@ -72,7 +73,7 @@ async def batches(
 
 
 def selection_of(source: Source) -> dict[str, Json] | None:
-    """Describe which completions a list holds, for the ledger to compare; None for ids.
+    """Return the selection of a list, for the ledger to compare; None for ids.
 
     The values of `extra_query` are hashed, since a query may hold a key.
     """
@@ -94,7 +95,7 @@ def _narrowed(source: ListedSource) -> CreatedBetween:
 
 def _batched(ids: Collection[str]) -> Iterator[list[str]]:
     rest, read = iter(ids), 0
-    for first in rest:  # never read to its end before: a list may have grown by then
+    for first in rest:  # not read ahead to its end: a list may grow
         batch = [first, *islice(rest, max(min(BATCH, len(ids) - read) - 1, 0))]
         read += len(batch)
         yield batch
@@ -106,14 +107,14 @@ async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list
 
 
 def _listed(completion_id: str, completion: bytes) -> SourceItem:
-    # Half a character is read as U+FFFD. Two ids could become one that way, and one be left out.
+    # A lone surrogate is read as U+FFFD. Two ids could become equal that way, and one be left out.
     if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
         raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
     return SourceItem(completion_id, one_line(completion))
 
 
 def _named(completion_id: object, number: int) -> SourceItem:
-    """Refuse what a ledger cannot hold; whether there is such a completion is not known yet."""
+    """Return an item for an id. Raises ConfigurationError for one that the ledger cannot hold."""
     if not isinstance(completion_id, str):
         raise ConfigurationError(
             f"ids must be str, and number {number} is of type {type(completion_id).__name__}"

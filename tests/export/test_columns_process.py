@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import os
@@ -35,15 +36,15 @@ import signal, sys
 from pathlib import Path
 from aiomessages.export.columns_process import write_columns
 signal.signal(signal.SIGINT, lambda *_: None)
-write_columns([Path(sys.argv[1])], Path(sys.argv[2]), ".parquet", "messages")
+write_columns(Path(sys.argv[1]), Path(sys.argv[2]), ".parquet", "messages")
 """
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Give a file of one line."""
-    path = tmp_path / "lines.jsonl"
-    path.write_bytes(LINE)
+    path = tmp_path / "lines.jsonl.gz"
+    path.write_bytes(gzip.compress(LINE))
     return path
 
 
@@ -92,7 +93,7 @@ def everything(path: Path, ending: str) -> Any:
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) -> None:
     """The file is its owner's alone, and nothing is left beside it."""
-    assert write_columns([source], target, ending, "messages") == 1
+    assert write_columns(source, target, ending, "messages") == 1
     assert rows(target, ending) == [("text",)]
     assert target.stat().st_mode & 0o777 == 0o600
     assert sorted(target.parent.iterdir()) == [target, source]
@@ -103,7 +104,7 @@ def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> No
     left = target.with_name("columns.tmp.a0b1_z9x.work")
     left.mkdir()
     (left / "messages.parquet").write_text("rubbish")
-    write_columns([source], target, ".parquet", "messages")
+    write_columns(source, target, ".parquet", "messages")
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
@@ -115,7 +116,7 @@ def test_a_directory_that_is_no_runs(source: Path, target: Path) -> None:
         directory.mkdir()
         (directory / "file").touch()
     linked.symlink_to(mine)
-    write_columns([source], target, ".parquet", "messages")
+    write_columns(source, target, ".parquet", "messages")
     assert sorted(target.parent.iterdir()) == sorted([target, source, mine, linked, near])
     assert [(directory / "file").exists() for directory in (mine, near)] == [True, True]
 
@@ -128,7 +129,7 @@ def test_a_name_that_means_more_to_duckdb(
     """What begins like a home or a URL is a file of the current directory all the same."""
     monkeypatch.chdir(tmp_path)
     target = (tmp_path / name).relative_to(tmp_path)
-    assert write_columns([source], target, ending, "messages") == 1
+    assert write_columns(source, target, ending, "messages") == 1
     assert rows(target.absolute(), ending) == [("text",)]
 
 
@@ -155,10 +156,10 @@ def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: s
     folder = tmp_path / os.fsdecode(name) / os.fsdecode(name)
     folder.mkdir(parents=True)
     odd, plain = folder / os.fsdecode(name + b".tmp"), tmp_path / "plain"
-    odd_source = folder / os.fsdecode(name + b".jsonl")
+    odd_source = folder / os.fsdecode(name + b".jsonl.gz")
     shutil.copy(source, odd_source)
     for target in (odd, plain):
-        assert write_columns([odd_source], target, ending, "messages") == 1
+        assert write_columns(odd_source, target, ending, "messages") == 1
     assert {*folder.iterdir()} == {odd, odd_source}
     odd.rename(tmp_path / "odd")
     assert everything(tmp_path / "odd", ending) == everything(plain, ending)
@@ -190,7 +191,7 @@ def test_a_key_is_no_business_of_it(
         f"import json; json.dump(dict(os.environ), open({str(seen)!r}, 'w'))\nraise ImportError"
     )
     with pytest.raises(ExportError, match="pip install"):
-        write_columns([source], target, ".parquet", "messages")
+        write_columns(source, target, ".parquet", "messages")
     environment = json.loads(seen.read_text())
     assert not [name for name, value in environment.items() if key in value]
     assert not [name for name in environment if name.startswith("OPENAI")]
@@ -217,7 +218,7 @@ class Recorded(Files):
 def test_the_file_is_durable_before_it_has_its_name(source: Path, target: Path) -> None:
     """It is fsynced first and renamed then, so that a name never stands for half a file."""
     files = Recorded()
-    write_columns([source], target, ".parquet", "messages", files=files)
+    write_columns(source, target, ".parquet", "messages", files=files)
     assert files.asked == ["fsync", "rename to columns.tmp"]
 
 
@@ -240,7 +241,7 @@ def test_a_failing_disk_is_told(
 ) -> None:
     """A full disk is told from a broken one, and neither leaves anything behind."""
     with pytest.raises(ExportError, match=r"columns\.tmp") as caught:
-        write_columns([source], target, ".parquet", "messages", files=Failing(code))
+        write_columns(source, target, ".parquet", "messages", files=Failing(code))
     assert type(caught.value) is expected
     assert [*target.parent.iterdir()] == [source]
 
@@ -248,7 +249,7 @@ def test_a_failing_disk_is_told(
 def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
     """Where not even a directory can be made, it is told as any other error."""
     with pytest.raises(ExportError, match=r"a\.parquet could not be made: .*No such file"):
-        write_columns([source], tmp_path / "gone" / "a.parquet", ".parquet", "messages")
+        write_columns(source, tmp_path / "gone" / "a.parquet", ".parquet", "messages")
 
 
 # --- what it tells --------------------------------------------------------------------------------
@@ -256,9 +257,9 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None:
     """It is named by its file and number, as if it were found here."""
-    source.write_bytes(LINE + b"{\n")
-    with pytest.raises(CorruptError, match=r"^lines\.jsonl, line 2: "):
-        write_columns([source], target, ".parquet", "messages")
+    source.write_bytes(gzip.compress(LINE + b"{\n"))
+    with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
+        write_columns(source, target, ".parquet", "messages")
     assert [*target.parent.iterdir()] == [source]
 
 
@@ -270,7 +271,7 @@ def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path)
         f"def connect(*_, **__): raise Error('IO Error: {os.strerror(ENOSPC)}')"
     )
     with pytest.raises(DiskFullError, match=r"no room left on the disk of .* to make columns\.tmp"):
-        write_columns([source], target, ".parquet", "messages")
+        write_columns(source, target, ".parquet", "messages")
 
 
 # Writes columns as an export does, with a bound of a file's size if there is one.
@@ -283,7 +284,7 @@ source, target, ending, bound = sys.argv[1:]
 limit = int(bound) or resource.RLIM_INFINITY
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
-    print(write_columns([Path(source)], Path(target), ending, "messages"))
+    print(write_columns(Path(source), Path(target), ending, "messages"))
 except ExportError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -317,7 +318,7 @@ def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> None:
     """A file that may not grow is all there, or is told as a full disk and is not there at all."""
-    source.write_bytes(LINE * LINES)
+    source.write_bytes(gzip.compress(LINE * LINES))
     kilobytes = [8, 12, 20, 28, 64, 250, 300, 400, 500, 800]
     ended = []
     for bound in kilobytes:
@@ -352,7 +353,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -> None:
     """The same of a disk that is really full."""
-    source.write_bytes(LINE * LINES)
+    source.write_bytes(gzip.compress(LINE * LINES))
     ended = [
         fill(source, mount(kilobytes) / "columns.tmp", ending)
         for kilobytes in (4, 8, 16, 28, 64, 128, 300, 500, 560, 700, 1000, 1500)
@@ -369,7 +370,7 @@ def test_without_duckdb(
     """The error says what to install, whatever was printed, and though all were told to end."""
     pretend(f"{first}\nraise ImportError")
     with pytest.raises(ExportError, match=r"pip install 'aiomessages\[parquet\]'"):
-        write_columns([source], target, ".parquet", "messages")
+        write_columns(source, target, ".parquet", "messages")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_an_early_end(
     pretend(code)
     early = r"^columns\.tmp could not be made: its process ended early "
     with pytest.raises(ExportError, match=early + told):
-        write_columns([source], target, ".parquet", "messages")
+        write_columns(source, target, ".parquet", "messages")
     assert capfd.readouterr() == ("", "")
 
 
@@ -408,7 +409,7 @@ def test_no_interpreter_to_start(
     """A frozen program, or one that embeds Python, makes columns in its own process."""
     pretend("os._exit(3)  # for another process")
     monkeypatch.setattr(sys, name, value, raising=False)
-    assert write_columns([source], target, ".parquet", "messages") == 1
+    assert write_columns(source, target, ".parquet", "messages") == 1
 
 
 # --- what becomes of it ---------------------------------------------------------------------------
@@ -450,8 +451,8 @@ def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
         assert reader.poll(SECONDS * 1000)
     assert not target.exists()
     source.unlink()
-    source.write_bytes(LINE)
-    write_columns([source], target, ".parquet", "messages")
+    source.write_bytes(gzip.compress(LINE))
+    write_columns(source, target, ".parquet", "messages")
     assert sorted(target.parent.iterdir()) == [target, source]
 
 

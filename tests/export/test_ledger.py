@@ -65,10 +65,35 @@ def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001 no other way
     modes = {item.name: stat.S_IMODE(item.stat().st_mode) for item in path.parent.iterdir()}
     assert len(modes) == 3
     assert set(modes.values()) == {0o600}
+
+
+def test_commits_are_durable_whatever_sqlite_was_built_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection whose default is not to sync syncs each commit."""
+    connect = sqlite3.connect
+
+    def connect_carelessly(name: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(name, **options)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connect_carelessly)
+    with Ledger(path) as ledger:
+        assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001 no other way
+
+
+def test_reopening_is_recorded(path: Path) -> None:
+    """A process that is killed after it reopened an export leaves no mark of a finished one."""
+    with Ledger(path) as ledger:
+        ledger.finish()
+        ledger.reopen()
+        assert "finished" not in settings_of(path)
+    with Ledger(path) as ledger:
+        assert not ledger.finished
 
 
 def test_a_batch_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:

@@ -11,7 +11,14 @@ import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
 from aiomessages import APIError, ConfigurationError
-from aiomessages.export import ChangedError, CorruptError, ExportError, LockedError, export
+from aiomessages.export import (
+    ChangedError,
+    CorruptError,
+    ExportError,
+    LockedError,
+    export,
+    read_status,
+)
 from aiomessages.export.files import Files
 
 if TYPE_CHECKING:
@@ -220,6 +227,19 @@ async def test_changed_options(
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     with pytest.raises(ChangedError, match=next(iter(changes))):
         await export(client, IDS[:2], tmp_path / "out.jsonl", **changes)
+
+
+async def test_media_directories_are_compared(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The same directory agrees in the next run; another one, or none, is refused."""
+    path, media = tmp_path / "out.jsonl", tmp_path / "media"
+    for _ in range(2):
+        await export(client, IDS[:2], path, media=media)
+    status = read_status(path)
+    assert status is not None
+    assert status.media == str(media)
+    for other in (None, tmp_path / "other"):
+        with pytest.raises(ChangedError, match="media was"):
+            await export(client, IDS[:2], path, media=other)
 
 
 async def test_another_server(client: AsyncMessagesClient, tmp_path: Path) -> None:
