@@ -23,8 +23,8 @@ from fastapi.requests import HTTPConnection
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from .client import AsyncMessagesClient, Order
-from .errors import (
+from ..client import AsyncMessagesClient, Order
+from ..errors import (
     APIError,
     APIStatusError,
     APITimeoutError,
@@ -39,10 +39,10 @@ from .errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from .observe.logs import harmless, log
-from .pages import RawPage
-from .paging.listing import MessageStream
-from .settings import UnusableKeyError
+from ..observe.logs import harmless, log
+from ..pages import RawPage
+from ..paging.listing import MessageStream
+from ..settings import UnusableKeyError
 
 # --- one client for the app -----------------------------------------------------------------------
 
