@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aiomessages import AsyncMessagesClient, StoredCompletion
 from aiomessages.fastapi import (
-    MessagesClient,
+    ClientDependency,
     add_exception_handlers,
     messages_lifespan,
     messages_router,
@@ -50,7 +50,7 @@ def create_app(client: Callable[[], AsyncMessagesClient] = AsyncMessagesClient) 
 
 
 async def list_completions(
-    client: MessagesClient, limit: Annotated[int, Query(ge=1, le=100)] = 50
+    client: ClientDependency, limit: Annotated[int, Query(ge=1, le=100)] = 50
 ) -> list[Summary]:
     """List the newest conversations."""
     return [summary(item) async for item in client.completions(order="desc", max_items=limit)]
@@ -64,7 +64,7 @@ def summary(completion: StoredCompletion) -> Summary:
     )
 
 
-async def get_reply(client: MessagesClient, completion_id: str) -> dict[str, Any] | None:
+async def get_reply(client: ClientDependency, completion_id: str) -> dict[str, Any] | None:
     """Return what the model answered: it is not among a completion's messages."""
     completion = await client.completion(completion_id)
     return completion.choices[0].message.to_dict() if completion.choices else None
