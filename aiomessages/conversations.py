@@ -12,6 +12,7 @@ import msgspec
 from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
 from .models import Message, Reply, StoredCompletion
+from .models.pydantic_schema import SerializableStruct
 from .pages import MessagePage
 from .paging.plain_walk import OneByOne
 from .paging.workers import Results
@@ -21,7 +22,7 @@ OnError = Literal["raise", "continue"]
 Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(SerializableStruct, msgspec.Struct, frozen=True):
     """A completion's messages and, where asked for, the model's reply.
 
     With `on_error="continue"`, `error` says why this one could not be read; `messages` then holds

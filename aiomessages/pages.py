@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from msgspec import Struct
 
 from .models import Json, Message, StoredCompletion
+from .models.pydantic_schema import SerializablePage
 from .values.headers import Headers
 
 ItemT = TypeVar("ItemT")
@@ -152,11 +153,11 @@ def _id_or_none(value: Json) -> str | None:
     return value if value and isinstance(value, str) else None
 
 
-class MessagePage(Page[Message]):
+class MessagePage(Page[Message], SerializablePage):
     """One page of a completion's messages."""
 
 
-class CompletionPage(Page[StoredCompletion]):
+class CompletionPage(Page[StoredCompletion], SerializablePage):
     """One page of the stored completions."""
 
 

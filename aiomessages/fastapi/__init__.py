@@ -12,6 +12,10 @@ words nor the key reach a reader. The app decides who may read which conversatio
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from fastapi.encoders import ENCODERS_BY_TYPE
+
+from aiomessages.pages import CompletionPage, MessagePage
+
 from .formats import Format
 from .lifespan import ClientDependency, get_messages_client, messages_lifespan
 from .problems import InvalidParameters, Problem, add_exception_handlers
@@ -34,6 +38,10 @@ __all__ = [
     "resume_after",
     "stream_messages",
 ]
+
+# Without a return annotation FastAPI would turn a page into an empty object.
+ENCODERS_BY_TYPE[MessagePage] = MessagePage.to_dict
+ENCODERS_BY_TYPE[CompletionPage] = CompletionPage.to_dict
 
 if TYPE_CHECKING:
     MessagesClient = ClientDependency

@@ -4,9 +4,10 @@ from msgspec import Struct
 
 from .as_sent import Kept
 from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
+from .pydantic_schema import SerializableStruct
 
 
-class Reply(Kept, Struct, frozen=True, dict=True):
+class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
     """What the model answered: the message of a completion's choice."""
 
     role: str = "assistant"
@@ -27,7 +28,7 @@ class Choice(Struct, frozen=True):
     logprobs: Json = None
 
 
-class StoredCompletion(Kept, Struct, frozen=True, dict=True):
+class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True):
     """A stored completion: how it was asked for, and in `choices` what the model replied.
 
     `created` is in Unix seconds. `to_dict()` has every field that the server sent.
