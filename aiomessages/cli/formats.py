@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from aiomessages.values.json_lines import on_one_line
+
 from . import pretty, pretty_completions, yaml
 from .exits import UsageError
 from .output import Screen, Write
@@ -63,17 +65,6 @@ async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> N
         write((shown.head if first else shown.between) + shown.item(item))
         first = False
     write(shown.empty if first else shown.tail)
-
-
-def on_one_line(message: bytes) -> bytes:
-    """Return the JSON without its line breaks and indentation, and otherwise as it is.
-
-    A JSON string cannot hold a line break, so that what is cut is always outside of strings; no
-    parser has to agree with a lone surrogate or a number of forty digits.
-    """
-    if b"\n" not in message and b"\r" not in message:
-        return message
-    return b"".join(line.strip() for line in message.splitlines())
 
 
 def _pretty(screen: Screen) -> Format:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
+from aiomessages.values.json_lines import on_one_line
+
 Format = Literal["jsonl", "sse", "json"]
 
 # The id of the event `end`. An EventSource reconnects with it, and gets a 204: by the HTML
@@ -31,15 +33,10 @@ class Layout(NamedTuple):
     marks_end: bool = False
 
 
-def _one_line(message: bytes) -> bytes:
-    # Some servers indent. A JSON string escapes its line breaks, so these are layout.
-    return message.replace(b"\r", b" ").replace(b"\n", b" ")
-
-
 def _event(message_id: str, message: bytes) -> bytes:
     # An event without an id leaves an EventSource with the id before, and it resumes there.
     id_line = b"id: %b\n" % message_id.encode() if _survives_a_header(message_id) else b""
-    return b"%bdata: %b\n\n" % (id_line, _one_line(message))
+    return b"%bdata: %b\n\n" % (id_line, on_one_line(message))
 
 
 def _survives_a_header(message_id: str) -> bool:
@@ -59,7 +56,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
     # body that was cut as if it were whole, and then the line is the only sign.
     "jsonl": Layout(
         "application/jsonl",
-        item=lambda _, message: _one_line(message) + b"\n",
+        item=lambda _, message: on_one_line(message) + b"\n",
         failed=lambda problem, _: b'{"error":' + problem,
     ),
     "sse": Layout(
