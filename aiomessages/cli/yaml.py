@@ -21,7 +21,7 @@ def item(value: Any) -> str:
     """Return the value as one item of a YAML list, ending with a newline."""
     lines: list[str] = []
     # Values to write, the next one last: the text in front, the indentation of further lines, and
-    # the value. A stack instead of recursion, as a message may be nested deeper than Python's calls.
+    # the value. It is a stack, as a message may be nested deeper than Python recurses.
     waiting: list[tuple[str, int, Any]] = [("- ", 2, value)]
     while waiting:
         lead, indent, found = waiting.pop()
