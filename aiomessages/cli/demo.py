@@ -87,7 +87,7 @@ def _show(conversation: _Conversation, write: output.Write) -> None:
     write(f"The messages of {conversation.completion.id}:\n\n".encode())
     for message in conversation.messages:
         write(shown.item(message.to_dict()) + shown.between)
-    write(b"The reply, which the API keeps in the completion and not among its messages:\n\n")
+    write(b"And the reply, which the API keeps in the completion, not among its messages:\n\n")
     for choice in conversation.completion.choices:
         write(shown.item(choice.message.to_dict()) + shown.between)
 
@@ -115,7 +115,9 @@ async def _exported(client: "AsyncMessagesClient") -> list[str]:
         ]
 
 
-_NO_DUCKDB: Final = "Install 'aiomessages[parquet]' to write .parquet and .duckdb too.\n"
+_NO_DUCKDB: Final = (
+    "After pip install 'aiomessages[parquet]' it also writes .parquet and .duckdb.\n"
+)
 
 
 def _duckdb() -> ModuleType | None:

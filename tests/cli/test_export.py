@@ -278,7 +278,7 @@ def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
     """An unknown id is named, and the export is complete without it."""
     code, _, err = run("export", *IDS, "chatcmpl-gone", "-o", tmp_path / "out.jsonl")
     assert (code, exported(tmp_path / "out.jsonl")) == (0, IDS)
-    assert "gone: 1 (chatcmpl-gone): the server has them no longer" in err
+    assert "gone: 1 (chatcmpl-gone): no longer on the server" in err
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["gone"], status["finished"]) == (["chatcmpl-gone"], True)
 
