@@ -119,8 +119,10 @@ def test_named() -> None:
     assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
         f"gone: 12 ({', '.join(gone[:10])} and 2 more): no longer on the server",
         "pending: 1 (p): not visible yet; the next run retries",
-        "lost: 1 (l): changed while they were read; the messages read are in"
-        " out.jsonl.incomplete.jsonl",
+        (
+            "lost: 1 (l): changed while they were read; the messages read are in"
+            " out.jsonl.incomplete.jsonl"
+        ),
     ]
 
 
