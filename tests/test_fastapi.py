@@ -146,7 +146,7 @@ def test_the_dependencys_old_name_still_works_and_warns() -> None:
     """`MessagesClient` is the blocking client's name; here it is a deprecated alias."""
     with pytest.warns(DeprecationWarning, match="use ClientDependency"):
         assert aiomessages.fastapi.MessagesClient is ClientDependency
-    with pytest.raises(AttributeError, match="'aiomessages.fastapi' has no attribute 'Nothing'"):
+    with pytest.raises(AttributeError, match=r"'aiomessages.fastapi' has no attribute 'Nothing'"):
         aiomessages.fastapi.Nothing  # type: ignore[attr-defined] # noqa: B018
 
 
