@@ -122,8 +122,8 @@ def _ids(found: Sequence[str]) -> str:
 def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:
     """Return one line with the number of each reason; no line without reasons."""
     most_first = sorted(numbers.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{number:,} × {reason}" for reason, number in most_first)
-    return [f"{what}: {told}"] if told else []
+    counts = ", ".join(f"{number:,} × {reason}" for reason, number in most_first)
+    return [f"{what}: {counts}"] if counts else []
 
 
 def _indented(*lines: str) -> list[str]:
