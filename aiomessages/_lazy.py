@@ -1,27 +1,32 @@
-"""Names of a package that load their module when they are first used, and not before."""
+"""Names of a package that load their module when they are first used."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # for type checkers it is true; importing it from typing takes 5 ms
+TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
 
 def lazily(package: str, modules: dict[str, str], names: dict[str, Any]) -> Callable[[str], object]:
-    """Return a package's `__getattr__`, for what its modules define.
+    """Return the `__getattr__` of a package, which imports a module when a name needs it.
 
-    `modules` has the names that each of them is asked for, `names` is what the package has already.
+    `modules` maps each module to its names, separated by spaces; `names` are the package's globals.
     """
-    module_of = {name: module for module, listed in modules.items() for name in listed.split()}
+    module_of = {name: module for module, own in modules.items() for name in own.split()}
 
     def get(name: str) -> object:
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f".{module_of[name]}", package), name)
-        names[name] = value  # the next look-up finds it without this function
+        names[name] = value  # the next access finds it without this function
         return value
 
     return get
+
+
+def listed(modules: dict[str, str]) -> list[str]:
+    """Return all names of the modules, sorted."""
+    return sorted(name for names in modules.values() for name in names.split())

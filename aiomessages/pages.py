@@ -1,10 +1,10 @@
-"""Pages: what a list answer is to the caller, and the frame that it comes in.
+"""Pages of a list: the object that users get, and the JSON envelope it is decoded from.
 
 Nothing here performs I/O.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
 from msgspec import Struct
 
@@ -16,11 +16,11 @@ ItemT = TypeVar("ItemT")
 
 
 class Envelope(Struct, Generic[ItemT]):
-    """The body of a list answer.
+    """The body of a list response.
 
-    `data` may be null where there is nothing, and `has_more` is None where a server leaves it out.
-    By `object` and `first_id` nobody goes, and by `last_id` only where a page follows, so that they
-    may be anything.
+    Some servers send `data` as null if the list is empty, and no `has_more`. The other keys may
+    have any type: nothing depends on `object` and `first_id`, and `last_id` is only compared with
+    the ids of the items if another page follows.
     """
 
     data: list[ItemT] | None
@@ -31,32 +31,37 @@ class Envelope(Struct, Generic[ItemT]):
     error: Json = None  # some gateways answer 200 and put an error in the body
 
     def __repr__(self) -> str:
-        # A traceback that shows local variables shows no texts.
+        # Tracebacks that print local variables must not print the texts of messages.
         return f"{type(self).__name__}({len(self.data or ())} items, has_more={self.has_more})"
 
 
-class Page(Generic[ItemT]):
-    """One page of a list.
+# The names that only the package uses; tab completion leaves them out.
+_INTERNAL: Final = {"cut", "drop", "get_next", "hang_up", "says_more", "turn_round"}
 
-    A copy of a page, pickled or not, has no client, and so cannot fetch the page behind it.
+
+class Page(Generic[ItemT]):
+    """One page of a list: a sequence of its items, which are also in `data`.
+
+    A page is true even if it is empty. A copy of a page, pickled or not, has no client and cannot
+    fetch the next page.
     """
 
     __slots__ = {
-        "attempts": "How many requests were sent for this page.",
-        "body": "The answer's exact bytes.",
-        "completion_id": "Whose messages these are; None where the list is not of one completion.",
+        "attempts": "The number of requests that were sent for this page.",
+        "body": "The exact bytes of the response body.",
+        "completion_id": "The completion whose messages these are; None on a page of completions.",
         "data": "The items.",
         "first_id": "The id of the first item, None on an empty page.",
         "get_next": None,
         "hang_up": None,
-        "has_more": "Whether the list goes on behind this page.",
-        "headers": "The answer's headers; case does not matter.",
+        "has_more": "True if the list goes on after this page.",
+        "headers": "The response headers; names match in any case.",
         "ids": "The ids of the items.",
         "last_id": "The id of the last item, None on an empty page.",
         "next_cursor": "The `after` of the next page; None at the end of the list or `max_items`.",
-        "object": "What the API calls the page: `list`.",
-        "remaining": "How many items of `max_items` are left behind this page, None without it.",
-        "says_more": "Whether the server itself said that there is more.",
+        "object": "The API's name for the page: `list`.",
+        "remaining": "The items that `max_items` leaves after this page; None without it.",
+        "says_more": "True if the server sent `has_more` as true.",
     }
 
     def __init__(
@@ -74,7 +79,7 @@ class Page(Generic[ItemT]):
         self.ids: list[str] = ids
         self.body: bytes = body
         self.headers: Mapping[str, str] = headers if headers is not None else {}
-        # Where a server leaves has_more out, only an empty page is the end.
+        # If the server sends no has_more, only an empty page is the end of the list.
         self.has_more: bool = bool(ids) if envelope.has_more is None else envelope.has_more
         self.says_more: bool = envelope.has_more is True
         self.next_cursor: str | None = ids[-1] if self.has_more else None
@@ -91,18 +96,44 @@ class Page(Generic[ItemT]):
             f" last_id={self.last_id!r}, has_more={self.has_more})"
         )
 
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        return True  # an empty page is a page: `while page` must not end at one
+
+    def __iter__(self) -> Iterator[ItemT]:
+        return iter(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemT]: ...
+    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
+        return self.data[index]
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _INTERNAL]
+
+    def _repr_html_(self) -> str:
+        from .models.notebook import box, boxes  # noqa: PLC0415 only notebooks need it
+
+        more = ", has_more" if self.has_more else ""
+        head = f"{type(self).__name__}: {len(self.data)} items{more}"
+        return box(head, [], inner=boxes(self.data))
+
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        state: Any = super().__getstate__()  # of a class with slots a pair
+        state: Any = super().__getstate__()  # a pair, for a class with slots
         headers = Headers((name.lower(), value) for name, value in self.headers.items())
         return state[0], state[1] | {"headers": headers, "get_next": None, "hang_up": None}
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the request, to quote in a support case."""
+        """The server's id of the request; quote it to the server's support."""
         return self.headers.get("x-request-id")
 
     def has_next_page(self) -> bool:
-        """Tell whether there is a page behind this one, within `max_items`."""
+        """Return whether there is a next page, within `max_items`."""
         return self.next_cursor is not None
 
     def cut(self, count: int) -> None:
@@ -131,9 +162,10 @@ class Page(Generic[ItemT]):
         self.next_cursor = self.last_id if has_more else None
 
     async def get_next_page(self) -> Self:
-        """Fetch the page behind this one.
+        """Fetch the next page.
 
-        Raises RuntimeError if there is none, or none within `max_items`: see has_next_page().
+        Raise RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
+        Raise APIError if the request fails.
         """
         if self.remaining == 0:
             raise RuntimeError(
@@ -149,7 +181,7 @@ class Page(Generic[ItemT]):
 
 
 def _id_or_none(value: Json) -> str | None:
-    """Return an id; some servers send "" on an empty page."""
+    """Return an id, or None for the "" that some servers send on an empty page."""
     return value if value and isinstance(value, str) else None
 
 
@@ -158,8 +190,8 @@ class MessagePage(Page[Message], SerializablePage):
 
 
 class CompletionPage(Page[StoredCompletion], SerializablePage):
-    """One page of the stored completions."""
+    """One page of stored completions."""
 
 
 class RawPage(Page[bytes]):
-    """One page whose items are the exact bytes that the server sent."""
+    """One page whose items are the exact bytes of each message or completion."""

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiomessages import AsyncMessagesClient
 from aiomessages.calls.rate_limit import Pace
+from aiomessages.client import caller_of
 from aiomessages.server import LocalServer
 from benchmarks import report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from aiomessages.paging.caller import Caller
 
 KEY = "sk-benchmark"
 
@@ -81,17 +84,18 @@ async def export(rate: int, latency: float, seconds: float, concurrency: int) ->
         AsyncMessagesClient(KEY, base_url=base_url, on_retry=count) as client,
     ):
         completion_id = (await client.completions(limit=1)).data[0].id
-        paced = client._paced(Pace())  # noqa: SLF001 what an export calls
+        paced = caller_of(client).paced(Pace())
         began = time.monotonic()
         await asyncio.gather(*(work(paced, completion_id, tickets) for _ in range(concurrency)))
         spent = time.monotonic() - began
     return Outcome(spent / seconds, refused / (number + refused))
 
 
-async def work(client: AsyncMessagesClient, completion_id: str, tickets: Iterator[int]) -> None:
+async def work(caller: Caller, completion_id: str, tickets: Iterator[int]) -> None:
     """Fetch a page for each ticket."""
     for _ in tickets:
-        await client.list(completion_id)
+        with caller.plain_walk(completion_id) as pages:
+            await anext(pages)
 
 
 def table(

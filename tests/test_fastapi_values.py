@@ -40,7 +40,7 @@ PAGE_SENT = {
     "has_more": False,
 }
 FOUND = Conversation("c-1", [HI, ODD], keep(Reply(content="yes"), {"content": "yes", "new": 1}))
-MISSED = Conversation("c-2", [], error=NotFoundError("sk-canary", status=404, body=b""))
+MISSED = Conversation("c-2", [], error=NotFoundError("not here"))
 
 VALUES: dict[str, tuple[Any, Any]] = {
     "a message": (HI, HI_SENT),
@@ -65,11 +65,18 @@ VALUES: dict[str, tuple[Any, Any]] = {
             "messages": [HI_SENT, NEWER],
             "reply": {"content": "yes", "new": 1},
             "error": None,
+            "completion": None,
         },
     ),
     "a conversation with an error": (
         MISSED,
-        {"completion_id": "c-2", "messages": [], "reply": None, "error": "NotFoundError"},
+        {
+            "completion_id": "c-2",
+            "messages": [],
+            "reply": None,
+            "error": {"type": "NotFoundError", "message": str(MISSED.error)},
+            "completion": None,
+        },
     ),
 }
 each_value = pytest.mark.parametrize(("value", "sent"), VALUES.values(), ids=VALUES)
@@ -167,7 +174,7 @@ def test_openapi_describes_each_value_by_name() -> None:
     assert found["MessagePage"]["title"] == "MessagePage"
     assert found["MessagePage"]["description"] == "One page of a completion's messages."
     assert found["MessagePage"]["properties"]["data"]["items"] == found["Message"]
-    assert found["Conversation"]["properties"]["error"]["anyOf"][0] == {"type": "string"}
+    assert found["Conversation"]["properties"]["error"]["anyOf"][0] == {"type": "object"}
 
 
 def test_openapi_promises_nothing_that_a_newer_api_breaks() -> None:

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 VALUES = ("_lazy", "_version", "values", "errors", "models", "pages", "settings", "observe")
 CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
 USES = (
-    *("otel", "export", "blocking", "server", "testing", "pytest_plugin", "fastapi", "cli"),
+    *("export", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi", "cli"),
     "__main__",
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used

@@ -17,11 +17,11 @@ from typing import (
     Unpack,
 )
 
-from aiomessages.client import AsyncMessagesClient, ClientOptions
+from aiomessages.client import AsyncMessagesClient, ClientOptions, caller_of
 from aiomessages.conversations import Conversation, OnError
 from aiomessages.errors import ClientClosedError, ConfigurationError
 from aiomessages.models import Message, StoredCompletion
-from aiomessages.observe.operation import Telemetry
+from aiomessages.paging.caller import Caller
 from aiomessages.values.secrets import hide, hide_values
 
 from .streams import Results, Stream
@@ -97,9 +97,6 @@ class MessagesClient:
         twin._thread = self._thread
         twin._owns_thread = False
         return twin
-
-    def _instrument(self, telemetry: Telemetry) -> None:
-        self._client._instrument(telemetry)  # noqa: SLF001 the same seam
 
     @property
     def base_url(self) -> str:
@@ -182,6 +179,11 @@ class MessagesClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@caller_of.register
+def _(client: MessagesClient) -> Caller:
+    return caller_of(client._client)  # noqa: SLF001 this module's own
 
 
 class ExportOptions(TypedDict, total=False):

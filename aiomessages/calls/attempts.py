@@ -1,39 +1,35 @@
 """A call is made of attempts: send, read, and decide whether to send again.
 
-What an answer means is `protocol`'s to say, whether and when to try again `retry`'s; here they are
-held together, within one deadline, for as long as the client is open.
+`wire` says what an answer means, `retry` whether and when to try again. This module holds them
+together, within one deadline, for as long as the client is open.
 """
 
 import asyncio
-import copy
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgspec import structs
+import msgspec
 
 from aiomessages.errors import (
     APIConnectionError,
     APIError,
-    APITimeoutError,
     ClientClosedError,
     DecodeError,
     PaginationError,
     SchemaError,
 )
 from aiomessages.observe.logs import log, log_attempt, log_retry
-from aiomessages.observe.operation import SILENCE
-from aiomessages.settings import ApiKey, Timeout, check_key
 from aiomessages.values.redaction import concealed
-from aiomessages.values.secrets import SecretStr, hide
+from aiomessages.values.secrets import SecretStr
 from aiomessages.wire.errors import is_of_somebody_else
 from aiomessages.wire.responses import Response
 
+from .api_key import Key, ProvideKey, provided
 from .cancellation import unless_ours
 from .queue import Turns
-from .request import Deadline, OnRetry, Read, Request, RetryDetails
+from .request import OnRetry, Read, Request, RetryDetails, is_beyond, within
 from .retry import (
     RetryPolicy,
     RetryQuota,
@@ -42,244 +38,241 @@ from .retry import (
     retry_delay,
     visibility_delay,
 )
-from .running import Call, Running
+from .running import RunningCall, RunningCalls
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport
+    from aiomessages.observe.operation import Listener
 
 
 ResultT = TypeVar("ResultT")
 ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
-class Attempts:
-    """Make calls over one transport, with one retry quota, until closed."""
+class Shared:
+    """What all calls of a client and of its children have in common."""
 
-    def __init__(
-        self,
-        transport: "Transport",
-        *,
-        api_key: ApiKey,
-        policy: RetryPolicy,
-        max_bytes: int,
-        on_retry: OnRetry | None,
-    ) -> None:
-        self._transport = transport
-        self._quota = RetryQuota()
-        self._api_key = _Key(api_key) if isinstance(api_key, str) else api_key
-        self._policy = policy
-        self._max_bytes = max_bytes
-        self._on_retry = on_retry
-        self._running = Running()
-        self._turns: Turns | None = None
-        self.telemetry = SILENCE
-        self._elder: Attempts | None = None
+    def __init__(self, transport: "Transport") -> None:
+        self.transport = transport
+        self.quota = RetryQuota()
+        self.running = RunningCalls()
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """How calls are made: with which key, how often, and how large an answer may be.
+
+    With a `queue` each attempt waits for its turn, and a 429 only puts a call off. A 404 that is
+    not the API's own is tried again then, like an answer of a gateway.
+    """
+
+    api_key: Key | ProvideKey
+    policy: RetryPolicy
+    max_bytes: int
+    on_retry: OnRetry | None
+    queue: Turns | None = None
+
+
+class Attempts:
+    """Make calls by certain rules until closed. A child ends with its parent."""
+
+    def __init__(self, shared: Shared, rules: Rules, parent: "Attempts | None" = None) -> None:
+        self.shared, self.rules = shared, rules
+        self.listener: Listener | None = None if parent is None else parent.listener
+        self._parent = parent
         self._closed = False
 
-    def share(self, elder: "Attempts") -> None:
-        """Use another one's transport, quota and turns, and end when it ends."""
-        self._elder = elder
-        self.telemetry = elder.telemetry
-        self._transport, self._quota, self._running, self._turns = elder.parts()
+    def child(self, rules: Rules) -> "Attempts":
+        """Return attempts by other rules, over the same transport."""
+        return Attempts(self.shared, rules, self)
 
-    def parts(self) -> tuple["Transport", RetryQuota, "Running", Turns | None]:
-        """Return what may be shared."""
-        return self._transport, self._quota, self._running, self._turns
-
-    def take_turns(self, turns: Turns) -> None:
-        """Send each attempt in its turn from now on; a 429 then only puts a call off.
-
-        A 404 that is not the API's own is tried again then, as what a gateway answers.
-        """
-        self._turns = turns
-
-    def in_the_line_of(self, other: "Attempts") -> "Attempts":
-        """Return one that makes the same calls in the turns of another, and retries as it does.
-
-        It ends when this one ends.
-        """
-        twin = copy.copy(self)
-        twin._elder = self  # noqa: SLF001 a twin of its own
-        twin._turns, twin._policy, twin._on_retry = other.manners()  # noqa: SLF001 as above
-        return twin
-
-    def manners(self) -> tuple[Turns | None, RetryPolicy, OnRetry | None]:
-        """Return when and how often it sends, and who is told of it."""
-        return self._turns, self._policy, self._on_retry
+    def paced_like(self, other: "Attempts") -> "Attempts":
+        """Return attempts that wait in the queue of others, and retry as those do."""
+        theirs = other.rules
+        return self.child(
+            msgspec.structs.replace(
+                self.rules, queue=theirs.queue, policy=theirs.policy, on_retry=theirs.on_retry
+            )
+        )
 
     def pay_for_one_more(self) -> bool:
-        """Take what a retry costs from the quota; False if what is left does not pay for it."""
-        return self._quota.take()
+        """Take what a retry costs from the quota; return False if too little is left."""
+        return self.shared.quota.take()
 
     @property
     def closed(self) -> bool:
-        """Tell whether this one, or the one that it shares with, was closed."""
-        return self._closed or (self._elder is not None and self._elder.closed)
+        """Whether these attempts, or their parent's, were closed."""
+        return self._closed or (self._parent is not None and self._parent.closed)
 
     async def call(self, request: Request, read: Read[ResultT]) -> tuple[ResultT, int]:
-        """Return what was read, and how many attempts it took: requests that were sent.
+        """Return the result of `read`, and the number of requests that were sent for it.
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
-        self._transport.stay_in_one_process()
+        self.shared.transport.stay_in_one_process()
         self._refuse_once_closed()
-        running = Call(self)
-        self._running.enter(running)
+        running = RunningCall(self)
+        self.shared.running.enter(running)
         try:
             return await self._attempt_until_done(request, read, running)
         except asyncio.CancelledError:
-            # Closing interrupts a call by the means that asyncio.timeout uses: a cancellation of
-            # our own, taken back. Somebody else's goes its way.
+            # Closing interrupts a call as asyncio.timeout does: by a cancellation of our own, which
+            # is taken back. Anybody else's goes its way.
             if running.was_only_interrupted():
                 raise ClientClosedError("the client was closed during the call") from None
             raise
         finally:
-            self._running.leave(running)
+            self.shared.running.leave(running)
 
     def _refuse_once_closed(self) -> None:
         if self.closed:
             raise ClientClosedError("the client is closed; make a new one")
 
     async def _attempt_until_done(
-        self, request: Request, read: Read[ResultT], call: "Call"
+        self, request: Request, read: Read[ResultT], running: RunningCall
     ) -> tuple[ResultT, int]:
         began = time.monotonic()
-        early = 0  # attempts that do not count as retries
+        put_off = 0  # attempts that do not count as retries
         for attempt in itertools.count(1):
             try:
-                result = await self._attempt_in_turn(request, read, call)
+                result = await self._attempt_in_turn(request, read, running)
             except asyncio.CancelledError as cancelled:
                 # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
-                raise self._at(unless_ours(cancelled), request, call.sent) from None
+                raise self._locate(unless_ours(cancelled), request, running) from None
             except APIError as error:
-                self._at(error, request, call.sent)
-                if self._is_only_early(request, error):
-                    early += 1
+                self._locate(error, request, running)
+                if self._is_put_off(request, error):
+                    put_off += 1
                     continue
                 waited = time.monotonic() - began
-                delay = self._delay(request, error, attempt=attempt - early, waited=waited)
+                delay = self._delay(request, error, attempt=attempt - put_off, waited=waited)
                 if delay is None:
                     raise
-                self._tell(request, error, delay)
+                self._report_retry(request, error, delay)
             else:
-                self._quota.succeed()
-                return result, call.sent
+                self.shared.quota.succeed()
+                return result, running.sent
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
 
-    def _at(self, error: ErrorT, request: Request, attempts: int) -> ErrorT:
-        """Note where a call stood; a server may have put the key into the ids that it gave."""
-        key = self._api_key.secret if isinstance(self._api_key, _Key) else ""
+    def _locate(self, error: ErrorT, request: Request, running: RunningCall) -> ErrorT:
+        """Note in an error where the call stood; an id of the server's may hold the key."""
+        key = self.rules.api_key
+        secret = key.secret if isinstance(key, Key) else ""
         return error.at(
-            completion_id=concealed(request.completion_id, key),
-            cursor=concealed(request.cursor, key),
-            attempts=attempts,
+            completion_id=concealed(request.call.completion_id, secret),
+            cursor=concealed(request.cursor, secret),
+            attempts=running.sent,
         )
 
-    def _is_only_early(self, request: Request, error: APIError) -> bool:
-        """Tell whether the next turn is the remedy, and comes within the deadline."""
-        if self._turns is None:
+    def _is_put_off(self, request: Request, error: APIError) -> bool:
+        """Return whether the next turn in the queue is the remedy, and comes before the deadline.
+
+        Report it as a retry then.
+        """
+        queue = self.rules.queue
+        if queue is None or not is_only_early(self.rules.policy, error, starved=queue.starved()):
             return False
-        if not is_only_early(self._policy, error, starved=self._turns.starved()):
+        pause = queue.pause()
+        if is_beyond(request.call.deadline, pause):
             return False
-        pause = self._turns.pause()
-        if _is_beyond(request.deadline, pause):
-            return False
-        self._tell(request, error, pause)
+        self._report_retry(request, error, pause)
         return True
 
     def _delay(
         self, request: Request, error: APIError, *, attempt: int, waited: float
     ) -> float | None:
         """Return the seconds until the next attempt, or None to give up."""
-        if request.ahead and asks_all_to_wait(error):
+        policy, paused = self.rules.policy, asks_all_to_wait(error)
+        if request.ahead and paused:
             return None
         delay = poll = visibility_delay(
-            self._policy, error, attempt=attempt, waited=waited, patience=request.patience
+            policy, error, attempt=attempt, waited=waited, patience=request.patience
         )
         if delay is None:
             dice = random.random()  # noqa: S311 jitter
-            delay = retry_delay(self._policy, error, attempt=attempt, dice=dice)
-        if delay is None or _is_beyond(request.deadline, delay):
+            delay = retry_delay(policy, error, attempt=attempt, dice=dice)
+        if delay is None or is_beyond(request.call.deadline, delay):
             return None  # to say now what is known is better than to wait for nothing
-        # A poll is no retry, and only a retry that will be made is paid for; not one that comes
-        # after a pause for all: that stops who sends more surely than the quota does.
-        paused = self._turns is not None and asks_all_to_wait(error)
-        return delay if poll is not None or paused or self._quota.take() else None
+        # A poll is no retry, and only a retry that will be made is paid for. Neither is one paid
+        # for that comes after a pause for all: the pause holds senders back more surely than the
+        # quota does.
+        if poll is not None or (paused and self.rules.queue is not None):
+            return delay
+        return delay if self.shared.quota.take() else None
 
-    def _tell(self, request: Request, error: APIError, delay: float) -> None:
+    def _report_retry(self, request: Request, error: APIError, delay: float) -> None:
         log_retry(error, delay)
-        self.telemetry.retried(error)
-        request.watch.retried()
-        if self._on_retry is not None:
+        if self.listener is not None:
+            self.listener.retried(error)
+        if request.operation is not None:
+            request.operation.retried()
+        on_retry = self.rules.on_retry
+        if on_retry is not None:
             details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
             try:
-                self._on_retry(details)
+                on_retry(details)
             except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
                 log.exception("on_retry failed; the call goes on")
 
     async def _attempt_in_turn(
-        self, request: Request, read: Read[ResultT], call: "Call"
+        self, request: Request, read: Read[ResultT], running: RunningCall
     ) -> ResultT:
-        if self._turns is None:
-            return await self._attempt(request, read, call)
-        seconds = None if request.deadline is None else max(request.deadline.remaining(), 0.0)
+        queue = self.rules.queue
+        if queue is None:
+            return await self._attempt(request, read, running)
+        deadline = request.call.deadline
+        seconds = None if deadline is None else max(deadline.remaining(), 0.0)
         queued = time.monotonic()
-        sent = await self._turns.take(seconds)
-        self.telemetry.waited(time.monotonic() - queued)
+        sent_at = await queue.take(seconds)
+        if self.listener is not None:
+            self.listener.waited(time.monotonic() - queued)
         try:
-            result = await self._attempt(request, read, call)
+            result = await self._attempt(request, read, running)
         except APIError as error:
             if is_of_somebody_else(error):
-                error.retryable = True  # type: ignore[misc]  # as a 502 that a gateway sent
-            self._turns.failed(error, sent, self._policy)
+                error.retryable = True  # type: ignore[misc]  # like a 502 of a gateway
+            queue.failed(error, sent_at, self.rules.policy)
             raise
-        self._turns.succeeded(sent)
+        queue.succeeded(sent_at)
         return result
 
-    async def _attempt(self, request: Request, read: Read[ResultT], call: "Call") -> ResultT:
-        timeout = _within(request.deadline, request.timeout)
-        if isinstance(self._api_key, _Key):
-            key = self._api_key
-        else:
-            key = _Key(await self._provided_key(self._api_key, timeout))
+    async def _attempt(
+        self, request: Request, read: Read[ResultT], running: RunningCall
+    ) -> ResultT:
+        call, rules = request.call, self.rules
+        timeout = within(call.deadline, call.timeout)
+        key = rules.api_key
+        if not isinstance(key, Key):
+            key = await provided(key, timeout.total)
             self._refuse_once_closed()  # the key may have come in spite of a cancellation
-            timeout = _within(request.deadline, request.timeout)  # anew: the key took its time
-        secret, headers = key.secret, {"authorization": key.header, **request.headers}
+            timeout = within(call.deadline, call.timeout)  # anew: the key took its time
+        if rules.queue is not None:
+            rules.queue.on_sent()
         began = time.monotonic()
-        if self._turns is not None:
-            self._turns.on_sent()
-        call.sent += 1
+        running.sent += 1
         try:
-            response = await self._transport.get(
-                request.url,
-                headers,
+            response = await self.shared.transport.get(
+                call.resource.origin,
+                request.target,
+                {"authorization": key.header, **call.headers},
                 timeout=timeout,
-                max_bytes=self._max_bytes,
+                max_bytes=rules.max_bytes,
                 fresh=request.fresh,
             )
-            self.telemetry.received(len(response.body))
-            result = _read(response, read, secret)
+            if self.listener is not None:
+                self.listener.received(len(response.body))
+            result = _read(response, read, key.secret)
         except (APIError, asyncio.CancelledError) as error:
-            log_attempt(request.url, error, began=began, attempt=call.sent, secret=secret)
-            self.telemetry.attempted(error)
-            # What waits for a name to be resolved is cancelled before anything is sent.
-            call.sent -= isinstance(error, asyncio.CancelledError)
+            log_attempt(request.target, error, began=began, attempt=running.sent, secret=key.secret)
+            if self.listener is not None:
+                self.listener.attempted(error)
+            # A request that waits for a name to be resolved is cancelled before it is sent.
+            running.sent -= isinstance(error, asyncio.CancelledError)
             raise
-        log_attempt(request.url, response, began=began, attempt=call.sent, secret=secret)
-        self.telemetry.attempted(response)
+        log_attempt(request.target, response, began=began, attempt=running.sent, secret=key.secret)
+        if self.listener is not None:
+            self.listener.attempted(response)
         return result
-
-    async def _provided_key(
-        self, provide: Callable[[], Awaitable[str]], timeout: Timeout
-    ) -> SecretStr:
-        try:
-            async with asyncio.timeout(timeout.total):
-                return check_key(hide(await provide()))
-        except TimeoutError:
-            raise APITimeoutError(
-                f"the api_key callable gave no key within {timeout.total:.3g} s"
-            ) from None
 
     async def aclose(self) -> None:
         """End the calls under way, wait up to 5 s for them, and close the transport if owned."""
@@ -287,47 +280,23 @@ class Attempts:
             return
         self._closed = True
         try:
-            # A session closed under a body that is being read leaves the reader waiting for ever,
-            # so the readers go first.
-            await self._running.end(lambda owner: owner.closed)
-        finally:  # also where the closer is cancelled: the readers were told to leave by then
-            if self._elder is None:
-                await self._transport.aclose()
+            # A session that is closed under a body that is being read leaves the reader waiting for
+            # ever, so the readers go first.
+            await self.shared.running.end(lambda owner: owner.closed)
+        finally:  # also where the closer is cancelled: the readers are leaving by then
+            if self._parent is None:
+                await self.shared.transport.aclose()
 
 
-class _Key:
-    """A key, and the header that carries it: made once for as long as the key stays the same."""
-
-    __slots__ = ("header", "secret")
-
-    def __init__(self, key: str) -> None:
-        self.secret = SecretStr(key)
-        self.header = SecretStr(f"Bearer {key}")
-
-
+# After one of these, the answer may have been somebody else's, and so may what follows it.
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
 
 
 def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
+    """Read a response; end the connection of a wrong one."""
     try:
         return read(response, secret=secret)
-    except _WRONG_ANSWERS:  # it may be somebody else's answer, and so may be what follows it
+    except _WRONG_ANSWERS:
         if response.hang_up is not None:
             response.hang_up()
         raise
-
-
-def _is_beyond(deadline: Deadline | None, delay: float) -> bool:
-    return deadline is not None and delay >= deadline.remaining()
-
-
-def _within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
-    """Return the attempt's timeout, cut to what the deadline leaves."""
-    if deadline is None:
-        return timeout
-    remaining = deadline.remaining()
-    if remaining <= 0:
-        raise APITimeoutError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
-    if timeout.total is not None and timeout.total <= remaining:
-        return timeout
-    return structs.replace(timeout, total=remaining)

@@ -6,16 +6,20 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from aiomessages.errors import APIError
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.errors import APIError, APITimeoutError
+from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
+from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
-    """What `on_retry` is told: attempt 1, 2, … failed by `error`; the next follows in `delay` s."""
+    """The argument of `on_retry`: attempt 1, 2, … failed by `error`; the next follows in `delay` s.
+
+    `completion_id` is None for a list of completions, `cursor` for the first page of a list.
+    """
 
     completion_id: str | None
     cursor: str | None
@@ -28,7 +32,7 @@ OnRetry = Callable[[RetryDetails], object]
 
 
 class Deadline:
-    """When a whole call must be over: `seconds` after its first request, by the loop's clock."""
+    """The end of a whole call: `seconds` after its first request, by the loop's clock."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -42,29 +46,60 @@ class Deadline:
         return self._ends - now
 
 
+def is_beyond(deadline: Deadline | None, delay: float) -> bool:
+    """Return whether a wait of `delay` seconds would leave no time before the deadline."""
+    return deadline is not None and delay >= deadline.remaining()
+
+
+def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
+    """Return the timeout of one attempt, cut to what the deadline leaves.
+
+    Raises APITimeoutError where it leaves nothing.
+    """
+    if deadline is None:
+        return timeout
+    remaining = deadline.remaining()
+    if remaining <= 0:
+        raise APITimeoutError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
+    if timeout.total is not None and timeout.total <= remaining:
+        return timeout
+    return msgspec.structs.replace(timeout, total=remaining)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What all requests of one call have in common.
+
+    `patience` is the number of seconds in which a 404 may mean that the completion is not visible
+    yet, and is asked for again.
+    """
+
+    resource: Resource
+    headers: Mapping[str, str]
+    timeout: Timeout
+    deadline: Deadline | None
+    completion_id: str | None
+    patience: float
+
+
 class Request(msgspec.Struct, frozen=True):
     """One GET request with all that its attempts need to know.
 
-    `patience` is how many seconds a 404 may mean "not visible yet". What is asked for
-    `ahead` of its time is not repeated where the server asks all to wait: it gives way to the rest.
-    One that is to be `fresh` goes on a connection that carried no request before.
+    A request that is sent `ahead` of its need is not repeated where the server asks all to wait: it
+    gives way to the others. A `fresh` request goes on a connection that carried none before.
     """
 
-    url: str
-    headers: Mapping[str, str]
-    timeout: Timeout
-    deadline: Deadline | None = None
-    completion_id: str | None = None
+    call: Call
+    target: str
     cursor: str | None = None
     patience: float = 0.0
     ahead: bool = False
     fresh: bool = False
-    watch: Watch = UNWATCHED
+    operation: Operation | None = None
 
 
 class Read(Protocol[ResultT_co]):
-    """What turns a response into a result, or raises the error that it is."""
+    """A function from a response to a result. It raises the error that the response is."""
 
     def __call__(self, response: Response, *, secret: str) -> ResultT_co:
-        """Read; `secret` is what must not stand in any error."""
+        """Read a response; `secret` stands in no error."""
         ...

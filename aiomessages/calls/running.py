@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 CLOSE_TIMEOUT: Final = 5.0  # as long as a stream waits, for the same reason
 
 
-class Call:
+class RunningCall:
     """A call under way: whose it is, the task that makes it, and whether closing interrupted it.
 
     `sent` is how many requests were sent for it. An attempt that ran out of time before, as in the
@@ -44,20 +44,20 @@ class Call:
             self._task.uncancel()
 
 
-class Running:
+class RunningCalls:
     """The calls under way, of a client and of those that share its session."""
 
     def __init__(self) -> None:
         # By call and not by task: a task may be in two, where an api_key callable makes the second,
         # and may make one more with an open client as soon as another was closed.
-        self._calls: set[Call] = set()
+        self._calls: set[RunningCall] = set()
         self._left: asyncio.Event | None = None  # made when somebody waits for calls to leave
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: RunningCall) -> None:
         """Note a call that begins."""
         self._calls.add(call)
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: RunningCall) -> None:
         """Note that a call has ended."""
         call.leave()
         self._calls.remove(call)

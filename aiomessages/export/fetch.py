@@ -15,10 +15,10 @@ from typing import Final, Self
 
 import msgspec
 
-from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import APIError, NotFoundError
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
 from aiomessages.pages import RawPage
+from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
 from aiomessages.paging.plain_walk import OneByOne
 from aiomessages.wire.decoding import RAW
@@ -93,23 +93,23 @@ class ConversationReader:
 
     def __init__(
         self,
-        client: AsyncMessagesClient,
+        caller: Caller,
         directory: Path,
         *,
         include_reply: bool,
         media: MediaStore | None,
         limit: int | None,
         room: Room,
-        watch: Watch,
+        operation: Operation,
     ) -> None:
-        self._client = client
+        self._caller = caller
         self._directory = directory
         self._include_reply = include_reply
         self._media = media
         self._limit = limit
         self._page_size = PageSize(limit)
         self._room = room
-        self._watch = watch
+        self._operation = operation
 
     async def read(self, item: Item, place: Place) -> Outcome:
         """Return what became of a completion. Raises APIError for what may be read another time."""
@@ -153,12 +153,12 @@ class ConversationReader:
         return Outcome("done", messages, completion)
 
     async def _completion(self, item: Item) -> bytes:
-        body = item.completion or one_line(await self._client.raw_completion(item.completion_id))
+        body = item.completion or one_line(await self._caller.raw_completion(item.completion_id))
         return body if self._media is None else (await _without_blobs([body], self._media))[0]
 
     def _pages(self, item: Item, *, waiting: bool) -> OneByOne[RawPage]:
         # Nothing ahead of its need: others are fetched meanwhile, and a page takes its room.
-        return self._client._one_by_one(  # noqa: SLF001
+        return self._caller.plain_walk(
             item.completion_id,
             RAW,
             limit=self._limit,
@@ -172,7 +172,7 @@ class ConversationReader:
             await self._spill(messages, place)
         await place.expect()
         page = await anext(pages)
-        self._watch.page(len(page.ids))
+        self._operation.page(len(page.ids))
         place.fill(len(page.body))
         lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
         messages.add(lines if self._media is None else await _without_blobs(lines, self._media))

@@ -16,10 +16,11 @@ from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.refusals import Refusals
 from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
-from aiomessages.client import AsyncMessagesClient
+from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.conversations import OnError, check_options
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
+from aiomessages.paging.caller import Caller
 from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id, check_page_options
 
@@ -114,10 +115,11 @@ async def export(
         ledger.agree(settings, selection_of(source))
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await to_its_end(output.recover)
-        watch = client._watch("export")  # noqa: SLF001 as the pace
+        caller = caller_of(client)
+        operation = caller.operation("export")
         run = _Run(
-            client,
-            watch,
+            caller,
+            operation,
             Pace(max_rps),
             ledger,
             output,
@@ -128,7 +130,7 @@ async def export(
             on_error=on_error,
             on_progress=on_progress or (lambda _: None),
         )
-        with watch.whole():
+        with operation:
             await run.run(source, concurrency, refresh=refresh)
         return run.report()
 
@@ -149,8 +151,8 @@ class _Run:
 
     def __init__(
         self,
-        client: AsyncMessagesClient,
-        watch: Watch,
+        caller: Caller,
+        operation: Operation,
         pace: Pace,
         ledger: Ledger,
         output: Output,
@@ -162,8 +164,8 @@ class _Run:
         on_error: OnError,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        self._base_url = client.base_url
-        self._watch = watch
+        self._base_url = caller.base_url
+        self._operation = operation
         self._ledger = ledger
         self._output = output
         self._layout = layout
@@ -177,19 +179,19 @@ class _Run:
         self.progress = Progress()
         self._writer = Writer(output, self._committed)
         self._room = Room(ROOM_BYTES)
-        # The pace is the client's to keep, for this export and for no other call.
-        self._client = client.with_options(on_retry=self._retried)._paced(  # noqa: SLF001
-            pace, max_retry_after=MAX_RETRY_AFTER, on_sent=self._sent
+        # The pace is for this export, and for no other call of the client.
+        paced = caller.paced(
+            pace, max_retry_after=MAX_RETRY_AFTER, on_retry=self._retried, on_sent=self._sent
         )
-        self._attempts = self._client._attempts  # noqa: SLF001 in whose turns lists are asked for
+        self._attempts = paced.attempts  # in whose queue lists are asked for as well
         self._reader = ConversationReader(
-            self._client,
+            paced,
             output.destination.parent,
             include_reply=include_reply,
             media=media,
             limit=limit,
             room=self._room,
-            watch=watch,
+            operation=operation,
         )
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
@@ -350,7 +352,7 @@ class _Run:
 
     def _retried(self, details: RetryDetails) -> None:
         self.progress.retries += 1
-        self._watch.retried()
+        self._operation.retried()
         if asks_all_to_wait(details.error):
             self.progress.paused_until = time.monotonic() + details.delay
 

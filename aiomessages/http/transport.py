@@ -75,7 +75,8 @@ class Transport:
 
     async def get(
         self,
-        url: str,
+        origin: str,
+        target: str,
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
@@ -93,14 +94,16 @@ class Transport:
         try:
             if fresh:
                 with fresh_connections():
-                    return await self._exchange(session, url, headers, timeout, max_bytes)
+                    return await self._exchange(
+                        session, origin, target, headers, timeout, max_bytes
+                    )
             if self._fast_path is not None:
                 response = await self._fast_path.get(
-                    url, headers, timeout=timeout, max_bytes=max_bytes
+                    origin, target, headers, timeout=timeout, max_bytes=max_bytes
                 )
                 if response is not None:
                     return response
-            return await self._exchange(session, url, headers, timeout, max_bytes)
+            return await self._exchange(session, origin, target, headers, timeout, max_bytes)
         except FAILURES as error:
             problem: MessagesError = translate(error, timeout)
             if session.closed:
@@ -120,13 +123,14 @@ class Transport:
     async def _exchange(
         self,
         session: aiohttp.ClientSession,
-        url: str,
+        origin: str,
+        target: str,
         headers: Mapping[str, str],
         timeout: Timeout,
         max_bytes: int,
     ) -> Response:
         response = await session.get(
-            URL(url, encoded=True),
+            URL(origin + target, encoded=True),
             headers=headers,
             timeout=_client_timeout(timeout),
             allow_redirects=False,
@@ -134,7 +138,7 @@ class Transport:
         )
         try:
             if self._fast_path is not None:
-                await self._fast_path.learn(url, headers, response.request_info)
+                await self._fast_path.learn(origin, headers, response.request_info)
             check_length(response.headers)
             connection = response.connection  # None where all of the body is here, as mostly
             protocol = None if connection is None else connection.protocol

@@ -1,8 +1,11 @@
-"""The values that come over the wire, as frozen Structs: messages, parts, completions, replies."""
+"""The values of the API, as frozen Structs: messages, parts, completions, replies."""
 
 from .as_sent import keep
 from .completions import (
     Choice,
+    CompletionTokensDetails,
+    CompletionUsage,
+    PromptTokensDetails,
     Reply,
     StoredCompletion,
 )
@@ -41,6 +44,8 @@ __all__ = [
     "Annotation",
     "Audio",
     "Choice",
+    "CompletionTokensDetails",
+    "CompletionUsage",
     "ContentPart",
     "CustomCall",
     "CustomToolCall",
@@ -55,6 +60,7 @@ __all__ = [
     "Json",
     "Message",
     "OddMessage",
+    "PromptTokensDetails",
     "ReceivedMessage",
     "RefusalPart",
     "Reply",

@@ -1,4 +1,4 @@
-"""Values that remember the JSON they were made from, beside the fields that are known of it.
+"""Values that keep the JSON that they were read from, beside the fields that this version knows.
 
 Nothing here performs I/O.
 """
@@ -8,46 +8,52 @@ from typing import Any, Self, TypeVar
 import msgspec
 from msgspec import Struct
 
+from .compact_repr import CompactRepr
+
 Json = Any
 KeptT = TypeVar("KeptT", bound="Kept")
 
 
-class Kept:
-    """What a Struct with a dict of its own adds to its fields: the whole JSON that was sent."""
+class Kept(CompactRepr):
+    """Mix into a Struct with `dict=True`: keep the whole JSON that the server sent."""
 
     __slots__ = ()
 
     @property
     def mismatches(self) -> tuple[str, ...]:
-        """Where a known field did not have its type, as JSON paths from this value: `$.content`."""
-        return tuple(self.__dict__.get("mismatches", ()))
+        """The JSON paths, from this value, of the known fields with a wrong type: `$.content`."""
+        return tuple(self.__dict__.get("_mismatches", ()))
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the value as a dict of its own, with every field it came with."""
+        """Return a new dict with every field that the server sent."""
         # to_builtins copies all the way down, and as deep as the decoder read, where deepcopy gives
-        # up. What structs.replace() made has no JSON behind it and is just what its fields say.
-        wire: dict[str, Json] = msgspec.to_builtins(self.__dict__.get("wire", self))
+        # up. A value that structs.replace() made has no JSON, so its own fields are copied.
+        wire: dict[str, Json] = msgspec.to_builtins(self.__dict__.get("_wire", self))
         return wire
+
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return msgspec.json.encode(self.__dict__.get("_wire", self)).decode()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and _whole(self) == _whole(other)
 
     def __ne__(self, other: object) -> bool:
-        return not self == other  # a Struct's own looks at the fields alone
+        return not self == other  # the operator of Struct compares only the fields
 
     def __hash__(self) -> int:
         return Struct.__hash__(self)  # equal values have equal fields
 
     def __copy__(self) -> Self:
-        return self  # it is frozen; a Struct's own way forgets what is not a field
+        return self  # the value is frozen; Struct's own copy drops what is not a field
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), _fields(self), self.to_dict(), self.mismatches)
 
 
 def keep(value: KeptT, wire: dict[str, Json], mismatches: tuple[str, ...] = ()) -> KeptT:
-    """Let a value remember the JSON that it was made from, and what in it was of another type."""
-    value.__dict__.update(wire=wire, mismatches=mismatches)
+    """Attach to a value the JSON it was read from, and the paths that did not fit; return it."""
+    value.__dict__.update(_wire=wire, _mismatches=mismatches)
     return value
 
 

@@ -1,14 +1,16 @@
-"""What a message is made of: content parts, tool calls, annotations, recordings.
+"""The values inside a message: content parts, tool calls, annotations, audio.
 
 Nothing here performs I/O. Each Struct knows every key that the live API, the contract or OGX sends
-for it and refuses all others, so that nothing is dropped unseen. `UNSET` stands for a key that was
-not sent, so that each value comes back as it came; `lenient` reads what does not fit.
+for it and refuses all others, so that no key is dropped silently; `wire/lenient.py` then reads the
+value. `UNSET` stands for a key that was not sent, so that each value is encoded as it was sent.
 """
 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+
+from .compact_repr import CompactRepr
 
 Json = Any
 Nil = None | UnsetType
@@ -19,48 +21,55 @@ if TYPE_CHECKING:
 else:
 
     class Sent:
-        """`Sent[T]` is a T on the wire, and None in the Struct where it was not sent."""
+        """`Sent[T]` is a T on the wire, and None in the Struct if it was not sent."""
 
         def __class_getitem__(cls, item: type) -> type:
             return item
 
 
-class Wire(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """A value that knows all of its fields, and refuses to drop any other."""
+class Wire(
+    CompactRepr, Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A value that knows all of its fields and refuses any other."""
 
 
 class Tagged(Wire, frozen=True, tag_field="type"):
-    """One of several kinds, told apart on the wire by `type`.
+    """One of several kinds, distinguished on the wire by `type`.
 
-    In each kind the key that holds what it carries has the same name as the kind.
+    The field with the payload has the name of the kind.
     """
 
     @property
     def type(self) -> str:
-        """The kind, as the wire names it."""
+        """The kind, as it is named on the wire."""
         return str(self.__struct_config__.tag)
 
 
 class Unknown(dict[str, Json]):
-    """JSON that is of no kind that this version knows, or does not fit the one that it names.
+    """JSON of a kind that this version does not know, or that does not fit its kind.
 
-    It is a dict, so that it encodes as it came. What is no JSON object makes an empty one, whose
-    `raw` has it.
+    The value is a dict and is encoded as it was sent. JSON that is not an object makes an empty
+    dict; `raw` has the JSON.
     """
 
     _instead: Json
 
     @classmethod
     def of(cls, value: Json) -> Self:
-        """Keep any JSON, as it stood in a list of objects."""
+        """Return a value that keeps any JSON found in a list of objects."""
         unknown = cls(value if isinstance(value, dict) else {})
         if not isinstance(value, dict):
             unknown._instead = value
         return unknown
 
+    def __repr__(self) -> str:
+        if "_instead" in self.__dict__:
+            return f"{type(self).__name__}.of({self._instead!r})"
+        return f"{type(self).__name__}({super().__repr__()})"
+
     @property
     def type(self) -> str:
-        """The kind, as the wire names it; empty where it names none."""
+        """The kind, as it is named on the wire; empty if it is not named."""
         kind = self.get("type")
         return kind if isinstance(kind, str) else ""
 
@@ -71,80 +80,75 @@ class Unknown(dict[str, Json]):
 
 
 # --- content parts --------------------------------------------------------------------------------
-# The live API sends every part with all four payload keys, null where they do not apply; the
-# contract sends just the one, and lets a part that a prompt holds mark the end of what is cached.
+# The live API sends every part with all four payload keys, and a null in those of other kinds. The
+# contract sends only the one key, and lets a part of a prompt mark the end of the cached prefix.
 
 
 class ImageURL(Wire, frozen=True):
-    """An image: a web address, or a data: URI with the image in it."""
+    """An image: a web address, or a data: URI that holds the image."""
 
     url: str
     detail: str | Nil = UNSET
 
 
 class InputAudio(Wire, frozen=True):
-    """A recording: base64 `data` of the given `format` (`wav`, `mp3`)."""
+    """Audio: base64 `data` in the given `format` (`wav`, `mp3`)."""
 
     data: str | Nil = UNSET
     format: str | Nil = UNSET
 
 
 class FileRef(Wire, frozen=True):
-    """A file: by its id, or by its name and data: URI."""
+    """A file: its id, or its name and a data: URI."""
 
     file_id: str | Nil = UNSET
     filename: str | Nil = UNSET
     file_data: str | Nil = UNSET
 
 
-class TextPart(Tagged, frozen=True, tag="text"):
-    """A piece of text."""
+class Part(Tagged, frozen=True, kw_only=True):
+    """A content part; each kind redefines the one key that it needs."""
 
-    text: str
-    image_url: Nil = UNSET
-    input_audio: Nil = UNSET
-    file: Nil = UNSET
-    prompt_cache_breakpoint: Json = UNSET
-
-
-class ImagePart(Tagged, frozen=True, tag="image_url"):
-    """A picture."""
-
-    image_url: ImageURL
-    text: Nil = UNSET
-    input_audio: Nil = UNSET
-    file: Nil = UNSET
-    prompt_cache_breakpoint: Json = UNSET
-
-
-class InputAudioPart(Tagged, frozen=True, tag="input_audio"):
-    """A recording that was spoken to the model."""
-
-    input_audio: InputAudio
-    text: Nil = UNSET
-    image_url: Nil = UNSET
-    file: Nil = UNSET
-    prompt_cache_breakpoint: Json = UNSET
-
-
-class FilePart(Tagged, frozen=True, tag="file"):
-    """A document."""
-
-    file: FileRef
     text: Nil = UNSET
     image_url: Nil = UNSET
     input_audio: Nil = UNSET
+    file: Nil = UNSET
+
+
+class PromptPart(Part, frozen=True, kw_only=True):
+    """A part that a prompt may hold."""
+
     prompt_cache_breakpoint: Json = UNSET
 
 
-class RefusalPart(Tagged, frozen=True, tag="refusal"):
+class TextPart(PromptPart, frozen=True, tag="text"):
+    """A text."""
+
+    text: str  # type: ignore[assignment]  # redefined, as in each kind
+
+
+class ImagePart(PromptPart, frozen=True, tag="image_url"):
+    """An image."""
+
+    image_url: ImageURL  # type: ignore[assignment]
+
+
+class InputAudioPart(PromptPart, frozen=True, tag="input_audio"):
+    """Audio that was sent to the model."""
+
+    input_audio: InputAudio  # type: ignore[assignment]
+
+
+class FilePart(PromptPart, frozen=True, tag="file"):
+    """A file that was sent to the model."""
+
+    file: FileRef  # type: ignore[assignment]
+
+
+class RefusalPart(Part, frozen=True, tag="refusal"):
     """The model's refusal, as a part of its message."""
 
     refusal: str
-    text: Nil = UNSET
-    image_url: Nil = UNSET
-    input_audio: Nil = UNSET
-    file: Nil = UNSET
 
 
 class UnknownPart(Unknown):
@@ -155,16 +159,16 @@ class UnknownPart(Unknown):
 
 
 class FunctionCall(Wire, frozen=True):
-    """A function's name and its arguments: JSON as the model wrote it, which may be invalid."""
+    """A function's name, and its arguments as the model wrote them: JSON that may be invalid."""
 
     name: str
     arguments: str
 
 
 class FunctionToolCall(Tagged, frozen=True, tag="function"):
-    """A call of a function that the caller described by a JSON schema.
+    """A call of a function that the request described by a JSON schema.
 
-    Some servers send a null for `id`; OGX sends one for `index`, too, which others do not send.
+    `id` is None from some servers. `index` comes only from OGX, which may send it as null.
     """
 
     id: str | None
@@ -180,7 +184,7 @@ class CustomCall(Wire, frozen=True):
 
 
 class CustomToolCall(Tagged, frozen=True, tag="custom"):
-    """A call of a custom tool; `id` and `index` are those of a FunctionToolCall."""
+    """A call of a custom tool; `id` and `index` are as in a FunctionToolCall."""
 
     id: str | None
     custom: CustomCall
@@ -192,7 +196,7 @@ class UnknownToolCall(Unknown):
 
 
 class URLCitation(Wire, frozen=True):
-    """A web page that the text from `start_index` to `end_index` (characters) rests on."""
+    """A web page, cited by the text from `start_index` to `end_index` (in characters)."""
 
     end_index: int
     start_index: int
@@ -211,7 +215,7 @@ class UnknownAnnotation(Unknown):
 
 
 class Audio(Wire, frozen=True):
-    """What the model spoke: base64 `data`, its transcript, and when it expires (Unix seconds)."""
+    """The model's spoken reply: base64 `data`, a transcript, and the expiry in Unix seconds."""
 
     id: str
     expires_at: int | Nil = UNSET
@@ -219,10 +223,10 @@ class Audio(Wire, frozen=True):
     transcript: str | Nil = UNSET
 
 
-# --- what a message may hold ----------------------------------------------------------------------
-# A reader may meet more than a decoder accepts: an unknown kind is no Struct, so that it goes to
-# the lenient reading. So does a new role: of one that is known, messages share the string, which is
-# a tenth of the memory that each takes.
+# --- the types of a message's fields --------------------------------------------------------------
+# A type checker sees more than the decoder accepts: an unknown kind is not a Struct, so the strict
+# decoder refuses it and the lenient one reads it. The same holds for a new role. The decoder gives
+# all messages of a known role the same string, which saves a tenth of the memory of each.
 if TYPE_CHECKING:
     ContentPart = TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart | UnknownPart
     ToolCall = FunctionToolCall | CustomToolCall | UnknownToolCall

@@ -62,19 +62,16 @@ class Serializable:
         return core_schema.no_info_plain_validator_function(
             read,
             ref=f"{cls.__module__}.{cls.__qualname__}",  # it makes the schema a named component
-            serialization=core_schema.plain_serializer_function_ser_schema(_plain),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: value.to_dict()
+            ),
         )
 
 
 class SerializableStruct(Serializable):
-    """A Struct that is Serializable, of which `dict()` makes what `to_dict()` returns."""
+    """A Struct that is Serializable; `dict()` of it is `to_dict()`."""
 
     __slots__ = ()
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return the value as a dict of its own, of which `json.dumps` makes JSON."""
-        names: tuple[str, ...] = self.__struct_fields__  # type: ignore[attr-defined]
-        return {name: _plain(getattr(self, name)) for name in names}
 
     def keys(self) -> KeysView[str]:
         """Return the keys of `to_dict()`, which `dict()` asks for."""
@@ -95,7 +92,8 @@ class SerializablePage(Serializable):
 
     def to_dict(self) -> dict[str, Json]:
         """Return the page in the API's shape, as a dict of its own. `body` has the exact bytes."""
-        return {name: _plain(getattr(self, name)) for name in _page_fields({})}
+        page = {name: getattr(self, name) for name in _page_fields({})}
+        return page | {"data": [item.to_dict() for item in page["data"]]}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Json]:
@@ -103,15 +101,6 @@ class SerializablePage(Serializable):
         fields = _page_fields(_schema_of(item))
         described = {"title": cls.__name__, "description": _summary(str(cls.__doc__))}
         return {**described, "type": "object", "properties": fields, "required": list(fields)}
-
-
-def _plain(value: Any) -> Json:
-    if isinstance(value, Serializable):
-        return value.to_dict()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    # An error's text may quote the API, which must not reach an app's reader. Its class suffices.
-    return type(value).__name__ if isinstance(value, Exception) else value
 
 
 _NULL: Final = {"type": "null"}
@@ -134,7 +123,7 @@ def _schema_of(cls: type) -> dict[str, Json]:
 
     OpenAPI resolves a `$ref` from the root of its document, so that those of msgspec would break.
     """
-    _, known = msgspec.json.schema_components((cls,), schema_hook=lambda _: {"type": "string"})
+    _, known = msgspec.json.schema_components((cls,), schema_hook=lambda _: {"type": "object"})
     opened: dict[str, Json] = _opened(known[cls.__name__], known)
     return opened
 

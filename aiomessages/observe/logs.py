@@ -37,7 +37,7 @@ def show_log(level: str | None) -> None:
     log.propagate = False  # else a root handler would write every line again
 
 
-def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
+def log_attempt(target: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
     """Tell of one attempt that began at that reading of the monotonic clock.
 
     `outcome` is the response, or the error. A server may repeat the key, so that is taken out.
@@ -50,7 +50,7 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
     seconds = time.monotonic() - began
     facts = {
         "event": "attempt",
-        "path": harmless(without_key(_path(url), secret)),
+        "path": harmless(without_key(target.partition("?")[0], secret)),
         "status": status or None,
         "seconds": seconds,
         "attempt": attempt,
@@ -67,10 +67,6 @@ def log_attempt(url: str, outcome: object, *, began: float, attempt: int, secret
         facts["request_id"],
         extra=facts,
     )
-
-
-def _path(url: str) -> str:
-    return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
 
 
 def harmless(text: str | None) -> str | None:
@@ -100,8 +96,8 @@ def log_retry(error: "APIError", delay: float) -> None:
     log.info("retry in %.2f s: %s", delay, facts["error_type"], extra=facts)
 
 
-def tells_of_ends() -> bool:
-    """Tell whether anybody would read how a list ended."""
+def logs_ends() -> bool:
+    """Return whether the end of an operation is logged."""
     return log.isEnabledFor(logging.INFO)
 
 

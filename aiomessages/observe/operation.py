@@ -1,178 +1,168 @@
-"""What is told of the work: a log record at its end, and spans and metrics where they are wanted.
+"""An operation, such as a list or an export: its pages, items and retries, and how it ended.
 
-This is the seam that OpenTelemetry fits in; nothing here knows of it. A `Telemetry` hears of each
-attempt and makes the span of each operation, a `Watch` follows one operation from its begin to its
-end. Those that stand here hear and see nothing, which is what a client has until somebody
-instruments it. Counts, seconds, names of errors and ids of completions go through here, and
-nothing else: no content, header, key, or text of an error.
+A listener follows the operations and the attempts of a client; without one, only the log hears of
+an end. A listener gets counts, seconds, names of errors and ids of completions, and nothing else:
+no content, header, key, or text of an error.
 """
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, Self
 
 from aiomessages.errors import APIError
 
-from .logs import log_end, tells_of_ends
+from .logs import log_end, logs_ends
 
-Operation = Literal["list messages", "list completions", "export"]
+Kind = Literal["list messages", "list completions", "export"]
 Outcome = Literal["complete", "closed", "error"]
 
-_NOTHING: Final = nullcontext()  # to be entered by any number at once
+_NOTHING: Final = nullcontext()  # any number of callers may be in it at once
 
 
-class Span:
-    """An operation as it is seen from outside; this one is not seen."""
+class Span(Protocol):
+    """An operation as a listener follows it."""
 
     def context(self) -> Context | None:
-        """Return the context for a task that works on it; None is that of whoever starts it."""
-        return None
+        """Return the context for a task that works on the operation; None is the caller's own."""
 
     def current(self) -> AbstractContextManager[object]:
-        """Make this what the caller works on, for the length of a `with` block."""
-        return _NOTHING
+        """Make the operation the current one, for the length of a `with` block."""
 
     def end(
         self, outcome: Outcome, *, pages: int, items: int, retries: int, error_type: str | None
     ) -> None:
-        """Hear what came of it."""
+        """Note the end of the operation."""
 
 
-class Telemetry:
-    """Hears of a client's work; this one forgets it at once."""
+class Listener(Protocol):
+    """A receiver of a client's telemetry."""
 
-    def begin(self, operation: Operation, completion_id: str | None) -> Span:  # noqa: ARG002
+    def begin(self, kind: Kind, completion_id: str | None) -> Span:
         """Return the span of an operation that begins in the caller's context."""
-        return _UNSEEN
 
     def attempted(self, outcome: object) -> None:
-        """Hear of an attempt: its response, or the error by which it ended."""
+        """Note an attempt: its response, or the error by which it ended."""
 
     def received(self, size: int) -> None:
-        """Hear of a response's body, of so many bytes decompressed."""
+        """Note the body of a response, of so many bytes decompressed."""
 
     def retried(self, error: APIError) -> None:
-        """Hear that another attempt will follow the one that failed."""
+        """Note that another attempt will follow the one that failed."""
 
     def waited(self, seconds: float) -> None:
-        """Hear how long an attempt waited for its turn to be sent."""
+        """Note how long an attempt waited for its turn in the queue."""
 
 
-class Watch:
-    """Follows one operation, which may never begin; this one looks away."""
+class Operation:
+    """Count what an operation does, and report its end once.
 
-    def context(self) -> Context | None:
-        """Return the context for a task that works on it, which has begun by now."""
-        return None
+    It begins with its first request, and may never begin. As a context manager it is the current
+    operation of its block, which is the whole of it.
+    """
 
-    def current(self) -> AbstractContextManager[object]:
-        """Make it what the caller works on, for the length of a `with` block."""
-        return _NOTHING
-
-    def whole(self) -> AbstractContextManager[object]:
-        """Hold the whole of the operation: the caller works on it, and it ends with the block."""
-        return _NOTHING
-
-    def page(self, items: int, *, last: bool = False) -> None:
-        """Count a page of so many items; the last one is the end."""
-
-    def retried(self) -> None:
-        """Count a retry."""
-
-    def over(self, error: BaseException | None = None) -> None:
-        """End by an error, or because nobody wants more of it; what is over stays as it is."""
-
-    def dropped(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End what its reader has dropped. The garbage collector may call this, in any thread."""
-
-
-_UNSEEN: Final = Span()
-SILENCE: Final = Telemetry()
-UNWATCHED: Final = Watch()
-
-
-def watch(telemetry: Telemetry, operation: Operation, completion_id: str | None = None) -> Watch:
-    """Return what follows an operation; where nobody would hear of it, it costs nothing."""
-    if telemetry is SILENCE and not tells_of_ends():
-        return UNWATCHED
-    return _Following(telemetry, operation, completion_id)
-
-
-class _Following(Watch):
-    """Counts, and tells the log and the span at the end."""
+    __slots__ = (
+        "_began",
+        "_completion_id",
+        "_current",
+        "_is_over",
+        "_items",
+        "_kind",
+        "_listener",
+        "_pages",
+        "_retries",
+        "_span",
+    )
 
     def __init__(
-        self, telemetry: Telemetry, operation: Operation, completion_id: str | None
+        self,
+        listener: Listener | None = None,
+        kind: Kind = "list messages",
+        completion_id: str | None = None,
     ) -> None:
-        self._telemetry = telemetry
-        self._operation: Operation = operation
+        self._listener = listener
+        self._kind: Kind = kind
         self._completion_id = completion_id
         self._span: Span | None = None
-        self._began = 0.0
+        self._current: AbstractContextManager[object] = _NOTHING
+        self._began: float | None = None
         self._pages = self._items = self._retries = 0
         self._is_over = False
 
-    def _begin(self) -> Span:
-        if self._span is None:
+    def _begin(self) -> Span | None:
+        if self._began is None:
             self._began = time.monotonic()
-            self._span = self._telemetry.begin(self._operation, self._completion_id)
+            if self._listener is not None:
+                self._span = self._listener.begin(self._kind, self._completion_id)
         return self._span
 
     def context(self) -> Context | None:
-        return self._begin().context()
+        """Return the context for a task that works on the operation, which begins here."""
+        span = self._begin()
+        return None if span is None else span.context()
 
     def current(self) -> AbstractContextManager[object]:
-        return self._begin().current()
+        """Make this the current operation, for the length of a `with` block."""
+        span = self._begin()
+        return _NOTHING if span is None else span.current()
 
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        with self.current():
-            try:
-                yield
-            except BaseException as error:
-                self.over(error)
-                raise
+    def __enter__(self) -> Self:
+        self._current = self.current()
+        self._current.__enter__()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.over(error)
+        self._current.__exit__(type(error) if error else None, error, None)
         self._end("complete")
 
     def page(self, items: int, *, last: bool = False) -> None:
+        """Count a page of so many items; the last one is the end."""
         self._pages += 1
         self._items += items
         if last:
             self._end("complete")
 
     def retried(self) -> None:
+        """Count a retry."""
         self._retries += 1
 
     def over(self, error: BaseException | None = None) -> None:
+        """End by an error, or because the rest is not wanted. The first end counts."""
         self._end("closed" if error is None else "error", error)
 
     def dropped(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Whoever hears of the end may take locks, which the collector's thread may hold already.
+        """End an operation that its reader has dropped.
+
+        The garbage collector may call this, in any thread. A listener may take locks that the
+        collector's thread holds already, so the end is reported in the loop.
+        """
         if not self._is_over and not loop.is_closed():
             loop.call_soon_threadsafe(self.over)
 
     def _end(self, outcome: Outcome, error: BaseException | None = None) -> None:
-        if self._is_over or self._span is None:
+        if self._is_over or self._began is None:
             return
         self._is_over = True
         error_type = None if error is None else type(error).__name__
-        self._span.end(
-            outcome,
-            pages=self._pages,
-            items=self._items,
-            retries=self._retries,
-            error_type=error_type,
-        )
-        log_end(
-            self._operation,
-            outcome,
-            completion_id=self._completion_id,
-            pages=self._pages,
-            items=self._items,
-            retries=self._retries,
-            seconds=time.monotonic() - self._began,
-            error_type=error_type,
-        )
+        if self._span is not None:
+            self._span.end(
+                outcome,
+                pages=self._pages,
+                items=self._items,
+                retries=self._retries,
+                error_type=error_type,
+            )
+        if logs_ends():
+            log_end(
+                self._kind,
+                outcome,
+                completion_id=self._completion_id,
+                pages=self._pages,
+                items=self._items,
+                retries=self._retries,
+                seconds=time.monotonic() - self._began,
+                error_type=error_type,
+            )

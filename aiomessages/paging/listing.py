@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import structs
 
 from aiomessages.calls.attempts import Attempts
-from aiomessages.calls.request import Request
+from aiomessages.calls.request import Call, Request
 from aiomessages.errors import APIError, ResponseTooLargeError
 from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.logs import log
-from aiomessages.observe.operation import Operation, Watch, watch
+from aiomessages.observe.operation import Kind, Operation
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
+from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.responses import Codec, Response
@@ -44,6 +45,10 @@ class RawStream(PageStream[bytes, RawPage]):
     """A list whose items are the exact bytes that the server sent."""
 
 
+def _is_selection(name: str) -> bool:
+    return name in ("model", "order") or name.startswith("metadata[")
+
+
 StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
 
 
@@ -53,16 +58,14 @@ class Listing:
     def __init__(
         self,
         attempts: Attempts,
-        request: Request,
+        call: Call,
         *,
-        query: Mapping[str, str | None],
         after: str | None,
         limit: int | None,
         max_items: int | None,
     ) -> None:
         self._attempts = attempts
-        self._request, self._query = request, query
-        self._url = requests.with_query(request.url, query)
+        self._call = call
         self._after = after
         self._limit = limit
         self._max_items = max_items
@@ -88,9 +91,25 @@ class Listing:
             prefetch=prefetch,
             watch=followed,
             ahead=ahead,
+            arguments=self._arguments(),
         )
         stream._bulk = partial(self._bulk_pages, prefetch=prefetch)  # noqa: SLF001 its maker
         return stream
+
+    def _arguments(self) -> dict[str, Json]:
+        """Return the arguments that a stream's repr shows.
+
+        Extra parameters may hold credentials, so only the API's own ones are shown.
+        """
+        call = self._call
+        given = {
+            "completion_id": call.completion_id,
+            **{name: value for name, value in call.resource.query.items() if _is_selection(name)},
+            "after": shown(self._after),
+            "limit": self._limit,
+            "max_items": self._max_items,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     # --- in bulk ----------------------------------------------------------------------------------
 
@@ -110,9 +129,8 @@ class Listing:
     def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
         """Return the pages of an export's list, asked for in the turns of `like` if it is given."""
         listing = Listing(
-            self._attempts if like is None else self._attempts.in_the_line_of(like),
-            self._request,
-            query=self._query,
+            self._attempts if like is None else self._attempts.paced_like(like),
+            self._call,
             after=self._after,
             limit=self._limit,
             max_items=self._max_items,
@@ -131,7 +149,7 @@ class Listing:
         self,
         size: WalkSize,
         codec: Codec[Any],
-        followed: Watch,
+        followed: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
@@ -167,10 +185,10 @@ class Listing:
 
     # --- watched ----------------------------------------------------------------------------------
 
-    def _watch(self) -> Watch:
-        completion_id = self._request.completion_id
-        operation: Operation = "list completions" if completion_id is None else "list messages"
-        return watch(self._attempts.telemetry, operation, completion_id)
+    def _watch(self) -> Operation:
+        completion_id = self._call.completion_id
+        kind: Kind = "list completions" if completion_id is None else "list messages"
+        return Operation(self._attempts.listener, kind, completion_id)
 
     async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
         trail = Trail(after=self._after, max_items=self._max_items)
@@ -186,7 +204,7 @@ class Listing:
         self, codec: Codec[Any], default_limit: int | None, trail: Trail
     ) -> Page[Any]:
         followed = self._watch()
-        with followed.whole():
+        with followed:
             fetch = partial(self._fetch, codec, followed, default_limit=default_limit)
             page: Page[Any] = await step(trail, fetch)
             followed.page(len(page.ids))
@@ -195,7 +213,7 @@ class Listing:
     async def _fetch(
         self,
         codec: Codec[Any],
-        followed: Watch,
+        followed: Operation,
         after: str | None,
         remaining: int | None,
         fresh: bool = False,
@@ -211,7 +229,7 @@ class Listing:
             page = responses.read_page(
                 response,
                 codec,
-                completion_id=request.completion_id,
+                completion_id=request.call.completion_id,
                 cursor=request.cursor,
                 limit=limit,
                 secret=secret,
@@ -221,29 +239,29 @@ class Listing:
 
         page, attempts = await self._attempts.call(request, read)
         page.attempts = attempts
-        page.completion_id = request.completion_id
+        page.completion_id = request.call.completion_id
         page.get_next = partial(self._fetch_behind, codec, default_limit)
         return page
 
     # --- ahead of the walk ------------------------------------------------------------------------
 
     def _speculation(
-        self, codec: Codec[Any], followed: Watch, lookahead: "LookAhead"
+        self, codec: Codec[Any], followed: Operation, lookahead: "LookAhead"
     ) -> "Speculation[Page[Any]]":
         """Return what fetches the pages of this list from both ends."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
         from .speculation import Speculation  # noqa: PLC0415
 
-        order = opposite(self._query)
+        resource = self._call.resource
+        order = opposite(resource.query)
         back = Listing(
             self._attempts,
-            self._request,
-            query={**self._query, "order": order},
+            structs.replace(self._call, resource=resource.with_query(order=order)),
             after=None,
             limit=self._limit,
             max_items=None,
         )
-        numbering = Numbering(str(self._request.completion_id), 1 if order == "desc" else -1)
+        numbering = Numbering(str(self._call.completion_id), 1 if order == "desc" else -1)
         return Speculation(
             partial(self._fetch, codec, followed),
             partial(self._fetch, codec, followed, ahead=True),
@@ -266,15 +284,15 @@ class Listing:
         return page
 
     def _page_request(
-        self, after: str | None, limit: int | None, followed: Watch, *, ahead: bool, fresh: bool
+        self, after: str | None, limit: int | None, followed: Operation, *, ahead: bool, fresh: bool
     ) -> Request:
-        return structs.replace(
-            self._request,
-            url=requests.page_url(self._url, after, limit),
+        return Request(
+            self._call,
+            self._call.resource.target(limit=limit, after=after),
             cursor=after,
             # Only a list that was not seen yet can be one that is not visible yet.
-            patience=self._request.patience if after == self._after else 0.0,
+            patience=self._call.patience if after == self._after else 0.0,
             ahead=ahead,
             fresh=fresh,
-            watch=followed,
+            operation=followed,
         )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Generic, Self
 
 from aiomessages.calls.cancellation import unless_ours
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
 
 from .cursor import Fetch, PageT, Trail, step
 
@@ -17,7 +17,7 @@ class OneByOne(AsyncIterator[PageT], Generic[PageT]):
     """
 
     def __init__(
-        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, watch: Watch
+        self, fetch: Fetch[PageT], *, after: str | None, max_items: int | None, watch: Operation
     ) -> None:
         self._fetch = fetch
         self._trail = Trail(after=after, max_items=max_items)

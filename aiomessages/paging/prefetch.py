@@ -10,7 +10,7 @@ import anyio
 
 from aiomessages.calls.cancellation import unless_ours
 from aiomessages.errors import ClientClosedError
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.observe.operation import Operation
 
 from .cursor import Fetch, PageT, Trail
 
@@ -45,11 +45,11 @@ class _Fetcher(Generic[PageT]):
         after: str | None,
         max_items: int | None,
         prefetch: bool,
-        watch: Watch,
+        watch: Operation | None,
         ahead: Ahead | None,
     ) -> None:
         self._fetch = fetch
-        self._watch = watch
+        self._watch = watch or Operation()
         self._ahead = ahead
         self._prefetch = prefetch
         self._trail = Trail(after=after, max_items=max_items)
@@ -72,6 +72,11 @@ class _Fetcher(Generic[PageT]):
     def running(self) -> bool:
         """Tell whether a page is being fetched."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a fetch raised an error."""
+        return self._error is not None
 
     def start(self) -> bool:
         """Fetch, if there is room and it is not being done; tell whether it was begun."""
@@ -182,7 +187,7 @@ class Walk(Generic[PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
-        watch: Watch = UNWATCHED,
+        watch: Operation | None = None,
         ahead: Ahead | None = None,
     ) -> None:
         self._fetcher = _Fetcher(
@@ -201,6 +206,19 @@ class Walk(Generic[PageT]):
     def begun(self) -> bool:
         """Tell whether anything was fetched yet."""
         return self._loop is not None
+
+    @property
+    def state(self) -> str:
+        """The state in one or two words, for a repr."""
+        if not self.begun:
+            return "closed" if self._closed else "not started"
+        if self._fetcher.pages:
+            return "reading"
+        if self._fetcher.failed:
+            return "failed"
+        if self._fetcher.ended and self._all_delivered:
+            return "ended"
+        return "closed" if self._closed else "reading"
 
     async def next_page(self) -> PageT | None:
         """Return the next page, or None at the end. One caller at a time.

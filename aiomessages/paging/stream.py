@@ -13,12 +13,13 @@ whose next call then says that the stream is complete. Here
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from operator import length_hint
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
-from aiomessages.observe.operation import UNWATCHED, Watch
+from aiomessages.observe.operation import Operation
+from aiomessages.values.redaction import shown
 
 from .cursor import Fetch, PageT
 from .prefetch import Ahead, Walk
@@ -42,6 +43,10 @@ class WalkIterator(AsyncGenerator[YieldT, None]):
     def cursor(self) -> str | None:
         """The id of the last item delivered; a later list with `after=` it goes on there."""
         return self._delivered
+
+    @property
+    def _state(self) -> str:
+        return self._walk.state
 
     async def aclose(self) -> None:
         """Stop fetching and give up what was not delivered. Any task of the loop may call it."""
@@ -92,6 +97,10 @@ class ItemIterator(WalkIterator[ItemT]):
         read = len(self._ids) - length_hint(self._unread)
         return self._ids[read - 1] if read else self._delivered
 
+    @property
+    def _state(self) -> str:
+        return "reading" if length_hint(self._unread) else super()._state
+
     async def __anext__(self) -> ItemT:
         while True:
             for item in self._unread:  # goes on where it was left: the cheapest way to take one
@@ -136,8 +145,9 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         after: str | None = None,
         max_items: int | None = None,
         prefetch: bool = True,
-        watch: Watch = UNWATCHED,
+        watch: Operation | None = None,
         ahead: Ahead | None = None,
+        arguments: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         walk = Walk(
             fetch,
@@ -148,13 +158,36 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
             ahead=ahead,
         )
         super().__init__(walk, after=after)
+        self._arguments = arguments
         self._fetch_one = fetch_one
         self._raw = raw
         self._view: WalkIterator[Any] | None = None
         self._bulk: Callable[[Any], PageIterator[Any]]  # whoever makes the stream knows how
 
+    def __repr__(self) -> str:
+        reader = self if self._view is None else self._view
+        words = [f"{name}={value!r}" for name, value in self._arguments.items()]
+        if reader.cursor is not None:
+            words.append(f"cursor={shown(reader.cursor)!r}")
+        return f"<{' '.join([type(self).__name__, *words])}: {reader._state}>"  # noqa: SLF001 a view is its own
+
     def __await__(self) -> Generator[Any, None, PageT]:
         return self._fetch_one().__await__()
+
+    async def collect(self, max_items: int | None = None) -> list[ItemT]:
+        """Return the items that are left, at most `max_items`, as a list.
+
+        Without `max_items` here or in the call that made the stream, a list of any length is held
+        in memory. Raise what iterating raises, and return nothing then: iterate the stream if the
+        items before an error are needed.
+        """
+        items: list[ItemT] = []
+        while max_items is None or len(items) < max_items:
+            try:
+                items.append(await anext(self))
+            except StopAsyncIteration:
+                break
+        return items
 
     def pages(self) -> PageIterator[PageT]:
         """Return an iterator over whole pages.

@@ -1,8 +1,8 @@
-"""The reading of what the strict decoder refuses: field by field, and nothing of it is lost.
+"""The lenient reader: it reads, field by field, what the strict decoder refuses.
 
-Nothing here performs I/O. A field that has another type than it should is None, a part or a call
-that does not fit its kind becomes the unknown one, and both are named in `mismatches`; the value
-remembers the JSON that it was made from. Only what has no id cannot be read.
+Nothing here performs I/O. A field with a wrong type becomes None; a part or a call that does not
+fit its kind becomes an unknown one. `mismatches` lists the paths of both, and the value keeps the
+JSON that it was read from, so that nothing is lost. Only JSON without an id cannot be read.
 """
 
 import functools
@@ -37,8 +37,8 @@ from aiomessages.models.as_sent import keep
 from aiomessages.models.parts import Nil, Tagged, Unknown
 
 Sent = dict[str, Json]
-Odd = list[str]  # the paths of what does not fit; each reader adds to it
-Reader = Callable[[Json, str, Odd], Json]  # from a value and its path
+Paths = list[str]  # the JSON paths of what does not fit; each reader appends to it
+Reader = Callable[[Json, str, Paths], Json]  # from a value and its path to the typed value
 
 
 # --- messages and completions ---------------------------------------------------------------------
@@ -49,38 +49,38 @@ class _Id(Struct, gc=False):
 
 
 def read_message(wire: Sent) -> OddMessage:
-    """Read any message that has an id; without one, raise msgspec.ValidationError."""
+    """Read a message of any shape; raise msgspec.ValidationError if it has no id."""
     convert(wire, _Id)
-    odd: Odd = []
-    values = _read_fields(Message, wire, odd)
+    paths: Paths = []
+    values = _read_fields(Message, wire, paths)
     if isinstance(wire.get("content"), list) and values.get("content_parts") is None:
-        # vfront keeps the parts where the API takes them, and not where it shows them.
-        values["content_parts"] = _read_parts(wire["content"], "$.content", odd)
-    return keep(OddMessage(**values), wire, tuple(odd))
+        # vfront returns the parts as `content`, the key for them in a request.
+        values["content_parts"] = _read_parts(wire["content"], "$.content", paths)
+    return keep(OddMessage(**values), wire, tuple(paths))
 
 
 def read_completion(wire: Sent) -> StoredCompletion:
-    """Read any stored completion that has an id; without one, raise msgspec.ValidationError."""
+    """Read a stored completion of any shape; raise msgspec.ValidationError if it has no id."""
     convert(wire, _Id)
-    odd: Odd = []
-    return keep(StoredCompletion(**_read_fields(StoredCompletion, wire, odd)), wire, tuple(odd))
+    paths: Paths = []
+    return keep(StoredCompletion(**_read_fields(StoredCompletion, wire, paths)), wire, tuple(paths))
 
 
-def _read_fields(cls: type[Struct], wire: Sent, odd: Odd) -> dict[str, Json]:
-    """Return the values of the fields that were sent, and of those that should have been."""
+def _read_fields(cls: type[Struct], wire: Sent, paths: Paths) -> dict[str, Json]:
+    """Return the values of the fields that were sent, and defaults of the required ones."""
     values = {}
     for name, required, read in _readers(cls):
         if (value := wire.get(name)) is not None:
-            values[name] = read(value, f"$.{name}", odd)
+            values[name] = read(value, f"$.{name}", paths)
         elif required:
-            values[name] = _without(name)
-            odd.append(f"$.{name}")
+            values[name] = _default_of(name)
+            paths.append(f"$.{name}")
     return values
 
 
 @functools.cache
 def _readers(cls: type[Struct]) -> list[tuple[str, bool, Reader]]:
-    """Return the name of each field, whether it must be sent, and what reads it."""
+    """Return the name of each field, whether it is required, and its reader."""
     fields = structs.fields(cls)
     return [(field.name, field.required, _reader(field.name, field.type)) for field in fields]
 
@@ -88,11 +88,11 @@ def _readers(cls: type[Struct]) -> list[tuple[str, bool, Reader]]:
 def _reader(name: str, kind: Any) -> Reader:
     if own := _OWN_READERS.get(name):
         return own
-    return functools.partial(_read_value, kind, _struct_in(kind), _without(name))
+    return functools.partial(_read_value, kind, _struct_in(kind), _default_of(name))
 
 
-def _without(name: str) -> Json:
-    """Return what a field holds that cannot be without a value, and None for any other."""
+def _default_of(name: str) -> Json:
+    """Return the value of a field that was not sent: None where its type allows it."""
     match name:
         case "role" | "object":
             return ""
@@ -107,72 +107,75 @@ def _without(name: str) -> Json:
 
 
 def _read_value(
-    kind: Any, struct: type | None, instead: Json, value: Json, path: str, odd: Odd
+    kind: Any, struct: type | None, default: Json, value: Json, path: str, paths: Paths
 ) -> Json:
-    """Read a value as its type, in which there is a Struct or none; or return what is instead."""
+    """Convert a value to its type; if it does not fit, note its path and return `default`.
+
+    `struct` is the Struct in that type, or None.
+    """
     try:
         return convert(_prune(value, struct) if struct else value, kind)
     except ValidationError as error:
-        odd.append(path + _place_in(error))
-        return instead
+        paths.append(path + _path_in(error))
+        return default
 
 
-def _read_list(read: Reader, value: Json, path: str, odd: Odd) -> list[Json] | None:
+def _read_list(read: Reader, value: Json, path: str, paths: Paths) -> list[Json] | None:
     if not isinstance(value, list):
-        odd.append(path)
+        paths.append(path)
         return None
-    return [read(item, f"{path}[{n}]", odd) for n, item in enumerate(value)]
+    return [read(item, f"{path}[{n}]", paths) for n, item in enumerate(value)]
 
 
 def _read_kind(
-    kinds: Mapping[str, type[Tagged]], unknown: type[Unknown], item: Json, path: str, odd: Odd
+    kinds: Mapping[str, type[Tagged]], unknown: type[Unknown], item: Json, path: str, paths: Paths
 ) -> Json:
-    """Read one of several kinds; it is unknown if its type is, or if it does not fit its type."""
+    """Read one of several kinds; return `unknown` for an unknown type or a wrong shape."""
     if not isinstance(item, dict):
-        odd.append(path)
+        paths.append(path)
     elif not isinstance(tag := item.get("type"), str):
-        odd.append(f"{path}.type")
+        paths.append(f"{path}.type")
     elif kind := kinds.get(tag):
-        value = _read_value(kind, kind, None, item, path, odd)
+        value = _read_value(kind, kind, None, item, path, paths)
         if value is not None:
             return value
     return unknown.of(item)
 
 
-def _read_choices(value: Json, path: str, odd: Odd) -> list[Json]:
-    return _read_list(_read_choice, value, path, odd) or []
+def _read_choices(value: Json, path: str, paths: Paths) -> list[Json]:
+    return _read_list(_read_choice, value, path, paths) or []
 
 
-def _read_choice(item: Json, path: str, odd: Odd) -> Choice:
-    inside: Odd = []
+def _read_choice(item: Json, path: str, paths: Paths) -> Choice:
+    inner: Paths = []
     if not isinstance(item, dict):
-        odd.append(path)
-        return Choice(**_read_fields(Choice, {}, inside))
-    choice = Choice(**_read_fields(Choice, item, inside))
-    odd += [path + place[1:] for place in inside]
+        paths.append(path)
+        return Choice(**_read_fields(Choice, {}, inner))
+    choice = Choice(**_read_fields(Choice, item, inner))
+    paths += [path + inner_path[1:] for inner_path in inner]
     return choice
 
 
 def _read_reply(wire: Sent) -> Reply:
-    odd: Odd = []
-    return keep(Reply(**_read_fields(Reply, wire, odd)), wire, tuple(odd))
+    paths: Paths = []
+    return keep(Reply(**_read_fields(Reply, wire, paths)), wire, tuple(paths))
 
 
-def _read_answer(value: Json, path: str, odd: Odd) -> Reply:
+def _read_choice_message(value: Json, path: str, paths: Paths) -> Reply:
     if not isinstance(value, dict):
-        odd.append(path)
+        paths.append(path)
         return _read_reply({})
     reply = _read_reply(value)
-    odd += [path + place[1:] for place in reply.mismatches]
+    paths += [path + inner[1:] for inner in reply.mismatches]
     return reply
 
 
-def _read_texts(value: Json, path: str, odd: Odd) -> dict[str, str] | None:
-    """Read the values that are texts; one that is none costs the others nothing."""
+def _read_strings(value: Json, path: str, paths: Paths) -> dict[str, str] | None:
+    """Read the values that are strings, and leave out the others."""
     if not isinstance(value, dict):
-        odd.append(path)
+        paths.append(path)
         return None
-    odd += [f"{path}{_step(key)}" for key, item in value.items() if not isinstance(item, str)]
+    paths += [f"{path}{_step(key)}" for key, item in value.items() if not isinstance(item, str)]
     return {key: item for key, item in value.items() if isinstance(item, str)}
 
 
@@ -201,23 +204,23 @@ _read_annotations: Final = functools.partial(
     functools.partial(_read_kind, {"url_citation": URLCitationAnnotation}, UnknownAnnotation),
 )
 _OWN_READERS: Final[dict[str, Reader]] = {
-    "role": functools.partial(_read_value, str, None, ""),  # an open set
+    "role": functools.partial(_read_value, str, None, ""),  # a role may be any string
     "content_parts": _read_parts,
     "tool_calls": _read_calls,
     "annotations": _read_annotations,
     "choices": _read_choices,
-    "message": _read_answer,
-    "metadata": _read_texts,
+    "message": _read_choice_message,
+    "metadata": _read_strings,
 }
 
 
-# --- what a Struct does not know ------------------------------------------------------------------
+# --- unknown keys ---------------------------------------------------------------------------------
 
 
 def _prune(value: Json, cls: type) -> Json:
-    """Leave out what a Struct, or one inside it, does not know; its owner keeps the whole."""
+    """Remove the keys that a Struct, or a Struct inside it, does not know."""
     if cls is NoneType:
-        return None  # some servers send "" for what is null elsewhere: it says no more than that
+        return None  # some servers send "" in place of null
     if not isinstance(value, Mapping):
         return value
     inner = _structs_inside(cls)
@@ -230,7 +233,7 @@ def _prune(value: Json, cls: type) -> Json:
 
 @functools.cache
 def _structs_inside(cls: type[Struct]) -> dict[str, type | None]:
-    """Map each key that a Struct knows to what `_prune` needs: a Struct, NoneType, or nothing."""
+    """Map each key of a Struct to the Struct in its type, to NoneType for a null, or to None."""
     inner = {info.encode_name: _struct_in(info.type) for info in structs.fields(cls)}
     tag = cls.__struct_config__.tag_field
     return inner | ({tag: None} if tag else {})
@@ -245,13 +248,13 @@ def _struct_in(kind: Any) -> type | None:
     return None
 
 
-# --- where it is ----------------------------------------------------------------------------------
+# --- paths ----------------------------------------------------------------------------------------
 
 _MISSING: Final = re.compile("missing required field `([^`]+)`")
 
 
-def _place_in(error: ValidationError) -> str:
-    """Return the path below a value at which msgspec complains, as it says it in its message."""
+def _path_in(error: ValidationError) -> str:
+    """Return the path in msgspec's message, relative to the value that was converted."""
     said = str(error)
     missing = _MISSING.search(said)
     inner = said.partition(" - at `$")[2].rstrip("`")

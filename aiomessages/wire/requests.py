@@ -1,6 +1,8 @@
-"""A call becomes a URL: which arguments can be sent, and how they are written.
+"""Requests: which arguments can be sent, and the URL that they become.
 
-Nothing here performs I/O.
+A URL is written here and nowhere else. It is kept in two pieces: the origin, by which connections
+are told apart, and the target, which is sent on one (RFC 9112, section 3.2). Nothing here performs
+I/O.
 """
 
 import re
@@ -17,6 +19,8 @@ from aiomessages.values.redaction import Concealed
 WALK_LIMIT: Final = 100
 DEFAULT_LIMIT: Final = 20
 MAX_ID_LENGTH: Final = 256
+
+ACCEPT_ENCODING: Final = "gzip, deflate"
 _USUAL: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")  # checked in one step
 _UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
 
@@ -91,11 +95,6 @@ def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe="")
 
 
-def completion_url(base_url: str, completion_id: str) -> str:
-    """Return the URL of one stored completion."""
-    return f"{base_url}/chat/completions/{_quoted(completion_id)}"
-
-
 def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
     """Return the page size to ask for: what the caller said, and no more than is still wanted.
 
@@ -107,20 +106,54 @@ def page_limit(limit: int | None, remaining: int | None, *, default: int | None)
     return remaining
 
 
-def with_query(url: str, query: Mapping[str, str | None]) -> str:
-    """Return the URL with the parameters that are not None."""
-    pairs = [
-        f"{quote(name)}={quote(value, safe='')}"
-        for name, value in query.items()
-        if value is not None
-    ]
-    return f"{url}?{'&'.join(pairs)}" if pairs else url
+class API:
+    """The API of one server, below its base URL."""
+
+    def __init__(self, base_url: str) -> None:
+        end = base_url.find("/", base_url.index("://") + 3)
+        self._origin, path = (base_url, "") if end < 0 else (base_url[:end], base_url[end:])
+        self._completions = f"{path}/chat/completions"
+
+    def completions(self, query: Mapping[str, str]) -> "Resource":
+        """Return the list of the stored completions."""
+        return Resource(self._origin, self._completions, query)
+
+    def completion(self, completion_id: str, query: Mapping[str, str]) -> "Resource":
+        """Return one stored completion."""
+        return Resource(self._origin, f"{self._completions}/{_quoted(completion_id)}", query)
+
+    def messages(self, completion_id: str, query: Mapping[str, str]) -> "Resource":
+        """Return the list of the messages of one completion."""
+        path = f"{self._completions}/{_quoted(completion_id)}/messages"
+        return Resource(self._origin, path, query)
 
 
-def page_url(url: str, after: str | None, limit: int | None) -> str:
-    """Return the URL of one page of the list at `url`, which may hold a query already."""
-    wanted = [f"limit={limit}"] if limit is not None else []
-    if after is not None:
-        wanted.append(f"after={_quoted(after)}")
-    paged = f"{url}{'&' if '?' in url else '?'}{'&'.join(wanted)}" if wanted else url
-    return Concealed.of(paged, url) if isinstance(after, Concealed) else paged
+class Resource:
+    """A list or a completion of the API: its origin, its path, and the query of every request."""
+
+    __slots__ = ("_start", "origin", "path", "query")
+
+    def __init__(self, origin: str, path: str, query: Mapping[str, str]) -> None:
+        self.origin, self.path, self.query = origin, path, query
+        pairs = [f"{quote(name)}={quote(value, safe='')}" for name, value in query.items()]
+        self._start = f"{path}?{'&'.join(pairs)}" if pairs else path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.origin}{self.path})"
+
+    def with_query(self, **changes: str) -> "Resource":
+        """Return this resource, asked for with other parameters."""
+        return Resource(self.origin, self.path, {**self.query, **changes})
+
+    def target(self, *, limit: int | None = None, after: str | None = None) -> str:
+        """Return the target of a request, of one page of a list where that is given.
+
+        A cursor that holds the key is sent as it is, and the target is shown without its query.
+        """
+        start = self._start
+        if limit is not None:
+            start = f"{start}{'&' if '?' in start else '?'}limit={limit}"
+        if after is None:
+            return start
+        target = f"{start}{'&' if '?' in start else '?'}after={_quoted(after)}"
+        return Concealed.of(target, self.path) if isinstance(after, Concealed) else target

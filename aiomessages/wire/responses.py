@@ -33,9 +33,6 @@ from .decoding import decode_completion, despite_lone_surrogates, id_of_completi
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked
 
-ACCEPT_ENCODING: Final = "gzip, deflate"
-
-
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 

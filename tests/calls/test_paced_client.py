@@ -16,6 +16,7 @@ from aiomessages import (
     ClientClosedError,
     InsufficientQuotaError,
     InternalServerError,
+    MessageStream,
     NotFoundError,
     RateLimitError,
     RetryDetails,
@@ -23,7 +24,10 @@ from aiomessages import (
 )
 from aiomessages.calls.rate_limit import FIRST_RATE, Pace
 from aiomessages.calls.retry import MAX_STARVED, asks_all_to_wait, is_only_early
+from aiomessages.client import caller_of
+from aiomessages.paging.caller import NO_PAGE_OPTIONS, CallOptions
 from aiomessages.server import LocalServer
+from aiomessages.wire.decoding import MESSAGES
 
 KEY = "sk-canary-0123456789"
 NEVER = RetryPolicy(max_retries=0)
@@ -40,9 +44,20 @@ def client_of(server: Loopback, **options: Any) -> AsyncMessagesClient:
     return AsyncMessagesClient(KEY, base_url=server.base_url, **options)
 
 
-def paced(client: AsyncMessagesClient, pace: Pace, **options: Any) -> AsyncMessagesClient:
-    """Return its twin that sends at a pace."""
-    return client._paced(pace, **options)  # noqa: SLF001 what an export calls
+class Paced:
+    """The calls of a client at a pace, as an export makes them."""
+
+    def __init__(self, client: AsyncMessagesClient, pace: Pace, **options: Any) -> None:
+        self.caller = caller_of(client).paced(pace, **options)
+
+    def list(self, completion_id: str, **options: Any) -> MessageStream:
+        """List the messages of a completion."""
+        listing = self.caller.messages(completion_id, NO_PAGE_OPTIONS, CallOptions(**options))
+        return listing.stream(MessageStream, MESSAGES.fresh(), prefetch=True)
+
+    async def raw_completion(self, completion_id: str) -> bytes:
+        """Fetch a completion."""
+        return await self.caller.raw_completion(completion_id)
 
 
 def now() -> float:
@@ -67,9 +82,9 @@ async def test_more_refusals_than_retries() -> None:
     async with Loopback(script) as server:
         client = client_of(server, retry=NEVER, on_retry=told.append)
         async with client:
-            twin = paced(client, Pace())
-            twin._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
-            got = await twin.list("x")
+            calls = Paced(client, Pace())
+            calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+            got = await calls.list("x")
     assert got.attempts == len(server.asked) == 5
     assert [details.attempt for details in told] == list(range(1, 5))
     assert all(isinstance(details.error, RateLimitError) for details in told)
@@ -81,7 +96,7 @@ async def test_other_errors_between_refusals() -> None:
     script = replies(*[LIMITED] * 3, error(500), LIMITED, error(500), GOOD)
     async with Loopback(script) as server, client_of(server, retry=policy) as client:
         with pytest.raises(InternalServerError) as raised:
-            await paced(client, Pace()).list("x")
+            await Paced(client, Pace()).list("x")
     assert raised.value.attempts == len(server.asked) == 6
 
 
@@ -94,7 +109,7 @@ async def test_refusals_that_no_waiting_helps(answer: Answer) -> None:
     """A used-up quota, and a server that says so, end the call."""
     async with Loopback(replies(answer)) as server, client_of(server) as client:
         with pytest.raises(RateLimitError):
-            await paced(client, Pace()).list("x")
+            await Paced(client, Pace()).list("x")
     assert len(server.asked) == 1
 
 
@@ -105,7 +120,7 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
     pace.limited(began, 0.0, sent=began)
     async with Loopback(replies(LIMITED)) as server, client_of(server, retry=NEVER) as client:
         with pytest.raises(RateLimitError):
-            await paced(client, pace).list("x")
+            await Paced(client, pace).list("x")
     assert len(server.asked) == 1
 
 
@@ -142,7 +157,7 @@ async def test_a_pause_for_all() -> None:
     never = RetryPolicy(max_retries=0, max_retry_after=900)
     async with Loopback(script) as server, client_of(server, retry=never) as client:
         with pytest.raises(InternalServerError):
-            await paced(client, pace).list("x")
+            await Paced(client, pace).list("x")
     assert pace.paused(now()) > 800
 
 
@@ -151,11 +166,11 @@ async def test_a_wait_that_is_too_long(answer: Answer) -> None:
     """A Retry-After beyond max_retry_after ends its call at once, and holds up no other."""
     pace = Pace()
     async with Loopback(replies(answer, GOOD)) as server, client_of(server) as client:
-        twin = paced(client, pace)
+        calls = Paced(client, pace)
         with pytest.raises(APIStatusError) as raised:
-            await twin.list("x")
+            await calls.list("x")
         assert pace.paused(now()) < 1
-        await twin.list("x")
+        await calls.list("x")
     assert (raised.value.retry_after, len(server.asked)) == (86_400.0, 2)
 
 
@@ -163,9 +178,9 @@ async def test_a_wait_for_all_is_not_paid_for() -> None:
     """A retry behind a 503 with Retry-After takes nothing from the quota: all were stopped."""
     script = replies(error(503, retry_after_ms="1"), GOOD)
     async with Loopback(script) as server, client_of(server) as client:
-        twin = paced(client, Pace())
-        twin._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
-        await twin.list("x")
+        calls = Paced(client, Pace())
+        calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+        await calls.list("x")
     assert len(server.asked) == 2
 
 
@@ -178,10 +193,10 @@ FOREIGN = [Answer(b"<html>", 404), Answer({"detail": "Not Found"}, 404), Answer(
 async def test_a_404_of_somebody_else(answer: Answer) -> None:
     """At a pace, a 404 that is not the API's own is tried again like a 502; elsewhere it is not."""
     async with Loopback(replies(answer, GOOD)) as server, client_of(server, retry=SOON) as client:
-        assert (await paced(client, Pace()).list("x")).attempts == 2
+        assert (await Paced(client, Pace()).list("x")).attempts == 2
     async with Loopback(replies(answer)) as server, client_of(server, retry=SOON) as client:
         with pytest.raises(NotFoundError) as raised:
-            await paced(client, Pace()).list("x")
+            await Paced(client, Pace()).list("x")
         assert raised.value.attempts == len(server.asked) == 3
         with pytest.raises(NotFoundError):
             await client.list("x")
@@ -201,7 +216,7 @@ async def test_a_404_of_the_api(answer: Answer) -> None:
     """The API's own "not found" is an answer, and not tried again at a pace either."""
     async with Loopback(replies(answer)) as server, client_of(server, retry=SOON) as client:
         with pytest.raises(NotFoundError):
-            await paced(client, Pace()).list("x")
+            await Paced(client, Pace()).list("x")
     assert len(server.asked) == 1
 
 
@@ -223,12 +238,12 @@ async def test_counting_what_is_sent() -> None:
 
     async with Loopback(script) as server, client_of(server, retry=TRYING) as client:
         count = partial(sent.append, None)
-        twin = paced(client, Pace(), on_sent=count).with_options(deadline=None)
-        await twin.list("x")
+        calls = Paced(client, Pace(), on_sent=count)
+        await calls.list("x")
         for _ in range(2):
             with pytest.raises(APIStatusError):
-                await twin.raw_completion("x")
-        call = asyncio.create_task(first_page(twin))
+                await calls.raw_completion("x")
+        call = asyncio.create_task(first_page(calls))
         await hung.wait()
         call.cancel()
         await asyncio.wait({call})
@@ -242,9 +257,9 @@ async def test_what_waits_for_its_turn_is_not_sent() -> None:
     """What is cancelled in the line was never sent, and is not counted."""
     sent: list[None] = []
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
-        twin = paced(client, resting_pace(), on_sent=partial(sent.append, None))
+        calls = Paced(client, resting_pace(), on_sent=partial(sent.append, None))
         with pytest.raises(APITimeoutError):
-            await twin.list("x", deadline=0.01)
+            await calls.list("x", deadline=0.01)
     assert sent == server.asked == []
 
 
@@ -264,11 +279,11 @@ async def test_what_counts_as_let_through(answer: Answer | None, starving: bool)
     pace = Pace()
     pace.limited(now(), 0.0, sent=now())
     async with Loopback(replies(answer)) as server, client_of(server, retry=NEVER) as client:
-        await asyncio.gather(first_page(paced(client, pace)), return_exceptions=True)
+        await asyncio.gather(first_page(Paced(client, pace)), return_exceptions=True)
     assert (pace.starved(now()) > 0) is starving
 
 
-async def first_page(client: AsyncMessagesClient) -> None:
+async def first_page(client: Paced) -> None:
     """Await one page, as a coroutine."""
     await client.list("x")
 
@@ -281,7 +296,7 @@ async def test_a_pause_longer_than_the_deadline() -> None:
     script = replies(error(429, "rate_limit_exceeded", retry_after="50"))
     async with Loopback(script) as server, client_of(server, deadline=30) as client:
         with pytest.raises(RateLimitError):
-            await paced(client, Pace()).list("x")
+            await Paced(client, Pace()).list("x")
     assert len(server.asked) == 1
 
 
@@ -289,7 +304,7 @@ async def test_a_deadline_that_ends_in_the_queue() -> None:
     """The deadline covers the wait for a turn, and nothing was sent when it ends there."""
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
         with pytest.raises(APITimeoutError, match="deadline") as caught:
-            await paced(client, resting_pace()).list("x", deadline=0.01)
+            await Paced(client, resting_pace()).list("x", deadline=0.01)
     assert (caught.value.attempts, server.asked) == (0, [])
 
 
@@ -298,7 +313,7 @@ async def test_a_timeout_is_for_the_attempt_alone() -> None:
     pace = Pace()
     pace.limited(now(), 0.2, sent=now())
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
-        await paced(client, pace, timeout=0.19).list("x")
+        await Paced(client, pace).list("x", timeout=0.19)
     assert len(server.asked) == 1
 
 
@@ -306,8 +321,8 @@ async def test_cancelling_one_who_waits() -> None:
     """Whoever is cancelled leaves the line, and those behind go on."""
     async with Loopback(replies(GOOD)) as server, client_of(server) as client:
         pace = resting_pace()
-        twin = paced(client, pace)
-        first, second = (asyncio.create_task(first_page(twin)) for _ in range(2))
+        calls = Paced(client, pace)
+        first, second = (asyncio.create_task(first_page(calls)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait({first})
@@ -323,7 +338,7 @@ async def test_a_pause_that_begins_while_one_waits() -> None:
     async with Loopback(replies(GOOD)) as server, client_of(server) as client:
         pace = Pace()
         pace.wait(now())
-        call = asyncio.create_task(first_page(paced(client, pace)))
+        call = asyncio.create_task(first_page(Paced(client, pace)))
         await asyncio.sleep(0)
         ends = now() + 0.1
         pace.limited(now(), 0.1, sent=now())
@@ -333,25 +348,15 @@ async def test_a_pause_that_begins_while_one_waits() -> None:
 
 
 async def test_closing_while_one_waits() -> None:
-    """A twin ends with the client whose session it shares."""
+    """A calls ends with the client whose session it shares."""
     async with Loopback(replies(GOOD)) as server:
         client = client_of(server)
-        call = asyncio.create_task(first_page(paced(client, resting_pace())))
+        call = asyncio.create_task(first_page(Paced(client, resting_pace())))
         await asyncio.sleep(0)
         await client.aclose()
         with pytest.raises(ClientClosedError):
             await call
     assert server.asked == []
-
-
-async def test_twins_of_a_paced_client() -> None:
-    """with_options keeps the pace; the client that the paced one came from has none."""
-    async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
-        twin = paced(client, resting_pace()).with_options(deadline=0.01)
-        with pytest.raises(APITimeoutError):
-            await twin.list("x")
-        await client.list("x")
-    assert len(server.asked) == 1
 
 
 async def test_against_the_local_server() -> None:
@@ -373,8 +378,8 @@ async def test_against_the_local_server() -> None:
     ):
         ids = [completion.id async for completion in client.completions()]
         pace = Pace()
-        twin = paced(client, pace)
-        pages = await asyncio.gather(*(walk(twin, ids[n % len(ids)]) for n in range(120)))
+        calls = Paced(client, pace)
+        pages = await asyncio.gather(*(walk(calls, ids[n % len(ids)]) for n in range(120)))
         assert len(pages) == 120
         assert 0 < refused < rate / 2
         assert pace.rate != FIRST_RATE

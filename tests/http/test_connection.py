@@ -20,6 +20,7 @@ from aiomessages import (
     RetryPolicy,
     Timeout,
 )
+from aiomessages.client import caller_of
 from aiomessages.http import pool
 from aiomessages.http.pool import Pool
 from aiomessages.http.shortcut.connection import Line
@@ -137,7 +138,7 @@ async def client_of(server: Loopback, **options: Any) -> AsyncIterator[AsyncMess
 
 def pool_of(client: AsyncMessagesClient) -> Any:
     """Return a client's pool."""
-    return client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+    return caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
 
 
 async def until(happened: Callable[[], bool]) -> None:

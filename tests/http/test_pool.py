@@ -10,6 +10,7 @@ from aiohttp.http_parser import HttpResponseParserPy
 from loopback import Answer, Loopback, message, page, replies
 
 from aiomessages import APIConnectionError, AsyncMessagesClient, RetryPolicy, Timeout
+from aiomessages.client import caller_of
 from aiomessages.http import pool
 from aiomessages.http.shortcut import self_check
 
@@ -133,7 +134,7 @@ def _has_heard(idle: Any, timeout: Timeout) -> bool:
 
 
 def _idle(client: AsyncMessagesClient) -> list[Any]:
-    connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+    connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
     return [idle for pool in connector._conns.values() for idle, _ in pool]  # noqa: SLF001 the same
 
 
@@ -144,7 +145,7 @@ async def test_connections_are_read_in_small_steps() -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         await client.list("chatcmpl-1")
-        connector: Any = client._attempts._transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+        connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
         (idle,) = connector._conns.values()  # noqa: SLF001 the same
         assert [protocol.transport.max_size for protocol, _ in idle] == [pool.READ_SIZE]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from virtual_time import run
 
 from aiomessages.errors import APIConnectionError, PaginationError
-from aiomessages.observe.operation import Watch
+from aiomessages.observe.operation import Operation
 from aiomessages.pages import Envelope, Page
 from aiomessages.paging.plain_walk import OneByOne
 
@@ -27,10 +27,11 @@ class FakePage(Page[str]):
         self.completion_id = "chatcmpl-1"
 
 
-class Told(Watch):
+class Told(Operation):
     """Notes pages and ends."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.notes: list[Any] = []
 
     def page(self, items: int, *, last: bool = False) -> None:
@@ -46,7 +47,7 @@ def walk(
     *pages: FakePage | BaseException,
     after: str | None = None,
     max_items: int | None = None,
-    watch: Watch | None = None,
+    watch: Operation | None = None,
 ) -> tuple[OneByOne[FakePage], list[tuple[Any, ...]]]:
     """Return a way along these pages, and the list of what is asked for on it."""
     left, asked = list(pages), []
@@ -59,7 +60,7 @@ def walk(
             raise page
         return page
 
-    way = OneByOne(fetch, after=after, max_items=max_items, watch=watch or Watch())
+    way = OneByOne(fetch, after=after, max_items=max_items, watch=watch or Operation())
     return way, asked
 
 
@@ -317,7 +318,7 @@ def test_a_server_that_repeats(
         return server.page(cursor, limit if remaining is None else min(limit, remaining))
 
     async def read() -> list[str]:
-        pages = OneByOne(fetch, after=after, max_items=max_items, watch=Watch())
+        pages = OneByOne(fetch, after=after, max_items=max_items, watch=Operation())
         got: list[str] = []
         try:
             async for page in pages:

@@ -31,6 +31,8 @@ from aiomessages import (
     SchemaError,
 )
 from aiomessages.calls.rate_limit import Pace
+from aiomessages.client import caller_of
+from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
 from aiomessages.server import LocalServer
 from aiomessages.wire.decoding import RAW
@@ -65,7 +67,7 @@ def client_of(server: Loopback, **options: Any) -> AsyncMessagesClient:
 
 def one_by_one(client: AsyncMessagesClient, **options: Any) -> Any:
     """Return the pages of the conversation, as a bulk run asks for them."""
-    return client._one_by_one("chatcmpl-1", RAW, **options)  # noqa: SLF001 what an export calls
+    return caller_of(client).plain_walk("chatcmpl-1", RAW, **options)
 
 
 async def ids_of(pages: Any) -> list[str]:
@@ -172,7 +174,7 @@ async def test_an_outage_of_a_gateway() -> None:
         Loopback(bears(0, lambda: error(504))) as server,
         client_of(server, retry=QUICK) as client,
     ):
-        client._attempts._quota.tokens = 0  # noqa: SLF001 an outage is not made in a moment
+        caller_of(client).attempts.shared.quota.tokens = 0  # an outage takes longer
         with pytest.raises(InternalServerError):
             await ids_of(one_by_one(client))
     assert len(server.asked) == 1
@@ -256,9 +258,9 @@ def completions(most: int, refusal: Refusal) -> Callable[[Asked], Any]:
     return answer
 
 
-def bulk_pages(stream: Any, like: AsyncMessagesClient | None = None) -> Any:
+def bulk_pages(stream: Any, like: Caller | None = None) -> Any:
     """Return the pages of a list of completions, as an export asks for them."""
-    return stream._bulk_pages(like and like._attempts)  # noqa: SLF001 what an export calls
+    return stream._bulk_pages(like and like.attempts)  # noqa: SLF001 what an export calls
 
 
 @pytest.mark.parametrize("limit", [None, 40])
@@ -315,7 +317,7 @@ async def test_a_list_in_the_turns_of_an_export() -> None:
         AsyncMessagesClient("sk-other", base_url=f"{server.base_url}/other") as other,
     ):
         patient = other.with_options(retry=QUICK, on_retry=told.append)
-        paced = patient._paced(Pace(), on_sent=lambda: sent.append(1))  # noqa: SLF001 as an export
+        paced = caller_of(patient).paced(Pace(), on_sent=lambda: sent.append(1))
         async with bulk_pages(client.completions(), paced) as pages:
             assert await ids_of(pages) == ["c-0", "c-1", "c-2"]
         assert await client.completions(max_items=1)

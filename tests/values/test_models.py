@@ -1,4 +1,4 @@
-"""The Structs: every field of the live API and of the contract, frozen, and as they came."""
+"""The Structs: every field of the live API and of the contract, frozen, encoded as it was sent."""
 
 import copy
 import gzip
@@ -12,9 +12,12 @@ import msgspec
 import pytest
 from beside import needed
 
+from aiomessages import models
 from aiomessages.models import (
     Audio,
     Choice,
+    CompletionTokensDetails,
+    CompletionUsage,
     CustomCall,
     CustomToolCall,
     FilePart,
@@ -27,6 +30,7 @@ from aiomessages.models import (
     InputAudioPart,
     Message,
     OddMessage,
+    PromptTokensDetails,
     ReceivedMessage,
     RefusalPart,
     Reply,
@@ -55,7 +59,7 @@ def read(**fields: Any) -> Message:
 
 
 def test_a_message_of_the_live_api() -> None:
-    """A message with its five fields is read, and comes back with its nulls."""
+    """A message with its five fields is read, and is encoded with its nulls."""
     message = read()
     assert (message.id, message.role, message.content) == ("m-0", "user", "Hi")
     assert (message.name, message.content_parts) == (None, None)
@@ -99,7 +103,7 @@ def test_a_role_of_the_live_api_takes_no_memory() -> None:
     ],
 )
 def test_fields(name: str, wire: Any, value: Any) -> None:
-    """Each field is read as what it is, and comes back as it came."""
+    """Each field is read with its type, and is encoded as it was sent."""
     message = read(**{name: wire})
     assert getattr(message, name) == value
     assert message.to_dict() == LIVE | {name: wire}
@@ -125,7 +129,7 @@ NULLS = {"text": None, "image_url": None, "input_audio": None, "file": None}
     ],
 )
 def test_parts(payload: dict[str, Any], value: Any) -> None:
-    """A part is read with and without the nulls of the live API, and comes back as it came."""
+    """A part is read with and without the nulls of the live API, and is encoded as it was sent."""
     (kind,) = payload
     for wire in ({"type": kind, **payload}, {"type": kind, **NULLS, **payload}):
         message = read(content_parts=[wire])
@@ -148,12 +152,12 @@ def test_parts(payload: dict[str, Any], value: Any) -> None:
     ],
 )
 def test_types(value: Any, kind: str) -> None:
-    """Every part, call and annotation says its type, as the wire does."""
+    """Every part, call and annotation has the type that is on the wire."""
     assert value.type == kind
 
 
 def test_an_unknown_kind() -> None:
-    """JSON of an unknown kind is a dict, with its compact JSON, and encodes as it came."""
+    """JSON of an unknown kind is a dict with compact JSON, and is encoded as it was sent."""
     part = UnknownPart({"type": "video", "video": {"n": [1, None]}})
     assert part.raw == b'{"type":"video","video":{"n":[1,null]}}'
     assert part["video"]["n"] == [1, None]
@@ -174,19 +178,28 @@ def test_an_unknown_kind() -> None:
     ],
     ids=str,
 )
-def test_what_is_refused(fields: dict[str, Any]) -> None:
-    """The Structs refuse what they would drop, and so leave it to the lenient reading."""
+def test_refused_messages(fields: dict[str, Any]) -> None:
+    """The Structs refuse a message of which they would drop something."""
     with pytest.raises(msgspec.ValidationError):
         read(**fields)
 
 
 def test_values_are_frozen() -> None:
-    """A message cannot be changed, and its dict is the caller's own."""
+    """A message cannot be changed, also not through the dict that it returns."""
     message = read(content_parts=[{"type": "text", "text": "t"}])
     with pytest.raises(AttributeError):
         message.role = "other"  # type: ignore[misc]
     message.to_dict()["content_parts"].clear()
     assert message.to_dict()["content_parts"]
+
+
+@pytest.mark.parametrize("name", models.__all__)
+def test_frozen_structs(name: str) -> None:
+    """Every Struct of the models is frozen, and strict ones refuse unknown keys."""
+    config = getattr(getattr(models, name), "__struct_config__", None)
+    if config is not None:
+        assert config.frozen
+        assert config.forbid_unknown_fields == (not config.gc or name == "OddMessage")
 
 
 @pytest.mark.parametrize(
@@ -202,13 +215,13 @@ def test_values_are_frozen() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_crossing_a_process(value: Any) -> None:
-    """A pickled value is equal, of its class, and has every field that it came with."""
-    twin = pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
-    assert (type(twin), twin, twin.to_dict()) == (type(value), value, value.to_dict())
+def test_a_pickled_value(value: Any) -> None:
+    """A pickled value is equal, of its class, and has every field that was sent."""
+    loaded = pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
+    assert (type(loaded), loaded, loaded.to_dict()) == (type(value), value, value.to_dict())
 
 
-def test_a_message_among_others() -> None:
+def test_a_message_in_a_set() -> None:
     """Messages can stand in a set, also those with parts, which are lists."""
     one = read(content_parts=[{"type": "text", "text": "t"}])
     assert {one, read(content_parts=[{"type": "text", "text": "t"}])} == {one}
@@ -223,7 +236,7 @@ def test_a_message_among_others() -> None:
     ],
     ids=["message", "reply", "completion"],
 )
-def test_what_no_field_knows_counts(make: Callable[[], Any]) -> None:
+def test_equality_of_unknown_fields(make: Callable[[], Any]) -> None:
     """Values that differ in a field that this version does not know are not equal."""
     one, same, other = (keep(make(), {"id": "m", "new": [n]}) for n in (1, 1, 2))
     assert one == same
@@ -233,7 +246,7 @@ def test_what_no_field_knows_counts(make: Callable[[], Any]) -> None:
     assert Message("m", "user") != one
 
 
-def test_odd_values_among_others() -> None:
+def test_odd_values_in_a_set() -> None:
     """An odd message or a reply can stand in a set, once."""
     odd, reply = OddMessage("m", "user"), Reply(content="x")
     for value, equal, other in (
@@ -248,7 +261,7 @@ def test_odd_values_among_others() -> None:
     "value", [OddMessage("m", "user"), Reply(), StoredCompletion("c", [])], ids=repr
 )
 def test_a_copy(value: Any) -> None:
-    """A copy, shallow or deep, has what no field knows as well."""
+    """A copy, shallow or deep, has the unknown fields as well."""
     kept = keep(value, {"id": "m", "new": [1]})
     assert copy.copy(kept).to_dict() == copy.deepcopy(kept).to_dict() == {"id": "m", "new": [1]}
 
@@ -256,8 +269,8 @@ def test_a_copy(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [OddMessage("m", "user"), Reply(), StoredCompletion("c", [])], ids=repr
 )
-def test_what_was_kept(value: Any) -> None:
-    """to_dict() gives the JSON that a value was made from: a dict of the caller's own, all down."""
+def test_the_kept_json(value: Any) -> None:
+    """to_dict() returns a deep copy of the JSON that a value was read from."""
     wire = {"id": "m", "big": 2**70, "deep": {"list": [{"a": [1]}]}}
     kept = keep(value, wire)
     kept.to_dict()["deep"]["list"][0]["a"].append(2)
@@ -265,12 +278,113 @@ def test_what_was_kept(value: Any) -> None:
 
 
 def test_a_changed_value() -> None:
-    """What was changed has the fields that it says, and nothing of what it was made from."""
+    """A changed value has its new fields, and nothing of the JSON of the old value."""
     message = keep(OddMessage("m", "user", "secret", refusal="no"), LIVE | {"new": 1})
     changed = msgspec.structs.replace(message, content="***")
     fields = {"id": "m", "role": "user", "content": "***", "refusal": "no"}
     assert changed.to_dict() == {**fields, "name": None, "content_parts": None}
     assert pickle.loads(pickle.dumps(changed)) == changed  # noqa: S301 our own bytes
+
+
+# --- at a prompt ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"content": "Hi"}, "Hi"),
+        ({"content": None}, ""),
+        ({"content": "", "content_parts": [{"type": "text", "text": "t"}]}, ""),
+        ({"content": "ab", "content_parts": [{"type": "text", "text": "a"}]}, "ab"),
+        (
+            {
+                "content": None,
+                "content_parts": [
+                    {"type": "text", "text": "a"},
+                    {"type": "refusal", "refusal": "no"},
+                    {"type": "text", "text": "b"},
+                ],
+            },
+            "ab",
+        ),
+    ],
+)
+def test_the_text_of_a_message(fields: dict[str, Any], text: str) -> None:
+    """`text` is the content or, where there is none, the text of the text parts; always a str."""
+    assert read(**fields).text == text
+
+
+def test_the_text_of_a_reply() -> None:
+    """A reply without content has an empty text."""
+    assert (Reply(content="Hi").text, Reply(refusal="no").text) == ("Hi", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (read(), LIVE),
+        (read(content="two\nlines"), LIVE | {"content": "two\nlines"}),
+        (keep(OddMessage("m", "user"), {"id": "m", "new": 2**70}), {"id": "m", "new": 2**70}),
+        (keep(Reply(content="x"), {"content": "x", "new": [1]}), {"content": "x", "new": [1]}),
+        (keep(StoredCompletion("c", []), {"id": "c", "n": None}), {"id": "c", "n": None}),
+        (Reply(content="x", refusal="no"), Reply(content="x", refusal="no").to_dict()),
+    ],
+    ids=repr,
+)
+def test_json_of_a_value(value: Any, sent: dict[str, Any]) -> None:
+    """to_json() is one line with every field that was sent, in the order of to_dict()."""
+    line = value.to_json()
+    assert isinstance(line, str)
+    assert "\n" not in line
+    assert json.loads(line) == sent == value.to_dict()
+    assert [*json.loads(line)] == [*value.to_dict()]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (read(), "Message(id='m-0', role='user', content='Hi')"),
+        (read(content=None, refusal=None), "Message(id='m-0', role='user')"),
+        (Message("m", "user", ""), "Message(id='m', role='user', content='')"),
+        (OddMessage("m", ""), "OddMessage(id='m', role='')"),
+        (TextPart("t", image_url=None), "TextPart(text='t')"),
+        (ImagePart(ImageURL("u", None)), "ImagePart(image_url=ImageURL(url='u'))"),
+        (
+            FunctionToolCall(None, FunctionCall("f", "{}")),
+            "FunctionToolCall(id=None, function=FunctionCall(name='f', arguments='{}'))",
+        ),
+        (UnknownPart(type="video"), "UnknownPart({'type': 'video'})"),
+        (UnknownPart.of(5), "UnknownPart.of(5)"),
+        (Choice(None, Reply()), "Choice(index=None, message=Reply(role='assistant'))"),
+        (
+            StoredCompletion("c", [], created=0),
+            "StoredCompletion(id='c', choices=[], object='chat.completion', created=0)",
+        ),
+    ],
+    ids=str,
+)
+def test_reprs(value: Any, shown: str) -> None:
+    """A repr is a call that makes the value; it leaves out optional fields without a value."""
+    assert repr(value) == shown
+    assert repr(eval(shown)) == shown  # noqa: S307 the text stands above
+
+
+def test_a_repr_by_rich() -> None:
+    """Rich prints the fields of the repr, and the name that users know."""
+    rich = pytest.importorskip("rich.pretty")
+    assert rich.pretty_repr(read()) == repr(read())
+
+
+def test_usage_is_a_dict() -> None:
+    """Usage is what the server sent, whatever keys and types it has; CompletionUsage types it."""
+    sent = {"prompt_tokens": "many", "cost": 0.1}
+    assert (
+        msgspec.convert({"id": "c", "choices": [], "usage": sent}, StoredCompletion).usage == sent
+    )
+    assert not CompletionUsage.__required_keys__ | CompletionTokensDetails.__required_keys__
+    assert not PromptTokensDetails.__required_keys__
+    usage: CompletionUsage = {"total_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}}
+    assert StoredCompletion("c", [], usage=usage).to_dict()["usage"] == usage
 
 
 # --- real conversations, where they are at hand ---------------------------------------------------

@@ -80,6 +80,31 @@ def test_a_page_that_is_short_enough(count: int) -> None:
     assert (got.ids, got.last_id, got.has_more) == (["m-0", "m-1"], "m-1", False)
 
 
+def test_a_sequence_of_items() -> None:
+    """A page is iterated, indexed, sliced and counted like the list of its items."""
+    got = page(3)
+    assert [*got] == got.data
+    assert (len(got), got[0], got[-1], got[1:]) == (3, got.data[0], got.data[2], got.data[1:])
+    assert got.data[1] in got
+    with pytest.raises(IndexError):
+        got[3]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_page_is_true(count: int) -> None:
+    """A page is true, also an empty one."""
+    assert page(count)
+
+
+def test_html() -> None:
+    """A notebook shows the kind of the page, how many items it has, and each item."""
+    html = page(2, has_more=True)._repr_html_()
+    assert "MessagePage: 2 items, has_more" in html
+    assert "secret text 0" in html
+    assert "secret text 1" in html
+    assert "RawPage: 0 items<" in RawPage(Envelope([]), [])._repr_html_()
+
+
 def test_an_envelope() -> None:
     """The repr of a page's frame shows nothing of its texts either."""
     envelope = Envelope([Message("m", "user", "secret text")], has_more=True)

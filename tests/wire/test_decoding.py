@@ -156,7 +156,7 @@ COMPLETION = with_new(
 @QUICK
 @given(st.lists(MESSAGE, max_size=3))
 def test_any_messages(wire: list[dict[str, Any]]) -> None:
-    """Whatever known and unknown a message holds, it is delivered, with every field of it."""
+    """A message with any known and unknown fields is delivered with all of them."""
     messages = messages_in(body_of(*wire))
     assert [message.id for message in messages] == [item["id"] for item in wire]
     for message, item in zip(messages, wire, strict=True):
@@ -182,7 +182,7 @@ def test_any_completions(wire: list[dict[str, Any]]) -> None:
 @QUICK
 @given(MESSAGE)
 def test_strict_and_lenient(wire: dict[str, Any]) -> None:
-    """What the strict decoder accepts, the lenient reading takes for the same values."""
+    """The lenient reader gives the same values as the strict decoder for what that accepts."""
     (message,), lenient = messages_in(body_of(wire)), read_message(wire)
     assert lenient.to_dict() == message.to_dict()
     for name in Message.__struct_fields__:
@@ -210,7 +210,7 @@ ANY_MESSAGE = st.builds(
 @QUICK
 @given(st.lists(ANY_MESSAGE | MESSAGE, max_size=4))
 def test_whatever_has_an_id_is_a_message(wire: list[dict[str, Any]]) -> None:
-    """Any object with an id is delivered whole, and costs the good ones beside it nothing."""
+    """Any object with an id is delivered complete, and does not change the messages beside it."""
     page = [item for odd in wire for item in (odd, LIVE)]
     for messages in (messages_in(body_of(*page)), messages_in(body_of(*page[::-1]))[::-1]):
         assert [message.to_dict() for message in messages] == page
@@ -222,13 +222,13 @@ def test_whatever_has_an_id_is_a_message(wire: list[dict[str, Any]]) -> None:
 
 
 def test_an_odd_message_among_good_ones() -> None:
-    """The odd message of a page changes nothing for the good ones."""
+    """An odd message does not change the other messages of the page."""
     messages = messages_in(body_of(LIVE, LIVE | {"new": 1}, LIVE))
     assert [type(message) for message in messages] == [ReceivedMessage, OddMessage, ReceivedMessage]
 
 
 def test_pages_behind_an_odd_one() -> None:
-    """What was learned from an odd page changes nothing of what the pages behind it hold."""
+    """After a page with odd items, later pages are decoded to the same values."""
     codec = MESSAGES.fresh()
     odd = LIVE | {"refusal": False}
     for wire in ([odd], [LIVE, odd], [LIVE], [LIVE], [odd], []):
@@ -287,7 +287,7 @@ def test_fields_of_the_future_inside() -> None:
 
 
 def test_a_part_without_its_payload() -> None:
-    """A part whose payload is null is not what its type says, and is delivered as it came."""
+    """A part whose payload is null does not fit its type, and is delivered as it was sent."""
     message = read(content_parts=[{"type": "text", "text": None}])
     assert message.content_parts == [UnknownPart({"type": "text", "text": None})]
 
@@ -302,14 +302,14 @@ def test_empty_texts_for_nulls() -> None:
 
 
 def test_deep_json() -> None:
-    """What the decoder can read, however deep, to_dict() gives back."""
+    """JSON of any depth that the decoder can read is copied by to_dict()."""
     deep = b"[" * 600 + b"]" * 600
     body = b'{"data":[{"id":"m","role":"user","new":%s}]}' % deep
     assert msgspec.json.encode(messages_in(body)[0].to_dict()["new"]) == deep
 
 
 def test_a_number_beyond_all_floats() -> None:
-    """It is infinite in a field that no version knows, as for json.loads, and as it came in raw."""
+    """The number is infinite in an unknown field, as for json.loads, and exact in the raw bytes."""
     body = b'{"data":[{"id":"m","role":"user","new":[1e400,-1e400,1.5]}]}'
     assert messages_in(body)[0].to_dict()["new"] == [math.inf, -math.inf, 1.5]
     raw, _ = RAW.decode(body)
@@ -342,7 +342,7 @@ def test_the_frame(codec: PageCodec[Any] | RawCodec) -> None:
 
 @pytest.mark.parametrize("codec", [MESSAGES, COMPLETIONS, RAW])
 def test_a_page_of_null(codec: PageCodec[Any] | RawCodec) -> None:
-    """A page whose data is null is an empty one."""
+    """A page whose data is null is empty."""
     page, ids = codec.decode(b'{"data":null,"object":null,"first_id":5}')
     made: Page[Any] = codec.page_class(page, ids)
     assert (made.data, made.ids, made.has_more, made.next_cursor) == ([], [], False, None)
@@ -371,7 +371,7 @@ def test_a_page_of_null(codec: PageCodec[Any] | RawCodec) -> None:
     ],
 )
 def test_pages_of_another_shape(codec: PageCodec[Any] | RawCodec, body: bytes, path: str) -> None:
-    """A body that is no page, or whose items have no id, is refused by every codec."""
+    """Every codec refuses a body that is not a page, or that has items without an id."""
     with pytest.raises(msgspec.ValidationError) as caught:
         codec.decode(body)
     assert str(caught.value).partition(" - at ")[2].strip("`") == path
@@ -397,7 +397,7 @@ def test_pages_of_another_shape(codec: PageCodec[Any] | RawCodec, body: bytes, p
     ],
 )
 def test_bodies_that_are_not_json(codec: PageCodec[Any] | RawCodec, body: bytes) -> None:
-    """What is not JSON in UTF-8 is refused as that by every codec, not as a page gone wrong."""
+    """Every codec refuses a body that is not JSON in UTF-8, and not as a wrong shape."""
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)) as caught:
         codec.decode(body)
     assert not isinstance(caught.value, msgspec.ValidationError)
@@ -514,7 +514,7 @@ def test_escapes(written: bytes, text: str) -> None:
 
 
 def test_a_completion_with_a_lone_surrogate() -> None:
-    """Half an emoji in a reply bars neither its completion nor the list that it stands in."""
+    """Half an emoji in a reply does not prevent reading its completion, nor the list with it."""
     item = rb'{"id":"c","choices":[{"index":0,"message":{"content":"\ud83d"}}]}'
     page, _ = COMPLETIONS.decode(b'{"data":[%s]}' % item)
     for completion in (*(page.data or []), decode_completion(item)):

@@ -1,4 +1,4 @@
-"""The lenient reading: what does not fit is told by its place, and everything else stays typed."""
+"""The lenient reader: mismatches lists the paths that do not fit; the rest keeps its types."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def without(wire: dict[str, Any], name: str) -> dict[str, Any]:
     ],
 )
 def test_a_field_of_another_type(name: str, values: list[Any], place: str) -> None:
-    """A known field of another type is None, named by its place, and whole in to_dict()."""
+    """A known field of the wrong type is None, its path is listed, and to_dict() has its value."""
     for value in values:
         wire = {**SAID, "name": "N", name: value}
         message = read_message(wire)
@@ -98,7 +98,7 @@ def test_what_is_new_is_no_mismatch() -> None:
 @pytest.mark.parametrize("wire", [{}, {"id": None}, {"id": 5}, {"id": ["m"], "role": "user"}])
 @pytest.mark.parametrize("read", [read_message, read_completion])
 def test_no_id(read: Any, wire: dict[str, Any]) -> None:
-    """What has no id is neither a message nor a completion."""
+    """JSON without an id is neither a message nor a completion."""
     with pytest.raises(msgspec.ValidationError, match=r"`id`|`str`"):
         read(wire)
 
@@ -182,7 +182,7 @@ def test_what_is_no_object_among_objects(name: str, value: object) -> None:
 
 
 def test_content_that_is_a_list_of_parts() -> None:
-    """What vfront sends: the parts are read as such, and content itself is None."""
+    """Parts in `content`, as vfront sends them, are read as parts; content itself is None."""
     image = {"type": "image_url", "image_url": {"url": "u"}}
     wire = SAID | {"content": [TEXT, image, {"type": "text", "text": 5}]}
     message = read_message(wire)
@@ -203,9 +203,9 @@ def test_content_that_is_a_list_beside_parts() -> None:
 def test_an_odd_message_and_its_copies() -> None:
     """A pickled or copied message knows where it does not fit."""
     message = read_message(SAID | {"refusal": False})
-    twins: list[Kept] = [pickle.loads(pickle.dumps(message)), copy.deepcopy(message)]  # noqa: S301 our own
-    for twin in twins:
-        assert (twin, twin.mismatches) == (message, ("$.refusal",))
+    copies: list[Kept] = [pickle.loads(pickle.dumps(message)), copy.deepcopy(message)]  # noqa: S301 our own
+    for copied in copies:
+        assert (copied, copied.mismatches) == (message, ("$.refusal",))
     assert msgspec.structs.replace(message, content="***").mismatches == ()
 
 
@@ -302,7 +302,7 @@ CHOICE = JSON | st.dictionaries(
     JSON | st.lists(CHOICE, max_size=2),
 )
 def test_whatever_has_an_id_is_a_completion(rest: dict[str, Any], choices: Any) -> None:
-    """Any object with an id is read and comes back whole, as does each reply in it."""
+    """Any object with an id is read, and to_dict() returns all of it, as for each reply in it."""
     wire = rest | {"id": "c", "choices": choices}
     completion = read_completion(wire)
     assert completion.to_dict() == wire

@@ -5,14 +5,12 @@ import json
 import pickle
 import traceback
 from collections.abc import Mapping
-from enum import Enum
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from multidict import CIMultiDict
 
 from aiomessages import (
@@ -22,7 +20,6 @@ from aiomessages import (
     APIStatusError,
     AuthenticationError,
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     DecodeError,
     InsufficientQuotaError,
@@ -39,14 +36,6 @@ from aiomessages import (
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
 from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_of_somebody_else
-from aiomessages.wire.requests import (
-    check_completion_id,
-    check_page_options,
-    completion_url,
-    page_limit,
-    page_url,
-    with_query,
-)
 from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
 
 QUICK = settings(deadline=None)  # no claim here is about time
@@ -100,197 +89,6 @@ def status_failure(response: Response) -> APIStatusError:
     error = failure(response)
     assert isinstance(error, APIStatusError)
     return error
-
-
-# --- a call, to a request -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name", ["chatcmpl-1", "run:é+1@x", "a.b", "...", "~", "日本", "a" * 256, "a&b=c"]
-)
-def test_completion_ids(name: str) -> None:
-    """An id is quoted into one name of the path, whatever it is made of."""
-    assert check_completion_id(name) == name
-    url = urlsplit(completion_url("https://h/v1", name))
-    assert unquote(url.path) == f"/v1/chat/completions/{name}"
-    assert url.path.count("/") == 4
-    assert (url.query, url.fragment) == ("", "")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        ".",
-        "..",
-        "a/b",
-        "../x",
-        "a?b",
-        "a#b",
-        "a%2fb",
-        "a\\b",
-        "a b",
-        "a\n",
-        "a\r\nb",
-        "a\0",
-        "a\x7f",
-        "a\x85",
-        "a\ud800",
-        "a" * 257,
-        None,
-        5,
-        b"chatcmpl-1",
-        ["chatcmpl-1"],
-    ],
-    ids=named,
-)
-def test_completion_ids_that_cannot_be_used(name: object) -> None:
-    """What could lead elsewhere than to one completion is refused."""
-    with pytest.raises(ConfigurationError, match="completion_id"):
-        check_completion_id(name)
-
-
-@QUICK
-@given(st.text() | st.text(st.sampled_from("./%?#\\a \ud800é")))
-def test_any_completion_id(name: str) -> None:
-    """Whatever the text, it is refused or names one thing below the completions."""
-    try:
-        check_completion_id(name)
-    except ConfigurationError:
-        return
-    path = urlsplit(completion_url("https://h/v1", name)).path
-    assert path.isascii()
-    assert unquote(path.removeprefix("/v1/chat/completions/")) == name
-    assert path.split("/")[4] not in ("", ".", "..")
-
-
-OPTIONS = {"after": None, "limit": None, "order": None, "max_items": None}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"after": "m-1"},
-        {"limit": 1},
-        {"limit": 100_000},
-        {"order": "asc"},
-        {"order": "desc"},
-        {"max_items": 1},
-    ],
-    ids=str,
-)
-def test_page_options(options: dict[str, object]) -> None:
-    """What a server could accept is left to it, a large limit as well."""
-    check_page_options(**{**OPTIONS, **options})
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"after": ""},
-        {"after": 5},
-        {"after": "m\ud800"},
-        {"limit": 0},
-        {"limit": -1},
-        {"limit": True},
-        {"limit": 1.0},
-        {"limit": "5"},
-        {"order": ""},
-        {"order": "ASC"},
-        {"order": 1},
-        {"max_items": 0},
-        {"max_items": False},
-    ],
-    ids=ascii,
-)
-def test_page_options_that_make_no_sense(options: dict[str, object]) -> None:
-    """What no server would accept is refused by its name."""
-    (name,) = options
-    with pytest.raises(ConfigurationError, match=f"^{name} must"):
-        check_page_options(**{**OPTIONS, **options})
-
-
-class Five(int, Enum):
-    """An int that formats as another text."""
-
-    FIVE = 5
-
-
-class Asc(str, Enum):  # noqa: UP042 the older way, which formats otherwise
-    """A str that formats as another text."""
-
-    ASC = "asc"
-
-
-def test_plain_page_options() -> None:
-    """Options are plain values afterwards, whatever they were given as."""
-    given = check_page_options(after=Asc.ASC, limit=Five.FIVE, order=Asc.ASC, max_items=Five.FIVE)
-    assert given == ("asc", 5, "asc", 5)
-    assert [type(option) for option in given] == [str, int, str, int]
-    assert type(check_completion_id(Asc.ASC)) is str
-
-
-@pytest.mark.parametrize(
-    ("limit", "remaining", "default", "asked"),
-    [
-        (None, None, 100, 100),
-        (None, None, None, None),
-        (None, 30, 100, 30),
-        (None, 130, 100, 100),
-        (None, 7, None, 7),
-        (None, 20, None, None),
-        (None, 30, None, None),
-        (50, None, 100, 50),
-        (50, 10, 100, 10),
-        (50, 130, None, 50),
-        (500, None, 100, 500),
-    ],
-)
-def test_page_limits(
-    limit: int | None, remaining: int | None, default: int | None, asked: int | None
-) -> None:
-    """A page is of the size that was given, and no larger than what is still wanted."""
-    assert page_limit(limit, remaining, default=default) == asked
-
-
-@pytest.mark.parametrize(
-    ("query", "url"),
-    [
-        ({}, "https://h/x"),
-        ({"a": None}, "https://h/x"),
-        ({"a": "", "b": None}, "https://h/x?a="),
-        ({"order": "asc", "v": "1"}, "https://h/x?order=asc&v=1"),
-        ({"metadata[k&]": "ü /?="}, "https://h/x?metadata%5Bk%26%5D=%C3%BC%20%2F%3F%3D"),
-    ],
-    ids=str,
-)
-def test_queries(query: dict[str, str | None], url: str) -> None:
-    """What is None is left out, what is empty is sent, and everything is quoted."""
-    assert with_query("https://h/x", query) == url
-
-
-@pytest.mark.parametrize(
-    ("url", "after", "limit", "asked"),
-    [
-        ("https://h/x", None, None, "https://h/x"),
-        ("https://h/x", None, 20, "https://h/x?limit=20"),
-        ("https://h/x", "m-1", None, "https://h/x?after=m-1"),
-        ("https://h/x", "m-1", 20, "https://h/x?limit=20&after=m-1"),
-        ("https://h/x?order=asc", "m-1", 20, "https://h/x?order=asc&limit=20&after=m-1"),
-    ],
-)
-def test_page_urls(url: str, after: str | None, limit: int | None, asked: str) -> None:
-    """A page is asked for by what is behind which cursor, besides what is asked anyway."""
-    assert page_url(url, after, limit) == asked
-
-
-@QUICK
-@given(st.text(min_size=1))
-def test_any_cursor(after: str) -> None:
-    """A server reads the very cursor that it gave, whatever it is made of."""
-    query = urlsplit(page_url("https://h/x", after, 5)).query
-    assert parse_qs(query, strict_parsing=True) == {"limit": ["5"], "after": [after]}
 
 
 # --- a response, to a page ------------------------------------------------------------------------
@@ -400,6 +198,13 @@ def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
     with pytest.raises(APIError) as caught:
         read_raw_completion(answer(body), completion_id=NAME, secret=KEY)
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+def test_a_completion_that_is_an_error(read: Any) -> None:
+    """An error is one whatever its body looks like, a completion's for one."""
+    with pytest.raises(InternalServerError):
+        read(answer({"id": NAME, "choices": []}, 500), completion_id=NAME, secret=KEY)
 
 
 @pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])

@@ -1,4 +1,4 @@
-"""The shapes in which servers send a message: each is read in one strict pass, and comes back."""
+"""The shapes in which servers send a message: one strict pass reads each, without loss."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_shape_comes_back_as_it_came(shape: str) -> None:
 
 @shapes
 def test_what_was_not_sent_is_none(shape: str) -> None:
-    """Each field that is null or missing on the wire is None to whoever reads it."""
+    """Each field that is null or missing on the wire is None in the message."""
     wire = wire_of(shape)
     for message, item in zip(read(wire), wire, strict=True):
         for name in Message.__struct_fields__:
@@ -135,7 +135,7 @@ def test_what_was_not_sent_is_none(shape: str) -> None:
 
 
 def test_messages_are_equal_by_what_they_say() -> None:
-    """The same message is equal and one in a set, whatever shape it came in or who built it."""
+    """Messages with equal fields are equal and one in a set, whatever shape they were sent in."""
     said = {"id": "m", "role": "user", "content": "Hi"}
     nulls = dict.fromkeys(Message.__struct_fields__[3:])
     messages = [*read([said, said | {"refusal": None}, said | nulls]), Message("m", "user", "Hi")]
@@ -155,7 +155,7 @@ def test_a_message_shows_itself_as_one() -> None:
 
 
 def test_a_call_without_an_id() -> None:
-    """A tool call whose id is null is a call all the same."""
+    """A tool call whose id is null is read as a call."""
     call = {"index": None, "id": None, "type": "function", "function": CALLED}
     (message,) = read([{"id": "m", "role": "assistant", "content": None, "tool_calls": [call]}])
     assert message.tool_calls == [FunctionToolCall(None, FunctionCall("f", "{}"), None)]
@@ -210,7 +210,7 @@ def objects(schema: JSON, schemas: JSON) -> Iterator[JSON]:
 
 
 def test_the_description() -> None:
-    """Whatever the description allows for a message is read in the strict pass, unchanged."""
+    """Every message that the description allows is read in the strict pass, unchanged."""
     schema, schemas = description()
     wire = [item | {"id": f"m-{n}"} for n, item in enumerate(objects(schema, schemas))]
     assert len(wire) > 10

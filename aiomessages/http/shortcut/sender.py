@@ -65,12 +65,13 @@ class FastPath:
         self._heads: dict[object, _Head] = {}
         self._clock = AlarmClock()
 
-    async def learn(self, url: str, headers: Mapping[str, str], sent: aiohttp.RequestInfo) -> None:
+    async def learn(
+        self, origin: str, headers: Mapping[str, str], sent: aiohttp.RequestInfo
+    ) -> None:
         """Remember what the session has sent for these headers."""
         key = self._pool.keys.get(str(sent.url.origin()))
         if key is None or not await is_supported():
             return
-        origin, _ = _split(url)
         if len(self._heads) >= MAX_HEADS:
             self._heads.clear()
         lines = [f"{name}: {value}\r\n" for name, value in sent.headers.items()]
@@ -78,13 +79,18 @@ class FastPath:
         self._heads[origin, *headers.items()] = _Head(key, rest)
 
     async def get(
-        self, url: str, headers: Mapping[str, str], *, timeout: Timeout, max_bytes: int
+        self,
+        origin: str,
+        target: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        max_bytes: int,
     ) -> Response | None:
         """Send one GET request once, and return the response; None if the session has to.
 
         Raises what aiohttp does.
         """
-        origin, target = _split(url)
         head = self._heads.get((origin, *headers.items()))
         if head is None or aiohttp.ClientSession._request is not REQUEST:  # noqa: SLF001 see there
             return None
@@ -102,9 +108,3 @@ class FastPath:
     async def _free_line(self, key: "ConnectionKey") -> Line | None:
         connection = await self._pool.idle(key)
         return None if connection is None else Line(connection)
-
-
-def _split(url: str) -> tuple[str, str]:
-    """Return where a URL leads to, and what is asked for there."""
-    slash = url.index("/", url.index("://") + 3)
-    return url[:slash], url[slash:]
