@@ -41,7 +41,7 @@ def _event(message_id: str, message: bytes) -> bytes:
 
 def _survives_a_header(message_id: str) -> bool:
     """Return whether Last-Event-ID brings this id back unchanged and without a second meaning."""
-    fits = 0 < len(message_id) <= _MAX_ID_LENGTH and message_id != END_ID
+    fits = len(message_id) <= _MAX_ID_LENGTH and message_id != END_ID  # a walk has no empty ids
     plain = message_id.isascii() and message_id.isprintable()
     return fits and plain and message_id == message_id.strip()
 
