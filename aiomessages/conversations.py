@@ -20,7 +20,12 @@ from .paging.workers import Results
 from .values.plain import as_plain
 
 OnError = Literal["raise", "continue"]
-Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]
+Ids = (
+    Iterable[str]
+    | Iterable[StoredCompletion]
+    | AsyncIterable[str]
+    | AsyncIterable[StoredCompletion]
+)
 
 
 class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True):
