@@ -75,7 +75,7 @@ def test_an_empty_span() -> None:
         span_of("1d", "2d")
 
 
-def test_an_empty_span() -> None:
+def test_a_span_of_no_length() -> None:
     """No completion is created since and before one moment."""
     with pytest.raises(UsageError, match="--since must be earlier than --until"):
         span_of("2026-11-01", "2026-11-01")
