@@ -13,6 +13,7 @@ from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
 from .models import Json, Message, Reply, StoredCompletion
 from .models.compact_repr import CompactRepr
+from .models.pydantic_schema import SerializableStruct
 from .pages import MessagePage
 from .paging.plain_walk import PlainWalk
 from .paging.workers import Results
@@ -27,7 +28,7 @@ Ids = (
 )
 
 
-class Conversation(CompactRepr, msgspec.Struct, frozen=True):
+class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True):
     """The messages of a completion and, on request, the model's reply.
 
     `reply` needs `include_reply=True`. `completion` (model, created, metadata, usage, …) is set if

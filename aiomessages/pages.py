@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Generic, Self, TypeVar, overload
 
 from .models import Message, StoredCompletion
+from .models.pydantic_schema import SerializablePage
 from .values.headers import Headers
 
 ItemT = TypeVar("ItemT")
@@ -126,11 +127,11 @@ class Page(Generic[ItemT]):
         return page
 
 
-class MessagePage(Page[Message]):
+class MessagePage(Page[Message], SerializablePage):
     """One page of a completion's messages."""
 
 
-class CompletionPage(Page[StoredCompletion]):
+class CompletionPage(Page[StoredCompletion], SerializablePage):
     """One page of stored completions."""
 
 

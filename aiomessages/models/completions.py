@@ -7,6 +7,7 @@ from msgspec import Struct
 from .as_sent import Kept
 from .compact_repr import CompactRepr
 from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
+from .pydantic_schema import SerializableStruct
 
 
 class PromptTokensDetails(TypedDict, total=False):
@@ -45,7 +46,7 @@ else:
     Usage = dict[str, Json]
 
 
-class Reply(Kept, Struct, frozen=True, dict=True):
+class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
     """The model's reply: the message of one choice of a completion."""
 
     role: str = "assistant"
@@ -76,7 +77,7 @@ class Choice(CompactRepr, Struct, frozen=True):
     logprobs: Json = None
 
 
-class StoredCompletion(Kept, Struct, frozen=True, dict=True):
+class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True):
     """A stored completion: the parameters of the request, and the model's replies in `choices`.
 
     `created` is in Unix seconds. `to_dict()` has every field that the server sent.

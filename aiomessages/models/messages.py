@@ -30,6 +30,7 @@ from .parts import (
     ToolCall,
     Wire,
 )
+from .pydantic_schema import SerializableStruct
 
 # --- messages -------------------------------------------------------------------------------------
 
@@ -38,7 +39,7 @@ def _null() -> None:
     """Default to a null that is encoded, as the live API does for these fields."""
 
 
-class Message(Wire, frozen=True):
+class Message(SerializableStruct, Wire, frozen=True):
     """One message of a stored completion.
 
     `role` is an open set (`user, assistant, system, developer, tool, function`, …). A message with
