@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         MessagePage as MessagePage,
         RawPage as RawPage,
     )
-    from .paging.listing import (
+    from .paging.stream import (
         CompletionStream as CompletionStream,
         MessageStream as MessageStream,
         RawStream as RawStream,
@@ -98,7 +98,7 @@ _MODULES = {
         " URLCitationAnnotation UnknownAnnotation UnknownPart UnknownToolCall"
     ),
     "pages": "CompletionPage MessagePage RawPage",
-    "paging.listing": "CompletionStream MessageStream RawStream",
+    "paging.stream": "CompletionStream MessageStream RawStream",
     "settings": "Timeout",
 }
 

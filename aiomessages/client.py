@@ -20,8 +20,8 @@ from .errors import ConfigurationError
 from .models import StoredCompletion
 from .observe.logs import show_log
 from .paging.caller import Caller, CallOptions
-from .paging.listing import CompletionStream, MessageStream
 from .paging.page_size import PageSize
+from .paging.stream import CompletionStream, MessageStream
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,

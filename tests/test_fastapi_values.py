@@ -22,16 +22,14 @@ from aiomessages import (
     StoredCompletion,
 )
 from aiomessages.models import keep
-from aiomessages.pages import CompletionPage, Envelope
+from aiomessages.pages import CompletionPage
 
 HI = Message("m-1", "user", "hi")
 HI_SENT = {"id": "m-1", "role": "user", "content": "hi", "name": None, "content_parts": None}
 NEWER = {"id": "m-2", "role": "critic", "content": "no", "mood": {"calm": True}}
 ODD = keep(OddMessage("m-2", "critic", "no"), NEWER)
 COMPLETION = keep(StoredCompletion("c-1", []), {"id": "c-1", "choices": [], "new": 1})
-PAGE = MessagePage(
-    Envelope([HI, ODD], has_more=False, first_id="m-1", last_id="m-2"), ["m-1", "m-2"]
-)
+PAGE = MessagePage([HI, ODD], ["m-1", "m-2"], first_id="m-1", last_id="m-2")
 PAGE_SENT = {
     "object": "list",
     "data": [HI_SENT, NEWER],
@@ -49,7 +47,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "a completion": (COMPLETION, {"id": "c-1", "choices": [], "new": 1}),
     "a page of messages": (PAGE, PAGE_SENT),
     "a page of completions": (
-        CompletionPage(Envelope([COMPLETION], has_more=True), ["c-1"]),
+        CompletionPage([COMPLETION], ["c-1"], has_more=True),
         {
             "object": "list",
             "data": [{"id": "c-1", "choices": [], "new": 1}],

@@ -22,7 +22,6 @@ from aiomessages import (
 from aiomessages.export import ExportReport
 from aiomessages.export.report import Progress
 from aiomessages.models import keep
-from aiomessages.pages import Envelope
 
 CLIENT = AsyncMessagesClient("sk-canary-0123456789")
 STREAM = "aclose asend athrow collect cursor pages raw"
@@ -54,7 +53,7 @@ REPLY = "annotations audio content function_call mismatches refusal role text to
         (CLIENT.list("c").pages(), "aclose asend athrow cursor"),
         (CLIENT.conversations([]), "aclose asend athrow collect"),
         (
-            MessagePage(Envelope([]), []),
+            MessagePage([], []),
             PAGE,
         ),
         (Message("m", "user"), MESSAGE),

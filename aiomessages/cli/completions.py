@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created_between import Order, TimeRange
-    from aiomessages.paging.listing import CompletionStream
+    from aiomessages.paging.stream import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)
 _HOW = Group("How they are shown", sort_key=1)

@@ -13,8 +13,7 @@ from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError
 from aiomessages.models import Json
 from aiomessages.pages import RawPage
-from aiomessages.paging.listing import CompletionStream
-from aiomessages.paging.stream import bulk_pages
+from aiomessages.paging.stream import CompletionStream, bulk_pages
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 Order = Literal["asc", "desc"]

@@ -27,7 +27,7 @@ from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.models import Json
 from aiomessages.paging.closable import iterate
-from aiomessages.paging.listing import CompletionStream
+from aiomessages.paging.stream import CompletionStream
 from aiomessages.values.plain import can_be_sent
 
 from .created_between import CreatedBetween, pages_between

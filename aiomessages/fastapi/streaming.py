@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from aiomessages.errors import ClientClosedError, ConfigurationError, MessagesError
 from aiomessages.pages import RawPage
-from aiomessages.paging.listing import MessageStream
+from aiomessages.paging.stream import MessageStream
 
 from .formats import LAYOUTS, Format, Layout
 from .problems import answer_to, seconds_to_wait

@@ -1,8 +1,6 @@
 """Lists of the API: the requests for the pages of one list, and the streams over them."""
 
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
@@ -10,10 +8,10 @@ from msgspec import structs
 from aiomessages.calls.attempts import Attempts
 from aiomessages.calls.request import Call, Request
 from aiomessages.errors import APIError, ResponseTooLargeError
-from aiomessages.models import Json, Message, StoredCompletion
+from aiomessages.models import Json
 from aiomessages.observe.logs import log
 from aiomessages.observe.operation import Kind, Operation
-from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
+from aiomessages.pages import Page, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW
@@ -23,25 +21,10 @@ from .cursor import Fetched, WalkState, step
 from .page_size import PageSize, WalkSize, is_too_slow
 from .plain_walk import PlainWalk
 from .prefetch import Walk
-from .stream import PageIterator, PageStream
+from .stream import PageIterator, PageStream, RawStream
 
 if TYPE_CHECKING:
     from .prediction import Prediction
-
-
-class MessageStream(PageStream[Message, MessagePage]):
-    """The messages of a completion: `await` it for one page, iterate it for all of them."""
-
-
-class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
-    """The stored completions: `await` it for one page, iterate it for all of them."""
-
-    selection: Mapping[str, Json] = MappingProxyType({})
-    """The arguments that select the completions, without those left at their defaults."""
-
-
-class RawStream(PageStream[bytes, RawPage]):
-    """A list whose items are the exact bytes that the server sent."""
 
 
 def _is_selection(name: str) -> bool:

@@ -75,7 +75,7 @@ class Prediction(Generic[PageT]):
                 self._spawn(self._find_end())
         fetched = None if fresh else await self._take_early(after)
         if fetched is None:
-            fetched = await self._request(after, remaining, fresh)
+            fetched = await self._fetch_in_order(after, remaining, fresh)
         self._follow(fetched[0], remaining)
         return fetched
 
@@ -93,7 +93,7 @@ class Prediction(Generic[PageT]):
         del self._early[after]
         return None if task.cancelled() else task.result()
 
-    async def _request(
+    async def _fetch_in_order(
         self, after: str | None, remaining: int | None, fresh: bool
     ) -> Fetched[PageT]:
         self._requested = after

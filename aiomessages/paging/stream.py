@@ -18,7 +18,9 @@ from operator import length_hint
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.operation import Operation
+from aiomessages.pages import CompletionPage, MessagePage, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire.page_content import PageT
 
@@ -225,3 +227,18 @@ def unread_items(stream: ItemIterator[ItemT]) -> Iterator[ItemT]:
 async def turn_page(stream: ItemIterator[Any]) -> None:
     """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
     await stream._turn_page()  # noqa: SLF001 of this module
+
+
+class MessageStream(PageStream[Message, MessagePage]):
+    """The messages of a completion: `await` it for one page, iterate it for all of them."""
+
+
+class CompletionStream(PageStream[StoredCompletion, CompletionPage]):
+    """The stored completions: `await` it for one page, iterate it for all of them."""
+
+    selection: Mapping[str, Json] = MappingProxyType({})
+    """The arguments that select the completions, without those left at their defaults."""
+
+
+class RawStream(PageStream[bytes, RawPage]):
+    """A list whose items are the exact bytes that the server sent."""
