@@ -34,7 +34,6 @@ class MemoryBudget:
     def close(self, reservation: "Reservation") -> None:
         """Remove a reservation from the open ones."""
         del self._reservations[reservation]
-        self.release(0)  # another reservation is the oldest now
 
     async def reserve_page(self, reservation: "Reservation") -> int:
         """Wait until a page fits, and return the number of bytes reserved for it.
@@ -101,5 +100,6 @@ class Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.release(self._expected + self._held)
         self._budget.close(self)
+        # Wakes the waiting ones even without any bytes: another one may be the oldest now.
+        self._budget.release(self._expected + self._held)

@@ -263,3 +263,8 @@ def test_a_conversation_in_pieces(size: int, count: int, listed: int) -> None:
         text, number, held = text + lines.text, number + lines.number, held[len(free) :]
     last = last_lines("c", number, held, stored)
     assert Lines(text + last.text, number + last.number) == messages_layout(whole)
+
+
+def test_a_conversation_counts_as_one_line() -> None:
+    """The layout `conversations` has one line per completion, whatever it holds."""
+    assert conversations_layout(Fetched("c", [b"{}", b"{}"])).number == 1

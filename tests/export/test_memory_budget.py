@@ -107,3 +107,16 @@ async def test_being_cancelled_while_waiting() -> None:
         first.release()
         with Reservation(budget) as third:
             await third.reserve_page()
+
+
+async def test_the_next_oldest_wakes_though_nothing_is_released() -> None:
+    """A reservation that waits goes on when the oldest one ends, which held no bytes."""
+    budget = MemoryBudget(PAGE)
+    oldest = Reservation(budget)
+    oldest.__enter__()
+    with Reservation(budget) as second, Reservation(budget) as third:
+        await third.reserve_page()
+        task = await waiting(second)
+        assert not task.done()
+        oldest.__exit__()
+        await asyncio.wait_for(task, 5)
