@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import aiohttp
 from aiohttp.connector import Connection
 
-from .unasked import forget_parser, is_clean
+from .idle_connections import forget_parser, is_clean
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler

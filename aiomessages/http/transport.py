@@ -21,9 +21,9 @@ from aiomessages.wire.responses import Response
 
 from .body import check_length, read_body
 from .failures import FAILURES, DisconnectedError, session_closed, translate
+from .idle_connections import close_unclean, forget_parser_once_idle
 from .pool import Pool, fresh_connections
 from .shortcut.sender import FastPath
-from .unasked import close_unclean, forget_parser_once_idle
 
 
 async def _send_once(

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from aiomessages.http.body import check_length, read_body, whole_body
 from aiomessages.http.failures import BodyTimeoutError, DisconnectedError
-from aiomessages.http.unasked import Inbox
+from aiomessages.http.idle_connections import Inbox
 from aiomessages.settings import Timeout
 from aiomessages.wire.responses import Response
 

@@ -20,8 +20,13 @@ from faults import addresses
 from loopback import Answer, Asked, conversation, message, page
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
+from aiomessages.http.idle_connections import (
+    Inbox,
+    close_unclean,
+    forget_parser_once_idle,
+    is_clean,
+)
 from aiomessages.http.shortcut import self_check
-from aiomessages.http.unasked import Inbox, close_unclean, forget_parser_once_idle, is_clean
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -283,7 +288,7 @@ def test_a_transport_without_a_socket() -> None:
 
 def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no poll, nothing is known of a socket, and it is taken for empty."""
-    monkeypatch.setattr("aiomessages.http.unasked._POLL", None)
+    monkeypatch.setattr("aiomessages.http.idle_connections._POLL", None)
     assert Inbox(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
 
 
