@@ -39,7 +39,7 @@ from .errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from .observe.logs import harmless, log
+from .observe.logs import escape_unprintable, log
 from .pages import RawPage
 from .paging.listing import MessageStream
 from .settings import UnusableKeyError
@@ -164,7 +164,7 @@ def _facts_of(error: Exception) -> str:
     """Say which error it is; its text is for whoever catches it, and may be the API's own."""
     names = {"status": "status", "completion_id": "completion", "request_id": "request"}
     facts = {word: getattr(error, name, None) for name, word in names.items()}
-    told = [f"{word} {harmless(str(fact))}" for word, fact in facts.items() if fact]
+    told = [f"{word} {escape_unprintable(str(fact))}" for word, fact in facts.items() if fact]
     return ", ".join([type(error).__name__, *told])
 
 

@@ -28,7 +28,7 @@ from aiomessages.observe.operation import SILENCE
 from aiomessages.settings import ApiKey, Timeout, check_key
 from aiomessages.values.redaction import concealed
 from aiomessages.values.secrets import SecretStr, hide
-from aiomessages.wire.errors import is_of_somebody_else
+from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .cancellation import unless_ours
@@ -230,7 +230,7 @@ class Attempts:
         try:
             result = await self._attempt(request, read, call)
         except APIError as error:
-            if is_of_somebody_else(error):
+            if is_foreign_404(error):
                 error.retryable = True  # type: ignore[misc]  # as a 502 that a gateway sent
             self._turns.failed(error, sent, self._policy)
             raise

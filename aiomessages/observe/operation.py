@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from aiomessages.errors import APIError
 
-from .logs import log_end, tells_of_ends
+from .logs import log_end, logs_ends
 
 Operation = Literal["list messages", "list completions", "export"]
 Outcome = Literal["complete", "closed", "error"]
@@ -96,7 +96,7 @@ UNWATCHED: Final = Watch()
 
 def watch(telemetry: Telemetry, operation: Operation, completion_id: str | None = None) -> Watch:
     """Return what follows an operation; where nobody would hear of it, it costs nothing."""
-    if telemetry is SILENCE and not tells_of_ends():
+    if telemetry is SILENCE and not logs_ends():
         return UNWATCHED
     return _Following(telemetry, operation, completion_id)
 
