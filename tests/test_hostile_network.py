@@ -462,7 +462,7 @@ PASSING = [
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The way that requests take once the connection is there: both must be as safe."""
     chosen: str = request.param
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: chosen == "fast path"})
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: chosen == "fast path"})
     return chosen
 
 
@@ -546,7 +546,7 @@ async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):
             if isinstance(connector, Pool):
-                connector.take_back()  # what it only holds for a time
+                connector.release_kept()  # what it only holds for a time
             await asyncio.sleep(0)
 
 

@@ -23,7 +23,7 @@ from aiomessages.errors import (
 from aiomessages.observe.logs import log, log_attempt, log_retry
 from aiomessages.values.redaction import concealed
 from aiomessages.values.secrets import SecretStr
-from aiomessages.wire.errors import is_of_somebody_else
+from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, provided
@@ -213,7 +213,7 @@ class Attempts:
         try:
             result = await self._attempt(request, read, running)
         except APIError as error:
-            if is_of_somebody_else(error):
+            if is_foreign_404(error):
                 error.retryable = True  # type: ignore[misc]  # like a 502 of a gateway
             queue.failed(error, sent_at, self.rules.policy)
             raise

@@ -26,7 +26,7 @@ from aiomessages.errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from aiomessages.observe.logs import harmless, log
+from aiomessages.observe.logs import escape_unprintable, log
 from aiomessages.settings import UnusableKeyError
 
 
@@ -110,7 +110,7 @@ def _facts_of(error: Exception) -> str:
     """Return an error's class and ids. Its text stays out, which may quote the API."""
     names = {"status": "status", "completion_id": "completion", "request_id": "request"}
     facts = {word: getattr(error, name, None) for name, word in names.items()}
-    known = [f"{word} {harmless(str(fact))}" for word, fact in facts.items() if fact]
+    known = [f"{word} {escape_unprintable(str(fact))}" for word, fact in facts.items() if fact]
     return ", ".join([type(error).__name__, *known])
 
 

@@ -1,4 +1,4 @@
-"""The body of an answer, as it comes in: whole and decompressed, or what is wrong with it."""
+"""Read the body of a response: complete and decompressed, or the error that it has."""
 
 import contextlib
 import zlib
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 
 class _TooLargeError(Exception):
-    """A body is larger than it may be."""
+    """The body has more bytes than the limit."""
 
 
 def check_length(headers: MultiMapping[str]) -> None:
-    """Refuse two lengths of one body: aiohttp's parser in pure Python takes the first of them."""
+    """Raise HttpProcessingError for a second Content-Length.
+
+    aiohttp's parser in pure Python takes the first one; RFC 9112, section 6.3, has it refused.
+    """
     if len(headers.getall(hdrs.CONTENT_LENGTH, ())) > 1:
         raise HttpProcessingError(message="Duplicate Content-Length")
 
@@ -37,59 +40,60 @@ async def read_body(
     max_bytes: int,
     protocol: "ResponseHandler | None",
 ) -> tuple[bytes, APIResponseError | None]:
-    """Read a body of at most `max_bytes`, decompressed; or none, and say what is wrong with it.
+    """Return the decompressed body, of at most `max_bytes`; or no bytes and the error that it has.
 
-    `protocol` is that of the connection on which it is still coming in, None where all is here.
-    Raises what aiohttp does, and BodyTimeoutError for a timeout.
+    `protocol` is that of the connection on which the rest arrives, None where all has arrived.
+    Raises aiohttp's errors, and BodyTimeoutError for a timeout.
     """
     try:
         if protocol is None:
-            return await _read_whole(content, headers, max_bytes), None
-        with _told_of_its_end(content, protocol.closed):
-            return await _read_whole(content, headers, max_bytes), None
+            return await _read_all(content, headers, max_bytes), None
+        with _failing_when_lost(content, protocol.closed):
+            return await _read_all(content, headers, max_bytes), None
     except (zlib.error, _TooLargeError) as error:
-        return b"", _flaw(error, max_bytes)
+        return b"", _flaw_of(error, max_bytes)
     except TimeoutError as error:
         raise BodyTimeoutError(error) from None
 
 
-def whole_body(
+def decompress_body(
     data: bytes, headers: Mapping[str, str], max_bytes: int
 ) -> tuple[bytes, APIResponseError | None]:
-    """Do the same with a body that is here already."""
-    undo = decompressor_for(headers)
+    """Decompress and bound a body that is already in memory; return what `read_body` returns."""
+    decompressor = decompressor_for(headers)
     try:
-        if undo is not None:
-            data = undo.feed(data, max_bytes + 1)
+        if decompressor is not None:
+            data = decompressor.feed(data, max_bytes + 1)
         _check_size(data, max_bytes)
-        _check_end(undo)
+        _check_end(decompressor)
     except (zlib.error, _TooLargeError) as error:
-        return b"", _flaw(error, max_bytes)
+        return b"", _flaw_of(error, max_bytes)
     return data, None
 
 
-def _flaw(error: Exception, max_bytes: int) -> APIResponseError:
+def _flaw_of(error: Exception, max_bytes: int) -> APIResponseError:
     if isinstance(error, _TooLargeError):
-        return ResponseTooLargeError(f"the body of the answer is larger than {max_bytes} bytes")
-    return DecodeError("the body of the answer is badly compressed, or cut short")
+        return ResponseTooLargeError(f"the body of the response is larger than {max_bytes} bytes")
+    return DecodeError("the body of the response is badly compressed, or cut short")
 
 
-async def _read_whole(
+async def _read_all(
     content: aiohttp.StreamReader, headers: Mapping[str, str], max_bytes: int
 ) -> bytes:
-    """Read the body and no more of it than fits. Raises zlib.error and _TooLargeError."""
-    undo = decompressor_for(headers)
+    """Return the body; raise _TooLargeError at the limit, zlib.error for damaged data."""
+    decompressor = decompressor_for(headers)
     data = await content.readany()
-    if content.at_eof() and undo is None and len(data) <= max_bytes:
+    if content.at_eof() and decompressor is None and len(data) <= max_bytes:
         return data
     body = bytearray()
     while True:
-        body += data if undo is None else undo.feed(data, max_bytes + 1 - len(body))
+        left = max_bytes + 1 - len(body)
+        body += data if decompressor is None else decompressor.feed(data, left)
         _check_size(body, max_bytes)
         if content.at_eof():
             break
         data = await content.readany()
-    _check_end(undo)
+    _check_end(decompressor)
     return bytes(body)
 
 
@@ -98,38 +102,38 @@ def _check_size(body: bytes | bytearray, max_bytes: int) -> None:
         raise _TooLargeError
 
 
-def _check_end(undo: Decompressor | TwiceDecompressor | None) -> None:
-    if undo is not None and not undo.whole:
+def _check_end(decompressor: Decompressor | TwiceDecompressor | None) -> None:
+    if decompressor is not None and not decompressor.complete:
         raise zlib.error("cut short")
 
 
 @contextlib.contextmanager
-def _told_of_its_end(
+def _failing_when_lost(
     content: aiohttp.StreamReader, closed: "asyncio.Future[None] | None"
 ) -> Iterator[None]:
-    """Fail a read whose connection is gone; `closed` is None where it already is.
+    """Fail a pending read when the connection closes; `closed` is None once it has.
 
-    aiohttp leaves the reader waiting where a chunk is broken (its parser in C), and where somebody
-    closes the session.
+    aiohttp leaves a reader waiting in two cases: its parser in C meets a broken chunk, or another
+    task closes the session.
     """
 
-    def tell(_: object = None) -> None:
+    def fail(_: object = None) -> None:
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
     if closed is None:
-        tell()
+        fail()
         yield
         return
-    closed.remove_done_callback(_take_note)  # once for a connection, however often it is read from
-    closed.add_done_callback(_take_note)
-    closed.add_done_callback(tell)
+    closed.remove_done_callback(_retrieve_exception)  # once a connection, however many reads
+    closed.add_done_callback(_retrieve_exception)
+    closed.add_done_callback(fail)
     try:
         yield
     finally:
-        closed.remove_done_callback(tell)
+        closed.remove_done_callback(fail)
 
 
-def _take_note(closed: "asyncio.Future[None]") -> None:
-    """Look at how a connection ended, or asyncio complains that nobody did."""
+def _retrieve_exception(closed: "asyncio.Future[None]") -> None:
+    """Read the exception; asyncio logs one that nobody read."""
     closed.exception()

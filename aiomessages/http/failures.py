@@ -1,7 +1,7 @@
-"""aiohttp's errors, to ours: what went wrong, in words that are safe to show.
+"""Translate aiohttp's errors into this package's, with texts that are safe to show.
 
-No error here brings along aiohttp's frames or texts in which the key or what the server sent may
-stand.
+aiohttp's frames hold the API key, and its texts quote what the server sent. No error that is made
+here keeps either.
 """
 
 import os
@@ -24,7 +24,7 @@ from aiomessages.settings import Timeout
 
 
 class DisconnectedError(Exception):
-    """Carries a connection that was lost before an answer past aiohttp, which would send again."""
+    """Wraps a connection that was lost before a response, so that aiohttp does not send again."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class DisconnectedError(Exception):
 
 
 class BodyTimeoutError(Exception):
-    """Carries a timeout that ran out in the body of an answer, whose headers had come."""
+    """Wraps a timeout that expired in the body of a response, after its headers had arrived."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
         self.cause = cause
 
 
-# OSError holds TimeoutError as well; a protocol error in a body comes as the parser made it.
+# TimeoutError is an OSError. A protocol error in a body arrives as the parser raised it.
 FAILURES: Final = (
     aiohttp.ClientError,
     HttpProcessingError,
@@ -50,35 +50,38 @@ FAILURES: Final = (
 
 
 def session_closed() -> ClientClosedError:
-    """Return the error for a session that is no more."""
+    """Return the error for a session that its owner has closed."""
     return ClientClosedError("the session was closed by its owner; give the client an open one")
 
 
 def translate(error: BaseException, timeout: Timeout) -> APIError:
-    """Return our error for one of aiohttp's, with what caused it where that is safe to keep."""
+    """Return this package's error for one of FAILURES, with its cause where that is safe to keep.
+
+    `timeout` gives the limits that the text of a timeout names.
+    """
     if isinstance(error, DisconnectedError):
-        return _lost_before_answer(error.cause)
+        return _lost_before_response(error.cause)
     if isinstance(error, BodyTimeoutError):
         slow = cast("APITimeoutError", translate(error.cause, timeout))
         slow.in_body = True
         return slow
     if isinstance(error, aiohttp.ClientPayloadError):
-        return APIConnectionError("the connection was lost in the middle of the answer")
+        return APIConnectionError("the connection was lost in the middle of the response")
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        return _broken_rule(error)
+        return _invalid_http(error)
     for kinds, problem, message in _TRANSLATIONS:
         if isinstance(error, kinds):
-            return _because(error, message.format(**_bounds(timeout)), problem)
-    return _because(error, "the request could not be sent or its answer not be read")
+            return _with_cause(error, message.format(**_limits(timeout)), problem)
+    return _with_cause(error, "the request could not be sent or its response not be read")
 
 
-def _bounds(timeout: Timeout) -> dict[str, str]:
-    """Return the bounds as text: what a deadline leaves is a fraction with many digits."""
+def _limits(timeout: Timeout) -> dict[str, str]:
+    """Return the limits as short texts: what a deadline leaves is a fraction with many digits."""
     seconds = msgspec.structs.asdict(timeout)
-    return {name: f"{value:.3g} s" if value else "no bound" for name, value in seconds.items()}
+    return {name: f"{value:.3g} s" if value else "no limit" for name, value in seconds.items()}
 
 
-# In this order: the first kind that an error is of.
+# The first kind that matches counts: subclasses stand above their bases.
 _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionError], str]]] = [
     (
         (aiohttp.ConnectionTimeoutError,),
@@ -86,8 +89,8 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
         "no connection within {connect} (connect) or {total} (total)",
     ),
     ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
-    ((TimeoutError,), APITimeoutError, "no whole answer within {total} (total)"),
-    # aiohttp's two for TLS are subclasses of these
+    ((TimeoutError,), APITimeoutError, "no complete response within {total} (total)"),
+    # aiohttp's two errors for TLS are subclasses of these
     ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
     (
         (aiohttp.ClientConnectorDNSError,),
@@ -99,44 +102,45 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
 ]
 
 
-def _lost_before_answer(cause: Exception) -> APIError:
-    lost = "the connection was lost before an answer"
+def _lost_before_response(cause: Exception) -> APIError:
+    lost = "the connection was lost before a response"
     if isinstance(cause, OSError):
-        return _because(cause, lost, stale=True)
-    # What came of the headers stands in the cause (of the parser in C), so it is not kept.
+        return _with_cause(cause, lost, stale=True)
+    # The parser in C puts the headers that had arrived into the cause, so the cause is dropped.
     return APIConnectionError(lost, stale=isinstance(getattr(cause, "message", None), str))
 
 
-def _broken_rule(error: aiohttp.ClientResponseError | HttpProcessingError) -> APIError:
-    """Tell what a server does each time from what may have been garbled on its way.
+def _invalid_http(error: aiohttp.ClientResponseError | HttpProcessingError) -> APIError:
+    """Return a retryable error for a response that may have been garbled in transit.
 
-    Nothing of the error is kept: its args carry the request's headers, its text the answer's.
+    A fault that the server repeats every time is not retryable. Nothing of aiohttp's error is kept:
+    its args hold the headers of the request, its text those of the response.
     """
-    behind: BaseException = error
-    while behind.__cause__ is not None:
-        behind = behind.__cause__
-    told = getattr(behind, "message", "")
-    lasting = isinstance(behind, LineTooLong) or re.match(_LASTING, told, re.IGNORECASE)
-    broken = f"the server broke the rules of HTTP ({type(behind).__name__})"
-    return APIConnectionError(broken, retryable=not lasting)
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = getattr(cause, "message", "")
+    permanent = isinstance(cause, LineTooLong) or re.match(_PERMANENT, text, re.IGNORECASE)
+    problem = f"the server broke the rules of HTTP ({type(cause).__name__})"
+    return APIConnectionError(problem, retryable=not permanent)
 
 
-# How the texts of aiohttp's two parsers begin; what the server sent comes behind, except that the
-# one in Python, where it is strict, repeats the name of a header as it came.
-_LASTING: Final = (
+# How the texts of aiohttp's two parsers begin. What the server sent follows after that; but the
+# parser in Python, where it is strict, also quotes the name of a header as it arrived.
+_PERMANENT: Final = (
     r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
     r"Content-Length|Too many headers|Got more than"
 )
 
 
-def _because(
+def _with_cause(
     cause: BaseException,
     message: str,
     problem: type[APIConnectionError] = APIConnectionError,
     *,
     stale: bool = False,
 ) -> APIConnectionError:
-    """Make an error that keeps its cause, without the frames in which the key may stand."""
+    """Return an error with its cause, but without the frames of the cause: they hold the key."""
     reason = _reason(cause)
     error = problem(f"{message}: {reason}" if reason else message, stale=stale)
     error.__cause__ = _without_frames(cause)
@@ -144,25 +148,25 @@ def _because(
 
 
 def _reason(cause: BaseException) -> str:
-    """Return the cause in the system's words: aiohttp's name TLS for a plain address as well."""
+    """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
     if isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(cause, ssl.SSLError):
         number = cause.os_error.errno or 0
-        # That of a name that does not resolve is below 0, with a text of its own.
-        told = os.strerror(number) if number > 0 else cause.os_error.strerror
-        if told:
-            return f"{cause.host}:{cause.port}: {told}"
+        # A failed look-up of a name has a number below 0, and a text of its own.
+        text = os.strerror(number) if number > 0 else cause.os_error.strerror
+        if text:
+            return f"{cause.host}:{cause.port}: {text}"
     return str(cause).strip()
 
 
 def _without_frames(error: BaseException) -> BaseException:
-    """Cut an exception, and those behind it, off the frames that they went through."""
+    """Drop the tracebacks of an exception and of all its causes, and a cause that is a response."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None
-        behind = link.__cause__ or link.__context__
+        cause = link.__cause__ or link.__context__
         link.__context__ = None
-        if isinstance(behind, aiohttp.ClientResponseError):
-            behind = None
-        link.__cause__ = behind
-        link = behind
+        if isinstance(cause, aiohttp.ClientResponseError):
+            cause = None
+        link.__cause__ = cause
+        link = cause
     return error

@@ -1,4 +1,4 @@
-"""The connections of a client's own session."""
+"""The connection pool of a client's own session."""
 
 import asyncio
 import contextlib
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import aiohttp
 from aiohttp.connector import Connection
 
-from .unasked import forget_parser, is_clean
+from .idle_connections import drop_parser, is_clean
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.tracing import Trace
 
-# aiohttp's default of 100 halves the speed of a walk through many completions at once; whoever
-# wants fewer bounds the work, not the pool.
+# aiohttp's default of 100 halves the speed of a walk through many completions at once. What bounds
+# the work is `concurrency`, and not the pool.
 MAX_CONNECTIONS: Final = 1000
 
 # bytes; asyncio asks for 256 KiB at each read, and most pages are smaller than this
 READ_SIZE: Final = 64 * 1024
 
-# seconds; less than a server waits for the next request on a connection
-HOLD: Final = 1.0
+# seconds that a connection is kept out of the pool for the next request; servers keep an idle
+# connection open for longer
+KEEP_FOR: Final = 1.0
 
 
 _fresh: Final = ContextVar("fresh", default=False)
@@ -33,7 +34,7 @@ _fresh: Final = ContextVar("fresh", default=False)
 
 @contextlib.contextmanager
 def fresh_connections() -> Iterator[None]:
-    """Have a Pool open a new connection for each request in this block, whatever waits in it."""
+    """Make each Pool open a new connection for each request in this block, even if one is idle."""
     token = _fresh.set(True)
     try:
         yield
@@ -41,46 +42,48 @@ def fresh_connections() -> Iterator[None]:
         _fresh.reset(token)
 
 
-class Held(Protocol):
-    """A connection that is held: see line."""
+class Kept(Protocol):
+    """A connection that is kept for the next request: see `shortcut.connection`."""
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, and nothing was read on it that was not asked for."""
+        """Return whether it is open and has received no unsolicited bytes."""
         ...
 
     @property
     def clean(self) -> bool:
-        """Whether it is usable, and nothing waits in its socket either."""
+        """Return whether it is usable and its socket is empty."""
         ...
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Return it to the pool."""
         ...
 
 
 class Pool(aiohttp.TCPConnector):
-    """A pool that passes over unclean connections, and in which those who wait have their turn.
+    """A connection pool without two races of aiohttp's: stale bytes, and queue jumping.
 
-    Aiohttp would take what came on an idle connection for the answer to the next request; and
-    whoever gives a connection back could take it again before one who was woken to have it.
+    Stale bytes: aiohttp reads what arrived on an idle connection as the response to the next
+    request. This pool closes such a connection. Queue jumping: when a connection is released,
+    aiohttp wakes the request that waits longest; until that task runs, the task that released it
+    can take it again, and may do so forever. This pool lets the waiting request run first.
     """
 
     def __init__(self) -> None:
         super().__init__(limit=MAX_CONNECTIONS)
-        self._held: dict[ConnectionKey, list[Held]] = {}
-        self._end_of_hold: asyncio.TimerHandle | None = None
+        self._kept: dict[ConnectionKey, list[Kept]] = {}
+        self._release_timer: asyncio.TimerHandle | None = None
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
         self.keys: dict[str, ConnectionKey] = {}
-        """By origin, what the pool itself calls it, once a request went there."""
+        """aiohttp's key of each origin to which a request went."""
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        """Return a connection for a request, out of the pool or new."""
+        """Return a connection for a request: an idle one of the pool, or a new one."""
         self.keys[str(req.url.origin())] = req.connection_key
-        self.take_back()
-        if self._somebody_was_woken():
+        self.release_kept()  # else a full pool waits for connections that carry nothing
+        if self._has_waiters():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
         while not await self._is_fit(connection):
@@ -90,12 +93,12 @@ class Pool(aiohttp.TCPConnector):
         return connection
 
     async def idle(self, key: "ConnectionKey") -> Connection | None:
-        """Return a connection that waits in the pool, or None where a new one would be needed.
+        """Return an idle connection of the pool; None if a new one would be needed.
 
-        There is no public way to ask for that: raises AttributeError or TypeError once aiohttp has
-        no such method any more.
+        aiohttp has no public way to ask. Raises AttributeError or TypeError with a version whose
+        private method has another name or signature.
         """
-        if self._somebody_was_woken():
+        if self._has_waiters():
             await asyncio.sleep(0)
         connection = await self._get(key, [])
         while connection is not None and not await self._is_fit(connection):
@@ -104,7 +107,11 @@ class Pool(aiohttp.TCPConnector):
         return connection
 
     async def _is_fit(self, connection: Connection) -> bool:
-        """Tell whether a request may be sent on it. A new one is fit: no other would be better."""
+        """Return whether a request may use this connection.
+
+        A new connection is fit even if it was lost already: no other would be better, and the
+        request that it was opened for must count the attempt.
+        """
         handler = connection.protocol
         if handler is None or handler not in self._used:
             return True
@@ -117,72 +124,75 @@ class Pool(aiohttp.TCPConnector):
     def _release(
         self, key: "ConnectionKey", protocol: "ResponseHandler", *, should_close: bool = False
     ) -> None:
-        """Take a connection back. What comes on it from now on was not asked for."""
+        """Take a connection back. All that arrives on it from now on is unsolicited."""
         super()._release(key, protocol, should_close=should_close)
         self._used.add(protocol)
-        forget_parser(protocol)
+        drop_parser(protocol)
 
-    # --- connections that are held --------------------------------------------------------------
+    # --- kept connections -----------------------------------------------------------------------
 
-    def hold(self, key: "ConnectionKey", held: Held) -> None:
-        """Keep a connection at hand for the next request, for HOLD seconds at most.
+    def keep(self, key: "ConnectionKey", connection: Kept) -> None:
+        """Keep a connection for the next request, for at most KEEP_FOR seconds.
 
-        To aiohttp it is in use for so long. Whoever has to wait for one gets it instead.
+        aiohttp counts it as in use meanwhile. If a request waits for a connection, that gets it.
         """
-        if not held.usable or self._somebody_was_woken():
-            held.give_back()
+        if not connection.usable or self._has_waiters():
+            connection.release()
             return
-        self._held.setdefault(key, []).append(held)
-        if self._end_of_hold is None:
-            self._end_of_hold = asyncio.get_running_loop().call_later(HOLD, self.take_back)
+        self._kept.setdefault(key, []).append(connection)
+        if self._release_timer is None:
+            loop = asyncio.get_running_loop()
+            self._release_timer = loop.call_later(KEEP_FOR, self.release_kept)
 
-    def held(self, key: "ConnectionKey") -> Any:
-        """Return what was held last and is clean yet, or None.
+    def take_kept(self, key: "ConnectionKey") -> Any:
+        """Return the connection that was kept last and is clean; None without one.
 
-        One in whose socket something waits goes back into the pool, where it can be read.
+        One whose socket is not empty goes back to the pool, which reads the bytes: they may be
+        TLS's own.
         """
-        held = self._held.get(key)
-        while held:
-            last = held.pop()
+        kept = self._kept.get(key)
+        while kept:
+            last = kept.pop()
             if last.clean:
                 return last
-            last.give_back()
+            last.release()
         return None
 
-    def take_back(self) -> None:
-        """Have all that are held returned."""
-        if self._end_of_hold is not None:
-            self._end_of_hold.cancel()
-            self._end_of_hold = None
-        while self._held:
-            _, held = self._held.popitem()
-            for one in held:
-                one.give_back()
+    def release_kept(self) -> None:
+        """Return all kept connections to the pool."""
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
+        while self._kept:
+            _, kept = self._kept.popitem()
+            for connection in kept:
+                connection.release()
 
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close all connections."""
-        self.take_back()
+        self.release_kept()
         await super().close(abort_ssl=abort_ssl)
 
     def _get(
         self, key: "ConnectionKey", traces: "list[Trace]"
     ) -> "Coroutine[Any, Any, Connection | None]":
-        return _nothing_idle() if _fresh.get() else super()._get(key, traces)
+        return _no_connection() if _fresh.get() else super()._get(key, traces)
 
-    def _somebody_was_woken(self) -> bool:
-        # Who was woken stays listed until its task has run. Without that list, nobody is let go.
+    def _has_waiters(self) -> bool:
+        # A request that was woken stays in aiohttp's list until its task has run. Without that list
+        # (another version of aiohttp) no request is let go first.
         return bool(getattr(self, "_waiters", None))
 
 
-async def _nothing_idle() -> None:
-    """Find no connection in a pool."""
+async def _no_connection() -> None:
+    """Return None, as aiohttp's `_get` does for an empty pool."""
 
 
 def _read_in_small_steps(transport: object) -> None:
-    """Have asyncio read READ_SIZE at a time, where its transport is one that can be told so.
+    """Set asyncio's read size to READ_SIZE; leave a transport without that setting as it is.
 
     Measured on CPython 3.11 where malloc fetches large blocks from the system each time: 98 µs of
-    CPU a page of 20 messages instead of 145. Where it keeps such blocks, it makes no difference.
+    CPU per page of 20 messages instead of 145. Where malloc keeps such blocks, no difference.
     """
     if getattr(transport, "max_size", 0) > READ_SIZE:
         with contextlib.suppress(AttributeError):

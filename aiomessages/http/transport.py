@@ -1,7 +1,7 @@
-"""Requests over aiohttp: a URL and headers become status, headers and a capped body.
+"""Send a request over aiohttp: a URL and headers become status, headers and a bounded body.
 
-This module decides nothing: it sends one request once, and says what came back or what went wrong
-in the terms of our errors. It knows aiohttp's surprises, so that nobody else has to.
+No decision is taken here: a request is sent once, and the result is a response or one of this
+package's errors. What aiohttp does unexpectedly is dealt with here, and nowhere above.
 """
 
 import asyncio
@@ -21,19 +21,22 @@ from aiomessages.wire.responses import Response
 
 from .body import check_length, read_body
 from .failures import FAILURES, DisconnectedError, session_closed, translate
+from .idle_connections import close_unclean, drop_parser_if_idle
 from .pool import Pool, fresh_connections
-from .shortcut.sender import FastPath
-from .unasked import close_unclean, forget_parser_once_idle
+from .shortcut.sender import ShortcutSender
 
 
 async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET on a lost connection: attempts are counted truly."""
+    """Keep aiohttp from repeating a GET on a lost connection: each attempt must be counted.
+
+    aiohttp repeats on two of its errors; a DisconnectedError is none of them.
+    """
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
-        raise  # never repeated
+        raise  # aiohttp does not repeat on this one
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise DisconnectedError(error) from None
 
@@ -41,7 +44,7 @@ async def _send_once(
 async def _send_on_clean_connection(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Do the same in a pool that would take what nobody asked for as the answer."""
+    """Do the same in a pool that does not check idle connections by itself."""
     await close_unclean(request.session.connector, request.connection_key)
     return await _send_once(request, handler)
 
@@ -49,8 +52,8 @@ async def _send_on_clean_connection(
 class Transport:
     """A session, opened on first use, that belongs to one event loop and one process.
 
-    A session that was handed in is used and never closed. Its own cookies are sent, and it keeps
-    what cookies the server sets. The client's own session does neither.
+    A session of the user's is used and never closed. It sends its own cookies, and stores those
+    that the server sets; the client's own session does neither.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Transport:
         self._headers = headers
         self._trace_configs = list(trace_configs or ())
         self._options: _RequestOptions = {} if session is None else _options_for(session)
-        self._fast_path: FastPath | None = None
+        self._shortcut: ShortcutSender | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
@@ -85,10 +88,10 @@ class Transport:
     ) -> Response:
         """Send one GET request once, and return the response.
 
-        A `fresh` one goes on a connection that carried none before, in the client's own session.
-        Its body is whole, or `flaw` says what is wrong with it: it cannot be decompressed, or is
-        one of more than `max_bytes`, decompressed. Raises the APIConnectionErrors, and
-        ClientClosedError when the session's owner closes it.
+        With `fresh`, the client's own session opens a new connection for it. The body is complete
+        and decompressed, or empty with the error in `flaw`: it cannot be decompressed, or has more
+        than `max_bytes`. Raises APIConnectionError and its subclasses, and ClientClosedError when
+        the owner of the session closes it.
         """
         session = self._open()
         try:
@@ -97,8 +100,8 @@ class Transport:
                     return await self._exchange(
                         session, origin, target, headers, timeout, max_bytes
                     )
-            if self._fast_path is not None:
-                response = await self._fast_path.get(
+            if self._shortcut is not None:
+                response = await self._shortcut.get(
                     origin, target, headers, timeout=timeout, max_bytes=max_bytes
                 )
                 if response is not None:
@@ -116,8 +119,8 @@ class Transport:
             if not str(error).startswith(TWO_CREDENTIALS):
                 raise
             problem = _two_credentials("a .netrc, by trust_env=True")
-        # Raised out here, so that no context brings along aiohttp's frames, in whose local
-        # variables the key may stand.
+        # Raised outside of `except`: as its context, aiohttp's error would bring along frames whose
+        # local variables hold the key.
         raise problem
 
     async def _exchange(
@@ -137,10 +140,10 @@ class Transport:
             **self._options,
         )
         try:
-            if self._fast_path is not None:
-                await self._fast_path.learn(origin, headers, response.request_info)
+            if self._shortcut is not None:
+                await self._shortcut.learn(origin, headers, response.request_info)
             check_length(response.headers)
-            connection = response.connection  # None where all of the body is here, as mostly
+            connection = response.connection  # None if all of the body has arrived, as mostly
             protocol = None if connection is None else connection.protocol
             body, flaw = await read_body(response.content, response.headers, max_bytes, protocol)
         except BaseException:
@@ -151,16 +154,16 @@ class Transport:
         received_at = time.time()
         handler = getattr(response, "_protocol", None)
         if not self._owns:
-            forget_parser_once_idle(session.connector, handler)
-        hang_up = _hang_up_for(handler)
-        headers = CIMultiDict(response.headers)  # which can be copied and pickled, as its view not
-        return Response(response.status, headers, body, received_at, flaw, hang_up)
+            drop_parser_if_idle(session.connector, handler)
+        abort = _abort_method(handler)
+        headers = CIMultiDict(response.headers)  # a copy: the view cannot be pickled
+        return Response(response.status, headers, body, received_at, flaw, abort)
 
     def _open(self) -> aiohttp.ClientSession:
         self._stay_in_one_loop()
         if self._session is None:
             pool = Pool()
-            # What every request has in common costs least where the session holds it.
+            # Headers that all requests share cost least in the session.
             self._session = aiohttp.ClientSession(
                 connector=pool,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -169,10 +172,10 @@ class Transport:
                 middlewares=[_send_once],
                 trace_configs=self._trace_configs,
             )
-            # Whoever traces wants to see every request: also who adds that to all sessions, as
-            # OpenTelemetry's instrumentation does.
+            # A tracer must see every request. OpenTelemetry's instrumentation adds one to each
+            # session that is opened, so the session is asked, and not `self._trace_configs`.
             if not self._session.trace_configs:
-                self._fast_path = FastPath(pool)
+                self._shortcut = ShortcutSender(pool)
         return self._session
 
     def _stay_in_one_loop(self) -> None:
@@ -193,13 +196,13 @@ class Transport:
             await self._session.close()
 
 
-# How aiohttp says that a request would go out with other credentials than the API key.
+# How the text of aiohttp's error begins when a request would carry two kinds of credentials.
 TWO_CREDENTIALS: Final = "Cannot combine"
 
 
 def _check_session(session: aiohttp.ClientSession) -> None:
-    """Refuse a session that sends with each request what must not go along with ours."""
-    if getattr(session, "auth", None) is not None:  # aiohttp 4 has it no more
+    """Raise ConfigurationError for a session whose own credentials or headers would break ours."""
+    if getattr(session, "auth", None) is not None:  # aiohttp 4 has none
         raise _two_credentials("auth=")
     check_framing(session.headers)
 
@@ -207,12 +210,12 @@ def _check_session(session: aiohttp.ClientSession) -> None:
 def _two_credentials(source: str) -> ConfigurationError:
     return ConfigurationError(
         f"the session that you handed in has credentials of its own (from {source}), which cannot"
-        " go along with the API key: hand in one without them"
+        " be combined with the API key: hand in one without them"
     )
 
 
 class _RequestOptions(TypedDict, total=False):
-    """What a request needs only in a session that was handed in."""
+    """Options of a request that only a session of the user's needs."""
 
     raise_for_status: bool
     auto_decompress: bool
@@ -220,8 +223,8 @@ class _RequestOptions(TypedDict, total=False):
 
 
 def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
-    # Middlewares given for one request replace the session's own, and there is no public way to ask
-    # for these; without the attribute, the session just loses its middlewares for our requests.
+    # The middlewares of a request replace those of its session, and aiohttp has no public way to
+    # read these. Without the attribute, our requests go without the session's middlewares.
     own: Sequence[aiohttp.ClientMiddlewareType] = getattr(session, "_middlewares", ())
     return {
         "raise_for_status": False,
@@ -236,13 +239,14 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
         total=timeout.total,
         sock_connect=timeout.connect,
         sock_read=timeout.read,
-        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, past a deadline
+        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, beyond a deadline
     )
 
 
-def _hang_up_for(handler: object) -> Callable[[], object] | None:
-    """Return what ends the connection, even though it may be back in the pool.
+def _abort_method(handler: object) -> Callable[[], object] | None:
+    """Return the method that aborts the connection, which may be back in the pool by then.
 
-    From there no public name leads to it; without the private one it would just stay in use.
+    From the pool no public name leads to the connection. None where the private names are others:
+    the connection then stays in use.
     """
     return getattr(getattr(handler, "transport", None), "abort", None)

@@ -1,9 +1,9 @@
-"""The log: logger `aiomessages`, a record for each attempt, each retry, and each list's end.
+"""The log: logger `aiomessages`, one record per attempt, per retry, and per end of a list.
 
-What went well is a DEBUG record, what did not is an INFO record, and so is a retry. Each carries
-its facts as attributes as well (`extra`), for a formatter that writes JSON. No header, query, body,
-text of an error, or key is ever in it. An id comes from the server: whatever in it could end a line
-or act on a terminal is written as an escape, in the attributes as well.
+A success is a DEBUG record; a failure and a retry are INFO records. Each record has its facts as
+attributes too (`extra`), for a formatter that writes JSON. No record contains a header, query,
+body, error text or key. Ids come from the server: each character that could end a line or control
+a terminal is escaped, in the attributes as well.
 """
 
 import logging
@@ -24,9 +24,9 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO}
 
 
 def show_log(level: str | None) -> None:
-    """Write the log to standard error from `debug` or `info` on; do nothing for any other word.
+    """Write the log to standard error at level `debug` or `info`; ignore any other word.
 
-    For AIOMESSAGES_LOG. An application that set logging up for itself is left as it is.
+    `level` is the value of AIOMESSAGES_LOG. A logger that already has handlers stays as it is.
     """
     if level is None or level.lower() not in _LEVELS or log.handlers:
         return
@@ -34,13 +34,13 @@ def show_log(level: str | None) -> None:
     handler.setFormatter(logging.Formatter(_FORMAT))
     log.addHandler(handler)
     log.setLevel(_LEVELS[level.lower()])
-    log.propagate = False  # else a root handler would write every line again
+    log.propagate = False  # else a root handler would write each line again
 
 
 def log_attempt(target: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
-    """Tell of one attempt that began at that reading of the monotonic clock.
+    """Log one attempt. `began` is a reading of the monotonic clock, `secret` the key to remove.
 
-    `outcome` is the response, or the error. A server may repeat the key, so that is taken out.
+    `outcome` is the response, or the error.
     """
     status = getattr(outcome, "status", 0)
     level = logging.DEBUG if status == 200 and not isinstance(outcome, Exception) else logging.INFO
@@ -50,11 +50,13 @@ def log_attempt(target: str, outcome: object, *, began: float, attempt: int, sec
     seconds = time.monotonic() - began
     facts = {
         "event": "attempt",
-        "path": harmless(without_key(target.partition("?")[0], secret)),
+        "path": escape_unprintable(without_key(target.partition("?")[0], secret)),
         "status": status or None,
         "seconds": seconds,
         "attempt": attempt,
-        "request_id": harmless(without_key(headers.get("x-request-id", "unknown"), secret)),
+        "request_id": escape_unprintable(
+            without_key(headers.get("x-request-id", "unknown"), secret)
+        ),
         "error_type": type(outcome).__name__ if isinstance(outcome, BaseException) else None,
     }
     log.log(
@@ -69,8 +71,8 @@ def log_attempt(target: str, outcome: object, *, began: float, attempt: int, sec
     )
 
 
-def harmless(text: str | None) -> str | None:
-    """Return a text with an escape for each character that is not printable."""
+def escape_unprintable(text: str | None) -> str | None:
+    """Return a text with an escape in place of each character that is not printable."""
     if text is None or text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
@@ -81,13 +83,13 @@ def _escape(char: str) -> str:
 
 
 def log_retry(error: "APIError", delay: float) -> None:
-    """Tell that the attempt that failed by this error is followed by another in `delay` seconds."""
+    """Log that the attempt with this error is followed by another in `delay` seconds."""
     if not log.isEnabledFor(logging.INFO):
         return
     facts = {
         "event": "retry",
-        "completion_id": harmless(error.completion_id),
-        "cursor": harmless(error.cursor),
+        "completion_id": escape_unprintable(error.completion_id),
+        "cursor": escape_unprintable(error.cursor),
         "attempt": error.attempts,
         "delay": delay,
         "error_type": type(error).__name__,
@@ -97,7 +99,7 @@ def log_retry(error: "APIError", delay: float) -> None:
 
 
 def logs_ends() -> bool:
-    """Return whether the end of an operation is logged."""
+    """Return whether the log is on at a level that has the failures of lists."""
     return log.isEnabledFor(logging.INFO)
 
 
@@ -112,12 +114,12 @@ def log_end(
     seconds: float,
     error_type: str | None,
 ) -> None:
-    """Tell how a list, or an export, ended."""
+    """Log the end of a list or an export."""
     facts = {
         "event": "end",
         "operation": operation,
         "outcome": outcome,
-        "completion_id": harmless(shown(completion_id)),
+        "completion_id": escape_unprintable(shown(completion_id)),
         "pages": pages,
         "items": items,
         "retries": retries,

@@ -1,1 +1,1 @@
-"""Small values that every layer knows: secrets and how they are hidden, headers, checks."""
+"""Small values that every layer uses: secrets, redaction, headers, plain strings and ints."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 
 class Headers(dict[str, str]):
-    """The headers of a response, by their names in whatever case."""
+    """The headers of a response; names are looked up in any case and stored in lower case."""
 
     def __getitem__(self, name: str) -> str:
         return super().__getitem__(name.lower())
@@ -19,8 +19,9 @@ class Headers(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-# What a coding stands for, by the names of RFC 9110 (section 8.4.1), the older ones that mean the
-# same, and those of character sets, which some servers put into the wrong header. None: nothing.
+# The compression that a content coding names; None for no compression. The names are those of
+# RFC 9110 (section 8.4.1), older aliases, and names of character sets, which some servers put into
+# this header by mistake.
 CODINGS: Final[Mapping[str, str | None]] = {
     "gzip": "gzip",
     "x-gzip": "gzip",
@@ -28,13 +29,13 @@ CODINGS: Final[Mapping[str, str | None]] = {
     "x-deflate": "deflate",
     **dict.fromkeys(("", "identity", "none", "utf-8", "utf8", "us-ascii", "ascii")),
 }
-# A proxy may compress what was compressed already. More of it is no answer, but a bomb.
+# A proxy may compress a body that the server has compressed. More than that is a bomb.
 MAX_CODINGS: Final = 2
 
 
 def compressions_of(headers: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return what a body is compressed by, in the order that it was; None for what is not known."""
-    getall: Any = getattr(headers, "getall", None)  # of a header that comes twice, both count
+    """Return the compressions of a body in the order applied; None if one of them is unknown."""
+    getall: Any = getattr(headers, "getall", None)  # a repeated header is one list
     if getall is None:
         return _compressions(headers.get("content-encoding", ""))
     return _compressions(",".join(getall("content-encoding", ())))

@@ -1,30 +1,31 @@
-"""Plain values of what callers give: strings and ints of no subclass."""
+"""Turn what callers pass into plain values: str and int themselves, and no subclass."""
 
 import operator
 from typing import Final, TypeVar
 
 PlainT = TypeVar("PlainT")
-_PLAIN: Final = frozenset({str, int, bool, type(None)})  # there is nothing to be done with most
+_PLAIN: Final = frozenset({str, int, bool, type(None)})  # the types of most arguments
 
 
 def as_plain(value: PlainT) -> PlainT:
-    """Return a str or an int of any subclass as one of no subclass, and all else as it is.
+    """Return a str or int of any subclass as a plain str or int, and any other value unchanged.
 
-    What a subclass says of itself is not what it holds: of `class Model(str, Enum)`, a member
-    formats as `Model.MINI`. What holds an int and is none, as numpy's integers, becomes one too.
+    A subclass may format as another text than it holds: a member of `class Model(str, Enum)`
+    formats as `Model.MINI`. An integer that is no int, such as numpy's, becomes an int.
     """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
-        return str.__str__(value)  # type: ignore[return-value]  # as close as can be said
-    # Asked of its type: a class, as `int`, is none. A Protocol would tell in fifty times the time.
+        return str.__str__(value)  # type: ignore[return-value]  # a TypeVar says no more
+    # Look at the type: a class such as `int` has `__index__` too, and is no integer. isinstance
+    # with the Protocol SupportsIndex would take fifty times as long.
     if hasattr(type(value), "__index__"):
         return operator.index(value)  # type: ignore[arg-type, return-value]  # the same
     return value
 
 
 def can_be_sent(text: str) -> bool:
-    """Tell whether a text is one in UTF-8 as well: half an emoji is not."""
+    """Return whether a text can be encoded in UTF-8: a lone surrogate (half an emoji) cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

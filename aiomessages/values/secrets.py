@@ -1,4 +1,4 @@
-"""Strings that never show themselves."""
+"""Strings that no repr shows."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
@@ -9,9 +9,9 @@ ApiKeyT = TypeVar("ApiKeyT")
 
 
 class SecretStr(str):
-    """A str that never shows itself in a repr, so that no dict, traceback or log does either.
+    """A str whose repr is hidden, so that no dict, traceback or log shows it.
 
-    A copy of it is itself: recorders and middlewares copy the headers of a request.
+    A copy is the object itself: recorders and middlewares copy the headers of a request.
     """
 
     __slots__ = ()
@@ -30,10 +30,13 @@ class SecretStr(str):
 
 
 def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return headers with their values hidden, unchecked, for the same reason as `hide`."""
+    """Return the headers with each value as a SecretStr, unchecked like `hide`."""
     return {name: hide(value) for name, value in (headers or {}).items()}
 
 
 def hide(key: ApiKeyT) -> ApiKeyT:
-    """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
+    """Return a str as a SecretStr, and any other value unchanged.
+
+    Unchecked: the error about an invalid key must not show that key in its traceback either.
+    """
     return SecretStr(as_plain(key)) if isinstance(key, str) else key  # type: ignore[return-value]

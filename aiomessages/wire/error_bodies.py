@@ -1,8 +1,8 @@
-"""The dialects of error bodies: what a server, or whatever stands before it, says went wrong.
+"""Read the body of an error, in the dialects of many servers, gateways and proxies.
 
-`DIALECTS` is the table: each entry reads one form of JSON object, and a form may hold another one.
-Bytes come in and facts go out. Nothing here raises, or knows what an error means to a call: see
-`wire_errors`.
+`DIALECTS` is the table: each entry reads one form of JSON object, and a form may contain another.
+Bytes come in and facts come out. Nothing here raises an error; `errors` decides what the facts mean
+for a call.
 """
 
 import html
@@ -17,16 +17,16 @@ from msgspec import Struct
 Json = Any
 Object = Mapping[str, Json]
 
-MAX_BODY: Final = 1024 * 1024  # bytes: no error is that long, and what is longer is not looked into
+MAX_BODY: Final = 1024 * 1024  # bytes; no error is that long, and a longer body is not read
 MAX_FACT: Final = 500  # characters
-MAX_DEPTH: Final = 24  # an error within an error takes three steps, and each proxy may add one
+MAX_DEPTH: Final = 24  # each error within an error takes three levels, and each proxy may add one
 MAX_ITEMS: Final = 5  # of a list of errors
-_MAX_SEARCHED: Final = 65_536  # characters of a text that may hold an error as JSON
-_MAX_LINE: Final = 200  # characters of a body that is a line of text
+_MAX_SEARCHED: Final = 65_536  # characters of a text that may contain a JSON error
+_MAX_LINE: Final = 200  # characters of a body that is one line of text
 
 
 class ErrorFacts(Struct, frozen=True):
-    """What an error body says. `status` is one that it names; `in_json` is false for bare text."""
+    """What an error body says. `status` is a status in the body; `in_json` is False for text."""
 
     message: str | None = None
     type: str | None = None
@@ -43,25 +43,25 @@ NOTHING: Final = ErrorFacts()
 
 
 def read_error(body: bytes) -> ErrorFacts:
-    """Return what the body of an answer says that is an error by its status."""
-    text, said = _decoded(body)
-    if said is None:
-        return _inside(text, MAX_DEPTH, around=True) or _in_words(text)
-    return _error_in(said, MAX_DEPTH)
+    """Return the facts in the body of a response with an error status."""
+    text, value = _decoded(body)
+    if value is None:
+        return _embedded(text, MAX_DEPTH, around=True) or _from_text(text)
+    return _facts_of(value, MAX_DEPTH)
 
 
 def find_error(body: bytes) -> ErrorFacts:
-    """Return what a body says that came with status 200: an error only if it is an object."""
-    _, said = _decoded(body)
-    first = said[0] if isinstance(said, list) and said else said
+    """Return the facts in a body with status 200; none unless it is an object with an error."""
+    _, value = _decoded(body)
+    first = value[0] if isinstance(value, list) and value else value
     if not isinstance(first, dict):
         return NOTHING
-    facts = _error_in(said, MAX_DEPTH)
+    facts = _facts_of(value, MAX_DEPTH)
     return facts if facts.message or not _ERROR_KEYS.isdisjoint(first) else NOTHING
 
 
 def _decoded(body: bytes) -> tuple[str, Json]:
-    """Return a body as text, and as JSON where it is some."""
+    """Return a body as text, and as JSON if it is valid."""
     text = body.decode("utf-8-sig", "replace") if len(body) <= MAX_BODY else ""
     try:
         return text, json.loads(text, parse_int=_integer)
@@ -70,7 +70,7 @@ def _decoded(body: bytes) -> tuple[str, Json]:
 
 
 def _integer(digits: str) -> int | str:
-    """Return an integer; one with more digits than Python reads stays as it was written."""
+    """Return an integer; one with more digits than Python reads stays a text."""
     try:
         return int(digits)
     except ValueError:
@@ -80,64 +80,65 @@ def _integer(digits: str) -> int | str:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def _nested(said: Object, depth: int) -> ErrorFacts:
+def _nested(value: Object, depth: int) -> ErrorFacts:
     """Read `{"error": {…}}` of OpenAI, Azure, Google and LiteLLM, and a gateway's `{"error": "…"}`.
 
-    A word beside a text is a code with OAuth (`invalid_token`), and elsewhere a type.
+    A word beside a message is a code in OAuth (`invalid_token`), and a type elsewhere.
     """
-    error, beside = said["error"], _flat(said, depth)
+    error, flat = value["error"], _flat(value, depth)
     if not isinstance(error, str):
-        return _merged(_error_in(error, depth), ErrorFacts(code=_status_code(error)), beside)
+        return _merged(_facts_of(error, depth), ErrorFacts(code=_status_code(error)), flat)
     named = ErrorFacts(code=error) if _WORD.fullmatch(error) else ErrorFacts(type=_text(error))
-    text = named if beside.message else _error_in(error, depth, beside)
-    return _merged(text, beside)
+    text = named if flat.message else _facts_of(error, depth, flat)
+    return _merged(text, flat)
 
 
-def _listed(said: Object, depth: int) -> ErrorFacts:
+def _listed(value: Object, depth: int) -> ErrorFacts:
     """Read `{"errors": […]}` of JSON:API, GraphQL and Cloudflare; ASP.NET's is by parameter."""
-    errors, beside = said["errors"], _flat(said, depth)
+    errors, flat = value["errors"], _flat(value, depth)
     if isinstance(errors, dict):
         items = islice(errors.items(), MAX_ITEMS)
         errors = [{"param": name, "message": problems} for name, problems in items]
-    return _merged(_error_in(errors, depth), beside)
+    return _merged(_facts_of(errors, depth), flat)
 
 
-def _located(said: Object, _: int) -> ErrorFacts:
+def _located(value: Object, _: int) -> ErrorFacts:
     """Read `{"loc": ["query", "limit"], "msg": …, "type": …}`: an item of FastAPI's `detail`."""
-    steps = said["loc"] if isinstance(said["loc"], list) else []
-    where, problem = ".".join(map(str, steps[:MAX_ITEMS])), _text(said.get("msg"))
+    steps = value["loc"] if isinstance(value["loc"], list) else []
+    where, problem = ".".join(map(str, steps[:MAX_ITEMS])), _text(value.get("msg"))
     match steps:
         case ["query" | "path", str(name)]:
             param = _text(name)
         case _:
             param = None
     message = f"{where}: {problem}" if where and problem else problem
-    return ErrorFacts(message=message, type=_text(said.get("type")), param=param)
+    return ErrorFacts(message=message, type=_text(value.get("type")), param=param)
 
 
-def _flat(said: Object, depth: int) -> ErrorFacts:
+def _flat(value: Object, depth: int) -> ErrorFacts:
     """Read `{"message": …, "code": …}` and its like.
 
     FastAPI's `{"detail": …}`, problem details (RFC 9457), Azure's API management, AWS, Spring.
     """
     own = ErrorFacts(
-        type=_text(_one_of(said, "type", "__type")),
-        param=_text(_one_of(said, "param", "target")) or _parameter(said.get("source")),
-        code=_text(said.get("code")),
-        status=_status(_one_of(said, "statusCode", "status_code", "status")),
+        type=_text(_one_of(value, "type", "__type")),
+        param=_text(_one_of(value, "param", "target")) or _parameter(value.get("source")),
+        code=_text(value.get("code")),
+        status=_status(_one_of(value, "statusCode", "status_code", "status")),
     )
-    status = said.get("status")
+    status = value.get("status")
     word = _text(status) if isinstance(status, str) and not own.status else None
-    texts = [_error_in(said.get(name), depth, own) for name in _TEXTS]
-    behind = [_error_in(said.get(name), depth) for name in _BEHIND]
+    texts = [_facts_of(value.get(name), depth, own) for name in _TEXTS]
+    details = [_facts_of(value.get(name), depth) for name in _DETAILS]
     texts = [facts for facts in texts if facts]
-    return _merged(*texts[:1], own, *texts[1:], *behind, ErrorFacts(type=word))
+    return _merged(*texts[:1], own, *texts[1:], *details, ErrorFacts(type=word))
 
 
 _TEXTS: Final = ("message", "Message", "error_description", "detail", "msg", "title", "reason")
-_BEHIND: Final = ("innererror", "extensions", "details")  # Azure, GraphQL, Google
+_DETAILS: Final = ("innererror", "extensions", "details")  # Azure, GraphQL, Google
 
-# The key that tells a form of object → what reads it; the first one that is there. Others are flat.
+# The key by which a form is recognised → the function that reads it. The first key that the object
+# has counts; an object with none of them is flat.
 DIALECTS: Final[dict[str, Callable[[Object, int], ErrorFacts]]] = {
     "error": _nested,
     "errors": _listed,
@@ -146,25 +147,25 @@ DIALECTS: Final[dict[str, Callable[[Object, int], ErrorFacts]]] = {
 _ERROR_KEYS: Final = frozenset({"error", "errors"})
 
 
-def _error_in(said: Json, depth: int, own: ErrorFacts = NOTHING) -> ErrorFacts:
-    """Return what a value says: an object by its dialect, a list, or a text.
+def _facts_of(value: Json, depth: int, own: ErrorFacts = NOTHING) -> ErrorFacts:
+    """Return the facts in a value: an object in its dialect, a list, or a text.
 
-    `own` is what stands beside a text. With a code of the API's in it, the text is the API's own as
-    well, and no error that a proxy wraps in words.
+    `own` are the facts beside a text. If they have a code of the API's, the text is the API's too,
+    and not an error that a proxy has wrapped in words.
     """
-    if depth == 0 or not said:
+    if depth == 0 or not value:
         return NOTHING
-    if isinstance(said, dict):
-        read = next((DIALECTS[key] for key in DIALECTS if said.get(key) is not None), _flat)
-        return read(said, depth - 1)
-    if isinstance(said, list):
-        found = [facts for item in said[:MAX_ITEMS] if (facts := _error_in(item, depth - 1))]
-        told = "; ".join(facts.message for facts in found if facts.message)
-        return _merged(ErrorFacts(message=told or None), *found)
-    if not isinstance(said, str):
+    if isinstance(value, dict):
+        read = next((DIALECTS[key] for key in DIALECTS if value.get(key) is not None), _flat)
+        return read(value, depth - 1)
+    if isinstance(value, list):
+        found = [facts for item in value[:MAX_ITEMS] if (facts := _facts_of(item, depth - 1))]
+        text = "; ".join(facts.message for facts in found if facts.message)
+        return _merged(ErrorFacts(message=text or None), *found)
+    if not isinstance(value, str):
         return NOTHING
     wrapped = own.code is None or _is_status(own.code)
-    return _inside(said, depth - 1, around=wrapped) or ErrorFacts(message=_whole(said))
+    return _embedded(value, depth - 1, around=wrapped) or ErrorFacts(message=_encodable(value))
 
 
 # --- an error in a text ---------------------------------------------------------------------------
@@ -172,10 +173,10 @@ def _error_in(said: Json, depth: int, own: ErrorFacts = NOTHING) -> ErrorFacts:
 _DECODER: Final = json.JSONDecoder(parse_int=_integer)
 
 
-def _inside(text: str, depth: int, *, around: bool) -> ErrorFacts:
-    """Return the error that a text holds as JSON; with `around`, also amid other words.
+def _embedded(text: str, depth: int, *, around: bool) -> ErrorFacts:
+    """Return the facts of a JSON error in a text; with `around`, also with words around it.
 
-    Proxies pass one on like that: LiteLLM as `litellm.RateLimitError: … {"error": …}`.
+    Proxies forward errors like that: LiteLLM as `litellm.RateLimitError: … {"error": …}`.
     """
     text = text[:_MAX_SEARCHED]
     start = text.find("{")
@@ -185,13 +186,13 @@ def _inside(text: str, depth: int, *, around: bool) -> ErrorFacts:
         found, end = _object_at(text, start)
         is_whole = not text[:start].strip() and not text[end:].strip()
         if found and (is_whole or (around and "error" in found)):
-            return _error_in(found, depth)
+            return _facts_of(found, depth)
         start = text.find("{", end)
     return NOTHING
 
 
 def _object_at(text: str, start: int) -> tuple[Object, int]:
-    """Return the object that begins at a brace, and where it ends; an empty one if none does."""
+    """Return the object that begins at a brace, and its end; an empty object if there is none."""
     for spelled in (str, _from_python):
         written = spelled(text[start:])
         try:
@@ -203,7 +204,7 @@ def _object_at(text: str, start: int) -> tuple[Object, int]:
 
 
 def _from_python(text: str) -> str:
-    """Return as JSON what Python shows of it: `{'error': {'code': None}}`."""
+    """Return a Python repr as JSON: `{'error': {'code': None}}` becomes `{"error": …}`."""
     return _PYTHON.sub(_as_json, text)
 
 
@@ -230,11 +231,11 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _WORD: Final = re.compile(r"[a-z]+(_[a-z]+)+")
 _STATUS: Final = re.compile(r"[1-5][0-9][0-9]|None")  # Python's None, as LiteLLM writes it
 _TITLE: Final = re.compile(r"<title[^<>]*>([^<]{1,500})", re.IGNORECASE)
-_SAYS_NOTHING: Final = re.compile(r"[<{\[]|null$|\W*$")
+_NO_MESSAGE: Final = re.compile(r"[<{\[]|null$|\W*$")
 
 
 def _merged(*facts: ErrorFacts) -> ErrorFacts:
-    """Return of each fact the first; a code that is a mere status gives way to another."""
+    """Return the first value of each fact; a code that is a status counts last."""
     codes = [one.code for one in facts if one.code is not None]
     return ErrorFacts(
         message=_first(one.message for one in facts),
@@ -259,7 +260,7 @@ def _status_code(value: Json) -> str | None:
 
 
 def _status(value: Json) -> int | None:
-    """Return the status of an error that a value names, as a number or as digits."""
+    """Return the error status in a value, a number or a text of digits; None without one."""
     number = str(value)
     return int(number) if _is_status(number) and number[0] in "45" else None
 
@@ -269,27 +270,27 @@ def _parameter(source: Json) -> str | None:
     return _text(source.get("parameter")) if isinstance(source, dict) else None
 
 
-def _one_of(said: Object, *names: str) -> Json:
-    return _first(said.get(name) for name in names)
+def _one_of(value: Object, *names: str) -> Json:
+    return _first(value.get(name) for name in names)
 
 
 def _text(value: Json) -> str | None:
-    """Return a fact as text, whatever JSON it is, so that none is lost; None for null."""
+    """Return any JSON value as text, so that no fact is lost; None for null."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _whole(text[:MAX_FACT])
+    return _encodable(text[:MAX_FACT])
 
 
-def _whole(text: str) -> str:
-    """Return the text with U+FFFD for half an emoji, so that it can be written anywhere."""
+def _encodable(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate, so that it can be encoded."""
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _in_words(text: str) -> ErrorFacts:
-    """Return what a body says that is no JSON: the title of a page of HTML, or its only line."""
+def _from_text(text: str) -> ErrorFacts:
+    """Return the facts of a body that is not JSON: the title of an HTML page, or its only line."""
     title = _TITLE.search(text)
     line = " ".join(html.unescape(title[1]).split()) if title else text.strip()
-    if _SAYS_NOTHING.match(line) or len(line) > _MAX_LINE or not line.isprintable():
+    if _NO_MESSAGE.match(line) or len(line) > _MAX_LINE or not line.isprintable():
         return ErrorFacts(in_json=False)
     return ErrorFacts(message=line, in_json=False)

@@ -1,6 +1,6 @@
-"""An answer, to the error that it is: by its status, and by what its body says of itself.
+"""Turn a response into the error that its status and its body stand for.
 
-Nothing here performs I/O, reads a clock or rolls dice. The forms of bodies stand in `dialects`.
+Nothing here performs I/O, reads a clock or draws random numbers. `error_bodies` reads the body.
 """
 
 import re
@@ -26,8 +26,10 @@ from aiomessages.values.redaction import body_without_key, headers_without_key, 
 from .error_bodies import MAX_BODY, ErrorFacts, find_error, read_error
 from .retry_after import parse_retry_after
 
-MAX_MESSAGE_LENGTH: Final = 500  # of a server's error text: gateways can be talkative
-_MARGIN: Final = 65_536  # bytes behind what is kept of a body: a key that is cut in two is found
+MAX_MESSAGE_LENGTH: Final = 500  # characters of a server's text: some gateways send pages
+_MARGIN: Final = (
+    65_536  # bytes read beyond what is kept of a body, so that a key at the cut is found
+)
 
 _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     400: BadRequestError,
@@ -38,16 +40,18 @@ _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
-# 203 is a 200 that a proxy has changed on its way (RFC 9110, section 15.3.4). A part of a page, as
-# with 206, is none, and nothing else has a page for its body.
+# The statuses whose body is a page. 203 is a 200 that a proxy has changed in transit (RFC 9110,
+# section 15.3.4). 206 would be a part of a page, which no request asks for.
 WITH_PAGE: Final = frozenset({200, 203})
 
-_RETRYABLE_STATUSES: Final = frozenset({408, 425})  # beyond those whose class says it
-_REFUSALS: Final = frozenset({400, 404, 422})  # of a parameter; 422 is FastAPI's way
-_HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # some gateways' codes
+_RETRYABLE_STATUSES: Final = frozenset({408, 425})  # besides those whose class is retryable
+_REFUSALS: Final = frozenset({400, 404, 422})  # statuses that refuse a parameter; FastAPI sends 422
+_HTTP_ERRORS: Final = {
+    str(status) for status in range(400, 600)
+}  # some gateways put these into `code`
 
-# For an error that comes with status 200: its code tells which it is, or else its type. The words
-# are OpenAI's and those of gateways that speak for it; the last lines are Google's.
+# The status that a code or a type stands for, in an error that arrives with status 200. The words
+# are OpenAI's and those of gateways in front of it; the last ones are Google's.
 _NAMED_STATUSES: Final = {
     "invalid_api_key": 401,
     "invalid_token": 401,
@@ -64,7 +68,7 @@ _NAMED_STATUSES: Final = {
     "internal_server_error": 500,
     "service_unavailable": 503,
     "overloaded_error": 503,
-    "invalid_request_error": 400,  # a type: most of the API's errors are of it
+    "invalid_request_error": 400,  # the type of most errors of the API
     "unauthenticated": 401,
     "permission_denied": 403,
     "resource_exhausted": 429,
@@ -74,26 +78,27 @@ _NAMED_STATUSES: Final = {
     "deadline_exceeded": 504,
 }
 _NO_QUOTA: Final = "insufficient_quota"
-# Gaps are bounded, and so is what is searched: else a text that repeats a word takes minutes.
+# Gaps and the searched text are bounded: else a text that repeats a word takes minutes.
 _MAX_SEARCHED: Final = 2000  # characters of a message
 _MISSING: Final = (
     r"\bnot (?:be )?found\b|\bno such\b|(?:\bnot|n't) exist|\bno\b.{0,100} found\b"
     r"|(?:\bnot|n't|\bunable to) (?:find|locate)\b"
 )
 _NOT_FOUND: Final = re.compile(_MISSING, re.IGNORECASE)
-# Of a completion, where no id is named: "the model does not exist for chat completions" is not it.
+# A completion is missing, and no id is named. "The model does not exist for chat completions" must
+# not match.
 _COMPLETION_NOT_FOUND: Final = re.compile(
     rf"\bcompletion\b[^.]{{0,300}}(?:{_MISSING})|\bno (?:such )?(?:stored )?(?:chat )?completion\b",
     re.IGNORECASE,
 )
 _FOREIGN_HINT: Final = (
-    "It does not read like the API's own answer: check base_url, and what stands between here and"
-    " the API."
+    "It does not read like the API's own response: check base_url, and any gateway or proxy in"
+    " front of the API."
 )
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a response answers: of which completion, and behind which cursor."""
+    """The request of a response: which completion, after which cursor."""
 
     completion_id: str | None = None
     cursor: str | None = None
@@ -108,9 +113,9 @@ def status_error(
     received_at: float,
     secret: str,
 ) -> APIStatusError:
-    """Return the error that an answer is by its status, or, with 200, by what it says.
+    """Return the error for a response, by its status or, with status 200, by its body.
 
-    A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
+    A server may repeat the key, so `secret` is removed from all that the error keeps.
     `received_at` is in Unix seconds.
     """
     headers = headers_without_key(headers, secret)
@@ -132,13 +137,16 @@ def status_error(
     error.at(completion_id=asked.completion_id, cursor=asked.cursor, attempts=0)
     if isinstance(error, NotFoundError):
         error.is_of_api = missing
-        if is_of_somebody_else(error):
+        if is_foreign_404(error):
             error.hint = _FOREIGN_HINT
     return error
 
 
 def _class(status: int, facts: ErrorFacts, *, missing: bool) -> type[APIStatusError]:
-    """Return the class of an error: a proxy may put the quota's code into the type, or in words."""
+    """Return the class of an error.
+
+    A proxy may move the code of a spent quota into the type, or into the text.
+    """
     if _NO_QUOTA in (facts.code, facts.type):
         return InsufficientQuotaError
     if status == 429 and _NO_QUOTA in (facts.message or ""):
@@ -149,14 +157,14 @@ def _class(status: int, facts: ErrorFacts, *, missing: bool) -> type[APIStatusEr
 
 
 def _message(status: int, facts: ErrorFacts) -> str:
-    """Return what an error says: words that are no JSON are somebody else's, and quoted."""
+    """Return the text of an error. Text that is not JSON is a gateway's, and follows ours."""
     ours = f"the server answered with status {status}"
     said = facts.message if facts.in_json or not facts.message else f"{ours}: {facts.message}"
     return (said or ours)[:MAX_MESSAGE_LENGTH]
 
 
 def _meant_status(facts: ErrorFacts) -> int:
-    """Return the status that an error stands for which came with 200."""
+    """Return the status that an error with status 200 stands for; 200 if it names none."""
     if facts.code in _HTTP_ERRORS:
         return int(facts.code)
     by_code, by_type = (
@@ -166,9 +174,9 @@ def _meant_status(facts: ErrorFacts) -> int:
 
 
 def _says_not_found(status: int, facts: ErrorFacts, asked: Asked) -> bool:
-    """Tell whether an answer says of the completion, and in the API's way, that it is not there.
+    """Return whether the API itself says that the completion does not exist.
 
-    Servers of the same API say it with 400, too: then its text, or its code, has to say so.
+    Some servers of this API send status 400 for that; then the text or the code has to say it.
     """
     text = facts.message or ""
     if status not in WITH_PAGE | {400, 404} or not facts.in_json:
@@ -184,9 +192,9 @@ def _says_not_found(status: int, facts: ErrorFacts, asked: Asked) -> bool:
 
 
 def _names(text: str, name: str | None) -> bool:
-    """Tell whether a text names an id itself, and not one that only begins with it.
+    """Return whether a text names an id, and not a longer one that contains it.
 
-    As a part of a path it names a route, of which a gateway says that it was not found.
+    An id within a path does not count: there a gateway names a route that it does not know.
     """
     if not name or name not in text:
         return False
@@ -194,19 +202,19 @@ def _names(text: str, name: str | None) -> bool:
 
 
 def is_about_cursor(error: BaseException) -> bool:
-    """Tell whether an error says that the cursor, the `after` of the page, is not to be used."""
+    """Return whether the server refuses the cursor (`after`) of the page."""
     if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
         return False
     return error.param == "after" or _names(error.message, error.cursor)
 
 
 def is_about_limit(error: BaseException) -> bool:
-    """Tell whether an error says that the `limit` of the page is not to be used."""
+    """Return whether the server refuses the `limit` of the page."""
     if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
         return False
     return error.param == "limit"
 
 
-def is_of_somebody_else(error: BaseException) -> bool:
-    """Tell whether an error is a 404 that is not the API's own: a gateway's, say, or a portal's."""
+def is_foreign_404(error: BaseException) -> bool:
+    """Return whether an error is a 404 that is not the API's own, but a gateway's or a portal's."""
     return isinstance(error, NotFoundError) and not error.is_of_api and not is_about_cursor(error)

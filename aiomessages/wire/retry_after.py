@@ -1,4 +1,4 @@
-"""The wait that a response asks for, and its date.
+"""Read from a response how long to wait before a retry, and when it was sent.
 
 Nothing here performs I/O or reads a clock.
 """
@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# Seconds, 31 years. A longer wait is taken for this one, as RFC 9111, section 1.2.2, has it for
-# what a cache cannot represent: a server that says "never", in however many digits, means it.
+# Seconds, 31 years. A longer wait counts as this one: RFC 9111, section 1.2.2, does so for a number
+# that a cache cannot represent. A server that means "never" may send any number of digits.
 MAX_RETRY_AFTER: Final = 999_999_999.0
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Return the seconds that a server asks to wait, or None where it does not, or makes no sense.
+    """Return the seconds that the server asks to wait; None without a header, or with a bad one.
 
     `now` is in Unix seconds. Retry-After is a number of seconds or an HTTP date (RFC 9110, section
-    10.2.3), which is read against the answer's own Date where it has one, since the clocks of two
-    machines differ; `retry-after-ms` is OpenAI's own, finer, and goes first.
+    10.2.3). A date is compared with the response's own Date where it has one, since the clocks of
+    two machines differ. `retry-after-ms`, OpenAI's own header, is finer and counts first.
     """
     if (millis := _number(headers.get("retry-after-ms"))) is not None:
         return min(millis / 1000, MAX_RETRY_AFTER)
@@ -36,18 +36,18 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
-    """Return when a response was sent, by its Date header, in Unix seconds; None without one."""
+    """Return the Date header in Unix seconds; None without one, or for one that is no date."""
     return _moment(headers.get("date") or "")
 
 
 def _number(value: str | None) -> float | None:
-    # RFC 9110, section 5.6.3. What strip() takes away unasked is more, and float() refuses some.
+    # Only the whitespace of RFC 9110, section 5.6.3: strip() alone removes more kinds.
     text = (value or "").strip(" \t")
     return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _moment(date: str) -> float | None:
-    """Read an HTTP date as Unix seconds."""
+    """Return an HTTP date in Unix seconds; None if it is no date."""
     try:
         moment = parsedate_to_datetime(date if date.isascii() else "")
     except (ValueError, OverflowError):

@@ -69,6 +69,6 @@ async def test_a_body_whose_connection_was_gone_before_it_was_read() -> None:
         2**16,
         loop=asyncio.get_running_loop(),  # type: ignore[arg-type]
     )
-    ended = body._told_of_its_end(reader, None)  # noqa: SLF001 no server is as quick
+    ended = body._failing_when_lost(reader, None)  # noqa: SLF001 no server is as quick
     with ended, pytest.raises(aiohttp.ClientPayloadError):
         await reader.readany()

@@ -6,7 +6,13 @@ import zlib
 import pytest
 from multidict import CIMultiDict
 
-from aiomessages.http.compression import BETWEEN, MAX_MEMBERS, PIECE, Decompressor, decompressor_for
+from aiomessages.http.compression import (
+    CHUNK,
+    MAX_INTERMEDIATE,
+    MAX_MEMBERS,
+    Decompressor,
+    decompressor_for,
+)
 from aiomessages.values.headers import compressions_of
 
 TEXT = b"What is said here, is said more than once. " * 100
@@ -16,7 +22,7 @@ def undone(encoding: str, data: bytes, *, step: int = 7) -> tuple[bytes, bool]:
     """Feed data piece by piece; return what came out, and whether it was whole."""
     undo = Decompressor(encoding)
     out = b"".join(undo.feed(data[n : n + step], 10**6) for n in range(0, len(data), step))
-    return out, undo.whole
+    return out, undo.complete
 
 
 def bare_deflate(data: bytes) -> bytes:
@@ -110,7 +116,7 @@ def test_a_body_that_was_compressed_twice(inner: str, outer: str, step: int) -> 
     undo = decompressor_for({"content-encoding": f"{inner}, {outer}"})
     assert undo is not None
     out = b"".join(undo.feed(data[n : n + step], 10**8) for n in range(0, len(data), step))
-    assert (out == text, undo.whole) == (True, True)
+    assert (out == text, undo.complete) == (True, True)
 
 
 @pytest.mark.parametrize("cut", [1, 9])
@@ -123,7 +129,7 @@ def test_a_body_compressed_twice_that_is_cut_short(cut: int) -> None:
         undo = decompressor_for({"content-encoding": "gzip, gzip"})
         assert undo is not None
         undo.feed(data, 10**6)
-        assert not undo.whole
+        assert not undo.complete
 
 
 def test_a_bomb_in_a_bomb() -> None:
@@ -132,9 +138,9 @@ def test_a_bomb_in_a_bomb() -> None:
     undo = decompressor_for({"content-encoding": "gzip, gzip"})
     assert undo is not None
     assert len(undo.feed(bomb, 1000)) == 1000
-    assert PIECE * 1032 < BETWEEN
+    assert CHUNK * 1032 < MAX_INTERMEDIATE
     packed = gzip.compress(bytes(10**7))
     between = Decompressor("gzip")
-    assert max(len(between.feed(packed[n : n + PIECE], 10**8)) for n in range(0, 9000, PIECE)) < (
-        BETWEEN
+    assert max(len(between.feed(packed[n : n + CHUNK], 10**8)) for n in range(0, 9000, CHUNK)) < (
+        MAX_INTERMEDIATE
     )

@@ -10,8 +10,8 @@ from aiohttp.http import HttpProcessingError, HttpResponseParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomessages.http.shortcut import parser as plain_answer
-from aiomessages.http.shortcut.parser import PlainAnswer, read_plain
+from aiomessages.http.shortcut import parser
+from aiomessages.http.shortcut.parser import PlainResponse, parse_plain
 
 BODY = b'{"data":[]}'
 SIZED = (
@@ -28,8 +28,8 @@ CHUNKED = (
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_a_whole_answer_is_read(answer: bytes, kind: type) -> None:
     """An answer of either framing gives its headers, whose names ignore case, and its body."""
-    plain = read_plain(kind(answer))
-    assert isinstance(plain, PlainAnswer)
+    plain = parse_plain(kind(answer))
+    assert isinstance(plain, PlainResponse)
     assert plain.headers["X-REQUEST-ID"] == "req_1"
     assert type(plain.body) is bytes
     assert plain.body == BODY
@@ -38,15 +38,15 @@ def test_a_whole_answer_is_read(answer: bytes, kind: type) -> None:
 def test_a_body_may_be_empty() -> None:
     """No bytes are a body, in either framing."""
     for framing in (b"content-length: 0\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"):
-        plain = read_plain(b"HTTP/1.1 200 OK\r\n" + framing)
-        assert isinstance(plain, PlainAnswer)
+        plain = parse_plain(b"HTTP/1.1 200 OK\r\n" + framing)
+        assert isinstance(plain, PlainResponse)
         assert plain.body == b""
 
 
 def test_an_empty_field_leaves_the_next_its_name() -> None:
     """A header without a value is one, and takes nothing of the next one's."""
-    plain = read_plain(SIZED.replace(b"X-Request-Id", b"x-empty:\r\nX-Request-Id"))
-    assert isinstance(plain, PlainAnswer)
+    plain = parse_plain(SIZED.replace(b"X-Request-Id", b"x-empty:\r\nX-Request-Id"))
+    assert isinstance(plain, PlainResponse)
     assert (plain.headers["x-empty"], plain.headers["x-request-id"]) == ("", "req_1")
 
 
@@ -55,10 +55,10 @@ def test_a_bound_of_the_body(answer: bytes) -> None:
     """A body that is larger than it may be is refused with the first bytes that tell."""
     head = answer.index(b"\r\n\r\n") + 4
     sent = len(answer) - head if answer is CHUNKED else len(BODY)
-    assert isinstance(read_plain(answer, sent), PlainAnswer)
+    assert isinstance(parse_plain(answer, sent), PlainResponse)
     if answer is SIZED:
-        assert read_plain(answer[:head], sent - 1) is None
-    assert read_plain(answer[: head + 11], 10) is None
+        assert parse_plain(answer[:head], sent - 1) is None
+    assert parse_plain(answer[: head + 11], 10) is None
 
 
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED], ids=["sized", "chunked"])
@@ -66,7 +66,7 @@ def test_a_body_that_is_still_coming_in(answer: bytes) -> None:
     """Until all is here, the number of bytes is told that there have to be before it may be all."""
     head = answer.index(b"\r\n\r\n") + 4
     for here in range(head, len(answer)):
-        wanted = read_plain(answer[:here])
+        wanted = parse_plain(answer[:here])
         assert isinstance(wanted, int)
         assert here < wanted <= len(answer)
 
@@ -116,17 +116,17 @@ LESS_THAN_PLAIN = {
 @pytest.mark.parametrize("answer", LESS_THAN_PLAIN.values(), ids=LESS_THAN_PLAIN.keys())
 def test_what_is_less_than_plain_is_refused(answer: bytes) -> None:
     """What another parser has to judge is not read, nor waited for."""
-    assert read_plain(answer) is None
+    assert parse_plain(answer) is None
 
 
 def test_many_chunks_are_left_to_another_parser() -> None:
     """A body in more chunks than MAX_CHUNKS, or larger than MAX_BODY, is refused."""
     head = CHUNKED[: CHUNKED.index(b"\r\n\r\n") + 4]
     piece, end = b"1\r\nx\r\n", b"0\r\n\r\n"
-    assert isinstance(read_plain(head + piece * (plain_answer.MAX_CHUNKS - 1) + end), PlainAnswer)
-    assert read_plain(head + piece * plain_answer.MAX_CHUNKS + end) is None
-    large = b"%x\r\n" % plain_answer.MAX_BODY + b" " * plain_answer.MAX_BODY
-    assert read_plain(head + large) is None
+    assert isinstance(parse_plain(head + piece * (parser.MAX_CHUNKS - 1) + end), PlainResponse)
+    assert parse_plain(head + piece * parser.MAX_CHUNKS + end) is None
+    large = b"%x\r\n" % parser.MAX_BODY + b" " * parser.MAX_BODY
+    assert parse_plain(head + large) is None
 
 
 BYTES = st.sampled_from([b"\r\n", b"\n", b"\r", b":", b" ", b"\t", b";", b"0", b"1", b"a", b"\x80"])
@@ -152,8 +152,8 @@ def test_nothing_is_read_that_aiohttp_reads_otherwise(
     """Whatever a server sends: if it is read as a plain answer, aiohttp reads the same."""
     for place, length, text in changes:
         answer = answer[:place] + text + answer[place + length :]
-    plain = read_plain(answer)
-    if isinstance(plain, PlainAnswer):
+    plain = parse_plain(answer)
+    if isinstance(plain, PlainResponse):
         assert asyncio.run(_as_aiohttp_reads(answer)) == (200, _lower(plain.headers), plain.body)
     elif isinstance(plain, int):
         asyncio.run(_may_go_on(answer))

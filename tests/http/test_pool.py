@@ -1,4 +1,4 @@
-"""The pool of a client's own session: which connections it gives."""
+"""The pool of a client's own session: which connection a request gets."""
 
 import asyncio
 from types import SimpleNamespace
@@ -18,16 +18,16 @@ KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
 
 
-@pytest.fixture(autouse=True, params=["fast path", "session"])
+@pytest.fixture(autouse=True, params=["shortcut", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way that requests take once the connection is there: the pool serves both."""
-    fast = request.param == "fast path"
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: fast})
+    """Send requests on both ways, once the connection is open: the pool serves both."""
+    shortcut = request.param == "shortcut"
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: shortcut})
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "on the idle connection"])
-async def test_an_answer_that_nobody_had_asked_for(*, late: bool) -> None:
-    """A connection on which a second answer came is given up, before it is taken for another's."""
+async def test_an_unsolicited_response(*, late: bool) -> None:
+    """A connection with an unsolicited response is closed before the next request reads it."""
     first = Answer(page([message(0)])).encode()
     stray = Answer(page([message(0, completion_id="chatcmpl-2")])).encode()
     script = replies(first if late else first + stray, Answer(page([message(0)])))
@@ -38,15 +38,15 @@ async def test_an_answer_that_nobody_had_asked_for(*, late: bool) -> None:
         await client.list("chatcmpl-1")
         if late:
             server.send(stray)
-            await _arrival_on_idle_connection(client)
+            await _received_on_idle_connection(client)
         got = await client.list("chatcmpl-1")
     assert got.data[0].id == "chatcmpl-1-0"
     assert [asked.connection for asked in server.asked] == [1, 2]
 
 
 @pytest.mark.parametrize("read", [0.05, None])
-async def test_half_an_answer_that_nobody_had_asked_for(read: float | None) -> None:
-    """That nothing more came of it, within the time between reads, is no fault of the next one."""
+async def test_half_an_unsolicited_response(read: float | None) -> None:
+    """Half a response, and a read timeout that it runs into, do not fail the next request."""
     timeout = Timeout(total=5, read=read)
     async with (
         Loopback(lambda _: Answer(page([message(0)]))) as server,
@@ -55,14 +55,14 @@ async def test_half_an_answer_that_nobody_had_asked_for(read: float | None) -> N
         await client.list("chatcmpl-1")
         server.send(b"HTTP/1.1 2")
         async with asyncio.timeout(5):
-            while not any(_has_heard(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
+            while not any(_has_received(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
                 await asyncio.sleep(0.01)
         await client.list("chatcmpl-1")
     assert [asked.connection for asked in server.asked] == [1, 2]
 
 
-async def test_an_upgrade_that_nobody_had_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that speaks another protocol after its answer is given up."""
+async def test_an_unsolicited_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that changes its protocol after a response is closed."""
     # The parser in Python, where the session gives the connection back before the upgrade is seen.
     monkeypatch.setattr("aiohttp.client_proto.HttpResponseParser", HttpResponseParserPy)
     upgrade = {"connection": "upgrade", "upgrade": "websocket"}
@@ -78,7 +78,7 @@ async def test_an_upgrade_that_nobody_had_asked_for(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_new_connection_that_is_lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new connection is lost to the request that it is for; no other is tried without a count."""
+    """A new connection that is lost fails its request: no attempt goes uncounted."""
     connect = aiohttp.TCPConnector.connect
     opened = []
 
@@ -102,7 +102,7 @@ async def test_a_new_connection_that_is_lost_at_once(monkeypatch: pytest.MonkeyP
 
 
 async def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for a connection gets it before one who has just given it back."""
+    """A waiting request gets a connection before the task that has just released it."""
     monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
     order: list[str] = []
 
@@ -122,14 +122,44 @@ async def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order[-1] == "often"
 
 
-async def _arrival_on_idle_connection(client: AsyncMessagesClient) -> None:
+async def test_a_full_pool_gives_up_kept_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is merely kept makes way for a request to another host."""
+    monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(pool, "KEEP_FOR", 60.0)
+    async with (
+        Loopback(lambda _: Answer(page([message(0)]))) as one,
+        Loopback(lambda _: Answer(page([message(1)]))) as other,
+        AsyncMessagesClient(KEY, base_url=one.base_url, retry=ONCE, timeout=5) as client,
+    ):
+        for _ in range(2):  # the second is on the shortcut
+            await client.list("chatcmpl-1")
+        elsewhere = client.with_options(base_url=other.base_url)
+        assert (await elsewhere.list("chatcmpl-1")).data[0].id == "chatcmpl-1-1"
+
+
+async def test_connections_are_kept_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After KEEP_FOR seconds a connection is back in the pool, and serves on from there."""
+    monkeypatch.setattr(pool, "KEEP_FOR", 0.02)
+    async with (
+        Loopback(lambda _: Answer(page([message(0)]))) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, retry=ONCE, timeout=5) as client,
+    ):
+        for _ in range(3):
+            await client.list("chatcmpl-1")
+            async with asyncio.timeout(5):
+                while not _idle(client):  # noqa: ASYNC110 nothing tells
+                    await asyncio.sleep(0)
+    assert [asked.connection for asked in server.asked] == [1, 1, 1]
+
+
+async def _received_on_idle_connection(client: AsyncMessagesClient) -> None:
     async with asyncio.timeout(5):
         while not any(idle.should_close for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
             await asyncio.sleep(0)
 
 
-def _has_heard(idle: Any, timeout: Timeout) -> bool:
-    """Tell whether half an answer came, and the time between reads is over where there is one."""
+def _has_received(idle: Any, timeout: Timeout) -> bool:
+    """Return whether half a response has arrived and the read timeout, if any, has expired."""
     return bool(idle.exception() if timeout.read else idle.should_close)
 
 
@@ -139,7 +169,7 @@ def _idle(client: AsyncMessagesClient) -> list[Any]:
 
 
 async def test_connections_are_read_in_small_steps() -> None:
-    """On a new connection, asyncio no longer fetches more memory for a read than a page needs."""
+    """On a new connection, asyncio reads at most READ_SIZE at a time."""
     async with (
         Loopback(replies(Answer(page([message(0)])))) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,

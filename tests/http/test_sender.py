@@ -36,15 +36,14 @@ from aiomessages import (
 )
 from aiomessages.client import caller_of
 from aiomessages.http.pool import Pool
-from aiomessages.http.shortcut import self_check
-from aiomessages.http.shortcut import sender as fast_path
+from aiomessages.http.shortcut import self_check, sender
 
 KEY = "sk-canary-0123456789"
 
 
 @pytest.fixture(autouse=True)
 def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_check, "_VERDICTS", {})
+    monkeypatch.setattr(self_check, "_RESULTS", {})
 
 
 @pytest.fixture
@@ -135,14 +134,14 @@ async def test_two_origins(by_session: list[str]) -> None:
 
 async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than MAX_HEADS sets of headers are remembered."""
-    monkeypatch.setattr(fast_path, "MAX_HEADS", 3)
+    monkeypatch.setattr(sender, "MAX_HEADS", 3)
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         for number in range(8):
             await client.list("chatcmpl-1", extra_headers={"x-call": str(number)})
-        heads = caller_of(client).attempts.shared.transport._fast_path._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     assert [asked.headers["x-call"] for asked in server.asked] == [str(n) for n in range(8)]
     assert len(heads) == 2
 
@@ -154,7 +153,7 @@ async def test_what_is_remembered_never_shows() -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, default_headers={"x-k": KEY}) as client,
     ):
         await client.list("chatcmpl-1")
-        heads = caller_of(client).attempts.shared.transport._fast_path._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     (head,) = heads.values()
     assert KEY.encode() in head.rest
     assert KEY not in f"{heads} {head.rest}"
@@ -242,7 +241,7 @@ async def test_a_session_that_was_replaced_before(
     monkeypatch: pytest.MonkeyPatch, replaced: Any
 ) -> None:
     """Where another request method was there first, each request is its."""
-    monkeypatch.setattr(self_check, "REQUEST", replaced)
+    monkeypatch.setattr(self_check, "_ORIGINAL", replaced)
     assert not await self_check.is_supported()
 
 
@@ -322,7 +321,7 @@ async def test_what_is_not_supported_is_not_used(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
     """With an aiohttp that is not known, each request goes through the session."""
-    monkeypatch.delattr(self_check, "Line")
+    monkeypatch.delattr(self_check, "KeptConnection")
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
@@ -339,7 +338,7 @@ async def test_the_installed_aiohttp_is_supported() -> None:
 async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rehearsal is held once in a process."""
     assert await self_check.is_supported()
-    monkeypatch.delattr(self_check, "Line")
+    monkeypatch.delattr(self_check, "KeptConnection")
     assert await self_check.is_supported()
 
 
@@ -626,6 +625,6 @@ async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
         in_use = len(pool._acquired)  # noqa: SLF001 the same
         held.set()
         await call
-        pool.take_back()
+        pool.release_kept()
         assert (in_use, len(pool._acquired)) == (1, 0)  # noqa: SLF001 the same
     assert len(by_session) == 1

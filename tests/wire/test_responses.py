@@ -35,7 +35,7 @@ from aiomessages import (
 )
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
 from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
-from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_of_somebody_else
+from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_foreign_404
 from aiomessages.wire.page_content import PageContent
 from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
 
@@ -590,7 +590,7 @@ def test_whose_not_found_it_is(status: int, body: Any, own: bool) -> None:
     """A NotFoundError tells whether the API said it of this completion, or somebody else did."""
     error = status_failure(answer(body, status))
     assert isinstance(error, NotFoundError)
-    assert (error.is_of_api, is_of_somebody_else(error)) == (own, not own)
+    assert (error.is_of_api, is_foreign_404(error)) == (own, not own)
     assert (error.status, error.retryable) == (status, False)
     assert ("base_url" in str(error)) is not own
     assert ("store=true" in str(error)) is own
@@ -617,7 +617,7 @@ def test_an_error_of_the_cursor(status: int, facts: dict[str, Any]) -> None:
             answer(body, status), MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
         )
     assert is_about_cursor(caught.value)
-    assert not is_of_somebody_else(caught.value)
+    assert not is_foreign_404(caught.value)
     assert not getattr(caught.value, "is_of_api", False)
 
 
@@ -644,7 +644,7 @@ def test_errors_without_an_answer() -> None:
     for error in (APIConnectionError("no"), ValueError("no")):
         assert not is_about_cursor(error)
         assert not is_about_limit(error)
-        assert not is_of_somebody_else(error)
+        assert not is_foreign_404(error)
 
 
 def test_a_parameter_that_fastapi_refuses() -> None:

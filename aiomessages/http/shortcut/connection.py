@@ -1,4 +1,4 @@
-"""A line: a connection that is held for one request after another, and what comes back on it."""
+"""A kept connection: sends one request after another and parses plain responses by itself."""
 
 import asyncio
 import time
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 from multidict import CIMultiDict
 
-from aiomessages.http.body import check_length, read_body, whole_body
+from aiomessages.http.body import check_length, decompress_body, read_body
 from aiomessages.http.failures import BodyTimeoutError, DisconnectedError
-from aiomessages.http.unasked import Inbox
+from aiomessages.http.idle_connections import SocketProbe
 from aiomessages.settings import Timeout
 from aiomessages.wire.responses import Response
 
-from .parser import PlainAnswer, read_plain
-from .timeouts import Alarm, AlarmClock
+from .parser import PlainResponse, parse_plain
+from .timeouts import SharedTimer, TotalTimeout
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -23,139 +23,144 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
 
-class Line(asyncio.Protocol):
-    """Sends requests on a connection out of a pool, and takes plain answers off it by itself.
+class KeptConnection(asyncio.Protocol):
+    """Send requests on a connection of a pool.
 
-    An answer that is not plain it leaves to the connection's own handler, with all that came
-    before, and so the connection's end. What comes unasked ends the connection.
+    The object takes the place of aiohttp's handler as the transport's protocol while it waits for a
+    plain response. It gives every other response to the handler, with all bytes from the first on,
+    and so the end of the connection. Unsolicited bytes end the connection.
     """
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._handler = cast("ResponseHandler", connection.protocol)  # an idle one has both
         self._transport = cast("asyncio.Transport", connection.transport)
-        self._inbox = Inbox(self._transport)
-        self._alarm = Alarm(self._transport.abort)
-        self._listening = False
+        self._socket = SocketProbe(self._transport)
+        self._total_timeout = TotalTimeout(self._transport.abort)
+        self._is_protocol = False
         self._read_timeout: float | None = None
-        self._answer: asyncio.Future[PlainAnswer | None] | None = None
+        self._response: asyncio.Future[PlainResponse | None] | None = None
         self._received = bytearray()
-        self._wanted = 0
-        self._most = 0
+        self._needed = 0
+        self._max_bytes = 0
 
     async def exchange(
-        self, target: str, rest: bytes, timeout: Timeout, max_bytes: int, *, clock: AlarmClock
+        self, target: str, rest: bytes, timeout: Timeout, max_bytes: int, *, timer: SharedTimer
     ) -> Response:
-        """Ask for a target, the rest of the request being as it is given; return the response.
+        """Send a GET for `target` and return the response.
 
-        Raises what aiohttp does.
+        `rest` is what follows the target: version and headers, built before. Raises aiohttp's
+        errors, DisconnectedError and BodyTimeoutError.
         """
-        alarm, self._most, headers_came = self._alarm, max_bytes, False
-        clock.set(alarm, timeout.total)
+        total, self._max_bytes, headers_arrived = self._total_timeout, max_bytes, False
+        timer.start(total, timeout.total)
         try:
-            plain = await self._ask(target, rest, timeout.read)
+            plain = await self._send(target, rest, timeout.read)
             headers: MultiMapping[str]
             if plain is not None:
                 status, headers = 200, plain.headers
-                body, flaw = whole_body(plain.body, headers, max_bytes)
+                body, flaw = decompress_body(plain.body, headers, max_bytes)
             else:
                 message, content = await _read_head(self._handler)
-                status, headers, headers_came = message.code, CIMultiDict(message.headers), True
+                status, headers, headers_arrived = message.code, CIMultiDict(message.headers), True
                 check_length(headers)
                 incoming = None if content.is_eof() else self._handler
                 body, flaw = await read_body(content, headers, max_bytes, incoming)
         except Exception:
-            if alarm.rung and headers_came:
+            # The timeout aborts the connection, which then fails in one of many ways.
+            if total.expired and headers_arrived:
                 raise BodyTimeoutError(TimeoutError()) from None
-            if alarm.rung:
+            if total.expired:
                 raise TimeoutError from None
             raise
         finally:
-            clock.stop(alarm)
-        if alarm.rung:  # a body without a length ends where the connection does
+            timer.stop(total)
+        if total.expired:  # a body without a length ends where the connection does: no error above
             raise BodyTimeoutError(TimeoutError())
         if flaw is not None:
             self._connection.close()
         elif plain is None and self.usable:
-            self._listen()  # the handler's parser would keep the half of an answer to itself
+            self._become_protocol()  # the handler's parser would keep half a response to itself
         return Response(status, headers, body, time.time(), flaw, self._transport.abort)
 
-    async def _ask(
+    async def _send(
         self, target: str, rest: bytes, read_timeout: float | None
-    ) -> PlainAnswer | None:
-        """Return the answer, or None where the handler has it."""
-        answer, self._read_timeout = None, read_timeout
+    ) -> PlainResponse | None:
+        """Send the request; return the plain response, or None if the handler receives it."""
+        response, self._read_timeout = None, read_timeout
         if read_timeout is None:
-            self._answer = answer = asyncio.get_running_loop().create_future()
-            self._listen()
+            self._response = response = asyncio.get_running_loop().create_future()
+            self._become_protocol()
         else:
-            self._hand_over(b"")  # it bounds the time between two reads
+            self._pass_to_handler(b"")  # which bounds the time between two reads
         self._transport.write(b"GET " + target.encode() + rest)
-        return None if answer is None else await answer
+        return None if response is None else await response
 
     @property
     def usable(self) -> bool:
-        """Tell whether it is open, and nothing has come on it that was not asked for."""
+        """Return whether it is open and has received no unsolicited bytes."""
         return self._handler.is_connected() and not self._handler.should_close
 
     @property
     def clean(self) -> bool:
-        """Tell whether it is usable, and nothing waits in its socket either."""
-        return self.usable and self._inbox.is_empty()
+        """Return whether it is usable and its socket is empty."""
+        return self.usable and self._socket.is_empty()
 
-    def give_back(self) -> None:
-        """Return the connection to the pool that it is from."""
-        self._stop_listening()
+    def release(self) -> None:
+        """Return the connection to its pool."""
+        self._restore_handler()
         self._connection.release()
 
-    def hang_up(self) -> None:
-        """End the connection at once; what was not sent yet is not sent any more."""
-        self._stop_listening()  # once it is closed twice, asyncio's TLS takes no other protocol
+    def abort(self) -> None:
+        """Close the connection at once; bytes that are not sent yet are dropped."""
+        self._restore_handler()  # first: asyncio's TLS refuses a new protocol once it is closed
         self._transport.abort()
         self._connection.close()
 
-    # --- what the transport calls -----------------------------------------------------------------
+    # --- the methods that the transport calls -----------------------------------------------------
 
     def data_received(self, data: bytes | bytearray) -> None:
-        """Take in what arrived, and look whether it is all."""
+        """Collect the data; parse them once all may have arrived."""
         if self._received:
             self._received += data
-            if len(self._received) < self._wanted:
+            if len(self._received) < self._needed:
                 return
             data = self._received
-        if self._answer is None:  # unasked: what follows could be taken for somebody's answer
+        if self._response is None:
+            # Unsolicited. The bytes after these could be read as the response to a later request.
             self._transport.abort()
             return
-        answer = read_plain(data, self._most)
-        if isinstance(answer, int):
-            self._wanted = answer
+        parsed = parse_plain(data, self._max_bytes)
+        if isinstance(parsed, int):
+            self._needed = parsed
             if data is not self._received:
                 self._received = bytearray(data)
-        elif answer is None:
-            self._hand_over(data)
+        elif parsed is None:
+            self._pass_to_handler(data)
         else:
-            self._end(answer)
+            self._finish(parsed)
 
     def eof_received(self) -> None:
-        """Let the handler know."""
-        self._hand_over(self._received)
+        """Pass the end of the stream to the handler."""
+        self._pass_to_handler(self._received)
         self._handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let the handler know."""
-        self._hand_over(self._received)
+        """Pass the loss of the connection to the handler."""
+        self._pass_to_handler(self._received)
         self._handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Let the handler know."""
+        """Pass the pause to the handler."""
         self._handler.pause_writing()
 
     def resume_writing(self) -> None:
-        """Let the handler know."""
+        """Pass the end of the pause to the handler."""
         self._handler.resume_writing()
 
-    def _hand_over(self, data: bytes | bytearray) -> None:
-        self._stop_listening()
+    def _pass_to_handler(self, data: bytes | bytearray) -> None:
+        """Make aiohttp's handler the protocol again, and feed it what has arrived so far."""
+        self._restore_handler()
         self._handler.set_response_params(
             read_until_eof=True,
             auto_decompress=False,
@@ -165,33 +170,34 @@ class Line(asyncio.Protocol):
         self._handler.start_timeout()
         if data:
             self._handler.data_received(bytes(data))
-        self._end(None)
+        self._finish(None)
 
-    def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
+    def _become_protocol(self) -> None:
+        if not self._is_protocol:
+            self._is_protocol = True
             self._transport.set_protocol(self)
 
-    def _stop_listening(self) -> None:
-        if self._listening:
-            self._listening = False
+    def _restore_handler(self) -> None:
+        if self._is_protocol:
+            self._is_protocol = False
             self._transport.set_protocol(self._handler)
 
-    def _end(self, answer: PlainAnswer | None) -> None:
+    def _finish(self, response: PlainResponse | None) -> None:
         self._received = bytearray()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
-        self._answer = None
+        if self._response is not None and not self._response.done():
+            self._response.set_result(response)
+        self._response = None
 
 
 async def _read_head(
     handler: "ResponseHandler",
 ) -> "tuple[RawResponseMessage, aiohttp.StreamReader]":
+    """Return the head of the final response, and the reader of its body; skip interim responses."""
     try:
         while True:
             message, content = await handler.read()
             if message.code == 101 or not 100 <= message.code < 200:
                 return message, content
-            handler.start_timeout()  # which has ended with the interim answer
+            handler.start_timeout()  # the interim response has ended it
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise DisconnectedError(error) from None

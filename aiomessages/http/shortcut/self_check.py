@@ -1,4 +1,4 @@
-"""Is aiohttp what the fast path takes it for? Tried out once, without a socket."""
+"""Check that the installed aiohttp has what the shortcut relies on: once, without a socket."""
 
 import asyncio
 import contextlib
@@ -11,29 +11,41 @@ from aiomessages.http.pool import Pool
 from aiomessages.observe.logs import log
 from aiomessages.settings import Timeout
 
-from .connection import Line
-from .timeouts import AlarmClock
+from .connection import KeptConnection
+from .timeouts import SharedTimer
 
-# Who replaces it (mocks, recorders, tracers) wants to see every request.
-REQUEST: Final = aiohttp.ClientSession._request  # noqa: SLF001
 
-_VERDICTS: Final[dict[str, bool]] = {}
+def _request_method() -> object:
+    """Return the method of aiohttp that every request of a session goes through."""
+    return vars(aiohttp.ClientSession)["_request"]
+
+
+_ORIGINAL: Final = _request_method()
+_RESULTS: Final[dict[str, bool]] = {}  # by version of aiohttp
+
+
+def is_replaced() -> bool:
+    """Return whether something has replaced aiohttp's method since this module was loaded.
+
+    Mocks, recorders and tracers do that to see every request.
+    """
+    return _request_method() is not _ORIGINAL
 
 
 async def is_supported() -> bool:
-    """Tell whether a request can be sent in this way, with the aiohttp that is installed."""
-    if type(REQUEST) is not FunctionType or REQUEST.__globals__["__name__"] != "aiohttp.client":
+    """Return whether the shortcut works with the installed aiohttp."""
+    if type(_ORIGINAL) is not FunctionType or _ORIGINAL.__globals__["__name__"] != "aiohttp.client":
         return False  # it was replaced before this module was loaded
     version = aiohttp.__version__
-    if version not in _VERDICTS:
-        _VERDICTS[version] = await _try_out()
-    return _VERDICTS[version]
+    if version not in _RESULTS:
+        _RESULTS[version] = await _check()
+    return _RESULTS[version]
 
 
-class Rehearsal(asyncio.Transport):
-    """A connection to nowhere, on which each request gets the same answer at once."""
+class FakeTransport(asyncio.Transport):
+    """A transport without a socket that answers each request with RESPONSE at once."""
 
-    ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-request-id: req_1\r\n\r\n{}"
+    RESPONSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-request-id: req_1\r\n\r\n{}"
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -42,30 +54,29 @@ class Rehearsal(asyncio.Transport):
         protocol.connection_made(self)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol hear of what comes."""
+        """Pass what arrives to another protocol from now on."""
         self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Note the request, and answer it."""
+        """Store the request, and answer it."""
         self.sent += data
-        self.protocol.data_received(self.ANSWER)
+        self.protocol.data_received(self.RESPONSE)
 
     def is_closing(self) -> bool:
-        """Tell that it is open."""
+        """Return False: it is open."""
         return False
 
     def close(self) -> None:
-        """Lose the connection, soon."""
+        """Report the loss of the connection in the next iteration of the loop."""
         asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     abort = close
 
 
-async def _try_out() -> bool:
-    """Hold one exchange without a socket, and see whether all of it is as it should be."""
+async def _check() -> bool:
     try:
-        works = await _rehearse()
-    except Exception:  # noqa: BLE001 whatever it is, aiohttp is not what it was
+        works = await _try_requests()
+    except Exception:  # noqa: BLE001 whatever it is, aiohttp has changed
         works = False
     if not works:
         log.info(
@@ -74,25 +85,26 @@ async def _try_out() -> bool:
     return works
 
 
-async def _rehearse() -> bool:
-    from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 they may be gone
-    from aiohttp.client_reqrep import ConnectionKey  # noqa: PLC0415
-    from aiohttp.connector import Connection  # noqa: PLC0415
+async def _try_requests() -> bool:
+    """Return whether two requests, a reuse and unsolicited bytes go as they should."""
+    from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 it may be gone
+    from aiohttp.client_reqrep import ConnectionKey  # noqa: PLC0415 the same
+    from aiohttp.connector import Connection  # noqa: PLC0415 the same
 
     loop = asyncio.get_running_loop()
     protocol = ResponseHandler(loop)
-    transport = Rehearsal(protocol)
+    transport = FakeTransport(protocol)
     key = ConnectionKey("nowhere", 80, False, True, None, None, None)
     async with (pool := Pool()):
         with contextlib.closing(Connection(pool, key, protocol, loop)) as connection:
-            line = Line(connection)
+            kept = KeptConnection(connection)
             responses = [
-                await line.exchange("/x", b"\r\n\r\n", timeout, 2, clock=AlarmClock())
-                for timeout in (Timeout(read=60.0), Timeout())  # by its handler, and without it
+                await kept.exchange("/x", b"\r\n\r\n", timeout, 2, timer=SharedTimer())
+                for timeout in (Timeout(read=60.0), Timeout())  # by aiohttp's parser, and by ours
             ]
-            if not line.usable:
+            if not kept.usable:
                 return False
-            line.give_back()
+            kept.release()
         again = await pool.idle(key)
         if again is None:
             return False
@@ -100,8 +112,8 @@ async def _rehearse() -> bool:
             if again.protocol is not protocol or other is not again:
                 return False
             again.release()
-        protocol.data_received(transport.ANSWER[:5])  # unasked, and not even all of a head
-        usable, spoiled = line.usable, await pool.idle(key)
+        protocol.data_received(transport.RESPONSE[:5])  # unsolicited, and not even a whole head
+        usable, spoiled = kept.usable, await pool.idle(key)
         if spoiled is not None:
             spoiled.close()
         if usable or spoiled is not None:

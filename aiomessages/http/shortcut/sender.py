@@ -1,14 +1,14 @@
-"""A shorter way to send a request: on a connection that is there, and with no more than it needs.
+"""Send a request on an open connection, without what a page of a walk has no use for.
 
-`ClientSession` builds for every request what one page of a walk has no use for: a URL, a request, a
-response, cookies, redirects. Measured on CPython 3.11, that is more than half of a page's CPU time.
-Here the head of a request is remembered as the session has sent it once, and sent again with
-another target; `line` takes the answer off the connection.
+`ClientSession` builds a URL, a request, a response, cookies and redirects for every request. Of the
+CPU time of a page that is more than half (measured on CPython 3.11). Here the head of a request is
+stored as the session has sent it once, and sent again with another target; `connection` reads the
+response.
 
-All else stays with the session: it opens every connection, so that names, TLS and the timeouts of
-connecting are its own, and it sends each request whose headers are new. This module rests on names
-that aiohttp does not document, so `is_supported` tries them out beforehand; where they are gone, or
-do something else, every request goes through the session.
+The session does the rest. It opens every connection, so that DNS, TLS and the timeout of connecting
+are its own, and it sends each request whose headers are new. This package relies on names that
+aiohttp does not document, so `is_supported` checks them first; where one is gone or does something
+else, every request goes through the session.
 """
 
 from collections.abc import Mapping
@@ -20,27 +20,24 @@ from aiomessages.http.pool import Pool
 from aiomessages.settings import Timeout
 from aiomessages.wire.responses import Response
 
-from .connection import Line
-from .self_check import REQUEST, is_supported
-from .timeouts import AlarmClock
+from .connection import KeptConnection
+from .self_check import is_replaced, is_supported
+from .timeouts import SharedTimer
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
 
-# As many sets of headers are remembered: a service has one, or one for each of its keys.
+# The sets of headers that are stored: a service has one, or one for each of its keys.
 MAX_HEADS: Final = 64
 
 
 class SecretBytes(bytes):
-    """Bytes that never show themselves: not in a repr, nor as text, nor in a pickle.
-
-    A copy of them is themselves.
-    """
+    """Bytes that no repr, text or pickle shows. A copy is the object itself."""
 
     def __repr__(self) -> str:
         return "b'**********'"
 
-    __str__ = __repr__  # that of bytes is not made of the repr above
+    __str__ = __repr__  # bytes.__str__ ignores an overridden __repr__
 
     def __copy__(self) -> "SecretBytes":
         return self
@@ -53,22 +50,24 @@ class SecretBytes(bytes):
 
 
 class _Head(NamedTuple):
+    """The head of a request without its target; `key` finds connections to its origin."""
+
     key: "ConnectionKey"
     rest: SecretBytes
 
 
-class FastPath:
-    """Send requests like those that the session has sent, on connections that it has opened."""
+class ShortcutSender:
+    """Send requests whose headers the session has sent before, on connections that it opened."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._heads: dict[object, _Head] = {}
-        self._clock = AlarmClock()
+        self._timer = SharedTimer()
 
     async def learn(
         self, origin: str, headers: Mapping[str, str], sent: aiohttp.RequestInfo
     ) -> None:
-        """Remember what the session has sent for these headers."""
+        """Store the head that the session has sent for these headers."""
         key = self._pool.keys.get(str(sent.url.origin()))
         if key is None or not await is_supported():
             return
@@ -87,24 +86,26 @@ class FastPath:
         timeout: Timeout,
         max_bytes: int,
     ) -> Response | None:
-        """Send one GET request once, and return the response; None if the session has to.
+        """Send one GET request once and return the response; None if the session has to send it.
 
-        Raises what aiohttp does.
+        Raises aiohttp's errors, DisconnectedError and BodyTimeoutError.
         """
         head = self._heads.get((origin, *headers.items()))
-        if head is None or aiohttp.ClientSession._request is not REQUEST:  # noqa: SLF001 see there
+        if head is None or is_replaced():
             return None
-        line = self._pool.held(head.key) or await self._free_line(head.key)
-        if line is None:
+        connection = self._pool.take_kept(head.key) or await self._idle_connection(head.key)
+        if connection is None:
             return None
         try:
-            response = await line.exchange(target, head.rest, timeout, max_bytes, clock=self._clock)
+            response = await connection.exchange(
+                target, head.rest, timeout, max_bytes, timer=self._timer
+            )
         except BaseException:
-            line.hang_up()
+            connection.abort()
             raise
-        self._pool.hold(head.key, line)
+        self._pool.keep(head.key, connection)
         return response
 
-    async def _free_line(self, key: "ConnectionKey") -> Line | None:
+    async def _idle_connection(self, key: "ConnectionKey") -> KeptConnection | None:
         connection = await self._pool.idle(key)
-        return None if connection is None else Line(connection)
+        return None if connection is None else KeptConnection(connection)

@@ -1,55 +1,55 @@
-"""Time limits of many requests, kept by one timer of the event loop."""
+"""Total timeouts of many requests, kept by one timer of the event loop."""
 
 import asyncio
 import math
 from collections.abc import Callable
 
 
-class Alarm:
-    """What ends a connection when its time is over, and tells whether it has."""
+class TotalTimeout:
+    """The total timeout of a request: aborts its connection when it expires."""
 
-    __slots__ = ("abort", "rung")
+    __slots__ = ("abort", "expired")
 
     def __init__(self, abort: Callable[[], object]) -> None:
         self.abort = abort
-        self.rung = False
+        self.expired = False
 
 
-class AlarmClock:
-    """Rings the alarms that are set, by one timer of the loop.
+class SharedTimer:
+    """Expires many timeouts by one timer of the event loop.
 
-    The timer stays when an alarm is stopped, as the next one is mostly set for later. To begin and
-    to cancel one for each request takes four times as long.
+    The timer stays when a timeout is stopped, as the next one mostly ends later. A timer for each
+    request, begun and cancelled, takes four times as long.
     """
 
     def __init__(self) -> None:
-        self._ends: dict[Alarm, float] = {}
+        self._ends: dict[TotalTimeout, float] = {}
         self._timer: asyncio.Handle | None = None
-        self._due = math.inf  # not to be asked of it: uvloop gives what is due at once no time
+        self._due = math.inf  # kept here: a handle of uvloop that is due at once has no `when`
 
-    def set(self, alarm: Alarm, seconds: float | None) -> None:
-        """Let it ring in so many seconds, or never."""
+    def start(self, timeout: TotalTimeout, seconds: float | None) -> None:
+        """Let the timeout expire in so many seconds; None means never."""
         if seconds is not None:
             loop = asyncio.get_running_loop()
-            ends = self._ends[alarm] = loop.time() + seconds
+            ends = self._ends[timeout] = loop.time() + seconds
             if ends < self._due:
-                self._wake_at(ends, loop)
+                self._set_timer(ends, loop)
 
-    def stop(self, alarm: Alarm) -> None:
-        """Let it ring no more."""
-        self._ends.pop(alarm, None)
+    def stop(self, timeout: TotalTimeout) -> None:
+        """Stop a timeout; do nothing for one that was not started or has expired."""
+        self._ends.pop(timeout, None)
 
-    def _wake_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_timer(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._due = loop.call_at(when, self._look), when
+        self._timer, self._due = loop.call_at(when, self._expire), when
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         loop = asyncio.get_running_loop()
         self._due, now = math.inf, loop.time()
-        for alarm in [alarm for alarm, ends in self._ends.items() if ends <= now]:
-            self.stop(alarm)
-            alarm.rung = True
-            alarm.abort()
+        for timeout in [timeout for timeout, ends in self._ends.items() if ends <= now]:
+            self.stop(timeout)
+            timeout.expired = True
+            timeout.abort()
         if self._ends:
-            self._wake_at(min(self._ends.values()), loop)
+            self._set_timer(min(self._ends.values()), loop)

@@ -21,8 +21,13 @@ from loopback import Answer, Asked, conversation, message, page
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.client import caller_of
+from aiomessages.http.idle_connections import (
+    SocketProbe,
+    close_unclean,
+    drop_parser_if_idle,
+    is_clean,
+)
 from aiomessages.http.shortcut import self_check
-from aiomessages.http.unasked import Inbox, close_unclean, forget_parser_once_idle, is_clean
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -69,7 +74,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The way that requests take."""
     fast = request.param == "fast path"
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: fast})
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: fast})
     return str(request.param)
 
 
@@ -204,7 +209,7 @@ async def test_many_connections(way: str) -> None:
 @pytest.mark.parametrize("fast", [True, False], ids=["fast path", "session"])
 async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fast: bool) -> None:
     """Whoever waited for a connection gets none on which something came meanwhile."""
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: fast})
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: fast})
     monkeypatch.setattr("aiomessages.http.pool.MAX_CONNECTIONS", 1)
     with BlockingServer(conversation(MESSAGES)) as server:
         async with client_of(server, "") as client:
@@ -272,20 +277,20 @@ def test_a_parser_that_is_in_use() -> None:
     handler: Any = SimpleNamespace(_parser="parser")
     in_use: list[Any] = [SimpleNamespace(_acquired=[handler]), SimpleNamespace(), None]
     for connector in in_use:
-        forget_parser_once_idle(connector, handler)
-        forget_parser_once_idle(connector, None)
+        drop_parser_if_idle(connector, handler)
+        drop_parser_if_idle(connector, None)
     assert handler._parser == "parser"  # noqa: SLF001 it is this test's own
 
 
 def test_a_transport_without_a_socket() -> None:
     """Nothing waits in a transport that has no socket, nor where the system cannot tell."""
-    assert Inbox(asyncio.Transport()).is_empty()
+    assert SocketProbe(asyncio.Transport()).is_empty()
 
 
 def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no poll, nothing is known of a socket, and it is taken for empty."""
-    monkeypatch.setattr("aiomessages.http.unasked._POLL", None)
-    assert Inbox(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
+    monkeypatch.setattr("aiomessages.http.idle_connections._POLL", None)
+    assert SocketProbe(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
 
 
 @pytest.mark.parametrize("connector", [None, SimpleNamespace(_conns=1)], ids=["none", "another"])

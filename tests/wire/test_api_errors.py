@@ -20,7 +20,7 @@ from aiomessages import (
     RetryPolicy,
 )
 from aiomessages.wire.error_bodies import MAX_BODY
-from aiomessages.wire.errors import Asked, is_of_somebody_else, status_error
+from aiomessages.wire.errors import Asked, is_foreign_404, status_error
 
 KEY = "sk-canary-0123456789"
 NAME = "chatcmpl-1"
@@ -126,13 +126,13 @@ def test_a_400_that_says_not_found(text: str, shape: str, *, own: bool) -> None:
     error = error_of(400, bodies[shape])
     assert type(error) is (NotFoundError if own else BadRequestError)
     assert getattr(error, "is_of_api", False) is own
-    assert not is_of_somebody_else(error)
+    assert not is_foreign_404(error)
 
 
 def test_a_title_that_says_not_found() -> None:
     """A page of HTML speaks for whoever made it, whatever it says; its title is quoted."""
     error = error_of(404, f"<title>Completion {NAME} not found</title>".encode())
-    assert is_of_somebody_else(error)
+    assert is_foreign_404(error)
     assert error.message == f"the server answered with status 404: Completion {NAME} not found"
 
 
