@@ -28,6 +28,7 @@ from .settings import (
     ApiKey,
     Settings,
     Timeout,
+    check_count,
     check_query,
     check_seconds,
     log_level,
@@ -156,7 +157,7 @@ class AsyncMessagesClient:
         rules = Rules(
             key_of(self._settings.api_key),
             policy=_checked_policy(retry),
-            max_bytes=_checked_bytes(max_response_bytes),
+            max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
         )
         transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
@@ -377,12 +378,6 @@ def _checked_policy(retry: object) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
         raise ConfigurationError("retry must be a RetryPolicy; RetryPolicy(max_retries=0) is none")
     return retry
-
-
-def _checked_bytes(number: Any) -> int:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(f"max_response_bytes must be an int of 1 or more, not {number!r}")
-    return number
 
 
 def _checked_hook(hook: OnRetry | None) -> OnRetry | None:

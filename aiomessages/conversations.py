@@ -17,6 +17,7 @@ from .models.pydantic_schema import SerializableStruct
 from .pages import MessagePage
 from .paging.plain_walk import PlainWalk
 from .paging.workers import Results
+from .settings import check_count
 from .values.plain import as_plain
 
 OnError = Literal["raise", "continue"]
@@ -128,7 +129,6 @@ def check_options(ids: object, *, concurrency: object, on_error: object) -> None
         raise ConfigurationError("ids must be an iterable of ids, not one id: put it in a list")
     if not isinstance(ids, Iterable | AsyncIterable):
         raise ConfigurationError(f"ids must be an iterable of ids, not {type(ids).__name__}")
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-        raise ConfigurationError(f"concurrency must be an int of 1 or more, not {concurrency!r}")
+    check_count("concurrency", concurrency)
     if on_error not in ("raise", "continue"):
         raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {on_error!r}")

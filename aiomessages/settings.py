@@ -280,6 +280,14 @@ def _query_text(name: object, value: object) -> str:
     return text
 
 
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """Return a plain int of `least` or more, or raise ConfigurationError."""
+    number = as_plain(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ConfigurationError(f"{name} must be an int of {least} or more, not {value!r}")
+    return number
+
+
 def check_seconds(name: str, value: object) -> None:
     """Raise ConfigurationError unless a value is None or a positive number of seconds."""
     if value is None:

@@ -31,7 +31,7 @@ MESSAGE = (
 )
 PAGE = (
     "attempts body completion_id data first_id get_next_page has_more has_next_page headers ids"
-    " last_id next_cursor object remaining request_id"
+    " last_id next_cursor object request_id to_dict"
 )
 REPORT = (
     "complete destination failed failed_ids finished gone layout lost pending progress removed rows"

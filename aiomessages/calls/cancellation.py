@@ -1,4 +1,4 @@
-"""Cancellation: that of the task itself, and that of what it waits for."""
+"""Cancellation: that of a task itself, and that of something that it waits for."""
 
 import asyncio
 from typing import cast
@@ -6,10 +6,11 @@ from typing import cast
 from aiomessages.errors import APIConnectionError
 
 
-def unless_ours(cancelled: asyncio.CancelledError) -> APIConnectionError:
-    """Return what it is to a walk that something which its fetch waited for was cancelled.
+def translate_cancellation(cancelled: asyncio.CancelledError) -> APIConnectionError:
+    """Return the error for a CancelledError that did not target this task.
 
-    It would be so the next time, too. Raises the cancellation where this task was meant.
+    Somebody cancelled what the task waited for, and a retry would meet the same. Raises the
+    CancelledError where this task was the target.
     """
     if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
         raise cancelled

@@ -3,7 +3,7 @@
 Nothing here performs I/O, reads a clock or rolls dice.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from aiomessages.errors import (
     NotFoundError,
     RateLimitError,
 )
+from aiomessages.settings import check_count
 
 # A body that cannot be decoded was garbled on its way, or the server always sends it so: two more
 # tries show which, whatever the policy allows.
@@ -45,9 +46,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     max_retry_after: float = 60.0
 
     def __post_init__(self) -> None:
-        retries: Any = self.max_retries
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise ConfigurationError(f"max_retries must be an int of 0 or more, not {retries!r}")
+        check_count("max_retries", self.max_retries, least=0)
         for name in ("initial_backoff", "max_backoff", "jitter", "max_retry_after"):
             _check_number(name, getattr(self, name))
         if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):

@@ -41,9 +41,9 @@ _SPELLING = {
     "; see default_query=": "",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
-    "with limit=, or raise max_response_bytes=": "with --limit",
+    "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
     "raise max_response_bytes=": "only a program can, with max_response_bytes",
-    "`.raw()` raises this, too": "--format raw fails, too",
+    "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
 }

@@ -73,6 +73,9 @@ class SerializableStruct(Serializable):
 
     __slots__ = ()
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "keys"]
+
     def keys(self) -> KeysView[str]:
         """Return the keys of `to_dict()`, which `dict()` asks for."""
         return self.to_dict().keys()

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from aiomessages.errors import ConfigurationError
+from aiomessages.settings import check_count
 
 # One id says nothing of the order, and some servers ignore the order that they are asked for.
 _IDS_NEEDED: Final = 2
@@ -33,11 +34,10 @@ def checked_window(mode: object, window: object, *, prefetch: bool) -> int:
         raise ConfigurationError("lookahead='both-ends' was removed; use lookahead=True")
     if mode is not True and mode != "predict":
         raise ConfigurationError(f"lookahead must be True, 'predict', False or None, not {mode!r}")
-    if not isinstance(window, int) or isinstance(window, bool) or window < 1:
-        raise ConfigurationError(f"lookahead_window must be an int of 1 or more, not {window!r}")
+    count = check_count("lookahead_window", window)
     if not prefetch:
         raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
-    return window
+    return count
 
 
 def opposite(query: Mapping[str, str | None]) -> Literal["asc", "desc"]:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from aiomessages.errors import ConfigurationError
+from aiomessages.settings import check_count
 from aiomessages.values.plain import as_plain, can_be_sent
 from aiomessages.values.redaction import Concealed
 
@@ -64,19 +65,10 @@ def check_page_options(
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
     return PageOptions(
         _checked_after(after),
-        _checked_number("limit", limit),
+        None if limit is None else check_count("limit", limit),
         as_plain(order),
-        _checked_number("max_items", max_items),
+        None if max_items is None else check_count("max_items", max_items),
     )
-
-
-def _checked_number(name: str, value: object) -> int | None:
-    number = as_plain(value)
-    if number is None:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(f"{name} must be an int of 1 or more, not {value!r}")
-    return number
 
 
 def _checked_after(after: object) -> str | None:
