@@ -8,12 +8,12 @@ Importing the package loads none of its modules: a name loads its module when it
 """
 
 from ._lazy import lazily, listed
-from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes 5 ms
 if TYPE_CHECKING:
     # `X as X` re-exports X. Sorting would give each a statement of its own.
     # isort: off
+    from ._version import __version__ as __version__
     from .calls.request import RetryDetails as RetryDetails
     from .calls.retry import RetryPolicy as RetryPolicy
     from .client import AsyncMessagesClient as AsyncMessagesClient
@@ -106,7 +106,7 @@ _MODULES = {
 # saw `__getattr__`, and cannot evaluate `__all__`.
 if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
     __all__ = list(listed(_MODULES))
-    __getattr__ = lazily(__name__, _MODULES, globals())
+    __getattr__ = lazily(__name__, _MODULES | {"_version": "__version__"}, globals())
 
 
 def __dir__() -> list[str]:

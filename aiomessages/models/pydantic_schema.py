@@ -76,12 +76,15 @@ class SerializableStruct(Serializable):
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name != "keys"]
 
-    def keys(self) -> KeysView[str]:
-        """Return the keys of `to_dict()`, which `dict()` asks for."""
-        return self.to_dict().keys()
+    # FastAPI calls dict() of a value. `message["content"]` is a mistake that type checkers refuse.
+    if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
 
-    def __getitem__(self, key: str) -> Json:
-        return self.to_dict()[key]
+        def keys(self) -> KeysView[str]:
+            """Return the keys of `to_dict()`, which `dict()` asks for."""
+            return self.to_dict().keys()
+
+        def __getitem__(self, key: str) -> Json:
+            return self.to_dict()[key]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Json]:
