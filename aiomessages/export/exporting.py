@@ -50,40 +50,37 @@ async def export(
     An interrupted export continues when the same call is made again. After a finished one, the same
     call adds new completions. A conversation enters the output whole or not at all.
 
-    Args:
-        client: The client that sends the requests.
-        source: Ids, as an iterable or an async iterable; `client.completions(...)`, which carries
-            the replies; or a CreatedBetween. A selection other than in earlier runs is refused.
-        destination: A path that ends with `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet` or
-            `.duckdb`, or a directory for part files.
-        layout: `messages` (one line per message), `conversations` (one line per completion) or
-            `finetune` (one line per reply, in OpenAI's format for fine-tuning).
-        include_reply: Whether to export the replies. Ids cost one more request each.
-        media: A directory for the images, sounds and files that messages and replies hold as
-            base64; not for `finetune`, whose lines hold their images.
-        part_bytes: The approximate size of a part file.
-        limit: Messages per page (the server's default). Pages that are too large for the server, a
-            gateway or `max_response_bytes` are asked for again with half of it.
-        concurrency: Conversations to fetch at once, at most.
-        max_rps: Requests per second, at most. The rate adapts to the server's limit without it.
-        on_error: `raise` ends the run with the first completion that cannot be read; `continue`
-            records it as `failed`, and the next run tries it again. A refused key, a used-up quota
-            and a Retry-After of more than ten minutes end the run in any case.
-        refresh: Whether to list a finished list again.
-        origin: The identity of the server in the ledger, for a base_url that differs in each run.
-        on_progress: A function to call with the Progress, at most ten times a second.
-        files: The file operations to use.
+    The arguments:
 
-    Returns:
-        A report. It names the completions that do not exist any more (`gone`), are not visible yet
-        (`pending`), changed while they were read (`lost`) or could not be read (`failed`).
+    - `client`: the client that sends the requests.
+    - `source`: ids, as an iterable or an async iterable; `client.completions(...)`, which carries
+      the replies; or a CreatedBetween. A selection other than in earlier runs is refused.
+    - `destination`: a path that ends with `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet` or
+      `.duckdb`, or a directory for part files.
+    - `layout`: `messages` (one line per message), `conversations` (one line per completion) or
+      `finetune` (one line per reply, in OpenAI's format for fine-tuning).
+    - `include_reply`: whether to export the replies. Ids cost one more request each.
+    - `media`: a directory for the images, sounds and files that messages and replies hold as
+      base64; not for `finetune`, whose lines hold their images.
+    - `part_bytes`: the approximate size of a part file.
+    - `limit`: messages per page (the server's default). Pages that are too large for the server, a
+      gateway or `max_response_bytes` are asked for again with half of it.
+    - `concurrency`: conversations to fetch at once, at most.
+    - `max_rps`: requests per second, at most. The rate adapts to the server's limit without it.
+    - `on_error`: `raise` ends the run with the first completion that cannot be read; `continue`
+      records it as `failed`, and the next run tries it again. A refused key, a used-up quota and a
+      Retry-After of more than ten minutes end the run in any case.
+    - `refresh`: whether to list a finished list again.
+    - `origin`: the identity of the server in the ledger, for a base_url that differs in each run.
+    - `on_progress`: a function to call with the Progress, at most ten times a second.
+    - `files`: the file operations to use.
 
-    Raises:
-        ConfigurationError: An argument cannot be used.
-        ExportError: The output cannot be written, or belongs to another export.
-        APIError: A completion could not be read.
-        NotFoundError: Ids are given, and the server knows none of them.
+    Returns a report. It names the completions that do not exist any more (`gone`), are not visible
+    yet (`pending`), changed while they were read (`lost`) or could not be read (`failed`).
 
+    Raises ConfigurationError for arguments that cannot be used; ExportError if the output cannot be
+    written or belongs to another export; APIError if a completion could not be read; NotFoundError
+    if ids are given and the server knows none of them.
     """
     names, files = Names.of(destination), files or Files()
     store = None if media is None else MediaStore(Path(media), files=files)
