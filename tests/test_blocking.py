@@ -565,6 +565,21 @@ def test_an_interrupt_just_after_the_begin(
     assert not caplog.records  # asyncio logs an error that nobody asks for
 
 
+def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that finds the loop closed, after the client looked open, says that it was."""
+    cross, thread, todo = asyncio.BaseEventLoop.call_soon_threadsafe, LoopThread(nothing), [True]
+    thread.run(nothing)
+
+    def late(*args: Any, **options: Any) -> Any:
+        if todo and todo.pop():
+            thread.close()
+        return cross(*args, **options)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", late, raising=False)
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(nothing)
+
+
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
     """Do something before or after the next start of a client's thread; return those started."""
     start, todo = threading.Thread.start, [True]
@@ -737,6 +752,35 @@ def test_what_waits_for_no_request_ends_as_well() -> None:
     closer.join()
 
 
+def test_calls_end_before_what_they_use() -> None:
+    """Closing cancels the work and waits for its end, before it closes the async client."""
+    begun, order = threading.Event(), []
+
+    async def never() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append("work")
+
+    async def at_end() -> None:
+        order.append("client")
+
+    thread = LoopThread(at_end)
+
+    def close() -> None:
+        assert begun.wait(5)
+        thread.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(never)
+    closer.join()
+    assert order == ["work", "client"]
+
+
 def test_a_twin_shares_the_thread(serve: Any) -> None:
     """`with_options` shares session and thread; closing it leaves the other one open."""
     with client_of(serve(conversation(THREE_PAGES))) as client:
@@ -850,9 +894,11 @@ import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of the fork itself, from Python 3.12 on
 stream = client.list('chatcmpl-1', prefetch=False)
 next(stream)
+open_one = MessagesClient()
+open_one.list('chatcmpl-1').page()
 child = os.fork()
 if child == 0:
-    del stream
+    del stream, open_one
     try:
         client.list('chatcmpl-1').page()
     except RuntimeError as error:
@@ -861,6 +907,7 @@ if child == 0:
     raise SystemExit
 print(os.waitpid(child, 0)[1], len(list(stream)))
 client.close()
+open_one.close()
 """,
         serve(conversation(THREE_PAGES)),
     )
