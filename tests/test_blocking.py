@@ -530,24 +530,29 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(list(stream)) == 250
 
 
-def test_an_interrupt_just_after_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C when the work has just crossed over cancels it, and waits until it has ended."""
+def test_an_interrupt_just_after_the_begin(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C when the work has just started cancels it, and waits until it has ended."""
     cross, ended = asyncio.BaseEventLoop.call_soon_threadsafe, []
-    thread, pressed = LoopThread(nothing), [True]
+    thread, pressed, begun = LoopThread(nothing), [True], threading.Event()
     thread.run(nothing)
 
     def interrupted(*args: Any, **options: Any) -> Any:
         handle = cross(*args, **options)
         if pressed and pressed.pop():
+            assert begun.wait(5)
             raise KeyboardInterrupt
         return handle
 
     async def never() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             ended.append(True)
+            raise LookupError
 
     monkeypatch.setattr(
         asyncio.SelectorEventLoop, "call_soon_threadsafe", interrupted, raising=False
@@ -556,6 +561,23 @@ def test_an_interrupt_just_after_the_begin(monkeypatch: pytest.MonkeyPatch) -> N
         thread.run(never)
     assert ended == [True]
     thread.close()
+    gc.collect()
+    assert not caplog.records  # asyncio logs an error that nobody asks for
+
+
+def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that finds the loop closed, after the client looked open, says that it was."""
+    cross, thread, todo = asyncio.BaseEventLoop.call_soon_threadsafe, LoopThread(nothing), [True]
+    thread.run(nothing)
+
+    def late(*args: Any, **options: Any) -> Any:
+        if todo and todo.pop():
+            thread.close()
+        return cross(*args, **options)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", late, raising=False)
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(nothing)
 
 
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
@@ -602,7 +624,7 @@ def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, be
 
 @pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupt_while_the_loop_begins(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the loop begins is raised at once, and the next call uses that loop."""
+    """Ctrl-C while the loop begins is raised at once, and the next call starts another."""
     main, gate, run = threading.get_ident(), threading.Event(), anyio.run
 
     def slow(*args: Any) -> Any:
@@ -615,10 +637,14 @@ def test_an_interrupt_while_the_loop_begins(serve: Any, monkeypatch: pytest.Monk
         monkeypatch.setattr(anyio, "run", slow)
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
+        monkeypatch.setattr(anyio, "run", run)
         gate.set()
-        (thread,) = (t for t in threading.enumerate() if t.name == "aiomessages")
+        for thread in threading.enumerate():
+            if thread.name == "aiomessages":
+                thread.join(5)
+        assert threads() == []
         assert len(client.list("chatcmpl-1").page().data) == 20
-        assert [t for t in threading.enumerate() if t.name == "aiomessages"] == [thread]
+        assert threads() == ["aiomessages"]
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -726,6 +752,35 @@ def test_what_waits_for_no_request_ends_as_well() -> None:
     closer.join()
 
 
+def test_calls_end_before_what_they_use() -> None:
+    """Closing cancels the work and waits for its end, before it closes the async client."""
+    begun, order = threading.Event(), []
+
+    async def never() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append("work")
+
+    async def at_end() -> None:
+        order.append("client")
+
+    thread = LoopThread(at_end)
+
+    def close() -> None:
+        assert begun.wait(5)
+        thread.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(never)
+    closer.join()
+    assert order == ["work", "client"]
+
+
 def test_a_twin_shares_the_thread(serve: Any) -> None:
     """`with_options` shares session and thread; closing it leaves the other one open."""
     with client_of(serve(conversation(THREE_PAGES))) as client:
@@ -808,12 +863,13 @@ print(next(stream).id)
 
 
 def test_a_script_that_goes_on_when_all_is_over(serve: Any) -> None:
-    """A call in the interpreter's last moments, when the thread has left, says that it did."""
+    """A call in the interpreter's last moments, when the thread has ended, says that it has."""
     run = run_script(
         """
-import atexit
+import atexit, threading
 from aiomessages.blocking import thread
 def last() -> None:
+    print([each.name for each in threading.enumerate() if each.daemon])
     try:
         list(stream)
     except Exception as error:
@@ -826,7 +882,7 @@ atexit.register(thread._end_all)
 """,
         serve(conversation(THREE_PAGES)),
     )
-    assert run.stdout == "ClientClosedError the client was closed during the call\n"
+    assert run.stdout == "[]\nClientClosedError the client was closed during the call\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -838,9 +894,11 @@ import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of the fork itself, from Python 3.12 on
 stream = client.list('chatcmpl-1', prefetch=False)
 next(stream)
+open_one = MessagesClient()
+open_one.list('chatcmpl-1').page()
 child = os.fork()
 if child == 0:
-    del stream
+    del stream, open_one
     try:
         client.list('chatcmpl-1').page()
     except RuntimeError as error:
@@ -849,6 +907,7 @@ if child == 0:
     raise SystemExit
 print(os.waitpid(child, 0)[1], len(list(stream)))
 client.close()
+open_one.close()
 """,
         serve(conversation(THREE_PAGES)),
     )

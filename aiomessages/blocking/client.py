@@ -146,7 +146,7 @@ class MessagesClient:
         """
         for_loop, read_here = _for_the_loop(ids)
         conversations = self._client.conversations(for_loop, **options)
-        return Results(self._thread, conversations, convert=_unchanged, ids=read_here)
+        return Results(self._thread, conversations, convert=lambda result: result, ids=read_here)
 
     def close(self) -> None:
         """End the thread, and the calls under way: they raise ClientClosedError.
@@ -211,7 +211,3 @@ def _for_the_loop(ids: Any) -> tuple[Any, CallerItems[Any] | None]:
         return ids, None  # the async client refuses what is no iterable
     read_here = CallerItems(ids)
     return read_here, read_here
-
-
-def _unchanged(result: ResultT) -> ResultT:
-    return result

@@ -6,38 +6,6 @@ client's loop would never run, or no other greenlet could run a loop of its own.
 """
 
 import sys
-from typing import Final, NamedTuple
-
-
-class _Patcher(NamedTuple):
-    """A library that replaces threads, and the two ways around that which the error names."""
-
-    library: str
-    module: str
-    is_patched: str  # the module's function that says whether a part is patched
-    parts: tuple[str, ...]  # with any of them patched, the client and its thread cannot meet
-    run_in_pool: str
-    patch_less: str
-
-
-_PATCHERS: Final = (
-    _Patcher(
-        "gevent",
-        "gevent.monkey",
-        "is_module_patched",
-        ("_thread", "queue"),
-        "gevent.get_hub().threadpool.apply(asyncio.run, (main(),))",
-        "monkey.patch_all(thread=False, queue=False)",
-    ),
-    _Patcher(
-        "eventlet",
-        "eventlet.patcher",
-        "is_monkey_patched",
-        ("thread",),
-        "eventlet.tpool.execute(asyncio.run, main())",
-        "eventlet.monkey_patch(thread=False)",
-    ),
-)
 
 
 def refuse_greenlets() -> None:
@@ -45,14 +13,20 @@ def refuse_greenlets() -> None:
 
     Check before every call: the patch may come after the import, and after the first call.
     """
-    for patcher in _PATCHERS:
-        module = sys.modules.get(patcher.module)
-        if module is None:
-            continue
-        is_patched = getattr(module, patcher.is_patched)
-        if any(is_patched(part) for part in patcher.parts):
-            raise RuntimeError(
-                f"{patcher.library} has patched the threads of this process, and MessagesClient"
-                " needs real ones: use AsyncMessagesClient in a thread of its pool,"
-                f" `{patcher.run_in_pool}`; or leave threads as they are, `{patcher.patch_less}`"
-            )
+    gevent = sys.modules.get("gevent.monkey")
+    # The thread and the queue in which a call waits: with either patched, the two cannot meet.
+    if gevent and any(gevent.is_module_patched(part) for part in ("_thread", "queue")):
+        in_pool = "gevent.get_hub().threadpool.apply(asyncio.run, (main(),))"
+        raise _refusal("gevent", in_pool, "monkey.patch_all(thread=False, queue=False)")
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet and eventlet.is_monkey_patched("thread"):
+        in_pool = "eventlet.tpool.execute(asyncio.run, main())"
+        raise _refusal("eventlet", in_pool, "eventlet.monkey_patch(thread=False)")
+
+
+def _refusal(library: str, in_pool: str, patch_less: str) -> RuntimeError:
+    return RuntimeError(
+        f"{library} has patched the threads of this process, and MessagesClient needs real ones:"
+        f" use AsyncMessagesClient in a thread of its pool, `{in_pool}`; or leave threads as they"
+        f" are, `{patch_less}`"
+    )
