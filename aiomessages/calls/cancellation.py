@@ -7,9 +7,10 @@ from aiomessages.errors import APIConnectionError
 
 
 def unless_ours(cancelled: asyncio.CancelledError) -> APIConnectionError:
-    """Return what it is to a walk that something which its fetch waited for was cancelled.
+    """Return the error of a fetch whose name resolution or key was cancelled, but not its task.
 
-    It would be so the next time, too. Raises the cancellation where this task was meant.
+    It is not worth a retry: the next fetch would wait for the same. Raises the cancellation where
+    it targets this task.
     """
     if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
         raise cancelled
