@@ -27,7 +27,7 @@ from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, provided
-from .cancellation import unless_ours
+from .cancellation import as_connection_error
 from .request import Read, Request, RetryDetails, Rules, is_beyond, within
 from .retry import (
     RetryQuota,
@@ -121,7 +121,7 @@ class Attempts:
                 result = await self._attempt_in_turn(request, read, running)
             except asyncio.CancelledError as cancelled:
                 # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
-                raise self._locate(unless_ours(cancelled), request, running) from None
+                raise self._locate(as_connection_error(cancelled), request, running) from None
             except APIError as error:
                 self._locate(error, request, running)
                 if self._is_put_off(request, error):

@@ -1,4 +1,4 @@
-"""Cancellation: that of the task itself, and that of what it waits for."""
+"""Distinguish the cancellation of a task from that of something that it waits for."""
 
 import asyncio
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from aiomessages.errors import APIConnectionError
 
 
-def unless_ours(cancelled: asyncio.CancelledError) -> APIConnectionError:
+def as_connection_error(cancelled: asyncio.CancelledError) -> APIConnectionError:
     """Return the error of a fetch whose name resolution or key was cancelled, but not its task.
 
     It is not worth a retry: the next fetch would wait for the same. Raises the cancellation where

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Generic, Self
 
-from aiomessages.calls.cancellation import unless_ours
+from aiomessages.calls.cancellation import as_connection_error
 from aiomessages.observe.operation import Operation
 from aiomessages.wire.page_content import PageT
 
@@ -44,7 +44,7 @@ class PlainWalk(AsyncIterator[PageT], Generic[PageT]):
             with self._operation.current():
                 return await step(self._state, self._fetch)
         except asyncio.CancelledError as cancelled:
-            error = unless_ours(cancelled)
+            error = as_connection_error(cancelled)
         raise error
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import anyio
 
-from aiomessages.calls.cancellation import unless_ours
+from aiomessages.calls.cancellation import as_connection_error
 from aiomessages.calls.running import CLOSE_TIMEOUT
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import Operation
@@ -99,7 +99,7 @@ class _Fetcher(Generic[PageT]):
                 # and no variable keeps the page while the next one is fetched.
                 self._accept(await self._fetch(state.cursor, state.wanted, state.fresh))
             except asyncio.CancelledError as cancelled:
-                self._fail(unless_ours(cancelled))
+                self._fail(as_connection_error(cancelled))
             except Exception as error:  # noqa: BLE001 any error is raised to the reader
                 self._fail(error)
             self._wake()
