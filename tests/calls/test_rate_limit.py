@@ -1,16 +1,20 @@
 """The pace as numbers: against simulated servers, with a clock that is just a number.
 
 The targets are 1.15 times N/R for N requests to a server that allows R a second, and 3 % of the
-requests answered 429. They hold for N of 5,000 to 20,000, R from 20 to 500, and buckets of half a
-second's worth and more, however the server says when to come again. Outside of that:
+requests answered 429. They hold for R from 20 to 500, for buckets of half a second's to two
+seconds' worth, for latencies of 10 to 300 ms, steady or varying, and however the server says when
+to come again, where N is at least 5,000 and N/R at least half a minute; a whole minute for 256
+workers, who have more under way when the bucket is empty. Outside of that:
 
+- To find the rate costs up to two seconds' worth of 429s, a large share of a small N.
 - A Retry-After of whole seconds makes all wait for one, for a token that comes in milliseconds.
   What the bucket cannot hold meanwhile is lost: up to 1.25 times N/R with a quarter of a second's.
 - Where the latency varies by more than the distance of the requests, they arrive at random. A
   bucket of a tenth of a second's worth then refuses some at any rate, and it takes about twice
-  N/R; a bucket of one token takes many times that. `max_rps` is the remedy.
-- A server that allows twice as much all of a sudden does not say so: it takes up to 1.45 times N/R.
-- A server that halves its rate refuses up to 4.5 % of the minute's requests around it.
+  N/R; with a bucket of one token it takes up to 16 times N/R. `max_rps` is the remedy.
+- A server that allows twice as much all of a sudden does not say so. Two half minutes, one before
+  and one after, take up to 1.3 times N/R, and 1.45 times where Retry-After is in whole seconds.
+- A server that halves its rate refuses up to 4 % of the requests of two such half minutes.
 """
 
 import itertools
