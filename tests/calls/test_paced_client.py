@@ -61,7 +61,7 @@ class Paced:
 
 
 def now() -> float:
-    """Return the loop's time, which a pace is told."""
+    """Return the loop's time, which a pace counts in."""
     return asyncio.get_running_loop().time()
 
 
@@ -77,17 +77,17 @@ def resting_pace() -> Pace:
 
 async def test_more_refusals_than_retries() -> None:
     """A 429 puts a call off, and needs neither a retry nor what is left of the quota."""
-    told: list[RetryDetails] = []
+    retries: list[RetryDetails] = []
     script = replies(*[LIMITED] * 4, GOOD)
     async with Loopback(script) as server:
-        client = client_of(server, retry=NEVER, on_retry=told.append)
+        client = client_of(server, retry=NEVER, on_retry=retries.append)
         async with client:
             calls = Paced(client, Pace())
             calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
             got = await calls.list("x")
     assert got.attempts == len(server.asked) == 5
-    assert [details.attempt for details in told] == list(range(1, 5))
-    assert all(isinstance(details.error, RateLimitError) for details in told)
+    assert [details.attempt for details in retries] == list(range(1, 5))
+    assert all(isinstance(details.error, RateLimitError) for details in retries)
 
 
 async def test_other_errors_between_refusals() -> None:
@@ -130,7 +130,7 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
         (RateLimitError("", status=429), True, True),
         (RateLimitError("a minute", status=429, retry_after=60.0), True, True),
         (RateLimitError("longer", status=429, retry_after=60.1), True, False),
-        (RateLimitError("told", status=429, headers={"x-should-retry": "false"}), True, False),
+        (RateLimitError("final", status=429, headers={"x-should-retry": "false"}), True, False),
         (InsufficientQuotaError("", status=429), False, False),
         (InternalServerError("", status=503, retry_after=1.0), True, False),
         (InternalServerError("", status=503), False, False),
@@ -147,7 +147,7 @@ def test_what_is_meant_for_all(problem: APIError, all_wait: bool, early: bool) -
     assert not is_only_early(RetryPolicy(), problem, starved=MAX_STARVED)
 
 
-# --- what the pace hears --------------------------------------------------------------------------
+# --- what is reported to the pace -----------------------------------------------------------------
 
 
 async def test_a_pause_for_all() -> None:
@@ -254,7 +254,7 @@ async def test_counting_what_is_sent() -> None:
 
 
 async def test_what_waits_for_its_turn_is_not_sent() -> None:
-    """What is cancelled in the line was never sent, and is not counted."""
+    """A request that is cancelled in the queue was never sent, and is not counted."""
     sent: list[None] = []
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
         calls = Paced(client, resting_pace(), on_sent=partial(sent.append, None))
@@ -275,7 +275,7 @@ async def test_what_waits_for_its_turn_is_not_sent() -> None:
     ids=["200", "404", "404-foreign", "500", "none"],
 )
 async def test_what_counts_as_let_through(answer: Answer | None, starving: bool) -> None:
-    """An answer of any kind but a failure shows that the server bears the pace."""
+    """An answer of any kind but a failure shows that the server allows the pace."""
     pace = Pace()
     pace.limited(now(), 0.0, sent=now())
     async with Loopback(replies(answer)) as server, client_of(server, retry=NEVER) as client:
@@ -292,7 +292,7 @@ async def first_page(client: Paced) -> None:
 
 
 async def test_a_pause_longer_than_the_deadline() -> None:
-    """What is known is said at once."""
+    """A pause that ends after the deadline fails the call at once."""
     script = replies(error(429, "rate_limit_exceeded", retry_after="50"))
     async with Loopback(script) as server, client_of(server, deadline=30) as client:
         with pytest.raises(RateLimitError):
@@ -317,8 +317,8 @@ async def test_a_timeout_is_for_the_attempt_alone() -> None:
     assert len(server.asked) == 1
 
 
-async def test_cancelling_one_who_waits() -> None:
-    """Whoever is cancelled leaves the line, and those behind go on."""
+async def test_cancelling_a_waiting_call() -> None:
+    """A call that is cancelled leaves the queue, and those behind it go on waiting."""
     async with Loopback(replies(GOOD)) as server, client_of(server) as client:
         pace = resting_pace()
         calls = Paced(client, pace)
@@ -333,8 +333,8 @@ async def test_cancelling_one_who_waits() -> None:
     assert server.asked == []
 
 
-async def test_a_pause_that_begins_while_one_waits() -> None:
-    """Whoever has a slot already waits for the end of the pause as well."""
+async def test_a_pause_that_begins_during_a_wait() -> None:
+    """A call that has its slot already waits for the end of the pause as well."""
     async with Loopback(replies(GOOD)) as server, client_of(server) as client:
         pace = Pace(max_rps=5)
         pace.wait(now())
@@ -347,8 +347,8 @@ async def test_a_pause_that_begins_while_one_waits() -> None:
     assert len(server.asked) == 1
 
 
-async def test_closing_while_one_waits() -> None:
-    """A calls ends with the client whose session it shares."""
+async def test_closing_during_a_wait() -> None:
+    """A call in the queue ends with the client whose session it shares."""
     async with Loopback(replies(GOOD)) as server:
         client = client_of(server)
         call = asyncio.create_task(first_page(Paced(client, resting_pace())))
@@ -385,6 +385,6 @@ async def test_against_the_local_server() -> None:
         assert pace.rate != FIRST_RATE
 
 
-async def walk(client: AsyncMessagesClient, completion_id: str) -> int:
+async def walk(client: Paced, completion_id: str) -> int:
     """Read a whole conversation and return its length."""
     return len([item async for item in client.list(completion_id)])
