@@ -27,11 +27,11 @@ from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
 from .created_between import created_of
-from .layouts import one_line
 from .ledger_schema import Entry, State
 from .media import MediaStore
 from .memory_budget import MemoryBudget, Reservation
 from .message_buffer import MessageBuffer
+from .stored import one_line
 from .writer import run_to_end
 
 # The live API shows a completion 3 to 7 seconds after its creation.

@@ -11,6 +11,7 @@ from aiomessages.wire.requests import check_page_options
 
 from .conversation_reader import ConversationReader
 from .files import Files
+from .layouts import LAYOUTS
 from .ledger import Ledger
 from .media import MediaStore
 from .memory_budget import BUDGET_BYTES, MemoryBudget
@@ -20,7 +21,6 @@ from .progress import ProgressTracker
 from .report import ExportReport, Progress
 from .run import MAX_RETRY_AFTER, Run
 from .source import Source, selection_of
-from .streamed_layouts import LAYOUTS
 from .writer import run_to_end
 
 

@@ -19,7 +19,7 @@ from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 
 from aiomessages.wire.decoding import despite_lone_surrogates
 
-from .layouts import Fetched, Lines, SkipError, read_stored, without_replies
+from .stored import Fetched, Lines, SkipError, inputs_of, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,40 +47,32 @@ class Reason(StrEnum):
     UNASKED = "answer without its tool call"
 
 
-class InexpressibleError(SkipError):
-    """A conversation that cannot be an example; `reason` tells why, and so does the text."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-
-
 def finetune_layout(fetched: Fetched) -> Lines:
     """One line a reply: the messages, that reply, and the tools that the model could call.
 
     Each choice of a completion is a reply to the same messages. One that cannot be an example is
-    left out and told in `left_out`. Raises InexpressibleError where nothing is left.
+    left out and told in `left_out`. Raises SkipError, with a Reason, if no reply is left.
     """
     stored = read_stored(fetched.completion)
     if fetched.completion is None or not stored.replies:
-        raise InexpressibleError(Reason.NO_REPLY)
-    said = [_message(sent) for sent in without_replies(fetched.messages, stored)]
+        raise SkipError(Reason.NO_REPLY)
+    said = [_message(sent) for block in inputs_of(fetched, stored) for sent in block]
     tools = _tools(fetched.completion)
     lines, errors = [], []
     for reply in stored.replies:
         try:
             lines.append(_example(said, reply.message, tools))
-        except InexpressibleError as error:
+        except SkipError as error:
             errors.append(error)
     if not lines:
         raise errors[0]
-    return Lines(b"".join(lines), len(lines), tuple(error.reason.value for error in errors))
+    return Lines(b"".join(lines), len(lines), tuple(map(str, errors)))
 
 
 def _example(said: list[JsonObject], reply: bytes, tools: list[_Tool]) -> bytes:
     answer = _message(reply)
     if answer["role"] != "assistant":
-        raise InexpressibleError(Reason.NO_REPLY)
+        raise SkipError(Reason.NO_REPLY)
     messages = [*said, answer]
     _check_answers(messages)
     return msgspec.json.encode({"messages": messages} | ({"tools": tools} if tools else {})) + b"\n"
@@ -121,14 +113,14 @@ def _message(sent: bytes) -> JsonObject:
     try:
         wire, _ = despite_lone_surrogates(_SENT.decode, sent)
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise InexpressibleError(Reason.NOT_A_MESSAGE) from None
+        raise SkipError(Reason.NOT_A_MESSAGE) from None
     if wire.role not in _ROLES:
-        raise InexpressibleError(Reason.ROLE)
+        raise SkipError(Reason.ROLE)
     if bytes(wire.audio) != b"null":
-        raise InexpressibleError(Reason.AUDIO)
+        raise SkipError(Reason.AUDIO)
     message = {key: value for key, value in _fields(wire).items() if value is not None}
     if not message.keys() & {"content", "tool_calls", "function_call"}:
-        raise InexpressibleError(Reason.NO_CONTENT)
+        raise SkipError(Reason.NO_CONTENT)
     return message
 
 
@@ -151,7 +143,7 @@ def _call(wire: RawObject) -> _Call:
     try:
         return msgspec.json.decode(msgspec.json.encode(wire), type=_Call)
     except ValidationError:
-        raise InexpressibleError(Reason.CALL) from None
+        raise SkipError(Reason.CALL) from None
 
 
 # FineTuneChatRequestInput has no developer message; what takes its place there is system.
@@ -182,11 +174,11 @@ def _part(part: RawObject, role: str) -> JsonObject:
     """Return a part with what it holds and nothing else."""
     kind = _kind(part.get("type", NULL))
     if kind not in _PARTS[role]:
-        raise InexpressibleError(_FOREIGN.get(kind, Reason.PART))
+        raise SkipError(_FOREIGN.get(kind, Reason.PART))
     try:
         held = msgspec.json.decode(part.get(kind, NULL), type=_PARTS[role][kind])
     except ValidationError:
-        raise InexpressibleError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
+        raise SkipError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
     return {"type": kind, kind: held}
 
 
@@ -245,7 +237,7 @@ def _tools(completion: bytes) -> list[_Tool]:
     try:
         equipped, _ = despite_lone_surrogates(_EQUIPPED.decode, completion)
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise InexpressibleError(Reason.TOOL) from None
+        raise SkipError(Reason.TOOL) from None
     return equipped.tools or []
 
 
@@ -259,10 +251,10 @@ def _check_answers(said: list[JsonObject]) -> None:
         if message["role"] in ("tool", "function"):
             answer = message["role"], message.get(_ASKED_BY[message["role"]])
             if answer not in pending:
-                raise InexpressibleError(Reason.UNASKED)
+                raise SkipError(Reason.UNASKED)
             pending.remove(answer)
         elif pending:
-            raise InexpressibleError(Reason.UNANSWERED)
+            raise SkipError(Reason.UNANSWERED)
         else:
             pending = set(_calls(message))
 

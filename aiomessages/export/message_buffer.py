@@ -62,10 +62,6 @@ class MessageBuffer:
         if self.held:
             yield self.held
 
-    def read(self) -> list[bytes]:
-        """Return all messages at once."""
-        return [message for block in self.blocks() for message in block]
-
     def close(self) -> None:
         """Delete the file."""
         if self._file is not None:

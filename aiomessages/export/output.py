@@ -20,12 +20,12 @@ from .file_errors import refuse_unknown
 from .files import Files
 from .formats import FORMATS
 from .generated_file import GeneratedFile
-from .layouts import Lines
 from .ledger import Ledger
 from .ledger_schema import Entry
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
 from .part_files import PartFiles
+from .stored import Lines
 
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})

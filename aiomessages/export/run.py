@@ -18,7 +18,7 @@ from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id
 
 from .conversation_reader import ConversationReader, Item, Outcome
-from .layouts import Lines, SkipError
+from .layouts import incomplete_lines, lay_out
 from .ledger import Ledger
 from .ledger_schema import REFUSED, Entry
 from .memory_budget import MemoryBudget, Reservation
@@ -26,7 +26,7 @@ from .output import Output
 from .progress import ProgressTracker
 from .report import NAMED, ExportReport
 from .source import ListedSource, Source, batches
-from .streamed_layouts import incomplete_lines, lay_out
+from .stored import Lines, SkipError
 from .writer import Writer, run_to_end
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
