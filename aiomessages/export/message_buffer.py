@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .file_errors import disk_full_errors
+from .errors import disk_full_errors
 
 BLOCK_BYTES: Final = 1024 * 1024  # of messages to read back at once, at least
 

@@ -68,10 +68,10 @@ class Reply(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What the layouts read of a stored completion.
+    """The parts of a stored completion that layouts need.
 
-    `inputs` is the number of messages that went in, where the completion says so; `is_live` tells
-    whether the live API stored it.
+    `inputs` is the number of input messages, if the completion has it; `is_live` is true if the
+    live API stored it.
     """
 
     replies: tuple[Reply, ...] = ()
@@ -104,10 +104,10 @@ _ITEMS: Final = msgspec.json.Decoder(list[Raw] | None)
 
 
 def read_stored(completion: bytes | None) -> Stored:
-    """Read what can be read of a stored completion; None is one without anything.
+    """Return the readable parts of a stored completion.
 
-    A choice without a message, or with one that is no object, has no reply, and its neighbours keep
-    their numbers. Raises SchemaError for what is no object.
+    A choice whose message is not an object has no reply; the other choices keep their numbers.
+    Raises SchemaError if the completion is not an object.
     """
     if completion is None:
         return _NOTHING
@@ -115,7 +115,7 @@ def read_stored(completion: bytes | None) -> Stored:
         found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
     except msgspec.ValidationError as error:
         raise SchemaError(f"a stored completion has another shape than expected: {error}") from None
-    choices = [_said(choice) for choice in _items(found.choices) or ()]
+    choices = [_message_of(choice) for choice in _items(found.choices) or ()]
     numbers = [number for number, message in enumerate(choices) if _is_object(message)]
     messages = sent_items(completion, readable, [choices[number] for number in numbers])
     inputs = _items(found.input_messages)
@@ -137,7 +137,7 @@ def _items(listed: Raw) -> list[Raw] | None:
     return items
 
 
-def _said(choice: Raw) -> Raw:
+def _message_of(choice: Raw) -> Raw:
     return _CHOICE.decode(choice).message if _is_object(choice) else Raw(b"null")
 
 
@@ -145,11 +145,11 @@ def _is_object(value: Raw) -> bool:
     return bytes(memoryview(value)[:1]) == b"{"
 
 
-# --- replies that are listed ----------------------------------------------------------------------
+# --- listed replies -------------------------------------------------------------------------------
 
 
 def inputs_of(fetched: Fetched, stored: Stored) -> Iterator[list[bytes]]:
-    """Yield the messages that went in, in blocks: those of the list that are no replies.
+    """Yield the input messages in blocks: the listed messages that are not replies.
 
     The last `len(stored.replies)` messages so far are held back, because they may be replies.
     """
@@ -164,17 +164,15 @@ def inputs_of(fetched: Fetched, stored: Stored) -> Iterator[list[bytes]]:
 
 
 def _count_replies(held: Sequence[bytes], first: int, stored: Stored) -> int:
-    """Return how many of a list's last messages are replies of its completion.
+    """Return the number of last messages of a list that are replies of its completion.
 
-    `held` is the end of the list, from message number `first` on. OGX lists all of the choices
-    behind the messages that went in, other servers list one. A message is taken for a reply where
-    both have the same role, content, calls, refusal, name and sound; an absent key is as good as a
-    null.
+    `held` is the end of the list, from message number `first` on. OGX lists all choices after the
+    input, other servers list one. A message counts as a reply if both have the same role, content,
+    calls, refusal, name and audio; an absent key equals null.
 
-    An input that equals the reply by chance is told from it in two ways. OGX stores the input with
-    the completion (`input_messages`): no more than what is listed beyond these can be replies. The
-    live API, known by the `request_id` of its completions and by the five keys of its messages,
-    lists no replies at all. Anywhere else equal messages at the end are taken for one.
+    An input may equal a reply by chance. OGX stores the input with the completion
+    (`input_messages`), so only the messages beyond their number can be replies. The live API lists
+    no replies; its completions have a `request_id`, and its messages five keys.
     """
     most = len(held)
     if stored.inputs is not None:
@@ -184,7 +182,7 @@ def _count_replies(held: Sequence[bytes], first: int, stored: Stored) -> int:
     try:
         return _compare_end(held[-len(stored.replies) :], most, stored)
     except (ValueError, RecursionError):
-        return 0  # one that cannot be read, or compared, is written as it is
+        return 0  # a message that cannot be compared is written as it is
 
 
 def _compare_end(end: Sequence[bytes], most: int, stored: Stored) -> int:
@@ -202,7 +200,7 @@ _COMPARED: Final = ("role", "name", "refusal", "tool_calls", "function_call", "a
 
 
 def _compared(message: bytes) -> dict[str, Json]:
-    """Return what two messages must have in common to be one; with parts, content may be null."""
+    """Return the fields in which a listed message equals its reply; content may be in parts."""
     wire = _read(message, _without_nulls)
     compared = {name: wire[name] for name in _COMPARED if wire.get(name, []) != []}
     return compared | {"content": wire.get("content", wire.get("content_parts"))}
@@ -211,7 +209,7 @@ def _compared(message: bytes) -> dict[str, Json]:
 def _read(
     message: bytes, hook: Callable[[dict[str, Json]], dict[str, Json]] | None = None
 ) -> dict[str, Json]:
-    """Read a message exactly: half an emoji is not like another one, nor is a number rounded."""
+    """Read a message exactly: numbers are not rounded, lone surrogates not replaced."""
     wire: dict[str, Json] = json.loads(
         message, object_hook=hook, parse_int=_number, parse_float=_number
     )
@@ -223,4 +221,4 @@ def _without_nulls(wire: dict[str, Json]) -> dict[str, Json]:
 
 
 def _number(text: str) -> Json:
-    return (text,)  # which is like no text
+    return (text,)  # a tuple, so that it equals no text
