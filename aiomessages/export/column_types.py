@@ -1,14 +1,9 @@
-"""Columns: their names and their types, for each layout.
-
-Every column has the type that stands here; nothing is inferred from data. The last column of a
-table holds the whole JSON as text.
-"""
+"""The columns of each layout, with their types; nothing is inferred from data."""
 
 from typing import Any, Final, NamedTuple
 
-# A dict is a struct, a list of one is a list of that, and a pair reads from a key of another name.
-
 Json = Any
+# A type: a name, a dict for a struct, [type] for a list, or (key, type) for a value of another key.
 Kind = Any
 
 TEXT: Final = "VARCHAR"
@@ -47,7 +42,7 @@ _MESSAGE: Final[dict[str, Kind]] = {
 _EXAMPLE: Final = {
     "role": TEXT,
     "content": TEXT,
-    "content_parts": ("content", [_PART]),  # that format has both under one name
+    "content_parts": ("content", [_PART]),  # the format has text and parts under one name
     "name": TEXT,
     "tool_calls": [_CALL],
     "function_call": _FUNCTION,
@@ -56,12 +51,15 @@ _EXAMPLE: Final = {
 
 
 class Table(NamedTuple):
-    """A layout's columns: those of the line, those of one object in it, and the whole as text."""
+    """A layout's columns: those of the line, and those of the object in it at the key `inside`.
+
+    `whole` is the name of the last column, which has the JSON of that object or line as text.
+    """
 
     line: dict[str, Kind]
     whole: str
     inside: str = ""
-    inner: dict[str, Kind] = {}  # noqa: RUF012 - a table, and no one writes to it
+    inner: dict[str, Kind] = {}  # noqa: RUF012 - it is never changed
 
 
 TABLES: Final = {

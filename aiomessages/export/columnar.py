@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .column_types import TABLES, TEXT, Kind
-from .errors import DiskFullError, ExportError
-from .file_errors import DISK_FULL, has_room
+from .errors import DISK_FULL, DiskFullError, ExportError, has_room
 from .rows import MOST_IN_A_GROUP, Rows
 
 if TYPE_CHECKING:

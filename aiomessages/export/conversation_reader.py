@@ -11,6 +11,7 @@
 Nothing here writes to the output.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,11 +28,11 @@ from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
 from .created_between import created_of
-from .layouts import one_line
 from .ledger_schema import Entry, State
 from .media import MediaStore
 from .memory_budget import MemoryBudget, Reservation
 from .message_buffer import MessageBuffer
+from .stored import one_line
 from .writer import run_to_end
 
 # The live API shows a completion 3 to 7 seconds after its creation.
@@ -94,28 +95,20 @@ def is_young(completion: bytes | None, error: APIError | None) -> bool:
     return created is not None and answered is not None and answered - created < YOUNG_SECONDS
 
 
+@dataclass
 class ConversationReader:
     """Read the conversations of one export."""
 
-    def __init__(
-        self,
-        caller: Caller,
-        directory: Path,
-        *,
-        include_reply: bool,
-        media: MediaStore | None,
-        limit: int | None,
-        budget: MemoryBudget,
-        operation: Operation,
-    ) -> None:
-        self._caller = caller
-        self._directory = directory
-        self._include_reply = include_reply
-        self._media = media
-        self._limit = limit
-        self._page_size = PageSize(limit)
-        self._budget = budget
-        self._operation = operation
+    caller: Caller
+    directory: Path
+    include_reply: bool
+    media: MediaStore | None
+    limit: int | None
+    budget: MemoryBudget
+    operation: Operation
+
+    def __post_init__(self) -> None:
+        self._page_size = PageSize(self.limit)
 
     async def read(self, item: Item, reservation: Reservation) -> Outcome:
         """Return the outcome for a completion. Raises APIError where another run may read it."""
@@ -141,10 +134,10 @@ class ConversationReader:
 
     async def _read(self, item: Item, reservation: Reservation, *, waiting: bool) -> Outcome:
         """Read a conversation once; with `waiting`, ask until it should be visible."""
-        messages = MessageBuffer(self._directory)
+        messages = MessageBuffer(self.directory)
         completion: bytes | None = item.completion
         try:
-            completion = await self._completion(item) if self._include_reply else None
+            completion = await self._completion(item) if self.include_reply else None
             with self._pages(item, waiting=waiting) as pages:
                 while await self._read_page(pages, reservation, messages):
                     pass
@@ -159,15 +152,15 @@ class ConversationReader:
         return Outcome("done", messages, completion)
 
     async def _completion(self, item: Item) -> bytes:
-        body = item.completion or one_line(await self._caller.raw_completion(item.completion_id))
-        return body if self._media is None else (await _without_blobs([body], self._media))[0]
+        body = item.completion or one_line(await self.caller.raw_completion(item.completion_id))
+        return body if self.media is None else (await _without_blobs([body], self.media))[0]
 
     def _pages(self, item: Item, *, waiting: bool) -> PlainWalk[RawPage]:
         # No page is fetched ahead: other conversations use the time, and a page takes memory.
-        return self._caller.plain_walk(
+        return self.caller.plain_walk(
             item.completion_id,
             RAW,
-            limit=self._limit,
+            limit=self.limit,
             page_size=self._page_size,
             wait_until_visible=VISIBLE_SECONDS if waiting else 0.0,
         )
@@ -176,14 +169,14 @@ class ConversationReader:
         self, pages: PlainWalk[RawPage], reservation: Reservation, messages: MessageBuffer
     ) -> bool:
         """Add the messages of the next page; return whether another page follows."""
-        if reservation.held and self._budget.is_exhausted():
+        if reservation.held and self.budget.is_exhausted():
             await self._spill(messages, reservation)
         await reservation.reserve_page()
         page = await anext(pages)
-        self._operation.page(len(page.ids))
+        self.operation.page(len(page.ids))
         reservation.hold_page(len(page.body))
         lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
-        messages.add(lines if self._media is None else await _without_blobs(lines, self._media))
+        messages.add(lines if self.media is None else await _without_blobs(lines, self.media))
         return page.next_cursor is not None
 
     async def _spill(self, messages: MessageBuffer, reservation: Reservation) -> None:

@@ -11,16 +11,15 @@ from aiomessages.wire.requests import check_page_options
 
 from .conversation_reader import ConversationReader
 from .files import Files
+from .layouts import LAYOUTS
 from .ledger import Ledger
 from .media import MediaStore
 from .memory_budget import BUDGET_BYTES, MemoryBudget
 from .names import Names
 from .output import PART_BYTES, Output, check_can_write
-from .progress import ProgressTracker
-from .report import ExportReport, Progress
+from .report import ExportReport, Progress, ProgressTracker
 from .run import MAX_RETRY_AFTER, Run
 from .source import Source, selection_of
-from .streamed_layouts import LAYOUTS
 from .writer import run_to_end
 
 
@@ -109,17 +108,16 @@ async def export(
             on_retry=tracker.retried,
             on_sent=tracker.sent,
         )
-        budget = MemoryBudget(BUDGET_BYTES)
         reader = ConversationReader(
             paced,
             output.destination.parent,
-            include_reply=include_reply,
-            media=store,
-            limit=limit,
-            budget=budget,
-            operation=operation,
+            include_reply,
+            store,
+            limit,
+            MemoryBudget(BUDGET_BYTES),
+            operation,
         )
-        run = Run(paced, reader, budget, ledger, output, tracker, layout=layout, on_error=on_error)
+        run = Run(paced, reader, ledger, output, tracker, layout, on_error)
         with operation:
             await run.run(source, concurrency, refresh=refresh)
         return run.report()

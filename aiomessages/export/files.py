@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .errors import LockedError
-from .file_errors import disk_full_errors, refuse, refuse_changed, refuse_taken
+from .errors import LockedError, disk_full_errors, refuse, refuse_changed, refuse_taken
 
 PRIVATE: Final = 0o600  # only the owner may read conversations
 # The errors of file systems without hard links (vfat, exfat, many of FUSE), or of a system that

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .file_errors import disk_full_errors
+from .errors import disk_full_errors
 
 BLOCK_BYTES: Final = 1024 * 1024  # of messages to read back at once, at least
 
@@ -61,10 +61,6 @@ class MessageBuffer:
                     yield [line[:-1] for line in lines]
         if self.held:
             yield self.held
-
-    def read(self) -> list[bytes]:
-        """Return all messages at once."""
-        return [message for block in self.blocks() for message in block]
 
     def close(self) -> None:
         """Delete the file."""

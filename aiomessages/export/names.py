@@ -6,11 +6,9 @@ from errno import EEXIST, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Final, Self
 
-import msgspec
-
 from aiomessages.errors import ConfigurationError
 
-from .file_errors import disk_full_errors
+from .errors import disk_full_errors
 from .files import PRIVATE, Files
 
 # The endings that are added to a destination's name; the longest decides whether a name fits. The
@@ -35,10 +33,18 @@ _ENDINGS_WITH_COLUMNS: Final = (
 _PART: Final = "part-00001.jsonl.partial"
 
 
-class Names(msgspec.Struct, frozen=True):
-    """The destination of an export, absolute, and the files beside it."""
+class Names:
+    """The destination of an export, absolute, and the files beside it.
 
-    destination: Path
+    `incomplete` has the lines of conversations that were lost while they were read.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.lock = self.beside(".lock")
+        self.ledger = self.beside(".ledger")
+        self.manifest = self.beside(".manifest.json")
+        self.incomplete = self.beside(".incomplete.jsonl")
 
     @classmethod
     def of(cls, destination: str | Path) -> Self:
@@ -63,26 +69,6 @@ class Names(msgspec.Struct, frozen=True):
     def beside(self, ending: str) -> Path:
         """Return the path of the file whose name is the destination's with an ending."""
         return self.destination.with_name(self.destination.name + ending)
-
-    @property
-    def lock(self) -> Path:
-        """The file that one process at a time locks."""
-        return self.beside(".lock")
-
-    @property
-    def ledger(self) -> Path:
-        """The file that records what is committed."""
-        return self.beside(".ledger")
-
-    @property
-    def manifest(self) -> Path:
-        """The file that describes a finished export."""
-        return self.beside(".manifest.json")
-
-    @property
-    def incomplete(self) -> Path:
-        """The lines of conversations that were lost while they were read."""
-        return self.beside(".incomplete.jsonl")
 
 
 def try_names(

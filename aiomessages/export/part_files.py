@@ -19,8 +19,7 @@ from typing import Final
 from msgspec import structs
 
 from .checksums import Checksums, WrittenPart, are_equal, checksums_of, chunks, ends_with
-from .errors import CorruptError, DiskFullError
-from .file_errors import refuse_changed, refuse_taken, refuse_unknown
+from .errors import CorruptError, DiskFullError, refuse_changed, refuse_taken, refuse_unknown
 from .files import Buffer, Files
 from .ledger import Ledger
 from .ledger_schema import Part

@@ -1,9 +1,8 @@
-"""Rows out of lines: what fits of each line into its columns, as files that DuckDB reads.
+"""Rows: the values of each line that fit its columns, in files that DuckDB reads.
 
-DuckDB could read the lines by itself. It needs forty times the size of a long line for that, and a
-value that does not fit is an error to it, as is a lone surrogate, which JSON may contain. So each
-line becomes a row in which everything fits. A value that does not fit its column is null there, and
-stands in the last column, which has the JSON as the server sent it.
+DuckDB can read the lines itself, but needs forty times the size of a long line, and fails at a
+value that does not fit and at a lone surrogate, which JSON may contain. In a row every value fits:
+one that does not is null, and the last column has the whole JSON as the server sent it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Rows(NamedTuple):
     def of(cls, source: Path, directory: Path, layout: str) -> Rows:
         """Write the row of each line of a gzip file to files of JSON lines, in the same order.
 
-        Raises CorruptError for a line that is no JSON, and OSError.
+        Raises CorruptError for a line that is not JSON, and OSError.
         """
         directory.mkdir()
         longest = number = size = 0
@@ -81,7 +80,7 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _named(path: Path, number: int) -> Iterator[None]:
-    """Raise CorruptError, with the place and without the text, for a line that is no JSON."""
+    """Raise CorruptError, with the line's number and not its text, for invalid JSON."""
     try:
         yield
     except (DecodeError, UnicodeDecodeError) as error:
@@ -92,7 +91,7 @@ def _named(path: Path, number: int) -> Iterator[None]:
 
 
 def _row(line: bytes, table: Table) -> bytes:
-    """Return the JSON of a row: what fits of each column, and the whole as text."""
+    """Return the JSON of a row: the values that fit their columns, and the whole as text."""
     keys, readable = _decode(_KEYS, line)
     row, whole = _fitting(table.line, keys), line.strip()
     if table.inside:
@@ -100,13 +99,13 @@ def _row(line: bytes, table: Table) -> bytes:
             raise DecodeError(f"Object missing required field `{table.inside}`")
         item = keys[table.inside]
         row |= _fit_inner(table.inner, item)
-        start = bytes(readable).rindex(item)  # both are of one length, place for place
+        start = bytes(readable).rindex(item)  # the two have the same length and offsets
         whole = line[start : start + len(memoryview(item))]
     return msgspec.json.encode(row | {table.whole: whole.decode()})
 
 
 def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
-    """Return what fits of an object's columns; a server may send what is no object."""
+    """Return the values of an object that fit; none where a server sends another type."""
     try:
         keys, _ = _decode(_KEYS, item)
     except ValidationError:
@@ -115,7 +114,7 @@ def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
 
 
 def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
-    """Return what fits of each column; the rest of an object is not even looked at."""
+    """Return the values that fit their columns; other keys are not decoded."""
     return {
         name: _fit(kind, _decode(_ANY, keys[name])[0])
         for name, kind in kinds.items()
@@ -124,7 +123,7 @@ def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
 
 
 def _fit(kind: Kind, value: Json) -> Json:
-    """Return a value as its column has it, and null where it does not fit."""
+    """Return a value, with None in place of each part that does not fit its column."""
     match kind:
         case dict():
             return _fit_struct(kind, value) if isinstance(value, dict) else None
@@ -146,7 +145,7 @@ def _is_text(value: Json) -> bool:
     return isinstance(value, str)
 
 
-# Column type → what fits into it.
+# By column type, the test whether a value fits.
 _SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
     TEXT: _is_text,
     INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
@@ -155,8 +154,8 @@ _SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
 
 
 # --- JSON that msgspec refuses --------------------------------------------------------------------
-# It refuses an integer of over 4,300 digits (as Python's `int` does), a lone surrogate, and what is
-# nested deeper than Python's stack. All three are JSON, and none of them fits a column.
+# It refuses an integer of over 4,300 digits (as Python's `int` does), a lone surrogate, and nesting
+# deeper than Python's stack. All three are JSON, and none of them fits a column.
 
 _KEYS: Final = msgspec.json.Decoder(dict[str, Raw])
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # 1e400 is infinite, as json.loads has it
@@ -165,10 +164,9 @@ ReadT = TypeVar("ReadT")
 
 
 def _decode(decoder: msgspec.json.Decoder[ReadT], json: bytes | Raw) -> tuple[ReadT, bytes | Raw]:
-    """Read JSON, whatever stands in it, and return also the text that was read.
+    """Read any JSON; return the value and the text that was read, of the same length and offsets.
 
-    That text is as long as the JSON, place for place. Raises msgspec.DecodeError or
-    UnicodeDecodeError for what is no JSON.
+    Raises msgspec.DecodeError or UnicodeDecodeError for invalid JSON.
     """
     try:
         return decoder.decode(json), json
@@ -185,10 +183,9 @@ _TOKEN: Final = re.compile(
 
 
 def _simplified(json: bytes) -> bytes:
-    """Replace long numbers and deep nesting by what fits no column and has the same length.
+    """Replace long numbers and deep nesting by values of the same length that fit no column.
 
-    Nothing else changes, so what was no JSON is none afterwards. Raises msgspec.DecodeError where
-    what lies deep is no JSON.
+    Invalid JSON stays invalid. Raises msgspec.DecodeError if the replaced nesting is invalid.
     """
     levels, depth, end = [bytearray()], 0, 0  # one text for each _DEEP levels
     for token in _TOKEN.finditer(json):

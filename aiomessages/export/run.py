@@ -5,6 +5,7 @@ A run after a kill goes on from what the ledger records.
 
 from collections.abc import AsyncIterator, Sized
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -18,81 +19,70 @@ from aiomessages.paging.workers import Results
 from aiomessages.wire.requests import check_completion_id
 
 from .conversation_reader import ConversationReader, Item, Outcome
-from .layouts import Lines, SkipError
+from .layouts import incomplete_lines, lay_out
 from .ledger import Ledger
 from .ledger_schema import REFUSED, Entry
-from .memory_budget import MemoryBudget, Reservation
+from .memory_budget import Reservation
 from .output import Output
-from .progress import ProgressTracker
-from .report import NAMED, ExportReport
+from .report import NAMED, ExportReport, ProgressTracker
 from .source import ListedSource, Source, batches
-from .streamed_layouts import incomplete_lines, lay_out
+from .stored import Lines, SkipError
 from .writer import Writer, run_to_end
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
 MAX_RETRY_AFTER: Final = 600.0
 
 
+@dataclass
 class Run:
     """One run of an export."""
 
-    def __init__(
-        self,
-        caller: Caller,
-        reader: ConversationReader,
-        budget: MemoryBudget,
-        ledger: Ledger,
-        output: Output,
-        tracker: ProgressTracker,
-        *,
-        layout: str,
-        on_error: OnError,
-    ) -> None:
-        self._caller = caller
-        self._reader = reader
-        self._budget = budget
-        self._ledger = ledger
-        self._output = output
-        self._tracker = tracker
-        self._progress = tracker.progress
-        self._layout = layout
-        self._on_error = on_error
+    caller: Caller
+    reader: ConversationReader
+    ledger: Ledger
+    output: Output
+    tracker: ProgressTracker
+    layout: str
+    on_error: OnError
+
+    def __post_init__(self) -> None:
+        self._progress = self.tracker.progress
         self._refusals = Refusals(MAX_RETRY_AFTER)
         self._gone: NotFoundError | None = None
         self._removed = 0
-        self._was_finished = ledger.finished
-        self._writer = Writer(output, tracker.committed)
+        self._was_finished = self.ledger.finished
+        self._writer = Writer(self.output, self.tracker.committed)
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write the completions that are not in the output, and finish it."""
         progress = self._progress
-        self._tracker.report(at_once=True)  # a wait before the first answer can be shown
+        self.tracker.report(at_once=True)  # a wait before the first answer can be shown
         progress.total = len(source) if isinstance(source, Sized) else None
         progress.listed = (
-            refresh or not self._ledger.finished or not isinstance(source, ListedSource)
+            refresh or not self.ledger.finished or not isinstance(source, ListedSource)
         )
         items = self._items(source if progress.listed else ())
         try:
             async with Results(items, self._fetch, concurrency=concurrency) as done:
                 async for _ in done:
-                    self._tracker.report()
+                    self.tracker.report()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._writer.flush()
         if progress.listed:
-            self._removed = self._ledger.removed()
+            self._removed = self.ledger.removed()
         self._refuse_wrong_address(source)
         await self._finish()
-        self._tracker.report(at_once=True)
+        self.tracker.report(at_once=True)
 
     def _refuse_wrong_address(self, source: Source) -> None:
         """Raise NotFoundError where ids were given and the server knows none of them."""
         if self._gone is None or isinstance(source, ListedSource):
             return
-        counts = self._ledger.counts()
+        counts = self.ledger.counts()
         if counts.keys() == {"gone"}:
             raise NotFoundError(
-                f"none of these exists at {self._caller.base_url} ({counts['gone'][0]:,} tried):"
+                f"none of these exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
                 " check base_url, and the project of the key",
                 status=self._gone.status,
                 headers=self._gone.headers,
@@ -103,28 +93,28 @@ class Run:
 
     async def _finish(self) -> None:
         """Give the output its final name, unless a completion is to be tried again."""
-        if self._ledger.to_be_tried_again():
+        if self.ledger.to_be_tried_again():
             self._reopen()
-        elif not self._ledger.finished:
-            self._progress.writing_columns = bool(self._output.format.rows)
-            self._tracker.report(at_once=True)
-            named: dict[str, list[str]] = {s: self._ledger.ids(s) for s in NAMED.values()}
-            await run_to_end(self._output.finish, self._layout, named)
+        elif not self.ledger.finished:
+            self._progress.writing_columns = bool(self.output.format.rows)
+            self.tracker.report(at_once=True)
+            named: dict[str, list[str]] = {s: self.ledger.ids(s) for s in NAMED.values()}
+            await run_to_end(self.output.finish, self.layout, named)
             self._progress.writing_columns = False
 
     def _reopen(self) -> None:
-        if self._ledger.finished:
-            self._ledger.reopen()
+        if self.ledger.finished:
+            self.ledger.reopen()
 
     # --- what is fetched --------------------------------------------------------------------------
 
     async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
         """Yield each completion that is not done, once; then the pending ones of earlier runs."""
-        known = bool(self._ledger.counts())  # an empty ledger needs no look-up
-        async with aclosing(batches(source, self._caller.attempts)) as listed:
+        known = bool(self.ledger.counts())  # an empty ledger needs no look-up
+        async with aclosing(batches(source, self.caller.attempts)) as listed:
             async for batch in listed:
-                new = self._ledger.first_sights([named.completion_id for named in batch])
-                entries = self._ledger.entries(new) if known else {}
+                new = self.ledger.first_sights([named.completion_id for named in batch])
+                entries = self.ledger.entries(new) if known else {}
                 for completion_id, completion in batch:
                     if completion_id not in new:
                         continue
@@ -134,7 +124,7 @@ class Run:
                         self._progress.already += 1
                         continue
                     yield Item(completion_id, entry, completion)
-        for completion_id in self._ledger.unseen("pending"):
+        for completion_id in self.ledger.unseen("pending"):
             yield Item(completion_id, Entry(completion_id, "pending"))
 
     async def _fetch(self, item: Item) -> None:
@@ -142,16 +132,19 @@ class Run:
         try:
             check_completion_id(item.completion_id)
         except ConfigurationError as error:
-            if self._on_error == "raise" and not item.listed:
+            if self.on_error == "raise" and not item.listed:
                 raise ConfigurationError(f"{item.completion_id[:100]!r}: {error}") from None
             await self._record(item, Entry(item.completion_id, "failed", reason=REFUSED))
             return
         try:
-            with Reservation(self._budget) as held, await self._reader.read(item, held) as outcome:
+            with (
+                Reservation(self.reader.budget) as held,
+                await self.reader.read(item, held) as outcome,
+            ):
                 self._refusals.succeeded()
                 await self._write(item, outcome)
         except APIError as error:
-            if self._ends_run(error) or self._on_error == "raise":
+            if self._ends_run(error) or self.on_error == "raise":
                 raise
             reason = type(error).__name__
             await self._record(item, Entry(item.completion_id, "failed", reason=reason))
@@ -172,7 +165,7 @@ class Run:
         if outcome.state != "lost" or item.was_lost:
             await self._record(item, entry)  # an earlier run has kept what was read of a lost one
             return
-        self._tracker.count(entry)
+        self.tracker.count(entry)
         self._reopen()
         blocks = outcome.messages.blocks()
         await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
@@ -180,11 +173,11 @@ class Run:
     async def _write_whole(self, item: Item, outcome: Outcome) -> None:
         entry = Entry(item.completion_id, "done", messages=len(outcome.messages))
         try:
-            lines = lay_out(self._layout, item.completion_id, outcome.messages, outcome.completion)
+            lines = lay_out(self.layout, item.completion_id, outcome.messages, outcome.completion)
         except SkipError as reason:
             await self._record(item, structs.replace(entry, state="skipped", reason=str(reason)))
             return
-        self._tracker.count(entry)
+        self.tracker.count(entry)
         self._reopen()
         if isinstance(lines, Lines):
             if lines.left_out:
@@ -200,24 +193,24 @@ class Run:
         """
         if item.known is not None and item.was_lost and entry.state != "skipped":
             entry = item.known
-        self._tracker.count(entry)
+        self.tracker.count(entry)
         if entry != item.known:
             self._reopen()
             await self._writer.add(Lines(), entry)
 
     def report(self) -> ExportReport:
         """Return the report of the export."""
-        finished = self._ledger.finished
+        finished = self.ledger.finished
         return ExportReport(
-            destination=self._output.destination,
-            layout=self._layout,
+            destination=self.output.destination,
+            layout=self.layout,
             progress=self._progress,
             finished=finished,
-            rows=self._output.rows,
-            sha256=self._output.manifest() if finished else {},
-            skipped=self._ledger.reasons("skipped"),
-            failed=self._ledger.reasons("failed"),
+            rows=self.output.rows,
+            sha256=self.output.manifest() if finished else {},
+            skipped=self.ledger.reasons("skipped"),
+            failed=self.ledger.reasons("failed"),
             removed=self._removed,
             was_finished=self._was_finished,
-            **{name: self._ledger.ids(state) for name, state in NAMED.items()},
+            **{name: self.ledger.ids(state) for name, state in NAMED.items()},
         )

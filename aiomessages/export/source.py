@@ -31,8 +31,8 @@ from aiomessages.paging.stream import CompletionStream
 from aiomessages.values.plain import can_be_sent
 
 from .created_between import CreatedBetween, pages_between
-from .layouts import one_line
 from .ledger import MAX_ROWS
+from .stored import one_line
 
 ListedSource = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | ListedSource

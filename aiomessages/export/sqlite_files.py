@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from .errors import ChangedError, CorruptError, DiskFullError, ExportError
-from .file_errors import has_room, refuse_unknown
+from .errors import ChangedError, CorruptError, DiskFullError, ExportError, has_room, refuse_unknown
 from .files import Files, Stamp, open_to_read
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar, TypeVarTuple
 
-from .layouts import Lines
 from .ledger_schema import Entry
 from .output import Output
+from .stored import Lines
 
 # A batch is written when it is this large, or when lines are added and it is this old. A kill costs
 # about two batches: the one that is written, and the one that is collected.

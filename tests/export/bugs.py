@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiomessages.export.files import Files
-from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
 from aiomessages.export.part_files import PartFiles
+from aiomessages.export.stored import Lines
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:

@@ -47,7 +47,8 @@ def test_a_destination_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Names.of(".").destination == tmp_path / "a"
     assert Names.of("b/..").destination == tmp_path / "a"
     assert Names.of("../link/out").destination == tmp_path / "a" / "b" / "out"
-    assert Names.of(Names.of("out").destination) == Names.of("out")
+    resolved = Names.of("out").destination
+    assert Names.of(resolved).destination == resolved
     (tmp_path / "a" / "out").symlink_to("elsewhere")
     assert Names.of("out").destination == tmp_path / "a" / "out"
 
