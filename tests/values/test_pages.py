@@ -50,6 +50,7 @@ def test_what_an_editor_offers() -> None:
     assert {name for name in dir(got) if not name.startswith("_")} == {
         *("attempts", "body", "completion_id", "data", "first_id", "get_next_page", "has_more"),
         *("has_next_page", "headers", "ids", "last_id", "next_cursor", "object", "request_id"),
+        "to_dict",
     }
     assert all(inspect.getdoc(getattr(MessagePage, name)) for name in ("ids", "object", "attempts"))
 
@@ -108,7 +109,7 @@ def test_a_page_that_is_short_enough(count: int) -> None:
 
 def test_a_sequence_of_items() -> None:
     """A page is iterated, indexed, sliced and counted like the list of its items."""
-    got = page(3)
+    got = page(content(3))
     assert [*got] == got.data
     assert (len(got), got[0], got[-1], got[1:]) == (3, got.data[0], got.data[2], got.data[1:])
     assert got.data[1] in got
@@ -119,16 +120,16 @@ def test_a_sequence_of_items() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_page_is_true(count: int) -> None:
     """A page is true, also an empty one."""
-    assert page(count)
+    assert page(content(count))
 
 
 def test_html() -> None:
     """A notebook shows the kind of the page, how many items it has, and each item."""
-    html = page(2, has_more=True)._repr_html_()
+    html = page(content(2, has_more=True))._repr_html_()
     assert "MessagePage: 2 items, has_more" in html
     assert "secret text 0" in html
     assert "secret text 1" in html
-    assert "RawPage: 0 items<" in RawPage(Envelope([]), [])._repr_html_()
+    assert "RawPage: 0 items<" in RawPage([], [])._repr_html_()
 
 
 def test_an_envelope() -> None:
