@@ -5,6 +5,7 @@ package's errors. What aiohttp does unexpectedly is dealt with here, and nowhere
 """
 
 import asyncio
+import contextlib
 import functools
 import os
 import time
@@ -95,18 +96,14 @@ class Transport:
         """
         session = self._open()
         try:
-            if fresh:
-                with fresh_connections():
-                    return await self._exchange(
-                        session, origin, target, headers, timeout, max_bytes
-                    )
-            if self._shortcut is not None:
+            if self._shortcut is not None and not fresh:
                 response = await self._shortcut.get(
                     origin, target, headers, timeout=timeout, max_bytes=max_bytes
                 )
                 if response is not None:
                     return response
-            return await self._exchange(session, origin, target, headers, timeout, max_bytes)
+            with fresh_connections() if fresh else contextlib.nullcontext():
+                return await self._exchange(session, origin, target, headers, timeout, max_bytes)
         except FAILURES as error:
             problem: MessagesError = translate(error, timeout)
             if session.closed:

@@ -4,13 +4,22 @@ What it makes of a hostile network stands in test_hostile_network.py.
 """
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from loopback import Loopback, replies
+from loopback import Answer, Loopback, replies
 
-from aiomessages import APIConnectionError, AsyncMessagesClient, ClientClosedError, RetryPolicy
+from aiomessages import (
+    APIConnectionError,
+    AsyncMessagesClient,
+    ClientClosedError,
+    ConfigurationError,
+    RetryPolicy,
+    Timeout,
+)
+from aiomessages.http.transport import Transport
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -59,3 +68,54 @@ async def test_what_a_middleware_raises(raised: Exception, expected: type[Except
         )
         with pytest.raises(expected, match=str(raised)):
             await client.list("x")
+
+
+async def test_a_session_with_credentials_of_its_own() -> None:
+    """A borrowed session must not send credentials beside the key."""
+    with pytest.warns(DeprecationWarning):  # aiohttp 4 has neither
+        auth = aiohttp.BasicAuth("user", "pa55word")
+        session = aiohttp.ClientSession(auth=auth)
+    async with session:
+        with pytest.raises(ConfigurationError, match=r"credentials of its own \(from auth=\)"):
+            AsyncMessagesClient(KEY, session=session)
+
+
+async def test_a_session_that_reads_a_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials of a .netrc are refused at the first request; another ValueError passes."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password pa55word\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with (
+        Loopback(replies(None)) as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+    ):
+        client = AsyncMessagesClient(KEY, base_url=server.base_url, session=session, retry=ONCE)
+        with pytest.raises(ConfigurationError, match=r"from a \.netrc"):
+            await client.list("x")
+    assert not server.asked
+
+
+async def test_a_session_with_hooks() -> None:
+    """A borrowed session's tracing is its own, so trace_configs are refused beside it."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ConfigurationError, match="trace_configs"):
+            AsyncMessagesClient(KEY, session=session, trace_configs=[aiohttp.TraceConfig()])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_a_fresh_connection(*, fresh: bool) -> None:
+    """A fresh request opens a connection, also while another one is idle or kept."""
+    options: Any = {"timeout": Timeout(total=5), "max_bytes": 1000}
+    async with Loopback(lambda _: Answer(b"{}")) as server:
+        origin = server.base_url.removesuffix("/v1")
+        transport = Transport(headers={"x-team": "search"})
+        for _ in range(2):
+            await transport.get(origin, "/v1/x", {}, **options)
+        await transport.get(origin, "/v1/x", {}, fresh=fresh, **options)
+        await transport.get(origin, "/v1/x", {}, **options)
+        await transport.aclose()
+    connections = [asked.connection for asked in server.asked]
+    assert connections[:3] == ([1, 1, 2] if fresh else [1, 1, 1])
+    assert connections[3] in connections[:3]
