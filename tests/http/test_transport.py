@@ -4,7 +4,6 @@ What it makes of a hostile network stands in test_hostile_network.py.
 """
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,6 @@ from aiomessages import (
     APIConnectionError,
     AsyncMessagesClient,
     ClientClosedError,
-    ConfigurationError,
     RetryPolicy,
     Timeout,
 )
@@ -68,40 +66,6 @@ async def test_what_a_middleware_raises(raised: Exception, expected: type[Except
         )
         with pytest.raises(expected, match=str(raised)):
             await client.list("x")
-
-
-async def test_a_session_with_credentials_of_its_own() -> None:
-    """A borrowed session must not send credentials beside the key."""
-    with pytest.warns(DeprecationWarning):  # aiohttp 4 has neither
-        auth = aiohttp.BasicAuth("user", "pa55word")
-        session = aiohttp.ClientSession(auth=auth)
-    async with session:
-        with pytest.raises(ConfigurationError, match=r"credentials of its own \(from auth=\)"):
-            AsyncMessagesClient(KEY, session=session)
-
-
-async def test_a_session_that_reads_a_netrc(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Credentials of a .netrc are refused at the first request; another ValueError passes."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login user password pa55word\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    async with (
-        Loopback(replies(None)) as server,
-        aiohttp.ClientSession(trust_env=True) as session,
-    ):
-        client = AsyncMessagesClient(KEY, base_url=server.base_url, session=session, retry=ONCE)
-        with pytest.raises(ConfigurationError, match=r"from a \.netrc"):
-            await client.list("x")
-    assert not server.asked
-
-
-async def test_a_session_with_hooks() -> None:
-    """A borrowed session's tracing is its own, so trace_configs are refused beside it."""
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(ConfigurationError, match="trace_configs"):
-            AsyncMessagesClient(KEY, session=session, trace_configs=[aiohttp.TraceConfig()])
 
 
 @pytest.mark.parametrize("fresh", [False, True])
