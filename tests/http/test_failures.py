@@ -11,8 +11,9 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
-from aiomessages import APITimeoutError, Timeout
+from aiomessages import APIConnectionError, APITimeoutError, Timeout
 from aiomessages.http import failures
 
 KEY = "sk-canary-0123456789"
@@ -72,3 +73,48 @@ def test_where_a_timeout_expired(error: Exception, *, in_body: bool) -> None:
     found = failures.translate(cause, Timeout())
     assert isinstance(found, APITimeoutError)
     assert found.in_body is in_body
+
+
+@pytest.mark.parametrize(
+    ("error", "stale"),
+    [
+        (failures.DisconnectedError(OSError("reset")), True),
+        (failures.DisconnectedError(aiohttp.ServerDisconnectedError("closed")), True),
+        (failures.DisconnectedError(aiohttp.ServerDisconnectedError()), True),
+        (OSError("reset"), False),
+        (aiohttp.ClientError("odd"), False),
+        (aiohttp.ClientPayloadError("cut"), False),
+        (TimeoutError(), False),
+    ],
+    ids=lambda value: repr(getattr(value, "cause", value)),
+)
+def test_lost_before_a_response(error: Exception, *, stale: bool) -> None:
+    """Only a connection that was lost before a response may have been closed while it was idle."""
+    found = failures.translate(error, Timeout())
+    assert isinstance(found, APIConnectionError)
+    assert found.stale is stale
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (BadHttpMessage("Invalid method"), True),
+        (BadHttpMessage("Bad status line, Content-Length"), True),
+        (BadHttpMessage("Content-Length can't be present with chunked encoding"), False),
+        (BadHttpMessage("duplicate 'content-length"), False),
+        (BadHttpMessage("Too many headers received"), False),
+        (LineTooLong(b"Header", 8190), False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_invalid_http(error: Exception, *, retryable: bool, nested: bool) -> None:
+    """A fault that a server repeats is not retried; nothing that it sent is kept."""
+    cause = error
+    if nested:
+        cause = aiohttp.ClientResponseError(None, (), message=KEY)  # type: ignore[arg-type]
+        cause.__cause__ = error
+    found = failures.translate(cause, Timeout())
+    assert found.retryable is retryable
+    assert found.__cause__ is None
+    assert str(found).startswith(f"the server broke the rules of HTTP ({type(error).__name__})")
