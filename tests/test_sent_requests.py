@@ -32,7 +32,7 @@ PAGE = Answer(page([message(0)]))
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that requests take once the connection is there."""
     fast = request.param == "fast path"
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: fast})
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: fast})
 
 
 @asynccontextmanager

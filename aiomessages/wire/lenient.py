@@ -45,13 +45,15 @@ Reader = Callable[[Json, str, Paths], Json]  # from a value and its path to the 
 # --- messages and completions ---------------------------------------------------------------------
 
 
-class _Id(Struct, gc=False):
+class Id(Struct, gc=False):
+    """An object of which only the id is read."""
+
     id: str
 
 
 def read_message(wire: Sent) -> OddMessage:
     """Read a message of any shape; raise msgspec.ValidationError if it has no id."""
-    convert(wire, _Id)
+    convert(wire, Id)
     paths: Paths = []
     values = _read_fields(Message, wire, paths)
     if isinstance(wire.get("content"), list) and values.get("content_parts") is None:
@@ -62,7 +64,7 @@ def read_message(wire: Sent) -> OddMessage:
 
 def read_completion(wire: Sent) -> StoredCompletion:
     """Read a stored completion of any shape; raise msgspec.ValidationError if it has no id."""
-    convert(wire, _Id)
+    convert(wire, Id)
     return _read_kept(StoredCompletion, wire)
 
 
