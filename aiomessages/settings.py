@@ -39,7 +39,6 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 ApiKey = str | Callable[[], Awaitable[str]]
 
-
 _NO_URL: Final = "is not a URL: its host or port is invalid"
 
 
@@ -93,9 +92,8 @@ class Settings(msgspec.Struct, frozen=True):
     ) -> "Settings":
         """Check the arguments and take the missing ones from the OPENAI_* environment variables."""
         key = api_key if api_key is not None else hide(os.environ.get("OPENAI_API_KEY"))
-        if (
-            base_url is None
-        ):  # not for an empty one, which is a mistake: the key could go to another server
+        # An empty base_url is a mistake, by which the key could go to another server.
+        if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
         organization = organization or os.environ.get("OPENAI_ORG_ID") or None
         project = project or os.environ.get("OPENAI_PROJECT_ID") or None

@@ -23,30 +23,24 @@ from aiomessages.errors import (
 from aiomessages.settings import Timeout
 
 
-class DisconnectedError(Exception):
+class _WrappedError(Exception):
+    """Wraps an error of aiohttp. It is not in `args`, since a repr would show it."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class DisconnectedError(_WrappedError):
     """Wraps a connection that was lost before a response, so that aiohttp does not send again."""
 
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
 
-
-class BodyTimeoutError(Exception):
+class BodyTimeoutError(_WrappedError):
     """Wraps a timeout that expired in the body of a response, after its headers had arrived."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
 
 
 # TimeoutError is an OSError. A protocol error in a body arrives as the parser raised it.
-FAILURES: Final = (
-    aiohttp.ClientError,
-    HttpProcessingError,
-    OSError,
-    DisconnectedError,
-    BodyTimeoutError,
-)
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, _WrappedError)
 
 
 def session_closed() -> ClientClosedError:

@@ -5,11 +5,12 @@ package's errors. What aiohttp does unexpectedly is dealt with here, and nowhere
 """
 
 import asyncio
+import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import aiohttp
 from multidict import CIMultiDict
@@ -71,7 +72,7 @@ class Transport:
         self._owns = session is None
         self._headers = headers
         self._trace_configs = list(trace_configs or ())
-        self._options: _RequestOptions = {} if session is None else _options_for(session)
+        self._options: dict[str, Any] = {} if session is None else _options_for(session)
         self._shortcut: ShortcutSender | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -95,18 +96,14 @@ class Transport:
         """
         session = self._open()
         try:
-            if fresh:
-                with fresh_connections():
-                    return await self._exchange(
-                        session, origin, target, headers, timeout, max_bytes
-                    )
-            if self._shortcut is not None:
+            if self._shortcut is not None and not fresh:
                 response = await self._shortcut.get(
                     origin, target, headers, timeout=timeout, max_bytes=max_bytes
                 )
                 if response is not None:
                     return response
-            return await self._exchange(session, origin, target, headers, timeout, max_bytes)
+            with fresh_connections() if fresh else contextlib.nullcontext():
+                return await self._exchange(session, origin, target, headers, timeout, max_bytes)
         except FAILURES as error:
             problem: MessagesError = translate(error, timeout)
             if session.closed:
@@ -155,12 +152,17 @@ class Transport:
         handler = getattr(response, "_protocol", None)
         if not self._owns:
             drop_parser_if_idle(session.connector, handler)
-        abort = _abort_method(handler)
+        # The connection may be back in the pool, and from there no public name leads to it. Where
+        # aiohttp has other private names, nothing aborts it.
+        abort = getattr(getattr(handler, "transport", None), "abort", None)
         headers = CIMultiDict(response.headers)  # a copy: the view cannot be pickled
         return Response(response.status, headers, body, received_at, flaw, abort)
 
     def _open(self) -> aiohttp.ClientSession:
-        self._stay_in_one_loop()
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise RuntimeError("this client belongs to another event loop; make one in each loop")
         if self._session is None:
             pool = Pool()
             # Headers that all requests share cost least in the session.
@@ -177,13 +179,6 @@ class Transport:
             if not self._session.trace_configs:
                 self._shortcut = ShortcutSender(pool)
         return self._session
-
-    def _stay_in_one_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        if self._loop is not loop:
-            raise RuntimeError("this client belongs to another event loop; make one in each loop")
 
     def stay_in_one_process(self) -> None:
         """Raise RuntimeError after a fork: two processes must not share a connection."""
@@ -214,23 +209,12 @@ def _two_credentials(source: str) -> ConfigurationError:
     )
 
 
-class _RequestOptions(TypedDict, total=False):
-    """Options of a request that only a session of the user's needs."""
-
-    raise_for_status: bool
-    auto_decompress: bool
-    middlewares: Sequence[aiohttp.ClientMiddlewareType]
-
-
-def _options_for(session: aiohttp.ClientSession) -> _RequestOptions:
+def _options_for(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return the options of a request that only a session of the user's needs."""
     # The middlewares of a request replace those of its session, and aiohttp has no public way to
     # read these. Without the attribute, our requests go without the session's middlewares.
-    own: Sequence[aiohttp.ClientMiddlewareType] = getattr(session, "_middlewares", ())
-    return {
-        "raise_for_status": False,
-        "auto_decompress": False,
-        "middlewares": (*own, _send_on_clean_connection),
-    }
+    middlewares = (*getattr(session, "_middlewares", ()), _send_on_clean_connection)
+    return {"raise_for_status": False, "auto_decompress": False, "middlewares": middlewares}
 
 
 @functools.lru_cache(maxsize=64)
@@ -241,12 +225,3 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
         sock_read=timeout.read,
         ceil_threshold=float("inf"),  # else it rounds up to whole seconds, beyond a deadline
     )
-
-
-def _abort_method(handler: object) -> Callable[[], object] | None:
-    """Return the method that aborts the connection, which may be back in the pool by then.
-
-    From the pool no public name leads to the connection. None where the private names are others:
-    the connection then stays in use.
-    """
-    return getattr(getattr(handler, "transport", None), "abort", None)

@@ -26,10 +26,6 @@ ItemT = TypeVar("ItemT")
 # --- codecs ---------------------------------------------------------------------------------------
 
 
-class _Id(Struct, gc=False):
-    id: str
-
-
 class PageCodec(Generic[ItemT]):
     """Decode pages of one kind of item; an item of any shape is read if it has an id.
 
@@ -231,7 +227,7 @@ _FRAME: Final = msgspec.json.Decoder(_Frame)
 # A number beyond the range of float (1e400) becomes infinite, as in json.loads, and no error.
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Json], float_hook=float)
 _RAW_PAGE: Final = msgspec.json.Decoder(Envelope[Raw])
-_ID_PAGE: Final = msgspec.json.Decoder(Envelope[_Id])
+_ID_PAGE: Final = msgspec.json.Decoder(Envelope[lenient.Id])
 
 MESSAGES: Final = StrictCodec(MessagePage, lenient.read_message, ReceivedMessage)
 COMPLETIONS: Final = PageCodec(CompletionPage, lenient.read_completion)

@@ -5,7 +5,7 @@ Nothing here performs I/O, reads a clock or draws random numbers. `error_bodies`
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -27,9 +27,8 @@ from .error_bodies import MAX_BODY, ErrorFacts, find_error, read_error
 from .retry_after import parse_retry_after
 
 MAX_MESSAGE_LENGTH: Final = 500  # characters of a server's text: some gateways send pages
-_MARGIN: Final = (
-    65_536  # bytes read beyond what is kept of a body, so that a key at the cut is found
-)
+# bytes that are searched for the key beyond what is kept of a body: the cut may divide the key
+_MARGIN: Final = 65_536
 
 _STATUS_ERRORS: Final[dict[int, type[APIStatusError]]] = {
     400: BadRequestError,
@@ -46,9 +45,7 @@ WITH_PAGE: Final = frozenset({200, 203})
 
 _RETRYABLE_STATUSES: Final = frozenset({408, 425})  # besides those whose class is retryable
 _REFUSALS: Final = frozenset({400, 404, 422})  # statuses that refuse a parameter; FastAPI sends 422
-_HTTP_ERRORS: Final = {
-    str(status) for status in range(400, 600)
-}  # some gateways put these into `code`
+_HTTP_ERRORS: Final = {str(status) for status in range(400, 600)}  # as `code` of some gateways
 
 # The status that a code or a type stands for, in an error that arrives with status 200. The words
 # are OpenAI's and those of gateways in front of it; the last ones are Google's.
@@ -203,16 +200,16 @@ def _names(text: str, name: str | None) -> bool:
 
 def is_about_cursor(error: BaseException) -> bool:
     """Return whether the server refuses the cursor (`after`) of the page."""
-    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
-        return False
-    return error.param == "after" or _names(error.message, error.cursor)
+    return _is_refusal(error) and (error.param == "after" or _names(error.message, error.cursor))
 
 
 def is_about_limit(error: BaseException) -> bool:
     """Return whether the server refuses the `limit` of the page."""
-    if not isinstance(error, APIStatusError) or error.status not in _REFUSALS:
-        return False
-    return error.param == "limit"
+    return _is_refusal(error) and error.param == "limit"
+
+
+def _is_refusal(error: BaseException) -> TypeGuard[APIStatusError]:
+    return isinstance(error, APIStatusError) and error.status in _REFUSALS
 
 
 def is_foreign_404(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct, ValidationError, convert, structs
 
@@ -36,6 +36,7 @@ from aiomessages.models import (
 from aiomessages.models.as_sent import keep
 from aiomessages.models.parts import Nil, Tagged, Unknown
 
+KeptT = TypeVar("KeptT", StoredCompletion, Reply)
 Sent = dict[str, Json]
 Paths = list[str]  # the JSON paths of what does not fit; each reader appends to it
 Reader = Callable[[Json, str, Paths], Json]  # from a value and its path to the typed value
@@ -44,13 +45,15 @@ Reader = Callable[[Json, str, Paths], Json]  # from a value and its path to the 
 # --- messages and completions ---------------------------------------------------------------------
 
 
-class _Id(Struct, gc=False):
+class Id(Struct, gc=False):
+    """An object of which only the id is read."""
+
     id: str
 
 
 def read_message(wire: Sent) -> OddMessage:
     """Read a message of any shape; raise msgspec.ValidationError if it has no id."""
-    convert(wire, _Id)
+    convert(wire, Id)
     paths: Paths = []
     values = _read_fields(Message, wire, paths)
     if isinstance(wire.get("content"), list) and values.get("content_parts") is None:
@@ -61,20 +64,24 @@ def read_message(wire: Sent) -> OddMessage:
 
 def read_completion(wire: Sent) -> StoredCompletion:
     """Read a stored completion of any shape; raise msgspec.ValidationError if it has no id."""
-    convert(wire, _Id)
+    convert(wire, Id)
+    return _read_kept(StoredCompletion, wire)
+
+
+def _read_kept(cls: type[KeptT], wire: Sent) -> KeptT:
     paths: Paths = []
-    return keep(StoredCompletion(**_read_fields(StoredCompletion, wire, paths)), wire, tuple(paths))
+    return keep(cls(**_read_fields(cls, wire, paths)), wire, tuple(paths))
 
 
-def _read_fields(cls: type[Struct], wire: Sent, paths: Paths) -> dict[str, Json]:
+def _read_fields(cls: type[Struct], wire: Sent, paths: Paths, parent: str = "$") -> dict[str, Json]:
     """Return the values of the fields that were sent, and defaults of the required ones."""
     values = {}
     for name, required, read in _readers(cls):
         if (value := wire.get(name)) is not None:
-            values[name] = read(value, f"$.{name}", paths)
+            values[name] = read(value, f"{parent}.{name}", paths)
         elif required:
             values[name] = _default_of(name)
-            paths.append(f"$.{name}")
+            paths.append(f"{parent}.{name}")
     return values
 
 
@@ -99,7 +106,7 @@ def _default_of(name: str) -> Json:
         case "choices":
             return []
         case "message":
-            return _read_reply({})
+            return _read_kept(Reply, {})
     return None
 
 
@@ -147,25 +154,17 @@ def _read_choices(value: Json, path: str, paths: Paths) -> list[Json]:
 
 
 def _read_choice(item: Json, path: str, paths: Paths) -> Choice:
-    inner: Paths = []
     if not isinstance(item, dict):
         paths.append(path)
-        return Choice(**_read_fields(Choice, {}, inner))
-    choice = Choice(**_read_fields(Choice, item, inner))
-    paths += [path + inner_path[1:] for inner_path in inner]
-    return choice
-
-
-def _read_reply(wire: Sent) -> Reply:
-    paths: Paths = []
-    return keep(Reply(**_read_fields(Reply, wire, paths)), wire, tuple(paths))
+        return _read_choice({}, path, [])
+    return Choice(**_read_fields(Choice, item, paths, path))
 
 
 def _read_choice_message(value: Json, path: str, paths: Paths) -> Reply:
     if not isinstance(value, dict):
         paths.append(path)
-        return _read_reply({})
-    reply = _read_reply(value)
+        return _read_kept(Reply, {})
+    reply = _read_kept(Reply, value)
     paths += [path + inner[1:] for inner in reply.mismatches]
     return reply
 

@@ -1,4 +1,4 @@
-"""The content of a list response: its JSON frame, and what a walk makes a page of.
+"""The content of a list response: its JSON frame, and the content of a page.
 
 Nothing here performs I/O.
 """
@@ -20,9 +20,8 @@ HangUp = Callable[[], object]
 class Envelope(Struct, Generic[ItemT]):
     """The JSON body of a list response.
 
-    `data` may be null where there is nothing, and `has_more` is None where a server leaves it out.
-    `object` and `first_id` decide nothing, and `last_id` only where a page follows, so they may be
-    any JSON.
+    `data` may be null for an empty list, and `has_more` is None where a server omits it. `object`
+    and `first_id` decide nothing, and `last_id` only where a page follows, so they may be any JSON.
     """
 
     data: list[ItemT] | None
@@ -33,15 +32,15 @@ class Envelope(Struct, Generic[ItemT]):
     error: Json = None  # some gateways answer 200 and put an error in the body
 
     def __repr__(self) -> str:
-        # A traceback that shows local variables shows no texts.
+        # A traceback with local variables must show no texts.
         return f"{type(self).__name__}({len(self.data or ())} items, has_more={self.has_more})"
 
 
 class PageContent(Struct, Generic[PageT], frozen=True):
-    """All that one response says of a page; where it stands in a walk is added by `page`.
+    """The content of one response; `page` adds its position in the walk.
 
-    `promised` is whether the server itself said that there is more. `hang_up` ends the connection
-    that the response came on, and is called where a walk refuses the page.
+    `promised` is whether the server said that there is more. `hang_up` closes the connection that
+    the response arrived on; a walk that refuses the page calls it.
     """
 
     page_class: type[PageT]
@@ -77,7 +76,7 @@ class PageContent(Struct, Generic[PageT], frozen=True):
             envelope.object if isinstance(envelope.object, str) else "",
             _id_or_none(envelope.first_id),
             _id_or_none(envelope.last_id),
-            # Where a server leaves has_more out, only an empty page is the end.
+            # Without has_more, only an empty page is the end.
             bool(ids) if envelope.has_more is None else envelope.has_more,
             envelope.has_more is True,
             body,
@@ -87,7 +86,7 @@ class PageContent(Struct, Generic[PageT], frozen=True):
         )
 
     def __repr__(self) -> str:
-        # A traceback that shows local variables shows no texts.
+        # A traceback with local variables must show no texts.
         return f"{type(self).__name__}({len(self.ids)} items, has_more={self.has_more})"
 
     @property
@@ -96,7 +95,7 @@ class PageContent(Struct, Generic[PageT], frozen=True):
         return self.ids[-1] if self.has_more else None
 
     def without(self, repeated: Collection[str]) -> Self:
-        """Return the content without the items that have these ids; `body` stays as it came."""
+        """Return the content without the items that have these ids; `body` stays unchanged."""
         kept = [n for n, item in enumerate(self.ids) if item not in repeated]
         ids = [self.ids[n] for n in kept]
         return structs.replace(
@@ -126,7 +125,7 @@ class PageContent(Struct, Generic[PageT], frozen=True):
         attempts: int,
         fetch_next: Callable[[], Awaitable[Any]] | None,
     ) -> PageT:
-        """Return the page: this content, the requests sent for it, and how the walk goes on."""
+        """Return the page: this content, the number of attempts, and how to fetch the next."""
         return self.page_class(
             self.data,
             self.ids,

@@ -1,8 +1,7 @@
-"""Requests: which arguments can be sent, and the URL that they become.
+"""Requests: check the arguments of a call, and build the URL of each request from them.
 
-A URL is written here and nowhere else. It is kept in two pieces: the origin, by which connections
-are told apart, and the target, which is sent on one (RFC 9112, section 3.2). Nothing here performs
-I/O.
+No other module builds a URL. It has two parts: the origin, which selects the connection, and the
+target, which is sent (RFC 9112, section 3.2). Nothing here performs I/O.
 """
 
 import re
@@ -15,19 +14,19 @@ from aiomessages.settings import check_count
 from aiomessages.values.plain import as_plain, can_be_sent
 from aiomessages.values.redaction import Concealed
 
-# A walk asks for 100 a page, five times fewer requests than the server's default of 20; the largest
-# limit is undocumented, and 100 is known to be accepted.
+# A walk requests 100 items a page: a fifth of the requests that the server's default of 20 needs.
+# The largest limit is undocumented; 100 is known to be accepted.
 WALK_LIMIT: Final = 100
 DEFAULT_LIMIT: Final = 20
 MAX_ID_LENGTH: Final = 256
 
 ACCEPT_ENCODING: Final = "gzip, deflate"
-_USUAL: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")  # checked in one step
+_USUAL: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")  # needs no further check
 _UNFIT_FOR_PATH: Final = re.compile(r"[/?#%\\\x00-\x20\x7f-\x9f]")
 
 
 def check_completion_id(completion_id: object) -> str:
-    """Return the id, or raise ConfigurationError if it cannot stand in a URL's path as one name."""
+    """Return the id, or raise ConfigurationError if it cannot be one segment of a URL's path."""
     if type(completion_id) is str and _USUAL.fullmatch(completion_id):
         return completion_id
     if not isinstance(completion_id, str):
@@ -46,7 +45,7 @@ def check_completion_id(completion_id: object) -> str:
 
 
 class PageOptions(NamedTuple):
-    """Which part of a list is asked for, checked: plain values, whatever they were given as."""
+    """The part of a list to request. The values are checked, and of the plain types."""
 
     after: str | None
     limit: int | None
@@ -57,9 +56,9 @@ class PageOptions(NamedTuple):
 def check_page_options(
     *, after: object, limit: object, order: object, max_items: object
 ) -> PageOptions:
-    """Return the options, or raise ConfigurationError for what no server would accept.
+    """Return the options, or raise ConfigurationError for a value that no server accepts.
 
-    A large limit is left to it.
+    A large limit is for the server to refuse.
     """
     if order not in (None, "asc", "desc"):
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
@@ -79,7 +78,7 @@ def _checked_after(after: object) -> str | None:
     return as_plain(after)
 
 
-# What quoting would leave as it is, found five times faster.
+# A text that quote() would not change; this check takes a fifth of its time.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
@@ -88,9 +87,9 @@ def _quoted(text: str) -> str:
 
 
 def page_limit(limit: int | None, remaining: int | None, *, default: int | None) -> int | None:
-    """Return the page size to ask for: what the caller said, and no more than is still wanted.
+    """Return the `limit` of a request: the caller's or the default, at most `remaining`.
 
-    None leaves it to the server.
+    None leaves the size to the server.
     """
     size = limit or default
     if remaining is None or remaining >= (size or DEFAULT_LIMIT):
@@ -121,7 +120,7 @@ class API:
 
 
 class Resource:
-    """A list or a completion of the API: its origin, its path, and the query of every request."""
+    """A list or a completion of the API: its origin, its path, and the query of each request."""
 
     __slots__ = ("_start", "origin", "path", "query")
 
@@ -134,13 +133,14 @@ class Resource:
         return f"{type(self).__name__}({self.origin}{self.path})"
 
     def with_query(self, **changes: str) -> "Resource":
-        """Return this resource, asked for with other parameters."""
+        """Return this resource with other query parameters."""
         return Resource(self.origin, self.path, {**self.query, **changes})
 
     def target(self, *, limit: int | None = None, after: str | None = None) -> str:
-        """Return the target of a request, of one page of a list where that is given.
+        """Return the target of a request; `limit` and `after` select a page of a list.
 
-        A cursor that holds the key is sent as it is, and the target is shown without its query.
+        A cursor that contains the key is sent unchanged, and the target is then shown without a
+        query.
         """
         start = self._start
         if limit is not None:

@@ -41,8 +41,8 @@ ResultT = TypeVar("ResultT")
 class Response(msgspec.Struct, frozen=True):
     """A response; `received_at` is in Unix seconds, `headers` ignore case.
 
-    `flaw` is what is wrong with its body, which is empty then. `hang_up` ends the connection that
-    it came on, for what else comes there may be somebody else's answer.
+    `flaw` is the error that the body has, which is empty then. `hang_up` closes the connection that
+    the response arrived on: its next bytes may be the response to another request.
     """
 
     status: int
@@ -53,11 +53,11 @@ class Response(msgspec.Struct, frozen=True):
     hang_up: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
-        # A traceback that shows local variables shows neither texts nor a key that was sent back.
+        # A traceback with local variables must show neither texts nor a repeated key.
         return f"{type(self).__name__}(status={self.status}, {len(self.body)} bytes)"
 
 
-# --- a response, to a page ------------------------------------------------------------------------
+# --- pages and completions -----------------------------------------------------------------------
 
 
 def read_page(
@@ -69,13 +69,13 @@ def read_page(
     limit: int | None = None,
     secret: str,
 ) -> PageContent[Page[ItemT]]:
-    """Return the content of the page behind the cursor, or raise the error that the response is."""
+    """Return the content of the page after the cursor, or raise the error of the response."""
     asked = Asked(completion_id, cursor)
     check_status(response, asked, secret=secret)
     envelope, ids = _decode(response, codec.decode, asked, secret=secret)
-    if envelope.error:  # some gateways send an empty one with what is no error
+    if envelope.error:  # some gateways send an empty one with each page
         raise _status_error(response, asked, secret=secret)
-    headers = headers_without_key(response.headers, secret)  # a stream's errors carry them
+    headers = headers_without_key(response.headers, secret)  # errors of the stream carry them
     if problem := _contradiction(envelope, ids):
         raise PaginationError(
             f"the page contradicts itself: {problem}", status=response.status, headers=headers
@@ -85,7 +85,7 @@ def read_page(
     if may_hold_key(ids, secret):
         envelope, ids = _concealed_ids(envelope, ids, secret)
     if envelope.has_more is None and ids == [cursor] and limit != 1:
-        # The end of a list whose server leaves has_more out, and lists the cursor's own item again.
+        # The end of the list: this server omits has_more, and repeats the item of the cursor.
         envelope = msgspec.structs.replace(envelope, has_more=False)
     return PageContent.of(
         codec.page_class,
@@ -101,11 +101,11 @@ def read_page(
 def _concealed_ids(
     envelope: Envelope[ItemT], ids: list[str], secret: str
 ) -> tuple[Envelope[ItemT], list[str]]:
-    """Return the ids, of which the walk's errors will name one, so that none of them shows a key.
+    """Return the ids so that none shows the key: errors of the walk name one of them.
 
-    The items stay as they came: they are the caller's.
+    The items stay as they were sent: they belong to the caller.
     """
-    ends = (envelope.first_id, envelope.last_id)  # which may be any JSON
+    ends = (envelope.first_id, envelope.last_id)  # any JSON
     first_id, last_id = (concealed(end, secret) if isinstance(end, str) else None for end in ends)
     hidden = [concealed(name, secret) for name in ids]
     return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
@@ -114,7 +114,7 @@ def _concealed_ids(
 def read_one_completion(
     response: Response, *, completion_id: str | None = None, secret: str
 ) -> StoredCompletion:
-    """Return the completion, or raise the error that the response is."""
+    """Return the completion, or raise the error of the response."""
     asked = Asked(completion_id)
     check_status(response, asked, secret=secret)
     completion = _decode(response, decode_completion, asked, secret=secret)
@@ -125,9 +125,9 @@ def read_one_completion(
 def read_raw_completion(
     response: Response, *, completion_id: str | None = None, secret: str
 ) -> bytes:
-    """Return the completion as it was sent, or raise the error that the response is.
+    """Return the completion as it was sent, or raise the error of the response.
 
-    It has to be JSON with an id, and that the one asked for; nothing else of it is looked at.
+    The body must be JSON with the id that was requested; the rest is not read.
     """
     asked = Asked(completion_id)
     check_status(response, asked, secret=secret)
@@ -135,8 +135,8 @@ def read_raw_completion(
     return response.body
 
 
-def _check_owner(came: str, completion_id: str | None) -> None:
-    if completion_id is not None and came != completion_id:
+def _check_owner(received: str, completion_id: str | None) -> None:
+    if completion_id is not None and received != completion_id:
         raise _answer_to_another()
 
 
@@ -157,7 +157,7 @@ def _decode(
 def _unreadable(
     response: Response, error: Exception, asked: Asked, *, secret: str
 ) -> APIResponseError:
-    """Return what a body is that the decoder refused."""
+    """Return the error for a body that the decoder has refused."""
     if isinstance(error, msgspec.ValidationError):
         error = _not_json(response.body) or error
     if isinstance(error, msgspec.ValidationError):
@@ -173,7 +173,7 @@ def _unreadable(
 
 
 def _not_json(body: bytes) -> Exception | None:
-    """Return why a body is no JSON at all: a decoder of types stops at the first wrong one."""
+    """Return the error if a body is not JSON: a typed decoder stops at the first wrong type."""
     try:
         despite_lone_surrogates(_ANY.decode, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -208,23 +208,24 @@ def _decode_error(response: Response, what: str, *, retryable: bool | None = Non
 
 
 def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
-    """Say why a walk by this page would lose or repeat messages, if it would.
+    """Return why a walk over this page would lose or repeat messages; None if it would not.
 
-    Cursors are judged only where another page may follow: a mock of this API, Steady, sends a
-    last_id of its own with each list. No walk goes by first_id.
+    `last_id` is compared only where another page may follow: Steady, a mock of this API, sends an
+    invented one with each list. `first_id` is not used by any walk.
     """
     if page.has_more and not ids:
         return "it has no messages and says that there are more"
-    more = page.has_more is not False  # where it is missing, only an empty page is the end
+    more = page.has_more is not False  # without has_more, only an empty page is the end
     if more and ids and page.last_id and page.last_id != ids[-1]:
         return "its last_id is not the id of its last message"
     return "a message of it has an empty id" if "" in ids else None
 
 
 def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
-    """Tell whether a message surely belongs elsewhere: the live API's ids are `{completion}-{n}`.
+    """Return whether a message surely belongs to another completion.
 
-    Other servers' ids need not follow that, so only what looks like the live API's is judged.
+    The live API's ids are `{completion}-{n}`. Other servers may have other ids, so an id that does
+    not look like that is accepted.
     """
     if message_id.startswith(f"{completion_id}-"):
         return False
@@ -233,15 +234,15 @@ def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
     return alike and number.isdecimal()
 
 
-# --- a response, to an error ----------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------
 
-_ANY: Final = msgspec.json.Decoder(float_hook=float)  # to a float no number is too large
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # a float holds a number of any size
 
 
 def check_status(response: Response, asked: Asked, *, secret: str) -> None:
-    """Raise the error that a response is; return for one that may hold a page.
+    """Raise the error of a response; return if its body may be a page.
 
-    A server may repeat the key in its answer, so `secret` is taken out of whatever is kept of it.
+    A server may repeat the key, so `secret` is removed from all that the error keeps.
     """
     has_page = response.status in WITH_PAGE
     known = compressions_of(response.headers) is not None
@@ -261,7 +262,7 @@ def check_status(response: Response, asked: Asked, *, secret: str) -> None:
 
 
 def _safe(response: Response, secret: str) -> Response:
-    """Return the response with nothing in its headers that an error should not carry."""
+    """Return the response without the key in its headers."""
     headers = headers_without_key(response.headers, secret)
     return msgspec.structs.replace(response, headers=headers)
 
@@ -290,6 +291,6 @@ def _redirect_error(response: Response, host: str | None) -> APIResponseError:
 def _host_of(location: str, secret: str) -> str | None:
     try:
         host = urlsplit(location).hostname
-    except ValueError:  # what it says is no URL
+    except ValueError:  # it is not a URL
         return None
     return None if host is None else without_key(host, secret)

@@ -52,6 +52,21 @@ def test_no_more_than_was_asked_for() -> None:
     assert len(Decompressor("gzip").feed(gzip.compress(bytes(10**7)), 1000)) == 1000
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("limit", [0, 1, 99, 100, 101, 150, 199, 200, 201])
+@pytest.mark.parametrize("step", [1, 40, 10**6])
+def test_a_limit_across_members(limit: int, step: int, *, twice: bool) -> None:
+    """No member escapes the limit, also where the one before fills it exactly."""
+    data = gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:200]) + gzip.compress(b"")
+    data = gzip.compress(data) if twice else data
+    undo = decompressor_for({"content-encoding": "gzip, gzip" if twice else "gzip"})
+    assert undo is not None
+    out = b""
+    for start in range(0, len(data), step):
+        out += undo.feed(data[start : start + step], limit - len(out))
+    assert out == TEXT[: min(limit, 200)]
+
+
 @pytest.mark.parametrize(
     ("encoding", "data"),
     [
@@ -59,8 +74,9 @@ def test_no_more_than_was_asked_for() -> None:
         ("gzip", gzip.compress(b"") * (MAX_MEMBERS + 1)),
         ("gzip", gzip.compress(TEXT) + b"garbage"),
         ("gzip", b"no gzip"),
+        ("gzip", zlib.compress(TEXT)),
     ],
-    ids=["goes on", "too many members", "garbage behind", "none at all"],
+    ids=["goes on", "too many members", "garbage behind", "none at all", "zlib as gzip"],
 )
 def test_what_is_no_body(encoding: str, data: bytes) -> None:
     """What goes on behind its end, or was never compressed, is an error."""

@@ -95,6 +95,20 @@ async def test_any_other_response_is_read_by_aiohttp(cut: int) -> None:
         response = await asyncio.wait_for(call, SOON)
         assert (response.status, response.body) == (404, b"plain answer")
         assert kept.usable
+        assert wire.protocol is kept  # half an unsolicited response must not wait in a parser
+
+
+@pytest.mark.parametrize("end", [KeptConnection.release, KeptConnection.abort])
+async def test_the_end_of_a_kept_connection(end: Callable[[KeptConnection], None]) -> None:
+    """A connection that goes back to the pool, or is closed, has aiohttp's handler again."""
+    async with a_connection() as (kept, wire, begin):
+        call = begin()
+        await asyncio.sleep(0)
+        wire.protocol.data_received(SIZED)
+        await asyncio.wait_for(call, SOON)
+        assert wire.protocol is kept
+        end(kept)
+        assert isinstance(wire.protocol, ResponseHandler)
 
 
 async def test_a_plain_response_after_another() -> None:

@@ -1,10 +1,11 @@
 """Plain answers: what is read without aiohttp's parser is what that parser reads, and no more."""
 
 import asyncio
+import inspect
 from collections.abc import Mapping
 
 import pytest
-from aiohttp import ClientPayloadError
+from aiohttp import ClientPayloadError, ClientSession
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpResponseParser
 from hypothesis import given
@@ -127,6 +128,31 @@ def test_many_chunks_are_left_to_another_parser() -> None:
     assert parse_plain(head + piece * parser.MAX_CHUNKS + end) is None
     large = b"%x\r\n" % parser.MAX_BODY + b" " * parser.MAX_BODY
     assert parse_plain(head + large) is None
+
+
+def test_the_longest_head() -> None:
+    """A head of MAX_HEAD bytes is parsed; no field of it exceeds aiohttp's limit."""
+    start, end = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: ", b"\r\n\r\n"
+    padding = b"x" * (parser.MAX_HEAD - len(start) - len(end))
+    assert isinstance(parse_plain(start + padding + end), PlainResponse)
+    assert parse_plain(start + padding + b"x" + end) is None
+    options = inspect.signature(ClientSession).parameters
+    for limit in ("max_line_size", "max_field_size"):
+        assert options[limit].default >= parser.MAX_HEAD
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n" + b" " * 20,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\n          \r\n0\r\n\r\n",
+    ],
+    ids=["sized", "chunked"],
+)
+def test_the_longest_body(answer: bytes) -> None:
+    """A body that is longer, as sent, than the caller's limit is refused."""
+    assert isinstance(parse_plain(answer, 20), PlainResponse)
+    assert parse_plain(answer, 19) is None
 
 
 BYTES = st.sampled_from([b"\r\n", b"\n", b"\r", b":", b" ", b"\t", b";", b"0", b"1", b"a", b"\x80"])

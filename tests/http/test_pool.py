@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import virtual_time
 from aiohttp.http_parser import HttpResponseParserPy
 from loopback import Answer, Loopback, message, page, replies
 
@@ -166,6 +167,77 @@ def _has_received(idle: Any, timeout: Timeout) -> bool:
 def _idle(client: AsyncMessagesClient) -> list[Any]:
     connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
     return [idle for pool in connector._conns.values() for idle, _ in pool]  # noqa: SLF001 the same
+
+
+class KeptStub:
+    """A connection that is kept; `released` counts its ways back to the pool."""
+
+    def __init__(self, *, usable: bool = True, clean: bool = True) -> None:
+        self.usable, self.clean, self.released = usable, clean, 0
+
+    def release(self) -> None:
+        """Count."""
+        self.released += 1
+
+
+ORIGIN: Any = "an origin"
+
+
+def test_a_kept_connection_that_is_not_clean() -> None:
+    """A kept connection with bytes in its socket goes back to the pool, and the next is taken."""
+
+    async def main() -> None:
+        kept = [KeptStub(), KeptStub(clean=False)]
+        async with pool.Pool() as connections:
+            for connection in kept:
+                connections.keep(ORIGIN, connection)
+            assert connections.take_kept("another origin") is None  # type: ignore[arg-type]
+            assert connections.take_kept(ORIGIN) is kept[0]
+            assert connections.take_kept(ORIGIN) is None
+            assert [connection.released for connection in kept] == [0, 1]
+
+    virtual_time.run(main())
+
+
+def test_a_connection_that_cannot_be_kept() -> None:
+    """A connection that is lost is released at once, and sets no timer."""
+
+    async def main() -> None:
+        async with pool.Pool() as connections:
+            lost = KeptStub(usable=False)
+            connections.keep(ORIGIN, lost)
+            assert lost.released == 1
+            assert connections.take_kept(ORIGIN) is None
+            assert not timers()
+
+    virtual_time.run(main())
+
+
+def test_the_time_for_which_connections_are_kept() -> None:
+    """One timer releases all that is kept, KEEP_FOR seconds after the first; a release ends it."""
+
+    async def main() -> None:
+        async with pool.Pool() as connections:
+            kept = [KeptStub(), KeptStub(), KeptStub()]
+            connections.keep(ORIGIN, kept[0])
+            await asyncio.sleep(pool.KEEP_FOR / 2)
+            connections.keep("another origin", kept[1])  # type: ignore[arg-type]
+            assert timers() == [pool.KEEP_FOR]
+            await asyncio.sleep(pool.KEEP_FOR / 2)
+            assert [connection.released for connection in kept] == [1, 1, 0]
+            connections.keep(ORIGIN, kept[2])
+            assert timers() == [2 * pool.KEEP_FOR]
+            connections.release_kept()
+            assert not timers()
+            assert [connection.released for connection in kept] == [1, 1, 1]
+
+    virtual_time.run(main())
+
+
+def timers() -> list[float]:
+    """Return when each timer of the running loop is due, those that were cancelled left out."""
+    loop: Any = asyncio.get_running_loop()
+    return [timer.when() for timer in loop._scheduled if not timer.cancelled()]  # noqa: SLF001 the same
 
 
 async def test_connections_are_read_in_small_steps() -> None:

@@ -8,9 +8,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from loopback import Loopback, replies
+from loopback import Answer, Loopback, replies
 
-from aiomessages import APIConnectionError, AsyncMessagesClient, ClientClosedError, RetryPolicy
+from aiomessages import (
+    APIConnectionError,
+    AsyncMessagesClient,
+    ClientClosedError,
+    RetryPolicy,
+    Timeout,
+)
+from aiomessages.http.transport import Transport
 
 KEY = "sk-canary-0123456789"
 ONCE = RetryPolicy(max_retries=0)
@@ -59,3 +66,20 @@ async def test_what_a_middleware_raises(raised: Exception, expected: type[Except
         )
         with pytest.raises(expected, match=str(raised)):
             await client.list("x")
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_a_fresh_connection(*, fresh: bool) -> None:
+    """A fresh request opens a connection, also while another one is idle or kept."""
+    options: Any = {"timeout": Timeout(total=5), "max_bytes": 1000}
+    async with Loopback(lambda _: Answer(b"{}")) as server:
+        origin = server.base_url.removesuffix("/v1")
+        transport = Transport(headers={"x-team": "search"})
+        for _ in range(2):
+            await transport.get(origin, "/v1/x", {}, **options)
+        await transport.get(origin, "/v1/x", {}, fresh=fresh, **options)
+        await transport.get(origin, "/v1/x", {}, **options)
+        await transport.aclose()
+    connections = [asked.connection for asked in server.asked]
+    assert connections[:3] == ([1, 1, 2] if fresh else [1, 1, 1])
+    assert connections[3] in connections[:3]

@@ -28,6 +28,7 @@ from aiomessages.settings import (
     DEFAULT_TIMEOUT,
     Settings,
     check_base_url,
+    check_framing,
     check_headers,
     check_key,
     check_query,
@@ -603,3 +604,11 @@ def test_a_key_provider() -> None:
         raise AssertionError
 
     assert load(api_key=provide).api_key is provide
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "EXPECT"])
+def test_a_session_whose_headers_frame_a_body(name: str) -> None:
+    """A session that sends a header which frames a body is refused, by the header's name."""
+    with pytest.raises(ConfigurationError, match=f"sends {name.lower()} with each"):
+        check_framing(["x-team", name])
+    check_framing(["x-team", "connection"])

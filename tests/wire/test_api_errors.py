@@ -186,3 +186,31 @@ def test_a_text_that_repeats_a_word(words: str) -> None:
     began = time.process_time()
     assert error_of(400, {"error": {"message": words * (MAX_BODY // 2 // len(words))}})
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("field", ["code", "type"])
+@pytest.mark.parametrize(
+    ("word", "expected", "retryable"),
+    [
+        ("invalid_api_key", AuthenticationError, False),
+        ("UNAUTHENTICATED", AuthenticationError, False),
+        ("PERMISSION_DENIED", PermissionDeniedError, False),
+        ("not_found_error", NotFoundError, False),
+        ("rate_limit_error", RateLimitError, True),
+        ("RESOURCE_EXHAUSTED", RateLimitError, True),
+        ("overloaded_error", InternalServerError, True),
+        ("INTERNAL", InternalServerError, True),
+        ("UNAVAILABLE", InternalServerError, True),
+        ("DEADLINE_EXCEEDED", InternalServerError, True),
+        ("invalid_request_error", BadRequestError, False),
+        ("INVALID_ARGUMENT", BadRequestError, False),
+    ],
+)
+def test_words_for_a_status(
+    field: str, word: str, expected: type[APIStatusError], *, retryable: bool
+) -> None:
+    """An error with status 200 is of the class that its code or type names."""
+    error = error_of(200, {"error": {"message": "m", field: word}})
+    assert type(error) is expected
+    assert error.retryable is retryable
+    assert (error.status, error.attempts, error.completion_id) == (200, 0, NAME)

@@ -29,6 +29,7 @@ from aiomessages.wire.decoding import (
     PageCodec,
     RawCodec,
     decode_completion,
+    id_of_completion,
 )
 from aiomessages.wire.lenient import read_message
 from aiomessages.wire.page_content import PageContent
@@ -538,3 +539,13 @@ def test_recorded_pages() -> None:
     assert [decode_completion(json.dumps(body).encode()).to_dict() for body in alone] == alone
     assert lists
     assert alone
+
+
+def test_the_id_of_a_completion() -> None:
+    """The id is read from JSON of any shape; invalid UTF-8 elsewhere in it is an error."""
+    body = '{"x": "\\ud83d", "y": "é", "id": "chatcmpl-1"}'
+    assert id_of_completion(body.encode()) == "chatcmpl-1"
+    with pytest.raises(UnicodeDecodeError):
+        id_of_completion(b'{"id": "chatcmpl-1", "x": "\xff"}')
+    with pytest.raises(msgspec.ValidationError):
+        id_of_completion(b'{"id": ""}')

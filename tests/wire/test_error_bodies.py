@@ -63,6 +63,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
     (litellm(json_text({"detail": json_text(QUOTA)})), EXCEEDED),
     (litellm(json_text({"error": {"message": "m"}})), {"message": "m", "code": "429"}),
     (litellm('{"error": {"message": "m"'), {"message": '{"error": {"message": "m"'}),
+    (litellm(f"{{{json_text(QUOTA)}}}"), EXCEEDED),  # in a brace too many
     (litellm("{curly} {} {1}"), {"message": "{curly} {} {1}", "code": "429"}),
     (
         litellm("{'error': {'message': 'it\\'s \\x41\\u0042\\n', 'x': True}}"),
