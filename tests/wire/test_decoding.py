@@ -328,7 +328,7 @@ def test_a_number_beyond_all_floats() -> None:
 
 @pytest.mark.parametrize("count", [100, 4300, 4301, 10_000])
 def test_a_number_of_many_digits(count: int) -> None:
-    """It is an int as far as Python makes one of so many digits, and infinite beyond."""
+    """A number is an int while Python converts so many digits, and infinite beyond."""
     number = b"7" * count
     body = b'{"data":[{"id":"m","role":"user","new":%s},{"id":"n","role":"user"}]}' % number
     messages = messages_in(body)
