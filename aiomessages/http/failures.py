@@ -119,7 +119,7 @@ def _invalid_http(error: aiohttp.ClientResponseError | HttpProcessingError) -> A
     return APIConnectionError(problem, retryable=not permanent)
 
 
-# How the texts of aiohttp's two parsers begin. What the server sent follows after that; but the
+# The openings of texts of aiohttp's two parsers. Bytes of the server follow after them; but the
 # parser in Python, where it is strict, also quotes the name of a header as it arrived.
 _PERMANENT: Final = (
     r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"

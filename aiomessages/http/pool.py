@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.tracing import Trace
 
-# aiohttp's default of 100 halves the speed of a walk through many completions at once. What bounds
-# the work is `concurrency`, and not the pool.
+# aiohttp's default of 100 halves the speed of a walk through many completions at once. The
+# work is bounded by `concurrency`, not by the pool.
 MAX_CONNECTIONS: Final = 1000
 
 # bytes; asyncio asks for 256 KiB at each read, and most pages are smaller than this

@@ -1,7 +1,7 @@
 """Send a request over aiohttp: a URL and headers become status, headers and a bounded body.
 
 No decision is taken here: a request is sent once, and the result is a response or one of this
-package's errors. What aiohttp does unexpectedly is dealt with here, and nowhere above.
+package's errors. Surprises of aiohttp are handled here, and in no layer above.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ _MAX_LINE: Final = 200  # characters of a body that is one line of text
 
 
 class ErrorFacts(Struct, frozen=True):
-    """What an error body says. `status` is a status in the body; `in_json` is False for text."""
+    """The facts in an error body. `status` is a status in it; `in_json` is False for text."""
 
     message: str | None = None
     type: str | None = None

@@ -1,6 +1,6 @@
-"""The body of an answer: whole, or what is wrong with it.
+"""The body of a response: complete, or the error that it has.
 
-What comes of broken ones stands in test_hostile_network.py.
+test_hostile_network.py tests the same through a client.
 """
 
 import asyncio

@@ -79,7 +79,7 @@ def test_a_limit_across_members(limit: int, step: int, *, twice: bool) -> None:
     ids=["goes on", "too many members", "garbage behind", "none at all", "zlib as gzip"],
 )
 def test_what_is_no_body(encoding: str, data: bytes) -> None:
-    """What goes on behind its end, or was never compressed, is an error."""
+    """Data that continue after their end, or were never compressed, are an error."""
     with pytest.raises(zlib.error):
         undone(encoding, data, step=len(data))
 
@@ -126,7 +126,7 @@ PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
 @pytest.mark.parametrize("outer", PACK)
 @pytest.mark.parametrize("step", [1, 7, 10**6])
 def test_a_body_that_was_compressed_twice(inner: str, outer: str, step: int) -> None:
-    """What was compressed twice is decompressed twice, the last coding first."""
+    """A body that was compressed twice is decompressed twice, the last coding first."""
     text = TEXT * 1000
     data = PACK[outer](PACK[inner](text))
     undo = decompressor_for({"content-encoding": f"{inner}, {outer}"})
@@ -137,7 +137,7 @@ def test_a_body_that_was_compressed_twice(inner: str, outer: str, step: int) -> 
 
 @pytest.mark.parametrize("cut", [1, 9])
 def test_a_body_compressed_twice_that_is_cut_short(cut: int) -> None:
-    """It is whole only if both bodies are."""
+    """A body that was compressed twice is complete only if both bodies are."""
     for data in (
         gzip.compress(gzip.compress(TEXT))[:-cut],
         gzip.compress(gzip.compress(TEXT)[:-cut]),
@@ -149,7 +149,7 @@ def test_a_body_compressed_twice_that_is_cut_short(cut: int) -> None:
 
 
 def test_a_bomb_in_a_bomb() -> None:
-    """Nor does a bomb in a bomb give more than fits, and what lies between is bounded as well."""
+    """A bomb in a bomb gives no more than the limit; the intermediate data are bounded as well."""
     bomb = gzip.compress(gzip.compress(bytes(10**8)))
     undo = decompressor_for({"content-encoding": "gzip, gzip"})
     assert undo is not None

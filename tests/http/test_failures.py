@@ -1,6 +1,6 @@
-"""aiohttp's errors, to ours: what is kept of them.
+"""The translation of aiohttp's errors, and the parts of them that are kept.
 
-Which error comes of what stands in test_hostile_network.py.
+test_hostile_network.py tests which error each fault of a network becomes.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ KEY = "sk-canary-0123456789"
 
 
 def test_causes_that_hold_the_key() -> None:
-    """What is kept of a cause ends before an error of aiohttp that carries the request."""
+    """The chain of causes ends before an error of aiohttp that holds the request."""
     secret = aiohttp.ClientResponseError(None, (), message=KEY)  # type: ignore[arg-type]
     cause = OSError("outer")
     cause.__cause__ = secret

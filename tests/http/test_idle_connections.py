@@ -58,7 +58,7 @@ EACH = pytest.mark.parametrize("unasked", UNASKED.values(), ids=UNASKED.keys())
 
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server has to show; every connector trusts it."""
+    """Return the context of a TLS server that every connector trusts."""
     trusting = ssl.create_default_context()
     trusting.post_handshake_auth = True
     addresses.AUTHORITY.configure_trust(trusting)
@@ -109,7 +109,7 @@ async def walk(
 async def test_what_comes_while_the_loop_is_blocked(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
-    """Whatever waits in a socket before a request goes out, the walk is whole, at one try each."""
+    """Unsolicited bytes in a socket harm no walk: it is complete, with one attempt a request."""
     with BlockingServer(conversation(MESSAGES)) as server:
         assert await walk(server, way, unasked) == IDS
     assert len(server.asked) == 5
@@ -156,7 +156,7 @@ def test_what_comes_over_tls_in_uvloop(
 async def test_what_comes_while_the_loop_runs(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
-    """What the loop has read by itself, before the next request, is nobody's answer either."""
+    """Unsolicited bytes that the loop has read before the next request are no response either."""
     with BlockingServer(conversation(MESSAGES)) as server:
         async with client_of(server, way) as client:
             for number in range(3):
@@ -175,7 +175,7 @@ async def test_a_connection_on_which_nothing_came(way: str) -> None:
 
 
 async def test_another_completion(way: str) -> None:
-    """Nor is the late reply of another completion taken for the one that was asked for."""
+    """A late response about another completion is not taken for the one requested."""
 
     def script(asked: Asked) -> Answer:
         return Answer({"id": asked.path.rpartition("/")[2], "choices": []})
@@ -208,7 +208,7 @@ async def test_many_connections(way: str) -> None:
 
 @pytest.mark.parametrize("fast", [True, False], ids=["fast path", "session"])
 async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fast: bool) -> None:
-    """Whoever waited for a connection gets none on which something came meanwhile."""
+    """A request that waited for a connection gets none that received bytes meanwhile."""
     monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: fast})
     monkeypatch.setattr("aiomessages.http.pool.MAX_CONNECTIONS", 1)
     with BlockingServer(conversation(MESSAGES)) as server:
@@ -226,7 +226,7 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
 
 @pytest.mark.parametrize("blocked", [True, False])
 async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocked: bool) -> None:
-    """What waits in a socket may be TLS's own: it is read, and the connection serves on."""
+    """Bytes in a socket may be TLS's own: they are read, and the connection stays in use."""
     with BlockingServer(conversation(MESSAGES), tls=trusted) as server:
         async with client_of(server, way) as client:
             for number in range(4):
@@ -240,7 +240,7 @@ async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocke
 
 
 async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLContext) -> None:
-    """Whoever is cancelled while what waits is read leaves no connection in use."""
+    """A request that is cancelled during that read leaves no connection in use."""
     answers: Callable[[Asked], Answer] = lambda asked: Answer(  # noqa: E731 it is one line of it
         {"id": asked.path.rpartition("/")[2], "choices": []}
     )

@@ -116,7 +116,7 @@ LESS_THAN_PLAIN = {
 
 @pytest.mark.parametrize("answer", LESS_THAN_PLAIN.values(), ids=LESS_THAN_PLAIN.keys())
 def test_what_is_less_than_plain_is_refused(answer: bytes) -> None:
-    """What another parser has to judge is not read, nor waited for."""
+    """A response that is not plain is refused at once, with no wait for the rest."""
     assert parse_plain(answer) is None
 
 
@@ -175,7 +175,7 @@ NAMES = st.sampled_from(
 def test_nothing_is_read_that_aiohttp_reads_otherwise(
     answer: bytes, changes: list[tuple[int, int, bytes]]
 ) -> None:
-    """Whatever a server sends: if it is read as a plain answer, aiohttp reads the same."""
+    """A response that is parsed as plain is parsed to the same values by aiohttp."""
     for place, length, text in changes:
         answer = answer[:place] + text + answer[place + length :]
     plain = parse_plain(answer)

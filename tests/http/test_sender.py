@@ -197,7 +197,7 @@ async def test_a_session_that_traces_sees_every_request() -> None:
 
 
 async def test_tracing_that_is_added_to_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor where an instrumentation gives trace_configs to whatever session is opened."""
+    """An instrumentation that adds trace_configs to every session sees every request."""
     traced: list[str] = []
     trace = aiohttp.TraceConfig()
 
@@ -459,7 +459,7 @@ async def test_timers_that_tell_no_time(
 
 
 async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:
-    """Whose request was cancelled takes its connection along, with the answer that may come."""
+    """A cancelled request closes its connection, and so drops the response that may arrive."""
     waiting = asyncio.Event()
 
     async def script(asked: Asked) -> Answer:

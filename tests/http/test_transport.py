@@ -1,6 +1,6 @@
-"""The transport over aiohttp: what it makes of a session's surprises.
+"""The transport over aiohttp, with sessions of the user's and with fresh connections.
 
-What it makes of a hostile network stands in test_hostile_network.py.
+test_hostile_network.py tests it with the faults of a network.
 """
 
 import asyncio

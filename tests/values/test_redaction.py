@@ -71,7 +71,7 @@ def test_a_key_in_base64(key: str, before: str, after: str) -> None:
 @QUICK
 @given(st.text(), st.text(), st.sampled_from(HARD_KEYS), st.sampled_from(sorted(WRITTEN)))
 def test_a_key_in_any_text(before: str, after: str, key: str, how: str) -> None:
-    """Whatever stands around a key, it is not shown."""
+    """A key is not shown, in any text around it."""
     text = without_key(before + WRITTEN[how](key) + after, key)
     assert WRITTEN[how](key) not in text
     assert HIDDEN in text
@@ -124,7 +124,7 @@ STAND_INS = ["x", "sk", "none", "EMPTY", "Empty", "dummy", "placeholder", "notne
 
 @pytest.mark.parametrize("key", STAND_INS)
 def test_stand_ins(key: str) -> None:
-    """What servers without authentication are given for a key garbles no text."""
+    """A placeholder, as servers without authentication get for a key, garbles no text."""
     text = f"241 B, none of {key}{key} found, {key.upper()}, EMPTY"
     assert not is_secret(key)
     assert without_key(text, key) == text
@@ -138,7 +138,7 @@ def test_stand_ins(key: str) -> None:
     [KEY, "12345678", "abcdefg1", "password-1", "aBcDeFgH", "abcdefghijklmnop", "sk-1234567"],
 )
 def test_secrets(key: str) -> None:
-    """Whatever else is of eight characters or more is a secret, also a long word."""
+    """A key of eight characters or more, or a long word, is a secret."""
     assert is_secret(key)
     assert without_key(f"<{key}>", key) == f"<{HIDDEN}>"
 

@@ -96,7 +96,7 @@ def test_a_key_that_cannot_be_sent(key: object) -> None:
 @QUICK
 @given(st.text())
 def test_any_key(text: str) -> None:
-    """Whatever the text, it is either refused or fits into one header line."""
+    """Any text is either refused as a key or fits into one header line."""
     try:
         key = check_key(text)
     except ConfigurationError:
@@ -158,7 +158,7 @@ class Boastful(str):
 
 
 class Index:
-    """What holds an integer and is none, as numpy's are."""
+    """An object that holds an integer and is no int, as numpy's are."""
 
     def __index__(self) -> int:
         return 5
@@ -199,7 +199,7 @@ def test_plain_values(given: object, plain: object) -> None:
 
 
 def test_plain_settings() -> None:
-    """Whatever str a setting is given as, what it holds is sent."""
+    """A setting given as a subclass of str is sent as the text that it holds."""
     settings = load(
         api_key=Text.KEY,
         base_url=Text.URL,
@@ -319,7 +319,7 @@ URLS = st.builds("".join, st.lists(URL_PIECES, max_size=7)) | st.builds(
 @example("https://h:0/v1")
 @example("HTTPS://h:/v1")
 def test_any_base_url(url: str) -> None:
-    """Whatever a base URL is: it is refused, or a request is built that goes to its host."""
+    """Any base URL is refused, or a request is built that goes to its host."""
     asyncio.run(_goes_to_its_host(url))
 
 
@@ -383,7 +383,7 @@ def test_headers() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "ä", "a\0", 5, None])
 def test_header_names_that_cannot_be_sent(name: object) -> None:
-    """What is no token is not the name of a header."""
+    """A text that is no token is not the name of a header."""
     with pytest.raises(ConfigurationError, match="name of a header"):
         check_headers({name: "x"})
 
@@ -398,7 +398,7 @@ FRAMING = [
 @pytest.mark.parametrize("name", FRAMING)
 @pytest.mark.parametrize("spell", [str, str.lower, str.upper], ids=["as is", "lower", "upper"])
 def test_headers_of_the_connection(name: str, spell: Callable[[str], str]) -> None:
-    """What frames a request, or is for the next hop alone, is not the caller's to send."""
+    """Headers that frame a request, or are for the next hop alone, are refused."""
     with pytest.raises(ConfigurationError, match=f"(?i)header {name} belongs to the connection"):
         check_headers({spell(name): "1"})
 
@@ -460,14 +460,14 @@ def test_query(given: Mapping[str, object], sent: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("value", [None, [1], b"x", {"a": 1}])
 def test_query_values_that_cannot_be_sent(value: object) -> None:
-    """What has no one text is refused by the parameter's name."""
+    """A value that has no single text is refused by the parameter's name."""
     with pytest.raises(ConfigurationError, match="query parameter q"):
         check_query({"q": value})
 
 
 @pytest.mark.parametrize("query", [{"q": "half \ud83d"}, {"q\udc00": "v"}], ids=["value", "name"])
 def test_half_a_character_in_a_query(query: dict[str, object]) -> None:
-    """What has no UTF-8 cannot be sent, and the complaint about it can be printed."""
+    """A text without UTF-8 cannot be sent; the error about it can be printed."""
     with pytest.raises(ConfigurationError, match=r"query parameter 'q.*lone surrogate") as caught:
         check_query(query)
     assert str(caught.value).encode()
@@ -523,7 +523,7 @@ def test_no_key() -> None:
 
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not given comes from the OPENAI_* variables."""
+    """Settings that are not given come from the OPENAI_* variables."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/v1/")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
@@ -534,7 +534,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given counts before the environment, and a given header before both."""
+    """An argument counts before the environment, and a given header before both."""
     for name in ("API_KEY", "ORG_ID", "PROJECT_ID"):
         monkeypatch.setenv(f"OPENAI_{name}", "of-the-environment")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://environment.example")
@@ -577,7 +577,7 @@ def test_empty_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_wrong_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """What comes from the environment is checked as what is given is."""
+    """Values of the environment are checked like arguments."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv(f"OPENAI_{name}", value)
     with pytest.raises(ConfigurationError) as caught:

@@ -250,6 +250,15 @@ def test_mismatches_are_logged_once_a_page(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.records == []
 
 
+def test_mismatches_of_completions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A page of completions, and a completion read by itself, say how many do not fit."""
+    wrong = {"id": "chatcmpl-1", "object": "chat.completion", "created": "secret"}
+    COMPLETIONS.decode(json.dumps({"data": [wrong], "has_more": False}).encode())
+    decode_completion(json.dumps(wrong).encode())
+    assert [record.args for record in caplog.records] == [(1, 1), (1, 1)]
+    assert "secret" not in caplog.text
+
+
 def test_kinds_of_the_future() -> None:
     """A part, a tool call or an annotation of a new type is delivered with its type and JSON."""
     message = read(
@@ -319,7 +328,7 @@ def test_a_number_beyond_all_floats() -> None:
 
 @pytest.mark.parametrize("count", [100, 4300, 4301, 10_000])
 def test_a_number_of_many_digits(count: int) -> None:
-    """It is an int as far as Python makes one of so many digits, and infinite beyond."""
+    """A number is an int while Python converts so many digits, and infinite beyond."""
     number = b"7" * count
     body = b'{"data":[{"id":"m","role":"user","new":%s},{"id":"n","role":"user"}]}' % number
     messages = messages_in(body)

@@ -180,7 +180,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("body", "facts"), DIALECTS, ids=lambda value: ascii(value)[:90])
 def test_dialects(body: Any, facts: dict[str, Any]) -> None:
-    """What a server says is found in its dialect, and no fact of it is lost."""
+    """The facts of an error are found in its dialect, and none is lost."""
     found = read_error(json.dumps(body).encode())
     assert {name: getattr(found, name) for name in facts} == facts
     assert found.in_json
@@ -308,7 +308,7 @@ JSON = st.recursive(
 @QUICK
 @given(JSON)
 def test_any_json(said: Any) -> None:
-    """Whatever JSON a server sends, the facts of it are texts that can be shown, or none."""
+    """The facts of any JSON are texts that can be shown, or none."""
     for found in (read_error(json.dumps(said).encode()), find_error(json.dumps(said).encode())):
         for fact in (found.message, found.type, found.param, found.code):
             assert fact is None or fact.encode() is not None
@@ -318,5 +318,5 @@ def test_any_json(said: Any) -> None:
 @QUICK
 @given(st.binary() | st.text().map(str.encode))
 def test_any_body(body: bytes) -> None:
-    """Whatever bytes a server sends, reading them raises nothing."""
+    """Reading any bytes raises nothing."""
     assert isinstance(read_error(body), ErrorFacts)

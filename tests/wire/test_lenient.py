@@ -125,7 +125,7 @@ def test_no_id(read: Any, wire: dict[str, Any]) -> None:
     ],
 )
 def test_a_part_that_does_not_fit_its_type(part: dict[str, Any], place: str) -> None:
-    """It is an UnknownPart, and the parts beside it are what they are."""
+    """A part of a wrong shape is an UnknownPart; the parts beside it keep their kinds."""
     wire = SAID | {"content_parts": [TEXT, part, TEXT]}
     message = read_message(wire)
     assert message.content_parts == [TextPart("t"), part, TextPart("t")]
@@ -150,7 +150,7 @@ def test_a_part_that_does_not_fit_its_type(part: dict[str, Any], place: str) -> 
     ],
 )
 def test_a_call_that_does_not_fit_its_type(call: dict[str, Any], place: str) -> None:
-    """It is an UnknownToolCall, and the calls beside it are what they are."""
+    """A call of a wrong shape is an UnknownToolCall; the calls beside it keep their kinds."""
     wire = SAID | {"tool_calls": [call, CALL]}
     message = read_message(wire)
     assert message.tool_calls == [call, FunctionToolCall("c", FunctionCall("f", "{}"))]
@@ -161,7 +161,7 @@ def test_a_call_that_does_not_fit_its_type(call: dict[str, Any], place: str) -> 
 
 @pytest.mark.parametrize("name", CITED)
 def test_a_citation_that_lacks_something(name: str) -> None:
-    """It is an UnknownAnnotation, whatever it lacks."""
+    """An annotation of a wrong shape is an UnknownAnnotation, whatever it lacks."""
     note = {"type": "url_citation", "url_citation": without(CITED, name)}
     message = read_message(SAID | {"annotations": [note]})
     assert message.annotations == [note]
@@ -172,7 +172,7 @@ def test_a_citation_that_lacks_something(name: str) -> None:
 @pytest.mark.parametrize("value", [5, None, "a text", [TEXT], True])
 @pytest.mark.parametrize("name", ["content_parts", "tool_calls", "annotations"])
 def test_what_is_no_object_among_objects(name: str, value: object) -> None:
-    """It is an unknown kind of no type that has its JSON, so that each keeps its place."""
+    """An item that is no object is unknown, without a type and with its JSON, at its index."""
     message = read_message(SAID | {name: [{"type": "new"}, value]})
     first, second = getattr(message, name)
     assert (first.type, second.type, dict(second)) == ("new", "", {})

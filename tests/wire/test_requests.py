@@ -66,7 +66,7 @@ def test_completion_ids(name: str) -> None:
     ids=lambda name: ascii(name)[:60],
 )
 def test_completion_ids_that_cannot_be_used(name: object) -> None:
-    """What could lead elsewhere than to one completion is refused."""
+    """An id that could lead elsewhere than to one completion is refused."""
     with pytest.raises(ConfigurationError, match="completion_id"):
         check_completion_id(name)
 
@@ -74,7 +74,7 @@ def test_completion_ids_that_cannot_be_used(name: object) -> None:
 @QUICK
 @given(st.text() | st.text(st.sampled_from("./%?#\\a \ud800é")))
 def test_any_completion_id(name: str) -> None:
-    """Whatever the text, it is refused or names one thing below the completions."""
+    """Any text is refused, or names one thing below the completions."""
     try:
         check_completion_id(name)
     except ConfigurationError:
@@ -102,7 +102,7 @@ OPTIONS = {"after": None, "limit": None, "order": None, "max_items": None}
     ids=str,
 )
 def test_page_options(options: dict[str, object]) -> None:
-    """What a server could accept is left to it, a large limit as well."""
+    """Values that a server could accept are sent, a large limit as well."""
     check_page_options(**{**OPTIONS, **options})
 
 
@@ -126,7 +126,7 @@ def test_page_options(options: dict[str, object]) -> None:
     ids=ascii,
 )
 def test_page_options_that_make_no_sense(options: dict[str, object]) -> None:
-    """What no server would accept is refused by its name."""
+    """Values that no server would accept are refused by name."""
     (name,) = options
     with pytest.raises(ConfigurationError, match=f"^{name} must"):
         check_page_options(**{**OPTIONS, **options})

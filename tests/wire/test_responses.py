@@ -107,7 +107,7 @@ def test_a_page() -> None:
 
 
 def test_kinds_of_pages() -> None:
-    """What reads a page says what its items are."""
+    """A codec names the class of its pages."""
     completion = {"id": "c", "choices": []}
     listed = read_page(answer(page(completion)), COMPLETIONS, completion_id=None, secret=KEY)
     raw = read_page(answer(page(message())), RAW, completion_id=NAME, secret=KEY)
@@ -117,7 +117,7 @@ def test_kinds_of_pages() -> None:
 
 @pytest.mark.parametrize("codec", [MESSAGES, COMPLETIONS, RAW])
 def test_a_page_whose_data_is_null(codec: Any) -> None:
-    """It is an empty page, and so a contradiction where it says that there is more."""
+    """A null list is an empty page, and a contradiction where it says that there is more."""
     read = partial(read_page, codec=codec, completion_id=NAME, secret=KEY)
     empty = read(answer({"data": None}))
     assert (empty.data, empty.has_more, empty.next_cursor) == ([], False, None)
@@ -227,7 +227,7 @@ def test_another_completions_answer(read: Any, came: str) -> None:
     ],
 )
 def test_known_encodings(encoding: str, status: int) -> None:
-    """What the transport has undone by now does not matter; a 203 is a page like a 200."""
+    """A compression that the transport has undone does not matter; a 203 is a page like a 200."""
     assert read(answer(page(), status, {"Content-Encoding": encoding})).ids == []
 
 
@@ -244,7 +244,7 @@ def test_an_error_with_status_203() -> None:
 
 
 def test_a_flaw_with_status_203() -> None:
-    """What is wrong with a body is told with the status that it came with."""
+    """The flaw of a body is raised with the status of its response."""
     flawed = answer(page(), 203, flaw=DecodeError("the body of the answer is cut short"))
     error = failure(flawed)
     assert isinstance(error, DecodeError)
@@ -389,7 +389,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
     ids=named,
 )
 def test_bodies_that_cannot_be_decoded(response: Response, what: str, again: bool) -> None:
-    """What is no JSON is a DecodeError that says what came; what may pass is asked for again."""
+    """A body that is not JSON is a DecodeError that describes it; a transient one is retryable."""
     error = failure(response)
     assert isinstance(error, DecodeError)
     assert what in str(error)
@@ -546,7 +546,7 @@ def test_an_error_of_the_live_api() -> None:
     ids=named,
 )
 def test_forms_of_error_bodies(body: Any, text: str, code: str | None) -> None:
-    """What a server says is found in OpenAI's form and in others; where it says nothing, we do."""
+    """The server's message is found in OpenAI's form and in others; without one, we write it."""
     error = status_failure(answer(body, 400))
     assert (error.message, error.code) == (text, code)
 
@@ -640,7 +640,7 @@ def test_an_error_of_the_limit(status: int, facts: dict[str, Any], about: bool) 
 
 
 def test_errors_without_an_answer() -> None:
-    """What is no answer is about no parameter, and nobody's 404."""
+    """An error without a response is about no parameter, and no foreign 404."""
     for error in (APIConnectionError("no"), ValueError("no")):
         assert not is_about_cursor(error)
         assert not is_about_limit(error)
