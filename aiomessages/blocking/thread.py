@@ -158,18 +158,19 @@ class _Thread(threading.Thread):
         def start() -> None:
             nonlocal task
             task = self._create_task(work)
-            task.add_done_callback(_look_at_error)
             task.add_done_callback(end)
 
         def cancel() -> None:
             if task is None:  # interrupted before `start` was passed on
                 end()
             else:
+                task.add_done_callback(_look_at_error)
                 task.cancel()
 
-        def end(_: object = None) -> None:
+        def end(done: Any = None) -> None:
             nonlocal has_ended
             has_ended = True
+            self._tasks.discard(done)
             items.wake_ups.put(None)
 
         def wait_after(step: Callable[[], object]) -> None:
@@ -193,12 +194,15 @@ class _Thread(threading.Thread):
 
     def start_soon(self, work: Work[object]) -> None:
         """Start work, unless the loop has ended, without waiting for it."""
-        self._call_soon(partial(self._create_task, work))
+
+        def start() -> None:
+            self._create_task(work).add_done_callback(self._tasks.discard)
+
+        self._call_soon(start)
 
     def _create_task(self, work: Work[ResultT]) -> "asyncio.Task[ResultT]":
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
 
     def _call_soon(self, step: Callable[[], object]) -> bool:
