@@ -48,7 +48,7 @@ ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
 class Shared:
-    """What all calls of a client and of its children have in common."""
+    """The transport, the retry quota and the calls under way, for a client and its children."""
 
     def __init__(self, transport: "Transport") -> None:
         self.transport = transport

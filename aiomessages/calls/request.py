@@ -71,7 +71,7 @@ def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What all requests of one call have in common.
+    """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
     yet, and is asked for again.
@@ -102,9 +102,9 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """How calls are made: with which key, how often, and how large an answer may be.
+    """The rules of calls: their key, their retries, and the bytes that an answer may have at most.
 
-    With a `queue` each attempt waits for its turn, and a 429 only puts a call off. A 404 that is
+    With a `queue` each attempt waits for its slot, and a 429 only puts a call off. A 404 that is
     not the API's own is tried again then, like an answer of a gateway.
     """
 

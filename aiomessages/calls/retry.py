@@ -163,12 +163,12 @@ class RetryQuota:
         self.tokens = self.CAPACITY
 
     def take(self) -> bool:
-        """Pay for a retry; False if what is left does not pay for it."""
+        """Pay for a retry; return False if too few tokens are left."""
         if self.tokens < self.RETRY_COST:
             return False
         self.tokens -= self.RETRY_COST
         return True
 
     def succeed(self) -> None:
-        """Give back what a success earns."""
+        """Give back the tokens that a success earns."""
         self.tokens = min(self.tokens + self.SUCCESS_GAIN, self.CAPACITY)

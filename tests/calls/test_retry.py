@@ -150,13 +150,13 @@ def test_a_policy_that_makes_no_sense(fields: dict[str, Any]) -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, APIError) else str(value),
 )
 def test_which_errors_are_tried_again(error: APIError, again: bool) -> None:
-    """What may pass is tried again; what cannot change is not."""
+    """An error that may pass is retried; one that cannot change is not."""
     assert wants_retry(error) is again
     assert (retry_delay(POLICY, error, attempt=1, dice=0.0) is not None) is again
 
 
 @pytest.mark.parametrize(
-    ("cls", "told", "again"),
+    ("cls", "advice", "again"),
     [
         (BadRequestError, "true", True),
         (InsufficientQuotaError, "true", True),
@@ -167,14 +167,14 @@ def test_which_errors_are_tried_again(error: APIError, again: bool) -> None:
         (BadRequestError, "", False),
     ],
 )
-def test_x_should_retry(cls: type[APIStatusError], told: str, again: bool) -> None:
-    """The server's own word is obeyed both ways; what it does not clearly say is not heard."""
-    error = cls("x", status=499, headers={"X-Should-Retry": told})
+def test_x_should_retry(cls: type[APIStatusError], advice: str, again: bool) -> None:
+    """The header x-should-retry decides with "true" and "false"; any other value is ignored."""
+    error = cls("x", status=499, headers={"X-Should-Retry": advice})
     assert wants_retry(error) is again
 
 
 def test_x_should_retry_and_the_bound() -> None:
-    """However often a server says so, there are no more retries than the policy allows."""
+    """A server that always asks for a retry gets no more of them than the policy allows."""
     error = InternalServerError("x", status=500, headers={"x-should-retry": "true"})
     delays = [retry_delay(POLICY, error, attempt=n, dice=0.0) for n in (1, 2, 3, 4)]
     assert delays == [0.5, 1.0, None, None]
@@ -190,7 +190,7 @@ def test_the_number_of_retries(retries: int) -> None:
 
 
 def test_a_body_that_stays_garbled() -> None:
-    """What cannot be decoded is asked for twice more at most, whatever the policy allows."""
+    """A body that cannot be decoded costs two retries at most, whatever the policy allows."""
     patient = RetryPolicy(max_retries=9)
     delays = [retry_delay(patient, DecodeError("x"), attempt=n, dice=0.0) for n in (1, 2, 3)]
     assert MAX_DECODE_RETRIES == 2
@@ -329,7 +329,7 @@ def test_several_retry_after_headers() -> None:
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
 @example("0\x1f")
 def test_any_retry_after(value: str) -> None:
-    """Whatever stands in the header, the wait is one that can be waited, or none."""
+    """Any header gives a finite wait of 0 or more seconds, or none."""
     for name in ("retry-after", "retry-after-ms"):
         seconds = parse_retry_after({name: value}, now=NOW)
         assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
@@ -407,7 +407,7 @@ def test_no_polls() -> None:
     ],
 )
 def test_polls_that_the_server_puts_off(asked: float, waited: float, delay: float | None) -> None:
-    """A poll waits as long as the server asks, if that is within the policy and the patience."""
+    """A poll comes no sooner than the server asks, within the policy and the patience."""
     error = NotFoundError("x", status=404, retry_after=asked)
     assert visibility_delay(POLICY, error, attempt=1, waited=waited, patience=10.0) == delay
     for patience in (60.5, 1000.0):
@@ -432,7 +432,7 @@ def test_the_quota_in_an_outage() -> None:
 
 
 def test_the_quota_after_an_outage() -> None:
-    """Five successes earn one retry, and what is earned ends where it began."""
+    """Five successes earn one retry, and the tokens never exceed those of the start."""
     quota = RetryQuota()
     while quota.take():
         pass
