@@ -1,9 +1,9 @@
 """Columns out of lines: a Parquet file or a DuckDB table, made from JSONL that is already durable.
 
-`column_types` has the name and type of each column, and `rows` selects the values that fit. A new
-file is read back and its rows are counted before it is reported. No path becomes data: DuckDB gets
-only plain names, since it reads a name like `model=x` as a column. Nothing here makes a file
-durable or gives it its final name; an export runs this code in another process (`columns_process`).
+`rows` has the columns, and selects the values that fit. A new file is read back and its rows are
+counted before it is reported. No path becomes data: DuckDB gets only plain names, since it reads a
+name like `model=x` as a column. Nothing here makes a file durable or gives it its final name; an
+export runs this code in another process (`columns_process`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .column_types import TABLES, TEXT, Kind
 from .errors import DISK_FULL, DiskFullError, ExportError, has_room
-from .rows import MOST_IN_A_GROUP, Rows
+from .rows import MOST_IN_A_GROUP, TABLES, TEXT, Kind, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -71,9 +71,7 @@ class Names:
         return self.destination.with_name(self.destination.name + ending)
 
 
-def try_names(
-    names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
-) -> None:
+def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
     """Create and remove a file with the longest name that an export needs; check existing files.
 
     The directory is created. Raises ConfigurationError where no such file can be created, and
