@@ -13,9 +13,13 @@ CHUNK: Final = 1024 * 1024
 
 
 class Checksums:
-    """The CRC-32, the SHA-256 and the number of bytes that were added so far."""
+    """The CRC-32, the SHA-256 and the number of bytes that were added so far.
 
-    def __init__(self) -> None:
+    `stamp` is that of the file after the last addition, if its writer keeps it.
+    """
+
+    def __init__(self, stamp: Stamp | None = None) -> None:
+        self.stamp = stamp
         self.crc32 = 0
         self.size = 0
         self._sha256 = hashlib.sha256()
@@ -36,17 +40,6 @@ class Checksums:
     def sha256(self) -> str:
         """The SHA-256 so far, in hexadecimal."""
         return self._sha256.hexdigest()
-
-
-class WrittenPart:
-    """The checksums of a part that this run wrote whole, and the stamp of its file after that.
-
-    Reading the file again at the end would cost as much CPU time as fetching half of its pages.
-    """
-
-    def __init__(self, stamp: Stamp | None) -> None:
-        self.sums = Checksums()
-        self.stamp = stamp
 
 
 def chunks(path: Path, count: int | None = None) -> Generator[memoryview]:

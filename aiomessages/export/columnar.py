@@ -1,9 +1,9 @@
 """Columns out of lines: a Parquet file or a DuckDB table, made from JSONL that is already durable.
 
-`column_types` has the name and type of each column, and `rows` selects the values that fit. A new
-file is read back and its rows are counted before it is reported. No path becomes data: DuckDB gets
-only plain names, since it reads a name like `model=x` as a column. Nothing here makes a file
-durable or gives it its final name; an export runs this code in another process (`columns_process`).
+`rows` has the columns, and selects the values that fit. A new file is read back and its rows are
+counted before it is reported. No path becomes data: DuckDB gets only plain names, since it reads a
+name like `model=x` as a column. Nothing here makes a file durable or gives it its final name; an
+export runs this code in another process (`columns_process`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .column_types import TABLES, TEXT, Kind
 from .errors import DISK_FULL, DiskFullError, ExportError, has_room
-from .rows import MOST_IN_A_GROUP, Rows
+from .rows import MOST_IN_A_GROUP, TABLES, TEXT, Kind, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,7 @@ def make_columns(source: Path, output: Path, layout: str, *, target: Path) -> in
     temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB
     file holds one table, named after the layout, and takes much more memory than Parquet where
     messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
-    Raises ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
+    Raises ExportError without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
     """
     duckdb = _duckdb()
     try:
@@ -146,7 +145,7 @@ def _write_database(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
 _ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
-_VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a multiple of it
+_VECTOR: Final = 2048  # rows that duckdb handles at once; a group of a table is a multiple
 _STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone
 
 
@@ -227,7 +226,7 @@ def _select(rows: Rows, paths: _PlainPaths, layout: str) -> str:
         [
             "format = 'newline_delimited'",
             f"maximum_object_size = {max(rows.longest, 2**20)}",
-            "hive_partitioning = false",  # what a path says is no column
+            "hive_partitioning = false",  # no part of a path is a column
             "filename = false",
             "union_by_name = false",
         ]

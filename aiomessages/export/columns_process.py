@@ -1,7 +1,7 @@
 """The columns process: another process makes columns, so that duckdb's memory is not the export's.
 
 That process makes the file in a directory of its own. This process makes the file durable and gives
-it its name, so that no name stands for half a file. The other process gets no signal that is meant
+it its name, so that a file with that name is whole. The other process gets no signal that is meant
 for the export, ends when this process ends in any way, and inherits only the environment that
 Python needs to start, without any API key.
 """
@@ -155,7 +155,7 @@ _NEEDED: Final = re.compile(
     "PATH|HOME|USERPROFILE|SYSTEMROOT|TMPDIR|TEMP|TMP|LANG|LC_[A-Z]+"
     "|(?:LD|DYLD)_[A-Z_]+"  # where the interpreter's own libraries are
     "|PYTHON(?:HOME|UTF8|COERCECLOCALE|PLATLIBDIR|DONTWRITEBYTECODE|PYCACHEPREFIX)"
-    "|COV(?:ERAGE)?_[A-Z_]+"  # a test counts what runs there as well
+    "|COV(?:ERAGE)?_[A-Z_]+"  # tests measure coverage there as well
 )
 _ERRORS: Final = {kind.__name__: kind for kind in (ExportError, CorruptError, DiskFullError)}
 
@@ -175,7 +175,7 @@ def main() -> None:
         answer = {"rows": count}
     except ExportError as error:
         answer = {"error": type(error).__name__, "text": str(error)}
-    print(json.dumps(answer))  # noqa: T201 - it is what the export reads
+    print(json.dumps(answer))  # noqa: T201 - the export reads it
 
 
 def _end_with(descriptor: int) -> None:

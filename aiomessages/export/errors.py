@@ -15,7 +15,7 @@ from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, go on, or be finished; what was committed is safe."""
+    """An export cannot begin, go on, or be finished; committed batches are safe."""
 
     exit_code: ClassVar[int] = 1
 
@@ -27,7 +27,7 @@ class ChangedError(ExportError):
 
 
 class CorruptError(ExportError):
-    """A file is not what the ledger says it must be."""
+    """A file differs from its record in the ledger."""
 
     exit_code = 65
 

@@ -1,4 +1,4 @@
-"""The public function `export`: it checks its arguments, and opens what one run needs."""
+"""The public function `export`: it checks its arguments, and opens the files of one run."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ledger: what an export has committed, in a SQLite file beside its output.
+"""The ledger: the record of an export's commits, in a SQLite file beside its output.
 
 Of a file of the output only the first `committed` bytes count. One transaction records a whole
 batch, after its bytes are durable, and never before.
@@ -39,7 +39,7 @@ MAX_ROWS: Final = 100
 
 
 class Ledger:
-    """The ledger of one destination; opening it creates the file where there is none."""
+    """The ledger of one destination; opening it creates a missing file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,7 +92,7 @@ class Ledger:
             return self._reader.execute(query, arguments).fetchall()
 
     def _query(self, query: Callable[..., T], *arguments: object) -> T:
-        """Return what a query of `ledger_schema` reads."""
+        """Return the result of a query of `ledger_schema`."""
         with sqlite_errors(self._path):
             return query(self._reader, *arguments)
 
@@ -168,7 +168,7 @@ class Ledger:
             self._db.execute("DELETE FROM settings WHERE name = 'finished'")
         self._finished = False
 
-    # --- what is committed ------------------------------------------------------------------------
+    # --- committed batches ------------------------------------------------------------------------
 
     def entries(self, completion_ids: Collection[str]) -> dict[str, Entry]:
         """Return the entries of at most MAX_ROWS ids; ids without an entry are left out."""
@@ -235,7 +235,7 @@ class Ledger:
         """Return the ids of the completions in a state, sorted."""
         return self._query(list_ids, state)
 
-    # --- what this run has seen -------------------------------------------------------------------
+    # --- ids seen by this run ---------------------------------------------------------------------
 
     def first_sights(self, completion_ids: Sequence[str]) -> set[str]:
         """Record that the source named at most MAX_ROWS ids; return those new in this run."""

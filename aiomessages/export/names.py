@@ -71,9 +71,7 @@ class Names:
         return self.destination.with_name(self.destination.name + ending)
 
 
-def try_names(
-    names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
-) -> None:
+def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
     """Create and remove a file with the longest name that an export needs; check existing files.
 
     The directory is created. Raises ConfigurationError where no such file can be created, and
@@ -110,7 +108,7 @@ def _try(path: Path) -> None:
 
 def _reason(error: OSError, longest: int) -> str:
     """Return why no file can be made in the directory of a destination."""
-    if error.errno == EEXIST:  # a file stands where the directory, or one above it, was to be made
+    if error.errno == EEXIST:  # a file has the name of the directory, or of one above it
         return os.strerror(ENOTDIR)
     if error.errno == ENAMETOOLONG:
         return f"{error.strerror} (names beside it are up to {longest} bytes longer)"

@@ -42,17 +42,13 @@ class Output:
         self._files = files
         self._part_bytes = part_bytes
         self._ending = ending_of(self.destination)
+        self.in_parts = not self._ending  # a directory of part files
         self.format = FORMATS[self._ending or ".jsonl"]
         self._parts = PartFiles(
             self.names, ledger, files, in_directory=self.in_parts, rows=self.format.rows
         )
         self._manifest = GeneratedFile(self.names.manifest, "manifest", ledger, files)
         self._columns = GeneratedFile(self.destination, "columns", ledger, files)
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether the output is a directory of parts."""
-        return not self._ending
 
     def path(self, number: int) -> Path:
         """Return the final path of a part; for columns, of the rows that they are made from."""
@@ -119,8 +115,7 @@ class Output:
     def finish(self, layout: str, named: Mapping[str, Sequence[str]] = _NOBODY) -> None:
         """Check the files, give them their final names, and write the manifest last.
 
-        `named` is the ids that the manifest lists as `gone`, `pending`, `lost` and `failed`. If
-        nothing is new, no file changes.
+        `named` has the ids that the manifest lists, by state. If nothing is new, no file changes.
         """
         if not self._parts.listed:  # 0 bytes are no gzip file
             self._parts.record(self._parts.append(self.format.encode(b""), 0))
@@ -201,7 +196,7 @@ class GeneratedFile:
         self._files = files
 
     def recover(self) -> None:
-        """Remove what a killed process left. Raises CorruptError for a file of somebody else."""
+        """Remove the remains of a killed process. Raises CorruptError for somebody else's file."""
         known = self._ledger.generated(self._kind)
         if self._files.size(self.temporary) is not None:
             self._files.check(self.temporary)
@@ -253,8 +248,8 @@ def check_can_write(destination: Path) -> None:
     form.encode(b"")
     if form.rows:
         check_duckdb()
-    names, with_columns = Names.of(destination), bool(form.rows)
-    try_names(names, Files(), with_columns=with_columns, is_directory=not ending)
+    names = Names.of(destination)
+    try_names(names, Files(), with_columns=bool(form.rows), is_directory=not ending)
 
 
 def ending_of(destination: Path) -> str:

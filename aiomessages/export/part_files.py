@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import structs
 
-from .checksums import Checksums, WrittenPart, are_equal, checksums_of, chunks, ends_with
+from .checksums import Checksums, are_equal, checksums_of, chunks, ends_with
 from .errors import CorruptError, DiskFullError, refuse_changed, refuse_taken, refuse_unknown
 from .files import Buffer, Files
 from .ledger import Ledger
@@ -40,7 +40,9 @@ class PartFiles:
         self._files = files
         self._in_directory = in_directory
         self._lines = names.beside(rows)
-        self._written: dict[int, WrittenPart] = {}  # by number, the parts that this run wrote whole
+        # By number, the parts that this run wrote whole. Reading a file again at the end would cost
+        # as much CPU time as fetching half of its pages.
+        self._written: dict[int, Checksums] = {}
         known = {part.number: part for part in ledger.parts()}
         self._incomplete = known.pop(0, None)
         self.listed = list(known.values())
@@ -74,7 +76,7 @@ class PartFiles:
             refuse_taken(path)
         return partial
 
-    # --- what a run finds -------------------------------------------------------------------------
+    # --- recovery ---------------------------------------------------------------------------------
 
     def recover(self) -> None:
         """Restore every file to its recorded state. Raises CorruptError where that fails."""
@@ -186,10 +188,10 @@ class PartFiles:
         before = self._files.stamp(path)
         self._files.append(path, data, at=part.committed)
         if not part.committed:
-            self._written[part.number] = WrittenPart(before)
+            self._written[part.number] = Checksums(before)
         written = self._written.get(part.number)
         if written is not None and written.stamp == before:  # only this run has written to it
-            written.sums.add(data, crc32)
+            written.add(data, crc32)
             written.stamp = self._files.stamp(path)
         return Part(
             part.number,
@@ -262,10 +264,10 @@ class PartFiles:
     def _checked(self, part: Part) -> Checksums:
         """Return the checksums of a part: those of writing, if nobody changed the file since."""
         written = self._written.get(part.number)
-        if written is None or written.sums.size != part.committed:
+        if written is None or written.size != part.committed:
             return self._read(part)
         is_untouched = written.stamp == self._files.stamp(self.where(part))
-        return written.sums if is_untouched else self._read(part)
+        return written if is_untouched else self._read(part)
 
     def _read(self, part: Part) -> Checksums:
         """Return the checksums read from a part's file. Raises CorruptError if it was changed."""

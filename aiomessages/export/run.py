@@ -1,6 +1,6 @@
 """One run of an export: it takes completions from a source, fetches many at once, and writes them.
 
-A run after a kill goes on from what the ledger records.
+A run after a kill continues from the record in the ledger.
 """
 
 from collections.abc import AsyncIterator, Sized
@@ -106,7 +106,7 @@ class Run:
         if self.ledger.finished:
             self.ledger.reopen()
 
-    # --- what is fetched --------------------------------------------------------------------------
+    # --- fetching ---------------------------------------------------------------------------------
 
     async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
         """Yield each completion that is not done, once; then the pending ones of earlier runs."""
@@ -153,7 +153,7 @@ class Run:
         """Return whether the error means that no other completion can be read either."""
         return self._refusals.ends_run(error) or isinstance(error, RateLimitError)
 
-    # --- what is written --------------------------------------------------------------------------
+    # --- writing ----------------------------------------------------------------------------------
 
     async def _write(self, item: Item, outcome: Outcome) -> None:
         if outcome.state == "done":
@@ -163,7 +163,7 @@ class Run:
         if isinstance(outcome.error, NotFoundError) and outcome.state == "gone":
             self._gone = outcome.error
         if outcome.state != "lost" or item.was_lost:
-            await self._record(item, entry)  # an earlier run has kept what was read of a lost one
+            await self._record(item, entry)  # an earlier run has kept a part of a lost one
             return
         self.tracker.count(entry)
         self._reopen()

@@ -19,7 +19,7 @@ from .files import Files, Stamp, open_to_read
 
 T = TypeVar("T")
 
-# The files that SQLite reads with a database, whoever wrote them, and their first bytes where
+# The files that SQLite reads with a database, and their first bytes where
 # SQLite wrote them: https://sqlite.org/fileformat.html and walformat.html. SQLite removes a file
 # that begins otherwise.
 _MAGIC: Final = {
@@ -32,7 +32,7 @@ _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm gro
 
 
 def create_private(path: Path) -> tuple[int, int]:
-    """Create the file of a database if there is none, private and durable.
+    """Create a missing file of a database, private and durable.
 
     Return its device and inode. Raises CorruptError where it, or a file that SQLite would read with
     it, is not this user's.
@@ -51,7 +51,7 @@ def _has_magic(path: Path, magic: Collection[bytes]) -> bool:
     """Return whether a file is missing, begins with one of these, or has zeros in their place.
 
     A shorter file is compared as far as it goes: SQLite cuts a `-shm` to three bytes when it opens
-    the database, and a process may be killed just then. Zeros are what a lost beginning leaves.
+    the database, and a process may be killed just then. A lost beginning reads as zeros.
     """
     try:
         with os.fdopen(open_to_read(path), "rb") as file:

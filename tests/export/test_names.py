@@ -61,7 +61,7 @@ def test_what_can_be_no_destination(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(ConfigurationError):
-        try_names(Names.of(name), Files())
+        try_names(Names.of(name), Files(), with_columns=False, is_directory=False)
 
 
 async def test_a_current_directory_that_changes(
@@ -144,7 +144,7 @@ def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file" / "out.jsonl", Path("/proc/out.jsonl")):
         with pytest.raises(ConfigurationError, match="no export can be written to"):
-            try_names(Names.of(place), Files())
+            try_names(Names.of(place), Files(), with_columns=False, is_directory=False)
 
 
 def test_a_directory_of_parts(tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_a_directory_of_parts(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to("own")
     for name in ("new", "own", "link"):
-        try_names(Names.of(tmp_path / name), Files(), is_directory=True)
+        try_names(Names.of(tmp_path / name), Files(), with_columns=False, is_directory=True)
     assert there(tmp_path) == ["file", "link", "own"]
     assert there(tmp_path / "own") == []
     for path in (tmp_path / "file", Path("/proc")):
         with pytest.raises(ConfigurationError, match="no export can be written to"):
-            try_names(Names.of(path), Files(), is_directory=True)
+            try_names(Names.of(path), Files(), with_columns=False, is_directory=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
@@ -167,7 +167,7 @@ def test_a_directory_that_is_a_link_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path)
     os.chown(tmp_path / "out", 65534, 65534, follow_symlinks=False)
     with pytest.raises(CorruptError, match="link of another user"):
-        try_names(Names.of(tmp_path / "out"), Files(), is_directory=True)
+        try_names(Names.of(tmp_path / "out"), Files(), with_columns=False, is_directory=True)
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,9 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", full)
         with pytest.raises(DiskFullError):
-            try_names(Names.of(tmp_path / "out.jsonl"), Files())
+            try_names(
+                Names.of(tmp_path / "out.jsonl"), Files(), with_columns=False, is_directory=False
+            )
 
 
 ENDINGS = [

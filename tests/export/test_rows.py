@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiomessages.export.column_types import TABLES
 from aiomessages.export.columnar import make_columns
 from aiomessages.export.errors import CorruptError
-from aiomessages.export.rows import Rows
+from aiomessages.export.rows import MOST_IN_A_GROUP, TABLES, Rows
 
 JSON = dict[str, Any]
 DIGITS = "1" * 5000
@@ -277,3 +276,18 @@ def test_rows_in_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.Mon
     made = Rows.of(source, tmp_path / "rows", "messages")
     assert [path.stat().st_size for path in made.paths] == [2 * length, 2 * length, length]
     assert (made.longest, made.number, made.size) == (length, 5, 5 * length)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "group"),
+    [
+        (0, 0, 1),
+        (10, 10 * 2**20, 4),
+        (10, 10 * 2**20 + 1, 3),
+        (1, 2**30, 1),
+        (10**6, 10**6, MOST_IN_A_GROUP),
+    ],
+)
+def test_the_rows_of_a_group(number: int, size: int, group: int) -> None:
+    """A group has as many rows of the average size as 4 MiB hold, at least one, within a bound."""
+    assert Rows([], longest=0, number=number, size=size).group == group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,14 @@ async def test_what_is_still_to_be_made_is_read_one_by_one(source: Any) -> None:
     assert read == [[name] for name in MANY]
 
 
-async def test_a_list_that_grows_meanwhile() -> None:
-    """What is added to a list before its end is read, is read as well."""
+@pytest.mark.parametrize("more", [1, 4])
+async def test_a_list_that_grows_meanwhile(more: int) -> None:
+    """Ids that are added to a list before its end is read are read as well."""
     ids = MANY[:3]
     read = []
     async for batch in batches(ids):
         read += [named.completion_id for named in batch]
-        ids += MANY[len(read) : len(read) + 4]
+        ids += MANY[len(read) : len(read) + more]
     assert read == MANY
 
 
@@ -243,7 +245,8 @@ def test_the_selection_of_a_query(client: AsyncMessagesClient) -> None:
     )
     assert first == again != other
     assert list((first or {})["extra_query"]) == ["user", "z"]
-    assert "canary" not in str(first)
+    hashed = "sha256:" + hashlib.sha256(b"canary").hexdigest()[:16]  # older ledgers hold it
+    assert (first or {})["extra_query"]["user"] == hashed
 
 
 def test_the_selection_of_a_span(client: AsyncMessagesClient) -> None:
