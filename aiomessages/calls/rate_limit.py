@@ -105,7 +105,7 @@ class Pace:
 
     def succeeded(self, now: float, *, sent: float) -> None:
         """Record an answer other than 429, to a request that was sent at `sent`."""
-        if self._fruitless > 1:
+        if self._fruitless:
             self.rate = self._measured  # a server that refused all of it said nothing of its rate
         self._fruitless = 0
         self._starved_since = None
