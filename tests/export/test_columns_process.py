@@ -436,7 +436,7 @@ def test_ctrl_c(source: Path, target: Path, capfd: pytest.CaptureFixture[str]) -
     """Ctrl-C goes to each process in front of a terminal; columns are made to their end."""
     with writing(source, target) as (writer, lines):
         os.killpg(writer.pid, signal.SIGINT)
-        os.write(lines, LINE)
+        os.write(lines, gzip.compress(LINE))
     assert (writer.returncode, rows(target, ".parquet")) == (0, [("text",)])
     assert capfd.readouterr() == ("", "")
 
