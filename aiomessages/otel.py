@@ -121,7 +121,7 @@ class _Span:
         return context
 
     def current(self) -> AbstractContextManager[object]:
-        # The text of an exception is for whoever catches it: it may quote the server.
+        # The text of an exception may quote the server, so it goes to its handler alone.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def end(

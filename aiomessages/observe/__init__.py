@@ -1,1 +1,1 @@
-"""Who is told what the client does: the log, and telemetry."""
+"""The log and the telemetry of what a client does."""

@@ -1,8 +1,8 @@
 """The caller: every request of a client is built here, whole, and every list begins here.
 
-A client checks what its users give it, and shows them streams. Whoever else needs to call the API
-in the client's name (exports, the blocking client, telemetry) uses its caller, and none of its
-underscore names.
+A client checks the arguments of its users, and returns streams to them. Exports, the blocking
+client and telemetry call the API in the client's name through its caller, and use none of the
+client's underscore names.
 """
 
 from collections.abc import Callable, Mapping
