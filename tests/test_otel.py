@@ -485,3 +485,9 @@ async def test_without_an_sdk_nothing_is_made() -> None:
         instrument(AsyncMessagesClient(KEY, base_url=server.base_url)) as client,
     ):
         assert len([m async for m in client.list("chatcmpl-1")]) == 250
+
+
+def test_what_is_no_client() -> None:
+    """Only a client can be instrumented."""
+    with pytest.raises(TypeError, match="int is not a client"):
+        instrument(42)  # type: ignore[type-var]
