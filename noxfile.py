@@ -33,7 +33,7 @@ ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
         *("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
-        *("test_buckets.py", "test_pace.py"),
+        "calls/test_rate_limit.py",
     )
 )
 

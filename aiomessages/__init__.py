@@ -4,151 +4,110 @@
         async for message in client.list("chatcmpl-1"):
             print(message.role, message.content)
 
-Names load when they are first used, so that importing the package costs next to nothing.
+Importing the package loads none of its modules: a name loads its module when it is first used.
 """
 
-from .loading import lazily
+from ._lazy import lazily, listed
 
-__version__ = "0.1.0"
-
-TYPE_CHECKING = False  # for type checkers it is true; importing it from typing takes 5 ms
+TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes 5 ms
 if TYPE_CHECKING:
-    from .attempts import RetryDetails
-    from .client import AsyncMessagesClient
-    from .conversations import Conversation, ConversationStream
+    # `X as X` re-exports X. Sorting would give each a statement of its own.
+    # isort: off
+    from ._version import __version__ as __version__
+    from .calls.request import RetryDetails as RetryDetails
+    from .calls.retry import RetryPolicy as RetryPolicy
+    from .client import AsyncMessagesClient as AsyncMessagesClient
+    from .conversations import (
+        Conversation as Conversation,
+        ConversationStream as ConversationStream,
+    )
     from .errors import (
-        APIConnectionError,
-        APIError,
-        APIResponseError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ClientClosedError,
-        ConfigurationError,
-        ConflictError,
-        DecodeError,
-        InsufficientQuotaError,
-        InternalServerError,
-        MessagesError,
-        NotFoundError,
-        PaginationError,
-        PermissionDeniedError,
-        RateLimitError,
-        RedirectError,
-        ResponseTooLargeError,
-        SchemaError,
-        TLSError,
-        UnprocessableEntityError,
+        APIConnectionError as APIConnectionError,
+        APIError as APIError,
+        APIResponseError as APIResponseError,
+        APIStatusError as APIStatusError,
+        APITimeoutError as APITimeoutError,
+        AuthenticationError as AuthenticationError,
+        BadRequestError as BadRequestError,
+        ClientClosedError as ClientClosedError,
+        ConfigurationError as ConfigurationError,
+        ConflictError as ConflictError,
+        DecodeError as DecodeError,
+        InsufficientQuotaError as InsufficientQuotaError,
+        InternalServerError as InternalServerError,
+        MessagesError as MessagesError,
+        NotFoundError as NotFoundError,
+        PaginationError as PaginationError,
+        PermissionDeniedError as PermissionDeniedError,
+        RateLimitError as RateLimitError,
+        RedirectError as RedirectError,
+        ResponseTooLargeError as ResponseTooLargeError,
+        SchemaError as SchemaError,
+        TLSError as TLSError,
+        UnprocessableEntityError as UnprocessableEntityError,
     )
-    from .listing import CompletionStream, MessageStream, RawStream
     from .models import (
-        Choice,
-        CustomToolCall,
-        FilePart,
-        FunctionCall,
-        FunctionToolCall,
-        ImagePart,
-        ImageURL,
-        InputAudioPart,
-        Message,
-        OddMessage,
-        RefusalPart,
-        Reply,
-        StoredCompletion,
-        TextPart,
-        UnknownAnnotation,
-        UnknownPart,
-        UnknownToolCall,
-        URLCitationAnnotation,
+        Choice as Choice,
+        CompletionUsage as CompletionUsage,
+        CustomToolCall as CustomToolCall,
+        FilePart as FilePart,
+        FunctionCall as FunctionCall,
+        FunctionToolCall as FunctionToolCall,
+        ImagePart as ImagePart,
+        ImageURL as ImageURL,
+        InputAudioPart as InputAudioPart,
+        Message as Message,
+        OddMessage as OddMessage,
+        RefusalPart as RefusalPart,
+        Reply as Reply,
+        StoredCompletion as StoredCompletion,
+        TextPart as TextPart,
+        UnknownAnnotation as UnknownAnnotation,
+        UnknownPart as UnknownPart,
+        UnknownToolCall as UnknownToolCall,
+        URLCitationAnnotation as URLCitationAnnotation,
     )
-    from .pages import CompletionPage, MessagePage, RawPage
-    from .retry import RetryPolicy
-    from .settings import Timeout
+    from .pages import (
+        CompletionPage as CompletionPage,
+        MessagePage as MessagePage,
+        RawPage as RawPage,
+    )
+    from .paging.stream import (
+        CompletionStream as CompletionStream,
+        MessageStream as MessageStream,
+        RawStream as RawStream,
+    )
+    from .settings import Timeout as Timeout
+    # isort: on
 
 _MODULES = {
-    "attempts": "RetryDetails",
+    "calls.request": "RetryDetails",
+    "calls.retry": "RetryPolicy",
     "client": "AsyncMessagesClient",
     "conversations": "Conversation ConversationStream",
     "errors": (
         "APIConnectionError APIError APIResponseError APIStatusError APITimeoutError"
         " AuthenticationError BadRequestError ClientClosedError ConfigurationError ConflictError"
         " DecodeError InsufficientQuotaError InternalServerError MessagesError NotFoundError"
-        " PaginationError PermissionDeniedError RateLimitError RedirectError ResponseTooLargeError"
-        " SchemaError TLSError UnprocessableEntityError"
+        " PaginationError PermissionDeniedError RateLimitError RedirectError"
+        " ResponseTooLargeError SchemaError TLSError UnprocessableEntityError"
     ),
-    "listing": "CompletionStream MessageStream RawStream",
     "models": (
-        "Choice CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart ImageURL"
-        " InputAudioPart Message OddMessage RefusalPart Reply StoredCompletion TextPart"
+        "Choice CompletionUsage CustomToolCall FilePart FunctionCall FunctionToolCall ImagePart"
+        " ImageURL InputAudioPart Message OddMessage RefusalPart Reply StoredCompletion TextPart"
         " URLCitationAnnotation UnknownAnnotation UnknownPart UnknownToolCall"
     ),
     "pages": "CompletionPage MessagePage RawPage",
-    "retry": "RetryPolicy",
+    "paging.stream": "CompletionStream MessageStream RawStream",
     "settings": "Timeout",
 }
 
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIResponseError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AsyncMessagesClient",
-    "AuthenticationError",
-    "BadRequestError",
-    "Choice",
-    "ClientClosedError",
-    "CompletionPage",
-    "CompletionStream",
-    "ConfigurationError",
-    "ConflictError",
-    "Conversation",
-    "ConversationStream",
-    "CustomToolCall",
-    "DecodeError",
-    "FilePart",
-    "FunctionCall",
-    "FunctionToolCall",
-    "ImagePart",
-    "ImageURL",
-    "InputAudioPart",
-    "InsufficientQuotaError",
-    "InternalServerError",
-    "Message",
-    "MessagePage",
-    "MessageStream",
-    "MessagesError",
-    "NotFoundError",
-    "OddMessage",
-    "PaginationError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RawPage",
-    "RawStream",
-    "RedirectError",
-    "RefusalPart",
-    "Reply",
-    "ResponseTooLargeError",
-    "RetryDetails",
-    "RetryPolicy",
-    "SchemaError",
-    "StoredCompletion",
-    "TLSError",
-    "TextPart",
-    "Timeout",
-    "URLCitationAnnotation",
-    "UnknownAnnotation",
-    "UnknownPart",
-    "UnknownToolCall",
-    "UnprocessableEntityError",
-]
-
-
-# A type checker that saw it would take every name for one of ours.
+# Type checkers read the imports above. They would take every name for one of the package's if they
+# saw `__getattr__`, and cannot evaluate `__all__`.
 if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
-    __getattr__ = lazily(__name__, _MODULES, globals())
+    __all__ = list(listed(_MODULES))
+    __getattr__ = lazily(__name__, _MODULES | {"_version": "__version__"}, globals())
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*listed(_MODULES), "__version__"]

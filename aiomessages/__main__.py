@@ -1,14 +1,14 @@
-"""The way into the program, for the console script and for `python -m aiomessages`.
+"""The entry point of the console script and of `python -m aiomessages`.
 
-It answers `--version` by itself, as scripts ask it often, and says how to install what the program
-needs beyond the library. Everything else is in `aiomessages.cli`.
+It answers `--version` by itself, for speed, and names the extra that the program needs. Everything
+else is in `aiomessages.cli`.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from aiomessages import __version__
+from ._version import __version__
 
 _EXTRA = ("cyclopts", "jmespath", "rich")
 
@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"aiomessages {__version__}")  # noqa: T201 - this is the program
         return 0
     try:
-        for name in _EXTRA:  # some are loaded late, and would be missed in the middle of a command
+        for name in _EXTRA:  # some are imported late, in the middle of a command
             import_module(name)
-        from aiomessages.cli import run  # noqa: PLC0415 - it costs 200 ms and needs the extra
+        from .cli import run  # noqa: PLC0415 - it costs 200 ms and needs the extra
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
         )
         return 2
-    except KeyboardInterrupt:  # the imports take long enough for a quick hand
+    except KeyboardInterrupt:  # the imports take long enough to be interrupted
         return 130
     return run(words)
 

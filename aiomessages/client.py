@@ -1,46 +1,48 @@
-"""The client that people use: its options, its calls, and what closing it means."""
+"""The client that people use: its options, its calls, and the end of its life.
+
+Longer than 300 lines: two thirds of it are signatures and their documentation.
+"""
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterable, Mapping, Sequence
+from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, UnsetType
 
-from . import __version__, protocol
-from .attempts import Attempts, Deadline, OnRetry, Request
+from ._version import __version__
+from .calls.api_key import key_of
+from .calls.attempts import Attempts, Shared
+from .calls.request import OnRetry, Rules
+from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
-from .decoding import COMPLETIONS, MESSAGES
 from .errors import ConfigurationError
-from .listing import CompletionStream, Listing, MessageStream
-from .logs import show_log
 from .models import StoredCompletion
-from .pace import Pace
-from .page_size import PageSize
-from .retry import DEFAULT_POLICY, RetryPolicy
+from .observe.logs import show_log
+from .paging.caller import Caller, CallOptions
+from .paging.page_size import PageSize
+from .paging.stream import CompletionStream, MessageStream
 from .settings import (
     DEFAULT_MAX_RESPONSE_BYTES,
     DEFAULT_TIMEOUT,
     ApiKey,
     Settings,
     Timeout,
-    check_headers,
+    check_count,
     check_query,
     check_seconds,
-    hide,
-    hide_values,
     log_level,
     metadata_query,
 )
-from .telemetry import Operation, Telemetry, Watch, watch
-from .trail import OneByOne
-from .turns import Turns
+from .values.secrets import hide, hide_values
+from .wire.decoding import COMPLETIONS, MESSAGES
+from .wire.requests import ACCEPT_ENCODING, check_page_options
 
 if TYPE_CHECKING:
     import aiohttp
 
 Order = Literal["asc", "desc"]
-LookAheadMode = Literal["both-ends", "predict"] | bool
+LookAheadMode = Literal["predict"] | bool
 
 # A conversation of 32 pages of 100 messages is a long one; and 32 requests at once are a third of
 # the connections that a client opens.
@@ -48,7 +50,7 @@ LOOKAHEAD_WINDOW: Final = 32
 
 
 class ClientOptions(TypedDict, total=False):
-    """What `with_options` may change."""
+    """The options that `with_options` can change."""
 
     api_key: ApiKey | None
     base_url: str | None
@@ -67,48 +69,55 @@ class ClientOptions(TypedDict, total=False):
 class AsyncMessagesClient:
     """Read the messages of stored chat completions.
 
-    `api_key` is a str, or an async callable that is asked anew for each attempt; without it,
-    `OPENAI_API_KEY` counts, and `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` for
-    `base_url`, `organization` and `project`. `session` is an aiohttp.ClientSession of the caller's,
-    used and never closed; without one the client opens its own on first use, so it can be built
-    outside a running loop.
+    The arguments:
 
-    `timeout` is in seconds for one attempt, `deadline` in seconds for a whole call, with its
-    retries and waits. `max_response_bytes` bounds a page, decompressed. `default_headers` and
-    `default_query` go along with each request.
+    - `api_key`: a str, or an async callable that is called for each attempt. Default: the
+      environment's `OPENAI_API_KEY`.
+    - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
+      `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
+    - `session`: an aiohttp.ClientSession to use. The client never closes it. Without one, the
+      client opens its own on first use, so that it can be built outside a running event loop.
+    - `timeout`: seconds for one attempt, or a Timeout. `deadline`: seconds for a whole call, with
+      its retries and waits.
+    - `retry`: a RetryPolicy. `on_retry`: a function that is called with a RetryDetails before each
+      wait.
+    - `max_response_bytes`: the largest body of a response, decompressed.
+    - `default_headers`, `default_query`: sent with each request.
+    - `allow_http`: allow plain HTTP to other hosts than this machine. The key can be read on its
+      way then.
+    - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
 
-    `allow_http` allows plain HTTP to other hosts than this machine, by which the key can be read
-    on its way. `on_retry` is called with a RetryDetails before each wait. `AIOMESSAGES_LOG=debug`
-    or `info` in the environment writes the log to standard error.
+    `AIOMESSAGES_LOG=debug` or `info` in the environment writes the log to standard error. A client
+    belongs to one event loop and one process.
 
-    Raises ConfigurationError for options that cannot be used. A client belongs to one event loop.
+    Raises ConfigurationError for options that cannot be used.
     """
 
-    _base_url: str | None = None  # so that one that could not be built has a repr as well
+    _base_url: str | None = None  # a client that could not be built has a repr as well
 
     def __init__(
         self,
         api_key: ApiKey | None = None,
         *,
-        # where to, and as whom
+        # address and account
         base_url: str | None = None,
         organization: str | None = None,
         project: str | None = None,
         session: "aiohttp.ClientSession | None" = None,
-        # how long, how often, how much
+        # limits
         timeout: Timeout | float | None = DEFAULT_TIMEOUT,
         deadline: float | None = None,
         retry: RetryPolicy = DEFAULT_POLICY,
         max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
-        # what goes along with each request
+        # sent with each request
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, object] | None = None,
-        # what is allowed, and who is told
+        # permissions and observers
         allow_http: bool = False,
         trace_configs: "Sequence[aiohttp.TraceConfig] | None" = None,
         on_retry: OnRetry | None = None,
     ) -> None:
-        from .transport import Transport  # noqa: PLC0415 aiohttp, 300 ms: now, and not on import
+        from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
 
         show_log(log_level())
         api_key = hide(api_key)  # before anything can fail and show it in a traceback
@@ -122,7 +131,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
-        # With what the environment said, so that a twin made later is of the same account.
+        # With what the environment said, so that a client derived later is of the same account.
         self._options: ClientOptions = {
             "api_key": self._settings.api_key,
             "base_url": self._settings.base_url,
@@ -140,20 +149,24 @@ class AsyncMessagesClient:
         self._base_url = self._settings.base_url
         self._session = session
         check_seconds("deadline", deadline)
-        self._timeout = Timeout.of(timeout)
-        self._deadline = deadline
         constant_headers = {
             "accept": "application/json",
-            "accept-encoding": protocol.ACCEPT_ENCODING,
+            "accept-encoding": ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
-        self._headers = {**({} if session is None else constant_headers), **self._settings.headers}
-        self._attempts = Attempts(
-            Transport(session, headers=constant_headers, trace_configs=trace_configs),
-            api_key=self._settings.api_key,
+        rules = Rules(
+            key_of(self._settings.api_key),
             policy=_checked_policy(retry),
-            max_bytes=_checked_bytes(max_response_bytes),
+            max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
+        )
+        transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
+        self._caller = Caller(
+            self._settings,
+            Attempts(Shared(transport), rules),
+            headers={**({} if session is None else constant_headers), **self._settings.headers},
+            timeout=Timeout.of(timeout),
+            deadline=deadline,
         )
 
     def __repr__(self) -> str:
@@ -163,50 +176,23 @@ class AsyncMessagesClient:
         raise TypeError("a client is not pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
-        """Return a client with some options changed that shares this one's session.
+        """Return a client with other options that shares this one's session.
 
-        It ends when this one is closed; closing it leaves this one open. `session` and
-        `trace_configs` are what it shares, so they cannot be changed.
+        Closing this client closes the new one as well; closing the new one leaves this one open.
+        `session` and `trace_configs` are shared, so they cannot be changed.
+
+        Raises ConfigurationError for options that cannot be used.
         """
         if unknown := changes.keys() - self._options.keys():
             raise ConfigurationError(f"with_options cannot change {', '.join(sorted(unknown))}")
         options: dict[str, Any] = {**self._options, **changes}
-        twin = type(self)(session=self._session, **options)
-        twin._attempts.share(self._attempts)  # noqa: SLF001 a twin of its own
-        return twin
-
-    def _paced(
-        self,
-        pace: Pace,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        max_retry_after: float | None = None,
-        on_sent: Callable[[], object] | None = None,
-    ) -> "AsyncMessagesClient":
-        """Return a client that sends at a pace, shares this one's session and ends with it.
-
-        A 429 never fails a call of it, short of ten minutes of nothing else, or of one that asks to
-        wait for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called
-        once for each attempt as it goes out, whatever becomes of it.
-        """
-        changes: ClientOptions = {} if timeout is UNSET else {"timeout": timeout}
-        if max_retry_after is not None:
-            policy = self._options["retry"]
-            changes["retry"] = structs.replace(policy, max_retry_after=max_retry_after)
-        twin = self.with_options(**changes)
-        twin._attempts.take_turns(Turns(pace, on_sent))  # noqa: SLF001 a twin of its own
-        return twin
-
-    def _instrument(self, telemetry: Telemetry) -> None:
-        """Let it hear of the work of this client, and of those that with_options makes from now."""
-        self._attempts.telemetry = telemetry
-
-    def _watch(self, operation: Operation) -> Watch:
-        return watch(self._attempts.telemetry, operation)
+        child = type(self)(session=self._session, **options)
+        child._caller = caller_of(child).child_of(self._caller)  # noqa: SLF001 one of its own
+        return child
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a slash at the end."""
+        """The address of the API, without a slash at the end."""
         return self._settings.base_url
 
     # --- calls ------------------------------------------------------------------------------------
@@ -215,12 +201,12 @@ class AsyncMessagesClient:
         self,
         completion_id: str,
         *,
-        # which messages
+        # selection
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
         max_items: int | None = None,
-        # how they are fetched
+        # fetching
         prefetch: bool = True,
         lookahead: LookAheadMode | None = None,
         lookahead_window: int = LOOKAHEAD_WINDOW,
@@ -232,157 +218,72 @@ class AsyncMessagesClient:
     ) -> MessageStream:
         """List the messages of one completion: `await` it for a page, iterate it for all of them.
 
-        `limit` is the size of a page, `max_items` the number of messages in all. A page without
-        `limit` is the server's to size (20); a walk asks for 100. `after` is the id of a message:
-        the list begins behind it. `wait_until_visible` is how many seconds to go on asking for a
-        completion that answers 404, as a fresh one does for some seconds. `prefetch=False` fetches
-        each page when it is needed, and not before.
+        The arguments:
 
-        `timeout` and `deadline` are the client's unless they are given; `deadline` counts from the
-        first request of this list to its last. `extra_headers` and `extra_query` go along with its
-        requests.
+        - `after`: the id of a message. The list begins behind it.
+        - `limit`: messages a page. Default: the server's (20) for one page, 100 for an iteration.
+        - `order`: `"asc"` or `"desc"`. Default: the server's, which is `asc`.
+        - `max_items`: the number of messages in all.
+        - `prefetch`: fetch the next page while the current one is consumed.
+        - `lookahead`: fetch the middle of a long conversation at once, where the ids at both ends
+          are numbered without a gap. At most `lookahead_window` pages are fetched in advance then.
+          The messages come in the order that was asked for in any case.
+        - `wait_until_visible`: seconds in which a 404 is asked for again, as a completion becomes
+          visible only some seconds after it was stored.
+        - `timeout`, `deadline`: as for the client, whose they are by default. The deadline counts
+          from the first request of this list to its last.
+        - `extra_headers`, `extra_query`: sent with each request of this list.
 
-        `lookahead=True`, or `"predict"`, asks for the whole middle of a long conversation at once,
-        where the ids at both ends are numbered without a gap, and else walks it from its end as
-        well; `"both-ends"` only does the latter, which takes half the time. At most
-        `lookahead_window` pages are fetched in advance then, beyond the two of a walk. Messages
-        come in the order that was asked for.
-
-        Nothing is sent yet. Raises ConfigurationError for arguments that cannot be used; awaiting
-        and iterating raise APIError and ClientClosedError.
+        Sends nothing yet. Raises ConfigurationError for arguments that cannot be used; awaiting and
+        iterating raise APIError and ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        completion_id = protocol.check_completion_id(completion_id)
-        wanted = protocol.check_page_options(
-            after=after, limit=limit, order=order, max_items=max_items
-        )
-        check_seconds("wait_until_visible", wait_until_visible or None)
-        ahead = None
+        wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
+        window = None
         if lookahead not in (None, False):
-            from .lookahead import LookAhead  # noqa: PLC0415 few need it: now, and not on import
+            from .paging.lookahead import checked_window  # noqa: PLC0415 few need it
 
-            ahead = LookAhead.checked(lookahead, lookahead_window, prefetch=prefetch)
-        listing = Listing(
-            self._attempts,
-            self._messages_request(
-                completion_id,
-                extra_headers,
-                timeout=timeout,
-                deadline=deadline,
-                patience=wait_until_visible,
-            ),
-            query={
-                **self._settings.query,
-                **({"order": wanted.order} if wanted.order else {}),
-                **check_query(extra_query or {}),
-            },
-            after=wanted.after,
-            limit=wanted.limit,
-            max_items=wanted.max_items,
-        )
+            window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
+        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
-        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=ahead)
-
-    def _one_by_one(
-        self,
-        completion_id: str,
-        codec: protocol.Codec[Any] = MESSAGES,
-        *,
-        after: str | None = None,
-        limit: int | None = None,
-        page_size: PageSize | None = None,
-        wait_until_visible: float = 0,
-    ) -> OneByOne[Any]:
-        """List what `list` does, for whoever reads many lists at once and none of them ahead.
-
-        A page that is too large is asked for again with half the limit, down to 1. `page_size` is
-        what the walks of one run share of that; `limit` is for a walk that shares nothing. Whoever
-        was given the limit has checked it.
-        """
-        completion_id = protocol.check_completion_id(completion_id)
-        wanted = protocol.check_page_options(after=after, limit=limit, order=None, max_items=None)
-        listing = Listing(
-            self._attempts,
-            self._messages_request(completion_id, patience=wait_until_visible),
-            query=self._settings.query,
-            after=wanted.after,
-            limit=None,
-            max_items=None,
-        )
-        return listing.one_by_one(codec, page_size or PageSize(wanted.limit))
-
-    def _messages_request(
-        self,
-        completion_id: str,
-        extra_headers: Mapping[str, str] | None = None,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        deadline: float | UnsetType | None = UNSET,
-        patience: float = 0,
-    ) -> Request:
-        return self._request(
-            protocol.completion_url(self._settings.base_url, completion_id) + "/messages",
-            extra_headers,
-            completion_id=completion_id,
-            timeout=timeout,
-            deadline=deadline,
-            patience=patience,
-        )
+        return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
 
     def completions(
         self,
         *,
-        # which completions
+        # selection
         model: str | None = None,
         metadata: Mapping[str, str] | None = None,
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
         max_items: int | None = None,
-        # how they are fetched
+        # fetching
         prefetch: bool = True,
         timeout: Timeout | float | UnsetType | None = UNSET,
         deadline: float | UnsetType | None = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> CompletionStream:
-        """List the stored completions, of a model or with certain metadata where that is given.
+        """List the stored completions, each with its replies in `choices`.
 
-        Each carries its replies in `choices`. The order is `asc`, oldest first, unless another is
-        asked for: it is always sent, since servers differ in what they do without. Everything
-        else is as in `list`.
+        `model` and `metadata` select. The order is `asc`, oldest first, unless another one is
+        given: it is always sent, since servers differ in their defaults. The other arguments and
+        the errors are those of `list`.
         """
         extra_headers = hide_values(extra_headers)
-        options = protocol.check_page_options(
-            after=after, limit=limit, order=order, max_items=max_items
-        )
+        wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         model_query = {} if model is None else {"model": model}
-        wanted = check_query({**model_query, **metadata_query(metadata)})
-        extra = check_query(extra_query or {})
-        listing = Listing(
-            self._attempts,
-            self._request(
-                f"{self._settings.base_url}/chat/completions",
-                extra_headers,
-                timeout=timeout,
-                deadline=deadline,
-            ),
-            query={
-                **self._settings.query,
-                "order": options.order or "asc",
-                **wanted,
-                **extra,
-            },
-            after=options.after,
-            limit=options.limit,
-            max_items=options.max_items,
-        )
+        selecting = check_query({**model_query, **metadata_query(metadata)})
+        options = CallOptions(timeout, deadline, extra_headers, extra_query)
+        listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
         # The order decides only where the list is cut: a whole list holds the same in both.
-        is_cut = options.after or options.max_items
-        order_of_cut = (options.order or "asc") if is_cut else None
-        cut = {"after": options.after, "max_items": options.max_items, "order": order_of_cut}
-        asked = {**wanted, "extra_query": extra or None, **cut}
+        is_cut = wanted.after or wanted.max_items
+        order_of_cut = (wanted.order or "asc") if is_cut else None
+        cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
+        asked = {**selecting, "extra_query": check_query(extra_query or {}) or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
 
@@ -398,55 +299,20 @@ class AsyncMessagesClient:
     ) -> StoredCompletion:
         """Fetch one stored completion, with the model's replies in `choices`.
 
-        Raises ConfigurationError, APIError and ClientClosedError as `list` does.
+        The arguments are those of `list`. Raises ConfigurationError, APIError and
+        ClientClosedError.
         """
-        request = self._completion_request(
-            completion_id,
-            extra_headers,
-            extra_query,
-            timeout=timeout,
-            deadline=deadline,
-            patience=wait_until_visible,
-        )
-        read = partial(protocol.read_one_completion, completion_id=request.completion_id)
-        completion, _ = await self._attempts.call(request, read)
-        return completion
+        extra_headers = hide_values(extra_headers)
+        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        return await self._caller.completion(completion_id, options)
 
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
-        It has to be JSON with the id that was asked for; whatever else it is, it is delivered.
-        Raises what `completion` does.
+        Only its id is checked: the bytes are JSON with the id that was asked for. Raises the errors
+        of `completion`.
         """
-        request = self._completion_request(completion_id)
-        read = partial(protocol.read_raw_completion, completion_id=request.completion_id)
-        body, _ = await self._attempts.call(request, read)
-        return body
-
-    def _completion_request(
-        self,
-        completion_id: str,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        *,
-        timeout: Timeout | float | UnsetType | None = UNSET,
-        deadline: float | UnsetType | None = UNSET,
-        patience: float = 0,
-    ) -> Request:
-        extra_headers = hide_values(extra_headers)
-        completion_id = protocol.check_completion_id(completion_id)
-        check_seconds("wait_until_visible", patience or None)
-        return self._request(
-            protocol.with_query(
-                protocol.completion_url(self._settings.base_url, completion_id),
-                {**self._settings.query, **check_query(extra_query or {})},
-            ),
-            extra_headers,
-            completion_id=completion_id,
-            timeout=timeout,
-            deadline=deadline,
-            patience=patience,
-        )
+        return await self._caller.raw_completion(completion_id)
 
     def conversations(
         self,
@@ -458,64 +324,48 @@ class AsyncMessagesClient:
         on_error: OnError = "raise",
         limit: int | None = None,
     ) -> ConversationStream:
-        """Read many conversations at once, and give each as it is done, or in the order of `ids`.
+        """Read many conversations at once.
 
-        `ids` is any iterable or async iterable of completion ids, or a list of completions such as
-        `client.completions()`, which carries the replies already. It is never read further ahead
-        than `concurrency` conversations. `include_reply` fetches what the model answered as well.
-        With `on_error="continue"` an id that fails gives a conversation with its `error`, and the
-        others go on; else the error is raised, and nothing more is asked for. AuthenticationError,
-        InsufficientQuotaError, PermissionDeniedError for three completions with none read between
-        them, and a Retry-After beyond the policy's `max_retry_after` are raised either way. `limit`
-        is the size of a page, 100 unless it is given; where a page is too large for the client or
-        the server, smaller ones are asked for. The stream closes an async iterator of ids, and a
-        list of completions, when it ends.
+        The arguments:
 
-        Raises ConfigurationError for arguments that cannot be used.
+        - `ids`: an iterable or async iterable of completion ids, or a list of completions such as
+          `client.completions()`, which carries the replies already. It is never read further ahead
+          than `concurrency` conversations. An async iterator is closed with the stream.
+        - `concurrency`: the number of conversations that are read at a time.
+        - `ordered`: yield them in the order of `ids`, and not as they are done.
+        - `include_reply`: fetch the completion of each conversation as well, with its reply.
+        - `on_error`: `"raise"` stops at the first failure; `"continue"` yields a conversation with
+          its `error`, and goes on. An error that every other id would meet is raised in any case: a
+          refused key, a used-up quota, three refused permissions in a row, and a Retry-After beyond
+          the policy's `max_retry_after`.
+        - `limit`: messages a page (100). Where a page is too large for the client or the server,
+          smaller ones are asked for.
+
+        Raises ConfigurationError for arguments that cannot be used; iterating raises APIError and
+        ClientClosedError.
         """
         check_options(ids, concurrency=concurrency, on_error=on_error)
-        wanted = protocol.check_page_options(after=None, limit=limit, order=None, max_items=None)
+        wanted = check_page_options(after=None, limit=limit, order=None, max_items=None)
         size = PageSize(wanted.limit)
         reader = Reader(
-            partial(self._one_by_one, codec=MESSAGES.fresh(), page_size=size),
-            self.completion,
+            partial(self._caller.plain_walk, codec=MESSAGES.fresh(), page_size=size),
+            self._caller.completion,
             include_reply=include_reply,
             on_error=on_error,
             longest_wait=self._options["retry"].max_retry_after,
         )
-        # An iterable of either is one of both: what it gives is only looked at.
+        # An iterable of ids or of completions is an iterable of both: its items are only read.
         items = cast("AsyncIterable[str | StoredCompletion]", ids)
         return ConversationStream(items, reader, concurrency=concurrency, ordered=ordered)
 
-    def _request(
-        self,
-        url: str,
-        extra_headers: Mapping[str, str] | None,
-        *,
-        timeout: Timeout | float | UnsetType | None,
-        deadline: float | UnsetType | None,
-        completion_id: str | None = None,
-        patience: float = 0.0,
-    ) -> Request:
-        seconds = self._deadline if deadline is UNSET else deadline
-        check_seconds("deadline", seconds)
-        return Request(
-            url,
-            {**self._headers, **check_headers(extra_headers)} if extra_headers else self._headers,
-            timeout=self._timeout if timeout is UNSET else Timeout.of(timeout),
-            deadline=None if seconds is None else Deadline(seconds),
-            completion_id=completion_id,
-            patience=patience,
-        )
-
-    # --- its life ---------------------------------------------------------------------------------
+    # --- closing ----------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """End the calls under way, which raise ClientClosedError, and close the client's session.
 
-        A session that was handed in stays open. Calling it again does nothing.
+        A session that was handed in stays open. Closing again does nothing.
         """
-        await self._attempts.aclose()
+        await self._caller.attempts.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -530,15 +380,23 @@ def _checked_policy(retry: object) -> RetryPolicy:
     return retry
 
 
-def _checked_bytes(number: Any) -> int:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ConfigurationError(f"max_response_bytes must be an int of 1 or more, not {number!r}")
-    return number
-
-
 def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
     if inspect.iscoroutinefunction(hook):
         raise ConfigurationError(
             "on_retry must be a plain function; have it start a task if need be"
         )
     return hook
+
+
+@singledispatch
+def caller_of(client: object) -> Caller:
+    """Return the caller of a client, by which exports and telemetry work.
+
+    Raises TypeError for anything else than a client.
+    """
+    raise TypeError(f"{type(client).__name__} is not a client")
+
+
+@caller_of.register
+def _(client: AsyncMessagesClient) -> Caller:
+    return client._caller  # noqa: SLF001 this module's own

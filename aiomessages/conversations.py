@@ -1,7 +1,7 @@
-"""Many conversations at once: each completion's messages, and its reply where that is wanted.
+"""Many conversations at once: the messages of each completion and, on request, its reply.
 
-This module knows what a conversation is made of; how many are read at a time is `workers`' matter,
-and what a page is `listing`'s.
+This module reads one conversation. `paging/workers.py` decides how many are read at the same time,
+and `paging/listing.py` fetches the pages.
 """
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -9,41 +9,83 @@ from typing import Literal
 
 import msgspec
 
+from .calls.refusals import Refusals
 from .errors import ConfigurationError, MessagesError
-from .models import Message, Reply, StoredCompletion
+from .models import Json, Message, Reply, StoredCompletion
+from .models.compact_repr import CompactRepr
+from .models.pydantic_schema import SerializableStruct
 from .pages import MessagePage
-from .refusals import Refusals
-from .settings import as_plain
-from .trail import OneByOne
-from .workers import Results
+from .paging.plain_walk import PlainWalk
+from .paging.workers import Results
+from .settings import check_count
+from .values.plain import as_plain
 
 OnError = Literal["raise", "continue"]
-Ids = Iterable[str] | AsyncIterable[str] | AsyncIterable[StoredCompletion]
+Ids = (
+    Iterable[str]
+    | Iterable[StoredCompletion]
+    | AsyncIterable[str]
+    | AsyncIterable[StoredCompletion]
+)
 
 
-class Conversation(msgspec.Struct, frozen=True):
-    """A completion's messages and, where asked for, the model's reply.
+class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True):
+    """The messages of a completion and, on request, the model's reply.
 
-    With `on_error="continue"`, `error` says why this one could not be read; `messages` then holds
-    what came before it. An error that would be every other one's too is raised instead.
+    `reply` needs `include_reply=True`. `completion` (model, created, metadata, usage, …) is set if
+    the completion was fetched for its reply or came from a list of completions; else it is None.
+
+    With `on_error="continue"`, `error` is the error of a conversation that could not be read, and
+    `messages` has the messages that were read before it. An error that every other conversation
+    would meet as well is raised instead.
     """
 
     completion_id: str
     messages: list[Message]
     reply: Reply | None = None
     error: MessagesError | None = None
+    completion: StoredCompletion | None = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with the fields; values from the server have every field it sent.
+
+        `error` is None, or a dict with the `type` (the name of its class) and the `message`.
+        """
+        error = self.error
+        return {
+            "completion_id": self.completion_id,
+            "messages": [message.to_dict() for message in self.messages],
+            "reply": None if self.reply is None else self.reply.to_dict(),
+            "error": error and {"type": type(error).__name__, "message": str(error)},
+            "completion": None if self.completion is None else self.completion.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return msgspec.json.encode(self.to_dict()).decode()
+
+    def _repr_html_(self) -> str:
+        from .models.notebook import box, boxes  # noqa: PLC0415 only notebooks need it
+
+        error = [] if self.error is None else [repr(self.error)]
+        items = [self.reply] if self.reply is not None else []
+        return box(self.completion_id, error, inner=boxes(self.messages) + boxes(items))
 
 
 class ConversationStream(Results[Conversation]):
     """Conversations, as they are read or in the order of their ids."""
 
+    async def collect(self) -> list[Conversation]:
+        """Return all conversations that are left, as a list. Raise what iterating raises."""
+        return [conversation async for conversation in self]
+
 
 class Reader:
-    """Read one conversation, of an id or of a completion that was listed with its reply."""
+    """Read one conversation, given the id of a completion or a listed completion."""
 
     def __init__(
         self,
-        pages_of: Callable[[str], OneByOne[MessagePage]],
+        pages_of: Callable[[str], PlainWalk[MessagePage]],
         get_completion: Callable[[str], Awaitable[StoredCompletion]],
         *,
         include_reply: bool,
@@ -57,36 +99,36 @@ class Reader:
         self._refusals = Refusals(longest_wait)
 
     async def __call__(self, item: str | StoredCompletion) -> Conversation:
-        """Return the conversation; raise what went wrong, unless that is to be kept in it."""
+        """Return the conversation; raise its error, or keep it there with `on_error="continue"`."""
+        completion = item if isinstance(item, StoredCompletion) else None
         completion_id = item.id if isinstance(item, StoredCompletion) else as_plain(item)
         messages: list[Message] = []
         try:
-            # Nothing ahead of its need: others are fetched meanwhile.
+            # No page is prefetched here: other conversations are fetched at the same time.
             with self._pages_of(completion_id) as pages:
                 async for page in pages:
                     messages += page.data
-            conversation = Conversation(completion_id, messages, await self._reply(item))
+            if self._include_reply and completion is None:
+                completion = await self._get_completion(completion_id)
         except MessagesError as error:
             if self._on_error == "raise" or self._refusals.ends_run(error):
                 raise
-            return Conversation(completion_id, messages, error=error)
+            return Conversation(completion_id, messages, error=error, completion=completion)
         self._refusals.succeeded()
-        return conversation
+        reply = _first_reply(completion) if self._include_reply else None
+        return Conversation(completion_id, messages, reply, completion=completion)
 
-    async def _reply(self, item: str | StoredCompletion) -> Reply | None:
-        if not self._include_reply:
-            return None
-        completion = await self._get_completion(item) if isinstance(item, str) else item
-        return completion.choices[0].message if completion.choices else None
+
+def _first_reply(completion: StoredCompletion | None) -> Reply | None:
+    return completion.choices[0].message if completion and completion.choices else None
 
 
 def check_options(ids: object, *, concurrency: object, on_error: object) -> None:
-    """Raise ConfigurationError for what cannot be worked with."""
+    """Raise ConfigurationError for options that cannot be used."""
     if isinstance(ids, str | bytes):
         raise ConfigurationError("ids must be an iterable of ids, not one id: put it in a list")
     if not isinstance(ids, Iterable | AsyncIterable):
         raise ConfigurationError(f"ids must be an iterable of ids, not {type(ids).__name__}")
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-        raise ConfigurationError(f"concurrency must be an int of 1 or more, not {concurrency!r}")
+    check_count("concurrency", concurrency)
     if on_error not in ("raise", "continue"):
         raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {on_error!r}")

@@ -1,21 +1,21 @@
-"""Every error that this package raises, and the facts that each one carries.
+"""The errors that this package raises, and the facts that each of them has as attributes.
 
-Nothing here performs I/O. An error is built from facts (which completion, which cursor, how many
-attempts, what the server said); its text is made from them when somebody reads it, so that a
-layer that learns one more fact simply sets the attribute.
+Nothing here performs I/O. The text of an error is made from its facts (completion, cursor, number
+of attempts, the server's message) each time it is read, so that a layer that learns one more fact
+only sets the attribute. Longer than 300 lines, so that the whole tree is in one module.
 
     MessagesError
     ├── ConfigurationError            also a ValueError; raised before any request
     ├── APIError                      .completion_id .cursor .attempts
-    │   ├── APIConnectionError        no whole response arrived
+    │   ├── APIConnectionError        no complete response arrived
     │   │   ├── APITimeoutError       also a TimeoutError
     │   │   └── TLSError
-    │   ├── APIResponseError          a response arrived and cannot be used
-    │   │   ├── DecodeError           not JSON, not UTF-8, bad compression, truncated
+    │   ├── APIResponseError          a response arrived but cannot be used
+    │   │   ├── DecodeError           not JSON, not UTF-8, wrongly compressed, truncated
     │   │   ├── SchemaError           JSON of the wrong shape: .path
     │   │   ├── ResponseTooLargeError
     │   │   ├── RedirectError         .location_host
-    │   │   └── PaginationError       cursors that repeat, vanish or contradict the data
+    │   │   └── PaginationError       cursors repeat, are missing or contradict the data
     │   └── APIStatusError            the server answered with an error
     │       ├── BadRequestError 400 · AuthenticationError 401 · PermissionDeniedError 403
     │       ├── NotFoundError 404 · ConflictError 409 · UnprocessableEntityError 422
@@ -28,26 +28,28 @@ layer that learns one more fact simply sets the attribute.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from .redaction import shown
+from .values.headers import Headers
+from .values.redaction import shown
 
 
 class MessagesError(Exception):
-    """The root of every error that this package raises."""
+    """The base class of every error that this package raises."""
 
 
 class ConfigurationError(MessagesError, ValueError):
-    """A setting or an argument cannot be used; nothing was sent."""
+    """A setting or an argument cannot be used. Nothing was sent."""
 
 
 class ClientClosedError(MessagesError):
-    """The client, or the stream, was closed before this could finish."""
+    """The client or the stream was closed before the call finished."""
 
 
 class APIError(MessagesError):
-    """A request was made, or was about to be, and gave nothing that can be used.
+    """A call failed: no request could be sent, or none got a usable response.
 
-    `completion_id` and `cursor` (the `after` of the page that failed) tell where, `attempts` how
-    many requests were sent for it. `retryable` tells whether another attempt could help.
+    `completion_id` and `cursor` (the `after` of the page) name the request that failed; `attempts`
+    is the number of requests that were sent for it. `retryable` is true if another attempt could
+    help.
     """
 
     retryable: ClassVar[bool] = False
@@ -60,7 +62,7 @@ class APIError(MessagesError):
         self.cursor: str | None = None
         self.attempts = 0
         if retryable is not None:
-            self.retryable = retryable  # type: ignore[misc]  # one case may differ from its class
+            self.retryable = retryable  # type: ignore[misc]  # an exception to the rule of its class
 
     def __str__(self) -> str:
         facts = ", ".join(self._facts())
@@ -72,18 +74,18 @@ class APIError(MessagesError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with args alone and lose the facts in a worker pool.
+        # The default calls the class with args alone, and loses the facts between processes.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:
-        """Note where the call stood when this happened, and return the error."""
+        """Set the facts about the request that failed, and return the error."""
         self.completion_id, self.cursor = shown(completion_id), shown(cursor)
         self.attempts = attempts
         return self
 
     @property
     def sent(self) -> bool:
-        """Whether a request was sent; false where time ran out in the queue, or without a key."""
+        """True if a request was sent; false if, for example, the time ran out in the queue."""
         return self.attempts > 0
 
     def _facts(self) -> list[str]:
@@ -105,10 +107,10 @@ def _restore(cls: type[APIError], args: tuple[Any, ...], facts: dict[str, Any]) 
 
 
 class APIConnectionError(APIError):
-    """No whole response arrived.
+    """No complete response arrived.
 
-    `stale` is true where the connection ended before one byte of the answer: what a kept-alive
-    connection does that the server had already given up, and safe to repeat at once.
+    `stale` is true if a kept-alive connection ended before the first byte of the response: the
+    server had closed it earlier, so the request can be repeated at once.
     """
 
     retryable = True
@@ -120,39 +122,24 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """The attempt's timeout, or the deadline of the whole call, ran out.
+    """The timeout of an attempt, or the deadline of the whole call, ran out.
 
-    `in_body` is true where the headers had come: the server had answered, and the body was too slow
-    or too large for the time.
+    `in_body` is true if the headers had arrived: the body was too slow or too large for the time.
     """
 
     in_body: bool = False
-    hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is just slow."
+    hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is only slow."
 
 
 class TLSError(APIConnectionError):
-    """The server's certificate is not to be trusted, or TLS could not be agreed on."""
+    """The server's certificate is not trusted, or the TLS handshake failed."""
 
     retryable = False
     hint = "Nothing was sent. Check base_url and the certificates that this machine trusts."
 
 
-class Headers(dict[str, str]):
-    """The headers of a response, by their names in whatever case."""
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        """Return the value of a header, or the default."""
-        return super().get(name.lower(), default)
-
-
 class APIResponseError(APIError):
-    """A response arrived and cannot be used: `status`, `headers`, `request_id`."""
+    """A response arrived but cannot be used; see `status`, `headers` and `request_id`."""
 
     def __init__(
         self,
@@ -174,19 +161,19 @@ class APIResponseError(APIError):
 
 
 class DecodeError(APIResponseError):
-    """The body is not JSON, not UTF-8, badly compressed, or cut short."""
+    """The body is not JSON, not UTF-8, wrongly compressed or truncated."""
 
     retryable = True
-    hint = "Something between here and the API may have answered in its place."
+    hint = "A proxy or gateway may have answered in place of the API."
 
 
 class SchemaError(APIResponseError):
-    """The body is JSON of the wrong shape; `path` says where, as in `$.data[3].id`.
+    """The body is JSON of the wrong shape; `path` is the place, such as `$.data[3].id`.
 
-    A page needs a list as its `data`, and each item in it an id; nothing else makes it wrong.
+    A page must have a list as its `data`, and each item an id. Nothing else is an error.
     """
 
-    hint = "Without ids there is nothing to go on by: `.raw()` raises this, too; check base_url."
+    hint = "A list cannot be read on without ids, not even by raw(): check base_url."
 
     def __init__(
         self,
@@ -203,16 +190,16 @@ class SchemaError(APIResponseError):
 class ResponseTooLargeError(APIResponseError):
     """The body, decompressed, is larger than `max_response_bytes`."""
 
-    hint = "Ask for fewer messages a page with limit=, or raise max_response_bytes=."
+    hint = "Lower limit= (the messages of a page), or raise max_response_bytes=."
 
 
 class RedirectError(APIResponseError):
-    """The server redirects; `location_host` says where to. Redirects are never followed.
+    """The server redirects to `location_host`.
 
-    Following one would carry credentials to another host.
+    Redirects are never followed, since the next host would receive the credentials.
     """
 
-    hint = "Set base_url to where the API really is."
+    hint = "Set base_url to the address of the API itself."
 
     def __init__(
         self,
@@ -227,17 +214,17 @@ class RedirectError(APIResponseError):
 
 
 class PaginationError(APIResponseError):
-    """The cursors of a page repeat, vanish, or contradict its data."""
+    """The cursors of a page repeat, are missing, or contradict its data."""
 
-    hint = "Going on could lose or repeat messages, so the stream ends here."
+    hint = "The stream stops here, because the next page could lose or repeat messages."
 
 
 class APIStatusError(APIResponseError):
     """The server answered with an error.
 
-    `code`, `type` and `param` are the API's own, as JSON text where they are no strings, `message`
-    its text, `body` the raw answer up to its first megabyte, and `retry_after` the seconds that the
-    server asked to wait, where it did.
+    `code`, `type`, `param` and `message` come from the server; a value that is not a string is kept
+    as JSON text. `body` is the first megabyte of the response, and `retry_after` the number of
+    seconds that the server asked to wait, or None.
     """
 
     def __init__(
@@ -248,7 +235,7 @@ class APIStatusError(APIResponseError):
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         code: str | None = None,
-        type: str | None = None,  # the API's own name for it
+        type: str | None = None,  # the name in the API
         param: str | None = None,
         retry_after: float | None = None,
         retryable: bool | None = None,
@@ -260,7 +247,7 @@ class APIStatusError(APIResponseError):
 
     @property
     def status_code(self) -> int:
-        """The same as `status`, by the name that the official client uses."""
+        """An alias of `status`, the name in the official client."""
         return self.status
 
     def _facts(self) -> list[str]:
@@ -269,60 +256,60 @@ class APIStatusError(APIResponseError):
 
 
 class BadRequestError(APIStatusError):
-    """400: the server does not accept the request as it is."""
+    """400: the server does not accept the request."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: the key is missing, wrong, or no longer valid."""
+    """401: the API key is missing, wrong or no longer valid."""
 
-    hint = "Check OPENAI_API_KEY, and that it belongs to the organization and project asked for."
+    hint = "Check OPENAI_API_KEY, and whether it belongs to this organization and project."
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key is good, and may not do this."""
+    """403: the API key is valid but lacks the permission."""
 
-    hint = "The key needs read access to stored chat completions of this project."
+    hint = "The key needs read access to the stored chat completions of this project."
 
 
 class NotFoundError(APIStatusError):
-    """404, or a 400 that says the same: no such completion, or not yet, or no longer.
+    """404, or a 400 with the same meaning: the completion does not exist, not yet, or no longer.
 
-    `is_of_api` is true where the API itself said so, of the completion: by code, by param, or by a
-    text that names the id. Any other 404 may be a gateway's, or that of a wrong base_url.
+    `is_of_api` is true if the code, the param or the text of the response shows that the API itself
+    looked for the completion. Any other 404 may come from a gateway, or from a wrong base_url.
     """
 
     is_of_api: bool = False
     hint = (
-        "Only completions created with store=true are kept, for 30 days; a fresh one takes some"
+        "Only completions created with store=true are kept, for 30 days. A new one takes some"
         " seconds to appear: see wait_until_visible=."
     )
 
 
 class ConflictError(APIStatusError):
-    """409: something else holds what was asked for."""
+    """409: the request conflicts with another one."""
 
     retryable = True
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: the request is well formed and makes no sense to the server."""
+    """422: the request is well formed, but the server cannot process it."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; waiting helps."""
+    """429: too many requests. Another attempt helps after a wait."""
 
     retryable = True
-    hint = "Send fewer requests at once, or allow more retries."
+    hint = "Send fewer requests at the same time, or allow more retries."
 
 
 class InsufficientQuotaError(RateLimitError):
-    """429 with code insufficient_quota: waiting never helps."""
+    """429 with code insufficient_quota: a wait does not help."""
 
     retryable = False
     hint = "The account has no quota left; check its plan and billing."
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the server, or a gateway before it, failed."""
+    """5xx: the server, or a gateway in front of it, failed."""
 
     retryable = True

@@ -2,9 +2,9 @@
 
     client = instrument(AsyncMessagesClient())
 
-Needs the extra `otel`, which is opentelemetry-api alone: what becomes of spans and metrics is the
-application's matter, and without an SDK it is nothing. The spans of the HTTP requests are those of
-opentelemetry-instrumentation-aiohttp-client; they stand below the list that sends them.
+Needs the extra `otel`, which is opentelemetry-api alone: the application decides where spans and
+metrics go, and without an SDK they go nowhere. opentelemetry-instrumentation-aiohttp-client makes
+the spans of the HTTP requests; they are children of the list that sends them.
 
 A span is INTERNAL, lasts from the first request until the last page has come, and names the
 completion: `gen_ai.response.id`, by which it meets the span of the call that made it. Metrics name
@@ -13,30 +13,28 @@ none. Neither has any content, key, header, or text of an error.
 
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry import context as current_context
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
-from . import __version__, telemetry
+from ._version import __version__
+from .client import AsyncMessagesClient, caller_of
 from .errors import APIError
-from .redaction import shown
+from .observe.operation import Kind, Outcome
+from .values.redaction import shown
 
+if TYPE_CHECKING:
+    from .blocking import MessagesClient
 
-class Instrumentable(Protocol):
-    """An AsyncMessagesClient, or a MessagesClient of `aiomessages.blocking`."""
-
-    def _instrument(self, telemetry: telemetry.Telemetry) -> None: ...
-
-
-ClientT = TypeVar("ClientT", bound=Instrumentable)
+ClientT = TypeVar("ClientT", bound="AsyncMessagesClient | MessagesClient")
 
 _SCOPE: Final = "aiomessages"
 
-# What an item of a list is called.
-_ITEMS: Final[dict[telemetry.Operation, str]] = {
+# The name of the attribute that counts items.
+_ITEMS: Final[dict[Kind, str]] = {
     "list messages": "aiomessages.messages",
     "list completions": "aiomessages.completions",
     "export": "aiomessages.messages",
@@ -49,19 +47,20 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
 ) -> ClientT:
-    """Let a client make spans and metrics from now on, and return it.
+    """Make spans and metrics of a client's work from now on, and return the client.
 
-    Those that `with_options` makes of it afterwards do so as well. Without providers the global
-    ones count, also where they are set later. To do it twice is to do it once.
+    Clients that `with_options` derives from it afterwards are instrumented as well. Without
+    providers the global ones are used, also where they are set later. Instrumenting a client again
+    replaces its providers.
+
+    Raises TypeError for anything else than an AsyncMessagesClient or a blocking MessagesClient.
     """
-    client._instrument(  # noqa: SLF001 the client's seam for this module alone
-        _OpenTelemetry(tracer_provider, meter_provider)
-    )
+    caller_of(client).instrument(_OpenTelemetry(tracer_provider, meter_provider))
     return client
 
 
-class _OpenTelemetry(telemetry.Telemetry):
-    """Makes spans and metrics of a client's work."""
+class _OpenTelemetry:
+    """A listener that makes spans and metrics of a client's work."""
 
     def __init__(
         self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None
@@ -85,11 +84,11 @@ class _OpenTelemetry(telemetry.Telemetry):
             "Bodies of responses, decompressed.",
         )
 
-    def begin(self, operation: telemetry.Operation, completion_id: str | None) -> "_Span":
+    def begin(self, kind: Kind, completion_id: str | None) -> "_Span":
         name = shown(completion_id)
         attributes = {} if name is None else {"gen_ai.response.id": name}
-        span = self._tracer.start_span(operation, kind=SpanKind.INTERNAL, attributes=attributes)
-        return _Span(span, _ITEMS[operation])
+        span = self._tracer.start_span(kind, kind=SpanKind.INTERNAL, attributes=attributes)
+        return _Span(span, _ITEMS[kind])
 
     def attempted(self, outcome: object) -> None:
         status = getattr(outcome, "status", None)
@@ -108,26 +107,26 @@ class _OpenTelemetry(telemetry.Telemetry):
         self._waits.record(seconds)
 
 
-class _Span(telemetry.Span):
-    """A span of OpenTelemetry's."""
+class _Span:
+    """An operation as a span of OpenTelemetry."""
 
     def __init__(self, span: trace.Span, items: str) -> None:
         self._span = span
         self._items = items
 
     def context(self) -> Context:
-        # A context of its own for the task: between two items the caller's stays as it was.
+        # The task has a context of its own, so that the caller's stays the same between two items.
         context = copy_context()
         context.run(current_context.attach, trace.set_span_in_context(self._span))
         return context
 
     def current(self) -> AbstractContextManager[object]:
-        # An exception's text is for whoever catches it: it may repeat what the server said.
+        # The text of an exception may quote the server, so it goes to its handler alone.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def end(
         self,
-        outcome: telemetry.Outcome,
+        outcome: Outcome,
         *,
         pages: int,
         items: int,

@@ -1,107 +1,49 @@
-"""What a client is told once: where to, as whom, and how long it may take.
+"""The settings of a client: base URL, key, headers, query and timeouts.
 
-Everything is checked here, before anything is sent. This is the only module that reads the
-environment.
+Every setting is checked here, before a request is sent. No other module reads the environment.
 """
 
 import ipaddress
-import operator
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from .compression import CODINGS
 from .errors import ConfigurationError
+from .values.headers import CODINGS
+from .values.plain import as_plain, can_be_sent
+from .values.secrets import SecretStr, hide
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
-# 100 messages with an inlined image each (about 43 KB a small one) stay far below it; an endless
-# body or a decompression bomb does not.
+# bytes. 100 messages with an inlined image each (a small one has about 43 KB) stay far below it; an
+# endless body or a decompression bomb does not.
 DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]+")
-# By these a message is framed (RFC 9112): a request with one swallows the next one on its
-# connection, or waits for what never comes.
+# These frame a message (RFC 9112). A GET with one of them makes the server read the next request as
+# its body, or wait for a body that never comes.
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "trailer", "expect", "upgrade"})
-# These are for the next hop alone (RFC 9110, section 7.6.1), as is what begins with proxy-; and the
-# host is where base_url leads to.
+# These are for the next hop alone (RFC 9110, section 7.6.1), and so are those that begin with
+# "proxy-". The host is that of base_url.
 _OF_CONNECTION: Final = _FRAMING | {"connection", "keep-alive", "te", "http2-settings", "host"}
 _CODING: Final = re.compile(r"\s*([^\s;]*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?")
 
-_NO_URL: Final = "is not a URL: its host or port makes no sense"
-ApiKeyT = TypeVar("ApiKeyT")
-PlainT = TypeVar("PlainT")
-_PLAIN: Final = frozenset({str, int, bool, type(None)})  # there is nothing to be done with most
 _PAGING: Final = frozenset({"after", "limit"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
-class SecretStr(str):
-    """A str that never shows itself in a repr, so that no dict, traceback or log does either.
-
-    A copy of it is itself: recorders and middlewares copy the headers of a request.
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'**********'"
-
-    def __copy__(self) -> "SecretStr":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "SecretStr":
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
-
-
-def as_plain(value: PlainT) -> PlainT:
-    """Return a str or an int of any subclass as one of no subclass, and all else as it is.
-
-    What a subclass says of itself is not what it holds: of `class Model(str, Enum)`, a member
-    formats as `Model.MINI`. What holds an int and is none, as numpy's integers, becomes one too.
-    """
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)  # type: ignore[return-value]  # as close as can be said
-    # Asked of its type: a class, as `int`, is none. A Protocol would tell in fifty times the time.
-    if hasattr(type(value), "__index__"):
-        return operator.index(value)  # type: ignore[arg-type, return-value]  # the same
-    return value
-
-
-def can_be_sent(text: str) -> bool:
-    """Tell whether a text is one in UTF-8 as well: half an emoji is not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return headers with their values hidden, unchecked, for the same reason as `hide`."""
-    return {name: hide(value) for name, value in (headers or {}).items()}
-
-
-def hide(key: ApiKeyT) -> ApiKeyT:
-    """Return a str as a SecretStr, unchecked, so that not even a wrong key shows in a traceback."""
-    return SecretStr(as_plain(key)) if isinstance(key, str) else key  # type: ignore[return-value]
-
-
 ApiKey = str | Callable[[], Awaitable[str]]
+
+_NO_URL: Final = "is not a URL: its host or port is invalid"
 
 
 class Timeout(msgspec.Struct, frozen=True):
-    """Bound one attempt, in seconds; None means no bound.
+    """The limits of one attempt, in seconds; None means no limit.
 
     `total` covers everything from the wait for a pool slot to the last byte of the body,
     `connect` the wait for a connection, `read` each gap between two reads.
@@ -117,7 +59,7 @@ class Timeout(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, value: "Timeout | float | None") -> "Timeout":
-        """Return a Timeout of what a caller may give: seconds in total, or a Timeout."""
+        """Return a Timeout for an argument: a Timeout, seconds in total, or None for no limit."""
         if isinstance(value, Timeout):
             return value
         if value is None:
@@ -127,7 +69,7 @@ class Timeout(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Where requests go and as whom: checked, and safe to print."""
+    """The checked settings of a client. Their repr shows no secret."""
 
     base_url: str
     api_key: ApiKey
@@ -148,9 +90,10 @@ class Settings(msgspec.Struct, frozen=True):
         default_query: Mapping[str, object] | None,
         allow_http: bool,
     ) -> "Settings":
-        """Check what was given and fill the rest from the OPENAI_* environment variables."""
+        """Check the arguments and take the missing ones from the OPENAI_* environment variables."""
         key = api_key if api_key is not None else hide(os.environ.get("OPENAI_API_KEY"))
-        if base_url is None:  # an empty one is a mistake, by which a key could go to another server
+        # An empty base_url is a mistake, by which the key could go to another server.
+        if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
         organization = organization or os.environ.get("OPENAI_ORG_ID") or None
         project = project or os.environ.get("OPENAI_PROJECT_ID") or None
@@ -167,12 +110,12 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def log_level() -> str | None:
-    """Return what AIOMESSAGES_LOG says: `debug` or `info`, if it is to be heeded."""
+    """Return the value of AIOMESSAGES_LOG: `debug` and `info` switch the log on."""
     return os.environ.get("AIOMESSAGES_LOG")
 
 
 class UnusableKeyError(ConfigurationError):
-    """A key cannot be sent. Known apart, as an api_key callable may give one at any time."""
+    """The key cannot be sent. An api_key callable may return one at any time."""
 
 
 def check_key(key: object) -> SecretStr:
@@ -183,8 +126,8 @@ def check_key(key: object) -> SecretStr:
         raise UnusableKeyError(f"the API key must be a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
         raise UnusableKeyError(
-            "the API key holds spaces, line breaks, control or non-ASCII characters"
-            " (a stray newline from a file, perhaps?)"
+            "the API key contains spaces, line breaks, control or non-ASCII characters"
+            " (perhaps a newline at the end of a file)"
         )
     return SecretStr(as_plain(key))
 
@@ -192,12 +135,13 @@ def check_key(key: object) -> SecretStr:
 def check_base_url(url: object, *, allow_http: bool) -> str:
     """Return the base URL without a trailing slash, or raise ConfigurationError.
 
-    The key goes wherever this points to, so http:// needs a loopback host or allow_http=True.
+    The key is sent to this URL, so http:// needs a loopback host or allow_http=True.
     """
     url = hide(url)
     if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         raise ConfigurationError("base_url must be an ASCII URL without spaces")
-    # Found by another function, whose local variables may hold a password: a traceback shows them.
+    # Another function looks for the problem: its local variables may hold a password, and a
+    # traceback that shows local variables has the frame of this one.
     if problem := _problem_of(url, allow_http=allow_http) or _problem_of_host(url):
         raise ConfigurationError(f"base_url {problem}")
     return as_plain(url).rstrip("/")
@@ -207,42 +151,41 @@ def _problem_of(url: str, *, allow_http: bool) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError:  # its text may quote a password
+    except ValueError:  # whose text may quote a password
         return _NO_URL
     if parts.username is not None or parts.password is not None:
-        return "must not hold a user or password; pass api_key="
+        return "must not contain a user or password; pass api_key="
     if parts.scheme not in ("https", "http") or not host:
         return "must begin with https:// and name a host"
     if "?" in url or "#" in url:
-        return "must not hold a query or fragment; see default_query="
+        return "must not contain a query or fragment; see default_query="
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         return (
-            f"would send the API key to {host} unencrypted;"
-            " use https://, or allow_http=True if you must"
+            f"would send the API key to {host} unencrypted; use https://, or pass allow_http=True"
         )
     return None
 
 
 def _problem_of_host(url: str) -> str | None:
-    """Say why no request can go to a host, or would go to another one.
+    """Return why aiohttp cannot send to the host of this URL, or would send to another host.
 
-    Aiohttp reads a URL by other rules than urllib, and may make an error of an odd one, or another
-    host; and the codec by which the system's resolver reads a name raises what is no OSError.
+    aiohttp parses URLs by other rules than urllib: for an odd URL it may raise an error, or find
+    another host. And for some names, Python's idna codec raises an error that is no OSError.
     """
-    from yarl import URL  # noqa: PLC0415 aiohttp brings it: now, and not on import
+    from yarl import URL  # noqa: PLC0415 a dependency of aiohttp: loaded now, and not on import
 
     host = urlsplit(url).hostname or ""
     try:
         host.encode("idna")
         origin = URL(url, encoded=True).origin()
-        names = {origin.host, (origin.raw_host or "").lower()}  # decoded, and as it stands there
+        names = {origin.host, (origin.raw_host or "").lower()}  # decoded, and as written in the URL
     except ValueError:
         return _NO_URL
     return None if host in names and origin.port else _NO_URL
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, without asking a resolver."""
+    """Return whether a host is this machine, without a DNS query."""
     if host == "localhost":
         return True
     try:
@@ -252,10 +195,10 @@ def is_loopback(host: str) -> bool:
 
 
 def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Return the headers, names in lower case, or raise ConfigurationError.
+    """Return the headers with names in lower case and hidden values, or raise ConfigurationError.
 
-    Their values are hidden from every repr: any of them may be a credential. Those that frame a
-    request, or are the connection's, are refused.
+    Any value may be a credential, so no repr shows one. Headers that frame a request or belong to
+    the connection are refused.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
@@ -272,24 +215,24 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def check_framing(headers: Iterable[str]) -> None:
-    """Raise ConfigurationError if one of the names is of a header that frames a message."""
+    """Raise ConfigurationError if one of a session's headers frames a message."""
     if framing := sorted(_FRAMING & {name.lower() for name in headers}):
         raise ConfigurationError(
             f"the session that you handed in sends {' and '.join(framing)} with each request,"
-            " which frames a body where there is none: hand in one without"
+            " which frames a body where there is none: hand in one without it"
         )
 
 
 def _problem_of_header(name: str, value: str) -> str | None:
     if name in _OF_CONNECTION or name.startswith("proxy-"):
-        return "is the connection's, and aiohttp's to send: leave it out"
-    if name == "accept-encoding" and not _is_undoable(value):
-        return "asks for a compression that is not undone here: name gzip and deflate at most"
+        return "belongs to the connection, and aiohttp sets it: leave it out"
+    if name == "accept-encoding" and not _can_decompress(value):
+        return "accepts a compression that this client cannot decompress: use gzip and deflate only"
     return None
 
 
-def _is_undoable(accepted: str) -> bool:
-    """Tell whether all codings that are accepted are ones that can be undone."""
+def _can_decompress(accepted: str) -> bool:
+    """Return whether the client can decompress every coding that an accept-encoding allows."""
     for one in accepted.lower().split(","):
         coding = _CODING.fullmatch(one)
         if coding is None:
@@ -301,16 +244,16 @@ def _is_undoable(accepted: str) -> bool:
 
 
 def check_query(query: Mapping[str, object]) -> dict[str, str]:
-    """Return query parameters as text, or raise ConfigurationError."""
+    """Return the query parameters as text, or raise ConfigurationError."""
     if taken := sorted(_PAGING & query.keys()):
         raise ConfigurationError(
-            f"{' and '.join(taken)} cannot be query parameters of your own: see list({taken[0]}=)"
+            f"{' and '.join(taken)} cannot be query parameters of your own: use list({taken[0]}=)"
         )
     return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
 
 
 def metadata_query(metadata: Mapping[str, object] | None) -> dict[str, object]:
-    """Return what asks for completions with certain metadata, as query parameters to check."""
+    """Return the query parameters that filter completions by metadata, not yet checked."""
     return {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
 
 
@@ -319,7 +262,7 @@ def _query_value(name: object, value: object) -> str:
         return "true" if value else "false"
     plain = as_plain(value)
     if isinstance(plain, float):
-        plain = float.__repr__(plain)  # which a subclass, numpy's for one, may write otherwise
+        plain = float.__repr__(plain)  # a subclass, such as numpy's, may have another repr
     if not isinstance(plain, str | int):
         raise ConfigurationError(f"query parameter {name} must be a str, int, float or bool")
     return _query_text(name, plain)
@@ -329,10 +272,18 @@ def _query_text(name: object, value: object) -> str:
     text = str(as_plain(value))
     if not can_be_sent(text):
         raise ConfigurationError(
-            f"query parameter {str(as_plain(name))!r} holds half a character (a lone surrogate),"
+            f"query parameter {str(as_plain(name))!r} contains half a character (a lone surrogate),"
             " which cannot be sent"
         )
     return text
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """Return a plain int of `least` or more, or raise ConfigurationError."""
+    number = as_plain(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ConfigurationError(f"{name} must be an int of {least} or more, not {value!r}")
+    return number
 
 
 def check_seconds(name: str, value: object) -> None:

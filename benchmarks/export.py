@@ -26,8 +26,8 @@ from unittest.mock import patch
 import openai
 
 from aiomessages import AsyncMessagesClient
+from aiomessages.calls.rate_limit import FIRST_RATE
 from aiomessages.export import export
-from aiomessages.pace import FIRST_RATE
 from benchmarks import report
 from benchmarks.contenders import BARE_PAGE, rust_client
 from benchmarks.rounds import opened, rotated
@@ -88,7 +88,7 @@ async def exported_after_ramp(base_url: str) -> AsyncIterator[Read]:
     async with exported(base_url) as read_as_it_is:
 
         async def read(ids: list[str], concurrency: int, directory: Path) -> int:
-            with patch("aiomessages.pace.FIRST_RATE", 1e6):
+            with patch("aiomessages.calls.rate_limit.FIRST_RATE", 1e6):
                 return await read_as_it_is(ids, concurrency, directory)
 
         yield read

@@ -1,8 +1,8 @@
 """The question: how much sooner is one long conversation read, and with how many requests.
 
-The client walks one conversation plainly, from both ends, and on a guess, in an order that rotates
-from round to round, from a server in another process that takes its time for each answer. Wall time
-is what is counted here, from the first request to the last message: nearly all of it is waiting.
+The client walks one conversation plainly and with `lookahead=True`, in an order that rotates from
+round to round, from a server in another process that takes its time for each answer. Wall time is
+what is counted here, from the first request to the last message: nearly all of it is waiting.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     from aiomessages.client import LookAheadMode
 
 KEY = "sk-benchmark"
-MODES: dict[str, LookAheadMode | None] = {
-    "plain": None,
-    "both-ends": "both-ends",
-    "predict": "predict",
-}
+MODES: dict[str, LookAheadMode | None] = {"plain": None, "lookahead": True}
 
 
 class Reading(NamedTuple):

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiomessages.pace import Pace
+from aiomessages.calls.rate_limit import Pace
 
 Rate = Callable[[float], float]
 RetryAfter = Callable[[float], float | None]
@@ -15,17 +15,17 @@ Latency = Callable[[], float]
 
 
 def exactly(wait: float) -> float:
-    """Say when to come again to the last digit."""
+    """Return the wait to the last digit, as retry-after-ms does nearly."""
     return wait
 
 
 def in_seconds(wait: float) -> float:
-    """Say it as Retry-After does, which knows whole seconds only."""
+    """Return the wait in whole seconds, rounded up, as Retry-After does."""
     return float(math.ceil(wait))
 
 
 def absent(_: float) -> None:
-    """Say nothing."""
+    """Return no wait: the server sends no Retry-After."""
 
 
 def varying(seed: int) -> Latency:
@@ -73,7 +73,7 @@ class Outcome:
 class Export:
     """`number` requests by `concurrency` workers, each sent again until it is let through.
 
-    Answers are heard every `tick` seconds, as by a loop that is busy in between; 0 is at once.
+    Answers are read every `tick` seconds, as by a loop that is busy in between; 0 is at once.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Export:
         self.server, self.pace, self.tick = server, Pace(), tick
         self.latency = latency if callable(latency) else lambda: latency
         self.to_send, self.to_finish, self.workers = number, number, concurrency
-        self.now, self.line_moves, self.refused = 0.0, True, 0
+        self.now, self.queue_moves, self.refused = 0.0, True, 0
         self.sent: list[float] = []
         self.agenda: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
 
     def run(self) -> Outcome:
-        """Do what is next until all is done."""
-        self.next_in_line()
+        """Run the agenda until each request has passed."""
+        self.next_in_queue()
         while self.to_finish:
             self.now, _, act = heapq.heappop(self.agenda)
             act()
@@ -105,10 +105,10 @@ class Export:
         """Put something on the agenda."""
         heapq.heappush(self.agenda, (self.now + seconds, next(self.order), act))
 
-    def next_in_line(self) -> None:
-        """Let one worker at a time ask the pace."""
-        if self.line_moves and self.to_send and self.workers:
-            self.line_moves, self.to_send, self.workers = False, self.to_send - 1, self.workers - 1
+    def next_in_queue(self) -> None:
+        """Let one worker at a time ask the pace for a slot."""
+        if self.queue_moves and self.to_send and self.workers:
+            self.queue_moves, self.to_send, self.workers = False, self.to_send - 1, self.workers - 1
             self.after(self.pace.wait(self.now), self.wake)
 
     def wake(self) -> None:
@@ -119,20 +119,20 @@ class Export:
         sent = self.now
         self.sent.append(sent)
         self.after(self.latency(), lambda: self.arrive(sent))
-        self.line_moves = True
-        self.next_in_line()
+        self.queue_moves = True
+        self.next_in_queue()
 
     def arrive(self, sent: float) -> None:
         """Answer, as the local server does: at the end of the latency."""
         wait = self.server.refusal(self.now)
         if self.tick:
-            until_heard = math.ceil(self.now / self.tick) * self.tick - self.now
-            self.after(until_heard, lambda: self.hear(sent, wait))
+            until_read = math.ceil(self.now / self.tick) * self.tick - self.now
+            self.after(until_read, lambda: self.read(sent, wait))
         else:
-            self.hear(sent, wait)
+            self.read(sent, wait)
 
-    def hear(self, sent: float, wait: float) -> None:
-        """Tell the pace, and be free for the next."""
+    def read(self, sent: float, wait: float) -> None:
+        """Report the outcome to the pace, and free the worker."""
         self.workers += 1
         if wait:
             self.refused, self.to_send = self.refused + 1, self.to_send + 1
@@ -140,7 +140,7 @@ class Export:
         else:
             self.to_finish -= 1
             self.pace.succeeded(self.now, sent=sent)
-        self.next_in_line()
+        self.next_in_queue()
 
 
 def export(
@@ -151,6 +151,10 @@ def export(
     retry_after: RetryAfter = exactly,
     seconds: float = 60,
 ) -> Outcome:
-    """Export what a server of this rate lets through in so many seconds."""
+    """Export what a server of this rate lets through in so many seconds.
+
+    64 workers are what an export has; they cannot send 500 requests a second at 200 ms.
+    """
     server = Server(lambda _: rate, capacity, retry_after)
-    return Export(server, int(rate * seconds), latency=latency).run()
+    concurrency = 64 if rate <= 200 else 256
+    return Export(server, int(rate * seconds), latency=latency, concurrency=concurrency).run()

@@ -19,7 +19,9 @@ import anyio
 from virtual_time import run, work
 
 from aiomessages.errors import APIConnectionError, ClientClosedError
-from aiomessages.pages import Envelope, Page
+from aiomessages.pages import Page
+from aiomessages.paging.cursor import Fetched
+from aiomessages.wire.page_content import PageContent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,9 +35,8 @@ class _Held(list[str]):
     __slots__ = ("__weakref__",)
 
 
-class _Page(Page[str]):
-    def __init__(self, ids: list[str], *, has_more: bool) -> None:
-        super().__init__(Envelope(_Held(ids), has_more=has_more), _Held(ids))
+def _content(ids: list[str], *, has_more: bool) -> PageContent[Page[str]]:
+    return PageContent(Page, _Held(ids), _Held(ids), has_more=has_more, promised=has_more)
 
 
 class _Server:
@@ -64,7 +65,7 @@ class _Server:
         self._live = [(n, ref) for n, ref in self._live if ref() is not None]
         return {n for n, _ in self._live}
 
-    async def fetch(self, after: str | None, _: int | None, fresh: bool) -> _Page:
+    async def fetch(self, after: str | None, _: int | None, fresh: bool) -> Fetched[Page[str]]:
         """Give the page behind `after`, in its time."""
         assert not fresh or after in self.asked, "fresh at the first look"
         self.asked.append(after)
@@ -94,14 +95,14 @@ class _Server:
             if kind > 0.25:
                 raise  # and some fetches end as if nothing had been
 
-    def _page(self, number: int) -> _Page:
+    def _page(self, number: int) -> Fetched[Page[str]]:
         if number == self.fault_at:
             raise self.fault
         ids = self.pages[number]
-        page = _Page(ids, has_more=number + 1 < len(self.pages))
+        page = _content(ids, has_more=number + 1 < len(self.pages))
         self._live += [(number, weakref.ref(page.ids)), (number, weakref.ref(page.data))]
         assert len(self.held()) <= 2, "more than two pages are held"
-        return page
+        return page, 1
 
 
 class _Schedule:
@@ -117,7 +118,9 @@ class _Schedule:
         if max_items is not None and max_items <= len(self.expected):
             self.expected = self.expected[:max_items]
             self.server.fault_at = None  # no longer in the way
-        walk = streams.Walk(self.server.fetch, max_items=max_items, prefetch=prefetch)
+        walk = streams.Walk(
+            self.server.fetch, streams.WalkState(max_items=max_items), prefetch=prefetch
+        )
         kind = streams.PageIterator if dice.random() < 0.25 else streams.ItemIterator
         self.iterator = kind(walk)
         self.closed = False
@@ -133,7 +136,7 @@ class _Schedule:
         except (StopAsyncIteration, APIConnectionError, ClientClosedError) as end:
             self._judge(end)
         else:
-            self.got += element.ids if isinstance(element, _Page) else [element]
+            self.got += element.ids if isinstance(element, Page) else [element]
 
     async def _take_within_timeout(self) -> None:
         async with asyncio.timeout(self.dice.randint(0, 4)):

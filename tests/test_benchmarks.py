@@ -26,7 +26,7 @@ TINY = {
     "prefetch --pages 2 --latency 1 --work 0 1 --rounds 1": "one after the other",
     "footprint --messages 200 --rounds 1": "bytes a message",
     "start --rounds 1": "first message",
-    "lookahead --pages 3 --limit 2 --latency 0.001 --rounds 1": "predict",
+    "lookahead --pages 3 --limit 2 --latency 0.001 --rounds 1": "plain ÷ it",
     "growth --lengths 100 200 --concurrency 1 2 --pages 4 --rounds 1": "at a time",
 }
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from loopback import Answer, Asked, Loopback, Script, conversation, error, message, page, replies
@@ -31,9 +32,9 @@ from aiomessages import (
     RetryPolicy,
 )
 from aiomessages.blocking import MessagesClient, Results, export
+from aiomessages.blocking.caller_items import CallerItems
 from aiomessages.blocking.client import ExportOptions
-from aiomessages.blocking.crossing import Inbox, OutsideItems
-from aiomessages.blocking.thread import LoopThread, _Thread
+from aiomessages.blocking.thread import LoopThread
 from aiomessages.export import export as async_export
 
 KEY = "sk-canary-0123456789"
@@ -112,8 +113,14 @@ def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyP
     gc.collect()  # what other tests have dropped crosses over as well
     monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", count, raising=False)
     with client_of(server) as client:
-        assert len(list(client.list("chatcmpl-1"))) == 250
-        assert crossings == 4  # three pages and the end
+        # Not in an assert, which would hold the streams: dropping a finished one crosses no more.
+        items = len(list(client.list("chatcmpl-1")))
+        gc.collect()  # the frame that raised the end is in a cycle, and holds the stream
+        after_items = crossings
+        pages = len(list(client.list("chatcmpl-1").pages()))
+        gc.collect()
+        assert (items, after_items) == (250, 4)  # three pages and the end
+        assert (pages, crossings) == (3, 8)
 
 
 def test_pages_and_bytes(serve: Any) -> None:
@@ -135,6 +142,22 @@ def test_pages_and_bytes(serve: Any) -> None:
         assert stream.cursor == "chatcmpl-1-249"
         with client.list("chatcmpl-1") as stream:
             assert next(stream.raw()).startswith(b'{"id": "chatcmpl-1-0"')
+
+
+def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
+    """A page has the members of the async client's page, and a stream `collect` and its repr."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        page_of_20 = client.list("chatcmpl-1").page()
+        assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
+        assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
+        assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
+        assert empty
+        assert len(empty) == 0
+        stream = client.list("chatcmpl-1")
+        assert [item.id for item in stream.collect(2)] == ["chatcmpl-1-0", "chatcmpl-1-1"]
+        assert "cursor='chatcmpl-1-1'" in repr(stream)
+        assert len(stream.collect()) == 248
 
 
 def test_completions(serve: Any) -> None:
@@ -337,40 +360,76 @@ def test_an_iterable_that_closes_the_conversations(serve: Any) -> None:
             next(kept[0])
 
 
-def test_an_interrupt_before_an_id_is_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C after the loop has asked for an id, and before it was looked for, loses none."""
-    answer, pressed = Inbox.answer, [True]
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupt_between_two_ids(serve: Any) -> None:
+    """Ctrl-C while the next id is not being read loses no id and no conversation."""
+    with client_of(serve(interrupting(each_by_its_id, 3))) as client:
+        conversations = client.conversations(iter(IDS), concurrency=1)
+        seen: list[str] = []
+        interrupted = 0
+        while len(seen) < len(IDS):
+            try:
+                seen += [found.completion_id for found in [next(conversations)]]
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert next(conversations, None) is None
+    assert interrupted == 3
+    assert seen == IDS
 
-    def interrupted(inbox: Inbox) -> None:
-        if inbox._questions and pressed and pressed.pop():  # noqa: SLF001 what it is asked
-            raise KeyboardInterrupt
-        answer(inbox)
 
-    with client_of(serve(each_by_its_id)) as client:
-        conversations = client.conversations(iter(IDS))
-        monkeypatch.setattr(Inbox, "answer", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            next(conversations)
-        assert {found.completion_id for found in conversations} == set(IDS)
-
-
-def test_questions_that_nobody_waits_for_any_more() -> None:
-    """An id that is no longer wanted is not read from the iterable."""
+def test_an_item_that_was_asked_for_before_an_interrupt() -> None:
+    """An item that the loop still waits for is read by the next call."""
     thread = LoopThread(nothing)
-    items = OutsideItems(IDS)
+    items = CallerItems(IDS)
+    asked: list[asyncio.Future[str]] = []
+
+    async def ask() -> None:
+        asked.append(asyncio.ensure_future(anext(items)))
+        await asyncio.sleep(0)
+
+    async def answer() -> str:
+        return await asked[0]
+
+    thread.run(ask)  # it does not read the items
+    assert thread.run(answer, items) == IDS[0]
+    thread.close()
+
+
+def test_items_that_nobody_waits_for_any_more() -> None:
+    """An item that is no longer wanted is not read from the iterable."""
+    thread = LoopThread(nothing)
+    items = CallerItems(IDS)
 
     async def ask_in_vain() -> None:
-        question = asyncio.ensure_future(ask())
+        asked = asyncio.ensure_future(anext(items))
         await asyncio.sleep(0)
-        question.cancel()
-        await asyncio.wait({question})
+        asked.cancel()
+        await asyncio.wait({asked})
 
     async def ask() -> str:
-        return await anext(aiter(items))
+        return await anext(items)
 
     thread.run(ask_in_vain)
-    assert thread.run(ask, items.inbox) == IDS[0]
+    items.read()
+    assert thread.run(ask, items) == IDS[0]
     thread.close()
+
+
+def test_an_item_that_is_read_too_late() -> None:
+    """An item that arrives when the loop has ended is dropped in silence."""
+    thread = LoopThread(nothing)
+
+    def close_and_yield() -> Iterator[str]:
+        thread.close()
+        yield IDS[0]
+
+    items = CallerItems(close_and_yield())
+
+    async def ask() -> str:
+        return await anext(items)
+
+    with pytest.raises(ClientClosedError):
+        thread.run(ask, items)
 
 
 def test_an_export(serve: Any, tmp_path: Path) -> None:
@@ -477,20 +536,87 @@ def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(list(stream)) == 250
 
 
+def test_an_interrupt_just_after_the_begin(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C when the work has just started cancels it, and waits until it has ended."""
+    cross, ended = asyncio.BaseEventLoop.call_soon_threadsafe, []
+    thread, pressed, begun = LoopThread(nothing), [True], threading.Event()
+    thread.run(nothing)
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        handle = cross(*args, **options)
+        if pressed and pressed.pop():
+            assert begun.wait(5)
+            raise KeyboardInterrupt
+        return handle
+
+    async def never() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+            raise LookupError
+
+    monkeypatch.setattr(
+        asyncio.SelectorEventLoop, "call_soon_threadsafe", interrupted, raising=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(never)
+    assert ended == [True]
+    thread.close()
+    gc.collect()
+    assert not caplog.records  # asyncio logs an error that nobody asks for
+
+
+def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that finds the loop closed, after the client looked open, says that it was."""
+    cross, thread, todo = asyncio.BaseEventLoop.call_soon_threadsafe, LoopThread(nothing), [True]
+    thread.run(nothing)
+
+    def late(*args: Any, **options: Any) -> Any:
+        if todo and todo.pop():
+            thread.close()
+        return cross(*args, **options)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", late, raising=False)
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(nothing)
+
+
+def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
+    """Do something before or after the next start of a client's thread; return those started."""
+    start, todo = threading.Thread.start, [True]
+    started: list[threading.Thread] = []
+
+    def watched(thread: threading.Thread) -> None:
+        if thread.name != "aiomessages":
+            return start(thread)
+        started.append(thread)
+        first = bool(todo and todo.pop())
+        if first:
+            before()
+        start(thread)
+        if first:
+            after()
+        return None
+
+    monkeypatch.setattr(threading.Thread, "start", watched)
+    return started
+
+
+def press() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool) -> None:
     """Ctrl-C while the thread starts leaves none behind, and the next call starts another."""
-    begin, pressed = _Thread.begin, [True]
-    started: list[_Thread] = []
-
-    def interrupted(self: _Thread) -> None:
-        if begun or not pressed:
-            begin(self)
-        started.append(self)
-        if pressed and pressed.pop():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(_Thread, "begin", interrupted)
+    steps = (lambda: None, press) if begun else (press, lambda: None)
+    started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
@@ -502,19 +628,43 @@ def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, be
         assert threads() == ["aiomessages"]
 
 
-def test_a_call_from_a_signal_handler(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupt_while_the_loop_begins(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the loop begins is raised at once, and the next call starts another."""
+    main, gate, run = threading.get_ident(), threading.Event(), anyio.run
+
+    def slow(*args: Any) -> Any:
+        gate.wait(0.1)  # the other thread waits for the loop by then
+        signal.pthread_kill(main, signal.SIGINT)
+        assert gate.wait(5)
+        return run(*args)
+
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        monkeypatch.setattr(anyio, "run", slow)
+        with pytest.raises(KeyboardInterrupt):
+            client.list("chatcmpl-1").page()
+        monkeypatch.setattr(anyio, "run", run)
+        gate.set()
+        for thread in threading.enumerate():
+            if thread.name == "aiomessages":
+                thread.join(5)
+        assert threads() == []
+        assert len(client.list("chatcmpl-1").page().data) == 20
+        assert threads() == ["aiomessages"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_call_from_a_signal_handler(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
     """A handler may use the client at any moment, also where it interrupts the first use of it."""
-    begin, sent = _Thread.begin, [True]
     got: list[int] = []
-    started: list[_Thread] = []
 
-    def interrupted(self: _Thread) -> None:
-        started.append(self)
-        if sent and sent.pop():
-            got.append(len(client.list("chatcmpl-1").page().data))
-        begin(self)
+    def handle() -> None:
+        got.append(len(client.list("chatcmpl-1").page().data))
 
-    monkeypatch.setattr(_Thread, "begin", interrupted)
+    steps = (lambda: None, handle) if begun else (handle, lambda: None)
+    started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         got.append(len(client.list("chatcmpl-1").page().data))
     assert got == [20, 20]
@@ -608,6 +758,35 @@ def test_what_waits_for_no_request_ends_as_well() -> None:
     closer.join()
 
 
+def test_calls_end_before_what_they_use() -> None:
+    """Closing cancels the work and waits for its end, before it closes the async client."""
+    begun, order = threading.Event(), []
+
+    async def never() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append("work")
+
+    async def at_end() -> None:
+        order.append("client")
+
+    thread = LoopThread(at_end)
+
+    def close() -> None:
+        assert begun.wait(5)
+        thread.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(ClientClosedError, match="during the call"):
+        thread.run(never)
+    closer.join()
+    assert order == ["work", "client"]
+
+
 def test_a_twin_shares_the_thread(serve: Any) -> None:
     """`with_options` shares session and thread; closing it leaves the other one open."""
     with client_of(serve(conversation(THREE_PAGES))) as client:
@@ -690,12 +869,13 @@ print(next(stream).id)
 
 
 def test_a_script_that_goes_on_when_all_is_over(serve: Any) -> None:
-    """A call in the interpreter's last moments, when the thread has left, says that it did."""
+    """A call in the interpreter's last moments, when the thread has ended, says that it has."""
     run = run_script(
         """
-import atexit
+import atexit, threading
 from aiomessages.blocking import thread
 def last() -> None:
+    print([each.name for each in threading.enumerate() if each.daemon])
     try:
         list(stream)
     except Exception as error:
@@ -708,7 +888,7 @@ atexit.register(thread._end_all)
 """,
         serve(conversation(THREE_PAGES)),
     )
-    assert run.stdout == "ClientClosedError the client was closed during the call\n"
+    assert run.stdout == "[]\nClientClosedError the client was closed during the call\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -720,9 +900,11 @@ import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of the fork itself, from Python 3.12 on
 stream = client.list('chatcmpl-1', prefetch=False)
 next(stream)
+open_one = MessagesClient()
+open_one.list('chatcmpl-1').page()
 child = os.fork()
 if child == 0:
-    del stream
+    del stream, open_one
     try:
         client.list('chatcmpl-1').page()
     except RuntimeError as error:
@@ -731,6 +913,7 @@ if child == 0:
     raise SystemExit
 print(os.waitpid(child, 0)[1], len(list(stream)))
 client.close()
+open_one.close()
 """,
         serve(conversation(THREE_PAGES)),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -12,17 +13,21 @@ from aiomessages import (
     APIConnectionError,
     AsyncMessagesClient,
     AuthenticationError,
+    Choice,
     ClientClosedError,
     ConfigurationError,
     Conversation,
     ConversationStream,
     InsufficientQuotaError,
     InternalServerError,
+    Message,
     MessagesError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    Reply,
     RetryPolicy,
+    StoredCompletion,
 )
 
 KEY = "sk-canary-0123456789"
@@ -66,7 +71,7 @@ async def test_each_id_once() -> None:
 
 
 async def test_in_order() -> None:
-    """With ordered=True the conversations come in the order of their ids, whoever is done first."""
+    """With ordered=True the conversations come in the order of their ids."""
     ids = [f"c-{n}" for n in range(20)]
     slow = asyncio.Event()
 
@@ -92,6 +97,90 @@ async def test_replies() -> None:
     assert [c.reply and c.reply.content for c in by_id] == ["reply of c-9"]
     assert {c.reply and c.reply.content for c in listed} == {"reply of c-1", "reply of c-2"}
     assert [a.path for a in server.asked if a.path.endswith(("/c-1", "/c-2"))] == []
+    assert all(c.completion and c.completion.id == c.completion_id for c in by_id + listed)
+
+
+async def test_completions_without_replies() -> None:
+    """A completion from a list or a page is in its conversation, also without include_reply."""
+    async with Loopback(service) as server, client_of(server) as client:
+        by_id = [c async for c in client.conversations(["c-9"])]
+        listed = [c async for c in client.conversations(client.completions(), ordered=True)]
+        page = await client.completions()
+        of_page = [c async for c in client.conversations(page, ordered=True)]
+    assert [c.completion for c in by_id] == [None]
+    assert [c.completion and c.completion.id for c in listed] == ["c-1", "c-2"]
+    assert of_page == listed
+    assert {c.reply for c in by_id + listed} == {None}
+    assert [a.path for a in server.asked if not a.path.endswith(("messages", "completions"))] == []
+
+
+async def test_all_conversations_as_a_list() -> None:
+    """collect() returns the conversations that were not taken yet, and raises what goes wrong."""
+    async with Loopback(service) as server, client_of(server) as client:
+        conversations = client.conversations(["c-1", "c-2", "c-3"], ordered=True)
+        await anext(conversations)
+        assert [c.completion_id for c in await conversations.collect()] == ["c-2", "c-3"]
+        assert await conversations.collect() == []
+        with pytest.raises(NotFoundError):
+            await client.conversations(["missing"]).collect()
+
+
+async def test_a_listed_completion_that_fails() -> None:
+    """A conversation with an error has the completion that was listed, and no reply."""
+
+    async def listed() -> AsyncIterator[StoredCompletion]:
+        yield StoredCompletion("missing", [Choice(0, Reply(content="Hi"))])
+
+    async with Loopback(service) as server, client_of(server) as client:
+        (got,) = [
+            c async for c in client.conversations(listed(), include_reply=True, on_error="continue")
+        ]
+    assert isinstance(got.error, NotFoundError)
+    assert got.completion is not None
+    assert got.reply is None
+
+
+# --- at a prompt ----------------------------------------------------------------------------------
+
+
+def test_json_of_a_conversation() -> None:
+    """to_json() is one line with all fields of to_dict(), and the error by its class and text."""
+    reply = Reply(content="two\nlines")
+    completion = StoredCompletion("c", [Choice(0, reply)])
+    whole = Conversation("c", [Message("m", "user", "Hi")], reply, completion=completion)
+    assert whole.to_dict() == {
+        "completion_id": "c",
+        "messages": [whole.messages[0].to_dict()],
+        "reply": reply.to_dict(),
+        "error": None,
+        "completion": completion.to_dict(),
+    }
+    assert json.loads(whole.to_json()) == whole.to_dict()
+    assert "\n" not in whole.to_json()
+    failed = Conversation("c", [], error=NotFoundError("no such completion", status=404))
+    assert failed.to_dict() == {
+        "completion_id": "c",
+        "messages": [],
+        "reply": None,
+        "error": {"type": "NotFoundError", "message": str(failed.error)},
+        "completion": None,
+    }
+
+
+def test_the_repr_of_a_conversation() -> None:
+    """The repr leaves out what the conversation does not have."""
+    assert repr(Conversation("c", [])) == "Conversation(completion_id='c', messages=[])"
+
+
+def test_the_html_of_a_conversation() -> None:
+    """A notebook shows the id, the messages, the reply and the error, escaped."""
+    error = NotFoundError("<no such completion>", status=404)
+    messages = [Message("m", "user", "Hi <b>")]
+    html = Conversation("c-1", messages, Reply(content="Bye <b>"), error)._repr_html_()
+    for text in ("c-1", "Hi &lt;b&gt;", "Bye &lt;b&gt;", "NotFoundError", "&lt;no such"):
+        assert text in html
+    assert "<b>" not in html
+    assert "None" not in Conversation("c-1", [])._repr_html_()
 
 
 async def test_a_completion_without_a_reply() -> None:
@@ -108,7 +197,7 @@ async def test_a_completion_without_a_reply() -> None:
 
 
 async def test_an_id_that_fails() -> None:
-    """With on_error="continue" a failing id is an error of its own; the others go on."""
+    """With on_error="continue" an id that fails gives a conversation with its error."""
     ids = ["c-1", "missing", "", "c-2"]
     async with Loopback(service) as server, client_of(server) as client:
         got = [c async for c in client.conversations(ids, on_error="continue", ordered=True)]
@@ -146,7 +235,7 @@ async def test_a_key_that_is_cancelled() -> None:
 
 
 async def test_a_key_that_is_cancelled_before_the_reply() -> None:
-    """The same holds for the fetch of a reply; the messages that came before it are kept."""
+    """The same holds for the fetch of a reply; the messages that were read before it are kept."""
 
     async def key() -> str:
         calls.append("")
@@ -258,7 +347,7 @@ async def test_an_error_in_its_turn() -> None:
     ids=["401", "quota", "403", "429 for a day", "503 for a day"],
 )
 async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered: bool) -> None:
-    """What every conversation would meet is no matter of one of them: the run ends at once."""
+    """An error that every other conversation would meet ends the run at once."""
 
     def script(asked: Asked) -> Answer:
         return service(asked) if len(server.asked) <= 20 else answer
@@ -288,7 +377,7 @@ async def test_completions_that_are_forbidden() -> None:
 
 
 async def test_long_conversations() -> None:
-    """A conversation of several pages is whole, each page asked for once."""
+    """A conversation of several pages is complete, and each page is requested once."""
 
     def script(asked: Asked) -> Answer:
         after = int(asked.query.get("after", "c-1--1").rpartition("c-1-")[2])
@@ -467,7 +556,7 @@ def server_tasks() -> set[asyncio.Task[Any]]:
 
 
 async def test_closing_before_the_beginning_and_after_the_end() -> None:
-    """What was closed before it began was not read; what has ended stays so."""
+    """A run that was closed before it began is closed, and one that ended stays at its end."""
     async with Loopback(service) as server, client_of(server) as client:
         unread = client.conversations(["c-1"])
         await unread.aclose()

@@ -1,4 +1,4 @@
-"""What the documentation shows, runs: each python and console block of README.md and docs/*.md.
+"""What the documentation shows, runs: each python and console block of the Markdown pages.
 
 A comment in front of a block, `<!-- not run: the reason -->`, exempts it.
 """
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
+FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 # Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
 LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
-DIRECTIVES = {"{eval-rst}", "{toctree}"}  # what the site's generator makes of a page
+# The directives to the site's generator.
+DIRECTIVES = {"{eval-rst}", "{include} ../CHANGELOG.md", "{toctree}"}
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>.*)\n(?P<code>(?s:.*?))^```$",

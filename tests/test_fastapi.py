@@ -18,9 +18,10 @@ from loopback import Answer, Asked, Loopback, conversation, error, message, page
 from virtual_time import now, run
 from web import read_until_cut, serving, until
 
+import aiomessages.fastapi
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.fastapi import (
-    MessagesClient,
+    ClientDependency,
     StreamCutError,
     add_exception_handlers,
     get_messages_client,
@@ -103,7 +104,7 @@ async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -
     app = FastAPI(lifespan=messages_lifespan(own, client=partial(Told, KEY)))
 
     @app.get("/")
-    async def show(client: MessagesClient, request: Request) -> list[Any]:
+    async def show(client: ClientDependency, request: Request) -> list[Any]:
         return [id(client), type(client).__name__, request.state.colour]
 
     async with reading(app) as session:
@@ -139,6 +140,14 @@ async def test_an_app_without_the_lifespan_is_told_so() -> None:
     words = r"lifespan=messages_lifespan\(\).*with TestClient\(app\)"
     with pytest.raises(RuntimeError, match=words):
         await get_messages_client(SimpleNamespace(state=SimpleNamespace()))  # type: ignore[arg-type]
+
+
+def test_the_dependencys_old_name_still_works_and_warns() -> None:
+    """`MessagesClient` is the blocking client's name; here it is a deprecated alias."""
+    with pytest.warns(DeprecationWarning, match="use ClientDependency"):
+        assert aiomessages.fastapi.MessagesClient is ClientDependency
+    with pytest.raises(AttributeError, match=r"'aiomessages.fastapi' has no attribute 'Nothing'"):
+        aiomessages.fastapi.Nothing  # type: ignore[attr-defined] # noqa: B018
 
 
 async def test_a_test_may_override_the_client() -> None:
@@ -305,7 +314,7 @@ async def test_who_asks_for_the_head_alone_makes_nobody_read_the_rest() -> None:
         app = app_of(upstream.base_url)
 
         @app.head("/")
-        async def show(client: MessagesClient) -> Response:
+        async def show(client: ClientDependency) -> Response:
             return stream_messages(client.list("chatcmpl-1", limit=1))
 
         async with reading(app) as session, session.head("/") as response:
@@ -320,7 +329,7 @@ async def test_a_response_runs_its_background_tasks() -> None:
         app = app_of(upstream.base_url)
 
         @app.get("/")
-        async def show(client: MessagesClient, tasks: BackgroundTasks) -> Response:
+        async def show(client: ClientDependency, tasks: BackgroundTasks) -> Response:
             tasks.add_task(done.set)
             return stream_messages(client.list("chatcmpl-1"), "json")
 
@@ -472,7 +481,7 @@ async def test_a_key_that_cannot_be_sent_is_not_the_readers_matter(
                     answer = await response.json()
                     assert (response.status, answer["code"]) == (500, "internal_error")
                     assert "key" not in answer["detail"]
-    assert "a reader was told 500 internal_error" in caplog.text
+    assert "answered 500 internal_error" in caplog.text
     assert KEY not in caplog.text
 
 
@@ -509,7 +518,7 @@ async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptur
         async with session.get(PATH) as response:
             assert response.status == 502
     (line,) = caplog.messages
-    assert line.startswith("a reader was told 502 upstream_failed: ")
+    assert line.startswith("answered 502 upstream_failed: ")
     assert "InternalServerError, status 500, completion chatcmpl-1" in line
     assert KEY not in line
     assert "hurts" not in line  # nothing of the server's own text is ever logged

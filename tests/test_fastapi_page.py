@@ -123,7 +123,7 @@ async def test_an_interrupted_conversation_is_resumed_where_it_was(browser: Any)
     script = Api(lambda asked: limits.pop() if limits and "after" in asked.query else ten(asked))
     async with shown(browser, script) as tab:
         said = await state(tab, "interrupted")
-        assert said == "The API is asked too much; try again later. Coming back…"
+        assert said == "Rate limited; try again later. Coming back…"
         assert await texts(tab) == [f"message {n}" for n in range(4)]
         await tab.wait_for_selector("article.reply")
         assert await texts(tab, ":not(.reply)") == [f"message {n}" for n in range(10)]
@@ -154,7 +154,8 @@ async def test_an_unknown_conversation_is_explained(browser: Any) -> None:
     """An EventSource knows no status; the page finds out what was wrong."""
     script = Api(lambda _: error(404, "not_found"))
     async with shown(browser, script, "/#chatcmpl-nobody") as tab:
-        assert await state(tab, "failed") == "No such completion, or not yet, or no longer."
+        said = await state(tab, "failed")
+        assert said == "The completion does not exist, is not visible yet, or was deleted."
         await tab.get_by_role("button", name="Try again").wait_for()
 
 

@@ -49,9 +49,10 @@ from aiomessages import (
     Timeout,
     TLSError,
     UnprocessableEntityError,
-    self_check,
 )
-from aiomessages.pool import Pool
+from aiomessages.client import caller_of
+from aiomessages.http.pool import Pool
+from aiomessages.http.shortcut import self_check
 from aiomessages.settings import UnusableKeyError
 
 BACKOFF = 0.001
@@ -461,7 +462,7 @@ PASSING = [
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The way that requests take once the connection is there: both must be as safe."""
     chosen: str = request.param
-    monkeypatch.setattr(self_check, "_VERDICTS", {aiohttp.__version__: chosen == "fast path"})
+    monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: chosen == "fast path"})
     return chosen
 
 
@@ -540,12 +541,12 @@ async def _play(case: Case, server: RawServer, retries: list[RetryDetails]) -> O
 
 async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     """Hold that every connection went back to the pool, as soon as a cancelled task has left."""
-    session = client._attempts._transport._session  # noqa: SLF001 there is no public way to ask
+    session = caller_of(client).attempts.shared.transport._session  # noqa: SLF001 there is no public way to ask
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):
             if isinstance(connector, Pool):
-                connector.take_back()  # what it only holds for a time
+                connector.release_kept()  # what it only holds for a time
             await asyncio.sleep(0)
 
 

@@ -1,11 +1,13 @@
-"""The shape of the package: imports point down, and `import aiomessages` stays light."""
+"""The shape of the package: its folders are layers, and imports point down."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,72 +18,28 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
-# From the bottom up; within a row of the core as well, a file imports only what stands before it.
-LAYERS = {
-    "values": (
-        "loading",
-        "compression",
-        "redaction",
-        "errors",
-        "logs",
-        "kept",
-        "parts",
-        "models",
-        "pages",
-        "settings",
-        "telemetry",
-    ),
-    "decisions": (
-        "lenient",
-        "decoding",
-        "retry",
-        "dialects",
-        "wire_errors",
-        "refusals",
-        "buckets",
-        "pace",
-        "protocol",
-        "page_size",
-        "trail",
-        "stream",
-        "lookahead",
-        "speculation",
-    ),
-    "I/O": (
-        "failures",
-        "body",
-        "arrivals",
-        "pool",
-        "plain_answer",
-        "alarm",
-        "line",
-        "self_check",
-        "fast_path",
-        "transport",
-        "turns",
-        "attempts",
-        "listing",
-        "crew",
-        "workers",
-        "conversations",
-        "client",
-    ),
-    "uses": (
-        "otel",
-        "blocking",
-        "export",
-        "server",
-        "testing",
-        "pytest_plugin",
-        "fastapi",
-        "ray",
-        "cli",
-        "__main__",
-    ),
+# The folders and files of the package, from the bottom up: each may import those before it.
+VALUES = ("_lazy", "_version", "values", "errors", "models", "pages", "settings", "observe")
+CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
+USES = (
+    *("export", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi", "cli"),
+    "__main__",
+)
+ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
+
+# Modules that hold values or take decisions. They open nothing, and read no clock.
+PURE = (
+    *("errors.py", "models", "pages.py", "values", "wire"),
+    *("calls/rate_limit.py", "calls/refusals.py", "calls/retry.py"),
+    *("paging/lookahead.py", "paging/page_size.py"),
+)
+IMPURE_MODULES = {
+    *("aiohttp", "anyio", "asyncio", "concurrent", "os", "pathlib", "random", "secrets"),
+    *("select", "socket", "ssl", "subprocess", "threading", "time"),
 }
-USES = set(LAYERS["uses"])
-CORE = [part for layer, parts in LAYERS.items() if layer != "uses" for part in parts]
-FACADE = "__init__"  # names everything and loads it lazily; what it loads has its own test
+
+MAX_LINES = 300
+REASON = "Longer than 300 lines"  # how the docstring of a longer module begins its reason
 
 # Prints what the import itself loads; a coverage run has modules of its own loaded before.
 NEWLY_LOADED = """
@@ -96,21 +54,21 @@ HEAVY = {
     *("sqlite3", "uvloop"),
 }
 
-
-def may_import(part: str) -> set[str]:
-    """Return the parts of the package that this one may import."""
-    if part == "server":  # code shared with the client would let one mistake be made twice and pass
-        return {"server", "models"}
-    return {*CORE, *USES, FACADE} if part in USES else set(CORE[: CORE.index(part)])
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+each_module = pytest.mark.parametrize(
+    "module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE))
+)
 
 
-def imported_parts(module: Path) -> Iterator[str]:
-    """Yield each part of the package that a file imports, wherever in the file it does."""
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
-        for name in imported_names(node, module.relative_to(PACKAGE.parent).parts[:-1]):
-            root, _, rest = name.partition(".")
-            if root == PACKAGE.name and rest != "__version__":
-                yield rest.split(".")[0] if rest.split(".")[0] in {*CORE, *USES} else FACADE
+@cache
+def tree_of(module: Path) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(module.read_text("utf-8"))
+
+
+def layer_of(module: Path) -> str:
+    """Return the folder or file of the package that a module belongs to."""
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
@@ -124,14 +82,105 @@ def imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     return [f"{source}.{alias.name}" for alias in node.names]
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+def imports_of(tree: ast.AST, module: Path) -> Iterator[str]:
+    """Yield each dotted name that a module imports, wherever in the file it does."""
+    folder = module.relative_to(PACKAGE.parent).parts[:-1]
+    for node in ast.walk(tree):
+        yield from imported_names(node, folder)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def without_type_checking(module: Path) -> ast.Module:
+    """Leave out what is only imported for type checkers."""
+
+    class Cut(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+            if ast.unparse(node.test) == "TYPE_CHECKING":
+                return node.orelse
+            return self.generic_visit(node)
+
+    return Cut().visit(ast.parse(module.read_text("utf-8")))
+
+
+@cache
+def module_of(name: str) -> Path | None:
+    """Return the file of a dotted name of the package, or of what holds that name."""
+    parts = name.split(".")
+    for length in (len(parts), len(parts) - 1):
+        path = PACKAGE.parent.joinpath(*parts[:length])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if length and file.is_file():
+                return file
+    return None
+
+
+@each_module
 def test_imports_point_down(module: Path) -> None:
-    """A module imports only what stands below it, and the server models at most."""
-    part = module.relative_to(PACKAGE).with_suffix("").parts[0]
-    assert set(imported_parts(module)) <= may_import(part)
+    """A module imports its own layer and those below; the server imports the models alone."""
+    ours = [name for name in imports_of(tree_of(module), module) if name.startswith("aiomessages")]
+    imported = {layer_of(file) for name in ours if (file := module_of(name)) is not None}
+    layer = layer_of(module)
+    # Code that the server shared with the client would let one mistake be made twice, and pass.
+    allowed = {"server", "models"} if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
+    assert imported <= allowed
+
+
+def test_no_imports_in_a_circle() -> None:
+    """No two modules import each other, however long the way round."""
+    graph = {}
+    for module in MODULES:
+        names = imports_of(without_type_checking(module), module)
+        graph[module] = {module_of(name) for name in names if name.startswith("aiomessages.")}
+        graph[module] -= {None, module, PACKAGE / "__init__.py", module.parent / "__init__.py"}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@each_module
+def test_pure_modules_do_no_io(module: Path) -> None:
+    """The grammar of the API, the values and the decisions import nothing that does I/O."""
+    name = str(module.relative_to(PACKAGE))
+    if not name.startswith(PURE):
+        pytest.skip("it may do I/O")
+    imported = {name.split(".")[0] for name in imports_of(tree_of(module), module)}
+    assert not imported & IMPURE_MODULES
+
+
+@each_module
+def test_no_private_names_of_other_modules(module: Path) -> None:
+    """A module uses no underscore name that another module of the package defines."""
+    here = private_names(module)
+    used = {
+        node.attr
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    }
+    elsewhere = set().union(*(private_names(other) for other in MODULES if other != module))
+    assert not (used - here) & elsewhere
+    imported = {name.rpartition(".")[2] for name in imports_of(tree_of(module), module)}
+    assert not {name for name in imported if name.startswith("_")} - {"__version__", "_lazy"}
+
+
+@cache
+def private_names(module: Path) -> set[str]:
+    """Return the underscore names that a module defines or sets on its own objects."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+@each_module
+def test_modules_are_short(module: Path) -> None:
+    """A module of more than 300 lines says at its top why."""
+    if len(module.read_text("utf-8").splitlines()) > MAX_LINES:
+        assert REASON in (ast.get_docstring(tree_of(module)) or "")
 
 
 def test_importing_the_package_loads_no_use_of_it() -> None:

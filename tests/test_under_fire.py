@@ -30,11 +30,12 @@ from aiomessages import (
     MessagePage,
     RateLimitError,
     RetryPolicy,
-    stream,
-    trail,
 )
-from aiomessages.pages import Envelope, Page
-from aiomessages.retry import RetryQuota
+from aiomessages.calls.retry import RetryQuota
+from aiomessages.pages import Page
+from aiomessages.paging import cursor, prefetch, stream
+from aiomessages.paging.cursor import Fetched, WalkState
+from aiomessages.wire.page_content import PageContent
 
 # --- streams: schedules ---------------------------------------------------------------------------
 
@@ -93,12 +94,12 @@ MISTAKES = {
     ),
     "an error swallowed": (
         "self._error, self._traceback = error, error.__traceback__",
-        "self._trail.ended = True",
+        "self._state.ended = True",
     ),
     "an error raised once": (
         "            raise self._error.with",
         (
-            "            self._trail.ended = True\n"
+            "            self._state.ended = True\n"
             "            error, self._error = self._error, None\n"
             "            raise error.with"
         ),
@@ -116,8 +117,8 @@ MISTAKES = {
         "return len(self.pages) < 2 + self.taking",
     ),
     "a variable that keeps the last page": (
-        "self._accept(await self._fetch(trail.cursor, trail.wanted, trail.fresh))",
-        "page = await self._fetch(trail.cursor, trail.wanted, trail.fresh); self._accept(page)",
+        "self._accept(await self._fetch(state.cursor, state.wanted, state.fresh))",
+        "it = await self._fetch(state.cursor, state.wanted, state.fresh); self._accept(it)",
     ),
     "a fetch ahead that nobody wanted": (
         "        if self._prefetch:\n",
@@ -152,8 +153,8 @@ MISTAKES = {
         "                pass",
     ),
     "a page accepted after the closing": (
-        "if self._stopped or not self._trail",
-        "if not self._trail",
+        "None if self._stopped else self._state",
+        "self._state",
     ),
     "a dropped stream whose fetch goes on": (
         "task.get_loop().call_soon_threadsafe(task.cancel)",
@@ -180,25 +181,25 @@ MISTAKES = {
         "return self._ids[read - 1] if read else None",
     ),
     "max_items not counted": (
-        "            self.remaining -= len(page.ids)\n",
+        "            self.remaining -= len(content.ids)\n",
         "            pass\n",
     ),
 }
 
 
 def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
-    """Return the stream module with one mistake in it, or in the trail that it follows."""
-    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (trail, stream)]
+    """Return the stream module with one mistake in it, or in one of the two that it builds on."""
+    sources = [Path(str(each.__file__)).read_text("utf-8") for each in (cursor, prefetch, stream)]
     found = sum(source.count(mistake[0]) for source in sources)
-    assert found == 1, "the source has changed: say again what the mistake is"
-    followed, mistaken = (module_of(source.replace(*mistake)) for source in sources)
-    mistaken.Trail = followed.Trail  # type: ignore[attr-defined]
+    assert found == 1, "the source has changed: write the mistake anew"
+    states, walks, mistaken = (module_of(source.replace(*mistake)) for source in sources)
+    vars(mistaken).update(WalkState=states.WalkState, Walk=walks.Walk)
     return mistaken
 
 
 def module_of(source: str) -> types.ModuleType:
     """Return a module of the package that was made of this source."""
-    module = types.ModuleType("aiomessages.mistaken")
+    module = types.ModuleType("aiomessages.paging.mistaken")
     exec(compile(source, "<mistaken>", "exec"), vars(module))  # noqa: S102 our own source
     return module
 
@@ -216,14 +217,15 @@ def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
 # --- streams: single shots ------------------------------------------------------------------------
 
 
-def numbered(number: int, of: int) -> Page[int]:
+def numbered(number: int, of: int) -> Fetched[Page[int]]:
     """Return a page of one item."""
-    return Page(Envelope([number], has_more=number + 1 < of), [str(number)])
+    more = number + 1 < of
+    return PageContent(Page, [number], [str(number)], has_more=more, promised=more), 1
 
 
 def items_of(fetch: Any, **options: Any) -> stream.ItemIterator[int]:
     """Return a stream of items."""
-    return stream.ItemIterator(stream.Walk(fetch, **options))
+    return stream.ItemIterator(stream.Walk(fetch, WalkState(), **options))
 
 
 def number_behind(after: str | None) -> int:
@@ -235,7 +237,7 @@ async def test_a_fetch_that_is_cancelled_from_within() -> None:
     """Where what a fetch waits for was cancelled, the stream fails, and does not try for ever."""
     asked = 0
 
-    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
         nonlocal asked
         asked += 1
         key = asyncio.get_running_loop().create_future()
@@ -253,7 +255,7 @@ async def test_a_fetch_that_is_cancelled_from_within() -> None:
 async def test_an_error_raised_again_and_again() -> None:
     """A stream that is asked on after its error holds no more for it each time."""
 
-    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
         raise APIConnectionError("lost")
 
     items = items_of(fetch)
@@ -270,7 +272,7 @@ async def test_a_stream_that_another_thread_drops() -> None:
     """The garbage collector may run in any thread: the fetch is cancelled in its own loop."""
     left = asyncio.Event()
 
-    async def fetch(_: str | None, __: int | None, ___: bool) -> Page[int]:
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
         try:
             await asyncio.Event().wait()
         finally:
@@ -292,7 +294,7 @@ async def test_a_fetch_that_is_done_at_once() -> None:
     """Where tasks start at once, a page that is there at once does not wait for the next one."""
     never = asyncio.Event()
 
-    async def fetch(after: str | None, _: int | None, __: bool) -> Page[int]:
+    async def fetch(after: str | None, _: int | None, __: bool) -> Fetched[Page[int]]:
         if after is not None:
             await never.wait()
         return numbered(number_behind(after), of=2)
@@ -312,7 +314,7 @@ MS = 1.0  # virtual: whole numbers, so that sums are exact
 async def time_of_ten_pages(latency: float, effort: Callable[[], Any], *, prefetch: bool) -> float:
     """Return how long a consumer takes that does some work for each page of one item."""
 
-    async def fetch(after: str | None, _: int | None, __: bool) -> Page[int]:
+    async def fetch(after: str | None, _: int | None, __: bool) -> Fetched[Page[int]]:
         await asyncio.sleep(latency)
         return numbered(number_behind(after), of=10)
 

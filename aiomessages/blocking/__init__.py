@@ -1,4 +1,4 @@
-"""The client for scripts: the same calls, and they wait.
+"""The client for scripts: the calls of the async client, without `await`.
 
     from aiomessages.blocking import MessagesClient
 
@@ -6,8 +6,8 @@
         for message in client.list("chatcmpl-1"):
             print(message.role, message.content)
 
-It is the async client, in an event loop that runs in one thread of its own. A walk crosses over
-once a page, and the next page is fetched while the script works on this one.
+It runs the async client in an event loop in one thread of its own. The loop fetches the next page
+while the script works on the items of this one.
 """
 
 from .client import MessagesClient, export

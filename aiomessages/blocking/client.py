@@ -17,15 +17,15 @@ from typing import (
     Unpack,
 )
 
-from aiomessages.client import AsyncMessagesClient, ClientOptions
+from aiomessages.client import AsyncMessagesClient, ClientOptions, caller_of
 from aiomessages.conversations import Conversation, OnError
 from aiomessages.errors import ClientClosedError, ConfigurationError
 from aiomessages.models import Message, StoredCompletion
-from aiomessages.settings import hide, hide_values
-from aiomessages.telemetry import Telemetry
+from aiomessages.paging.caller import Caller
+from aiomessages.values.secrets import hide, hide_values
 
-from .crossing import Inbox, OutsideItems
-from .streams import Results, Stream
+from .caller_items import CallerItems
+from .streams import Results, Stream, async_stream
 from .thread import LoopThread
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Ids = Iterable[str] | Stream[StoredCompletion]
 def _like(
     model: Callable[Concatenate[Any, P], object],
 ) -> Callable[[Callable[..., ResultT]], Callable[Concatenate[Any, P], ResultT]]:
-    """Give a method the arguments of the async client's, for type checkers and for `help`."""
+    """Declare that a method takes the arguments of the async one, to type checkers and `help`."""
 
     def as_model(method: Callable[..., ResultT]) -> Callable[Concatenate[Any, P], ResultT]:
         returned = inspect.signature(method).return_annotation
@@ -52,15 +52,16 @@ def _like(
 
 
 class MessagesClient:
-    """Read the messages of stored chat completions, and wait for them.
+    """Read the messages of stored chat completions, in code without `async`.
 
-    Its options are those of AsyncMessagesClient, but for `session`, which belongs to an event loop
-    of the caller's. Nothing is started before the first call; then one thread with one event loop
-    runs until the client is closed. `on_retry` and an async `api_key` are called there. In async
-    code, where waiting would hold up everything else, a call raises RuntimeError; in a notebook it
-    does not. It raises RuntimeError as well where gevent or eventlet has replaced threads.
+    The arguments are those of AsyncMessagesClient, without `session`, which belongs to an event
+    loop. The first call starts one thread with one event loop; it runs until the client is closed,
+    and calls `on_retry` and an async `api_key`. Several threads may use a client.
 
-    Raises ConfigurationError for options that cannot be used. Several threads may use a client.
+    A call raises RuntimeError in async code, where waiting would hold up the event loop (not in a
+    notebook), and where gevent or eventlet has replaced threads.
+
+    Raises ConfigurationError for arguments that cannot be used.
     """
 
     _client: AsyncMessagesClient
@@ -80,7 +81,7 @@ class MessagesClient:
         self._owns_thread = True
 
     def __repr__(self) -> str:
-        # Also of one that could not be built: a traceback may show it.
+        # A traceback may show a client that could not be built.
         base_url = self._client.base_url if hasattr(self, "_client") else None
         return f"{type(self).__name__}({base_url=})"
 
@@ -90,25 +91,22 @@ class MessagesClient:
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session and thread.
 
-        It ends when this one is closed; closing it leaves this one open.
+        Closing this client closes the new one; closing the new one leaves this one open.
         """
-        twin = object.__new__(type(self))
-        twin._client = self._client.with_options(**changes)
-        twin._thread = self._thread
-        twin._owns_thread = False
-        return twin
-
-    def _instrument(self, telemetry: Telemetry) -> None:
-        self._client._instrument(telemetry)  # noqa: SLF001 the same seam
+        child = object.__new__(type(self))
+        child._client = self._client.with_options(**changes)
+        child._thread = self._thread
+        child._owns_thread = False
+        return child
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a slash at the end."""
+        """The address of the API, without a slash at the end."""
         return self._client.base_url
 
     @_like(AsyncMessagesClient.list)
     def list(self, completion_id: str, **options: Any) -> Stream[Message]:
-        """List the messages of one completion: iterate it for all, `page()` gives one page.
+        """List the messages of one completion: iterate for all messages, `page()` for one page.
 
         The arguments, and the errors, are those of the async client's `list`.
         """
@@ -116,7 +114,7 @@ class MessagesClient:
 
     @_like(AsyncMessagesClient.completions)
     def completions(self, **options: Any) -> Stream[StoredCompletion]:
-        """List the stored completions: iterate it for all, `page()` gives one page.
+        """List the stored completions: iterate for all completions, `page()` for one page.
 
         The arguments, and the errors, are those of the async client's `completions`.
         """
@@ -130,51 +128,35 @@ class MessagesClient:
         """
         return self._thread.run(partial(self._client.completion, completion_id, **options))
 
-    def raw_completion(self, completion_id: str) -> bytes:
+    @_like(AsyncMessagesClient.raw_completion)
+    def raw_completion(self, completion_id: str, **options: Any) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
-        Raises what `completion` does.
+        The arguments, and the errors, are those of the async client's `raw_completion`.
         """
-        return self._thread.run(partial(self._client.raw_completion, completion_id))
+        return self._thread.run(partial(self._client.raw_completion, completion_id, **options))
 
-    def conversations(
-        self,
-        ids: Ids,
-        *,
-        concurrency: int = 64,
-        ordered: bool = False,
-        include_reply: bool = False,
-        on_error: OnError = "raise",
-        limit: int | None = None,
-    ) -> Results[Conversation]:
-        """Read many conversations at once, and give each as it is done, or in the order of `ids`.
+    @_like(AsyncMessagesClient.conversations)
+    def conversations(self, ids: Any, **options: Any) -> Results[Conversation]:
+        """Read many conversations at once. Return each as it is done, or in the order of `ids`.
 
-        `ids` is any iterable of completion ids, or this client's `completions()`. It is read by
-        the thread that waits for a conversation, never further ahead than `concurrency`. All else
-        is as the async client's `conversations`.
-
-        Raises ConfigurationError for arguments that cannot be used.
+        `ids` is any iterable of completion ids, or this client's `completions()`. The thread that
+        waits for a conversation reads it, never further ahead than `concurrency`. The other
+        arguments, and the errors, are those of the async client's `conversations`.
         """
-        source, inbox = _for_the_loop(ids)
-        conversations = self._client.conversations(
-            source,
-            concurrency=concurrency,
-            ordered=ordered,
-            include_reply=include_reply,
-            on_error=on_error,
-            limit=limit,
-        )
-        return Results(self._thread, conversations, convert=_as_it_is, inbox=inbox)
+        for_loop, read_here = _for_the_loop(ids)
+        conversations = self._client.conversations(for_loop, **options)
+        return Results(self._thread, conversations, convert=lambda result: result, ids=read_here)
 
     def close(self) -> None:
-        """End the calls under way, which raise ClientClosedError, and the thread.
+        """End the thread, and the calls under way: they raise ClientClosedError.
 
-        Closing it again does nothing.
+        Closing again does nothing.
         """
         if self._owns_thread:
             self._thread.close()
         else:
-            with contextlib.suppress(ClientClosedError):  # then this one is closed as well
+            with contextlib.suppress(ClientClosedError):  # the parent's closing closed this one
                 self._thread.run(self._client.aclose)
 
     def __enter__(self) -> Self:
@@ -184,8 +166,13 @@ class MessagesClient:
         self.close()
 
 
+@caller_of.register
+def _(client: MessagesClient) -> Caller:
+    return caller_of(client._client)  # noqa: SLF001 this module's own
+
+
 class ExportOptions(TypedDict, total=False):
-    """What `aiomessages.export.export` may be told."""
+    """The options of `aiomessages.export.export`."""
 
     layout: str
     include_reply: bool
@@ -205,26 +192,22 @@ def export(
 ) -> "ExportReport":
     """Write the conversations of many completions to files, each exactly once.
 
-    As `aiomessages.export.export`, whose options and errors these are. `source` is what
-    `client.conversations` takes; `on_progress` is called in the client's thread.
+    The options and errors are those of `aiomessages.export.export`. `source` is what
+    `client.conversations` takes. `on_progress` is called in the client's thread.
     """
-    from aiomessages import export as exporting  # noqa: PLC0415 sqlite3 and all: not for a list
+    from aiomessages import export as exporting  # noqa: PLC0415 a list needs no sqlite3
 
-    given, inbox = _for_the_loop(source)
-    asynchronous, thread = client._client, client._thread  # noqa: SLF001 as a method of it
-    work = partial(exporting.export, asynchronous, given, destination, **options)
-    return thread.run(work, inbox)
+    for_loop, read_here = _for_the_loop(source)
+    asynchronous, thread = client._client, client._thread  # noqa: SLF001 of this module
+    work = partial(exporting.export, asynchronous, for_loop, destination, **options)
+    return thread.run(work, read_here)
 
 
-def _for_the_loop(ids: Any) -> tuple[Any, Inbox | None]:
-    """Return what the loop may iterate over, and where it asks for what it may not."""
+def _for_the_loop(ids: Any) -> tuple[Any, CallerItems[Any] | None]:
+    """Return the ids as the loop may iterate them, and what the calling thread has to read."""
     if isinstance(ids, Stream):
-        return ids.for_the_loop(), None
+        return async_stream(ids), None
     if isinstance(ids, Collection | AsyncIterable) or not isinstance(ids, Iterable):
-        return ids, None  # what is no iterable is refused by whoever gets it
-    items = OutsideItems(ids)
-    return items, items.inbox
-
-
-def _as_it_is(result: ResultT) -> ResultT:
-    return result
+        return ids, None  # the async client refuses what is no iterable
+    read_here = CallerItems(ids)
+    return read_here, read_here

@@ -1,38 +1,41 @@
 """Lists and results that are iterated without `async`, over those that are."""
 
 import contextlib
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from itertools import islice
+from typing import Any, Generic, Self, TypeVar, overload
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
-from aiomessages.stream import PageStream
+from aiomessages.paging.stream import PageStream, turn_page, unread_items
 
-from .crossing import Inbox
+from .caller_items import CallerItems
 from .thread import LoopThread
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
-class _Closing:
-    """What is closed when it is left by `with`, or dropped; a `for` that ends early drops it."""
+class _Closable:
+    """Closes its source when a `with` block ends, or when a `for` loop is left and drops it."""
 
     def __init__(self, thread: LoopThread, source: AsyncGenerator[Any, None]) -> None:
         self._thread = thread
-        self._close = source.aclose
-        self._dropped = thread.when_dropped(self, source.aclose)
+        self._aclose = source.aclose
+        self._finalizer = weakref.finalize(self, thread.start_soon, source.aclose)
+        self._finalizer.atexit = False
 
-    def _leave_it_open(self) -> None:
-        """Do not close it when this is dropped: it has ended, or is somebody else's to close."""
-        self._dropped.detach()
+    def _keep_open(self) -> None:
+        """Leave the source open when this is dropped: it has ended, or something else closes it."""
+        self._finalizer.detach()
 
     def close(self) -> None:
-        """Stop fetching and give up what was not delivered. Closing it again does nothing."""
-        self._leave_it_open()
-        with contextlib.suppress(ClientClosedError):  # then nothing is open any more
-            self._thread.run(self._close)
+        """Stop fetching, and discard what was not delivered. Closing again does nothing."""
+        self._keep_open()
+        with contextlib.suppress(ClientClosedError):  # closing the client has closed the source
+            self._thread.run(self._aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -41,8 +44,8 @@ class _Closing:
         self.close()
 
 
-class Results(_Closing, Iterator[ResultT]):
-    """Results one by one: pages of a list, or conversations. For one thread at a time."""
+class Results(_Closable, Iterator[ResultT]):
+    """An iterator over pages of a list, or over conversations. For one thread at a time."""
 
     def __init__(
         self,
@@ -50,58 +53,68 @@ class Results(_Closing, Iterator[ResultT]):
         source: AsyncGenerator[Any, None],
         *,
         convert: Callable[[Any], ResultT],
-        inbox: Inbox | None = None,
+        ids: CallerItems[Any] | None = None,
     ) -> None:
         super().__init__(thread, source)
         self._source = source
         self._convert = convert
-        self._inbox = inbox
+        self._ids = ids
         self._arrived: list[Any] = []
 
     def __next__(self) -> ResultT:
         if not self._arrived:
-            self._thread.run(self._arrive, self._inbox)
+            self._thread.run(self._fetch, self._ids)
         if not self._arrived:
-            self._leave_it_open()
+            self._keep_open()
             raise StopIteration
         return self._convert(self._arrived.pop())
 
-    async def _arrive(self) -> None:
-        # Put down here, and not returned: whoever waits may be interrupted, and it would be lost.
+    async def _fetch(self) -> None:
+        # Stored and not returned: an interrupted wait would lose what it returns.
         with contextlib.suppress(StopAsyncIteration):
             self._arrived.append(await anext(self._source))
 
 
-class Stream(_Closing, Iterator[ItemT], Generic[ItemT]):
-    """A list of the API, of which nothing is asked before it is iterated, or one page taken.
+class Stream(_Closable, Iterator[ItemT], Generic[ItemT]):
+    """A list of the API. Nothing is sent before it is iterated, or `page()` is called.
 
-    Threads that share it each get other items. An interrupted wait loses none.
+    Threads may share it: each item then goes to one of them. An interrupted wait loses no item.
     """
 
     def __init__(self, thread: LoopThread, stream: PageStream[ItemT, Any]) -> None:
         super().__init__(thread, stream)
         self._stream = stream
 
+    def __repr__(self) -> str:
+        return repr(self._stream)
+
     def __next__(self) -> ItemT:
         stream = self._stream
         while True:
-            # The page at hand is read in place: only a page turned is a crossing.
-            for item in stream._unread:  # noqa: SLF001 the async stream's own way to take one
+            # The items of a page that is here are read in place: the loop only fetches pages.
+            for item in unread_items(stream):
                 return item
             try:
-                self._thread.run(stream._turn_page)  # noqa: SLF001
+                self._thread.run(partial(turn_page, stream))
             except StopAsyncIteration:
-                self._leave_it_open()
+                self._keep_open()
                 raise StopIteration from None
+
+    def collect(self, max_items: int | None = None) -> list[ItemT]:
+        """Return the items that are left, at most `max_items`, as a list.
+
+        Raises what iterating raises, and returns nothing then.
+        """
+        return list(islice(self, max_items))
 
     def page(self) -> "Page[ItemT]":
         """Return one page, as awaiting the async client's list does.
 
         Raises APIError and ClientClosedError.
         """
-        return Page(self._thread, self._thread.run(self._one_page))
+        return Page(self._thread, self._thread.run(self._fetch_page))
 
-    async def _one_page(self) -> pages.Page[ItemT]:
+    async def _fetch_page(self) -> pages.Page[ItemT]:
         page: pages.Page[ItemT] = await self._stream
         return page
 
@@ -111,7 +124,7 @@ class Stream(_Closing, Iterator[ItemT], Generic[ItemT]):
         Raises RuntimeError once the stream was begun in another way.
         """
         view = self._stream.pages()
-        self._leave_it_open()
+        self._keep_open()
         return Results(self._thread, view, convert=partial(Page, self._thread))
 
     def raw(self) -> "Stream[bytes]":
@@ -120,22 +133,23 @@ class Stream(_Closing, Iterator[ItemT], Generic[ItemT]):
         Raises RuntimeError once the stream was begun in another way.
         """
         view = self._stream.raw()
-        self._leave_it_open()
+        self._keep_open()
         return Stream(self._thread, view)
 
     @property
     def cursor(self) -> str | None:
-        """The id of the last item delivered; a later list with `after=` it goes on there."""
+        """The id of the last item delivered. A later list with `after=` this id continues there."""
         return self._stream.cursor
 
-    def for_the_loop(self) -> PageStream[ItemT, Any]:
-        """Return the async stream, to be read in the loop, and closed by whoever reads it."""
-        self._leave_it_open()
-        return self._stream
+
+def async_stream(stream: Stream[ItemT]) -> PageStream[ItemT, Any]:
+    """Return the stream under a blocking one, for a reader in the loop that closes it."""
+    stream._keep_open()  # noqa: SLF001 of this module
+    return stream._stream  # noqa: SLF001 of this module
 
 
 class Page(Generic[ItemT]):
-    """One page of a list, as the async client's, but that the page behind it is not awaited."""
+    """One page of a list: the async client's Page, whose `get_next_page` waits."""
 
     def __init__(self, thread: LoopThread, page: pages.Page[ItemT]) -> None:
         self._thread = thread
@@ -156,12 +170,31 @@ class Page(Generic[ItemT]):
     def __repr__(self) -> str:
         return repr(self._page)
 
+    def _repr_html_(self) -> str:
+        return self._page._repr_html_()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[ItemT]:
+        return iter(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemT]: ...
+    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
+        return self.data[index]
+
     def has_next_page(self) -> bool:
-        """Tell whether there is a page behind this one."""
+        """Return whether there is a next page."""
         return self._page.has_next_page()
 
     def get_next_page(self) -> "Page[ItemT]":
-        """Fetch the page behind this one.
+        """Fetch the next page.
 
         Raises RuntimeError if there is none: see has_next_page().
         """

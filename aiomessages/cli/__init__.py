@@ -1,8 +1,8 @@
 """The program `aiomessages`: its commands, and the one place where an error becomes an exit code.
 
-Each command has its own module, loaded when it is called. Data goes to standard output, everything
-else through `stderr.say`. `aiomessages.__main__` guards the way here, as the packages below come
-with the extra `cli`.
+Each command is a module that is imported when it runs. Data goes to standard output, everything
+else through `stderr.say`. The imports below need the extra `cli`, which `aiomessages.__main__`
+checks.
 """
 
 import logging
@@ -14,20 +14,21 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from aiomessages import __version__
-from aiomessages.cli import exits, stderr
-from aiomessages.cli.options import in_options, spelled_out, taken_for_an_argument
 from aiomessages.errors import MessagesError
+
+from . import exits, stderr
+from .options import in_options, spelled_out, taken_for_an_argument
 
 _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
 
 _EXAMPLES = """\
 Examples:
-  aiomessages demo                              see it work: no key, no network
+  aiomessages demo                              try it: no key, no network
   aiomessages list chatcmpl-abc123              read one conversation
-  aiomessages list chatcmpl-abc123 | jq .role   as JSON lines in a pipe
+  aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
   aiomessages completions --since 3d            list what is stored
-  aiomessages export --all -o all.jsonl.gz      every conversation, to a file
-  aiomessages serve                             a server to try against
+  aiomessages export --all -o all.jsonl.gz      write every conversation to a file
+  aiomessages serve                             run a local test server
 """
 
 app = App(
@@ -41,10 +42,10 @@ app = App(
 _COMMANDS = {
     "list": "Show the messages of a stored chat completion.",
     "completions": "List the stored chat completions.",
-    "export": "Write conversations to files, each exactly once.",
-    "status": "Show how far an export is.",
-    "serve": "Serve stored completions on this machine, as the API does.",
-    "demo": "Read and export the sample conversations: no key, no network.",
+    "export": "Export conversations to files, each exactly once.",
+    "status": "Show the progress of an export.",
+    "serve": "Serve stored completions on this machine like the API.",
+    "demo": "Read and export the sample conversations, without a key or network.",
 }
 for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_name}:app", name=_name, help=_help)
@@ -52,14 +53,14 @@ app.register_install_completion_command(help="Install completion for this shell.
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Run one command line and return its exit code; no error leaves here as a traceback."""
+    """Run one command line and return its exit code. An error becomes a line on standard error."""
     debug = "--debug" in tokens
     stderr.show_log(logging.DEBUG if debug else logging.WARNING)
     try:
         return _run([word for word in tokens if word != "--debug"])
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else exits.RUNTIME
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the end of the way up
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost handler
         if debug:
             stderr.say_all("".join(traceback.format_exception(error)))
         _explain(error, tokens)
@@ -92,7 +93,7 @@ def _explain(error: BaseException, tokens: Sequence[str]) -> None:
 
 
 def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
-    """Return what is wrong with the command line, without a value that may be a secret."""
+    """Return the fault of the command line, without a value that may be a secret."""
     if isinstance(error, UnusedCliTokensError):
         said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
         word = taken_for_an_argument(tokens)

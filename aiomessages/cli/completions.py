@@ -1,6 +1,6 @@
-"""`aiomessages completions`: the stored completions, in the format that is asked for.
+"""`aiomessages completions`: list the stored completions in a format.
 
-It joins selection, client, format and output, and takes no decision of theirs.
+It connects the selection, the client, the format and the output.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from cyclopts import App, Group, Parameter
 
-from aiomessages.cli import formats, output
-from aiomessages.cli.options import AtLeastOne, Connection
-from aiomessages.cli.selection import Metadata, Model, Since, Until, metadata_of, span_of
-from aiomessages.decoding import despite_lone_surrogates
-from aiomessages.export.created import CreatedBetween
+from aiomessages.export.created_between import CreatedBetween
+from aiomessages.wire.decoding import despite_lone_surrogates
+
+from . import formats, output
+from .options import AtLeastOne, Connection
+from .selection import Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiomessages import AsyncMessagesClient
-    from aiomessages.export.created import Order, Span
-    from aiomessages.listing import CompletionStream
+    from aiomessages.export.created_between import Order, TimeRange
+    from aiomessages.paging.stream import CompletionStream
 
 _WHICH = Group("Which completions", sort_key=0)
 _HOW = Group("How they are shown", sort_key=1)
@@ -48,34 +49,35 @@ def list_completions(
     until: Until = None,
     after: Annotated[
         str | None,
-        Parameter(group=_WHICH, metavar="ID", help="Start behind the completion with this id."),
+        Parameter(group=_WHICH, metavar="ID", help="Start after the completion with this id."),
     ] = None,
     limit: Annotated[
         AtLeastOne | None,
         Parameter(
-            group=_WHICH, metavar="N", help="Completions a page; for those in all: --max-items."
+            group=_WHICH, metavar="N", help="Completions per page; --max-items limits their total."
         ),
     ] = None,
     order: Annotated[
-        Literal["asc", "desc"], Parameter(group=_WHICH, help="Oldest first (asc) or newest.")
+        Literal["asc", "desc"],
+        Parameter(group=_WHICH, help="Oldest first (asc) or newest first (desc)."),
     ] = "asc",
     max_items: Annotated[
         AtLeastOne | None,
-        Parameter(group=_WHICH, metavar="N", help="End after N completions."),
+        Parameter(group=_WHICH, metavar="N", help="Stop after N completions."),
     ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         formats.Name,
         Parameter(
             group=_HOW,
-            help="auto is pretty at a terminal and jsonl elsewhere, yaml one list, raw a completion"
-            " a line as the server sent it.",
+            help="auto means pretty at a terminal and jsonl elsewhere; yaml is one list; raw is one"
+            " completion per line, as the server sent it.",
         ),
     ] = "auto",
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """List the stored chat completions.
 
-    They come with the model's replies; what was sent to it: `aiomessages list ID`.
+    The list includes the model's replies. `aiomessages list ID` shows the messages sent to it.
     """
     span, wanted = span_of(since, until), metadata_of(metadata)
     shown = formats.of_completions(format, output.screen_for(output.STANDARD_OUTPUT))
@@ -109,7 +111,7 @@ async def _write(
 
 
 async def _items(
-    stream: "CompletionStream", shown: formats.Format, span: "Span", order: "Order"
+    stream: "CompletionStream", shown: formats.Format, span: "TimeRange", order: "Order"
 ) -> AsyncGenerator[Any, None]:
     chosen = CreatedBetween(stream, since=span.since, until=span.until, order=order)
     async with aclosing(chosen.__aiter__()) as items:
@@ -117,7 +119,7 @@ async def _items(
             yield item if shown.reads_raw else _decoded(item)
 
 
-# A completion is shown whatever its fields hold: a time that is a float, metadata that are numbers.
+# Fields may have any type, such as a time that is a float: the completion is shown nevertheless.
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any], float_hook=float)
 
 
@@ -137,7 +139,7 @@ def _int_or_infinity(digits: str) -> float:
 
 
 async def _first(number: int | None, items: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
-    """Yield at most `number` of the items; ask for no further one to find the end."""
+    """Yield at most `number` items, and request none after the last of them."""
     counted = count(1)
     async with aclosing(items):
         async for item in items:

@@ -1,8 +1,8 @@
-"""`aiomessages demo`: the library at work on the sample, with no key and no network.
+"""`aiomessages demo`: the library at work on the sample, without a key or network.
 
 It starts the local server in this process, reads every conversation, shows one, exports them all to
-a temporary directory, asks DuckDB about them where it is installed, and tells what to type next.
-Every figure is measured in this run, the server's own work included.
+a temporary directory, queries the export with DuckDB if that is installed, and prints commands to
+try next. Every figure is measured in this run and includes the server's own work.
 """
 
 import importlib
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cyclopts import App
 
 import aiomessages
-from aiomessages.cli import formats, output
-from aiomessages.cli.local import serving
 from aiomessages.export import export
+
+from . import formats, output
+from .local import serving
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient, Message, StoredCompletion
@@ -47,7 +48,7 @@ class _Conversation(NamedTuple):
 
 @app.default
 async def demo() -> None:
-    """Read and export the sample conversations: no key, no network."""
+    """Read and export the sample conversations, without a key or network."""
     with output.opened(output.STANDARD_OUTPUT) as write:
         async with (
             serving(sample=True) as server,
@@ -72,13 +73,13 @@ async def _read_all(client: "AsyncMessagesClient") -> list[_Conversation]:
 
 
 def _worth_reading(conversations: list[_Conversation]) -> _Conversation:
-    """Return the shortest one in which a function is called: it shows most on one screen."""
+    """Return the shortest conversation with a function call: it shows most on one screen."""
 
-    def dullness(conversation: _Conversation) -> tuple[bool, int]:
+    def rank(conversation: _Conversation) -> tuple[bool, int]:
         calls = [call for message in conversation.messages for call in message.tool_calls or ()]
         return not any(call.type == "function" for call in calls), len(conversation.messages)
 
-    return min(conversations, key=dullness)
+    return min(conversations, key=rank)
 
 
 def _show(conversation: _Conversation, write: output.Write) -> None:
@@ -102,7 +103,7 @@ def _figures(conversations: list[_Conversation], requests: int, seconds: float) 
 
 
 async def _exported(client: "AsyncMessagesClient") -> list[str]:
-    """Export the sample, and return what there is to say of it."""
+    """Export the sample, and return the text about it."""
     duckdb = _duckdb()
     name = "sample.parquet" if duckdb else "sample.jsonl.gz"
     with tempfile.TemporaryDirectory(prefix="aiomessages-") as folder:
@@ -114,7 +115,9 @@ async def _exported(client: "AsyncMessagesClient") -> list[str]:
         ]
 
 
-_NO_DUCKDB: Final = "With pip install 'aiomessages[parquet]' it writes .parquet and .duckdb too.\n"
+_NO_DUCKDB: Final = (
+    "After pip install 'aiomessages[parquet]' it also writes .parquet and .duckdb.\n"
+)
 
 
 def _duckdb() -> ModuleType | None:
@@ -125,11 +128,11 @@ def _duckdb() -> ModuleType | None:
 
 
 def _asked(duckdb: ModuleType, path: Path) -> Iterator[str]:
-    """Yield a query, and the table that DuckDB answers with."""
+    """Yield the text of a query and DuckDB's table of results."""
     with duckdb.connect() as db:
         answer = db.sql(_QUERY.format(path))
         table: list[tuple[Any, ...]] = [tuple(answer.columns), *answer.fetchall()]
-    yield f"DuckDB reads it:\n\n{_QUERY.format(path.name)}\n\n"
+    yield f"DuckDB queries it:\n\n{_QUERY.format(path.name)}\n\n"
     for role, *numbers in table:
         yield f"  {role:10}" + "".join(f"{number!s:>12}" for number in numbers) + "\n"
 
@@ -137,7 +140,7 @@ def _asked(duckdb: ModuleType, path: Path) -> Iterator[str]:
 def _next(completion_id: str) -> str:
     program = _program()
     return (
-        "\nWhat to type next:\n"
+        "\nCommands to try next:\n"
         f"  {program} list {completion_id} --local --format table\n"
         f"  {program} completions --local --format table\n"
         f"  {program} export --all --local -o sample.jsonl\n"
@@ -149,9 +152,9 @@ def _next(completion_id: str) -> str:
 
 
 def _program() -> str:
-    """Return what starts this program from here: it need not be on the path.
+    """Return the command that starts this program, which need not be on the path.
 
-    nox puts its own environment there, for its sessions alone: not for whoever reads this.
+    Within a nox session the path has an environment that is gone in the reader's shell.
     """
     if shutil.which("aiomessages") and "NOX_CURRENT_SESSION" not in os.environ:
         return "aiomessages"

@@ -1,4 +1,4 @@
-"""What an error means to the caller of the program: one table from error to exit code.
+"""The exit codes: one table from the class of an error to the code of the process.
 
 Nothing here prints or exits.
 """
@@ -24,27 +24,27 @@ INTERRUPTED = 130  # 128 + SIGINT, as every shell counts it
 
 
 class UsageError(ValueError):
-    """The command line asks for what cannot be: found before any request."""
+    """The command line is unusable. Raised before any request is sent."""
 
 
 class CommandError(Exception):
-    """The command failed for a reason outside of this program, told in words."""
+    """The command failed for a reason outside of this program, which its text names."""
 
 
 class OutputError(CommandError):
-    """The data could not be written where it was to go."""
+    """The output could not be written."""
 
 
 class TransformError(CommandError):
-    """An expression does not fit a message, as the length of a number would not."""
+    """A --transform expression fails on a message, such as the length of a number."""
 
 
 class NoLedgerError(CommandError):
-    """There is no export where one was to be."""
+    """The destination has no export."""
 
 
-class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads has seen enough
-    """The other end of the pipe was closed."""
+class ReaderGone(Exception):  # noqa: N818 - no error: the reader has seen enough
+    """The reader closed its end of the pipe."""
 
 
 _CODES: dict[type[BaseException], int] = {
@@ -64,9 +64,9 @@ _CODES: dict[type[BaseException], int] = {
 def code_of(error: BaseException) -> int:
     """Return the exit code for an error: its own, that of its nearest class in the table, else 1.
 
-    An export's errors bring theirs along: to know them here, every command would load the export.
+    An export's errors carry their own codes: a table entry would make every command import them.
     """
     own = getattr(error, "exit_code", None)
     if isinstance(error, InternalServerError) and getattr(error, "retry_after", None) is not None:
-        return RATE_LIMITED  # it asks all to wait, as a 429 does
+        return RATE_LIMITED  # a 503 with Retry-After means the same as a 429
     return own or next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), RUNTIME)

@@ -1,8 +1,8 @@
-"""The formats in tables: a name → how a run of items becomes bytes, one at a time.
+"""The output formats, in a table from a name to a `Format` for each kind of item.
 
-`MESSAGES` is for messages as they come, `VALUES` for what a transform made of them, `COMPLETIONS`
-for completions. No format holds more than one item, so that a list of any length streams through.
-Nothing here opens a file or asks a server.
+`MESSAGES` is for messages, `VALUES` for the results of a transform, `COMPLETIONS` for completions.
+No format holds more than one item, so a list of any length streams through. Nothing here performs
+I/O.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -11,20 +11,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from aiomessages.cli import pretty, pretty_completions, yaml
-from aiomessages.cli.exits import UsageError
-from aiomessages.cli.output import Screen, Write
-from aiomessages.cli.safe_text import visible_json
+from aiomessages.values.json_lines import on_one_line
+
+from . import pretty, pretty_completions, yaml
+from .exits import UsageError
+from .output import Screen, Write
+from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a run of items becomes bytes: head, items with something between them, tail.
+    """The bytes of a list: head, items with `between` in between, tail; or `empty`.
 
-    With `reads_raw` an item is the bytes of one message as the server sent them: what is not
-    decoded cannot be lost. Otherwise it is a message in wire shape or another JSON value.
+    With `reads_raw` an item is one message as the bytes that the server sent, which lose nothing.
+    Otherwise it is a message in wire shape or another JSON value.
     """
 
     item: Callable[[Any], bytes]
@@ -38,17 +40,19 @@ class Format:
 def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
     """Return the format of this name for a screen; auto is pretty at a terminal, else jsonl.
 
-    Raises UsageError for a format that a transform leaves without meaning.
+    Raises UsageError for a transform with the format `raw`.
     """
     chosen = _chosen(name, screen)
     build = (VALUES if transformed else MESSAGES).get(chosen)
     if build is None:
-        raise UsageError(f"--transform has no bytes from the server for --format {chosen}")
+        raise UsageError(
+            f"--format {chosen} shows the server's bytes, which --transform would change"
+        )
     return build(screen)
 
 
 def of_completions(name: Name, screen: Screen) -> Format:
-    """Return the format of this name for completions; auto is as for messages."""
+    """Return the format of this name for completions; auto as in `named`."""
     return COMPLETIONS[_chosen(name, screen)](screen)
 
 
@@ -57,23 +61,12 @@ def _chosen(name: Name, screen: Screen) -> str:
 
 
 async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> None:
-    """Write the items as they come; nothing at all if the first one fails to."""
+    """Write the items as they arrive; write nothing if the first one fails."""
     first = True
     async for item in items:
         write((shown.head if first else shown.between) + shown.item(item))
         first = False
     write(shown.empty if first else shown.tail)
-
-
-def on_one_line(message: bytes) -> bytes:
-    """Return the JSON without its line breaks and indentation, and otherwise as it is.
-
-    A JSON string cannot hold a line break, so that what is cut is always outside of strings; no
-    parser has to agree with a lone surrogate or a number of forty digits.
-    """
-    if b"\n" not in message and b"\r" not in message:
-        return message
-    return b"".join(line.strip() for line in message.splitlines())
 
 
 def _pretty(screen: Screen) -> Format:
@@ -128,7 +121,7 @@ def _raw(screen: Screen) -> Format:
 
 
 def _yaml(_: Screen) -> Format:
-    """One list, an item a message: it can be cut or appended to, and stays one document."""
+    """Return the format of one list, which stays a document when it is cut or appended to."""
     return Format(lambda value: yaml.item(value).encode(), empty=b"[]\n")
 
 
@@ -155,7 +148,7 @@ def _encoded(text: str, screen: Screen) -> bytes:
 
 
 def _safe(document: bytes, screen: Screen) -> bytes:
-    """Return the JSON as it is for a file or a pipe, with nothing that acts for a terminal."""
+    """Return the JSON; for a terminal, escape what could act on it."""
     if not screen.terminal:
         return document
     return visible_json(document.decode("utf-8", "backslashreplace")).encode()

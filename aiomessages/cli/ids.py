@@ -1,4 +1,4 @@
-"""Completion ids out of a file: as many as there are, none of them kept in memory."""
+"""Completion ids from a file of any length, without holding them in memory."""
 
 import sys
 import tempfile
@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from aiomessages.cli.exits import UsageError
 from aiomessages.errors import ConfigurationError
-from aiomessages.protocol import check_completion_id
+from aiomessages.wire.requests import check_completion_id
+
+from .exits import UsageError
 
 STANDARD_INPUT = "-"
 
 
 class Ids:
-    """Ids that were checked and counted, read again from a file of their own at each iteration."""
+    """Checked and counted ids, which each iteration reads from a temporary file."""
 
     def __init__(self, file: IO[bytes], count: int) -> None:
         self._file = file
@@ -33,8 +34,8 @@ class Ids:
 def read_ids(source: str) -> Iterator[Ids]:
     """Read a file of ids, `-` for standard input; it may be a pipe.
 
-    One id a line; blank lines and what begins with # do not count. Raises UsageError that names
-    the line of what cannot be an id.
+    One id per line; blank lines and lines that begin with # are skipped. Raises UsageError, which
+    names the line of an invalid id.
     """
     with tempfile.TemporaryFile() as copy:
         try:
@@ -62,7 +63,7 @@ def _copy_ids(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
 
 
 def _id(line: bytes, place: str) -> str:
-    """Return the id of a line, "" where it has none."""
+    """Return the id on a line, "" if there is none."""
     try:
         text = line.decode("utf-8-sig").strip()
         if text.startswith('"'):

@@ -1,6 +1,6 @@
-"""`aiomessages list`: the messages of one stored completion, in the format that is asked for.
+"""`aiomessages list`: show the messages of one stored completion in a format.
 
-It joins options, client, format and output, and decides nothing about any of them.
+It connects the options, the client, the format and the output.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import msgspec
 from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
-from aiomessages.cli import formats, output
-from aiomessages.cli.exits import TransformError, UsageError
-from aiomessages.cli.options import AtLeastOne, Connection, NotNegative
+from . import formats, output
+from .exits import TransformError, UsageError
+from .options import AtLeastOne, Connection, NotNegative
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -42,46 +42,52 @@ app = App(name="list", help_epilogue=_EXAMPLES)
 @app.default
 def list_messages(
     completion_id: Annotated[
-        str, Parameter(metavar="COMPLETION_ID", help="The stored completion, chatcmpl-….")
+        str, Parameter(metavar="COMPLETION_ID", help="Id of the stored completion, chatcmpl-….")
     ],
     *,
     after: Annotated[
         str | None,
-        Parameter(group=_WHICH, metavar="ID", help="Start behind the message with this id."),
+        Parameter(group=_WHICH, metavar="ID", help="Start after the message with this id."),
     ] = None,
     limit: Annotated[
         AtLeastOne | None,
         Parameter(
-            group=_WHICH, metavar="N", help="Messages a page; for messages in all: --max-items."
+            group=_WHICH, metavar="N", help="Messages per page; --max-items limits their total."
         ),
     ] = None,
     order: Annotated[
         Literal["asc", "desc"] | None,
-        Parameter(group=_WHICH, help="Oldest first (asc, the server's default) or newest."),
+        Parameter(
+            group=_WHICH, help="Oldest first (asc, the server's default) or newest first (desc)."
+        ),
     ] = None,
     max_items: Annotated[
         AtLeastOne | None,
-        Parameter(group=_WHICH, metavar="N", help="End after N messages."),
+        Parameter(group=_WHICH, metavar="N", help="Stop after N messages."),
     ] = None,
     wait_until_visible: Annotated[
         NotNegative,
         Parameter(
             group=_WHICH,
             metavar="SECONDS",
-            help="Go on asking for a completion that is not found: a fresh one is, for a while.",
+            help="Keep retrying a 404 for this long; new completions take seconds to appear.",
         ),
     ] = 0,
     format: Annotated[  # noqa: A002 - the name of the option
         formats.Name,
         Parameter(
             group=_HOW,
-            help="auto is pretty at a terminal and jsonl elsewhere, yaml one list, raw a message"
-            " a line as the server sent it.",
+            help="auto means pretty at a terminal and jsonl elsewhere; yaml is one list; raw is one"
+            " message per line, as the server sent it.",
         ),
     ] = "auto",
     transform: Annotated[
         str | None,
-        Parameter(group=_HOW, metavar="JMESPATH", help="Show this part of each message instead."),
+        Parameter(
+            group=_HOW,
+            metavar="JMESPATH",
+            help="Show the result of this expression for each message.",
+        ),
     ] = None,
     output_file: Annotated[
         Path,
@@ -91,15 +97,15 @@ def list_messages(
             metavar="FILE",
             allow_leading_hyphen=True,
             show_default=False,
-            help="Write to FILE; it appears once it is complete.",
+            help="Write to FILE, which appears when it is complete.",
         ),
     ] = output.STANDARD_OUTPUT,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """Show the messages of a stored chat completion.
 
-    They are what was sent to the model. Its reply is not among them: the API keeps it in the
-    completion itself.
+    These were sent to the model. The API keeps its reply in the completion itself:
+    `aiomessages completions`.
     """
     change = _compiled(transform)
     screen = output.screen_for(output_file)
@@ -141,13 +147,13 @@ async def _items(
             yield change(message.to_dict()) if change else message.to_dict()
 
 
-# Longer expressions are not repeated whole in an error.
-_SHOWN = 80
+# An error quotes at most so many characters of an expression.
+_MAX_QUOTED = 80
 _BY_EXPRESSION = ("sort_by", "min_by", "max_by", "map")  # the functions that take an &expression
 
 
 def _compiled(expression: str | None) -> Transform | None:
-    """Return what applies the expression. Raises UsageError for one that could fit no message."""
+    """Return the expression as a function. Raises UsageError if it can fit no message."""
     if expression is None:
         return None
     try:
@@ -162,9 +168,9 @@ def _compiled(expression: str | None) -> Transform | None:
 
 
 def _check(node: dict[str, Any]) -> None:
-    """Raise ValueError for what jmespath would find only when it meets a fitting message."""
+    """Raise ValueError for a fault that jmespath itself reports only on some messages."""
     kind, name, arguments = node["type"], node.get("value"), node["children"]
-    msgspec.json.encode(name)  # half an emoji, as a literal may hold one, cannot be written
+    msgspec.json.encode(name)  # a literal with half an emoji cannot be written
     if kind == "function_expression":
         _check_function(str(name), len(arguments))
     if kind == "slice" and arguments[-1] == 0:
@@ -182,11 +188,11 @@ def _check_function(name: str, arguments: int) -> None:
     signature = Functions.FUNCTION_TABLE[name]["signature"]
     variadic = bool(signature) and signature[-1].get("variadic", False)
     if arguments < len(signature) or (arguments > len(signature) and not variadic):
-        raise ValueError(f"{name}() expects arguments: {len(signature)}, and has {arguments}")
+        raise ValueError(f"{name}() expects arguments: {len(signature)}, not {arguments}")
 
 
 def _reporting(search: Transform, expression: str) -> Transform:
-    """Return the search with an error that names the expression: its types show with data only."""
+    """Return the search with errors that name the expression; some depend on the message."""
 
     def change(message: Any) -> Any:
         try:
@@ -200,9 +206,9 @@ def _reporting(search: Transform, expression: str) -> Transform:
 
 
 def _too_deep(expression: str) -> UsageError:
-    return UsageError(f"{_named(expression)}: it is nested too deep")
+    return UsageError(f"{_named(expression)}: nested too deep")
 
 
 def _named(expression: str) -> str:
-    shown = expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}…"
+    shown = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
     return f"--transform {shown}"

@@ -1,7 +1,4 @@
-"""The local server, started for a command, with its failures told in words.
-
-This is the only module of the program that knows how the server fails.
-"""
+"""The local server as part of a command. Its failures become CommandErrors here alone."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -9,17 +6,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiomessages.cli.exits import CommandError
 from aiomessages.server import LocalServer, RecordError
+
+from .exits import CommandError
 
 
 @asynccontextmanager
 async def serving(
     database: Path | None = None, *, port: int = 0, **settings: Any
 ) -> AsyncIterator[LocalServer]:
-    """Run a LocalServer on the database, in memory if there is none.
+    """Run a LocalServer on the database, or in memory without one.
 
-    Raises CommandError if it cannot start.
+    Raises CommandError if the server cannot start.
     """
     async with AsyncExitStack() as held:
         with _explained(database):

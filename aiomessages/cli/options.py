@@ -1,7 +1,7 @@
 """The options that every command with a client shares, and the client that they describe.
 
-The key comes from the environment, a file or standard input. There is no option that takes it:
-whatever stands in argv, every process of the machine can read.
+The key comes from the environment, a file or standard input. No option takes it, because every
+process of the machine can read argv.
 """
 
 import math
@@ -19,34 +19,35 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 import aiomessages
-from aiomessages.cli import stderr
-from aiomessages.cli.exits import UsageError
 from aiomessages.errors import ConfigurationError
 from aiomessages.settings import Settings
+
+from . import stderr
+from .exits import UsageError
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
 
-# What a bare --local stands for; sqlite's own :memory: has the same manner.
+# The value of a bare --local, in the manner of sqlite's `:memory:`.
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
 _LONGEST_KEY = 65_536
 _DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
-# The library speaks of its arguments; whoever types has options.
+# The library's errors name arguments; at the command line they are options.
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
     ", or allow_http=True if you must": "",
     "; see default_query=": "",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
-    "with limit=, or raise max_response_bytes=": "with --limit",
+    "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
     "raise max_response_bytes=": "only a program can, with max_response_bytes",
-    "`.raw()` raises this, too": "--format raw fails, too",
+    "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
 }
-# What an export of other options names, in front of its two values.
+# An export refuses other options than before by these names, each in front of its two values.
 _DIFFERS = re.compile(r"\b(layout|include_reply|media|model|metadata\[.*?\]|since|until)(?= was )")
 _EMPTY = re.compile(r"(--?[\w-]+)=")
 
@@ -56,13 +57,13 @@ NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
 
 
 def spelled_out(tokens: Sequence[str]) -> list[str]:
-    """Return the command line with the value of each --local written out.
+    """Return the command line with an explicit value for each --local.
 
-    Its value may be left out, and then the next word is another argument. That word is a database
-    if a file of that name exists or it is written like a path.
+    A --local may have no value; the next word is then another argument. The word is a database if
+    it is an existing file or looks like a path.
 
-    Raises UsageError if someone gives a key, which would be in the process list already, or an
-    empty word: the empty path is the current directory, and the empty model that of no completion.
+    Raises UsageError for a key, which the process list would show, and for an empty word: an empty
+    path would be the current directory, and no completion has the empty model.
     """
     words = list(tokens)
     end = words.index("--") if "--" in words else len(words)
@@ -87,7 +88,7 @@ def _refuse_empty(word: str, *, behind: str) -> None:
 
 
 def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
-    """Return the word behind --local that was not taken for its database, if there is one."""
+    """Return the word after --local that did not count as its database; None if there is none."""
     for flag, word in pairwise(tokens):
         if flag == "--local" and not word.startswith("-") and not _is_database(word):
             return word
@@ -100,7 +101,7 @@ def _is_database(word: str) -> bool:
 
 
 def in_options(text: str) -> str:
-    """Return what the library says with its arguments by the names of the options."""
+    """Return a text of the library with the names of options instead of arguments."""
     for argument, option in _SPELLING.items():
         text = text.replace(argument, option)
     return _DIFFERS.sub(lambda found: "--" + found[1].replace("_", "-"), text)
@@ -109,14 +110,14 @@ def in_options(text: str) -> str:
 @Parameter(name="*", group=_SERVER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Which server to ask, as whom, and how patiently."""
+    """The options of the server, the account and the retries."""
 
     api_key_file: Annotated[
         str | None,
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the API key from FILE, or from standard input if it is -. Default:"
+            help="Read the API key from FILE, from standard input if FILE is -. Default:"
             " OPENAI_API_KEY.",
         ),
     ] = None
@@ -124,13 +125,13 @@ class Connection:
         str | None,
         Parameter(
             metavar="[DB]",
-            help="Ask the embedded server: the sample conversations, or DB, a database of"
-            " `aiomessages serve DB`. Needs no key and no network.",
+            help="Use an embedded server with the sample conversations, or with DB, a"
+            " database of `aiomessages serve DB`. Needs no key and no network.",
         ),
     ] = None
     base_url: Annotated[
         str | None,
-        Parameter(metavar="URL", help="API base URL. Default: OPENAI_BASE_URL, or OpenAI."),
+        Parameter(metavar="URL", help="API base URL. Default: OPENAI_BASE_URL, else OpenAI."),
     ] = None
     organization: Annotated[str | None, Parameter(metavar="ID", help="Default: OPENAI_ORG_ID.")] = (
         None
@@ -144,10 +145,10 @@ class Connection:
     max_retries: Annotated[
         int,
         Parameter(
-            metavar="N", help="Retries of a failed request, at most.", validator=Number(gte=0)
+            metavar="N", help="Maximum retries of a failed request.", validator=Number(gte=0)
         ),
     ] = 2
-    # Every command takes it, and `aiomessages.cli.run` has read it before any option is parsed.
+    # It is here for --help alone: `aiomessages.cli.run` removes it before the options are parsed.
     debug: Annotated[
         bool,
         Parameter(
@@ -158,10 +159,10 @@ class Connection:
     ] = False
 
     def client(self) -> "AbstractAsyncContextManager[AsyncMessagesClient]":
-        """Check the options and read the key; return what opens the client they describe.
+        """Check the options, read the key, and return the context manager of the client.
 
-        It is to be called outside of an event loop: whoever is asked for a key there could not
-        interrupt it. Raises UsageError before anything is sent or started.
+        Call it outside of an event loop, in which a prompt for the key could not be interrupted.
+        Raises UsageError before anything is sent or started.
         """
         if self.local is not None:
             return self._embedded(self._database())
@@ -171,7 +172,7 @@ class Connection:
 
     @asynccontextmanager
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
-        from aiomessages.cli.local import serving  # noqa: PLC0415 - it brings aiohttp.web along
+        from .local import serving  # noqa: PLC0415 - it imports aiohttp.web
 
         async with (
             serving(database, sample=database is None) as server,
@@ -194,7 +195,7 @@ class Connection:
         return None if self.api_key_file is None else _read_key(self.api_key_file)
 
     def _database(self) -> Path | None:
-        """Return the database of --local, None for the sample."""
+        """Return the database of --local; None for the sample."""
         if self.base_url is not None or self.api_key_file is not None:
             raise UsageError(
                 "--local has its own server and key: leave --base-url and --api-key-file out"
@@ -208,9 +209,9 @@ class Connection:
 
 
 def _check(account: Connection, api_key: str | None) -> None:
-    """Check what the client will be told before it exists, and learn the key to conceal.
+    """Check the settings before there is a client, and conceal the key in all output.
 
-    Raises UsageError in the words of the command line.
+    Raises UsageError, which names options instead of arguments.
     """
     try:
         settings = Settings.load(
@@ -228,9 +229,9 @@ def _check(account: Connection, api_key: str | None) -> None:
 
 
 def _read_key(source: str) -> str:
-    """Return the key, without the newline that ends a file; no message names its source.
+    """Return the key without surrounding white space. No error names the source.
 
-    Someone may give the key itself in the place of the file's name.
+    A user may have given the key itself instead of the name of a file.
     """
     try:
         key = _ask() if source == "-" else _head(source)

@@ -1,7 +1,7 @@
-"""Where the data goes: standard output, or a file that is either whole or absent.
+"""The output of a command: standard output, or a file that is either complete or absent.
 
-It moves bytes and knows no format. What a format has to know of the place (is it a terminal, how
-wide, with colour) is a `Screen`.
+It moves bytes and knows no format. A `Screen` describes the destination to a format: whether it is
+a terminal, its width, its colours.
 """
 
 import os
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from aiomessages.cli.exits import OutputError, ReaderGone, UsageError
+from .exits import OutputError, ReaderGone, UsageError
 
 Write = Callable[[bytes], None]
 STANDARD_OUTPUT = Path("-")
@@ -24,7 +24,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a format has to know of the place that it writes for; width in character cells."""
+    """The destination as a format sees it; `width` is in character cells."""
 
     terminal: bool = False
     color: bool = False
@@ -33,12 +33,12 @@ class Screen:
 
     @property
     def unicode(self) -> bool:
-        """Tell whether line-drawing characters can be shown."""
+        """Whether the screen can show line-drawing characters."""
         return self.encoding.lower().replace("-", "") == "utf8"
 
 
 def screen_for(path: Path) -> Screen:
-    """Return the screen behind the path: a file is none, only a terminal gets colour."""
+    """Return the screen at a path. Only a terminal has colours."""
     if path != STANDARD_OUTPUT:
         return _screen(terminal=True) if _is_terminal(path) else Screen()
     return Screen() if sys.stdout is None else _screen(terminal=sys.stdout.isatty())
@@ -54,12 +54,12 @@ def _screen(*, terminal: bool) -> Screen:
 
 
 def _is_terminal(path: Path) -> bool:
-    """Tell whether a path leads to a terminal, as /dev/tty and /dev/stdout may."""
+    """Return whether a path is a terminal, as /dev/tty and /dev/stdout may be."""
     try:
         if not path.is_char_device():
             return False
         descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY)
-    except OSError:  # it is reported where it is opened
+    except OSError:  # opening it for writing reports the error
         return False
     try:
         return os.isatty(descriptor)
@@ -69,14 +69,14 @@ def _is_terminal(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Write]:
-    """Open the path, ``-`` for standard output, and hand out what writes to it.
+    """Open the path, ``-`` for standard output, and yield the function that writes to it.
 
-    A file is written beside its place, readable by its owner alone, and takes its place only when
-    the block ends well: an incomplete file never looks complete. What is no regular file (a pipe,
-    a device) is written directly.
+    A regular file is written under a temporary name, readable by its owner alone, and renamed when
+    the block ends without an error: an incomplete file never looks complete. A pipe or a device is
+    written directly.
 
-    Raises UsageError if it cannot be opened, OutputError if it cannot be written, ReaderGone if
-    standard output's reader went away.
+    Raises UsageError if the path cannot be opened, OutputError if it cannot be written, ReaderGone
+    if the reader of standard output closed it.
     """
     if path == STANDARD_OUTPUT:
         yield _write_standard_output
@@ -84,7 +84,7 @@ def opened(path: Path) -> Iterator[Write]:
         with _direct(path) as write:
             yield write
     else:
-        with _replaced(path.resolve()) as write:  # a link stays, what it points to is replaced
+        with _replaced(path.resolve()) as write:  # a link stays, its target is replaced
             yield write
 
 
@@ -103,7 +103,7 @@ def _write_standard_output(data: bytes) -> None:
 
 
 def _silence_standard_output() -> None:
-    """Point the descriptor elsewhere: the interpreter flushes it once more at its end."""
+    """Redirect the descriptor to nowhere: the interpreter flushes it once more at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -140,15 +140,15 @@ def _replaced(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def _gone_with_the_process(path: Path) -> Iterator[None]:
-    """Remove a file also where a signal ends the process at once, and no `finally` runs."""
+    """Remove a file if a signal ends the process, for which no `finally` runs."""
 
-    def end(number: int, _: object) -> None:  # pragma: no cover - it takes the count along
+    def end(number: int, _: object) -> None:  # pragma: no cover - it ends before coverage is saved
         with suppress(OSError):
             path.unlink()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    ours = threading.current_thread() is threading.main_thread()  # no other may have handlers
+    ours = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
     deadly = [number for number in _DEADLY if ours and signal.getsignal(number) is signal.SIG_DFL]
     for number in deadly:
         signal.signal(number, end)

@@ -1,7 +1,7 @@
-"""Stored completions as a person wants to see a list of them: when, which, of what, the reply.
+"""Stored completions laid out for reading: time, id, model, metadata and the reply.
 
 It reads completions in the API's wire shape. All foreign text passes through `safe_text`. Nothing
-here prints or reads a clock; times are shown in the zone of this machine.
+here prints or reads a clock; times are in the local time zone.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from aiomessages.cli.output import Screen
-from aiomessages.cli.safe_text import one_line
+from .output import Screen
+from .safe_text import one_line
 
 Json = Any
 _FIRST_WORDS = 300  # characters of the reply, below the heading
@@ -34,7 +34,7 @@ def completion(screen: Screen) -> Callable[[Json], str]:
 
 
 def row(screen: Screen) -> Callable[[Json], str]:
-    """Return a function that shows a completion as a row, its id whole: people copy it."""
+    """Return a function that shows a completion as a row. The id is whole, for copying."""
 
     def show(found: Json) -> str:
         said = "  ".join(filter(None, [_metadata(found), _reply(found)]))
@@ -54,7 +54,7 @@ def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return the text's beginning on two lines at most."""
+    """Return the beginning of a text on at most two lines."""
     lines = [line.plain.rstrip() for line in Text(text).wrap(Console(), max(width, 2))]
     return lines if len(lines) <= 2 else [lines[0], _cut(f"{lines[1]} {lines[2]}", width)]
 
@@ -72,7 +72,7 @@ def _model(found: Json) -> str:
 
 
 def _time(found: Json) -> str:
-    """Return the local time of creation; nothing where it is no time that a calendar knows."""
+    """Return the local time of creation; an empty string if it is no valid time."""
     try:
         return datetime.fromtimestamp(found["created"], UTC).astimezone().strftime("%F %T")
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -85,7 +85,7 @@ def _metadata(found: Json) -> str:
 
 
 def _reply(found: Json) -> str:
-    """Return the first words of the reply, or the name of what it calls instead of speaking."""
+    """Return the first words of the reply, else the names of the tools that it calls."""
     choice = next(iter(_list(found.get("choices"))), None)
     message = _object(_object(choice).get("message"))
     calls = (f"→ {_called(_object(call))}" for call in _list(message.get("tool_calls")))
@@ -98,7 +98,7 @@ def _called(call: Json) -> str:
 
 
 def _object(value: Json) -> Json:
-    """Return the object, or an empty one for what is none."""
+    """Return an object unchanged, and an empty one for any other value."""
     return value if isinstance(value, dict) else {}
 
 

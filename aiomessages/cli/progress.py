@@ -1,7 +1,6 @@
-"""How an export is shown while it runs: a display at a terminal, a line now and then in a pipe.
+"""The progress of an export on standard error: a live display at a terminal, lines elsewhere.
 
-It goes to standard error. What it says is made by pure functions of a `Progress` and of clock
-readings that come in as arguments.
+Pure functions make the texts from a `Progress` and clock readings, which are arguments.
 """
 
 import asyncio
@@ -19,17 +18,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aiomessages.cli.stderr import say
 from aiomessages.export import Progress
+
+from .stderr import say
 
 DISPLAY_SECONDS: Final = 0.2
 LINE_SECONDS: Final = 5.0
-SHOWN_PAUSE: Final = 2.0  # seconds; a shorter one would only flicker
-_WINDOW_SECONDS: Final = 10.0  # over which requests a second are counted
+SHOWN_PAUSE: Final = 2.0  # seconds; a shorter pause would flicker
+_WINDOW_SECONDS: Final = 10.0  # the window of the request rate
 
 
 class Gauge:
-    """What an export's progress comes to: counts, the recent rate, and the time that is left."""
+    """The figures of an export's progress: counts, the recent rate, and the remaining time."""
 
     def __init__(self) -> None:
         self.progress = Progress()
@@ -37,7 +37,7 @@ class Gauge:
         self._samples: deque[tuple[float, int]] = deque()
 
     def sample(self, now: float) -> None:
-        """Note how far it is; `now` is a reading of `time.monotonic()`."""
+        """Record the number of requests at `now`, a reading of `time.monotonic()`."""
         self._began = now if self._began is None else self._began
         self._samples.append((now, self.progress.requests))
         while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
@@ -45,30 +45,30 @@ class Gauge:
 
     @property
     def handled(self) -> int:
-        """The number of completions that are dealt with, in whatever way."""
+        """The number of completions with a result, of this run and those before."""
         return self.in_this_run + self.progress.already
 
     @property
     def in_this_run(self) -> int:
-        """The number of completions that took requests in this run."""
+        """The number of completions with a result of this run."""
         progress = self.progress
         unread = progress.gone + progress.pending + progress.lost + progress.failed
         return progress.completions + progress.skipped + unread
 
     @property
     def rate(self) -> float:
-        """Requests a second, of late."""
+        """The requests per second of the last seconds."""
         (began, before), (now, after) = self._samples[0], self._samples[-1]
         return (after - before) / (now - began) if now > began else 0.0
 
     @property
     def pause(self) -> float:
-        """The seconds for which the server still asks to wait."""
+        """The remaining seconds of a wait that the server asked for."""
         return self.progress.paused_until - self._samples[-1][0]
 
     @property
     def left(self) -> float | None:
-        """The seconds that it still takes; None where that cannot be known (yet)."""
+        """The estimated seconds until the end; None without a total or a first result."""
         total, done = self.progress.total, self.in_this_run
         if total is None or not done or self._began is None:
             return None
@@ -77,7 +77,7 @@ class Gauge:
 
 @contextmanager
 def shown(gauge: Gauge, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a gauge while the block runs; hand out what gives the terminal back at once."""
+    """Show a gauge while the block runs; yield a function that restores the terminal at once."""
     with ExitStack() as held:
         if not quiet:
             show, seconds = _display(gauge, held) if _at_terminal() else _lines(gauge)
@@ -103,19 +103,19 @@ def _lines(gauge: Gauge) -> tuple[Callable[[], None], float]:
 
 
 def _display(gauge: Gauge, held: ExitStack) -> tuple[Callable[[], None], float]:
-    """Return what refreshes the display, which is there until `held` is closed."""
+    """Open the display until `held` is closed; return its refresh and the seconds between two."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     live = held.enter_context(Live(console=console, auto_refresh=False, transient=True))
     return lambda: live.update(display(gauge, console.width), refresh=True), DISPLAY_SECONDS
 
 
 def line(gauge: Gauge) -> str:
-    """Return all of it on one line."""
+    """Return the progress on one line."""
     return " · ".join([_completions(gauge), *_details(gauge), *_left(gauge)])
 
 
 def display(gauge: Gauge, width: int) -> Group:
-    """Return it for a terminal: a bar where the total is known, and the details below it."""
+    """Return the display: counts, a bar if the total is known, and details below."""
     top = Table.grid(expand=True, padding=(0, 2, 0, 0))
     top.add_column(no_wrap=True)
     top.add_column(ratio=1)
@@ -162,19 +162,19 @@ def _left(gauge: Gauge) -> list[str]:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things."""
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def megabytes(size: int) -> str:
-    """Return a number of bytes in MB, in kB where it is less than one."""
+    """Return a size in bytes as MB, or as kB below one MB."""
     if size < 1e6:
         return f"{size / 1e3:,.0f} kB"
     return f"{size / 1e6:,.1f} MB" if size < 100e6 else f"{size / 1e6:,.0f} MB"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people write them: 1:05, or 2:00:00."""
+    """Return seconds as minutes and seconds (1:05), with hours from an hour on (2:00:00)."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,9 +1,8 @@
-"""Text that cannot act on the terminal that shows it.
+"""Escapes for text that could act on a terminal.
 
-What the model, a user or a server wrote may hold escape sequences that retitle a window, and
-marks that turn the reading direction so that a line shows other words than it has. Here they
-become visible escapes. Nothing here knows a format, writes output or changes harmless text:
-emoji, joiners and every script pass through.
+Text of a model, a user or a server may hold escape sequences, which can change the terminal, and
+marks that reverse the reading direction, which make a line show other words than it has. They
+become visible escapes. Harmless text stays unchanged: emoji, joiners and every script.
 """
 
 import re
@@ -19,7 +18,7 @@ _EVERYWHERE = f"{_C0_BUT_WHITE_SPACE}{_DELETE_AND_C1}{_BIDI}{_INVISIBLE}{_NOT_TE
 _UNSAFE_IN_JSON = re.compile(f"[{_EVERYWHERE}]")
 # A lone carriage return lets the rest of a line overwrite its beginning.
 UNSAFE = re.compile(f"[\\r{_EVERYWHERE}]")
-# What `visible` writes for them, so that a screen can mark it as not being part of the text.
+# The escapes that `visible` writes, for a screen that highlights them.
 ESCAPED = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
@@ -32,16 +31,16 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, its white space reduced to single spaces, made visible."""
+    """Return the text on one line, with single spaces as white space and visible escapes."""
     return UNSAFE.sub(_escape, " ".join(text.split()))
 
 
 def visible_json(document: str) -> str:
     r"""Return the JSON document with every unsafe character as ``\uXXXX``, of equal value.
 
-    Outside its strings a valid document has only white space, so that the escapes always land
-    inside a string, where they mean the same character. A carriage return is outside of one: it
-    becomes a newline, since alone it would let a line be overwritten.
+    Unsafe characters occur only within the strings of valid JSON, where an escape means the same
+    character. The exception is a carriage return between values: it would overwrite a line of the
+    terminal, and becomes a newline.
     """
     lines = document.replace("\r\n", "\n").replace("\r", "\n")
     return _UNSAFE_IN_JSON.sub(_utf16, lines)

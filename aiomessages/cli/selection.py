@@ -1,6 +1,6 @@
-"""The options that say which stored completions: by model, metadata and time of creation.
+"""The options that select stored completions by model, metadata and time of creation.
 
-Nothing here asks a server. A time is a date or an age; without a zone it is local time.
+A time is a date or an age; without a zone it is local time. Nothing here performs I/O.
 """
 
 import re
@@ -10,8 +10,9 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
-from aiomessages.cli.exits import UsageError
-from aiomessages.export.created import Span
+from aiomessages.export.created_between import TimeRange
+
+from .exits import UsageError
 
 _WHICH = Group("Which completions", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -34,7 +35,7 @@ Since = Annotated[
     Parameter(
         group=_WHICH,
         metavar="WHEN",
-        help="Only completions created then or later: a date, a time (2026-11-01T08:00) or an age"
+        help="Only completions created since a date, a time (2026-11-01T08:00) or an age"
         " (30m, 6h, 3d, 2w).",
     ),
 ]
@@ -45,21 +46,21 @@ Until = Annotated[
 
 
 def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
-    """Return what --metadata asks for. Raises UsageError."""
+    """Return the pairs of --metadata as a dict. Raises UsageError."""
     split = [pair.partition("=") for pair in pairs or ()]
     for key, equals, value in split:
         if not key or not equals:
             raise UsageError(f"--metadata {key}{equals}{value}: write it as KEY=VALUE")
     wanted = {key: value for key, _, value in split}
     if len(wanted) < len(split):
-        raise UsageError("--metadata names a key twice, and no completion has two values of one")
+        raise UsageError("--metadata has a key twice, but a completion has one value per key")
     return wanted
 
 
-def span_of(since: str | None, until: str | None) -> Span:
-    """Return the span of time from --since to --until. Raises UsageError."""
+def span_of(since: str | None, until: str | None) -> TimeRange:
+    """Return the range from --since to --until, in Unix seconds. Raises UsageError."""
     now = datetime.now().astimezone()
-    span = Span(_time("--since", since, now), _time("--until", until, now))
+    span = TimeRange(_time("--since", since, now), _time("--until", until, now))
     if span.since is not None and span.until is not None and span.since >= span.until:
         raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
     return span

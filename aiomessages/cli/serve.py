@@ -1,6 +1,6 @@
-"""`aiomessages serve`: the local server in the foreground, until Ctrl-C or SIGTERM.
+"""`aiomessages serve`: run the local server in the foreground, until Ctrl-C or SIGTERM.
 
-It shows how to reach the server and waits; what the server does is told in `aiomessages.server`.
+`aiomessages.server` describes the server.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from aiomessages.cli import output
-from aiomessages.cli.exits import UsageError
-from aiomessages.cli.local import imported, serving
-from aiomessages.cli.options import NotNegative, Positive
-from aiomessages.cli.stderr import say, say_all
 from aiomessages.server.faults import FAULTS, Plan
+
+from . import output
+from .exits import UsageError
+from .local import imported, serving
+from .options import NotNegative, Positive
+from .stderr import say, say_all
 
 if TYPE_CHECKING:
     from aiomessages.server import LocalServer
@@ -27,12 +28,12 @@ _PORT = Number(gte=0, lte=65_535)
 
 _EXAMPLES = """\
 Examples:
-  aiomessages serve                             the sample, from memory
+  aiomessages serve                             serve the sample from memory
   aiomessages serve my.db --import records.jsonl.gz --port 8123
   aiomessages serve my.db --latency 0.15 --rate 50
-  aiomessages serve --fault server-error:2      two failures, then all is well
-  aiomessages serve --fault reset@3             two pages, and then no more
-  aiomessages list COMPLETION_ID --local my.db  without a server of its own
+  aiomessages serve --fault server-error:2      fail twice, then answer
+  aiomessages serve --fault reset@3             reset each connection from the third request on
+  aiomessages list COMPLETION_ID --local my.db  read it without a server
 
 Faults:
 """
@@ -47,42 +48,43 @@ async def serve(
         Path | None,
         Parameter(
             metavar="DB",
-            help="The SQLite file, made if it is missing. Without it, and without --import, the"
-            " sample is served from memory.",
+            help="SQLite file, created if it is missing. Without DB and --import the sample is"
+            " served from memory.",
         ),
     ] = None,
     /,
     *,
     port: Annotated[
         int,
-        Parameter(metavar="N", help="The port on 127.0.0.1; 0: any free one.", validator=_PORT),
+        Parameter(metavar="N", help="Port on 127.0.0.1; 0 means any free port.", validator=_PORT),
     ] = 0,
     import_file: Annotated[
         Path | None,
         Parameter(
             name="--import",
             metavar="FILE",
-            help='Load these records first, {"completion": …, "messages": […]} a line; .gz too.',
+            help="Load records from FILE (.jsonl or .jsonl.gz) first, one completion per line:"
+            ' {"completion": …, "messages": […]}.',
         ),
     ] = None,
     latency: Annotated[
-        NotNegative, Parameter(metavar="SECONDS", help="How long each answer is held back.")
+        NotNegative, Parameter(metavar="SECONDS", help="Delay of each answer.")
     ] = 0.0,
     rate: Annotated[
         Positive | None,
-        Parameter(metavar="N", help="Requests a second; what is above gets 429."),
+        Parameter(metavar="N", help="Maximum requests per second; others get 429."),
     ] = None,
     fault: Annotated[
         list[str] | None,
         Parameter(
             metavar="NAME",
             negative="",
-            help="Play a fault, to rehearse it: NAME on every request, NAME:K on K of them, NAME@N"
-            " from the Nth on. May be repeated: the next begins when one is spent.",
+            help="Inject a fault: NAME into every request, NAME:K into K requests, NAME@N from"
+            " request N on. May be repeated: the next fault begins when one has ended.",
         ),
     ] = None,
 ) -> None:
-    """Serve stored completions on this machine, as the API does."""
+    """Serve stored completions on this machine like the API."""
     faults = _known(fault or [])
     _check(database, import_file)
     stop = _stop_signal()
@@ -103,13 +105,13 @@ async def serve(
 
 def _check(database: Path | None, import_file: Path | None) -> None:
     if database and (database.is_dir() or not database.parent.is_dir()):
-        raise UsageError(f"{database}: no database can be there")
+        raise UsageError(f"{database}: cannot create a database there")
     if import_file and not import_file.is_file():
-        raise UsageError(f"--import {import_file}: there is no such file")
+        raise UsageError(f"--import {import_file}: no such file")
 
 
 def _known(faults: list[str]) -> list[str]:
-    """Return the faults, if all are known; they are refused before a database is touched."""
+    """Return the faults. Raises UsageError for an unknown one, before a database is opened."""
     try:
         Plan(faults)
     except ValueError as error:
@@ -118,7 +120,7 @@ def _known(faults: list[str]) -> list[str]:
 
 
 def _stop_signal() -> asyncio.Event:
-    """Return an event that Ctrl-C and SIGTERM set: for a server both are the ordinary end."""
+    """Return an event that Ctrl-C and SIGTERM set; both are a server's normal end."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows, where Ctrl-C interrupts instead
@@ -127,11 +129,11 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _show(server: "LocalServer", database: Path | None) -> None:
-    """Put the lines to paste on standard output, so that a script can take them from there."""
+    """Print the settings of the shell to standard output, from where a script can read them."""
     say(f"serving {database or 'from memory'} at {server.base_url}; Ctrl-C stops it")
     if server.faults:
         say(f"playing {', '.join(server.faults)}")
-    say_all("The key is this server's own, made up for this run and worth nothing elsewhere:")
+    say_all("The key is random, for this run only:")
     exports = f"export OPENAI_BASE_URL={server.base_url}\nexport OPENAI_API_KEY={server.api_key}\n"
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(exports.encode())

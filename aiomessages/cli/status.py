@@ -1,4 +1,4 @@
-"""`aiomessages status`: how far an export is, as its ledger knows it.
+"""`aiomessages status`: show the progress of an export from its ledger.
 
 It sends nothing and changes nothing.
 """
@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from aiomessages.cli import output
-from aiomessages.cli.exits import NoLedgerError
-from aiomessages.cli.progress import counted, megabytes
-from aiomessages.cli.safe_text import one_line, visible_json
-from aiomessages.cli.summary import named, reasons
 from aiomessages.export.status import ExportStatus, read_status
+
+from . import output
+from .exits import NoLedgerError
+from .progress import counted, megabytes
+from .safe_text import one_line, visible_json
+from .summary import named, reasons
 
 _EXAMPLES = """\
 Examples:
@@ -30,23 +31,26 @@ app = App(name="status", help_epilogue=_EXAMPLES)
 @app.default
 def status(
     destination: Annotated[
-        Path, Parameter(metavar="DEST", help="What `aiomessages export -o` was told.")
+        Path,
+        Parameter(
+            metavar="DEST", help="Destination of the export, as given to `aiomessages export -o`."
+        ),
     ],
     *,
     format: Annotated[  # noqa: A002 - the name of the option
-        Literal["pretty", "json"], Parameter(help="For a person or for a program.")
+        Literal["pretty", "json"], Parameter(help="pretty for people, json for programs.")
     ] = "pretty",
 ) -> None:
-    """Show how far an export is, also while it runs."""
+    """Show the progress of an export, running or not."""
     found = read_status(destination)
     if found is None:
-        raise NoLedgerError(f"{destination}: no export was begun there")
+        raise NoLedgerError(f"{destination}: no export has been started there")
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(_json(found) if format == "json" else _pretty(found))
 
 
 def _json(found: ExportStatus) -> bytes:
-    # By the standard library: the name of a destination may hold what is no UTF-8.
+    # msgspec would refuse the name of a destination that is not UTF-8.
     document = json.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2)
     return visible_json(document).encode() + b"\n"
 

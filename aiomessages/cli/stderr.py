@@ -1,42 +1,43 @@
-"""The only way to standard error: one line at a time, harmless to show, and without a key.
+"""Standard error: lines without a key and without characters that act on a terminal.
 
-Nothing here decides what is worth saying, or ends the program.
+Every other module of the program writes there through this one.
 """
 
 import logging
 import re
 import sys
 
-from aiomessages.cli.safe_text import one_line, visible
-from aiomessages.redaction import without_key
+from aiomessages.values.redaction import without_key
+
+from .safe_text import one_line, visible
 
 _concealed: set[str] = set()
-# OpenAI's keys begin so: it covers one pasted where it does not belong, which nobody declared. A
-# word that only ends in "sk-" (task-force) or is short (sk-learn) is none.
+# The form of OpenAI's keys: it hides one that was pasted into a wrong place. A word that holds
+# "sk-" (task-force) or is short (sk-learn) is no key.
 _LOOKS_LIKE_A_KEY = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*-]{6,}")
 
 
 def conceal(secret: str | None) -> None:
-    """Make `say` write [key] wherever this secret would stand, for the rest of the process.
+    """Replace this secret by [key] in everything that is written, until the process ends.
 
-    A stand-in for a key, as servers without authentication are given one, is no secret.
+    `without_key` leaves placeholder keys, which servers without authentication get.
     """
     if secret:
         _concealed.add(secret)
 
 
 def say(text: str) -> None:
-    """Write ``aiomessages: …`` as one line; a standard error that is gone is no error."""
+    """Write ``aiomessages: …`` as one line. A closed standard error is ignored."""
     _write(f"aiomessages: {one_line(_redacted(text))}\n")
 
 
 def say_all(text: str) -> None:
-    """Write the lines as they are, for a traceback or a hint to paste; keys stay hidden."""
+    """Write lines without the prefix, such as a traceback or a hint to paste; hide keys."""
     _write(f"{visible(_redacted(text)).rstrip()}\n")
 
 
 def show_log(level: int) -> None:
-    """Let the library's log from this level on (a `logging` constant) come through `say`."""
+    """Write the library's log from this level on (a `logging` constant) through `say`."""
     logger = logging.getLogger("aiomessages")
     logger.handlers[:] = [_Said()]
     logger.setLevel(level)
@@ -55,7 +56,7 @@ def _redacted(text: str) -> str:
 
 
 def _write(text: str) -> None:
-    if sys.stderr is None:  # what Python makes of `2>&-`
+    if sys.stderr is None:  # Python's value for `2>&-`
         return
     try:
         sys.stderr.write(text)

@@ -1,28 +1,29 @@
-"""What is said of an export at its end: pure functions from what it came to, to lines.
+"""The last lines of an export: pure functions of its report and status.
 
-Nothing here prints, or reads a file.
+Nothing here prints or reads a file.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from aiomessages.cli.progress import counted, duration, megabytes
 from aiomessages.export import ExportReport, ExportStatus
 
-GO_ON: Final = "run the same command again to go on"
+from .progress import counted, duration, megabytes
+
+GO_ON: Final = "run the same command again to continue"
 SHOWN: Final = 10  # ids of one kind; `status --format json` and the manifest have all
 
-# State → what it means to whoever reads the summary.
+# The meaning of each state in the summary.
 _MEANINGS: Final = {
-    "gone": "the server has them no longer",
-    "pending": "not visible yet; the next run asks again",
-    "lost": "changed while they were read; what was read is in {incomplete}",
+    "gone": "no longer on the server",
+    "pending": "not visible yet; the next run retries",
+    "lost": "changed while they were read; the messages read are in {incomplete}",
 }
 
 
 def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
-    """Return the lines about an export that ran to its end, finished or not."""
+    """Return the lines of an export that ended by itself, finished or not."""
     return [
         _outcome(report, status),
         *_indented(_written(status), *_nothing(status), *_this_run(report), *_asides(report)),
@@ -30,14 +31,14 @@ def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
 
 
 def of_interruption(status: ExportStatus | None) -> str:
-    """Return the line about an export that was stopped."""
+    """Return the line of an export that was stopped."""
     if status is None or not status.files:
         return f"stopped before anything was written; {GO_ON}"
     return f"stopped: {_written(status)} are safe; {GO_ON}"
 
 
 def of_wait(retry_after: float, now: datetime) -> str:
-    """Return the line about a server that asks to wait longer than a run waits."""
+    """Return the line for a server that asks for a longer wait than a run accepts."""
     then = datetime.fromtimestamp(now.timestamp() + retry_after, now.tzinfo)
     return (
         f"the server asks to wait {duration(retry_after)}: run the same command again after"
@@ -56,7 +57,7 @@ def _outcome(report: ExportReport, status: ExportStatus) -> str:
 
 
 def _is_unchanged(report: ExportReport) -> bool:
-    """Tell whether this run added nothing to an export that was finished before it."""
+    """Return whether this run added nothing to an export that had finished before."""
     progress = report.progress
     return report.was_finished and not progress.completions and not progress.skipped
 
@@ -76,8 +77,8 @@ def _written(status: ExportStatus) -> str:
 
 
 def _nothing(status: ExportStatus) -> list[str]:
-    """Say why an export is empty: a name that is spelled wrong looks like success otherwise."""
-    return [] if status.completions else ["no completion was named, or none was selected"]
+    """Return a line if the export is empty: else a misspelled name would look like success."""
+    return [] if status.completions else ["no completion was given or selected"]
 
 
 def _this_run(report: ExportReport) -> list[str]:
@@ -95,12 +96,12 @@ def _this_run(report: ExportReport) -> list[str]:
 
 def _asides(report: ExportReport) -> list[str]:
     removed = report.removed
-    kept = [f"kept in the file, and not named in this run: {removed:,}"] if removed else []
+    kept = [f"no longer listed by the server; kept in the file: {removed:,}"] if removed else []
     return [*reasons("skipped", report.skipped), *named(report), *kept]
 
 
 def named(export: ExportReport | ExportStatus) -> list[str]:
-    """Return a line for each kind of completion that is not in the output: how many, and which."""
+    """Return a line with number and ids for each kind of completion that the output lacks."""
     incomplete = f"{export.destination}.incomplete.jsonl"
     ids = {"gone": export.gone, "pending": export.pending, "lost": export.lost}
     lines = [
@@ -119,10 +120,10 @@ def _ids(found: Sequence[str]) -> str:
 
 
 def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:
-    """Return one line with the number of each reason, or none if there are none."""
+    """Return one line with the number of each reason; no line without reasons."""
     most_first = sorted(numbers.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{number:,} × {reason}" for reason, number in most_first)
-    return [f"{what}: {told}"] if told else []
+    counts = ", ".join(f"{number:,} × {reason}" for reason, number in most_first)
+    return [f"{what}: {counts}"] if counts else []
 
 
 def _indented(*lines: str) -> list[str]:

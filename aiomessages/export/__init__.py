@@ -1,33 +1,27 @@
-"""Every conversation, exported to files: exactly once, and whenever it is killed, run again.
+"""Export conversations to files, each exactly once; an interrupted export continues.
 
 report = await export(client, client.completions(), "conversations.jsonl.gz")
 
-Names load when they are first used: the process that makes columns needs no client, and its memory
-is counted.
+Names load on first use: the process that makes columns imports this package and needs no client,
+which would add to its memory.
 """
 
 from typing import TYPE_CHECKING
 
-from aiomessages.loading import lazily
+from aiomessages._lazy import lazily
 
 if TYPE_CHECKING:
-    from .created import CreatedBetween
-    from .errors import (
-        ChangedError,
-        CorruptError,
-        DiskFullError,
-        ExportError,
-        LockedError,
-    )
+    from .created_between import CreatedBetween
+    from .errors import ChangedError, CorruptError, DiskFullError, ExportError, LockedError
+    from .exporting import export
     from .report import ExportReport, Progress
-    from .run import export
     from .status import ExportStatus, read_status
 
 _MODULES = {
-    "created": "CreatedBetween",
+    "created_between": "CreatedBetween",
     "errors": "ChangedError CorruptError DiskFullError ExportError LockedError",
     "report": "ExportReport Progress",
-    "run": "export",
+    "exporting": "export",
     "status": "ExportStatus read_status",
 }
 
@@ -46,7 +40,7 @@ __all__ = [
 ]
 
 
-# A type checker that saw it would take every name for one of ours.
+# Hidden from type checkers, which would accept any name.
 if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
     __getattr__ = lazily(__name__, _MODULES, globals())
 

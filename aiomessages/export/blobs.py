@@ -1,8 +1,8 @@
-r"""Blobs in JSON: where base64 stands in a message or a completion, whatever its spelling.
+r"""Blobs: the base64 strings in the JSON of a message or a completion, however they are escaped.
 
-Nothing here performs I/O. A blob is found by its place in the JSON, and is known by the span of its
-string literal: what stands around it keeps its bytes, and how a server escapes it does not matter
-(.NET writes `+` as `\u002B`, Java `=` as `\u003d`, PHP `/` as `\/`).
+Nothing here performs I/O. A blob is found by its path, and returned with the span of its string
+literal, so that all other bytes can stay. Escapes differ: .NET writes `+` as `\u002B`, Java `=` as
+`\u003d`, PHP `/` as `\/`.
 """
 
 from __future__ import annotations
@@ -17,45 +17,36 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]  # the keys and the indices on the way to a value
 
-# The key of a part, or of a message that was spoken → the key in it that may hold a blob.
+# By the key of a part, or of a spoken message: the key in it that may hold a blob.
 _PLACES: Final = {"image_url": "url", "input_audio": "data", "file": "file_data", "audio": "data"}
 
-# RFC 2397, of which only base64 is of interest: what stands in the clear is short.
+# RFC 2397; URIs that are not base64 are short, and stay.
 _DATA_URI: Final = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64", re.IGNORECASE)
 
+# By media type; where it is not named here, the ending is the subtype.
+_OTHER_ENDINGS: Final = {
+    "image/jpeg": "jpg",
+    "image/svg+xml": "svg",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "text/plain": "txt",
+    "text/markdown": "md",
+}
+_SUBTYPES: Final = {
+    "image": "jpg png webp gif bmp tiff avif heic",
+    "audio": "wav mp3 flac ogg opus aac webm",
+    "application": "pdf json",
+    "text": "csv html",
+}
 _ENDINGS: Final = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/jpg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/svg+xml": ".svg",
-    "image/bmp": ".bmp",
-    "image/tiff": ".tiff",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "audio/wav": ".wav",
-    "audio/x-wav": ".wav",
-    "audio/wave": ".wav",
-    "audio/mpeg": ".mp3",
-    "audio/mp3": ".mp3",
-    "audio/flac": ".flac",
-    "audio/ogg": ".ogg",
-    "audio/opus": ".opus",
-    "audio/aac": ".aac",
-    "audio/mp4": ".m4a",
-    "audio/webm": ".webm",
-    "application/pdf": ".pdf",
-    "application/json": ".json",
-    "text/plain": ".txt",
-    "text/markdown": ".md",
-    "text/csv": ".csv",
-    "text/html": ".html",
+    **{kind: f".{ending}" for kind, ending in _OTHER_ENDINGS.items()},
+    **{f"{of}/{sub}": f".{sub}" for of, subs in _SUBTYPES.items() for sub in subs.split()},
 }
 _OTHER: Final = ".bin"
 
-# A reply does not say in which of the API's formats it was spoken; its first bytes do. Only pcm16
-# has nothing to be known by.
+# A spoken reply does not name its audio format, but its first bytes do, except those of pcm16.
 _SPOKEN: Final = re.compile(
     rb"(?P<wav>RIFF.{4}WAVE)|(?P<flac>fLaC)|(?P<ogg>OggS)"
     rb"|(?P<mp3>ID3|\xff[\xfb\xf3\xf2])|(?P<aac>\xff[\xf1\xf9])",
@@ -75,12 +66,11 @@ class Blob(NamedTuple):
 def find_blobs(item: bytes) -> Iterator[Blob]:
     """Yield the blobs of a message, or of a completion with its input and its replies, in order.
 
-    A blob is a data: URI in base64, or bare base64 where a sound or a file stands. What cannot be
-    read as base64 is none.
+    A blob is a data: URI in base64, or bare base64 in the place of a sound or a file.
     """
     if not _may_hold(item):
         return
-    strings = list(_strings(item))  # a sound's format may stand behind it
+    strings = list(_strings(item))  # a sound's format may follow it
     formats = {
         path[:-1]: _text(item[start:end]) for path, start, end in strings if path[-1] == "format"
     }
@@ -93,28 +83,28 @@ def find_blobs(item: bytes) -> Iterator[Blob]:
 
 # --- the cheap check ------------------------------------------------------------------------------
 
-# An escape of a letter, a digit, or a mark that makes a key or the head of a URI: nobody writes
-# one without need, and without any of them the check below sees what there is.
-_HIDING: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB]|2[cC])")
+# The escape of a character of a key or of a URI's head. Servers rarely write any; without one the
+# substrings below are found if they are there.
+_ESCAPED: Final = re.compile(rb"\\u00(?:[46][0-9a-fA-F]|[57][0-9aA]|5[fF]|3[46bB]|2[cC])")
 
 
 def _may_hold(item: bytes) -> bool:
-    """Tell whether an item may hold a blob; most do not, and are spared what follows."""
+    """Return whether an item may hold a blob: a cheap check that most items do not pass."""
     return (
         b'"data"' in item
         or b'"file_data"' in item
         or b"base64" in item.lower()
-        or (rb"\u00" in item and _HIDING.search(item) is not None)
+        or (rb"\u00" in item and _ESCAPED.search(item) is not None)
     )
 
 
-# --- the places -----------------------------------------------------------------------------------
+# --- paths in the JSON ----------------------------------------------------------------------------
 
 _TOKEN: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?|[{}\[\],]', re.DOTALL)
 
 
 def _strings(item: bytes) -> Iterator[tuple[Path, int, int]]:
-    """Yield the place and the span of each string that may be a blob, or say of one what it is."""
+    """Yield the path and span of each string that may be a blob, or be a blob's format."""
     path: list[str | int] = []
     for token in _TOKEN.finditer(item):
         start = token.start()
@@ -134,7 +124,7 @@ def _strings(item: bytes) -> Iterator[tuple[Path, int, int]]:
 
 
 def _is_place(path: list[str | int]) -> bool:
-    """Tell whether a blob may stand there: in a message, or in its parts wherever these are."""
+    """Return whether a path may be that of a blob or its format, in a message or its parts."""
     match path:
         case [*holder, str(place), "url" | "data" | "file_data" | "format" as key]:
             return key in (_PLACES.get(place), "format") and _is_holder(holder)
@@ -152,7 +142,7 @@ def _is_holder(path: list[str | int]) -> bool:
 
 
 def _text(literal: bytes) -> str:
-    """Return what a string literal says; half an emoji is no matter here."""
+    """Return the text of a string literal, which may hold lone surrogates."""
     text = literal.decode(errors="replace")
     return str(json.loads(text, strict=False)) if "\\" in text else text[1:-1]
 
@@ -161,7 +151,7 @@ def _text(literal: bytes) -> str:
 
 
 def _blob(key: str, text: str, audio_format: str | None) -> tuple[bytes, str] | None:
-    """Return the bytes and the ending of the blob that a text is, if it is one."""
+    """Return the bytes and the ending of a blob; None for any other text."""
     head, comma, encoded = text.partition(",")
     uri = _DATA_URI.fullmatch(head) if comma else None
     if uri is None:
@@ -172,13 +162,13 @@ def _blob(key: str, text: str, audio_format: str | None) -> tuple[bytes, str] | 
 
 
 def _bare(data: bytes, audio_format: str | None) -> str:
-    """Return the ending for what is no URI: what it is called, and else what it looks like."""
+    """Return the ending of a blob without a media type, by its format or its first bytes."""
     sound = _SPOKEN.match(data)
     return _ENDINGS.get(f"audio/{audio_format}") or (f".{sound.lastgroup}" if sound else _OTHER)
 
 
 def _decoded(encoded: str) -> bytes:
-    """Return the bytes, or none for what is not exactly how base64 would write them."""
+    """Return the bytes of canonical base64; no bytes for any other text."""
     try:
         data = binascii.a2b_base64(encoded)
     except ValueError:

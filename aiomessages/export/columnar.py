@@ -1,9 +1,9 @@
 """Columns out of lines: a Parquet file or a DuckDB table, made from JSONL that is already durable.
 
-`tables` has each column's name and type, and `rows` what fits into it. A file that was made is read
-back and its rows are counted before anybody hears of it. No path is ever a part of the data: DuckDB
-is given plain names alone, since a name like `model=x` is a column to it. Nothing here makes a file
-durable or gives it its final name, and an export runs this in another process: see `apart`.
+`rows` has the columns, and selects the values that fit. A new file is read back and its rows are
+counted before it is reported. No path becomes data: DuckDB gets only plain names, since it reads a
+name like `model=x` as a column. Nothing here makes a file durable or gives it its final name; an
+export runs this code in another process (`columns_process`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ import os
 import re
 import shutil
 import tempfile
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .errors import DiskFullError, ExportError
-from .rows import MOST_IN_A_GROUP, Rows
-from .tables import TABLES, TEXT, Kind
+from .errors import DISK_FULL, DiskFullError, ExportError, has_room
+from .rows import MOST_IN_A_GROUP, TABLES, TEXT, Kind, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import ModuleType
 
 __all__ = ["TABLES", "check_duckdb", "explained", "make_columns"]
@@ -32,70 +30,56 @@ __all__ = ["TABLES", "check_duckdb", "explained", "make_columns"]
 # --- writing --------------------------------------------------------------------------------------
 
 
-def make_columns(jsonl_paths: Sequence[Path], output: Path, layout: str, *, target: Path) -> int:
-    """Write the lines of a layout as columns, in this process, and return how many rows there are.
+def make_columns(source: Path, output: Path, layout: str, *, target: Path) -> int:
+    """Write the lines of a layout as columns, in this process, and return the number of rows.
 
-    The output's ending is `.parquet` or `.duckdb`, and its directory is one for this alone, where
-    rows and what duckdb puts aside are left; errors name `target`, which it is to become. A DuckDB
+    The output's ending is `.parquet` or `.duckdb`. Its directory is for this call alone: rows and
+    temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB
     file holds one table, named after the layout, and takes much more memory than Parquet where
     messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
-    Raises ExportError without duckdb, CorruptError for a line that is no JSON, and DiskFullError.
+    Raises ExportError without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
     """
     duckdb = _duckdb()
     try:
-        rows = Rows.of(jsonl_paths, output.with_name("rows"), layout)
-        with _place(output) as place:
-            _write(duckdb, rows, place, layout)
-            _settle(place)
-            _check(duckdb, rows, place, layout)
-            place.file.rename(output)
+        rows = Rows.of(source, output.with_name("rows"), layout)
+        with _plain_paths(output) as paths:
+            _write(duckdb, rows, paths, layout)
+            _settle(paths)
+            _check(duckdb, rows, paths, layout)
+            paths.file.rename(output)
     except (duckdb.Error, OSError, UnicodeDecodeError) as error:
         raise explained(error, target, work=output.parent) from error
     return rows.number
 
 
 def explained(error: Exception, target: Path, *, work: Path | None = None) -> ExportError:
-    """Return the error that tells why a file could not be made.
+    """Return the ExportError for an error that prevented a file.
 
-    An error that does not tell is a full disk where the directory `work` has no room.
+    An unclear error means a full disk if the directory `work` has no room.
     """
     text = _text(error)
     told, _, _ = text.partition("\n")  # duckdb adds advice, and old ones a trace
-    if any(full in text for full in _FULL.values()) or (work and not _has_room(work)):
+    if any(full in text for full in DISK_FULL.values()) or (
+        work and not has_room(work, _TRIAL_BYTES)
+    ):
         return DiskFullError(
             f"no room left on the disk of {target.parent} to make {target.name}: {told}"
         )
     return ExportError(f"{target.name} could not be made: {told}")
 
 
-# duckdb tells of the system's errors by their text alone.
-_FULL: Final = {code: os.strerror(code) for code in (ENOSPC, EDQUOT, EFBIG)}
+_TRIAL_BYTES: Final = 2**20  # duckdb writes a table in blocks of 256 KiB
 
 
 def _text(error: Exception) -> str:
-    """Return what an error says; duckdb's is bytes where a path in it is no text."""
+    """Return the text of an error; duckdb's has bytes if a path in it is not UTF-8."""
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode(errors="backslashreplace")
     return str(error)
 
 
-def _has_room(directory: Path) -> bool:
-    """Tell whether some more can be written to a directory."""
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(bytes(_ROOM))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.errno not in _FULL
-    return True
-
-
-_ROOM: Final = 2**20  # bytes; duckdb writes a table in blocks of 256 KiB
-
-
 def check_duckdb() -> None:
-    """Raise ExportError where duckdb is not installed; it is not loaded for that."""
+    """Raise ExportError if duckdb is not installed, without loading it."""
     if importlib.util.find_spec("duckdb") is None:
         raise ExportError(_NO_DUCKDB)
 
@@ -110,47 +94,49 @@ def _duckdb() -> ModuleType:
 _NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[parquet]'"
 
 
-def _write(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
-    """Write in as little memory as it can be done: duckdb takes what it may, and gives up there."""
-    start = _MEMORY[place.made.suffix]
+def _write(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> None:
+    """Write with little memory: double the limit each time duckdb gives up for want of it."""
+    start = _MEMORY[paths.made.suffix]
     memory = start + 8 * rows.longest  # enough for most, as measured
     while True:
         try:
-            return _write_within(memory, duckdb, rows, place, layout)
+            return _write_within(memory, duckdb, rows, paths, layout)
         except (duckdb.Error, UnicodeDecodeError) as error:
             wanting = isinstance(error, duckdb.OutOfMemoryException) or _ADVICE in _text(error)
             if not wanting or memory > rows.size * _MOST + start:
                 raise
             memory *= 2
-            for path in place.made.parent.glob(f"{place.made.name}*"):  # a log may lie beside it
+            for path in paths.made.parent.glob(f"{paths.made.name}*"):  # a log may lie beside it
                 path.unlink()
 
 
-def _write_within(memory: int, duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
-    write = {".parquet": _write_parquet, ".duckdb": _write_database}[place.made.suffix]
+def _write_within(
+    memory: int, duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str
+) -> None:
+    write = {".parquet": _write_parquet, ".duckdb": _write_database}[paths.made.suffix]
     settings = {
         "threads": 1,  # each has buffers of its own, as large as two of the longest line
         "memory_limit": f"{memory}B",
-        "temp_directory": str(place.work),
+        "temp_directory": str(paths.work),
         "preserve_insertion_order": False,  # one thread keeps it without holding batches back
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
     }
     with duckdb.connect(":memory:", config=settings) as connection:
-        for statement in write(rows, place, layout):
+        for statement in write(rows, paths, layout):
             connection.execute(statement)
 
 
-def _write_parquet(rows: Rows, place: _Place, layout: str) -> Iterator[str]:
+def _write_parquet(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str]:
     options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows.group}"
-    yield f"COPY ({_select(rows, place, layout)}) TO {_quoted(place.made)} ({options})"
+    yield f"COPY ({_select(rows, paths, layout)}) TO {_quoted(paths.made)} ({options})"
 
 
-def _write_database(rows: Rows, place: _Place, layout: str) -> Iterator[str]:
+def _write_database(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str]:
     # Each group leaves something in memory until the end, and a table's leaves more than Parquet's.
     group = -(-min(2 * rows.group, MOST_IN_A_GROUP) // _VECTOR) * _VECTOR
     options = f"ROW_GROUP_SIZE {group}, STORAGE_VERSION '{_STORAGE_VERSION}'"
-    yield f"ATTACH {_quoted(place.made)} AS made ({options})"
-    yield f"CREATE TABLE made.{layout} AS {_select(rows, place, layout)}"
+    yield f"ATTACH {_quoted(paths.made)} AS made ({options})"
+    yield f"CREATE TABLE made.{layout} AS {_select(rows, paths, layout)}"
     # Both happen at the end of a connection as well, where duckdb tells nobody of an error.
     yield "CHECKPOINT made"
     yield "DETACH made"
@@ -159,27 +145,27 @@ def _write_database(rows: Rows, place: _Place, layout: str) -> Iterator[str]:
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
 _ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
-_VECTOR: Final = 2048  # what duckdb handles at once; a group of a table is a multiple of it
+_VECTOR: Final = 2048  # rows that duckdb handles at once; a group of a table is a multiple
 _STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone
 
 
 # --- reading back ---------------------------------------------------------------------------------
 
 
-def _settle(place: _Place) -> None:
-    """Put the file where it belongs. Raises OSError where rows are left in a log beside it."""
-    if log := [*place.made.parent.glob(f"{place.made.name}.*")]:
+def _settle(paths: _PlainPaths) -> None:
+    """Move the file into paths. Raises OSError if rows remain in a log beside it."""
+    if log := [*paths.made.parent.glob(f"{paths.made.name}.*")]:
         raise OSError(f"duckdb left {log[0].name} unmerged")
-    if place.made != place.file:
-        shutil.move(place.made, place.file)
+    if paths.made != paths.file:
+        shutil.move(paths.made, paths.file)
 
 
-def _check(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
-    """Read the file back. Raises OSError where it has not all the rows."""
+def _check(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> None:
+    """Read the file back. Raises OSError if rows are missing."""
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        source = f"read_parquet({_quoted(place.file)}, hive_partitioning = false)"
-        if place.file.suffix == ".duckdb":
-            connection.execute(f"ATTACH {_quoted(place.file)} AS made (READ_ONLY)")
+        source = f"read_parquet({_quoted(paths.file)}, hive_partitioning = false)"
+        if paths.file.suffix == ".duckdb":
+            connection.execute(f"ATTACH {_quoted(paths.file)} AS made (READ_ONLY)")
             source = f"made.{layout}"
         query = f"SELECT count(*) FROM {source}"  # noqa: S608 - nothing of it is from outside
         ((count,),) = connection.execute(query).fetchall()
@@ -192,8 +178,8 @@ def _check(duckdb: ModuleType, rows: Rows, place: _Place, layout: str) -> None:
 # home (`~`), a host (`http:`), options behind a `?`; and it takes no path that is not UTF-8.
 
 
-class _Place(NamedTuple):
-    """What duckdb is to call a directory with rows, the file that it makes, and its final place."""
+class _PlainPaths(NamedTuple):
+    """Plain names for duckdb: the directory with rows, the file that it makes, its final path."""
 
     work: Path
     made: Path
@@ -201,18 +187,18 @@ class _Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def _place(output: Path) -> Iterator[_Place]:
-    """Give the directory of an output a name in which duckdb reads nothing but a path."""
+def _plain_paths(output: Path) -> Iterator[_PlainPaths]:
+    """Give plain names for the directory of an output, by a symbolic link where it has others."""
     real, name = Path(os.path.realpath(output.parent)), f"table{output.suffix}"
     if _PLAIN.fullmatch(str(real)):
-        yield _Place(real, real / name, real / name)
+        yield _PlainPaths(real, real / name, real / name)
         return
     with _plain_directory() as plain:
         work = plain / "work"
         work.symlink_to(real)
         # From 1.5 on duckdb follows links by itself, and puts a table's log before any `?`.
         by_itself = output.suffix == ".duckdb" and "?" in str(real)
-        yield _Place(work, (plain if by_itself else work) / name, work / name)
+        yield _PlainPaths(work, (plain if by_itself else work) / name, work / name)
 
 
 @contextlib.contextmanager
@@ -230,23 +216,23 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]+")
 # --- the SQL --------------------------------------------------------------------------------------
 
 
-def _select(rows: Rows, place: _Place, layout: str) -> str:
-    """Write the query that reads the rows, each column by its name and in its type."""
+def _select(rows: Rows, paths: _PlainPaths, layout: str) -> str:
+    """Return the query that reads the rows, with the name and type of each column."""
     table = TABLES[layout]
     kinds = table.line | table.inner | {table.whole: TEXT}
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
-    paths = ", ".join(_quoted(place.work / path.parent.name / path.name) for path in rows.paths)
+    files = ", ".join(_quoted(paths.work / path.parent.name / path.name) for path in rows.paths)
     options = ", ".join(
         [
             "format = 'newline_delimited'",
             f"maximum_object_size = {max(rows.longest, 2**20)}",
-            "hive_partitioning = false",  # what a path says is no column
+            "hive_partitioning = false",  # no part of a path is a column
             "filename = false",
             "union_by_name = false",
         ]
     )
     names = ", ".join(f'"{name}"' for name in kinds)
-    source = f"read_json([{paths}], {options}, columns = {{{columns}}})"
+    source = f"read_json([{files}], {options}, columns = {{{columns}}})"
     return f"SELECT {names} FROM {source}"  # noqa: S608 - nothing of it is from outside
 
 

@@ -1,15 +1,21 @@
-"""What can go wrong with an export besides its requests, each with the exit code of a command.
+"""The errors of an export besides those of its requests, and functions that raise them for files.
 
 Exit codes above 64 are those of sysexits.h.
 """
 
-from typing import ClassVar
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final, NoReturn
 
 from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, go on, or be finished; what was committed is safe."""
+    """An export cannot begin, go on, or be finished; committed batches are safe."""
 
     exit_code: ClassVar[int] = 1
 
@@ -21,7 +27,7 @@ class ChangedError(ExportError):
 
 
 class CorruptError(ExportError):
-    """A file is not what the ledger says it must be."""
+    """A file differs from its record in the ledger."""
 
     exit_code = 65
 
@@ -36,3 +42,65 @@ class LockedError(ExportError):
     """Another process is writing to this destination."""
 
     exit_code = 75
+
+
+# --- errors about files ---------------------------------------------------------------------------
+
+# By error number, the text that the system has for a full disk, quota or file size limit.
+DISK_FULL: Final = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
+
+
+def refuse(path: Path, why: str) -> NoReturn:
+    """Raise CorruptError for a path with a reason, such as "is a symbolic link"."""
+    raise CorruptError(f"{path} {why}: move it away, and run the same export again")
+
+
+def refuse_taken(path: Path) -> NoReturn:
+    """Raise CorruptError for a file of somebody else at a path that is needed."""
+    refuse(path, "came from elsewhere, and this export is about to use that name")
+
+
+def refuse_unknown(path: Path) -> NoReturn:
+    """Raise CorruptError for a file that the ledger does not record."""
+    raise CorruptError(
+        f"{path} is there, and the ledger does not know of it:"
+        " move it away, or export to another destination"
+    )
+
+
+def refuse_changed(path: Path) -> NoReturn:
+    """Raise CorruptError for a file whose bytes are not those that were written."""
+    raise CorruptError(
+        f"{path} was changed since it was written, or is another file: move it away;"
+        " then delete the export with its ledger and begin anew"
+    )
+
+
+@contextlib.contextmanager
+def disk_full_errors(path: Path) -> Iterator[None]:
+    """Raise DiskFullError in place of an OSError that means a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise DiskFullError(
+                f"no room left on the disk of {path.parent}: what was committed is safe;"
+                " free some room and run the same export again"
+            ) from error
+        raise
+
+
+def has_room(directory: Path, size: int, *, at: int = 0) -> bool:
+    """Return whether a file in a directory takes `size` more bytes behind the first `at`.
+
+    Return true as well where the write fails for another reason than a full disk.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.seek(at)
+            file.write(bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno not in DISK_FULL
+    return True

@@ -1,8 +1,8 @@
-"""Files that keep what they were given: every write, fsync and rename of an export goes here.
+"""Durable file operations: every write, fsync and rename of an export.
 
-All that is durable depends on these few operations and on their order, so they stand in one class,
-which a test can replace by one that fails at any of them. None of them follows a symbolic link at
-the end of a path, or writes to a file of another user: a directory may be shared.
+Durability depends on these few operations and on their order, so they are in one class, which a
+test can replace by one that fails at any of them. None of them follows a symbolic link at the end
+of a path, or writes to a file of another user: a directory may be shared.
 """
 
 import contextlib
@@ -14,24 +14,24 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
-from .errors import CorruptError, DiskFullError, LockedError
+from .errors import LockedError, disk_full_errors, refuse, refuse_changed, refuse_taken
 
-PRIVATE: Final = 0o600  # conversations are nobody else's business
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# File systems without hard links (vfat, exfat, many of FUSE) say so, or the system forbids them.
+PRIVATE: Final = 0o600  # only the owner may read conversations
+# The errors of file systems without hard links (vfat, exfat, many of FUSE), or of a system that
+# forbids them.
 _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 )
-# Somebody else may have put a link or a pipe there; to open a pipe would wait for its other end.
+# Somebody else may have put a link or a pipe there. Opening a pipe would wait for its other end.
 _GUARDED: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Buffer = bytes | bytearray | memoryview
 
 
 class Stamp(NamedTuple):
-    """What changes when anybody writes to a file; `time` is in nanoseconds."""
+    """Values that change when anybody writes to a file; `time` is in nanoseconds."""
 
     device: int
     inode: int
@@ -43,19 +43,19 @@ class Files:
     """The operating system's file operations, as an export uses them."""
 
     def append(self, path: Path, data: Buffer, *, at: int | None = None) -> None:
-        """Write at the end of a file, which is made if it is not there, and make it durable.
+        """Append to a file, or create it, and make it durable.
 
-        Raises CorruptError where the file has another size than `at`, if that is given.
+        Raises CorruptError if the file has another size than `at`.
         """
-        with told_of_full_disk(path):
+        with disk_full_errors(path):
             is_new = self.size(path) is None
             self._append(path, [data], at=at)
             if is_new:
-                self.fsync_directory(path.parent)  # without its name a file is lost
+                self.fsync_directory(path.parent)  # the name has to be durable as well
 
     def append_all(self, path: Path, pieces: Iterable[Buffer], *, at: int) -> None:
-        """Write many pieces at the end of a file of `at` bytes, and make them durable together."""
-        with told_of_full_disk(path):
+        """Append many pieces to a file of `at` bytes, and make them durable together."""
+        with disk_full_errors(path):
             self._append(path, pieces, at=at)
 
     def _append(self, path: Path, pieces: Iterable[Buffer], *, at: int | None) -> None:
@@ -67,11 +67,11 @@ class Files:
                 while view:
                     view = view[self.write(descriptor, view) :]
             self.fsync(descriptor)
-            forget(descriptor)
+            drop_cached_pages(descriptor)
 
     def create(self, path: Path) -> None:
-        """Make an empty file, durably. Raises CorruptError where something has that name."""
-        with told_of_full_disk(path):
+        """Create an empty file durably. Raises CorruptError if the path exists."""
+        with disk_full_errors(path):
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _GUARDED, PRIVATE))
             except FileExistsError:
@@ -80,11 +80,11 @@ class Files:
 
     @contextlib.contextmanager
     def _open(self, path: Path, flags: int) -> Iterator[int]:
-        """Open a file that is to be written to, and is of nobody else and has no second name."""
+        """Open a file for writing. Raises CorruptError as `check` with `alone` does."""
         try:
             descriptor = os.open(path, flags | _GUARDED, PRIVATE)
         except OSError:
-            self.check(path)  # what is there says more than the error
+            self.check(path)  # the kind of file explains more than the error
             raise
         try:
             _check(os.fstat(descriptor), path, alone=True)
@@ -93,51 +93,51 @@ class Files:
             os.close(descriptor)
 
     def check(self, path: Path, *, alone: bool = False) -> None:
-        """Raise CorruptError for what is there and is no file of this user.
+        """Raise CorruptError if the path exists and is not a regular file of this user.
 
-        A link is none, whatever it leads to. With `alone` a file with a second name is refused:
-        it would be changed under the other name, too.
+        A link is refused, whatever its target. With `alone` a file with a second name is refused
+        as well: writing would change it under the other name, too.
         """
         with contextlib.suppress(FileNotFoundError):
             _check(path.lstat(), path, alone=alone)
 
     def check_link(self, path: Path) -> None:
-        """Raise CorruptError for a link that another user has made."""
+        """Raise CorruptError for a symbolic link of another user."""
         if path.is_symlink() and _is_foreign(path.lstat(), path):
-            _refuse(path, "is a symbolic link of another user")
+            refuse(path, "is a symbolic link of another user")
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write, and return how many bytes were taken."""
+        """Write, and return the number of bytes written."""
         return os.write(descriptor, data)
 
     def fsync(self, descriptor: int) -> None:
-        """Make what was written durable."""
+        """Make a file or directory durable."""
         os.fsync(descriptor)
 
     def truncate(self, path: Path, size: int) -> None:
-        """Cut a file to its committed bytes."""
-        with told_of_full_disk(path), self._open(path, os.O_WRONLY) as descriptor:
+        """Cut a file to a size, durably."""
+        with disk_full_errors(path), self._open(path, os.O_WRONLY) as descriptor:
             os.ftruncate(descriptor, size)
             self.fsync(descriptor)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Put a file in another one's place, durably: the rename, then the directory of both."""
-        with told_of_full_disk(target):
+        """Rename over an existing file, durably: the rename, then the fsync of the directory."""
+        with disk_full_errors(target):
             self.rename(source, target)
             self.fsync_directory(target.parent)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename within a directory, in one step, over a file that has that name."""
+        """Rename within a directory atomically; an existing target is replaced."""
         source.rename(target)
 
-    def name(self, source: Path, target: Path) -> None:
-        """Give a file its final name, durably. Raises CorruptError where something has that name.
+    def publish(self, source: Path, target: Path) -> None:
+        """Give a file its final name, durably. Raises CorruptError if the target exists.
 
-        A hard link is never made over a file, so it comes first, and then the old name goes: killed
-        in between, the file has both. Where a file system has no links, the name is looked at and
-        then the file renamed: what comes in between is overwritten.
+        A hard link is never made over a file, so the link comes first, then the unlink of the old
+        name; after a kill in between, the file has both names. On a file system without hard links
+        the target is looked up before the rename: a file created in between is overwritten.
         """
-        with told_of_full_disk(target):
+        with disk_full_errors(target):
             try:
                 self.link(source, target)
             except FileExistsError:
@@ -157,7 +157,7 @@ class Files:
         os.link(source, target, follow_symlinks=False)
 
     def unlink(self, path: Path) -> None:
-        """Take a name away."""
+        """Remove a name of a file."""
         path.unlink()
 
     def fsync_directory(self, path: Path) -> None:
@@ -168,23 +168,15 @@ class Files:
         finally:
             os.close(descriptor)
 
-    def put(self, path: Path, data: bytes) -> None:
-        """Write a whole small file so that it is there whole or not at all."""
-        partial = path.with_name(path.name + ".tmp")
-        partial.unlink(missing_ok=True)
-        with told_of_full_disk(path):
-            self._append(partial, [data], at=0)
-        self.replace(partial, path)
+    def write_atomically(self, path: Path, data: bytes) -> None:
+        """Write a whole file that exists complete or not at all, even if others write the same one.
 
-    def put_shared(self, path: Path, data: bytes) -> None:
-        """Write a whole file as `put` does, where other processes may be writing the same one.
-
-        Until it is whole it has a name of its own, `.NAME.….tmp`, which nobody else writes to. What
-        stood under its name, be it a link, is replaced and not followed; a directory is not.
+        Until it is complete it has a name of its own, `.NAME.….tmp`, which nobody else writes to.
+        An existing file or link is replaced, and a link is not followed; a directory is an error.
         """
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # and no link is followed
-        with told_of_full_disk(path), contextlib.ExitStack() as undo:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # O_EXCL follows no link
+        with disk_full_errors(path), contextlib.ExitStack() as undo:
             descriptor = os.open(partial, flags, PRIVATE)
             undo.callback(partial.unlink, missing_ok=True)
             try:
@@ -199,26 +191,26 @@ class Files:
         self.fsync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, durably, if it is there."""
+        """Remove a file durably, if it exists."""
         if self.size(path) is not None:
             self.unlink(path)
             self.fsync_directory(path.parent)
 
     def make_directory(self, path: Path, mode: int = 0o777) -> None:
-        """Make a directory, durably, and those above it that are missing."""
+        """Create a directory and its missing parents, durably."""
         if not path.is_dir():
-            with told_of_full_disk(path):
+            with disk_full_errors(path):
                 self.make_directory(path.parent)
                 path.mkdir(mode, exist_ok=True)
                 self.fsync_directory(path.parent)
 
     def size(self, path: Path) -> int | None:
-        """Return a file's size in bytes, or None where there is none."""
+        """Return a file's size in bytes, or None if it does not exist."""
         stamp = self.stamp(path)
         return None if stamp is None else stamp.size
 
     def stamp(self, path: Path) -> Stamp | None:
-        """Return a file's stamp, or None where there is none; of a link it is the link's own."""
+        """Return a file's stamp, or None if it does not exist; the stamp of a link is its own."""
         try:
             found = path.lstat()
         except FileNotFoundError:
@@ -227,11 +219,11 @@ class Files:
 
     @contextlib.contextmanager
     def lock(self, path: Path) -> Iterator[None]:
-        """Hold a file's lock: one writer at a time, until its process ends in whatever way.
+        """Hold a file's lock: one writer at a time, until its process ends in any way.
 
-        Raises LockedError at once where another one holds it.
+        Raises LockedError at once if another process holds it.
         """
-        with told_of_full_disk(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
+        with disk_full_errors(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
             _take(descriptor, path)
             yield
 
@@ -241,57 +233,32 @@ def _is_foreign(found: os.stat_result, path: Path) -> bool:
 
 
 def open_to_read(path: Path) -> int:
-    """Open a file for reading, unbuffered, and follow no link to it."""
+    """Open a file for reading without following a link; return its descriptor."""
     return os.open(path, os.O_RDONLY | _GUARDED)
 
 
 def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
-        _refuse(path, "is a symbolic link")
+        refuse(path, "is a symbolic link")
     if not stat.S_ISREG(found.st_mode):
-        _refuse(path, "is no regular file")
+        refuse(path, "is no regular file")
     if _is_foreign(found, path):
-        _refuse(path, "belongs to another user")
+        refuse(path, "belongs to another user")
     if alone and found.st_nlink > 1:
-        _refuse(path, "has a second name, a hard link, and is to be written to")
+        refuse(path, "has a second name, a hard link, and is to be written to")
 
 
 def _owner_in(directory: Path) -> int:
-    """Return the owner of a new file: some mounts know only one, whoever makes a file."""
+    """Return the owner of a new file: some mounts give all files the same owner."""
     with tempfile.TemporaryFile(dir=directory) as file:
         return os.fstat(file.fileno()).st_uid
 
 
-def refuse_taken(path: Path) -> NoReturn:
-    """Raise CorruptError for a name that somebody else has taken."""
-    _refuse(path, "came from elsewhere, and this export is about to use that name")
+def drop_cached_pages(descriptor: int) -> None:
+    """Let the system drop the cached pages of a durable file.
 
-
-def refuse_unknown(path: Path) -> NoReturn:
-    """Raise CorruptError for a file of which the ledger says nothing."""
-    raise CorruptError(
-        f"{path} is there, and the ledger does not know of it:"
-        " move it away, or export to another destination"
-    )
-
-
-def refuse_changed(path: Path) -> NoReturn:
-    """Raise CorruptError for a file that has not the bytes that were written to it."""
-    raise CorruptError(
-        f"{path} was changed since it was written, or is another file: move it away;"
-        " then delete the export with its ledger and begin anew"
-    )
-
-
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise CorruptError(f"{path} {why}: move it away, and run the same export again")
-
-
-def forget(descriptor: int) -> None:
-    """Let the system drop what memory it holds of a file that is durable.
-
-    An export would else fill the page cache with what is read once more at the end, if ever. The
-    pages are used again for the next batch, which costs a write a half to a tenth of its CPU time.
+    An export would fill the page cache with bytes that are read once more at the end, if ever. The
+    freed pages serve the next batch, whose write then takes a half to a tenth of the CPU time.
     """
     if _ADVISE is not None:
         _ADVISE(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -307,17 +274,3 @@ def _take(descriptor: int, path: Path) -> None:
         raise LockedError(
             f"another process is writing to {path.stem}; wait for it, or look for it in ps"
         ) from None
-
-
-@contextlib.contextmanager
-def told_of_full_disk(path: Path) -> Iterator[None]:
-    """Raise DiskFullError for what the system says when there is no room for a file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise DiskFullError(
-                f"no room left on the disk of {path.parent}: what was committed is safe;"
-                " free some room and run the same export again"
-            ) from error
-        raise

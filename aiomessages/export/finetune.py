@@ -1,12 +1,12 @@
-"""Fine-tuning examples out of conversations, or the reason why one cannot be an example.
+"""Fine-tuning examples from conversations, or the reason why a conversation cannot be one.
 
-Nothing here performs I/O. The format is OpenAI's JSONL for supervised fine-tuning of chat models:
-what a line and its messages may hold is from FineTuneChatRequestInput and the request messages in
-OpenAI's OpenAPI description (github.com/openai/openai-openapi, which had it until June 2025), what
-an image must be from developers.openai.com/api/docs/guides/vision-fine-tuning. How many examples a
-file takes, and how many images an example, differs between models and is not looked at. What a
-stored completion does not tell is left to its default: `parallel_tool_calls`, the deprecated
-`functions`, and each `weight`, so that all that an assistant said is trained on.
+Nothing here performs I/O. The format is OpenAI's JSONL for supervised fine-tuning of chat models.
+The fields of a line and of its messages are those of FineTuneChatRequestInput and of the request
+messages in OpenAI's OpenAPI description (github.com/openai/openai-openapi, which had it until June
+2025); the rules for images are from developers.openai.com/api/docs/guides/vision-fine-tuning. The
+limits on the examples of a file and the images of an example differ between models, and are not
+checked. A stored completion lacks `parallel_tool_calls`, the deprecated `functions` and each
+`weight`; their defaults apply, so that a model is trained on everything that an assistant said.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.wire.decoding import despite_lone_surrogates
 
-from .layouts import Fetched, Lines, SkipError, read_stored, without_replies
+from .stored import Fetched, Lines, SkipError, inputs_of, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Json = Any
 JsonObject = dict[str, Json]
-RawObject = dict[str, Raw]  # of which only what an example takes is read: the rest may be anything
+RawObject = dict[str, Raw]  # only the fields of an example are read; the rest may be anything
 NULL: Final = Raw(b"null")
 
 
 class Reason(StrEnum):
-    """Why a conversation cannot be an example; there are no other reasons."""
+    """All reasons for which a conversation cannot be an example."""
 
     NO_REPLY = "no reply"
     NOT_A_MESSAGE = "not a message"
@@ -47,40 +47,32 @@ class Reason(StrEnum):
     UNASKED = "answer without its tool call"
 
 
-class InexpressibleError(SkipError):
-    """A conversation that cannot be an example; `reason` tells why, and so does the text."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-
-
 def finetune_layout(fetched: Fetched) -> Lines:
-    """One line a reply: the messages, that reply, and the tools that the model could call.
+    """Return a line for each reply: the messages, that reply, and the tools of the model.
 
-    Each choice of a completion is a reply to the same messages. One that cannot be an example is
-    left out and told in `left_out`. Raises InexpressibleError where nothing is left.
+    Each choice of a completion is a reply to the same messages. `left_out` has the reason for each
+    reply that cannot be an example. Raises SkipError, with a Reason, if no reply is left.
     """
     stored = read_stored(fetched.completion)
     if fetched.completion is None or not stored.replies:
-        raise InexpressibleError(Reason.NO_REPLY)
-    said = [_message(sent) for sent in without_replies(fetched.messages, stored)]
+        raise SkipError(Reason.NO_REPLY)
+    said = [_message(sent) for block in inputs_of(fetched, stored) for sent in block]
     tools = _tools(fetched.completion)
     lines, errors = [], []
     for reply in stored.replies:
         try:
             lines.append(_example(said, reply.message, tools))
-        except InexpressibleError as error:
+        except SkipError as error:
             errors.append(error)
     if not lines:
         raise errors[0]
-    return Lines(b"".join(lines), len(lines), tuple(error.reason.value for error in errors))
+    return Lines(b"".join(lines), len(lines), tuple(map(str, errors)))
 
 
 def _example(said: list[JsonObject], reply: bytes, tools: list[_Tool]) -> bytes:
     answer = _message(reply)
     if answer["role"] != "assistant":
-        raise InexpressibleError(Reason.NO_REPLY)
+        raise SkipError(Reason.NO_REPLY)
     messages = [*said, answer]
     _check_answers(messages)
     return msgspec.json.encode({"messages": messages} | ({"tools": tools} if tools else {})) + b"\n"
@@ -101,7 +93,7 @@ class _Call(Struct):
 
 
 class _Sent(Struct):
-    """What an example may take from a message, and what forbids to make one of it."""
+    """The fields of a message that an example has, and those that no example can have."""
 
     role: str
     content: str | list[RawObject] | None = None
@@ -121,22 +113,22 @@ def _message(sent: bytes) -> JsonObject:
     try:
         wire, _ = despite_lone_surrogates(_SENT.decode, sent)
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise InexpressibleError(Reason.NOT_A_MESSAGE) from None
+        raise SkipError(Reason.NOT_A_MESSAGE) from None
     if wire.role not in _ROLES:
-        raise InexpressibleError(Reason.ROLE)
+        raise SkipError(Reason.ROLE)
     if bytes(wire.audio) != b"null":
-        raise InexpressibleError(Reason.AUDIO)
+        raise SkipError(Reason.AUDIO)
     message = {key: value for key, value in _fields(wire).items() if value is not None}
     if not message.keys() & {"content", "tool_calls", "function_call"}:
-        raise InexpressibleError(Reason.NO_CONTENT)
+        raise SkipError(Reason.NO_CONTENT)
     return message
 
 
 def _fields(wire: _Sent) -> JsonObject:
-    """Return what a message of its role has, null where it has it not."""
+    """Return the fields of a message of its role, with None for those that are absent."""
     fields: JsonObject = {"role": _ROLES[wire.role], "content": _content(wire)}
     match wire.role:
-        case "tool":  # it has no name: the call that it answers does
+        case "tool":  # it has no name; the call that it answers has one
             return fields | {"tool_call_id": wire.tool_call_id}
         case "assistant":
             return fields | {
@@ -151,10 +143,10 @@ def _call(wire: RawObject) -> _Call:
     try:
         return msgspec.json.decode(msgspec.json.encode(wire), type=_Call)
     except ValidationError:
-        raise InexpressibleError(Reason.CALL) from None
+        raise SkipError(Reason.CALL) from None
 
 
-# FineTuneChatRequestInput has no developer message; what takes its place there is system.
+# FineTuneChatRequestInput has no developer message, only a system message.
 _ROLES: Final = {
     "system": "system",
     "developer": "system",
@@ -169,7 +161,7 @@ _ROLES: Final = {
 
 
 def _content(wire: _Sent) -> str | list[JsonObject] | None:
-    """Return what was said: in parts where it came in parts, a refusal as the part that it is."""
+    """Return the text, or the parts if the message has parts; a refusal becomes a part."""
     listed, text = (wire.content, None) if isinstance(wire.content, list) else ([], wire.content)
     parts = wire.content_parts or listed
     if not parts and not text and wire.refusal:
@@ -179,14 +171,14 @@ def _content(wire: _Sent) -> str | list[JsonObject] | None:
 
 
 def _part(part: RawObject, role: str) -> JsonObject:
-    """Return a part with what it holds and nothing else."""
+    """Return a part with its type and its content alone."""
     kind = _kind(part.get("type", NULL))
     if kind not in _PARTS[role]:
-        raise InexpressibleError(_FOREIGN.get(kind, Reason.PART))
+        raise SkipError(_FOREIGN.get(kind, Reason.PART))
     try:
         held = msgspec.json.decode(part.get(kind, NULL), type=_PARTS[role][kind])
     except ValidationError:
-        raise InexpressibleError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
+        raise SkipError(_FOREIGN.get(kind, Reason.NOT_A_MESSAGE)) from None
     return {"type": kind, kind: held}
 
 
@@ -197,8 +189,8 @@ def _kind(sent: Raw) -> str:
         return ""  # no part is of this kind
 
 
-# "HTTP URLs or data URLs", and "JPEG, PNG, or WEBP" (the guide to vision fine-tuning); of what is
-# behind an address only its owner knows the format.
+# "HTTP URLs or data URLs", and "JPEG, PNG, or WEBP" (the guide to vision fine-tuning). The format
+# of an image at an HTTP URL cannot be known here.
 _PICTURE: Final = r"(?i)^(https?://|data:image/(jpeg|jpg|png|webp);base64,)"
 
 
@@ -241,28 +233,28 @@ _EQUIPPED: Final = msgspec.json.Decoder(_Equipped)
 
 
 def _tools(completion: bytes) -> list[_Tool]:
-    """Return what the model could call, if that is stored; the rest of a completion is not read."""
+    """Return the tools of a completion, if they are stored."""
     try:
         equipped, _ = despite_lone_surrogates(_EQUIPPED.decode, completion)
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise InexpressibleError(Reason.TOOL) from None
+        raise SkipError(Reason.TOOL) from None
     return equipped.tools or []
 
 
 def _check_answers(said: list[JsonObject]) -> None:
-    """Hold that calls are answered right behind them, each once, and nothing else is.
+    """Raise SkipError unless each call is answered once, directly after it, and nothing else is.
 
-    What the last message calls has no answer yet: to call it is what is to be learnt.
+    The calls of the last message have no answer yet: the model is to learn to make them.
     """
     pending: set[tuple[str, str | None]] = set()
     for message in said:
         if message["role"] in ("tool", "function"):
             answer = message["role"], message.get(_ASKED_BY[message["role"]])
             if answer not in pending:
-                raise InexpressibleError(Reason.UNASKED)
+                raise SkipError(Reason.UNASKED)
             pending.remove(answer)
         elif pending:
-            raise InexpressibleError(Reason.UNANSWERED)
+            raise SkipError(Reason.UNANSWERED)
         else:
             pending = set(_calls(message))
 

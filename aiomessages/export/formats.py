@@ -1,4 +1,4 @@
-"""Formats: how lines become the bytes of a destination, by its ending. Nothing performs I/O."""
+"""File formats: the encoding of lines for each ending of a destination. Nothing performs I/O."""
 
 import gzip
 import importlib
@@ -29,17 +29,16 @@ def _zstd(data: Buffer) -> Buffer:
 
 
 class Format(NamedTuple):
-    """How a destination of some ending is written.
+    """The encoding of one batch of lines.
 
-    `rows` is the ending of the JSON lines from which columns are made at the end, if they are.
+    `rows` is the ending of the JSON lines from which columns are made at the end, if any.
     """
 
     encode: Callable[[Buffer], Buffer]
     rows: str = ""
 
 
-# The longest ending that a destination's name has. One complete gzip member or zstd frame a batch,
-# so that a file can be cut at any batch and still be read.
+# Each batch is one complete gzip member or zstd frame, so that a file cut after any batch is valid.
 FORMATS: Final[dict[str, Format]] = {
     ".jsonl": Format(_plain),
     ".jsonl.gz": Format(_gzip),

@@ -1,20 +1,19 @@
-r"""The manifest: what a finished export holds, as JSON. Nothing here performs I/O.
+r"""The manifest: the files of a finished export, as JSON. Nothing here performs I/O.
 
-A file name need not be UTF-8, and JSON is. What of it is none stands there as Python's own
-escapes for such bytes (`\udc80` to `\udcff`): a reader in Python gets the very name.
+JSON is UTF-8, and a file name need not be. Bytes that are not UTF-8 are written as Python's escapes
+for them (`\udc80` to `\udcff`), so that a reader in Python gets the same name.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import msgspec
 
-NAMED: Final = ("gone", "pending", "lost", "failed")  # completions whose ids are always listed
+from .report import NAMED
 
 
 class FileDigest(msgspec.Struct, frozen=True):
-    """What a finished file holds."""
+    """A finished file: its lines, bytes and SHA-256."""
 
     name: str
     rows: int
@@ -29,12 +28,12 @@ class _Manifest(msgspec.Struct):
 def encode_manifest(
     layout: str, files: Sequence[FileDigest], rows: int, named: Mapping[str, Sequence[str]]
 ) -> bytes:
-    """Return the JSON; `named` is the ids of completions by what became of them."""
-    manifest = {
+    """Return the JSON; `named` has the ids of completions by their state."""
+    manifest: dict[str, object] = {
         "layout": layout,
         "rows": rows,
         "files": msgspec.to_builtins(files),
-        **{what: list(named.get(what, ())) for what in NAMED},
+        **{state: list(named.get(state, ())) for state in NAMED.values()},
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
     return text.encode("utf-8", "backslashreplace")  # which spells a lone surrogate as JSON does

@@ -1,12 +1,11 @@
-"""Media out of messages: pictures, sounds and files become files, named by what is in them.
+"""Media: images, sounds and files in messages become files, named by the SHA-256 of their bytes.
 
-The API delivers them as base64 inside the JSON of messages and, where the model spoke, of replies.
-`extract` writes each one under the sha256 of its bytes, and puts that name in its place. Nothing is
-ever written outside the directory, and a name is made of nothing that the server sent.
+The API sends them as base64 inside the JSON of messages and spoken replies. `extract` writes each
+one, and puts the file's name in its place. No name contains anything that the server sent, so that
+nothing is written outside the directory.
 
-Several processes may write to one directory. No file is written to once it has its name: it is
-written under a name of its own first, and then renamed. And no name is trusted: what stands under
-it is read, and replaced where it is something else.
+Several processes may write to one directory. Each file is written under a temporary name and then
+renamed. An existing file is read, and replaced if its bytes do not match its name.
 """
 
 from __future__ import annotations
@@ -29,42 +28,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What a process that was killed left of a file (see Files.put_shared) is removed when it is this
-# old: nobody writes to one file for so long.
+# The age in seconds at which a temporary file is removed. Its process was killed: nobody writes
+# to one file for so long (see Files.write_atomically).
 LEFT_SECONDS: Final = 3600.0
 _LEFT: Final = re.compile(r"\.[0-9a-f]{64}\.\w+\.[0-9a-f]{16}\.tmp")
 
-# Names known to be durable: of any other one that is there the directory is synced once more.
+# Names known to be durable. For another existing one the directory is synced once more.
 _MOST_KNOWN: Final = 65_536
 
-# Nothing there; a symbolic link (ELOOP, for O_NOFOLLOW); a socket.
+# A missing file; a symbolic link (ELOOP, because of O_NOFOLLOW); a socket.
 _NO_FILE: Final = frozenset({ENOENT, ELOOP, ENXIO})
 
-# What is to be told with its place, for somebody to do something about it; of a name or of a place.
+# Errors that a user can mend by moving a file away or choosing another directory.
 _IN_THE_WAY: Final = frozenset(
     {ENOENT, EEXIST, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENAMETOOLONG, ELOOP}
 )
 
 
 class MediaStore:
-    """A directory of media, each file named by the sha256 of its bytes, and private.
-
-    Threads may share a store, and processes a directory.
-    """
+    """A directory of private media files; threads may share a store, and processes a directory."""
 
     def __init__(self, directory: Path, *, files: Files | None = None) -> None:
-        self._directory = directory.absolute()  # what the current one is later does not matter
+        self._directory = directory.absolute()  # the current directory may change
         self._files = files or Files()
-        self._lock = threading.Lock()  # two threads may come with the same picture
-        self._settled = False  # whether all that is there is known to be durable
+        self._lock = threading.Lock()  # two threads may have the same image
+        self._settled = False  # whether all existing names are durable
         self._durable: set[str] = set()
 
     def extract(self, item: bytes) -> bytes:
-        """Write the blobs of an item to files, and return it with their names in place of them.
+        """Write the blobs of an item to files, durably; return the item with names in their place.
 
         An item is the JSON of a message, or of a stored completion with its replies. Names are
-        relative to the directory. Everything else in an item keeps its bytes; one without blobs is
-        returned as it is. Each file is durable before this returns. Raises ExportError where a file
+        relative to the directory. All other bytes of the item stay. Raises ExportError if a file
         cannot have its name.
         """
         pieces, end = [], 0
@@ -78,23 +73,23 @@ class MediaStore:
         return b"".join([*pieces, item[end:]]) if pieces else item
 
     def _keep(self, name: str, digest: str, data: bytes) -> None:
-        """Have a file with its name, both durable."""
+        """Write the file if it is missing or differs; make it and its name durable."""
         path = self._directory / name
         is_there = _holds(path, digest)
         if not self._settled:
             self._settle()
         elif is_there and name not in self._durable:
-            self._files.fsync_directory(self._directory)  # another process may just have named it
+            self._files.fsync_directory(self._directory)  # another process may have just named it
         if not is_there:
             self._settled = False  # an error may leave a name that is not durable
-            self._files.put_shared(path, data)
+            self._files.write_atomically(path, data)
         self._settled = True
         if len(self._durable) >= _MOST_KNOWN:
             self._durable.clear()
         self._durable.add(name)
 
     def _settle(self) -> None:
-        """Make the names durable that are there: who gave them may have been killed before that."""
+        """Make the existing names durable: a process may have been killed before it did that."""
         self._durable.clear()
         self._files.make_directory(self._directory, mode=0o700)
         self._remove_left()
@@ -102,17 +97,17 @@ class MediaStore:
         self._files.fsync_directory(self._directory.parent)
 
     def _remove_left(self) -> None:
-        """Remove what killed processes left, long after that."""
+        """Remove old temporary files of killed processes."""
         oldest = time.time() - LEFT_SECONDS
         for path in self._directory.iterdir():
             if _LEFT.fullmatch(path.name):
-                with suppress(OSError):  # it may be gone by now; where it stays it does no harm
+                with suppress(OSError):  # it may be gone; if it stays, it does no harm
                     if path.lstat().st_mtime < oldest:
                         path.unlink()
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Tell whether a file of its own, and no link to one, has the bytes of this sha256."""
+    """Return whether the path is a regular file, not a link, whose bytes have this SHA-256."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -130,7 +125,7 @@ def _holds(path: Path, digest: str) -> bool:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Raise ExportError for what stands in the way of a file."""
+    """Raise ExportError for an error of `_IN_THE_WAY`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The names of an export: its destination, resolved once, and all that may stand beside it."""
+"""The names of an export: its destination, resolved once, and the files beside it."""
 
 import os
 import secrets
@@ -6,14 +6,13 @@ from errno import EEXIST, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Final, Self
 
-import msgspec
-
 from aiomessages.errors import ConfigurationError
 
-from .files import PRIVATE, Files, told_of_full_disk
+from .errors import disk_full_errors
+from .files import PRIVATE, Files
 
-# What is added to a destination's name, by this package; the longest decides whether a name fits.
-# The random part of the folder in which columns are made is counted as it is: eight characters.
+# The endings that are added to a destination's name; the longest decides whether a name fits. The
+# random part in the name of the directory for columns has eight characters.
 _ENDINGS: Final = (
     ".lock",
     ".ledger",
@@ -24,7 +23,6 @@ _ENDINGS: Final = (
     ".manifest.json",
     ".manifest.json.tmp",
     ".incomplete.jsonl",
-    ".spool",
 )
 _ENDINGS_WITH_COLUMNS: Final = (
     ".rows.jsonl.gz",
@@ -35,17 +33,25 @@ _ENDINGS_WITH_COLUMNS: Final = (
 _PART: Final = "part-00001.jsonl.partial"
 
 
-class Names(msgspec.Struct, frozen=True):
-    """The destination of an export, absolute, and the files beside it."""
+class Names:
+    """The destination of an export, absolute, and the files beside it.
 
-    destination: Path
+    `incomplete` has the lines of conversations that were lost while they were read.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.lock = self.beside(".lock")
+        self.ledger = self.beside(".ledger")
+        self.manifest = self.beside(".manifest.json")
+        self.incomplete = self.beside(".incomplete.jsonl")
 
     @classmethod
     def of(cls, destination: str | Path) -> Self:
-        """Resolve a destination: what the current directory is later does not matter.
+        """Resolve a destination, so that a later change of the current directory has no effect.
 
-        A link in its directory is followed now, and its own name is left as it is. Raises
-        ConfigurationError for what can be no name.
+        Links in its directory are followed; a link under its own name is not. Raises
+        ConfigurationError for a destination that cannot be a name.
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
@@ -64,44 +70,12 @@ class Names(msgspec.Struct, frozen=True):
         """Return the path of the file whose name is the destination's with an ending."""
         return self.destination.with_name(self.destination.name + ending)
 
-    @property
-    def lock(self) -> Path:
-        """The file that one process at a time holds."""
-        return self.beside(".lock")
 
-    @property
-    def ledger(self) -> Path:
-        """The file that says what is committed."""
-        return self.beside(".ledger")
+def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
+    """Create and remove a file with the longest name that an export needs; check existing files.
 
-    @property
-    def manifest(self) -> Path:
-        """The file that says what a finished export holds."""
-        return self.beside(".manifest.json")
-
-    @property
-    def incomplete(self) -> Path:
-        """The lines of conversations that were lost while they were read."""
-        return self.beside(".incomplete.jsonl")
-
-    @property
-    def spool(self) -> Path:
-        """Where a conversation waits that is too large for memory."""
-        return self.beside(".spool")
-
-    @property
-    def columns(self) -> Path:
-        """The file of columns until it has its final name."""
-        return self.beside(".tmp")
-
-
-def try_names(
-    names: Names, files: Files, *, with_columns: bool = False, is_directory: bool = False
-) -> None:
-    """Make a file of the longest name that an export needs, and remove it; look at what is there.
-
-    Raises ConfigurationError where no such file can be made, and CorruptError where one of the
-    names is taken by a link, a directory or another user's file. The directory of all is made.
+    The directory is created. Raises ConfigurationError where no such file can be created, and
+    CorruptError where a name is taken by a link, a directory or another user's file.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))
@@ -127,14 +101,14 @@ def _random() -> str:
 
 
 def _try(path: Path) -> None:
-    with told_of_full_disk(path):
+    with disk_full_errors(path):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     path.unlink()
 
 
 def _reason(error: OSError, longest: int) -> str:
     """Return why no file can be made in the directory of a destination."""
-    if error.errno == EEXIST:  # a file stands where the directory, or one above it, was to be made
+    if error.errno == EEXIST:  # a file has the name of the directory, or of one above it
         return os.strerror(ENOTDIR)
     if error.errno == ENAMETOOLONG:
         return f"{error.strerror} (names beside it are up to {longest} bytes longer)"

@@ -1,7 +1,7 @@
-"""The output: which files an export has, and how a batch gets into them.
+"""The output: the files of an export, and the commit of a batch to them.
 
-A batch is bytes first and ledger after: appended to `NAME.partial` and made durable, then recorded.
-Only a file that is finished has its final name, and it keeps it while a later run adds to it.
+The bytes of a batch are appended to `NAME.partial` and made durable; then the ledger records them.
+Only a finished file has its final name, and it keeps the name while a later run adds to it.
 """
 
 import os
@@ -12,25 +12,26 @@ from typing import Final
 
 from aiomessages.errors import ConfigurationError
 
-from .apart import write_columns
+from .checksums import Checksums, checksums_of
 from .columnar import check_duckdb
-from .errors import CorruptError
-from .files import Files, refuse_unknown
+from .columns_process import write_columns
+from .errors import CorruptError, refuse_taken, refuse_unknown
+from .files import Files
 from .formats import FORMATS
-from .layouts import Lines
-from .ledger import Entry, Ledger
-from .made import Made
+from .ledger import Ledger
+from .ledger_schema import Entry
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
-from .parts import Parts
-from .sums import Sums, sums_of
+from .part_files import PartFiles
+from .stored import Lines
 
+_UNKNOWN: Final = ""  # the SHA-256 of a file that is being made
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
 _NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Output:
-    """The files of one destination, and what its ledger says of them."""
+    """The files of one destination, with their ledger."""
 
     def __init__(
         self, destination: Path, ledger: Ledger, files: Files, *, part_bytes: int = PART_BYTES
@@ -41,39 +42,35 @@ class Output:
         self._files = files
         self._part_bytes = part_bytes
         self._ending = ending_of(self.destination)
+        self.in_parts = not self._ending  # a directory of part files
         self.format = FORMATS[self._ending or ".jsonl"]
-        self._parts = Parts(
+        self._parts = PartFiles(
             self.names, ledger, files, in_directory=self.in_parts, rows=self.format.rows
         )
-        self._manifest = Made(self.names.manifest, "manifest", ledger, files)
-        self._columns = Made(self.destination, "columns", ledger, files)
-
-    @property
-    def in_parts(self) -> bool:
-        """Tell whether the output is a directory of files."""
-        return not self._ending
+        self._manifest = GeneratedFile(self.names.manifest, "manifest", ledger, files)
+        self._columns = GeneratedFile(self.destination, "columns", ledger, files)
 
     def path(self, number: int) -> Path:
-        """Return the final name of a part: of the JSON lines, where columns are made from them."""
+        """Return the final path of a part; for columns, of the rows that they are made from."""
         return self._parts.path(number)
 
     def partial(self, number: int) -> Path:
-        """Return the name of a part while it is written."""
+        """Return the path of a part while it is written."""
         return self._parts.partial(number)
 
     @property
     def rows(self) -> int:
-        """The number of lines that are committed."""
+        """The number of committed lines."""
         return sum(part.rows for part in self._parts.listed)
 
     def recover(self) -> None:
-        """Bring every file to what the ledger knows of it.
+        """Restore every file to its recorded state.
 
-        Raises CorruptError for one that is too short, or that is somebody else's.
+        Raises CorruptError for a file that is too short or belongs to somebody else.
         """
         if self.in_parts:
             self._files.make_directory(self.destination, mode=0o700)
-            # Made by a process that was killed, it may not have been made durable.
+            # A killed process may have created it without making it durable.
             self._files.fsync_directory(self.destination.parent)
         self._parts.recover()
         self._manifest.recover()
@@ -81,24 +78,23 @@ class Output:
             self._columns.recover()
             self._refuse_log()
         if None in map(self._files.size, (self.destination, self.names.manifest)):
-            self._ledger.reopen()  # what is made of the rows is missing, and can be made again
+            self._ledger.reopen()  # a generated file is missing, and can be made again
 
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
-        """Commit a batch, and return the bytes that it took.
+        """Commit a batch, and return the number of its bytes in the output.
 
-        After an error nothing more may be written: a new run has to recover first.
+        After an error no more batches may be written: a new run has to recover first.
         """
         return self.write_pieces([lines], entries)
 
     def write_pieces(
         self, lines: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes] = ()
     ) -> int:
-        """Commit one batch that comes in pieces, as `write` does.
+        """Commit one batch of lines that comes in pieces, as `write` does.
 
-        `incomplete` is lines of conversations that were lost while they were read: they go to a
-        file of their own.
+        `incomplete` is lines of lost conversations, for part 0.
         """
         part, aside, size = None, None, 0
         for piece in lines:
@@ -117,12 +113,11 @@ class Output:
     # --- finishing --------------------------------------------------------------------------------
 
     def finish(self, layout: str, named: Mapping[str, Sequence[str]] = _NOBODY) -> None:
-        """Check everything, give it its final name, and write the manifest last.
+        """Check the files, give them their final names, and write the manifest last.
 
-        `named` is the ids that the manifest lists as `gone`, `pending`, `lost` and `failed`. Where
-        nothing is new, no file is written to.
+        `named` has the ids that the manifest lists, by state. If nothing is new, no file changes.
         """
-        if not self._parts.listed:  # an export of nothing is a file as well, and one that is read
+        if not self._parts.listed:  # 0 bytes are no gzip file
             self._parts.record(self._parts.append(self.format.encode(b""), 0))
         before = self._finished_before()
         digests = self._parts.complete()
@@ -133,7 +128,7 @@ class Output:
             self._ledger.finish()
 
     def manifest(self) -> dict[str, str]:
-        """Return the sha256 of each finished file, by its name, as the manifest has it."""
+        """Return the SHA-256 of each finished file by its name, from the manifest."""
         try:
             files = decode_manifest(self.names.manifest.read_bytes())
         except (OSError, ValueError) as error:
@@ -144,60 +139,123 @@ class Output:
         return {name: file.sha256 for name, file in files.items()}
 
     def _finished_before(self) -> dict[str, FileDigest]:
-        """Return what the manifest says that is there, by file name."""
-        if self._manifest.there() is None:
+        """Return the files of the existing manifest by name, or none without one."""
+        if self._manifest.current() is None:
             return {}
         return decode_manifest(self.names.manifest.read_bytes())
 
     def _make_columns(
         self, layout: str, rows: FileDigest, before: Mapping[str, FileDigest]
     ) -> FileDigest:
-        """Make columns of the rows, unless they are there and made of these very rows."""
+        """Make columns of the rows, unless existing columns were made of these very rows."""
         made, known = self._columns, before.get(self.destination.name)
         if known is not None and before.get(rows.name) == rows:
-            there = made.there()
+            there = made.current()
             if there is not None and there.sha256 == known.sha256:
                 return known
         made.begin()
-        write_columns([self.path(1)], made.aside, self._ending, layout, files=self._files)
-        sums = sums_of(made.aside)
+        write_columns(self.path(1), made.temporary, self._ending, layout, files=self._files)
+        sums = checksums_of(made.temporary)
         self._refuse_log()
-        self._files.remove(self.names.manifest)  # from now on it would not be true
-        made.end(sums)
+        self._files.remove(self.names.manifest)  # it is about to become false
+        made.publish(sums)
         return FileDigest(self.destination.name, self.rows, sums.size, sums.sha256)
 
     def _refuse_log(self) -> None:
-        """Raise CorruptError for a log beside a table: DuckDB would read it with any new one."""
+        """Raise CorruptError for a log beside a table: DuckDB would apply it to a new one."""
         log = self.names.beside(".wal")
         if self._ending == ".duckdb" and self._files.size(log) is not None:
             refuse_unknown(log)
 
     def _write_manifest(self, data: bytes) -> None:
-        made, sums = self._manifest, Sums()
+        made, sums = self._manifest, Checksums()
         sums.add(data)
-        there = made.there()
+        there = made.current()
         if there is None or there.sha256 != sums.sha256:
             made.begin()
-            self._files.create(made.aside)
-            self._files.append(made.aside, data, at=0)
-            made.end(sums)
+            self._files.create(made.temporary)
+            self._files.append(made.temporary, data, at=0)
+            made.publish(sums)
+
+
+# --- generated files ------------------------------------------------------------------------------
+
+
+class GeneratedFile:
+    """A manifest or a file of columns: made whole at `temporary`, and replaced by a newer one.
+
+    The ledger records the SHA-256 of each before the file gets its name. A file under that name
+    with another SHA-256 belongs to somebody else, and is never replaced.
+    """
+
+    def __init__(self, path: Path, kind: str, ledger: Ledger, files: Files) -> None:
+        self.path = path
+        self.temporary = path.with_name(path.name + ".tmp")
+        self._kind = kind
+        self._ledger = ledger
+        self._files = files
+
+    def recover(self) -> None:
+        """Remove the remains of a killed process. Raises CorruptError for somebody else's file."""
+        known = self._ledger.generated(self._kind)
+        if self._files.size(self.temporary) is not None:
+            self._files.check(self.temporary)
+            if _UNKNOWN not in known and checksums_of(self.temporary).sha256 not in known:
+                refuse_unknown(self.temporary)
+            self._files.remove(self.temporary)
+        size = self._files.size(self.path)
+        if size is not None:
+            self._files.check(self.path)
+            # The size is enough here: `current` reads the bytes before they are replaced.
+            if size not in known.values():
+                refuse_unknown(self.path)
+
+    def current(self) -> Checksums | None:
+        """Return the checksums of the file, or None. Raises CorruptError for somebody else's."""
+        if self._files.size(self.path) is None:
+            return None
+        self._files.check(self.path)
+        checksums = checksums_of(self.path)
+        if checksums.sha256 not in self._ledger.generated(self._kind):
+            refuse_unknown(self.path)
+        return checksums
+
+    def begin(self) -> None:
+        """Record that this export is about to create `temporary`."""
+        if self._files.size(self.temporary) is not None:
+            refuse_taken(self.temporary)
+        known = self._ledger.generated(self._kind)
+        self._ledger.record_generated(self._kind, {**known, _UNKNOWN: 0})
+
+    def publish(self, checksums: Checksums) -> None:
+        """Give the file at `temporary`, which has these checksums, its final name."""
+        current = self.current()
+        known = {} if current is None else {current.sha256: current.size}
+        self._ledger.record_generated(self._kind, {**known, checksums.sha256: checksums.size})
+        if current is None:
+            self._files.publish(self.temporary, self.path)
+        else:
+            self._files.replace(self.temporary, self.path)
+
+
+# --- the destination ------------------------------------------------------------------------------
 
 
 def check_can_write(destination: Path) -> None:
-    """Raise ConfigurationError or ExportError, before anything is fetched in vain."""
+    """Raise ConfigurationError or ExportError if the destination cannot be written."""
     ending = ending_of(destination)
     form = FORMATS[ending or ".jsonl"]
     form.encode(b"")
     if form.rows:
         check_duckdb()
-    names, with_columns = Names.of(destination), bool(form.rows)
-    try_names(names, Files(), with_columns=with_columns, is_directory=not ending)
+    names = Names.of(destination)
+    try_names(names, Files(), with_columns=bool(form.rows), is_directory=not ending)
 
 
 def ending_of(destination: Path) -> str:
-    """Return the ending that says how to write a destination; "" for a directory.
+    """Return the ending that selects the format of a destination; "" for a directory.
 
-    Raises ConfigurationError for an ending that is not known, or that is the whole name.
+    Raises ConfigurationError for an unknown ending, or one that is the whole name.
     """
     name = destination.name.lower()
     if name in FORMATS:

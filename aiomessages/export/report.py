@@ -1,13 +1,20 @@
-"""What an export says of itself: while it runs, and at its end."""
+"""The values that an export reports: its progress while it runs, and its report at the end."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from .ledger import State
+from aiomessages.calls.request import RetryDetails
+from aiomessages.calls.retry import asks_all_to_wait
+from aiomessages.observe.operation import Operation
 
-# The states of completions that are not in the output and should be: these are named by their ids.
+from .ledger_schema import Entry, State
+
+PROGRESS_SECONDS: Final = 0.1  # at least, between two calls of `on_progress`
+# The states of completions that are missing in the output; a report lists their ids.
 NAMED: Final[dict[str, State]] = {
     "gone": "gone",
     "pending": "pending",
@@ -17,13 +24,14 @@ NAMED: Final[dict[str, State]] = {
 
 
 class Progress(msgspec.Struct):
-    """How far an export is. Counts are of this run; `total` is None where it cannot be known.
+    """The progress of an export. Counts are of this run.
 
-    `completions` are those that were written, `already` those that earlier runs wrote; `skipped`,
-    `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests` are all that were sent
-    with those of the list, `retries` the attempts after a failed one. `listed` tells whether
-    the source was read, `paused_until` until when the server asked to wait (`time.monotonic()`).
-    `writing_columns` is true at the end of one that makes columns of what it fetched.
+    `total` is the number of ids, or None if it is unknown. `completions` counts those written by
+    this run, `already` those written by earlier runs; `skipped`, `gone`, `pending`, `lost` and
+    `failed` are as in ExportReport. `requests` counts all requests, also those for the list, and
+    `retries` the attempts after a failed one. `listed` is false if the source was not read.
+    `paused_until` is the `time.monotonic()` until which the server asked to wait.
+    `writing_columns` is true while columns are made at the end.
     """
 
     total: int | None = None
@@ -44,19 +52,62 @@ class Progress(msgspec.Struct):
     writing_columns: bool = False
 
 
+class ProgressTracker:
+    """Count the events of one run, and report them to `on_progress` and to telemetry."""
+
+    def __init__(
+        self, on_progress: Callable[[Progress], object] | None, operation: Operation
+    ) -> None:
+        self.progress = Progress()
+        self._on_progress = on_progress or (lambda _: None)
+        self._operation = operation
+        self._began = self._reported = time.monotonic()
+
+    def count(self, entry: Entry) -> None:
+        """Count a completion by its state."""
+        name = "completions" if entry.state == "done" else entry.state
+        setattr(self.progress, name, getattr(self.progress, name) + 1)
+        if entry.state == "done":
+            self.progress.messages += entry.messages
+
+    def sent(self) -> None:
+        """Count a request that was sent."""
+        self.progress.requests += 1
+
+    def retried(self, details: RetryDetails) -> None:
+        """Count a retry, and note until when the server asked all requests to wait."""
+        self.progress.retries += 1
+        self._operation.retried()
+        if asks_all_to_wait(details.error):
+            self.progress.paused_until = time.monotonic() + details.delay
+
+    def committed(self, size: int) -> None:
+        """Count committed bytes."""
+        self.progress.bytes += size
+
+    def report(self, *, at_once: bool = False) -> None:
+        """Call `on_progress`, unless it was called less than PROGRESS_SECONDS ago."""
+        now = time.monotonic()
+        if at_once or now - self._reported >= PROGRESS_SECONDS:
+            self._reported = now
+            self.progress.seconds = now - self._began
+            self._on_progress(self.progress)
+
+
 class ExportReport(msgspec.Struct, frozen=True):
-    """What an export came to.
+    """The result of an export.
 
-    `progress` counts this run; the others the whole export: `rows` in its files, `sha256` by file
-    name, `skipped` (the layout cannot express them) and `failed` (they could not be read), both by
-    reason, and `removed`: completions in the files that the source no longer names.
+    `progress` counts this run. The other fields describe the whole export: `rows` in its files,
+    `sha256` by file name, `skipped` (the layout cannot express them) and `failed` (they could not
+    be read), both counted by reason, and `removed`: the number of completions in the files that
+    the source no longer names.
 
-    What is not in the files is named by id: `gone` (the server has it no longer), `pending` (not
-    visible yet; every later run asks again), `lost` (it changed while it was read; what was read
-    of it is in NAME.incomplete.jsonl) and `failed_ids`.
+    Lists of ids name the completions that are not in the files: `gone` (the server no longer has
+    them), `pending` (not visible yet; every later run asks again), `lost` (they changed while they
+    were read; NAME.incomplete.jsonl holds the part that was read) and `failed_ids`.
 
-    `finished` is false where something failed that the same export, run again, would try again;
-    `was_finished` tells whether an earlier run had finished it.
+    `finished` is false if a completion failed that the next run would try again; `was_finished` is
+    true if an earlier run had finished the export.
     """
 
     destination: Path
@@ -76,5 +127,5 @@ class ExportReport(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Tell whether the export is finished and nothing of it failed or was lost."""
+        """Whether the export is finished and no completion failed or was lost."""
         return self.finished and not self.failed_ids and not self.lost

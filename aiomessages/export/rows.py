@@ -1,33 +1,115 @@
-"""Rows out of lines: what fits of each line into its columns, as files that DuckDB reads.
+"""Rows: the values of each line that fit its columns, in files that DuckDB reads.
 
-DuckDB could read the lines by itself. It needs forty times the size of a long line for that, and a
-value that does not fit is an error to it, as is a lone surrogate, which JSON may contain. So each
-line becomes a row in which everything fits. A value that does not fit its column is null there, and
-stands in the last column, which has the JSON as the server sent it.
+DuckDB can read the lines itself, but needs forty times the size of a long line, and fails at a
+value that does not fit and at a lone surrogate, which JSON may contain. In a row every value fits:
+one that does not is null, and the last column has the whole JSON as the server sent it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib
-import itertools
 import re
-import sys
 import zlib
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, ValidationError
 
-from aiomessages.decoding import despite_lone_surrogates
+from aiomessages.wire.decoding import despite_lone_surrogates
 
-from .errors import CorruptError, ExportError
-from .tables import INTEGER, TABLES, TEXT, TEXTS, Json, Kind, Table
+from .errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# --- columns --------------------------------------------------------------------------------------
+# Their types are fixed; nothing is inferred from data.
+
+Json = Any
+# A type: a name, a dict for a struct, [type] for a list, or (key, type) for a value of another key.
+Kind = Any
+
+TEXT: Final = "VARCHAR"
+INTEGER: Final = "BIGINT"
+TEXTS: Final = "MAP(VARCHAR, VARCHAR)"
+
+_PART: Final = {
+    "type": TEXT,
+    "text": TEXT,
+    "image_url": {"url": TEXT, "detail": TEXT},
+    "input_audio": {"data": TEXT, "format": TEXT},
+    "file": {"file_id": TEXT, "filename": TEXT, "file_data": TEXT},
+    "refusal": TEXT,
+}
+_FUNCTION: Final = {"name": TEXT, "arguments": TEXT}
+_CALL: Final = {
+    "id": TEXT,
+    "type": TEXT,
+    "function": _FUNCTION,
+    "custom": {"name": TEXT, "input": TEXT},
+}
+_CITATION: Final = {"start_index": INTEGER, "end_index": INTEGER, "url": TEXT, "title": TEXT}
+_MESSAGE: Final[dict[str, Kind]] = {
+    "id": TEXT,
+    "role": TEXT,
+    "content": TEXT,
+    "name": TEXT,
+    "content_parts": [_PART],
+    "refusal": TEXT,
+    "tool_calls": [_CALL],
+    "function_call": _FUNCTION,
+    "annotations": [{"type": TEXT, "url_citation": _CITATION}],
+    "audio": {"id": TEXT, "expires_at": INTEGER, "data": TEXT, "transcript": TEXT},
+    "tool_call_id": TEXT,
+}
+_EXAMPLE: Final = {
+    "role": TEXT,
+    "content": TEXT,
+    "content_parts": ("content", [_PART]),  # the format has text and parts under one name
+    "name": TEXT,
+    "tool_calls": [_CALL],
+    "function_call": _FUNCTION,
+    "tool_call_id": TEXT,
+}
+
+
+class Table(NamedTuple):
+    """A layout's columns: those of the line, and those of the object in it at the key `inside`.
+
+    `whole` is the name of the last column, which has the JSON of that object or line as text.
+    """
+
+    line: dict[str, Kind]
+    whole: str
+    inside: str = ""
+    inner: dict[str, Kind] = {}  # noqa: RUF012 - it is never changed
+
+
+TABLES: Final = {
+    "messages": Table(
+        {"completion_id": TEXT, "seq": INTEGER, "choice": INTEGER},
+        whole="message_json",
+        inside="message",
+        inner=_MESSAGE,
+    ),
+    "conversations": Table(
+        {
+            "completion_id": TEXT,
+            "model": TEXT,
+            "created": INTEGER,
+            "metadata": TEXTS,
+            "messages": [_MESSAGE],
+            "reply": _MESSAGE,
+        },
+        whole="conversation_json",
+    ),
+    "finetune": Table({"messages": [_EXAMPLE]}, whole="example_json"),
+}
+
+
+# --- files of rows --------------------------------------------------------------------------------
 
 _FILE_BYTES: Final = 4 * 2**20  # of rows: DuckDB fills a buffer of 32 MiB from each file
 _GROUP_BYTES: Final = 4 * 2**20  # DuckDB holds a group in memory until it is whole
@@ -43,18 +125,17 @@ class Rows(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, paths: Iterable[Path], directory: Path, layout: str) -> Rows:
-        """Write the row of each line, a line of JSON as well, to files in the order of the lines.
+    def of(cls, source: Path, directory: Path, layout: str) -> Rows:
+        """Write the row of each line of a gzip file to files of JSON lines, in the same order.
 
-        Raises CorruptError for a line that is no JSON, and OSError.
+        Raises CorruptError for a line that is not JSON, and OSError.
         """
         directory.mkdir()
         longest = number = size = 0
-        rows = itertools.chain.from_iterable(_read(source, layout) for source in paths)
         files = [directory / "0.jsonl"]
         with contextlib.ExitStack() as opened:
             file = opened.enter_context(files[-1].open("wb"))
-            for row in rows:
+            for row in _read(source, layout):
                 if size >= _FILE_BYTES * len(files):
                     opened.close()
                     files.append(directory / f"{len(files)}.jsonl")
@@ -74,7 +155,7 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
     """Yield the row of each line of a file."""
     table = TABLES[layout]
     try:
-        with _OPEN[path.suffix](path) as file:
+        with gzip.open(path) as file:
             for number, line in enumerate(file, 1):
                 with _named(path, number):
                     row = _row(line, table)
@@ -85,34 +166,18 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _named(path: Path, number: int) -> Iterator[None]:
-    """Raise CorruptError, with the place and without the text, for a line that is no JSON."""
+    """Raise CorruptError, with the line's number and not its text, for invalid JSON."""
     try:
         yield
     except (DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{path.name}, line {number}: {error}") from error
 
 
-def _open_zstd(path: Path) -> IO[bytes]:
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    try:
-        opened: IO[bytes] = importlib.import_module(name).open(path)
-    except ImportError:
-        raise ExportError("zstd is missing: pip install 'aiomessages[zstd]'") from None
-    return opened
-
-
-_OPEN: Final[dict[str, Callable[[Path], Any]]] = {
-    ".jsonl": lambda path: path.open("rb"),
-    ".gz": gzip.open,
-    ".zst": _open_zstd,
-}
-
-
 # --- one line -------------------------------------------------------------------------------------
 
 
 def _row(line: bytes, table: Table) -> bytes:
-    """Return the JSON of a row: what fits of each column, and the whole as text."""
+    """Return the JSON of a row: the values that fit their columns, and the whole as text."""
     keys, readable = _decode(_KEYS, line)
     row, whole = _fitting(table.line, keys), line.strip()
     if table.inside:
@@ -120,13 +185,13 @@ def _row(line: bytes, table: Table) -> bytes:
             raise DecodeError(f"Object missing required field `{table.inside}`")
         item = keys[table.inside]
         row |= _fit_inner(table.inner, item)
-        start = bytes(readable).rindex(item)  # both are of one length, place for place
+        start = bytes(readable).rindex(item)  # the two have the same length and offsets
         whole = line[start : start + len(memoryview(item))]
     return msgspec.json.encode(row | {table.whole: whole.decode()})
 
 
 def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
-    """Return what fits of an object's columns; a server may send what is no object."""
+    """Return the values of an object that fit; none where a server sends another type."""
     try:
         keys, _ = _decode(_KEYS, item)
     except ValidationError:
@@ -135,7 +200,7 @@ def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
 
 
 def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
-    """Return what fits of each column; the rest of an object is not even looked at."""
+    """Return the values that fit their columns; other keys are not decoded."""
     return {
         name: _fit(kind, _decode(_ANY, keys[name])[0])
         for name, kind in kinds.items()
@@ -144,7 +209,7 @@ def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
 
 
 def _fit(kind: Kind, value: Json) -> Json:
-    """Return a value as its column has it, and null where it does not fit."""
+    """Return a value, with None in place of each part that does not fit its column."""
     match kind:
         case dict():
             return _fit_struct(kind, value) if isinstance(value, dict) else None
@@ -166,7 +231,7 @@ def _is_text(value: Json) -> bool:
     return isinstance(value, str)
 
 
-# Column type → what fits into it.
+# By column type, the test whether a value fits.
 _SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
     TEXT: _is_text,
     INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
@@ -175,8 +240,8 @@ _SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
 
 
 # --- JSON that msgspec refuses --------------------------------------------------------------------
-# It refuses an integer of over 4,300 digits (as Python's `int` does), a lone surrogate, and what is
-# nested deeper than Python's stack. All three are JSON, and none of them fits a column.
+# It refuses an integer of over 4,300 digits (as Python's `int` does), a lone surrogate, and nesting
+# deeper than Python's stack. All three are JSON, and none of them fits a column.
 
 _KEYS: Final = msgspec.json.Decoder(dict[str, Raw])
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # 1e400 is infinite, as json.loads has it
@@ -185,10 +250,9 @@ ReadT = TypeVar("ReadT")
 
 
 def _decode(decoder: msgspec.json.Decoder[ReadT], json: bytes | Raw) -> tuple[ReadT, bytes | Raw]:
-    """Read JSON, whatever stands in it, and return also the text that was read.
+    """Read any JSON; return the value and the text that was read, of the same length and offsets.
 
-    That text is as long as the JSON, place for place. Raises msgspec.DecodeError or
-    UnicodeDecodeError for what is no JSON.
+    Raises msgspec.DecodeError or UnicodeDecodeError for invalid JSON.
     """
     try:
         return decoder.decode(json), json
@@ -205,10 +269,9 @@ _TOKEN: Final = re.compile(
 
 
 def _simplified(json: bytes) -> bytes:
-    """Replace long numbers and deep nesting by what fits no column and has the same length.
+    """Replace long numbers and deep nesting by values of the same length that fit no column.
 
-    Nothing else changes, so what was no JSON is none afterwards. Raises msgspec.DecodeError where
-    what lies deep is no JSON.
+    Invalid JSON stays invalid. Raises msgspec.DecodeError if the replaced nesting is invalid.
     """
     levels, depth, end = [bytearray()], 0, 0  # one text for each _DEEP levels
     for token in _TOKEN.finditer(json):

@@ -1,6 +1,6 @@
-"""What an export is made of: ids, or completions as they are listed, in batches.
+"""The source of an export: ids, or listed completions, in batches.
 
-A batch is looked up in the ledger at once, which is cheaper than one by one.
+The ledger looks up a whole batch at once, which is cheaper than single look-ups.
 """
 
 import json
@@ -23,27 +23,27 @@ from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple
 
-from aiomessages.attempts import Attempts
+from aiomessages.calls.attempts import Attempts
 from aiomessages.errors import ConfigurationError, SchemaError
-from aiomessages.listing import CompletionStream
 from aiomessages.models import Json
-from aiomessages.settings import can_be_sent
-from aiomessages.workers import each
+from aiomessages.paging.closable import iterate
+from aiomessages.paging.stream import CompletionStream
+from aiomessages.values.plain import can_be_sent
 
-from .created import CreatedBetween, pages_between
-from .layouts import one_line
-from .ledger import MANY
+from .created_between import CreatedBetween, pages_between
+from .ledger import MAX_ROWS
+from .stored import one_line
 
-Listed = CompletionStream | CreatedBetween
-Source = Iterable[str] | AsyncIterable[str] | Listed
+ListedSource = CompletionStream | CreatedBetween
+Source = Iterable[str] | AsyncIterable[str] | ListedSource
 
-# What holds its items, and gives many at once. Whatever else has a length may make them as it is
-# asked for them, and take its time: it is read one by one, as there is need for them.
-HOLDING: Final = (Sequence, AbstractSet, Mapping, MappingView)
-BATCH: Final = MANY
+# Containers hold their items, so they are read in batches. Any other iterable may need time for
+# each item, so it is read item by item.
+CONTAINERS: Final = (Sequence, AbstractSet, Mapping, MappingView)
+BATCH: Final = MAX_ROWS
 
 
-class Named(NamedTuple):
+class SourceItem(NamedTuple):
     """A completion by its id, with its JSON if it was listed with it."""
 
     completion_id: str
@@ -52,30 +52,32 @@ class Named(NamedTuple):
 
 async def batches(
     source: Source, attempts: Attempts | None = None
-) -> AsyncGenerator[list[Named], None]:
+) -> AsyncGenerator[list[SourceItem], None]:
     """Yield the completions of a source, at most BATCH of them at a time.
 
-    A list is asked for in the turns of `attempts`, where these are given. Raises ConfigurationError
-    for an id of another type or that no request can hold, and SchemaError for a listed one.
+    The requests for a list pass through the queue of `attempts`, if it is given. Raises
+    ConfigurationError for an id of another type or one that no request can hold, and SchemaError
+    for a listed one.
     """
-    if isinstance(source, Listed):
+    if isinstance(source, ListedSource):
         async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
             async for page in pages:
-                for start in range(0, len(page), BATCH):  # whatever the server takes for a page
+                for start in range(0, len(page), BATCH):  # a server may send larger pages
                     yield [_listed(*item) for item in page[start : start + BATCH]]
         return
     count = 0
-    async for ids in each(_batched(source) if isinstance(source, HOLDING) else _singly(source)):
+    batched = _batched(source) if isinstance(source, CONTAINERS) else _singly(source)
+    async for ids in iterate(batched):
         yield [_named(completion_id, count + n) for n, completion_id in enumerate(ids, 1)]
         count += len(ids)
 
 
 def selection_of(source: Source) -> dict[str, Json] | None:
-    """Describe which completions a list holds, for the ledger to compare; None for ids.
+    """Return the selection of a list, for the ledger to compare; None for ids.
 
     The values of `extra_query` are hashed, since a query may hold a key.
     """
-    if not isinstance(source, Listed):
+    if not isinstance(source, ListedSource):
         return None
     selection = dict(sorted(source.selection.items()))
     if extra := selection.get("extra_query"):
@@ -87,36 +89,36 @@ def _hashed(value: str) -> str:
     return f"sha256:{sha256(value.encode()).hexdigest()[:16]}"
 
 
-def _narrowed(source: Listed) -> CreatedBetween:
+def _narrowed(source: ListedSource) -> CreatedBetween:
     return CreatedBetween(source) if isinstance(source, CompletionStream) else source
 
 
 def _batched(ids: Collection[str]) -> Iterator[list[str]]:
     rest, read = iter(ids), 0
-    for first in rest:  # never read to its end before: a list may have grown by then
+    for first in rest:  # not read ahead to its end: a list may grow
         batch = [first, *islice(rest, max(min(BATCH, len(ids) - read) - 1, 0))]
         read += len(batch)
         yield batch
 
 
 async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list[str]]:
-    async for completion_id in each(ids):
+    async for completion_id in iterate(ids):
         yield [completion_id]
 
 
-def _listed(completion_id: str, completion: bytes) -> Named:
-    # Half a character is read as U+FFFD. Two ids could become one that way, and one be left out.
+def _listed(completion_id: str, completion: bytes) -> SourceItem:
+    # A lone surrogate is read as U+FFFD. Two ids could become equal that way, and one be left out.
     if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
         raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
-    return Named(completion_id, one_line(completion))
+    return SourceItem(completion_id, one_line(completion))
 
 
-def _named(completion_id: object, number: int) -> Named:
-    """Refuse what a ledger cannot hold; whether there is such a completion is not known yet."""
+def _named(completion_id: object, number: int) -> SourceItem:
+    """Return an item for an id. Raises ConfigurationError for one that the ledger cannot hold."""
     if not isinstance(completion_id, str):
         raise ConfigurationError(
             f"ids must be str, and number {number} is of type {type(completion_id).__name__}"
         )
     if not can_be_sent(completion_id):
         raise ConfigurationError(f"id number {number} holds a lone surrogate: {completion_id!r}")
-    return Named(str.__str__(completion_id))  # of a subclass too, for which msgspec has no JSON
+    return SourceItem(str.__str__(completion_id))  # msgspec encodes no subclass

@@ -1,15 +1,15 @@
-"""Lines gathered into batches: written by a thread, one batch at a time, while fetching goes on."""
+"""The writer: it collects lines in batches, which a thread commits while fetching goes on."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar, TypeVarTuple
 
-from .layouts import Lines
-from .ledger import Entry
+from .ledger_schema import Entry
 from .output import Output
+from .stored import Lines
 
-# A batch is written when it is this large, or when lines come and it is this old: two of them, one
-# that is written and one that is gathered, are about what a kill can cost.
+# A batch is written when it is this large, or when lines are added and it is this old. A kill costs
+# about two batches: the one that is written, and the one that is collected.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 
@@ -18,7 +18,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Writer:
-    """Gathers lines and what they mean for the ledger, and commits both together."""
+    """Collect lines with their ledger entries, and commit both together."""
 
     def __init__(self, output: Output, on_commit: Callable[[int], None]) -> None:
         self._output = output
@@ -29,15 +29,15 @@ class Writer:
 
     def _begin(self) -> None:
         """Begin a batch."""
-        self._text = bytearray()  # and no list of lines: these are held once, and not to be joined
+        self._text = bytearray()  # no list of lines: joining it would take twice the memory
         self._number = 0
         self._entries: dict[str, Entry] = {}
         self._oldest: float | None = None
 
     async def add(self, lines: Lines, entry: Entry) -> None:
-        """Take a completion's lines; wait while a full batch is being written.
+        """Add a completion's lines; wait while a full batch is being written.
 
-        Raises what writing raises; nothing that was added after is then committed.
+        Raises the error of a write; nothing is committed after one.
         """
         now = asyncio.get_running_loop().time()
         self._oldest = now if self._oldest is None else self._oldest
@@ -50,47 +50,46 @@ class Writer:
     async def add_large(
         self, lines: Iterable[Lines], entry: Entry, incomplete: Iterable[bytes] = ()
     ) -> None:
-        """Commit a completion by itself, whose lines come in pieces and are never held at once.
+        """Commit one completion whose lines come in pieces, so that they are never all in memory.
 
-        `incomplete` are pieces of what was read of a completion that is lost. Raises what `add`
-        does.
+        `incomplete` is pieces of the lines of a lost completion. Raises as `add` does.
         """
         await self.flush()
         async with self._writing:
             await self._commit(self._output.write_pieces, lines, [entry], incomplete)
 
     async def flush(self) -> None:
-        """Commit what was gathered. Raises what an earlier batch could not be written for."""
+        """Commit the collected batch. Raises the error of an earlier batch."""
         async with self._writing:
             if self._error is None and not self._entries:
-                return  # another one wrote it
+                return  # another task wrote it
             lines, entries = Lines(self._text, self._number), list(self._entries.values())
             self._begin()
             await self._commit(self._output.write, lines, entries)
 
     async def _commit(self, write: Callable[[*ArgsT], int], *batch: *ArgsT) -> None:
         if self._error is not None:
-            raise self._error  # behind what failed there may be half a batch
+            raise self._error  # the file may end with half a batch
         try:
-            self._on_commit(await to_its_end(write, *batch))
+            self._on_commit(await run_to_end(write, *batch))
         except Exception as error:
             self._error = error
             raise
 
 
-async def to_its_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Run a function in a thread, and whoever is cancelled meanwhile waits for it all the same.
+async def run_to_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+    """Run a function in a thread; a cancelled caller waits for its end as well.
 
-    What comes next (another batch, the ledger closed, the lock given back) must find it ended.
+    The next step (another batch, closing the ledger, releasing the lock) must find it ended.
     """
     running = asyncio.get_running_loop().run_in_executor(None, function, *args)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
             await asyncio.wait([running])
-        except asyncio.CancelledError as error:  # and once more, by a second Ctrl-C
+        except asyncio.CancelledError as error:  # possibly repeated, by a second Ctrl-C
             cancelled = error
-    result = running.result()  # what went wrong counts for more than having been cancelled
+    result = running.result()  # its error takes precedence over a cancellation
     if cancelled is not None:
         raise cancelled
     return result

@@ -1,7 +1,11 @@
 """The local server: stored completions over SQLite, served as the live API serves them.
 
-For tests, demonstrations and dry runs; loopback only, and no part of the client. It shares no
-reading of the wire with the client, so that one mistake cannot pass on both sides.
+It is for tests, demonstrations and dry runs, listens on loopback only, and is no part of the
+client. It shares no reading of the wire with the client, so that one mistake cannot pass on both
+sides.
+
+Each part imports only parts before it:
+records, store, wire, responses, faults, middleware, app, sample, local.
 """
 
 from .local import LocalServer

@@ -1,7 +1,7 @@
 """The routes: three GETs over a store, as an aiohttp.web application.
 
-A handler reads the query, asks the store and renders the answer; it keeps no state. Requests wait
-while records are being imported, so that none sees half an import.
+A handler parses the query, reads from the store and renders the response; it keeps no state.
+Requests wait while records are being imported, so that none sees half an import.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from . import wire
+from .responses import json_response
 from .store import Order, Store, UnknownCompletionError, UnknownCursorError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
 DEFAULT_LIMIT = 20
-# int() would also take "+5", " 5", "1_0" and other scripts' digits, and any number of digits.
+# int() would also accept "+5", " 5", "1_0", digits of other scripts, and any number of digits.
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
@@ -29,11 +30,11 @@ _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 def build_app(
     store: Store, lock: asyncio.Lock, middlewares: Sequence[Middleware] = ()
 ) -> web.Application:
-    """Build the application that serves `store`; whoever writes to it holds `lock`."""
+    """Return the application that serves `store`. Writers of the store must hold `lock`."""
     routes = _Routes(store, lock)
     app = web.Application(middlewares=middlewares)
     base = "/v1/chat/completions"
-    # HEAD is not answered: aiohttp would add it to every GET.
+    # The API answers HEAD with 405; aiohttp would add a HEAD route to every GET.
     app.router.add_get(base, routes.completions, allow_head=False)
     app.router.add_get(base + "/{completion_id}", routes.completion, allow_head=False)
     app.router.add_get(base + "/{completion_id}/messages", routes.messages, allow_head=False)
@@ -55,10 +56,10 @@ class _Routes:
                 raise wire.completion_not_found(completion_id) from None
             except UnknownCursorError as error:
                 raise wire.unknown_cursor(str(error)) from None
-        return _json(wire.page_body(rows))
+        return json_response(wire.page_body(rows))
 
     async def completions(self, request: web.Request) -> web.Response:
-        # Newest first: so the live API does, although its contract says `asc`.
+        # Newest first, like the live API, although its contract says `asc`.
         after, limit, order = _paging(request, default_order="desc")
         async with self._lock:
             try:
@@ -71,7 +72,7 @@ class _Routes:
                 )
             except UnknownCursorError as error:
                 raise wire.unknown_cursor(str(error)) from None
-        return _json(wire.page_body(rows))
+        return json_response(wire.page_body(rows))
 
     async def completion(self, request: web.Request) -> web.Response:
         completion_id = request.match_info["completion_id"]
@@ -80,7 +81,7 @@ class _Routes:
                 body = self._store.completion(completion_id)
             except UnknownCompletionError:
                 raise wire.completion_not_found(completion_id) from None
-        return _json(body)
+        return json_response(body)
 
 
 def _paging(request: web.Request, *, default_order: Order) -> tuple[str | None, int, Order]:
@@ -92,7 +93,7 @@ def _paging(request: web.Request, *, default_order: Order) -> tuple[str | None, 
 
 
 def _limit(text: str | None) -> int:
-    """Read the page size. The API documents no largest one, so there is none here."""
+    """Return the page size. The API documents no maximum, so the server has none."""
     if text is None:
         return DEFAULT_LIMIT
     if not _INTEGER.fullmatch(text):
@@ -103,10 +104,6 @@ def _limit(text: str | None) -> int:
 
 
 def _metadata(request: web.Request) -> dict[str, str]:
-    """Collect the filters of the form `metadata[name]=value`."""
-    named = ((_METADATA.fullmatch(key), value) for key, value in request.query.items())
-    return {match[1]: value for match, value in named if match}
-
-
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json")
+    """Return the filters of the form `metadata[name]=value`."""
+    matches = ((_METADATA.fullmatch(key), value) for key, value in request.query.items())
+    return {match[1]: value for match, value in matches if match}

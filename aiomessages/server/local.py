@@ -1,6 +1,6 @@
-"""The local server's life: open the store, listen on loopback, import, close.
+"""The life cycle of the local server: open the store, import, listen on loopback, close.
 
-Nothing here answers a request, and nothing here ever listens beyond this machine.
+The server never listens on an address that other machines can reach.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiohttp import web
 from . import middleware
 from .app import build_app
 from .faults import Plan
+from .sample import sample_records
 from .store import Store
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from .faults import Faults
     from .records import Source
 
-# A request in flight at the end gets this many seconds twice, once to finish and once to be
-# cancelled (aiohttp's manner), so that closing takes less than a second.
+# On shutdown aiohttp gives a request in flight this many seconds twice: to finish, and to handle
+# its cancellation. Closing so takes less than a second.
 _SHUTDOWN_SECONDS = 0.2
 
 
@@ -37,14 +38,15 @@ class LocalServer:
     """Serve stored completions from SQLite on a loopback port, as the live API serves them.
 
     `database` is a path or ":memory:". `sample` loads the conversations that come with the
-    package, `records` a `.jsonl` or `.jsonl.gz` file or an iterable of dicts. Port 0 takes a free
-    one. `api_key` is generated when not given. `latency` and `visibility_delay` are seconds,
-    `rate` is requests a second, with bursts of one second's worth. `faults` are played to whoever
-    asks, to rehearse them: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2};
-    docs/faults.md lists them. `on_request` is called with each request on arrival.
+    package; `records` is a `.jsonl` or `.jsonl.gz` file or an iterable of dicts. Port 0 takes a
+    free port. `api_key` is generated unless given. `latency` is the delay of each response in
+    seconds; a completion stays invisible for `visibility_delay` seconds after its import. `rate`
+    is the limit in requests a second, with bursts of one second's worth. `faults` switches on
+    faults: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2}; docs/faults.md
+    lists them. `on_request` is called with each request when it arrives.
 
-    Raises ValueError for a host that is not loopback, for settings below zero and for faults that
-    do not exist, and on entering RecordError for bad records.
+    Raises ValueError for a host that is not loopback, a setting below zero or an unknown fault.
+    Entering raises RecordError for invalid records, and OSError if the port is taken.
     """
 
     def __init__(
@@ -76,14 +78,14 @@ class LocalServer:
         self._visibility_delay = visibility_delay
         self._plan = Plan(faults)
         self._clock = clock
-        self._traffic = middleware.Traffic(on_request)
+        self._counter = middleware.RequestCounter(on_request)
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
-        where = self.base_url if self._address else "not running"
-        return f"<LocalServer {self._database!r} {where}>"
+        state = self.base_url if self._address else "not running"
+        return f"<LocalServer {self._database!r} {state}>"
 
     @property
     def base_url(self) -> str:
@@ -95,14 +97,14 @@ class LocalServer:
 
     @property
     def requests(self) -> int:
-        """The number of requests that really arrived."""
-        return self._traffic.requests
+        """The number of requests that arrived, rejected ones included."""
+        return self._counter.count
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The faults that are switched on; set it, also while serving, to begin with others.
+        """The faults that are switched on. Setting it replaces them, also while serving.
 
-        Raises ValueError for those that do not exist.
+        Setting raises ValueError for an unknown fault.
         """
         return self._plan.specs
 
@@ -123,7 +125,10 @@ class LocalServer:
         await self.aclose()
 
     async def start(self) -> None:
-        """Open the database, import what was asked for, and listen. Raises OSError, RecordError."""
+        """Open the database, import the sample and the records, and listen.
+
+        Raises OSError if the port is taken, and RecordError for invalid records.
+        """
         if self._store is not None:
             raise RuntimeError("the server is running already")
         self._store = Store(
@@ -131,7 +136,7 @@ class LocalServer:
         )
         self._lock = asyncio.Lock()
         try:
-            await self._fill()
+            await self._import_initial()
             await self._listen(self._store, (self._host, self._port))
         except BaseException:
             await self.aclose()
@@ -140,7 +145,7 @@ class LocalServer:
     async def aclose(self) -> None:
         """Stop listening, drop open connections and close the database; idempotent.
 
-        Takes less than a second, unless an import is under way: that one is waited for.
+        It takes less than a second, but waits for an import that is running.
         """
         await self.pause()
         self._address = None
@@ -150,24 +155,24 @@ class LocalServer:
                 store.close()
 
     async def pause(self) -> None:
-        """Drop open connections and refuse new ones until `resume`; what is stored stays."""
+        """Drop open connections and refuse new ones until `resume`. Stored data stays."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
     async def resume(self) -> None:
-        """Listen again, where it did before `pause`. Raises OSError if the port was taken."""
+        """Listen again on the same port. Raises OSError if another process took it meanwhile."""
         if self._store is None or self._address is None:
             raise RuntimeError("the server is not running")
         if self._runner is None:
             await self._listen(self._store, self._address)
 
     async def import_records(self, source: Source) -> int:
-        """Import records while serving and return the number of completions.
+        """Import records while serving, and return the number of completions.
 
-        Requests wait until it is done. A caller that is cancelled leaves the import running, as
-        a thread cannot be stopped; it is still all or nothing.
-        Raises RecordError, and keeps nothing then.
+        Requests wait until the import ends. If the caller is cancelled the import goes on, because
+        a thread cannot be stopped; it still stores all records or none.
+        Raises RecordError for an invalid record, and stores nothing then.
         """
         return await asyncio.shield(asyncio.create_task(self._import(source)))
 
@@ -177,11 +182,8 @@ class LocalServer:
                 raise RuntimeError("the server is not running")
             return await asyncio.to_thread(self._store.load, source)
 
-    async def _fill(self) -> None:
+    async def _import_initial(self) -> None:
         if self._sample:
-            # The only place that needs the sample's texts.
-            from .sample import sample_records  # noqa: PLC0415
-
             await self.import_records(sample_records())
         if self._records is not None:
             await self.import_records(self._records)
@@ -192,7 +194,7 @@ class LocalServer:
             app,
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
-            handler_cancellation=True,  # else a fault would stall long after its client has gone
+            handler_cancellation=True,  # else a stalling fault would outlive its client
         )
         await runner.setup()
         try:
@@ -205,8 +207,8 @@ class LocalServer:
         self._address = (host, port)
 
     def _middlewares(self) -> list[Middleware]:
-        """Chain what stands before the routes, outermost first."""
-        chain = [middleware.envelope(self._traffic)]
+        """Return the middlewares, outermost first."""
+        chain = [middleware.envelope(self._counter)]
         if self._latency:
             chain.append(middleware.latency(self._latency))
         chain.append(middleware.authentication(self.api_key))
@@ -217,7 +219,10 @@ class LocalServer:
 
 
 def _loopback(host: str) -> str:
-    """Return the address to bind. "localhost" is one address here: two would get two ports."""
+    """Return the address to bind, or raise ValueError unless it is a loopback address.
+
+    "localhost" means 127.0.0.1 alone: with port 0, each of two addresses would get its own port.
+    """
     if host == "localhost":
         return "127.0.0.1"
     try:

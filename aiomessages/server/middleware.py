@@ -1,8 +1,8 @@
-"""What every request passes before a route answers it: one middleware for each concern.
+"""The middlewares between the socket and the routes, one for each concern.
 
-From the outside in: the envelope (headers, error bodies, the count), latency, the key, the rate,
-and the faults, which so strike only what would have been answered.
-A middleware here knows the request and the settings it was made with, never the stored data.
+From the outside in: the envelope (headers, error bodies, the request count), latency, the key, the
+rate limit, and the faults. Faults come last, so that they apply only to requests that a route
+would have answered. A middleware knows the request and its own settings, never the stored data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import wire
+from .responses import error_response
 from .wire import ApiError
 
 if TYPE_CHECKING:
@@ -29,51 +30,51 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Traffic:
-    """Count the requests that really arrived, and tell `on_request` of each."""
+class RequestCounter:
+    """Count the requests that arrive, and call `on_request` with each."""
 
     def __init__(self, on_request: Callable[[web.Request], object] | None = None) -> None:
-        self.requests = 0
+        self.count = 0
         self._on_request = on_request
 
-    def arrived(self, request: web.Request) -> None:
-        """Take note of a request."""
-        self.requests += 1
+    def add(self, request: web.Request) -> None:
+        """Count a request."""
+        self.count += 1
         if self._on_request is not None:
             self._on_request(request)
 
 
 class TokenBucket:
-    """Let `rate` requests a second through, and at most one second's worth of them at once."""
+    """Admit `rate` requests a second, in bursts of at most one second's worth."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
         self._capacity = max(1.0, rate)
         self._tokens = self._capacity
-        self._seen = clock()
+        self._updated = clock()
 
     def take(self) -> float:
-        """Take a token and return 0.0, or return the seconds until there will be one."""
+        """Take a token and return 0.0, or return the seconds until one is available."""
         now = self._clock()
-        self._tokens = min(self._capacity, self._tokens + (now - self._seen) * self._rate)
-        self._seen = now
+        self._tokens = min(self._capacity, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now
         if self._tokens < 1.0:
             return (1.0 - self._tokens) / self._rate
         self._tokens -= 1.0
         return 0.0
 
 
-def envelope(traffic: Traffic) -> Middleware:
-    """Count each request, and give each answer the API's headers and each error its body."""
+def envelope(counter: RequestCounter) -> Middleware:
+    """Count each request; add the API's headers to each response and a body to each error."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.monotonic()
-        traffic.arrived(request)
+        counter.add(request)
         try:
             response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - a server answers, whatever happens
+        except Exception as error:  # noqa: BLE001 - a server always answers
             response = error_response(_as_api_error(request, error))
         response.headers.update(_headers(time.monotonic() - started))
         return response
@@ -82,7 +83,7 @@ def envelope(traffic: Traffic) -> Middleware:
 
 
 def latency(seconds: float) -> Middleware:
-    """Answer only after `seconds`, as a far server would."""
+    """Delay each response by `seconds`, as a distant server would."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -93,7 +94,7 @@ def latency(seconds: float) -> Middleware:
 
 
 def authentication(api_key: str) -> Middleware:
-    """Refuse requests that do not carry `api_key` as their bearer key."""
+    """Reject requests that do not carry `api_key` as their bearer key."""
     expected = api_key.encode()
 
     @web.middleware
@@ -109,7 +110,7 @@ def authentication(api_key: str) -> Middleware:
 
 
 def rate_limit(bucket: TokenBucket) -> Middleware:
-    """Refuse requests for which `bucket` has no token."""
+    """Reject requests for which `bucket` has no token."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -122,25 +123,15 @@ def rate_limit(bucket: TokenBucket) -> Middleware:
 
 
 def faults(current: Callable[[], Plan]) -> Middleware:
-    """Let the plan that is current answer each request for which there is a route."""
+    """Pass each request that has a route to the plan that `current` returns."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.match_info.http_exception is not None:
             return await handler(request)
-        return await current().answer(request, handler)
+        return await current().respond(request, handler)
 
     return middleware
-
-
-def error_response(error: ApiError) -> web.Response:
-    """Turn an error into the answer that carries it."""
-    return web.Response(
-        status=error.status,
-        body=error.body,
-        content_type="application/json",
-        headers=error.headers,
-    )
 
 
 def _as_api_error(request: web.Request, error: Exception) -> ApiError:
@@ -156,7 +147,7 @@ def _as_api_error(request: web.Request, error: Exception) -> ApiError:
 
 
 def _headers(seconds: float) -> dict[str, str]:
-    """Name the headers of the recordings; there is no x-ratelimit-* among them."""
+    """Return the headers that the recordings have; no x-ratelimit-* is among them."""
     return {
         "x-request-id": f"req_{uuid.uuid4().hex}",
         "openai-processing-ms": str(round(seconds * 1000)),

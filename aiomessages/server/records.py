@@ -1,10 +1,9 @@
 """The record form: one stored completion with its messages, as one line of JSON.
 
-A line is ``{"completion": {…}, "messages": [{…}, …]}`` in the API's wire shape. What lives here
-reads and validates such lines and keeps the JSON text of each object as it was written, brought
-to one compact line. Nothing here touches a database, and nothing here is lenient about the few
-fields the server itself needs; about all others it is, since unknown fields, parts and roles
-must survive.
+A line is ``{"completion": {…}, "messages": [{…}, …]}`` in the API's wire shape. This module reads
+and validates such lines, and keeps the JSON text of each object as it was written, compacted to
+one line. It is strict about the few fields that the server itself needs. It accepts anything in all
+others, because unknown fields, parts and roles must survive. It touches no database.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 
-# What can stand in one segment of a URL's path without escaping that clients disagree about.
+# The characters of a URL path segment that all clients send alike; they escape others differently.
 _Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[^\s/?#%\x00-\x1f\x7f]{1,256}$")]
-# SQLite's integers end here; a Unix time in seconds never comes near it.
+# The largest integer of SQLite; no Unix time in seconds comes near it.
 _Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class RecordError(ValueError):
-    """Report a record that cannot be stored, with its `line` (from 1) and the `reason`."""
+    """A record that cannot be stored: its `line`, counted from 1, and the `reason`."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(line, reason)
@@ -40,14 +39,14 @@ class RecordError(ValueError):
 
 
 class StoredMessage(Struct, frozen=True):
-    """One message: its id, and the JSON text that the server sends for it."""
+    """A message: its id, and the JSON text that the server sends for it."""
 
     id: str
     body: bytes
 
 
 class Record(Struct, frozen=True):
-    """One stored completion: what the server looks it up by, its JSON text, its messages."""
+    """A completion: the fields that the server filters by, its JSON text, and its messages."""
 
     id: str
     created: int
@@ -58,7 +57,7 @@ class Record(Struct, frozen=True):
 
 
 class _Typed(Struct, frozen=True):
-    """A content part or a tool call: of any kind, as long as it names its kind."""
+    """A content part or a tool call; any `type` is valid."""
 
     type: str
 
@@ -90,7 +89,7 @@ class _Fields(Struct, frozen=True):
             raise ValueError("Two messages have the same `id`")
 
     def message_ids(self) -> list[str]:
-        """Give a message that came without an id the one that the API would give it."""
+        """Return the id of each message; one without an id gets the id that the API would give."""
         return [
             f"{self.completion.id}-{n}" if message.id is UNSET else message.id
             for n, message in enumerate(self.messages)
@@ -104,7 +103,7 @@ class _Texts(Struct, frozen=True):
 
 _fields = msgspec.json.Decoder(_Fields)
 _texts = msgspec.json.Decoder(_Texts)
-# In msgspec a hostile nesting depth is a RecursionError, a lone surrogate a UnicodeDecodeError.
+# msgspec raises RecursionError for deep nesting and UnicodeDecodeError for a lone surrogate.
 _BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BAD_FILE = (gzip.BadGzipFile, EOFError, zlib.error)
 
@@ -114,7 +113,7 @@ def parse_record(line: bytes) -> Record:
 
     Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError.
     """
-    line.decode("utf-8")  # msgspec does not look into the strings it skips
+    line.decode("utf-8")  # msgspec does not validate the strings that it skips
     fields, texts = _fields.decode(line), _texts.decode(line)
     completion = fields.completion
     return Record(
@@ -122,9 +121,9 @@ def parse_record(line: bytes) -> Record:
         created=completion.created,
         model=completion.model,
         metadata=completion.metadata or {},
-        body=_one_line(texts.completion),
+        body=_compact(texts.completion),
         messages=tuple(
-            StoredMessage(id, _with_id(id, message, _one_line(text)))
+            StoredMessage(id, _with_id(id, message, _compact(text)))
             for id, message, text in zip(
                 fields.message_ids(), fields.messages, texts.messages, strict=True
             )
@@ -135,8 +134,8 @@ def parse_record(line: bytes) -> Record:
 def read_records(source: Source) -> Iterator[Record]:
     """Yield the records of a file (`.jsonl`, `.jsonl.gz`) or of an iterable of dicts.
 
-    One record is held at a time. Blank lines of a file are passed over.
-    Raises RecordError with the number of the line, or of the dict, that cannot be stored.
+    Memory holds one record at a time. Blank lines of a file are skipped.
+    Raises RecordError with the number of the invalid line or dict, counted from 1.
     """
     for number, line in _lines(source):
         try:
@@ -146,11 +145,11 @@ def read_records(source: Source) -> Iterator[Record]:
 
 
 def _with_id(id: str, fields: _MessageFields, body: bytes) -> bytes:
-    """Put the id in front of the other members, where the API has it, unless it is there."""
+    """Return the message with its id as the first member, unless it came with an id."""
     return b'{"id":%b,%b' % (msgspec.json.encode(id), body[1:]) if fields.id is UNSET else body
 
 
-def _one_line(text: Raw) -> bytes:
+def _compact(text: Raw) -> bytes:
     return msgspec.json.format(bytes(text), indent=-1)
 
 

@@ -1,8 +1,8 @@
 """Stored completions in SQLite: one file, or memory.
 
-What lives here knows tables, cursors and order, and nothing of HTTP. Bodies are stored and given
-back as the bytes they came as: nothing on the reading side parses JSON. A store is one
-connection; it may move between threads, and must not be used by two at once.
+This module knows tables, cursors and order, and nothing of HTTP. It stores and returns JSON texts
+as bytes; reading parses no JSON. A store is one connection. It may move between threads, but two
+threads must not use it at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Order = Literal["asc", "desc"]
 
-# "aiom" in ASCII: marks the file as ours, so that another program's database stays untouched.
+# "aiom" in ASCII marks the file as ours, so that the database of another program stays untouched.
 _APPLICATION_ID = 0x61696F6D
 _SCHEMA_VERSION = 1
 _SCHEMA = f"""
@@ -51,32 +51,32 @@ CREATE TABLE messages (
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
-# For each order: what comes after a cursor, and how the rows are sorted.
+# For each order: the comparison that selects rows after a cursor, and the sort direction.
 _ORDERS: dict[Order, tuple[str, str]] = {"asc": (">", "ASC"), "desc": ("<", "DESC")}
-# SQLite counts rows in 64 bits; one is added to a limit to learn whether more follow.
-_MOST_ROWS = 2**63 - 2
+# SQLite counts rows in signed 64 bits, and a page reads one row more than its limit.
+_MAX_LIMIT = 2**63 - 2
 
 
 class UnknownCompletionError(LookupError):
-    """Report a completion id that is not stored, or not visible yet."""
+    """No visible completion has this id."""
 
 
 class UnknownCursorError(LookupError):
-    """Report an `after` that is the id of nothing in the list."""
+    """No item of the list has the id given as `after`."""
 
 
 class Rows(NamedTuple):
-    """One page: pairs of id and body, in order, and whether more follow."""
+    """A page: its (id, JSON text) pairs in order, and whether more follow."""
 
     items: list[tuple[str, bytes]]
     has_more: bool
 
 
 class Store:
-    """Keep completions and their messages in the SQLite database `database`.
+    """Store completions and their messages in the SQLite database at path `database`.
 
-    With a `visibility_delay` (seconds), what was imported less than that ago is not found.
-    Raises ValueError for a database that another program, or a later version, has written.
+    A completion is not found until `visibility_delay` seconds after its import; `clock` returns
+    the time in seconds. Raises ValueError for a database of another program or another version.
     """
 
     def __init__(
@@ -96,24 +96,24 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the database; a file is then complete in itself."""
+        """Close the database; its one file then holds everything."""
         self._db.close()
 
     def load(self, source: Source) -> int:
-        """Store every record of `source` in one transaction and return how many there were.
+        """Store all records of `source` in one transaction, and return their number.
 
-        A completion that is stored already is replaced, messages and all.
-        Raises RecordError; nothing of the source is kept then.
+        A record replaces a stored completion of the same id with all its messages.
+        Raises RecordError for an invalid record, and stores nothing then.
         """
         now = self._clock()
         with self._transaction("IMMEDIATE"):
-            return sum(self._put(record, now) for record in read_records(source))
+            return sum(self._insert(record, now) for record in read_records(source))
 
     def completion(self, completion_id: str) -> bytes:
         """Return the JSON text of one completion. Raises UnknownCompletionError."""
         row = self._one(
             "SELECT body FROM completions WHERE id = ? AND imported <= ?",
-            (completion_id, self._horizon()),
+            (completion_id, self._latest_visible()),
         )
         if row is None:
             raise UnknownCompletionError(completion_id)
@@ -121,17 +121,17 @@ class Store:
         return body
 
     def messages(self, completion_id: str, *, after: str | None, limit: int, order: Order) -> Rows:
-        """Return a page of one completion's messages.
+        """Return a page of at most `limit` messages of a completion, those behind the id `after`.
 
-        Raises UnknownCompletionError and UnknownCursorError.
+        Raises UnknownCompletionError or UnknownCursorError.
         """
-        beyond, direction = _ORDERS[order]
+        comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
             number = self._number(completion_id)
             where = "completion = ?"
             values: list[Any] = [number]
             if after is not None:
-                where += f" AND n {beyond} ?"
+                where += f" AND n {comparison} ?"
                 values.append(self._position(number, after))
             return self._rows(f"messages WHERE {where} ORDER BY n {direction}", values, limit)
 
@@ -146,16 +146,16 @@ class Store:
     ) -> Rows:
         """Return a page of the completions that match all filters. Raises UnknownCursorError.
 
-        They are sorted by creation time; within one second by id, which stays when a completion
-        is imported again.
+        The order is by creation time, and within one second by id: unlike the row number, an id
+        stays the same when a completion is imported again.
         """
-        beyond, direction = _ORDERS[order]
+        comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
             where = "imported <= ?"
-            values: list[Any] = [self._horizon()]
+            values: list[Any] = [self._latest_visible()]
             if after is not None:
-                where += f" AND (created, id) {beyond} (?, ?)"
-                values += self._moment(after)
+                where += f" AND (created, id) {comparison} (?, ?)"
+                values += self._sort_key(after)
             if model is not None:
                 where += " AND model = ?"
                 values.append(model)
@@ -170,14 +170,14 @@ class Store:
     def _prepare(self) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
         if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-            # Readers go on while another process imports; in memory this changes nothing.
+            # WAL lets readers go on while another process imports; it has no effect in memory.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        marks = tuple(
+        header = tuple(
             self._db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("application_id", "user_version")
         )
-        if marks != (_APPLICATION_ID, _SCHEMA_VERSION):
+        if header != (_APPLICATION_ID, _SCHEMA_VERSION):
             raise ValueError("the database was written by another program or another version")
 
     @contextmanager
@@ -190,7 +190,7 @@ class Store:
             raise
         self._db.execute("COMMIT")
 
-    def _put(self, record: Record, now: float) -> int:
+    def _insert(self, record: Record, now: float) -> int:
         self._db.execute("DELETE FROM completions WHERE id = ?", (record.id,))
         number = self._db.execute(
             "INSERT INTO completions (id, created, model, imported, body) VALUES (?, ?, ?, ?, ?)",
@@ -206,14 +206,14 @@ class Store:
         )
         return 1
 
-    def _horizon(self) -> float:
-        """Return the time of import from which on completions are not visible yet."""
+    def _latest_visible(self) -> float:
+        """Return the latest time of import at which a completion is visible by now."""
         return self._clock() - self._visibility_delay
 
     def _number(self, completion_id: str) -> int:
         row = self._one(
             "SELECT number FROM completions WHERE id = ? AND imported <= ?",
-            (completion_id, self._horizon()),
+            (completion_id, self._latest_visible()),
         )
         if row is None:
             raise UnknownCompletionError(completion_id)
@@ -227,10 +227,10 @@ class Store:
         position: int = row[0]
         return position
 
-    def _moment(self, after: str) -> tuple[int, str]:
+    def _sort_key(self, after: str) -> tuple[int, str]:
         row = self._one(
             "SELECT created, id FROM completions WHERE id = ? AND imported <= ?",
-            (after, self._horizon()),
+            (after, self._latest_visible()),
         )
         if row is None:
             raise UnknownCursorError(after)
@@ -241,10 +241,10 @@ class Store:
         return self._db.execute(query, tuple(values)).fetchone()
 
     def _rows(self, query: str, values: list[Any], limit: int) -> Rows:
-        """Read one row more than the page holds: that row says whether more follow."""
-        limit = min(limit, _MOST_ROWS)
+        """Return the first `limit` rows of a query; one more row shows whether others follow."""
+        limit = min(limit, _MAX_LIMIT)
         found = self._db.execute(
-            f"SELECT id, body FROM {query} LIMIT ?",  # noqa: S608 - all of the query is ours
+            f"SELECT id, body FROM {query} LIMIT ?",  # noqa: S608 - the query holds no input
             (*values, limit + 1),
         ).fetchall()
         return Rows(found[:limit], len(found) > limit)
@@ -253,8 +253,9 @@ class Store:
 def import_records(database: str, source: Source) -> int:
     """Import the records of `source` into the file `database`; return the number of completions.
 
-    `source` is the path of a `.jsonl` or `.jsonl.gz` file, or an iterable of dicts. Blocks; in an
-    event loop use LocalServer.import_records. Raises RecordError, and keeps nothing then.
+    `source` is the path of a `.jsonl` or `.jsonl.gz` file, or an iterable of dicts. The call
+    blocks; in an event loop use LocalServer.import_records. Raises RecordError for an invalid
+    record, and stores nothing then.
     """
     store = Store(database)
     try:

@@ -1,7 +1,7 @@
-"""The bytes of the API's answers: list pages on one line, errors indented by two.
+"""The bytes of the API's responses: list pages on one line, errors indented by two spaces.
 
-Written down from recorded traffic and on purpose shared with nothing: the client has its own
-reading of the same wire, so that one mistake cannot pass on both sides. Performs no I/O.
+They follow recorded traffic. The client has its own reading of the same wire and shares no code
+with this module, so that one mistake cannot pass on both sides. Nothing here performs I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ApiError(Exception):
-    """Carry one error answer: status, the four members of its body, extra headers."""
+    """An error response: its status, the four members of its body, and extra headers."""
 
     def __init__(
         self,
@@ -38,13 +38,13 @@ class ApiError(Exception):
 
     @property
     def body(self) -> bytes:
-        """Render the body as the API indents it."""
+        """The body as the API sends it: JSON indented by two spaces, in UTF-8."""
         text = json.dumps({"error": self.error}, indent=2, ensure_ascii=False)
-        return text.encode("utf-8", "replace")  # a request may hold bytes that are no UTF-8
+        return text.encode("utf-8", "replace")  # the request may hold bytes that are not UTF-8
 
 
 def page_body(rows: Rows) -> bytes:
-    """Render a page from stored JSON texts; the ids of an empty page are null."""
+    """Return a page as JSON, built from stored JSON texts. The ids of an empty page are null."""
     first, last = (rows.items[0][0], rows.items[-1][0]) if rows.items else (None, None)
     return b"".join(
         (
@@ -62,29 +62,29 @@ def page_body(rows: Rows) -> bytes:
 
 
 def completion_not_found(completion_id: str) -> ApiError:
-    """Say that a completion does not exist, or cannot be seen yet."""
+    """Return the 404 for a completion that does not exist, or is not visible yet."""
     message = f"Completion {completion_id} not found"
     return ApiError(404, message, param="completion_id", code="not_found")
 
 
 def unknown_cursor(after: str) -> ApiError:
-    """Say that `after` names nothing in the list.
+    """Return the 400 for an `after` that is not an id of the list.
 
-    No recording shows this case. It is a 400 here, since the API's 404 on these routes means a
-    completion that may still appear, and clients poll for that.
+    No recording shows this case. A 404 would be wrong: on these routes it means a completion that
+    may still appear, and clients poll for that.
     """
     message = f"Invalid value for 'after': no object with id '{after}' in this list."
     return ApiError(400, message, param="after", code="invalid_value")
 
 
 def limit_not_an_integer() -> ApiError:
-    """Say that `limit` is not a number."""
+    """Return the 400 for a `limit` that is not an integer."""
     message = "Invalid type for 'limit': expected an integer, but got a string instead."
     return ApiError(400, message, param="limit", code="invalid_type")
 
 
 def limit_below_one(limit: int) -> ApiError:
-    """Say that `limit` asks for nothing."""
+    """Return the 400 for a `limit` below 1."""
     message = (
         "Invalid 'limit': integer below minimum value. "
         f"Expected a value >= 1, but got {limit} instead."
@@ -93,13 +93,13 @@ def limit_below_one(limit: int) -> ApiError:
 
 
 def unknown_order(order: str) -> ApiError:
-    """Say which orders there are."""
+    """Return the 400 for an `order` other than asc and desc."""
     message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
     return ApiError(400, message, param="order", code="invalid_value")
 
 
 def missing_key() -> ApiError:
-    """Say that the request carries no bearer key."""
+    """Return the 401 for a request without a bearer key."""
     return ApiError(
         401,
         "You didn't provide an API key. You need to provide your API key in an Authorization "
@@ -108,18 +108,18 @@ def missing_key() -> ApiError:
 
 
 def wrong_key(key: str) -> ApiError:
-    """Say that the key is wrong, and show no more of it than its last four characters."""
+    """Return the 401 for a wrong key. It shows at most the last four characters of the key."""
     shown = "*" * max(len(key) - 4, 4) + (key[-4:] if len(key) >= 16 else "")
     return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
 
 
 def unknown_url(method: str, path: str) -> ApiError:
-    """Say that there is no such route."""
+    """Return the 404 for a path without a route."""
     return ApiError(404, f"Invalid URL ({method} {path})")
 
 
 def method_not_supported(method: str, path: str) -> ApiError:
-    """Say that a route is only for reading."""
+    """Return the 405 for a method other than GET."""
     return ApiError(
         405,
         f"Not allowed to {method} on {path}.",
@@ -129,7 +129,7 @@ def method_not_supported(method: str, path: str) -> ApiError:
 
 
 def rate_limited(wait: float) -> ApiError:
-    """Say in how many seconds (`wait`) the next request will be let through."""
+    """Return the 429 that asks to wait `wait` seconds."""
     headers = retry_after(wait)
     return ApiError(
         429,
@@ -141,16 +141,16 @@ def rate_limited(wait: float) -> ApiError:
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """Return the headers that ask for a wait.
+    """Return the two headers that ask for a wait of `seconds`, both rounded up.
 
-    Retry-After knows whole seconds only; retry-after-ms is the exact one, rounded up.
+    Retry-After holds whole seconds only; retry-after-ms holds milliseconds.
     """
     milliseconds = math.ceil(seconds * 1000)
     return {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(milliseconds)}
 
 
 def server_failure() -> ApiError:
-    """Say that the fault is the server's."""
+    """Return the 500 for a failure of the server itself."""
     return ApiError(
         500,
         "The server had an error while processing your request. Sorry about that!",

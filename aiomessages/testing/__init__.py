@@ -1,7 +1,7 @@
-"""A test kit: a real local server in a thread, for the tests of whatever uses this package.
+"""A test kit for code that uses this package: a real local server in a thread.
 
-With pytest there is nothing to import: the fixtures of `aiomessages.pytest_plugin` are made of
-this. docs/testing.md is the guide.
+With pytest there is nothing to import: `aiomessages.pytest_plugin` wraps the kit in fixtures.
+docs/testing.md is the guide.
 """
 
 from .received import ReceivedRequest

@@ -1,7 +1,7 @@
-"""A client for a test, closed in the event loop that used it, whoever runs that loop.
+"""A client for a test that closes in the event loop that used it.
 
-A synchronous fixture cannot await, and when it ends the loop of the test may be closed, may stand
-still, or may run in another thread. Closed anywhere else, or not at all, a session warns.
+A synchronous fixture cannot await. When it ends, the loop of the test may be closed, stopped, or
+running in another thread. An aiohttp session warns if it is closed in another loop, or not at all.
 """
 
 from __future__ import annotations
@@ -12,42 +12,43 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from aiomessages.calls.retry import RetryPolicy
 from aiomessages.client import AsyncMessagesClient
-from aiomessages.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from .server import MessagesServer
 
-# Tests need the attempts of a real client, and not its waits.
-_AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
-_TIMEOUT = 5.0  # seconds: for a rehearsed stall long, for a busy machine's loopback enough
-_PATIENCE = 5.0  # seconds that a loop in another thread may take to close a session
+# A test wants the attempts of a real client without its waits.
+_NO_WAITS = RetryPolicy(initial_backoff=0, max_backoff=0)
+_TIMEOUT = 5.0  # seconds; ample for loopback on a busy machine, bearable for a stalling fault
+_CLOSE_TIMEOUT = 5.0  # seconds that a loop in another thread may take to close a session
 
 
 @contextmanager
 def client_of(server: MessagesServer) -> Iterator[AsyncMessagesClient]:
-    """Give a client of the server that does not wait between attempts, and close it afterwards."""
-    end = _LoopEnd()
+    """Yield a client of the server that does not wait between attempts, and close it afterwards."""
+    closer = _Closer()
     tracing = aiohttp.TraceConfig()
-    tracing.on_request_start.append(end.watch)
-    end.client = AsyncMessagesClient(
+    tracing.on_request_start.append(closer.on_request_start)
+    closer.client = AsyncMessagesClient(
         server.api_key,
         base_url=server.base_url,
-        retry=_AT_ONCE,
+        retry=_NO_WAITS,
         timeout=_TIMEOUT,
         trace_configs=[tracing],
     )
-    yield end.client
-    end.close()
+    yield closer.client
+    closer.close()
 
 
-class _LoopEnd:
-    """Closes `client` when the loop of its first request ends, or before if that is asked for.
+class _Closer:
+    """Closes `client` when the loop of its first request ends, or earlier on `close`.
 
-    Each runner of loops (asyncio.run, pytest-asyncio, anyio) ends the async generators of a loop
-    just before it closes the loop. One that does nothing but wait for that hears of it in time.
+    asyncio has no hook for the end of a loop, but every runner (asyncio.run, pytest-asyncio, anyio)
+    calls loop.shutdown_asyncgens() just before it closes the loop. That closes an async generator
+    suspended at its `yield`, and the `finally` behind the `yield` closes the client in time.
     """
 
     client: AsyncMessagesClient
@@ -55,27 +56,29 @@ class _LoopEnd:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def watch(self, *_: object) -> None:
-        """Take note of the running loop: aiohttp calls this with each request."""
+    async def on_request_start(self, *_: object) -> None:
+        """Remember the loop of the first request; aiohttp calls this for each one."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._waiting = self._wait()
-            await anext(self._waiting)
+            self._generator = self._close_at_end()
+            await anext(self._generator)
 
-    async def _wait(self) -> AsyncGenerator[None]:
+    async def _close_at_end(self) -> AsyncGenerator[None]:
         try:
             yield
         finally:
             await self.client.aclose()
 
-    async def _end(self) -> None:
-        await self._waiting.aclose()
+    async def _close_now(self) -> None:
+        await self._generator.aclose()
 
     def close(self) -> None:
-        """Close the client, unless it was never used or its loop has done so."""
+        """Close the client, unless it was never used or is closed already."""
         if self._loop is None or self._loop.is_closed():
             return
-        if self._loop.is_running():  # in another thread: here it would not have returned yet
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_PATIENCE)
+        if (
+            self._loop.is_running()
+        ):  # in another thread: in this one, a running loop would still hold control
+            asyncio.run_coroutine_threadsafe(self._close_now(), self._loop).result(_CLOSE_TIMEOUT)
         else:
-            self._loop.run_until_complete(self._end())
+            self._loop.run_until_complete(self._close_now())

@@ -1,4 +1,4 @@
-"""A request as it arrived, so that a test can look at what an app really asked for."""
+"""A record of a request, so that a test can check what an app requested."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from aiomessages.settings import hide_values
+from aiomessages.values.secrets import hide_values
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 
 class ReceivedRequest(Struct, frozen=True):
-    """One request: `path` without the query, `headers` with their names in lower case.
+    """A request that the server received.
 
-    `completion_id` is None for a list of completions. The values of the headers are hidden from
-    the repr, as an app may have sent a real key by mistake; compare them as ordinary strings.
+    `path` is without the query; `headers` have their names in lower case; `completion_id` is None
+    for a list of completions. The repr hides the values of the headers, because an app may have
+    sent a real key by mistake; they compare as ordinary strings.
     """
 
     method: str
@@ -27,7 +28,7 @@ class ReceivedRequest(Struct, frozen=True):
 
     @classmethod
     def of(cls, request: web.Request) -> ReceivedRequest:
-        """Take note of an aiohttp request."""
+        """Return the record of an aiohttp request."""
         return cls(
             method=request.method,
             path=request.path,

@@ -1,7 +1,7 @@
-"""From what a test says in a line to a record of the server: messages, a reply, a completion.
+"""Records of the server from the short forms that tests write: texts, dicts, a number.
 
-The shapes are those of the recorded API: null stands for what does not apply. Nothing here
-performs I/O; what is no valid record is for the server to refuse.
+The shapes are those of the recorded API, with null in every member that does not apply. Nothing
+here performs I/O. The server validates the record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ Json = dict[str, Any]
 MessageLike = str | Mapping[str, Any] | Message
 Messages = int | MessageLike | Iterable[MessageLike]
 
-# 2026-01-01 00:00 UTC: the first completion; then one a second, so that their order is known.
+# 2026-01-01 00:00 UTC, the time of the first completion. Each later one is a second younger, which
+# fixes their order.
 _FIRST_CREATED = 1_767_225_600
 _NO_PART = {"text": None, "image_url": None, "input_audio": None, "file": None}
 
@@ -27,9 +28,10 @@ def record(
     reply: str | Mapping[str, Any] | None,
     fields: Mapping[str, Any],
 ) -> Json:
-    """Return the record of the completion stored as the `number`th, from 0.
+    """Return the record of the `number`th stored completion, counted from 0.
 
-    Raises TypeError for messages of another kind, and ValueError for a number below 0.
+    `fields` replace or add members of the completion. Raises TypeError for a message of another
+    type, and ValueError for a number of messages below 0.
     """
     completion = {
         "object": "chat.completion",
@@ -54,14 +56,14 @@ def record(
 
 
 def _choice(reply: str | Mapping[str, Any]) -> Json:
-    said = {"content": reply} if isinstance(reply, str) else reply
+    given = {"content": reply} if isinstance(reply, str) else reply
     message = {
         "role": "assistant",
         "content": None,
         "refusal": None,
         "tool_calls": None,
         "function_call": None,
-        **said,
+        **given,
     }
     stop = "tool_calls" if message["tool_calls"] else "stop"
     return {"index": 0, "message": message, "finish_reason": stop, "logprobs": None}
@@ -74,32 +76,32 @@ def _messages(messages: Messages) -> list[Json]:
         messages = [f"message {n}" for n in range(messages)]
     elif isinstance(messages, (str, Mapping, Message)):
         messages = [messages]
-    written: list[Json] = []
+    result: list[Json] = []
     for message in messages:
-        written.append(_message(message, written))
-    return written
+        result.append(_message(message, result))
+    return result
 
 
-def _message(message: MessageLike, before: list[Json]) -> Json:
+def _message(message: MessageLike, previous: list[Json]) -> Json:
     if isinstance(message, str):
-        return _with_nulls({"role": _next_role(before), "content": message})
+        return _with_nulls({"role": _next_role(previous), "content": message})
     if isinstance(message, Message):
         return message.to_dict()
     if isinstance(message, Mapping):
         return _with_nulls(message)
     kind = type(message).__name__
-    raise TypeError(f"message {len(before)} must be a str, a dict or a Message, not {kind}")
+    raise TypeError(f"message {len(previous)} must be a str, a dict or a Message, not {kind}")
 
 
-def _next_role(before: list[Json]) -> str:
-    """Let person and model take turns; after a tool's result the model goes on."""
-    return "assistant" if before and before[-1].get("role") in ("user", "tool") else "user"
+def _next_role(previous: list[Json]) -> str:
+    """Return "user" and "assistant" in turn; the assistant also follows the result of a tool."""
+    return "assistant" if previous and previous[-1].get("role") in ("user", "tool") else "user"
 
 
 def _with_nulls(message: Mapping[str, Any]) -> Json:
-    """Return a message with every key that the API sends, and parts where the API has them."""
+    """Return a message with every member that the API sends, and its parts in `content_parts`."""
     wire = {"role": None, "content": None, "content_parts": None, "name": None, **message}
-    if isinstance(wire["content"], list):  # as it is given to the API, which then tells them apart
+    if isinstance(wire["content"], list):  # requests have the parts in `content`
         parts = [{**_NO_PART, **part} for part in wire["content"]]
         # The API joins the parts with spaces, and counts a picture as an empty text.
         wire["content"] = " ".join(part["text"] or "" for part in parts)

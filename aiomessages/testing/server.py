@@ -1,7 +1,7 @@
-"""The server of a test: a LocalServer in a thread of its own, worked from ordinary functions.
+"""The server of a test: a LocalServer in its own thread, controlled by synchronous methods.
 
-It needs no event loop of the test's, so it serves synchronous tests, those of every async plugin,
-and apps that run in a loop, a thread or a process of their own. Nothing here knows pytest.
+It needs no event loop of the test. So it serves synchronous tests, the tests of every async plugin,
+and apps in their own loop, thread or process. Nothing here depends on pytest.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 from anyio.from_thread import start_blocking_portal
 
 from aiomessages.server import LocalServer, RecordError
-from aiomessages.server.faults import ArmedFault
+from aiomessages.server.faults import ScheduledFault
 
+from .faults import delayed, fault_for
 from .received import ReceivedRequest
 from .records import record
-from .switches import delay, fault_of
 
 if TYPE_CHECKING:
     import os
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 class MessagesServer:
     """Serve stored completions on a loopback port, from a thread, while its `with` block runs.
 
-    It begins empty, but for what `database`, `sample` and `records` hold; these and the other
-    options are LocalServer's. `requests` has what arrived, in that order, and may be cleared.
-    Any thread may call it; nothing here may be called from the server's own.
+    The options are those of LocalServer; without `database`, `sample` and `records` the server is
+    empty. `requests` lists the received requests in the order of arrival, and may be cleared. The
+    methods may be called from any thread but the server's own.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class MessagesServer:
             visibility_delay=visibility_delay,
             on_request=lambda request: self.requests.append(ReceivedRequest.of(request)),
         )
-        self._faults: list[ArmedFault] = []
+        self._faults: list[ScheduledFault] = []
         self._numbers = itertools.count()
         self._ids: set[str] = set()
         self._portal: BlockingPortal | None = None
 
     def __repr__(self) -> str:
-        where = self.base_url if self._portal else "not running"
-        return f"<MessagesServer {where}>"
+        state = self.base_url if self._portal else "not running"
+        return f"<MessagesServer {state}>"
 
-    # --- its life ---------------------------------------------------------------------------------
+    # --- start and stop ---------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -95,7 +95,7 @@ class MessagesServer:
             raise RuntimeError("the server is not running: use it in a with block")
         return self._portal
 
-    # --- how an app finds it ----------------------------------------------------------------------
+    # --- connection settings ----------------------------------------------------------------------
 
     @property
     def base_url(self) -> str:
@@ -104,15 +104,18 @@ class MessagesServer:
 
     @property
     def api_key(self) -> str:
-        """The key that it takes; made up for this server, unless one was given."""
+        """The key that the server accepts; generated unless it was given."""
         return self._local.api_key
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which clients find it. Raises RuntimeError unless running."""
+        """The environment variables for clients: OPENAI_BASE_URL and OPENAI_API_KEY.
+
+        Raises RuntimeError unless running.
+        """
         return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
 
-    # --- what it holds ----------------------------------------------------------------------------
+    # --- stored completions -----------------------------------------------------------------------
 
     def store(
         self,
@@ -126,12 +129,14 @@ class MessagesServer:
     ) -> str:
         """Store a completion and return its id.
 
-        `messages` are texts (person and model take turns), dicts as they are given to the API, or
-        Messages; one of these, several, or a number of them. `reply` is what the model answered: a
-        text, a dict, or None for no choice. `fields` are other fields of the completion, such as
-        `created`, which else is a second later with each. An id that is stored already is replaced.
+        `messages` is a text, a dict as in a request to the API, or a Message; several of these; or
+        the number of messages to make up. Texts alternate between the roles user and assistant.
+        `reply` is the answer of the model: a text, a dict, or None for no choice. `fields` are
+        other fields of the completion; `created` is by default one second later for each. A
+        completion with a stored `id` replaces the stored one.
 
-        Raises TypeError and ValueError for what cannot be stored.
+        Raises TypeError for a message of another type, ValueError for one the API cannot have
+        stored, and RuntimeError unless running.
         """
         number = next(self._numbers)
         completion_id = id or self._free_id(number)
@@ -148,7 +153,7 @@ class MessagesServer:
         ids = (f"chatcmpl-{n}" for n in itertools.count(number + 1))
         return next(id for id in ids if id not in self._ids)
 
-    # --- what it does to requests -----------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def fail(
         self,
@@ -159,16 +164,16 @@ class MessagesServer:
         completion_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Answer requests with a fault: an HTTP status, or a name from docs/faults.md.
+        """Respond to requests with a fault: an HTTP status, or a name from docs/faults.md.
 
-        It strikes so many `times` (None: until `recover`), beginning with the `first` request from
-        now, of those for one completion where a `completion_id` is given. Faults that are switched
-        on one after the other strike in that order: the next begins when one is spent.
-        `retry_after` is how many seconds the answer asks to wait.
+        It affects `times` requests (None: all until `recover`), starting at the `first` one from
+        now, counted from 1. With a `completion_id` it counts and affects only requests for that
+        completion. Several faults apply in the order of their calls: the next one starts when one
+        is used up. `retry_after` is the wait, in seconds, that the response asks for.
 
-        Raises ValueError for what is no fault, and says what there is.
+        Raises ValueError for an unknown fault or a number out of range.
         """
-        self._arm(fault_of(fault, retry_after=retry_after), times, first, completion_id)
+        self._schedule(fault_for(fault, retry_after=retry_after), times, first, completion_id)
 
     def slow_down(
         self,
@@ -178,17 +183,17 @@ class MessagesServer:
         first: int = 1,
         completion_id: str | None = None,
     ) -> None:
-        """Answer rightly, but so many seconds late; else as `fail`."""
-        self._arm(delay(seconds), times, first, completion_id)
+        """Delay correct responses by `seconds`; the other parameters are those of `fail`."""
+        self._schedule(delayed(seconds), times, first, completion_id)
 
     def recover(self) -> None:
-        """End every fault."""
+        """Switch all faults off."""
         self._faults.clear()
         self._local.faults = ()
 
     @contextmanager
     def unreachable(self) -> Iterator[None]:
-        """Drop open connections and refuse new ones inside the block; what is stored stays."""
+        """Drop open connections and refuse new ones inside the block. Stored data stays."""
         portal = self._running()
         portal.call(self._local.pause)
         try:
@@ -196,9 +201,11 @@ class MessagesServer:
         finally:
             portal.call(self._local.resume)
 
-    def _arm(self, fault: Fault, times: int | None, first: int, completion_id: str | None) -> None:
+    def _schedule(
+        self, fault: Fault, times: int | None, first: int, completion_id: str | None
+    ) -> None:
         if first < 1 or (times is not None and times < 1):
             raise ValueError("times and first are counted from 1")
-        armed = ArmedFault(fault, times=times, first=first, completion_id=completion_id)
-        self._faults.append(armed)
+        scheduled = ScheduledFault(fault, times=times, first=first, completion_id=completion_id)
+        self._faults.append(scheduled)
         self._local.faults = self._faults

@@ -1,7 +1,7 @@
 """Serve the app over the sample conversations: `python -m examples.fastapi_app [PORT]`.
 
-No key and no network: the embedded server plays the API, a little slowly, so that one sees a
-conversation arrive. Faults may follow the port, as in `8000 server-error:9@4`.
+No key and no network: the embedded server plays the API with a delay, so that a conversation
+arrives visibly. Faults may follow the port, as in `8000 server-error:9@4`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def main(port: str = "8000", *faults: str) -> None:
         config = uvicorn.Config(
             create_app(client),
             port=int(port),
-            timeout_graceful_shutdown=3,  # seconds; without it a slow reader holds up the end
+            timeout_graceful_shutdown=3,  # seconds; without it a slow reader can block the shutdown
         )
         await uvicorn.Server(config).serve()
 

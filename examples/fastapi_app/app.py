@@ -2,8 +2,9 @@
 
     OPENAI_API_KEY=… uvicorn examples.fastapi_app.app:app
 
-It shows everything that the key can read to whoever reaches its port. So it listens to this machine
-alone; an app for many adds a dependency that says who may read what to `include_router`.
+It shows everything that the key can read to everyone who reaches its port, so it accepts this
+machine alone. An app for several users adds a dependency to `include_router` that checks who may
+read what.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,14 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aiomessages import AsyncMessagesClient, StoredCompletion
 from aiomessages.fastapi import (
-    MessagesClient,
+    ClientDependency,
     add_exception_handlers,
     messages_lifespan,
     messages_router,
 )
 
 PAGE = Path(__file__).parent / "page"
-# Else a web page elsewhere could have its own name point to this machine, and read along.
+# Without this check a foreign web page could point its own name to this machine and read along.
 HOSTS = ["127.0.0.1", "localhost"]
 
 
@@ -38,7 +39,7 @@ class Summary(BaseModel):
 
 
 def create_app(client: Callable[[], AsyncMessagesClient] = AsyncMessagesClient) -> FastAPI:
-    """Return the app; `client` makes its client when it starts."""
+    """Return the app. It calls `client` when it starts."""
     app = FastAPI(title="Stored conversations", lifespan=messages_lifespan(client=client))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     add_exception_handlers(app)
@@ -50,22 +51,22 @@ def create_app(client: Callable[[], AsyncMessagesClient] = AsyncMessagesClient) 
 
 
 async def list_completions(
-    client: MessagesClient, limit: Annotated[int, Query(ge=1, le=100)] = 50
+    client: ClientDependency, limit: Annotated[int, Query(ge=1, le=100)] = 50
 ) -> list[Summary]:
     """List the newest conversations."""
     return [summary(item) async for item in client.completions(order="desc", max_items=limit)]
 
 
 def summary(completion: StoredCompletion) -> Summary:
-    """Return what the page shows of a conversation before it is opened."""
+    """Return the entry of a conversation in the page's list."""
     reply = completion.choices[0].message.content if completion.choices else None
     return Summary(
         id=completion.id, model=completion.model, created=completion.created, reply=reply
     )
 
 
-async def get_reply(client: MessagesClient, completion_id: str) -> dict[str, Any] | None:
-    """Return what the model answered: it is not among a completion's messages."""
+async def get_reply(client: ClientDependency, completion_id: str) -> dict[str, Any] | None:
+    """Return the model's reply, which is not among a completion's messages."""
     completion = await client.completion(completion_id)
     return completion.choices[0].message.to_dict() if completion.choices else None
 

@@ -6,13 +6,7 @@ from cyclopts import CycloptsError
 import aiomessages
 from aiomessages import errors
 from aiomessages.cli import exits
-from aiomessages.export import (
-    ChangedError,
-    CorruptError,
-    DiskFullError,
-    ExportError,
-    LockedError,
-)
+from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError, LockedError
 
 
 @pytest.mark.parametrize(

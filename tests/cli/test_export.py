@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest_cli import KEY, Ran
 
-from aiomessages.cli import export as command
-from aiomessages.cli import progress
+from aiomessages.cli import export_run, progress
 from aiomessages.errors import NotFoundError
 from aiomessages.export.files import Files
 from aiomessages.export.finetune import Reason
@@ -279,7 +278,7 @@ def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
     """An unknown id is named, and the export is complete without it."""
     code, _, err = run("export", *IDS, "chatcmpl-gone", "-o", tmp_path / "out.jsonl")
     assert (code, exported(tmp_path / "out.jsonl")) == (0, IDS)
-    assert "gone: 1 (chatcmpl-gone): the server has them no longer" in err
+    assert "gone: 1 (chatcmpl-gone): no longer on the server" in err
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["gone"], status["finished"]) == (["chatcmpl-gone"], True)
 
@@ -318,7 +317,7 @@ def test_a_hint_of_its_own(tmp_path: Path) -> None:
     own, general = NotFoundError("elsewhere"), NotFoundError("nowhere")
     own.hint = "Ask somebody else."
     for error in (own, general):
-        with pytest.raises(NotFoundError), command._told_in_words(tmp_path / "out"):  # noqa: SLF001
+        with pytest.raises(NotFoundError), export_run.explained(tmp_path / "out"):
             raise error
     assert own.hint == "Ask somebody else."
     assert general.hint != NotFoundError.hint
@@ -459,7 +458,7 @@ def test_stopped(
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     first, last = err.decode().splitlines()
-    assert first == "aiomessages: committing what was fetched; once more ends at once"
+    assert first == "aiomessages: committing what was fetched; a second signal ends at once"
     assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)
@@ -504,7 +503,7 @@ async def test_one_signal_twice(
             for _ in range(3):  # the loop hears of a signal in a later round
                 await asyncio.sleep(0)
 
-    assert await command._stoppable(exporting(), lambda: None) is None  # noqa: SLF001
+    assert await export_run.stoppable(exporting(), lambda: None) is None
     assert ended == codes
 
 
@@ -518,7 +517,7 @@ async def test_a_terminal_that_closes_under_nohup() -> None:
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert await command._stoppable(exporting(), lambda: None) == "report"  # noqa: SLF001
+        assert await export_run.stoppable(exporting(), lambda: None) == "report"
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -539,4 +538,4 @@ async def test_cancelled_by_others() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await command._stoppable(cancelled(), lambda: None)  # noqa: SLF001 - no command does so
+        await export_run.stoppable(cancelled(), lambda: None)  # no command does so

@@ -210,4 +210,4 @@ def test_an_address_with_a_query(run: Run) -> None:
     """A base URL that cannot be used is told by the option's name, with nothing the CLI lacks."""
     ran = run("list", "x", "--base-url", "https://host/v1?a=b")
     assert ran.code == 2
-    assert ran.err == "aiomessages: --base-url must not hold a query or fragment\n"
+    assert ran.err == "aiomessages: --base-url must not contain a query or fragment\n"

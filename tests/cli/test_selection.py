@@ -73,3 +73,9 @@ def test_an_empty_span() -> None:
     """A span that ends before it begins is refused."""
     with pytest.raises(UsageError, match=r"^--since must be earlier than --until, not 1d and 2d$"):
         span_of("1d", "2d")
+
+
+def test_a_span_of_no_length() -> None:
+    """No completion is created since and before one moment."""
+    with pytest.raises(UsageError, match="--since must be earlier than --until"):
+        span_of("2026-11-01", "2026-11-01")

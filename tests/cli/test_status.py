@@ -83,7 +83,7 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
     """Where no export was begun, one line says so, and the exit code is 3."""
     code, out, err = run("status", tmp_path / "none.jsonl")
     assert (code, out) == (3, b"")
-    assert err == f"aiomessages: {tmp_path}/none.jsonl: no export was begun there\n"
+    assert err == f"aiomessages: {tmp_path}/none.jsonl: no export has been started there\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,8 +36,8 @@ def test_a_key_that_is_none(capsys: pytest.CaptureFixture[str], key: str) -> Non
 def test_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     """The library's log comes as such lines too, from the level that is asked for."""
     stderr.show_log(logging.WARNING)
-    logging.getLogger("aiomessages.stream").info("quiet")
-    logging.getLogger("aiomessages.stream").warning("two\nlines")
+    logging.getLogger("aiomessages.paging.stream").info("quiet")
+    logging.getLogger("aiomessages.paging.stream").warning("two\nlines")
     assert capsys.readouterr().err == "aiomessages: two lines\n"
 
 

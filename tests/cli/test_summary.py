@@ -87,7 +87,7 @@ def test_empty() -> None:
     """An export of nothing says why, as a name that is spelled wrong comes to the same."""
     _, written, why, *_ = summary.of_report(report(rows=0), changed(**EMPTY))
     assert written == "  0 completions, 0 rows, 0 kB in 0 files"
-    assert why == "  no completion was named, or none was selected"
+    assert why == "  no completion was given or selected"
 
 
 def test_not_finished() -> None:
@@ -104,12 +104,12 @@ def test_not_finished() -> None:
         changed(files=3),
     )
     assert lines == [
-        "not finished: out.jsonl; run the same command again to go on",
+        "not finished: out.jsonl; run the same command again to continue",
         "  1,200 completions, 6,200 rows, 12.3 MB in 3 files",
         "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
         "  skipped: 2,000 × no reply, 1 × audio",
         "  failed: 3 × InternalServerError (a, b, c)",
-        "  kept in the file, and not named in this run: 5",
+        "  no longer listed by the server; kept in the file: 5",
     ]
 
 
@@ -117,9 +117,12 @@ def test_named() -> None:
     """What is not in the output is named by id: the first ten of each kind, and how many more."""
     gone = [f"g{number}" for number in range(12)]
     assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
-        f"gone: 12 ({', '.join(gone[:10])} and 2 more): the server has them no longer",
-        "pending: 1 (p): not visible yet; the next run asks again",
-        "lost: 1 (l): changed while they were read; what was read is in out.jsonl.incomplete.jsonl",
+        f"gone: 12 ({', '.join(gone[:10])} and 2 more): no longer on the server",
+        "pending: 1 (p): not visible yet; the next run retries",
+        (
+            "lost: 1 (l): changed while they were read; the messages read are in"
+            " out.jsonl.incomplete.jsonl"
+        ),
     ]
 
 
@@ -134,7 +137,7 @@ def test_interrupted() -> None:
     """What is safe is told, and how to go on."""
     assert summary.of_interruption(STATUS) == (
         "stopped: 1,200 completions, 6,200 rows, 12.3 MB are safe;"
-        " run the same command again to go on"
+        " run the same command again to continue"
     )
 
 

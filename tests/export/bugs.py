@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiomessages.export.files import Files
-from aiomessages.export.layouts import Lines
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.output import Output
-from aiomessages.export.parts import Parts
+from aiomessages.export.part_files import PartFiles
+from aiomessages.export.stored import Lines
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from aiomessages.export.ledger import Entry, Part
+    from aiomessages.export.ledger_schema import Entry, Part
 
 Patch = Callable[[Any, str, Any], object]  # such as setattr
 
@@ -87,13 +87,13 @@ def rename_before_fsync(patch: Patch) -> None:
 
 def joined_unannounced(patch: Patch) -> None:
     """A file is added to before the ledger says that it is."""
-    record = Parts.record
+    record = PartFiles.record
 
-    def record_later(self: Parts, part: Part) -> None:
+    def record_later(self: PartFiles, part: Part) -> None:
         if part.number == 1 or not part.closed:
             record(self, part)
 
-    patch(Parts, "record", record_later)
+    patch(PartFiles, "record", record_later)
 
 
 def manifest_left(patch: Patch) -> None:

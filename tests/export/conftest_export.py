@@ -71,7 +71,7 @@ def written(path: Path) -> list[tuple[str, int, Json]]:
 @pytest.fixture(autouse=True)
 def _at_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin at the rate of a server that bears all: a ramp would only take time."""
-    monkeypatch.setattr("aiomessages.pace.FIRST_RATE", 1e6)
+    monkeypatch.setattr("aiomessages.calls.rate_limit.FIRST_RATE", 1e6)
 
 
 @pytest.fixture

@@ -49,7 +49,8 @@ FEW = IDS[:5]  # what a first export has, where a second one adds the rest
 # Small enough that the few records above make several batches, stretches and parts.
 SMALL = {
     "aiomessages.export.writer.BATCH_BYTES": 700,
-    "aiomessages.pace.FIRST_RATE": 1e6,  # this server bears all: a ramp would only take time
+    # This server bears all: a ramp would only take time.
+    "aiomessages.calls.rate_limit.FIRST_RATE": 1e6,
 }
 PART_BYTES = 3000
 

@@ -21,7 +21,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from backports import zstd
+from beside import shared
 
 from aiomessages.export.columnar import TABLES, explained, make_columns
 from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
@@ -34,22 +34,7 @@ JSON = dict[str, Any]
 MESSAGE = TABLES["messages"].inner
 
 
-def shared() -> Path:
-    """Return ../shared/data beside the checkout, or beside the one that this is a worktree of."""
-    here = Path(__file__).resolve()
-    asked = subprocess.run(
-        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
-        cwd=here.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    checkouts = [here.parents[2], Path(asked.stdout.strip() or here).parent]
-    found = [checkout.parent / "shared" / "data" for checkout in checkouts]
-    return next((path for path in found if path.is_dir()), found[0])
-
-
-CONVERSATIONS = shared() / "conversations.jsonl.gz"
+CONVERSATIONS = shared() / "data" / "conversations.jsonl.gz"
 needs_conversations = pytest.mark.skipif(
     not CONVERSATIONS.exists(), reason=f"{CONVERSATIONS.name} is not on this machine"
 )
@@ -158,10 +143,10 @@ def written(tmp_path: Path) -> Callable[..., Path]:
     """Return what writes lines as JSONL, and columns from them."""
 
     def write(lines: Iterable[object], layout: str = "messages", ending: str = ".parquet") -> Path:
-        source = tmp_path / "lines.jsonl"
-        source.write_bytes(b"".join(map(encoded, lines)))
+        source = tmp_path / "lines.jsonl.gz"
+        source.write_bytes(gzip.compress(b"".join(map(encoded, lines))))
         output = a_directory(tmp_path) / f"columns{ending}"
-        make_columns([source], output, layout, target=output)
+        make_columns(source, output, layout, target=output)
         return output
 
     return write
@@ -350,10 +335,10 @@ def test_half_an_emoji_is_replaced_and_kept_whole(
 
 def test_message_json_has_the_bytes_of_the_line(tmp_path: Path) -> None:
     """Spaces, escapes and the spelling of numbers are those of the server."""
-    source, target = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    source, target = tmp_path / "a.jsonl.gz", tmp_path / "a.parquet"
     sent = rb'{"id": "m","role":"user","content":"\u00e9\/","x":1.0,"y":1E5}'
-    source.write_bytes(b'{"completion_id":"c","seq":0,"message":' + sent + b"}\n")
-    make_columns([source], target, "messages", target=target)
+    source.write_bytes(gzip.compress(b'{"completion_id":"c","seq":0,"message":' + sent + b"}\n"))
+    make_columns(source, target, "messages", target=target)
     assert by_duckdb(target)[0]["message_json"] == sent.decode()
 
 
@@ -402,28 +387,23 @@ def test_memory_that_no_rows_can_need(
 # --- the files ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "pack"),
-    [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstd.compress)],
-)
-def test_each_kind_of_jsonl_is_read(tmp_path: Path, name: str, pack: Any) -> None:
-    """Compressed lines are read through all their members or frames, file after file."""
-    paths = [tmp_path / f"{n}{name}" for n in range(2)]
-    for n, path in enumerate(paths):
-        lines = [encoded({"seq": n * 10 + i, "message": {}}) for i in range(10)]
-        path.write_bytes(b"".join(map(pack, lines)))
-    output = tmp_path / "out.parquet"
-    assert make_columns(paths, output, "messages", target=output) == 20
+def test_all_members_of_a_gzip_file_are_read(tmp_path: Path) -> None:
+    """An export writes one member per batch; the rows keep the order of the lines."""
+    source, output = tmp_path / "a.jsonl.gz", tmp_path / "out.parquet"
+    source.write_bytes(
+        b"".join(gzip.compress(encoded({"seq": n, "message": {}})) for n in range(20))
+    )
+    assert make_columns(source, output, "messages", target=output) == 20
     assert [row["seq"] for row in by_duckdb(output)] == [*range(20)]
 
 
 def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
     """The rows of many groups stand in the order of the lines."""
-    source, target = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    source, target = tmp_path / "a.jsonl.gz", tmp_path / "a.parquet"
     text = "x" * 20_000
     lines = (encoded({"seq": n, "message": {"content": text}}) for n in range(6000))
-    source.write_bytes(b"".join(lines))
-    assert make_columns([source], target, "messages", target=target) == 6000
+    source.write_bytes(gzip.compress(b"".join(lines)))
+    assert make_columns(source, target, "messages", target=target) == 6000
     assert pq.ParquetFile(target).num_row_groups > 2
     assert pl.read_parquet(target, columns=["seq"])["seq"].to_list() == [*range(6000)]
 
@@ -477,11 +457,14 @@ def test_no_path_is_content(tmp_path: Path, name: bytes, ending: str) -> None:
     """Whatever folders and files are called, columns, types and rows are those of the lines."""
     folder = tmp_path / os.fsdecode(name) / "deeper"
     folder.mkdir(parents=True)
-    source, output = folder / (os.fsdecode(name) + ".jsonl"), folder / (os.fsdecode(name) + ending)
-    source.write_bytes(b"".join(map(encoded, SAID)))
+    source, output = (
+        folder / (os.fsdecode(name) + ".jsonl.gz"),
+        folder / (os.fsdecode(name) + ending),
+    )
+    source.write_bytes(gzip.compress(b"".join(map(encoded, SAID))))
     plain = a_directory(tmp_path) / f"plain{ending}"
     for made in (output, plain):
-        assert make_columns([source], made, "messages", target=made) == len(SAID)
+        assert make_columns(source, made, "messages", target=made) == len(SAID)
     assert content(output, ending) == content(plain, ending)
     assert {path.name for path in folder.iterdir()} == {source.name, output.name, "rows"}
 
@@ -494,9 +477,9 @@ def test_a_temporary_directory_of_an_odd_name(
     folder = tmp_path / "a?b" / "model=x"
     folder.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    source, output = folder / "a.jsonl", folder / f"a{ending}"
-    source.write_bytes(b"".join(map(encoded, SAID)))
-    assert make_columns([source], output, "messages", target=output) == len(SAID)
+    source, output = folder / "a.jsonl.gz", folder / f"a{ending}"
+    source.write_bytes(gzip.compress(b"".join(map(encoded, SAID))))
+    assert make_columns(source, output, "messages", target=output) == len(SAID)
     assert {path.name for path in folder.iterdir()} == {source.name, output.name, "rows"}
 
 
@@ -513,7 +496,7 @@ for bound in map(int, bounds):
     output = Path(tempfile.mkdtemp(dir=Path(source).parent)) / f"columns{ending}"
     resource.setrlimit(resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
     try:
-        told = make_columns([Path(source)], output, "messages", target=output)
+        told = make_columns(Path(source), output, "messages", target=output)
     except ExportError as error:
         told = f"{error.exit_code}: {error}"
     finally:
@@ -528,9 +511,9 @@ def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
     """A file has all of its rows, or it has no name and the disk is told to be full."""
     folder = tmp_path / os.fsdecode(name)
     folder.mkdir()
-    source = folder / "lines.jsonl"
+    source = folder / "lines.jsonl.gz"
     lines = [{"seq": n, "message": {"content": f"{n}" * 20}} for n in range(50)]
-    source.write_bytes(b"".join(map(encoded, lines)))
+    source.write_bytes(gzip.compress(b"".join(map(encoded, lines))))
     bounds = [*range(4_000, 32_000, 4_000), *range(60_000, 580_000, 40_000)]
     command = [sys.executable, "-c", BOUNDED, source, ending, *map(str, bounds)]
     printed = subprocess.check_output(command, text=True)
@@ -627,10 +610,30 @@ def test_a_table_is_for_the_oldest_duckdb(written: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b"{}\n", b"\xff\n"])
 def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> None:
     """It is named by its file and number."""
-    source = tmp_path / "a.jsonl"
-    source.write_bytes(encoded({"message": {}}) + line)
-    with pytest.raises(CorruptError, match=r"a\.jsonl, line 2"):
-        make_columns([source], tmp_path / "out.parquet", "messages", target=tmp_path / "out")
+    source = tmp_path / "a.jsonl.gz"
+    source.write_bytes(gzip.compress(encoded({"message": {}}) + line))
+    with pytest.raises(CorruptError, match=r"a\.jsonl\.gz, line 2"):
+        make_columns(source, tmp_path / "out.parquet", "messages", target=tmp_path / "out")
+
+
+def test_duckdb_is_told_the_length_of_the_longest_row(
+    careless: Any, written: Callable[..., Path]
+) -> None:
+    """The bound of a row is that of the longest, and 1 MiB where all are shorter."""
+    told: list[str] = []
+
+    def listen(sql: str) -> str:
+        told.extend(re.findall(r"maximum_object_size = (\d+)", sql))
+        return sql
+
+    careless(listen)
+    written(SAID)
+    message = {"role": "user", "content": "x" * 2**20}
+    path = written([{"message": message}])
+    text = encoded(message).decode().rstrip()
+    longest = len(encoded({**message, "message_json": text}))
+    assert path.exists()
+    assert [*map(int, told)] == [2**20, longest]
 
 
 def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> None:
@@ -640,21 +643,15 @@ def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> Non
         written(SAID)
 
 
-@pytest.mark.parametrize(
-    ("missing", "name", "extra"),
-    [("duckdb", "a.jsonl", "parquet"), ("zstd", "a.jsonl.zst", "zstd")],
-)
-def test_an_extra_that_is_not_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, name: str, extra: str
-) -> None:
+def test_duckdb_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
 
     def import_module(asked: str) -> Any:
-        if missing in asked:
+        if asked == "duckdb":
             raise ImportError(asked)
         return real(asked)
 
     real = importlib.import_module
     monkeypatch.setattr(importlib, "import_module", import_module)
-    with pytest.raises(ExportError, match=rf"pip install 'aiomessages\[{extra}\]'"):
-        make_columns([tmp_path / name], tmp_path / "out.parquet", "messages", target=tmp_path)
+    with pytest.raises(ExportError, match=r"pip install 'aiomessages\[parquet\]'"):
+        make_columns(tmp_path / "a.jsonl.gz", tmp_path / "out.parquet", "messages", target=tmp_path)

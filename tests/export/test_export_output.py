@@ -19,9 +19,10 @@ from msgspec import structs
 from aiomessages import ConfigurationError
 from aiomessages.export import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
-from aiomessages.export.layouts import Lines
-from aiomessages.export.ledger import Entry, Ledger, Part
+from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import Entry, Part
 from aiomessages.export.output import Output, ending_of
+from aiomessages.export.stored import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -97,7 +97,7 @@ def test_naming(tmp_path: Path) -> None:
     """A file has its new name before it loses the old one."""
     files = Recorded()
     (tmp_path / "a").write_bytes(b"1")
-    files.name(tmp_path / "a", tmp_path / "b")
+    files.publish(tmp_path / "a", tmp_path / "b")
     assert files.done == ["link", "unlink", "fsync directory"]
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
@@ -107,11 +107,11 @@ def test_naming_without_hard_links(tmp_path: Path, code: int) -> None:
     """Where a file system has none, the name is looked at and the file renamed."""
     (tmp_path / "a").write_bytes(b"1")
     files = Recorded("link", code)
-    files.name(tmp_path / "a", tmp_path / "b")
+    files.publish(tmp_path / "a", tmp_path / "b")
     assert files.done == ["link", "rename", "fsync directory"]
     (tmp_path / "a").write_bytes(b"2")
     with pytest.raises(CorruptError, match="came from elsewhere"):
-        Recorded("link", code).name(tmp_path / "a", tmp_path / "b")
+        Recorded("link", code).publish(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"1"
 
 
@@ -122,7 +122,7 @@ def test_a_name_that_is_taken(tmp_path: Path, what: str) -> None:
     a.write_bytes(b"1")
     put_there(b, what)
     with pytest.raises(CorruptError, match="came from elsewhere"):
-        Files().name(a, b)
+        Files().publish(a, b)
     assert a.read_bytes() == b"1"
 
 
@@ -131,7 +131,7 @@ def test_another_error_while_naming(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     files = Recorded("link")
     with pytest.raises(OSError, match="Input/output"):
-        files.name(tmp_path / "a", tmp_path / "b")
+        files.publish(tmp_path / "a", tmp_path / "b")
     assert files.done == ["link"]
 
 
@@ -216,7 +216,7 @@ def test_putting_what_others_put(tmp_path: Path) -> None:
     """It is durable under a name of its own before it replaces what is there, and then its name."""
     (tmp_path / "a").write_bytes(b"half")
     files = Recorded()
-    files.put_shared(tmp_path / "a", b"12345")
+    files.write_atomically(tmp_path / "a", b"12345")
     assert files.done == ["write", "write", "fsync", "rename", "fsync directory"]
     assert (tmp_path / "a").read_bytes() == b"12345"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
@@ -228,27 +228,18 @@ def test_putting_what_others_put_leaves_nothing_half(tmp_path: Path, step: str) 
     """Whatever fails, the file is as it was, and nothing stands beside it."""
     (tmp_path / "a").write_bytes(b"half")
     with pytest.raises(DiskFullError):
-        Recorded(step, errno.ENOSPC).put_shared(tmp_path / "a", b"12345")
+        Recorded(step, errno.ENOSPC).write_atomically(tmp_path / "a", b"12345")
     assert ([*tmp_path.iterdir()], (tmp_path / "a").read_bytes()) == ([tmp_path / "a"], b"half")
 
 
 def test_a_file_is_private(tmp_path: Path) -> None:
-    """Nobody else can read what is appended or put, or the lock."""
+    """Nobody else can read what is appended or written whole, or the lock."""
     files = Files()
     files.append(tmp_path / "a", b"1")
-    files.put(tmp_path / "b", b"2")
+    files.write_atomically(tmp_path / "b", b"2")
     with files.lock(tmp_path / "c"):
         modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()]
     assert modes == [0o600] * 3
-
-
-def test_putting(tmp_path: Path) -> None:
-    """A file has its bytes before its name, and what an earlier try has left is gone."""
-    (tmp_path / "a.tmp").write_bytes(b"left behind")
-    files = Recorded()
-    files.put(tmp_path / "a", b"123")
-    assert files.done == ["write", "fsync", "rename", "fsync directory"]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"123"}
 
 
 def test_truncating(tmp_path: Path) -> None:
@@ -293,7 +284,7 @@ def test_a_full_disk(tmp_path: Path, code: int) -> None:
 def test_another_error_of_the_disk(tmp_path: Path) -> None:
     """Everything else is the system's own error."""
     with pytest.raises(OSError, match="Input/output"):
-        Recorded("rename").put(tmp_path / "a", b"1")
+        Recorded("rename").write_atomically(tmp_path / "a", b"1")
 
 
 def test_a_lock_that_is_held(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aiomessages.export.finetune import InexpressibleError, Reason, finetune_layout
-from aiomessages.export.layouts import Fetched, Lines, SkipError
+from aiomessages.export.finetune import Reason, finetune_layout
+from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.server.sample import sample_records
 
 JSON = dict[str, Any]
@@ -25,7 +25,7 @@ def wire(*messages: Any) -> list[bytes]:
 def fetched(messages: list[bytes], *replies: Any, **more: Any) -> Fetched:
     """Return a conversation with the replies of its completion."""
     choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
-    return Fetched("c", messages, json.dumps({"choices": choices, **more}).encode())
+    return Fetched("c", [messages], json.dumps({"choices": choices, **more}).encode())
 
 
 def example(*messages: JSON, reply: Any = REPLY) -> list[JSON]:
@@ -182,21 +182,21 @@ REFUSED = {
 @pytest.mark.parametrize(("messages", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Reason) -> None:
     """Such a conversation is refused for a reason of the closed set, which a report can count."""
-    with pytest.raises(InexpressibleError) as caught:
+    with pytest.raises(SkipError) as caught:
         example(*messages)
-    assert caught.value.reason is reason
+    assert caught.value.args == (reason,)
 
 
 @pytest.mark.parametrize("broken", [b"{", b'{"role":"\xff"}', b"[" * 100_000])
 def test_what_is_no_json(broken: bytes) -> None:
     """It is no message, however it is broken."""
-    with pytest.raises(InexpressibleError, match=Reason.NOT_A_MESSAGE.value):
+    with pytest.raises(SkipError, match=Reason.NOT_A_MESSAGE.value):
         finetune_layout(fetched([broken], REPLY))
 
 
 def test_without_an_assistants_reply_there_is_nothing_to_learn() -> None:
     """An example ends with what an assistant said."""
-    with pytest.raises(InexpressibleError, match=Reason.NO_REPLY.value):
+    with pytest.raises(SkipError, match=Reason.NO_REPLY.value):
         example(QUESTION, reply=QUESTION)
 
 
@@ -253,7 +253,7 @@ def test_choices_without_a_message_are_no_examples() -> None:
     """One is passed over where another one has a message."""
     choices = [7, {"index": 1}, {"index": 2, "message": REPLY}]
     completion = json.dumps({"choices": choices}).encode()
-    assert examples(finetune_layout(Fetched("c", wire(QUESTION), completion))) == [
+    assert examples(finetune_layout(Fetched("c", [wire(QUESTION)], completion))) == [
         example(QUESTION)
     ]
 
@@ -282,7 +282,7 @@ def test_numbers_in_a_tool_are_kept() -> None:
 def equipped(*tools: Any) -> Fetched:
     """Return a conversation whose completion was made with tools."""
     completion = {"choices": [{"index": 0, "message": calls("a")}], "tools": tools}
-    return Fetched("c", wire(QUESTION), json.dumps(completion).encode())
+    return Fetched("c", [wire(QUESTION)], json.dumps(completion).encode())
 
 
 LOOK = {
@@ -344,7 +344,7 @@ def test_a_tool_that_is_no_function(tool: Any) -> None:
 def test_the_layout_skips_what_has_no_reply(completion: bytes | None) -> None:
     """It is skipped with the reason as its text."""
     with pytest.raises(SkipError, match=r"^no reply$"):
-        finetune_layout(Fetched("c", wire(QUESTION), completion))
+        finetune_layout(Fetched("c", [wire(QUESTION)], completion))
 
 
 def test_the_sample() -> None:
@@ -353,9 +353,11 @@ def test_the_sample() -> None:
     for record in sample_records():
         completion = record["completion"]
         try:
-            finetune_layout(Fetched(completion["id"], wire(*record["messages"]), *wire(completion)))
-        except InexpressibleError as error:
-            refused[completion["id"].removeprefix("chatcmpl-")] = error.reason
+            finetune_layout(
+                Fetched(completion["id"], [wire(*record["messages"])], *wire(completion))
+            )
+        except SkipError as error:
+            refused[completion["id"].removeprefix("chatcmpl-")] = error.args[0]
     assert refused == {
         "tomorrow": Reason.PART,
         "tune": Reason.AUDIO,

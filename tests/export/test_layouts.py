@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 
 from aiomessages import Message, SchemaError
-from aiomessages.export.layouts import (
-    Fetched,
-    Lines,
-    conversations_layout,
-    last_lines,
-    messages_layout,
-    messages_lines,
-    one_line,
-    read_stored,
-)
+from aiomessages.export.layouts import conversations_layout, joined, messages_layout
+from aiomessages.export.stored import Fetched, Lines, one_line
 
 JSON = dict[str, Any]
 
@@ -40,7 +32,7 @@ def test_one_line(sent: bytes, line: bytes) -> None:
 def test_messages() -> None:
     """Each message is a line with its number, and each reply one more, with that of its choice."""
     completion = b'{"choices":[{"message":{"r":1}},{"message":{"r":2}}]}'
-    assert messages_layout(Fetched('"c', [b'{"a":1}', b"2"], completion)) == Lines(
+    assert joined(messages_layout(Fetched('"c', [[b'{"a":1}', b"2"]], completion))) == Lines(
         b'{"completion_id":"\\"c","seq":0,"message":{"a":1}}\n'
         b'{"completion_id":"\\"c","seq":1,"message":2}\n'
         b'{"completion_id":"\\"c","seq":2,"choice":0,"message":{"r":1}}\n'
@@ -51,9 +43,9 @@ def test_messages() -> None:
 
 def test_without_a_completion() -> None:
     """There are the messages alone, and of nothing no line."""
-    assert messages_layout(Fetched("c", [])) == Lines(b"", 0)
-    assert said_in(Fetched("c", wire(ASKED))) == [(None, ASKED)]
-    (line,) = conversations_of(Fetched("c", wire(ASKED)))
+    assert joined(messages_layout(Fetched("c", []))) == Lines(b"", 0)
+    assert said_in(Fetched("c", [wire(ASKED)])) == [(None, ASKED)]
+    (line,) = conversations_of(Fetched("c", [wire(ASKED)]))
     assert (line["reply"], line["completion"]) == (None, None)
 
 
@@ -71,12 +63,12 @@ def wire(*items: Any) -> list[bytes]:
 def fetched(messages: list[JSON], *replies: JSON, **more: Any) -> Fetched:
     """Return a conversation, with its replies in a completion."""
     choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
-    return Fetched("c", wire(*messages), *wire({"id": "c", "choices": choices, **more}))
+    return Fetched("c", [wire(*messages)], *wire({"id": "c", "choices": choices, **more}))
 
 
 def said_in(conversation: Fetched) -> list[tuple[int | None, JSON]]:
     """Return the choice and the message of each line; the lines are numbered without gaps."""
-    lines = messages_layout(conversation)
+    lines = joined(messages_layout(conversation))
     listed = [json.loads(line) for line in bytes(lines.text).splitlines()]
     assert [line["seq"] for line in listed] == [*range(lines.number)]
     return [(line.get("choice"), line["message"]) for line in listed]
@@ -84,7 +76,7 @@ def said_in(conversation: Fetched) -> list[tuple[int | None, JSON]]:
 
 def conversations_of(conversation: Fetched) -> list[JSON]:
     """Return the lines of the layout `conversations`."""
-    lines = bytes(conversations_layout(conversation).text).splitlines()
+    lines = bytes(joined(conversations_layout(conversation)).text).splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -107,7 +99,7 @@ ODD_CHOICES = {
 def test_choices_in_another_shape(choices: Any, numbers: list[int]) -> None:
     """What can be read is written, each reply with its own number, and the completion is whole."""
     completion = {"id": "c", "choices": choices, "created": "now", "metadata": {"n": 5}, "model": 1}
-    odd = Fetched("c", wire(ASKED), *wire(completion))
+    odd = Fetched("c", [wire(ASKED)], *wire(completion))
     assert said_in(odd) == [(None, ASKED), *((number, SAID) for number in numbers)]
     (line,) = conversations_of(odd)
     assert line == {
@@ -124,7 +116,7 @@ def test_choices_in_another_shape(choices: Any, numbers: list[int]) -> None:
 def test_a_completion_that_is_no_object() -> None:
     """It is an error, told as such."""
     with pytest.raises(SchemaError, match="shape"):
-        messages_layout(Fetched("c", [], b"[]"))
+        joined(messages_layout(Fetched("c", [], b"[]")))
 
 
 # --- replies that are listed ----------------------------------------------------------------------
@@ -243,23 +235,25 @@ def test_a_message_too_deep_to_be_compared() -> None:
     """It is written as it is, and the reply too."""
     deep = b'{"id":"c-0","role":"assistant","content":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     completion = b'{"choices":[{"message":{"role":"assistant"}}]}'
-    assert messages_layout(Fetched("c", [deep], completion)).number == 2
+    assert joined(messages_layout(Fetched("c", [[deep]], completion))).number == 2
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("listed", [0, 1, 3])
 def test_a_conversation_in_pieces(size: int, count: int, listed: int) -> None:
-    """Laid out page by page, with its end held back, it has the lines that it has as a whole."""
+    """Laid out block by block, it has the lines that it has as a whole."""
     replies = [{**SAID, "content": f"It is {n}."} for n in range(3)]
     ends = [{"id": f"r-{n}", **replies[n]} for n in range(listed)]
     whole = fetched([{**ASKED, "id": f"c-{n}"} for n in range(count)] + ends, *replies)
-    stored, text, number = read_stored(whole.completion), b"", 0
-    held: list[bytes] = []
-    for at in range(0, len(whole.messages), size):
-        held += whole.messages[at : at + size]
-        free = held[: max(len(held) - len(stored.replies), 0)]
-        lines = messages_lines("c", number, free)
-        text, number, held = text + lines.text, number + lines.number, held[len(free) :]
-    last = last_lines("c", number, held, stored)
-    assert Lines(text + last.text, number + last.number) == messages_layout(whole)
+    (messages,) = whole.blocks
+    blocks = [messages[at : at + size] for at in range(0, len(messages), size)]
+    pieces = Fetched(whole.completion_id, blocks, whole.completion)
+    assert joined(messages_layout(pieces)) == joined(messages_layout(whole))
+    assert joined(conversations_layout(pieces)) == joined(conversations_layout(whole))
+    assert len(conversations_of(pieces)[0]["messages"]) == count
+
+
+def test_a_conversation_counts_as_one_line() -> None:
+    """The layout `conversations` has one line per completion, whatever it holds."""
+    assert joined(conversations_layout(Fetched("c", [[b"{}", b"{}"]]))).number == 1

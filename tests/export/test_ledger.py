@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
-from aiomessages.export.ledger import MANY, REFUSED, VERSION, Entry, Ledger, Part
-from aiomessages.export.opening import explained
+from aiomessages.export.ledger import MAX_ROWS, Ledger
+from aiomessages.export.ledger_schema import REFUSED, VERSION, Entry, Part, read_settings
+from aiomessages.export.sqlite_files import sqlite_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,12 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+def settings_of(path: Path) -> dict[str, Any]:
+    """Return the settings that a ledger has on the disk."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return read_settings(db)
+
+
 def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
     """Parts and completions come back as they were recorded, the last of each."""
     with Ledger(path) as ledger:
@@ -58,10 +65,35 @@ def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001 no other way
     modes = {item.name: stat.S_IMODE(item.stat().st_mode) for item in path.parent.iterdir()}
     assert len(modes) == 3
     assert set(modes.values()) == {0o600}
+
+
+def test_commits_are_durable_whatever_sqlite_was_built_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection whose default is not to sync syncs each commit."""
+    connect = sqlite3.connect
+
+    def connect_carelessly(name: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(name, **options)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connect_carelessly)
+    with Ledger(path) as ledger:
+        assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001 no other way
+
+
+def test_reopening_is_recorded(path: Path) -> None:
+    """A process that is killed after it reopened an export leaves no mark of a finished one."""
+    with Ledger(path) as ledger:
+        ledger.finish()
+        ledger.reopen()
+        assert "finished" not in settings_of(path)
+    with Ledger(path) as ledger:
+        assert not ledger.finished
 
 
 def test_a_batch_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
@@ -84,7 +116,7 @@ def test_agreeing_on_settings(path: Path) -> None:
         with Ledger(path) as ledger:
             ledger.agree(SETTINGS, {"model": "m"})
             ledger.finish()
-            settings = ledger.settings()
+            settings = settings_of(path)
             assert settings.pop("finished") <= time.time()
             assert settings == {**SETTINGS, "version": VERSION, "selection": {"model": "m"}}
 
@@ -115,13 +147,13 @@ def test_a_setting_that_is_gone(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("state", ["gone", "pending", "failed"])
-def test_other_settings_of_nothing(ledger: Ledger, state: Any) -> None:
+def test_other_settings_of_nothing(path: Path, ledger: Ledger, state: Any) -> None:
     """An export that holds nothing takes other settings, and forgets what it knew by the old."""
     ledger.agree(SETTINGS, {"model": "m"})
     ledger.commit([Part(1)], [Entry("a", state)])
     ledger.finish()
     ledger.agree({"layout": "finetune", "media": "x"}, {})
-    assert ledger.settings() == {
+    assert settings_of(path) == {
         "layout": "finetune",
         "media": "x",
         "version": VERSION,
@@ -200,10 +232,10 @@ def test_what_a_run_has_seen(path: Path) -> None:
 
 def test_a_large_batch(ledger: Ledger) -> None:
     """A batch of any number of completions is recorded whole."""
-    entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MANY + 1)]
+    entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MAX_ROWS + 1)]
     ledger.commit([PART], iter(entries))
     assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
-    some = entries[MANY : 2 * MANY]
+    some = entries[MAX_ROWS : 2 * MAX_ROWS]
     found = ledger.entries([entry.completion_id for entry in some])
     assert found == {entry.completion_id: entry for entry in some}
 
@@ -372,10 +404,13 @@ def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
 
 def test_what_is_made(ledger: Ledger) -> None:
     """The files that may be there are recorded by kind, each time all of them."""
-    ledger.record_made("columns", {"a": 1})
-    ledger.record_made("manifest", {"b": 2, "": 0})
-    ledger.record_made("manifest", {"b": 2, "c": 3})
-    assert (ledger.made("columns"), ledger.made("manifest")) == ({"a": 1}, {"b": 2, "c": 3})
+    ledger.record_generated("columns", {"a": 1})
+    ledger.record_generated("manifest", {"b": 2, "": 0})
+    ledger.record_generated("manifest", {"b": 2, "c": 3})
+    assert (ledger.generated("columns"), ledger.generated("manifest")) == (
+        {"a": 1},
+        {"b": 2, "c": 3},
+    )
 
 
 def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
@@ -412,7 +447,7 @@ def test_an_error_of_the_disk(path: Path) -> None:
     """Where a file can be written, an I/O error is what it says."""
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
-    with pytest.raises(ExportError, match=r"cannot be used \(disk I/O error"), explained(path):
+    with pytest.raises(ExportError, match=r"cannot be used \(disk I/O error"), sqlite_errors(path):
         raise error
 
 

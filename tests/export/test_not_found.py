@@ -105,7 +105,7 @@ def client_of(server: Loopback) -> AsyncMessagesClient:
 
 @pytest.fixture(autouse=True)
 def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomessages.export.fetch.VISIBLE_SECONDS", 0.3)
+    monkeypatch.setattr("aiomessages.export.conversation_reader.VISIBLE_SECONDS", 0.3)
 
 
 async def export_all(server: Loopback, path: Path, **options: Any) -> ExportReport:

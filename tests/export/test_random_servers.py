@@ -254,9 +254,11 @@ class Exports:
 async def test_random_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Whatever servers answer, each completion is whole in the output or named for what it is."""
     dice = random.Random(seed)  # noqa: S311 no secret
-    monkeypatch.setattr("aiomessages.export.fetch.VISIBLE_SECONDS", 0.05)
-    monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", dice.choice([1, 5000, 10**7]))
-    monkeypatch.setattr("aiomessages.export.room.FIRST_PAGE_BYTES", dice.choice([100, 10**6]))
+    monkeypatch.setattr("aiomessages.export.conversation_reader.VISIBLE_SECONDS", 0.05)
+    monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", dice.choice([1, 5000, 10**7]))
+    monkeypatch.setattr(
+        "aiomessages.export.memory_budget.FIRST_PAGE_BYTES", dice.choice([100, 10**6])
+    )
     monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", dice.choice([1, 3000, 10**6]))
     async with RandomServer(dice) as server:
         exports = Exports(server, dice, tmp_path)

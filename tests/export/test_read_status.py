@@ -11,7 +11,8 @@ import pytest
 from conftest_export import IDS, RECORDS
 
 from aiomessages.export import CorruptError, Progress, export, read_status
-from aiomessages.export.ledger import Entry, Ledger, Part
+from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import Entry, Part
 from aiomessages.export.status import Count
 
 if TYPE_CHECKING:

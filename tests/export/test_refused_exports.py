@@ -283,9 +283,9 @@ async def test_larger_than_memory(
     ):
         options: dict[str, Any] = {"layout": layout, "concurrency": 3}
         await export(client, names, tmp_path / "as-it-is" / name, **options)
-        monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 4000)
-        monkeypatch.setattr("aiomessages.export.room.FIRST_PAGE_BYTES", 1000)
-        monkeypatch.setattr("aiomessages.export.spool.BLOCK_BYTES", 700)
+        monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", 4000)
+        monkeypatch.setattr("aiomessages.export.memory_budget.FIRST_PAGE_BYTES", 1000)
+        monkeypatch.setattr("aiomessages.export.message_buffer.BLOCK_BYTES", 700)
         report = await export(client, names, tmp_path / "spooled" / name, **options)
 
     def read(folder: str) -> list[bytes]:

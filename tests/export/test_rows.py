@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from aiomessages.export.columnar import make_columns
 from aiomessages.export.errors import CorruptError
-from aiomessages.export.rows import Rows
-from aiomessages.export.tables import TABLES
+from aiomessages.export.rows import MOST_IN_A_GROUP, TABLES, Rows
 
 JSON = dict[str, Any]
 DIGITS = "1" * 5000
@@ -27,18 +26,18 @@ DIGITS = "1" * 5000
 def rows(lines: list[str], layout: str = "messages") -> list[JSON]:
     """Return the rows of lines, as DuckDB is given them."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "lines.jsonl"
-        source.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        made = Rows.of([source], Path(folder) / "rows", layout)
+        source = Path(folder) / "lines.jsonl.gz"
+        source.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+        made = Rows.of(source, Path(folder) / "rows", layout)
         return [json.loads(row) for path in made.paths for row in path.read_bytes().splitlines()]
 
 
 def columns(lines: list[str], layout: str, ending: str) -> list[JSON]:
     """Return the rows that are read back from a file of columns."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        source, made = Path(folder) / "lines.jsonl", Path(folder) / f"columns{ending}"
-        source.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        make_columns([source], made, layout, target=made)
+        source, made = Path(folder) / "lines.jsonl.gz", Path(folder) / f"columns{ending}"
+        source.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+        make_columns(source, made, layout, target=made)
         table = f"read_parquet('{made}')"
         if ending == ".duckdb":
             connection.execute(f"ATTACH '{made}' AS made (READ_ONLY)")
@@ -223,7 +222,7 @@ def test_bit_rot_is_told(message: str, levels: int, rot: str, data: st.DataObjec
     if is_json(line):
         assert len(rows([line])) == 1
     else:
-        with pytest.raises(CorruptError, match=r"^lines\.jsonl, line 2: "):
+        with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
             rows(['{"message":{}}', line])
 
 
@@ -232,16 +231,16 @@ def test_bit_rot_is_told(message: str, levels: int, rot: str, data: st.DataObjec
 )
 def test_a_line_that_is_no_line_of_an_export(line: str) -> None:
     """It is named by its file and number."""
-    with pytest.raises(CorruptError, match=r"^lines\.jsonl, line 2: "):
+    with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
         rows(['{"message":{}}', line])
 
 
 def test_an_error_does_not_tell_what_was_said(tmp_path: Path) -> None:
     """Where bytes are damaged, the error has their place and not their text."""
-    source = tmp_path / "lines.jsonl"
-    source.write_bytes(b'{"message":{"content":"secret \xff"}}\n')
+    source = tmp_path / "lines.jsonl.gz"
+    source.write_bytes(gzip.compress(b'{"message":{"content":"secret \xff"}}\n'))
     with pytest.raises(CorruptError) as told:
-        Rows.of([source], tmp_path / "rows", "messages")
+        Rows.of(source, tmp_path / "rows", "messages")
     assert "secret" not in str(told.value)
 
 
@@ -258,7 +257,7 @@ def test_a_gzip_file_that_is_cut_or_damaged(tmp_path: Path, damage: Any) -> None
     source = tmp_path / "lines.jsonl.gz"
     source.write_bytes(damage(gzip.compress(b'{"message":{}}\n' * 1000)))
     with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz is cut or damaged: "):
-        Rows.of([source], tmp_path / "rows", "messages")
+        Rows.of(source, tmp_path / "rows", "messages")
 
 
 def test_what_is_asked_of_msgspec() -> None:
@@ -266,3 +265,29 @@ def test_what_is_asked_of_msgspec() -> None:
     for odd in (DIGITS, r'"\ud83d"', "[" * 100_000 + "]" * 100_000):
         with pytest.raises((msgspec.DecodeError, RecursionError)):
             msgspec.json.decode(odd)
+
+
+def test_rows_in_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file takes rows until it has its size, and the counts are those of all files."""
+    source = tmp_path / "lines.jsonl.gz"
+    source.write_bytes(gzip.compress(b'{"message":{}}\n' * 5))
+    length = len(b'{"message_json":"{}"}\n')
+    monkeypatch.setattr("aiomessages.export.rows._FILE_BYTES", 2 * length)
+    made = Rows.of(source, tmp_path / "rows", "messages")
+    assert [path.stat().st_size for path in made.paths] == [2 * length, 2 * length, length]
+    assert (made.longest, made.number, made.size) == (length, 5, 5 * length)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "group"),
+    [
+        (0, 0, 1),
+        (10, 10 * 2**20, 4),
+        (10, 10 * 2**20 + 1, 3),
+        (1, 2**30, 1),
+        (10**6, 10**6, MOST_IN_A_GROUP),
+    ],
+)
+def test_the_rows_of_a_group(number: int, size: int, group: int) -> None:
+    """A group has as many rows of the average size as 4 MiB hold, at least one, within a bound."""
+    assert Rows([], longest=0, number=number, size=size).group == group

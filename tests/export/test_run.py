@@ -17,6 +17,7 @@ from aiomessages.export import (
     ExportError,
     LockedError,
     export,
+    read_status,
 )
 from aiomessages.export.files import Files
 
@@ -228,6 +229,19 @@ async def test_changed_options(
         await export(client, IDS[:2], tmp_path / "out.jsonl", **changes)
 
 
+async def test_media_directories_are_compared(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The same directory agrees in the next run; another one, or none, is refused."""
+    path, media = tmp_path / "out.jsonl", tmp_path / "media"
+    for _ in range(2):
+        await export(client, IDS[:2], path, media=media)
+    status = read_status(path)
+    assert status is not None
+    assert status.media == str(media)
+    for other in (None, tmp_path / "other"):
+        with pytest.raises(ChangedError, match="media was"):
+            await export(client, IDS[:2], path, media=other)
+
+
 async def test_another_server(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """Another server's completions do not go into the same files."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
@@ -335,7 +349,7 @@ async def test_conversations_larger_than_the_room_for_them(
     layout: str,
 ) -> None:
     """Where not even one page fits, one conversation is read after the other, all the same."""
-    monkeypatch.setattr("aiomessages.export.run.ROOM_BYTES", 1)
+    monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", 1)
     long = [record(number, messages=250) for number in range(900, 904)]
     await server.import_records(long)
     names = [item["completion"]["id"] for item in long]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import virtual_time
 
-from aiomessages.export.layouts import Lines
-from aiomessages.export.ledger import Entry
-from aiomessages.export.writer import BATCH_BYTES, BATCH_SECONDS, Writer, to_its_end
+from aiomessages.export.layouts import joined
+from aiomessages.export.ledger_schema import Entry
+from aiomessages.export.stored import Lines
+from aiomessages.export.writer import BATCH_BYTES, BATCH_SECONDS, Writer, run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 FULL = b"x" * BATCH_BYTES
 GRACE = 5.0  # seconds in which a thread answers, by the real clock
@@ -25,6 +26,7 @@ class Batches:
 
     def __init__(self) -> None:
         self.written: list[tuple[bytes, list[Entry]]] = []
+        self.numbers: list[int] = []
         self.began = threading.Event()
         self.may_end = threading.Event()
         self.may_end.set()
@@ -37,7 +39,15 @@ class Batches:
         if self.error is not None:
             raise self.error
         self.written.append((bytes(lines.text), [*entries]))
+        self.numbers.append(lines.number)
         return len(lines.text)
+
+    def write_pieces(
+        self, pieces: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes]
+    ) -> int:
+        """Take a batch in pieces; the lines of lost completions are not kept."""
+        assert not [*incomplete]
+        return self.write(joined(pieces), entries)
 
 
 @pytest.fixture
@@ -93,6 +103,24 @@ async def test_a_large_batch(writer: Writer, output: Batches) -> None:
     assert output.written == []
     await writer.add(lines(b"x"), entry("b"))
     assert output.written == [(FULL[1:] + b"x", [entry("a"), entry("b")])]
+
+
+async def test_the_lines_of_a_batch_are_counted(writer: Writer, output: Batches) -> None:
+    """The number of lines begins anew with each batch."""
+    for names in ("ab", "c"):
+        for name in names:
+            await writer.add(lines(b"1"), entry(name))
+        await writer.flush()
+    assert output.numbers == [2, 1]
+
+
+async def test_a_large_completion_follows_what_was_collected(
+    writer: Writer, output: Batches
+) -> None:
+    """The collected lines are written first; then the pieces, as a batch of their own."""
+    await writer.add(lines(b"1"), entry("a"))
+    await writer.add_large([lines(b"2"), lines(b"3")], entry("b"))
+    assert output.written == [(b"1", [entry("a")]), (b"23", [entry("b")])]
 
 
 def test_an_old_batch(writer: Writer, output: Batches) -> None:
@@ -210,5 +238,5 @@ async def test_an_error_counts_for_more_than_being_cancelled(
 
 async def test_what_a_thread_returns() -> None:
     """A function gets its arguments in a thread of its own, and its result comes back."""
-    assert await to_its_end(divmod, 7, 2) == (3, 1)
-    assert await to_its_end(threading.get_ident) != threading.get_ident()
+    assert await run_to_end(divmod, 7, 2) == (3, 1)
+    assert await run_to_end(threading.get_ident) != threading.get_ident()

@@ -1,4 +1,4 @@
-"""A server to ask, a way to ask it with plain aiohttp, and records to fill it with."""
+"""Fixtures: a server, requests to it with plain aiohttp, and records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def record() -> Callable[..., Record]:
-    """Build a record of `count` messages; keywords change its completion."""
+    """Return a function that builds a record of `count` messages."""
 
     def build(name: str = "c1", count: int = 3, **changes: Any) -> Record:
         id = f"chatcmpl-{name}"
@@ -53,7 +53,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def ask_at(http: aiohttp.ClientSession) -> Callable[[LocalServer], Ask]:
-    """Return a way to ask a given server, with its key unless told otherwise."""
+    """Return a function that makes a request function for a server; it sends the server's key."""
 
     def at(server: LocalServer) -> Ask:
         async def ask(
@@ -75,7 +75,7 @@ def ask_at(http: aiohttp.ClientSession) -> Callable[[LocalServer], Ask]:
 
 @pytest.fixture
 def arrived() -> Callable[[LocalServer], Awaitable[None]]:
-    """Return a way to wait until a server has received a request."""
+    """Return a function that waits until a server has received a request."""
 
     async def wait(server: LocalServer) -> None:
         while not server.requests:  # noqa: ASYNC110 - the server has a count and no event
@@ -86,5 +86,5 @@ def arrived() -> Callable[[LocalServer], Awaitable[None]]:
 
 @pytest.fixture
 def ask(server: LocalServer, ask_at: Callable[[LocalServer], Ask]) -> Ask:
-    """Ask the server of the test."""
+    """Return the request function of the server of the test."""
     return ask_at(server)

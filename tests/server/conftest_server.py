@@ -1,4 +1,4 @@
-"""What the tests of the server share by import: an answer, and the types of their fixtures."""
+"""Names that the tests of the server import: a response, and the types of fixtures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Record = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What came back, whole."""
+    """A response with its whole body."""
 
     status: int
-    headers: Mapping[str, str]  # whatever the case of their names
+    headers: Mapping[str, str]  # names are case-insensitive
     body: bytes
 
     @property
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
     @property
     def error(self) -> dict[str, str | None]:
-        """What stands in the error body."""
+        """The error in the body."""
         error: dict[str, str | None] = self.json["error"]
         return error
 

@@ -1,4 +1,4 @@
-"""Claims about the routes, asked with plain aiohttp over a loopback socket."""
+"""Claims about the routes, requested with plain aiohttp over a loopback socket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _filled(server: LocalServer, record: Build) -> None:
 
 
 async def test_messages_come_in_pages_of_twenty_oldest_first(ask: Ask) -> None:
-    """Without a query the page is the API's default one."""
+    """A request without a query gets the default page of the API."""
     page = await ask(MESSAGES)
     assert page.status == 200
     assert page.ids == [f"chatcmpl-c1-{n}" for n in range(20)]
@@ -46,7 +46,7 @@ async def test_messages_come_in_pages_of_twenty_oldest_first(ask: Ask) -> None:
 
 
 async def test_after_limit_and_order_are_obeyed(ask: Ask) -> None:
-    """In descending order a cursor goes on downwards."""
+    """In descending order the page after a cursor holds older messages."""
     page = await ask(MESSAGES, after="chatcmpl-c1-5", limit=3, order="desc")
     assert page.ids == ["chatcmpl-c1-4", "chatcmpl-c1-3", "chatcmpl-c1-2"]
     rest = await ask(MESSAGES, after="chatcmpl-c1-2", limit=3, order="desc")
@@ -54,14 +54,14 @@ async def test_after_limit_and_order_are_obeyed(ask: Ask) -> None:
 
 
 async def test_a_large_limit_is_not_refused(ask: Ask) -> None:
-    """No largest limit is documented; even one beyond SQLite's numbers gives all there is."""
+    """The API documents no maximum; a very large limit returns every message."""
     assert len((await ask(MESSAGES, limit=10**17)).ids) == 25
 
 
 async def test_messages_are_served_as_they_were_stored(
     server: LocalServer, ask: Ask, record: Build
 ) -> None:
-    """The text of a message, unknown fields included, reaches the reader on one line."""
+    """The JSON of a message arrives on one line, with its unknown fields."""
     odd = record("odd", 1)
     odd["messages"][0] |= {"mood": {"pride": 1.0}, "content": "\x1b\u202e \U0001f600\u2028"}
     await server.import_records([odd])
@@ -72,7 +72,7 @@ async def test_messages_are_served_as_they_were_stored(
 
 
 async def test_completions_come_newest_first_unless_asked(ask: Ask) -> None:
-    """The default is the live API's, not the contract's."""
+    """The default order is that of the live API, not that of its contract."""
     newest_first = ["chatcmpl-c3", "chatcmpl-c2", "chatcmpl-c1"]
     assert (await ask()).ids == newest_first
     assert (await ask(order="asc")).ids == newest_first[::-1]
@@ -80,7 +80,7 @@ async def test_completions_come_newest_first_unless_asked(ask: Ask) -> None:
 
 
 async def test_completions_are_filtered(ask: Ask) -> None:
-    """By model and by metadata, which stands in the query as metadata[key]=value."""
+    """The filters are `model` and `metadata[key]=value`."""
     assert (await ask(model="o4")).ids == ["chatcmpl-c2"]
     assert (await ask(**{"metadata[team]": "a b"})).ids == ["chatcmpl-c3", "chatcmpl-c2"]
     both = {"metadata[team]": "a b", "metadata[x]": "1"}
@@ -88,20 +88,20 @@ async def test_completions_are_filtered(ask: Ask) -> None:
 
 
 async def test_no_match_is_an_empty_page(ask: Ask) -> None:
-    """Its ids are null."""
+    """The ids of an empty page are null."""
     page = (await ask(model="none")).json
     assert (page["data"], page["first_id"], page["last_id"]) == ([], None, None)
 
 
 async def test_one_completion_is_served_whole(ask: Ask, record: Build) -> None:
-    """It is the object as it was stored."""
+    """The response is the object as it was stored."""
     answer = await ask("/chat/completions/chatcmpl-c2")
     stored = record("c2", created=2, model="o4", metadata={"team": "a b", "x": "1"})
     assert answer.json == stored["completion"]
 
 
-async def test_every_answer_has_the_headers_of_the_api(ask: Ask) -> None:
-    """Errors too; each has a request id of its own, and none has a rate limit header."""
+async def test_every_response_has_the_headers_of_the_api(ask: Ask) -> None:
+    """Errors have them too; each response has its own request id, and no rate limit header."""
     answers = [await ask(MESSAGES), await ask(MESSAGES), await ask("/nowhere")]
     for answer in answers:
         names = {name.lower() for name in answer.headers}
@@ -145,7 +145,7 @@ BAD_QUERIES = [
 async def test_a_bad_query_is_400(
     ask: Ask, path: str, query: dict[str, str], param: str, code: str
 ) -> None:
-    """The error names the parameter, on both lists; an unknown cursor is one of them."""
+    """On both lists the error names the parameter; an unknown cursor is a bad query."""
     answer = await ask(path, **query)
     assert answer.status == 400
     assert (answer.error["param"], answer.error["code"]) == (param, code)
@@ -154,7 +154,7 @@ async def test_a_bad_query_is_400(
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "sk-1"])
 async def test_a_missing_key_is_401(ask: Ask, header: str | None) -> None:
-    """Whatever is not a bearer key counts as none."""
+    """A header without a bearer key counts as missing."""
     answer = await ask(headers={} if header is None else {"Authorization": header})
     assert answer.status == 401
     assert "didn't provide an API key" in (answer.error["message"] or "")
@@ -162,14 +162,14 @@ async def test_a_missing_key_is_401(ask: Ask, header: str | None) -> None:
 
 @pytest.mark.parametrize("key", ["sk-wrong-and-secret", "schl\u00fcssel-\u2603"])
 async def test_a_wrong_key_is_401(ask: Ask, key: str) -> None:
-    """Its code is invalid_api_key, and the body does not repeat the key."""
+    """The code is invalid_api_key, and the body does not repeat the key."""
     answer = await ask(headers={"Authorization": f"Bearer {key}"})
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
     assert key.encode() not in answer.body
 
 
-async def test_bytes_that_are_no_text_are_answered(server: LocalServer) -> None:
-    """A key that is no UTF-8 is a wrong key, and the answer is UTF-8 all the same."""
+async def test_a_key_that_is_not_utf_8(server: LocalServer) -> None:
+    """A key that is not UTF-8 is a wrong key, and the response is UTF-8 regardless."""
     url = urlsplit(server.base_url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     writer.write(b"GET /v1/chat/completions HTTP/1.1\r\nHost: local\r\nConnection: close\r\n")
@@ -187,23 +187,24 @@ async def test_the_scheme_may_be_lower_case(server: LocalServer, ask: Ask) -> No
     assert answer.status == 200
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/chatcmpl-c1", MESSAGES])
 @pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
-async def test_another_method_is_405(ask: Ask, method: str) -> None:
-    """The server only reads."""
-    answer = await ask(MESSAGES, method=method)
+async def test_another_method_is_405(ask: Ask, path: str, method: str) -> None:
+    """The only method is GET."""
+    answer = await ask(path, method=method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
     assert method == "HEAD" or answer.error["code"] == "method_not_supported"
 
 
 async def test_another_url_is_404(ask: Ask) -> None:
-    """It is named, and it is told apart from a completion that is not there."""
+    """The error names the URL, and differs from that of an unknown completion."""
     answer = await ask("/models")
     assert (answer.status, answer.error["code"]) == (404, None)
     assert answer.error["message"] == "Invalid URL (GET /v1/models)"
 
 
 async def test_beyond_the_rate_is_429(ask_at: Callable[[LocalServer], Ask]) -> None:
-    """The error says when to come again, in seconds and in milliseconds."""
+    """The error holds the time to wait, in seconds and in milliseconds."""
     async with LocalServer(rate=0.001) as slow:
         ask = ask_at(slow)
         assert (await ask()).status == 200
@@ -217,7 +218,7 @@ async def test_beyond_the_rate_is_429(ask_at: Callable[[LocalServer], Ask]) -> N
 async def test_a_wrong_key_does_not_use_up_the_rate(
     ask_at: Callable[[LocalServer], Ask],
 ) -> None:
-    """Who may not come in takes no place."""
+    """A request that fails authentication takes no token."""
     async with LocalServer(rate=0.001) as slow:
         ask = ask_at(slow)
         assert (await ask(headers={})).status == 401
@@ -227,7 +228,7 @@ async def test_a_wrong_key_does_not_use_up_the_rate(
 async def test_latency_is_part_of_the_processing_time(
     ask_at: Callable[[LocalServer], Ask],
 ) -> None:
-    """The answer says itself that it took as long."""
+    """The response header reports at least the latency."""
     async with LocalServer(latency=0.02) as slow:
         answer = await ask_at(slow)()
     assert int(answer.headers["openai-processing-ms"]) >= 20
@@ -236,7 +237,7 @@ async def test_latency_is_part_of_the_processing_time(
 async def test_a_failure_of_the_server_is_500_and_is_logged(
     tmp_path: Any, ask_at: Callable[[LocalServer], Ask], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error has the API's shape and tells nothing of the cause, which is in the log."""
+    """The error has the API's shape and hides the cause, which is in the log."""
 
     def broken_clock() -> float:
         raise ZeroDivisionError("the clock fell down")

@@ -1,6 +1,6 @@
-"""Claims about faults, read off the wire by a raw socket: each does what its name says.
+"""Claims about faults, read from a raw socket: each does what its description says.
 
-What the client makes of them is claimed in test_rehearsal.
+test_rehearsal has the claims about the client.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PATH = "/chat/completions/chatcmpl-c1/messages"
 MIB = 2**20
 
 
-class Said(NamedTuple):
-    """All that a server wrote on a connection."""
+class Received(NamedTuple):
+    """The bytes that a server wrote on a connection."""
 
     raw: bytes
 
@@ -51,12 +51,12 @@ class Said(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The length that the answer claims."""
+        """The value of Content-Length."""
         return int(dict(self.headers)["content-length"])
 
     @property
     def body(self) -> bytes:
-        """All behind the headers, as it came."""
+        """The bytes after the headers."""
         return self.raw.partition(b"\r\n\r\n")[2]
 
     @property
@@ -70,8 +70,8 @@ class Said(NamedTuple):
         return found
 
 
-class Line:
-    """One connection to a server, without any HTTP client between."""
+class RawConnection:
+    """A connection to a server without an HTTP client."""
 
     def __init__(self, server: LocalServer) -> None:
         self._url = urlsplit(server.base_url)
@@ -87,22 +87,22 @@ class Line:
         self._writer.transport.abort()
         await asyncio.wait([asyncio.ensure_future(self._writer.wait_closed())])
 
-    def ask(self, path: str = PATH + "?limit=2", connection: str = "close") -> None:
+    def send_get(self, path: str = PATH + "?limit=2", connection: str = "close") -> None:
         """Send a GET request."""
         self._writer.write(
             f"GET {self._url.path}{path} HTTP/1.1\r\nHost: {self._url.netloc}\r\n"
             f"Authorization: Bearer {self._key}\r\nConnection: {connection}\r\n\r\n".encode()
         )
 
-    async def hear(self, until: bytes | None = None, most: int | None = None) -> Said:
-        """Read to the end, or until something was said, or as many bytes as are enough."""
-        heard = bytearray()
+    async def read(self, until: bytes | None = None, most: int | None = None) -> Received:
+        """Read to the end, or until the bytes `until`, or until there are `most` bytes."""
+        received = bytearray()
         async with asyncio.timeout(30):
             while data := await self._reader.read(MIB):
-                heard += data
-                if (until is not None and until in heard) or (most and len(heard) >= most):
+                received += data
+                if (until is not None and until in received) or (most and len(received) >= most):
                     break
-        return Said(bytes(heard))
+        return Received(bytes(received))
 
 
 @pytest.fixture
@@ -113,249 +113,249 @@ async def server(record: Build) -> AsyncIterator[LocalServer]:
 
 
 @pytest.fixture
-async def right(server: LocalServer) -> bytes:
-    """The body of the right answer."""
-    return (await said(server)).body
+async def correct(server: LocalServer) -> bytes:
+    """The body of the correct response."""
+    return (await receive(server)).body
 
 
-async def said(
+async def receive(
     server: LocalServer, fault: str | tuple[str, ...] = (), *, most: int | None = None
-) -> Said:
-    """Ask once, and return what a server with a fault wrote until it, or the reader, had enough."""
+) -> Received:
+    """Send a request, and return at least `most` bytes of the response under a fault."""
     server.faults = fault
-    async with Line(server) as line:
-        line.ask()
-        return await line.hear(most=most)
+    async with RawConnection(server) as connection:
+        connection.send_get()
+        return await connection.read(most=most)
 
 
 # --- below the API --------------------------------------------------------------------------------
 
 
 async def test_reset(server: LocalServer) -> None:
-    """It is a reset, and no orderly end."""
+    """The connection is reset, not closed in order."""
     with pytest.raises(ConnectionResetError):
-        await said(server, "reset")
+        await receive(server, "reset")
 
 
 async def test_close_before_headers(server: LocalServer) -> None:
     """Not a byte is written."""
-    assert (await said(server, "close-before-headers")).raw == b""
+    assert (await receive(server, "close-before-headers")).raw == b""
 
 
 async def test_stale_keep_alive(server: LocalServer) -> None:
     """The first request on a connection is answered, the second finds it closed."""
     server.faults = "stale-keep-alive"
-    async with Line(server) as line:
-        line.ask(connection="keep-alive")
-        assert (await line.hear(until=b'"has_more":true}')).line == b"HTTP/1.1 200 OK"
-        line.ask()
-        assert (await line.hear()).raw == b""
+    async with RawConnection(server) as connection:
+        connection.send_get(connection="keep-alive")
+        assert (await connection.read(until=b'"has_more":true}')).line == b"HTTP/1.1 200 OK"
+        connection.send_get()
+        assert (await connection.read()).raw == b""
 
 
 async def test_headers_cut(server: LocalServer) -> None:
     """The last header is unfinished."""
-    heard = await said(server, "headers-cut")
-    assert heard.line == b"HTTP/1.1 200 OK"
-    assert b"\r\n\r\n" not in heard.raw
+    received = await receive(server, "headers-cut")
+    assert received.line == b"HTTP/1.1 200 OK"
+    assert b"\r\n\r\n" not in received.raw
 
 
-async def test_body_short(server: LocalServer, right: bytes) -> None:
-    """The length promises twice of what comes."""
-    heard = await said(server, "body-short")
-    assert heard.length == len(right)
-    assert heard.body == right[: len(right) // 2]
+async def test_body_short(server: LocalServer, correct: bytes) -> None:
+    """Content-Length is that of the whole body; half of it comes."""
+    received = await receive(server, "body-short")
+    assert received.length == len(correct)
+    assert received.body == correct[: len(correct) // 2]
 
 
-async def test_chunked_cut(server: LocalServer, right: bytes) -> None:
-    """No empty chunk says that this is all."""
-    heard = await said(server, "chunked-cut")
-    assert ("transfer-encoding", "chunked") in heard.headers
-    assert heard.chunks == [right[: len(right) // 2]]
+async def test_chunked_cut(server: LocalServer, correct: bytes) -> None:
+    """The empty chunk that ends a body is missing."""
+    received = await receive(server, "chunked-cut")
+    assert ("transfer-encoding", "chunked") in received.headers
+    assert received.chunks == [correct[: len(correct) // 2]]
 
 
-async def test_close_delimited_cut(server: LocalServer, right: bytes) -> None:
-    """Nothing in the headers tells that half is missing."""
-    heard = await said(server, "close-delimited-cut")
-    assert ("connection", "close") in heard.headers
-    assert not {"content-length", "transfer-encoding"} & dict(heard.headers).keys()
-    assert heard.body == right[: len(right) // 2]
+async def test_close_delimited_cut(server: LocalServer, correct: bytes) -> None:
+    """The headers hold no length, so they do not show that half is missing."""
+    received = await receive(server, "close-delimited-cut")
+    assert ("connection", "close") in received.headers
+    assert not {"content-length", "transfer-encoding"} & dict(received.headers).keys()
+    assert received.body == correct[: len(correct) // 2]
 
 
-async def test_gzip_cut(server: LocalServer, right: bytes) -> None:
-    """The length is right for what is sent, and what is sent is no whole gzip stream."""
-    heard = await said(server, "gzip-cut")
-    assert ("content-encoding", "gzip") in heard.headers
-    assert heard.length == len(heard.body)
+async def test_gzip_cut(server: LocalServer, correct: bytes) -> None:
+    """Content-Length is correct, and the gzip stream is incomplete."""
+    received = await receive(server, "gzip-cut")
+    assert ("content-encoding", "gzip") in received.headers
+    assert received.length == len(received.body)
     unpacker = zlib.decompressobj(31)
-    text = unpacker.decompress(heard.body)
-    assert right.startswith(text)
+    text = unpacker.decompress(received.body)
+    assert correct.startswith(text)
     assert not unpacker.eof
 
 
 async def test_bad_gzip(server: LocalServer) -> None:
-    """Its header is one of gzip, and no block follows."""
-    heard = await said(server, "bad-gzip")
-    assert heard.body.startswith(b"\x1f\x8b\x08")
+    """A valid gzip header is followed by an invalid block."""
+    received = await receive(server, "bad-gzip")
+    assert received.body.startswith(b"\x1f\x8b\x08")
     with pytest.raises(zlib.error):
-        zlib.decompress(heard.body, wbits=31)
+        zlib.decompress(received.body, wbits=31)
 
 
-async def test_unknown_encoding(server: LocalServer, right: bytes) -> None:
-    """The name of the encoding says what to undo, to whoever knows it."""
-    heard = await said(server, "unknown-encoding")
-    assert ("content-encoding", "reversed") in heard.headers
-    assert heard.body[::-1] == right
+async def test_unknown_encoding(server: LocalServer, correct: bytes) -> None:
+    """The body is reversed, and the header names that encoding."""
+    received = await receive(server, "unknown-encoding")
+    assert ("content-encoding", "reversed") in received.headers
+    assert received.body[::-1] == correct
 
 
-async def test_length_and_chunked(server: LocalServer, right: bytes) -> None:
-    """Both headers stand, and the body is chunked."""
-    heard = await said(server, "length-and-chunked")
-    assert heard.length == len(right)
-    assert ("transfer-encoding", "chunked") in heard.headers
-    assert heard.chunks == [right, b""]
+async def test_length_and_chunked(server: LocalServer, correct: bytes) -> None:
+    """Both headers are present, and the body is chunked."""
+    received = await receive(server, "length-and-chunked")
+    assert received.length == len(correct)
+    assert ("transfer-encoding", "chunked") in received.headers
+    assert received.chunks == [correct, b""]
 
 
-async def test_two_lengths(server: LocalServer, right: bytes) -> None:
-    """They differ."""
-    heard = await said(server, "two-lengths")
-    lengths = [value for name, value in heard.headers if name == "content-length"]
-    assert lengths == [str(len(right)), str(len(right) + 1)]
+async def test_two_lengths(server: LocalServer, correct: bytes) -> None:
+    """The response has two different lengths."""
+    received = await receive(server, "two-lengths")
+    lengths = [value for name, value in received.headers if name == "content-length"]
+    assert lengths == [str(len(correct)), str(len(correct) + 1)]
 
 
-async def test_huge_header(server: LocalServer, right: bytes) -> None:
-    """One is longer than clients take, and the body is right."""
-    heard = await said(server, "huge-header")
-    assert max(len(value) for _, value in heard.headers) == 16_384
-    assert heard.body == right
+async def test_huge_header(server: LocalServer, correct: bytes) -> None:
+    """One header has 16 KiB, and the body is correct."""
+    received = await receive(server, "huge-header")
+    assert max(len(value) for _, value in received.headers) == 16_384
+    assert received.body == correct
 
 
-async def test_many_headers(server: LocalServer, right: bytes) -> None:
-    """There are more than clients take, and the body is right."""
-    heard = await said(server, "many-headers")
-    assert len(heard.headers) > 200
-    assert heard.body == right
+async def test_many_headers(server: LocalServer, correct: bytes) -> None:
+    """The response has more than 200 headers, and the body is correct."""
+    received = await receive(server, "many-headers")
+    assert len(received.headers) > 200
+    assert received.body == correct
 
 
 async def test_garbage_status(server: LocalServer) -> None:
-    """There is no number where the status should be."""
-    assert (await said(server, "garbage-status")).line == b"HTTP/1.1 two hundred"
+    """The status is not a number."""
+    assert (await receive(server, "garbage-status")).line == b"HTTP/1.1 two hundred"
 
 
 async def test_bad_chunk_size(server: LocalServer) -> None:
-    """There is no number where the size should be."""
-    heard = await said(server, "bad-chunk-size")
-    assert ("transfer-encoding", "chunked") in heard.headers
-    assert heard.body.startswith(b"zz\r\n")
+    """The size of the chunk is not a number."""
+    received = await receive(server, "bad-chunk-size")
+    assert ("transfer-encoding", "chunked") in received.headers
+    assert received.body.startswith(b"zz\r\n")
 
 
 async def test_endless_continue(server: LocalServer) -> None:
-    """Interim answers come, and no answer."""
-    heard = await said(server, "endless-continue", most=75)
-    assert heard.raw.startswith(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
+    """Interim responses follow each other, and no final one."""
+    received = await receive(server, "endless-continue", most=75)
+    assert received.raw.startswith(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
 
 
-async def test_slow_body(server: LocalServer, right: bytes) -> None:
+async def test_slow_body(server: LocalServer, correct: bytes) -> None:
     """The body comes a byte at a time."""
     server.faults = "slow-body"
-    async with Line(server) as line:
-        line.ask()
-        heard = await line.hear(until=b"1\r\nb\r\n")
-    assert heard.chunks[:4] == [b"{", b'"', b"o", b"b"]
-    assert right.startswith(b"".join(heard.chunks))
+    async with RawConnection(server) as connection:
+        connection.send_get()
+        received = await connection.read(until=b"1\r\nb\r\n")
+    assert received.chunks[:4] == [b"{", b'"', b"o", b"b"]
+    assert correct.startswith(b"".join(received.chunks))
 
 
 async def test_slow_body_has_no_end(record: Build) -> None:
-    """However short it is, spaces follow."""
+    """Spaces follow the body, however short it is."""
     async with LocalServer(records=[record("c1", 0)], faults="slow-body") as server:
-        async with Line(server) as line:
-            line.ask()
-            heard = await line.hear(until=b"1\r\n}\r\n1\r\n \r\n1\r\n \r\n")
-        assert json.loads(b"".join(heard.chunks))["data"] == []
+        async with RawConnection(server) as connection:
+            connection.send_get()
+            received = await connection.read(until=b"1\r\n}\r\n1\r\n \r\n1\r\n \r\n")
+        assert json.loads(b"".join(received.chunks))["data"] == []
 
 
-async def test_stalled_body(server: LocalServer, right: bytes) -> None:
-    """Half of it comes; then the connection stays open, and silent, until the server closes."""
+async def test_stalled_body(server: LocalServer, correct: bytes) -> None:
+    """Half of the body comes; then nothing until the server closes."""
     server.faults = "stalled-body"
-    async with Line(server) as line:
-        line.ask()
-        heard = await line.hear(until=right[: len(right) // 2])
-        assert heard.length == len(right)
+    async with RawConnection(server) as connection:
+        connection.send_get()
+        received = await connection.read(until=correct[: len(correct) // 2])
+        assert received.length == len(correct)
         async with asyncio.timeout(1):
             await server.aclose()
-        assert (await line.hear()).raw == b""
+        assert (await connection.read()).raw == b""
 
 
-async def test_bomb(server: LocalServer, right: bytes) -> None:
-    """A megabyte at most becomes the page and 300 MiB of spaces."""
-    heard = await said(server, "bomb")
-    assert len(heard.raw) < MIB
+async def test_bomb(server: LocalServer, correct: bytes) -> None:
+    """At most 1 MiB expands to the page and 300 MiB of spaces."""
+    received = await receive(server, "bomb")
+    assert len(received.raw) < MIB
     unpacker, length = zlib.decompressobj(31), 0
-    packed = b"".join(heard.chunks)
+    packed = b"".join(received.chunks)
     start = text = unpacker.decompress(packed, MIB)
     while text:
         length += len(text)
         text = unpacker.decompress(unpacker.unconsumed_tail, MIB)
-    assert json.loads(start) == json.loads(right)
-    assert length == len(right) + 300 * MIB
+    assert json.loads(start) == json.loads(correct)
+    assert length == len(correct) + 300 * MIB
     assert unpacker.eof
-    assert heard.chunks[-1] == b""
+    assert received.chunks[-1] == b""
 
 
-async def test_endless_body(server: LocalServer, right: bytes) -> None:
-    """A page comes, and spaces without end."""
-    heard = await said(server, "endless-body", most=8 * MIB)
-    assert heard.chunks[0] == right
-    assert set(heard.chunks[1:-1]) == {b" " * 65_536}
+async def test_endless_body(server: LocalServer, correct: bytes) -> None:
+    """Spaces without end follow the page."""
+    received = await receive(server, "endless-body", most=8 * MIB)
+    assert received.chunks[0] == correct
+    assert set(received.chunks[1:-1]) == {b" " * 65_536}
 
 
-async def test_too_large(server: LocalServer, right: bytes) -> None:
-    """It is a valid page to whoever reads all of it, and as long as it says."""
-    heard = await said(server, "too-large")
-    assert heard.length == len(heard.body) == len(right) + 256 * MIB
-    assert heard.body.startswith(right)
+async def test_too_large(server: LocalServer, correct: bytes) -> None:
+    """The body is a valid page of the length in its header."""
+    received = await receive(server, "too-large")
+    assert received.length == len(received.body) == len(correct) + 256 * MIB
+    assert received.body.startswith(correct)
 
 
-async def test_tiny_chunks(server: LocalServer, right: bytes) -> None:
-    """About a million of them hold the page."""
-    heard = await said(server, "tiny-chunks")
-    *tiny, last = heard.body.removesuffix(b"\r\n").split(b"\r\n1\r\n")
+async def test_tiny_chunks(server: LocalServer, correct: bytes) -> None:
+    """About a million chunks of one byte hold the page."""
+    received = await receive(server, "tiny-chunks")
+    *tiny, last = received.body.removesuffix(b"\r\n").split(b"\r\n1\r\n")
     assert 980_000 < len(tiny) <= 1_000_000
     assert {len(chunk) for chunk in tiny[1:]} == {1}
     assert tiny[0] == b"1\r\n{"
-    assert b"".join(tiny)[3:].rstrip() == right
+    assert b"".join(tiny)[3:].rstrip() == correct
     assert last == b" \r\n0\r\n"
 
 
-async def test_late_response(server: LocalServer, right: bytes) -> None:
-    """Behind the right answer stands one that nobody asked for, and the connection goes on."""
+async def test_late_response(server: LocalServer, correct: bytes) -> None:
+    """An unrequested response follows the correct one, and the connection stays usable."""
     server.faults = "late-response:1"
-    async with Line(server) as line:
-        line.ask(connection="keep-alive")
-        heard = await line.hear(until=b'-stray-0","has_more":false}')
-        assert heard.body[: heard.length] == right
-        late = Said(heard.body[heard.length :])
+    async with RawConnection(server) as connection:
+        connection.send_get(connection="keep-alive")
+        received = await connection.read(until=b'-stray-0","has_more":false}')
+        assert received.body[: received.length] == correct
+        late = Received(received.body[received.length :])
         assert late.line == b"HTTP/1.1 200 OK"
         assert [item["id"] for item in json.loads(late.body)["data"]] == ["chatcmpl-stray-0"]
-        line.ask()
-        assert (await line.hear()).body == right
+        connection.send_get()
+        assert (await connection.read()).body == correct
 
 
-async def test_broken_answers_carry_the_headers_of_the_api(server: LocalServer) -> None:
-    """Only what the fault is about is wrong."""
-    heard = dict((await said(server, "body-short")).headers)
-    assert heard["x-request-id"].startswith("req_")
-    assert heard["content-type"] == "application/json"
+async def test_broken_responses_carry_the_headers_of_the_api(server: LocalServer) -> None:
+    """The headers of the API are correct."""
+    received = dict((await receive(server, "body-short")).headers)
+    assert received["x-request-id"].startswith("req_")
+    assert received["content-type"] == "application/json"
 
 
-async def test_a_reader_that_has_gone_is_told_nothing() -> None:
-    """Between the strike and the answer the connection can be lost."""
+async def test_a_client_that_is_gone() -> None:
+    """A connection that is lost before the response raises, and nothing is written."""
     request = make_mocked_request("GET", "/")
     request.protocol.transport = None
     with pytest.raises(ConnectionResetError):
-        await broken.Played(lambda _: pytest.fail("it was played"), b"").prepare(request)
+        await broken.RawResponse(lambda _: pytest.fail("it was written"), b"").prepare(request)
 
 
-# --- in the answer --------------------------------------------------------------------------------
+# --- in the response ------------------------------------------------------------------------------
 
 NO_HEADERS: dict[str, str] = {}
 
@@ -387,7 +387,7 @@ NO_HEADERS: dict[str, str] = {}
 async def test_error_answers(
     server: LocalServer, ask: Ask, fault: str, status: int, code: str | None, headers: Any
 ) -> None:
-    """The status, the code in an error body of the API's form, and the headers that matter."""
+    """The response has the status, the code in the API's error body, and the headers."""
     server.faults = fault
     answer = await ask(PATH)
     assert (answer.status, answer.error["code"]) == (status, code)
@@ -411,7 +411,7 @@ async def test_error_answers(
 async def test_answers_that_are_no_json(
     server: LocalServer, ask: Ask, fault: str, status: int, kind: str | None, start: bytes
 ) -> None:
-    """Nothing at all, or what a gateway says."""
+    """The body is empty, or the HTML of a gateway."""
     server.faults = fault
     answer = await ask(PATH)
     assert (answer.status, answer.headers.get("Content-Type")) == (status, kind)
@@ -423,14 +423,14 @@ async def test_answers_that_are_no_json(
     ("fault", "host"), [("redirect", ""), ("redirect-elsewhere", "https://elsewhere.example")]
 )
 async def test_redirects(server: LocalServer, fault: str, host: str) -> None:
-    """The path and the query stay; the other host is one that cannot exist."""
-    heard = await said(server, fault)
-    assert heard.line.split()[1] == b"307"
-    assert dict(heard.headers)["location"] == f"{host}/v1{PATH}?limit=2"
+    """The path and the query stay; the other host cannot exist."""
+    received = await receive(server, fault)
+    assert received.line.split()[1] == b"307"
+    assert dict(received.headers)["location"] == f"{host}/v1{PATH}?limit=2"
 
 
 async def test_retry_after_date(server: LocalServer, ask: Ask) -> None:
-    """The date is one to come, by the server's own clock, and near."""
+    """The date is at most 2 s after the Date of the response."""
     server.faults = "retry-after-date"
     answer = await ask(PATH)
     came, again = (parsedate_to_datetime(answer.headers[name]) for name in ("Date", "Retry-After"))
@@ -444,44 +444,44 @@ async def test_retry_after_date(server: LocalServer, ask: Ask) -> None:
 async def page(
     server: LocalServer, ask: Ask, fault: str, **query: Any
 ) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
-    """Return the answer under a fault, its JSON, and the JSON of the right one."""
+    """Return the response under a fault, its JSON, and the JSON of the correct one."""
     query = {"limit": 2, **query}
     server.faults = ()
-    right = (await ask(PATH, **query)).json
+    correct = (await ask(PATH, **query)).json
     server.faults = fault
     answer = await ask(PATH, **query)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
-    return answer, json.loads(answer.body.decode("utf-8-sig", "surrogateescape")), right
+    return answer, json.loads(answer.body.decode("utf-8-sig", "surrogateescape")), correct
 
 
 async def test_bad_utf8(server: LocalServer, ask: Ask) -> None:
-    """A text holds a byte of another encoding."""
+    """A text holds a byte that is not UTF-8."""
     answer, _, _ = await page(server, ask, "bad-utf8")
     assert b'"caf\xe9"' in answer.body
 
 
 async def test_bom(server: LocalServer, ask: Ask) -> None:
-    """The page is right behind it."""
-    answer, found, right = await page(server, ask, "bom")
+    """The correct page follows the byte order mark."""
+    answer, found, correct = await page(server, ask, "bom")
     assert answer.body.startswith(b"\xef\xbb\xbf{")
-    assert found == right
+    assert found == correct
 
 
 async def test_nan(server: LocalServer, ask: Ask) -> None:
-    """It stands where JSON has no word for it."""
+    """The page holds NaN, which JSON does not have."""
     answer, _, _ = await page(server, ask, "nan")
     assert b'"score":NaN' in answer.body
 
 
 async def test_lone_surrogate(server: LocalServer, ask: Ask) -> None:
-    """The escape of one half stands there; the JSON is valid, and the text is none."""
+    """A text holds the escape of one half of a surrogate pair."""
     answer, _, _ = await page(server, ask, "lone-surrogate")
     assert b'"half \\ud83d"' in answer.body
 
 
 async def test_deep_nesting(server: LocalServer, ask: Ask) -> None:
-    """A field is nested deeper than parsers go."""
+    """A field has 100,000 nested arrays."""
     server.faults = "deep-nesting"
     answer = await ask(PATH)
     assert b'"deep":' + b"[" * 100_000 + b"]" * 100_000 in answer.body
@@ -489,23 +489,23 @@ async def test_deep_nesting(server: LocalServer, ask: Ask) -> None:
 
 async def test_missing_field(server: LocalServer, ask: Ask) -> None:
     """The first item has no id, and nothing else is missing."""
-    _, found, right = await page(server, ask, "missing-field")
-    del right["data"][0]["id"]
-    assert found == right
+    _, found, correct = await page(server, ask, "missing-field")
+    del correct["data"][0]["id"]
+    assert found == correct
 
 
 async def test_wrong_type(server: LocalServer, ask: Ask) -> None:
     """The first item's id is a number, and nothing else is wrong."""
-    _, found, right = await page(server, ask, "wrong-type")
-    right["data"][0]["id"] = 7
-    assert found == right
+    _, found, correct = await page(server, ask, "wrong-type")
+    correct["data"][0]["id"] = 7
+    assert found == correct
 
 
 async def test_unknown_fields(server: LocalServer, ask: Ask) -> None:
-    """The first item has what no contract names."""
-    _, found, right = await page(server, ask, "unknown-fields")
+    """The first item has an unknown field, role and part."""
+    _, found, correct = await page(server, ask, "unknown-fields")
     first = found["data"][0]
-    assert first.keys() - right["data"][0].keys() == {"mood", "content_parts"}
+    assert first.keys() - correct["data"][0].keys() == {"mood", "content_parts"}
     assert (first["role"], first["content_parts"][0]["type"]) == ("narrator", "hologram")
 
 
@@ -520,27 +520,27 @@ async def test_unknown_fields(server: LocalServer, ask: Ask) -> None:
 async def test_cursors_that_contradict(
     server: LocalServer, ask: Ask, fault: str, changes: dict[str, Any]
 ) -> None:
-    """Only the cursors are wrong; there is more, and the page says so."""
-    _, found, right = await page(server, ask, fault)
-    assert found == right | changes
+    """Only the cursors are wrong; has_more is still true."""
+    _, found, correct = await page(server, ask, fault)
+    assert found == correct | changes
     assert found["has_more"] is True
 
 
 async def test_no_has_more(server: LocalServer, ask: Ask) -> None:
-    """It is missing, not false."""
-    _, found, right = await page(server, ask, "no-has-more")
-    assert found == {name: value for name, value in right.items() if name != "has_more"}
+    """The member is missing, not false."""
+    _, found, correct = await page(server, ask, "no-has-more")
+    assert found == {name: value for name, value in correct.items() if name != "has_more"}
 
 
 async def test_set_cookie(server: LocalServer, ask: Ask) -> None:
-    """It comes with the right answer."""
-    answer, found, right = await page(server, ask, "set-cookie")
+    """The correct response has a cookie."""
+    answer, found, correct = await page(server, ask, "set-cookie")
     assert answer.headers["Set-Cookie"].startswith("rehearsal=")
-    assert found == right
+    assert found == correct
 
 
 async def test_repeated_cursor(server: LocalServer, ask: Ask) -> None:
-    """Whatever `after` says, the first page comes, of the size asked for."""
+    """The first page comes for every `after`, with the requested limit."""
     server.faults = "repeated-cursor"
     for cursor in ("chatcmpl-c1-1", "chatcmpl-c1-3"):
         answer = await ask(PATH, limit=2, after=cursor)
@@ -561,10 +561,10 @@ async def test_cursor_cycle(server: LocalServer, ask: Ask) -> None:
 @pytest.mark.parametrize(("order", "ids"), [("asc", [1, 2, 3]), ("desc", [1, 0])])
 async def test_overlap(server: LocalServer, ask: Ask, order: str, ids: list[int]) -> None:
     """The page begins with the message that the cursor names, in either order."""
-    _, found, right = await page(server, ask, "overlap", after="chatcmpl-c1-1", order=order)
+    _, found, correct = await page(server, ask, "overlap", after="chatcmpl-c1-1", order=order)
     assert [item["id"] for item in found["data"]] == [f"chatcmpl-c1-{n}" for n in ids]
     assert found["first_id"] == "chatcmpl-c1-1"
-    assert found["last_id"] == right["last_id"]
+    assert found["last_id"] == correct["last_id"]
 
 
 @pytest.mark.parametrize(("order", "ids"), [("asc", [1, 2]), ("desc", [1, 0])])
@@ -579,22 +579,22 @@ async def test_inclusive_after(server: LocalServer, ask: Ask, order: str, ids: l
 
 
 async def test_overlap_at_the_end(server: LocalServer, ask: Ask) -> None:
-    """Where nothing is left, the last message comes again."""
+    """After the last message the page holds that message again."""
     server.faults = "overlap"
     page = (await ask(PATH, after="chatcmpl-c1-4")).json
     assert (page["first_id"], page["last_id"]) == ("chatcmpl-c1-4", "chatcmpl-c1-4")
 
 
 @pytest.mark.parametrize("fault", ["repeated-cursor", "cursor-cycle", "overlap", "inclusive-after"])
-async def test_a_walk_is_led_astray_only_behind_its_first_page(
+async def test_pagination_faults_spare_the_first_page(
     server: LocalServer, ask: Ask, fault: str
 ) -> None:
-    """A page without a cursor is right, and does not use the fault up."""
+    """The fault does not affect, or count, a page without a cursor."""
     server.faults = f"{fault}:1"
     assert (await ask(PATH, limit=2)).ids == ["chatcmpl-c1-0", "chatcmpl-c1-1"]
-    struck = await ask(PATH, limit=2, after="chatcmpl-c1-3")
+    affected = await ask(PATH, limit=2, after="chatcmpl-c1-3")
     passed = await ask(PATH, limit=2, after="chatcmpl-c1-3")
-    assert struck.ids != passed.ids == ["chatcmpl-c1-4"]
+    assert affected.ids != passed.ids == ["chatcmpl-c1-4"]
 
 
 # --- all of them ----------------------------------------------------------------------------------
@@ -602,19 +602,19 @@ async def test_a_walk_is_led_astray_only_behind_its_first_page(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_claim_here(fault: str) -> None:
-    """By a test of its name, or by a row of a table above."""
+    """A test or a row of a table above has the name of the fault."""
     source = Path(__file__).read_text("utf-8")
     assert f"def test_{fault.replace('-', '_')}(" in source or f'("{fault}", ' in source
 
 
 @pytest.mark.parametrize("fault", sorted(broken.FAULTS.keys() - {"stale-keep-alive"}))
-async def test_it_closes_within_a_second_whatever_is_played(
+async def test_closing_takes_less_than_a_second(
     server: LocalServer, arrived: Arrived, fault: str
 ) -> None:
-    """No fault holds the server up, wherever in it the end comes."""
+    """No fault delays closing, whenever the server closes."""
     server.faults = fault
-    async with Line(server) as line:
-        line.ask()
+    async with RawConnection(server) as connection:
+        connection.send_get()
         await arrived(server)
         async with asyncio.timeout(1):
             await server.aclose()
@@ -623,13 +623,13 @@ async def test_it_closes_within_a_second_whatever_is_played(
 @pytest.mark.parametrize(
     "fault", ["endless-continue", "slow-body", "stalled-body", "endless-body", "bomb"]
 )
-async def test_nothing_is_played_to_a_reader_that_has_gone(server: LocalServer, fault: str) -> None:
+async def test_no_task_is_left_when_the_client_is_gone(server: LocalServer, fault: str) -> None:
     """No task of the server outlives the connection."""
     server.faults = fault
     before = asyncio.all_tasks()
-    async with Line(server) as line:
-        line.ask()
-        assert (await line.hear(most=1)).raw
+    async with RawConnection(server) as connection:
+        connection.send_get()
+        assert (await connection.read(most=1)).raw
         assert asyncio.all_tasks() > before
     async with asyncio.timeout(10):
         while asyncio.all_tasks() - before:

@@ -1,4 +1,4 @@
-"""Claims about the local server's life: where it listens, how it imports, how it ends."""
+"""Claims about the life cycle of the local server: where it listens, imports, closing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org", "192.168.1.1", ""])  # noqa: S104
 def test_a_host_beyond_this_machine_is_refused(host: str) -> None:
-    """Before anything is opened."""
+    """The constructor raises the error."""
     with pytest.raises(ValueError, match="loopback"):
         LocalServer(host=host)
 
@@ -38,7 +38,7 @@ def test_a_host_beyond_this_machine_is_refused(host: str) -> None:
     ],
 )
 async def test_loopback_hosts_are_served(ask_at: AskAt, host: str, start: str) -> None:
-    """The base URL is one that a client can use, port included."""
+    """A client can use the base URL, which includes the port."""
     try:
         async with LocalServer(host=host) as server:
             assert server.base_url.startswith(start)
@@ -54,13 +54,13 @@ async def test_loopback_hosts_are_served(ask_at: AskAt, host: str, start: str) -
     "settings", [{"latency": -1}, {"visibility_delay": -0.1}, {"rate": 0}, {"rate": -2}]
 )
 def test_settings_below_zero_are_refused(settings: dict[str, Any]) -> None:
-    """A rate of nothing would never answer."""
+    """A rate of 0 is invalid too: it would admit no request."""
     with pytest.raises(ValueError, match=">= 0"):
         LocalServer(**settings)
 
 
 async def test_a_key_is_generated_and_not_shown() -> None:
-    """Each server has its own; the repr of neither tells it."""
+    """Each server has its own key, and its repr does not show it."""
     first, second = LocalServer(), LocalServer(api_key="sk-chosen")
     assert first.api_key != LocalServer().api_key
     assert second.api_key == "sk-chosen"
@@ -72,7 +72,7 @@ async def test_a_key_is_generated_and_not_shown() -> None:
 
 
 async def test_requests_are_counted(server: LocalServer, ask: Ask) -> None:
-    """All that arrive, refused ones included."""
+    """The count includes rejected requests."""
     await ask()
     await ask(headers={})
     await ask("/nowhere")
@@ -80,7 +80,7 @@ async def test_requests_are_counted(server: LocalServer, ask: Ask) -> None:
 
 
 async def test_it_starts_with_sample_and_records(ask_at: AskAt, record: Build) -> None:
-    """Both are there with the first request."""
+    """The first request finds both."""
     async with LocalServer(sample=True, records=[record("mine")]) as server:
         ask = ask_at(server)
         assert (await ask("/chat/completions/chatcmpl-tides")).status == 200
@@ -88,7 +88,7 @@ async def test_it_starts_with_sample_and_records(ask_at: AskAt, record: Build) -
 
 
 async def test_bad_records_keep_it_from_starting(tmp_path: Path, record: Build) -> None:
-    """The error says which line, and the file is free and unchanged for the next one."""
+    """The error names the line; the file is unchanged, and another server can open it."""
     file = tmp_path / "stored.db"
     with pytest.raises(RecordError, match="line 2"):
         await LocalServer(file, records=[record("c1"), {}]).start()
@@ -97,14 +97,14 @@ async def test_bad_records_keep_it_from_starting(tmp_path: Path, record: Build) 
 
 
 async def test_a_port_in_use_is_an_os_error(server: LocalServer) -> None:
-    """Nothing of the second server stays open."""
+    """The second server raises the error and leaves nothing open."""
     port = int(server.base_url.rsplit(":")[-1].split("/")[0])
     with pytest.raises(OSError, match="address already in use"):
         await LocalServer(port=port).start()
 
 
 async def test_a_file_outlives_its_server(tmp_path: Path, ask_at: AskAt, record: Build) -> None:
-    """What one server imported, the next one serves."""
+    """The next server on the same file serves the records that the first one imported."""
     file = tmp_path / "stored.db"
     async with LocalServer(file) as first:
         assert await first.import_records([record("c1")]) == 1
@@ -127,7 +127,7 @@ async def test_the_visibility_delay_is_a_404_that_passes(ask_at: AskAt, record: 
 async def test_a_request_during_an_import_waits_for_it(
     server: LocalServer, ask: Ask, arrived: Arrived, record: Build
 ) -> None:
-    """It sees all of the import, never a part."""
+    """Its response shows the whole import, never a part."""
     await server.import_records([record("c1", 1)])
     go_on = threading.Event()
 
@@ -148,7 +148,7 @@ async def test_a_request_during_an_import_waits_for_it(
 async def test_a_cancelled_import_is_still_all_or_nothing(
     server: LocalServer, ask: Ask, record: Build
 ) -> None:
-    """The caller goes at once; whoever asks meanwhile sees the import complete."""
+    """The caller returns immediately; a request meanwhile waits for the whole import."""
     go_on = threading.Event()
 
     def source() -> Iterator[dict[str, Any]]:
@@ -168,7 +168,7 @@ async def test_a_cancelled_import_is_still_all_or_nothing(
 async def test_a_bad_import_leaves_a_running_server_as_it_was(
     server: LocalServer, ask: Ask, record: Build
 ) -> None:
-    """The caller gets the error, the next reader the old state."""
+    """The caller gets the error, and the next request the earlier state."""
     await server.import_records([record("c1")])
     with pytest.raises(RecordError, match="line 2"):
         await server.import_records([record("c2"), {}])
@@ -176,7 +176,7 @@ async def test_a_bad_import_leaves_a_running_server_as_it_was(
 
 
 async def test_it_closes_with_open_connections(ask_at: AskAt) -> None:
-    """An idle keep-alive connection does not hold it up."""
+    """An idle keep-alive connection does not delay closing."""
     server = LocalServer()
     await server.start()
     await ask_at(server)()  # leaves its connection in the session's pool
@@ -185,7 +185,7 @@ async def test_it_closes_with_open_connections(ask_at: AskAt) -> None:
 
 
 async def test_it_closes_while_a_request_takes_an_hour(arrived: Arrived) -> None:
-    """The request is dropped, and its client learns of it."""
+    """The server drops the request, and its client gets an error."""
     async with aiohttp.ClientSession() as session, LocalServer(latency=3600) as server:
         asking = asyncio.create_task(session.get(server.base_url))
         await arrived(server)
@@ -196,7 +196,7 @@ async def test_it_closes_while_a_request_takes_an_hour(arrived: Arrived) -> None
 
 
 async def test_closing_waits_for_an_import(tmp_path: Path, record: Build) -> None:
-    """The database is not closed under a thread that writes to it."""
+    """The database stays open until the thread that writes to it is done."""
     go_on = threading.Event()
 
     def source() -> Iterator[dict[str, Any]]:
@@ -215,7 +215,7 @@ async def test_closing_waits_for_an_import(tmp_path: Path, record: Build) -> Non
 
 
 async def test_a_closed_server_says_so(record: Build) -> None:
-    """It has no URL and takes no records; closing it again does nothing."""
+    """A closed server has no URL and imports no records; closing it again does nothing."""
     server = LocalServer()
     async with server:
         with pytest.raises(RuntimeError, match="running already"):

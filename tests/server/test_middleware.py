@@ -1,4 +1,4 @@
-"""Claims about the token bucket, as numbers; the middlewares are asked over a socket elsewhere."""
+"""Claims about the token bucket; `test_app` tests the middlewares over a socket."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Clock:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """Read it."""
+        """Return its time."""
         return self.now
 
 
 def test_a_burst_of_one_second_passes() -> None:
-    """Three requests a second are three at once, and then a third of a second's wait."""
+    """At 3 requests a second three pass at once, and the fourth waits a third of a second."""
     bucket = TokenBucket(3.0, Clock())
     assert [bucket.take() for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(1 / 3)]
 
 
 def test_after_the_wait_that_was_named_a_request_passes() -> None:
-    """The wait is exact, and being refused costs nothing."""
+    """The wait is exact, and a rejected request takes no token."""
     clock = Clock()
     bucket = TokenBucket(0.5, clock)
     assert bucket.take() == 0.0
@@ -35,7 +35,7 @@ def test_after_the_wait_that_was_named_a_request_passes() -> None:
 
 
 def test_idle_time_is_saved_for_one_second_only() -> None:
-    """An hour of silence does not buy more than one second's worth."""
+    """After an idle hour the bucket holds no more than one second's worth."""
     clock = Clock()
     bucket = TokenBucket(2.0, clock)
     clock.now += 3600.0

@@ -1,4 +1,4 @@
-"""Claims about when faults strike: the words for it, the counting, the switching."""
+"""Claims about the schedule of faults: the notation, the counts, replacing them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def _filled(server: LocalServer, record: Build) -> None:
 
 
 async def statuses(ask: Ask, count: int) -> list[int]:
-    """Ask so many times for a page, one after the other."""
+    """Request a page `count` times in sequence, and return the statuses."""
     return [(await ask(PATH)).status for _ in range(count)]
 
 
@@ -43,23 +43,23 @@ async def statuses(ask: Ask, count: int) -> list[int]:
         ({"server-error": 1, "conflict": None}, [500, 409, 409, 409, 409]),
     ],
 )
-async def test_when_a_fault_strikes(
+async def test_which_requests_a_fault_affects(
     server: LocalServer, ask: Ask, faults: Any, expected: list[int]
 ) -> None:
-    """Each request is struck by the first fault whose turn it is, and else answered rightly."""
+    """The first fault that is due affects a request; without one the response is correct."""
     server.faults = faults
     assert await statuses(ask, 5) == expected
 
 
 async def test_faults_from_the_start(record: Build, ask_at: Callable[[LocalServer], Ask]) -> None:
-    """They can be given before the first request, and read back as they were given."""
+    """The constructor accepts faults, and `faults` returns their notation."""
     async with LocalServer(records=[record("c1")], faults={"conflict": 1, "nan": None}) as server:
         assert server.faults == ("conflict:1", "nan")
         assert await statuses(ask_at(server), 2) == [409, 200]
 
 
 async def test_switching_begins_anew(server: LocalServer, ask: Ask) -> None:
-    """Strikes and requests are counted from the moment of the switch; no faults are none."""
+    """Replacing the faults restarts both counts; an empty tuple switches all off."""
     server.faults = "conflict:1@2"
     assert await statuses(ask, 3) == [200, 409, 200]
     server.faults = "conflict:1@2"
@@ -88,7 +88,7 @@ async def test_switching_begins_anew(server: LocalServer, ask: Ask) -> None:
 async def test_what_is_no_fault_is_refused(
     server: LocalServer, ask: Ask, faults: Any, complaint: str
 ) -> None:
-    """Before anything is served, with the nearest names; a running server stays as it was."""
+    """The error lists the nearest names, and a running server keeps its faults."""
     with pytest.raises(ValueError, match="fault") as refused:
         LocalServer(faults=faults)
     assert complaint in str(refused.value)
@@ -98,8 +98,8 @@ async def test_what_is_no_fault_is_refused(
     assert await statuses(ask, 1) == [409]
 
 
-async def test_two_requests_at_once_do_not_share_a_strike(server: LocalServer, ask: Ask) -> None:
-    """Of eight that come together, exactly three are struck."""
+async def test_concurrent_requests_count_once_each(server: LocalServer, ask: Ask) -> None:
+    """Of eight concurrent requests a fault with K = 3 affects exactly three."""
     server.faults = "wrong-type:3"
     pages = [answer.json for answer in await asyncio.gather(*(ask(PATH) for _ in range(8)))]
     assert sum(page["data"][0]["id"] == 7 for page in pages) == 3
@@ -115,25 +115,25 @@ async def test_two_requests_at_once_do_not_share_a_strike(server: LocalServer, a
         ("/chat/completions/chatcmpl-c2/messages", None, 200),
     ],
 )
-async def test_what_is_not_struck_does_not_use_a_fault_up(
+async def test_a_fault_counts_only_requests_that_it_affects(
     server: LocalServer, ask: Ask, path: str, headers: Mapping[str, str] | None, status: int
 ) -> None:
-    """No route, no key, nothing stored, no page, an empty page: each gets its ordinary answer."""
+    """A request without a route, key, completion, page or item gets its ordinary response."""
     server.faults = "wrong-type:1"
     assert (await ask(path, headers=headers)).status == status
     assert (await ask(PATH)).json["data"][0]["id"] == 7
     assert (await ask(PATH)).json["data"][0]["id"] == "chatcmpl-c1-0"
 
 
-async def test_a_walk_is_no_completion(server: LocalServer, ask: Ask) -> None:
-    """A single completion has no cursor to lead astray, whatever stands in its query."""
+async def test_a_completion_is_not_a_page(server: LocalServer, ask: Ask) -> None:
+    """A fault of pagination does not apply to a completion, even with `after` in the query."""
     server.faults = "repeated-cursor"
     answer = await ask("/chat/completions/chatcmpl-c1", after="chatcmpl-c1-0")
     assert answer.json["object"] == "chat.completion"
 
 
-async def test_no_route_and_no_key_are_no_requests_to_count(server: LocalServer, ask: Ask) -> None:
-    """`@2` means the second request that the routes get."""
+async def test_requests_without_route_or_key_do_not_count(server: LocalServer, ask: Ask) -> None:
+    """`@2` counts only requests that reach a route."""
     server.faults = "conflict@2"
     await ask("/nowhere")
     await ask(PATH, headers={})

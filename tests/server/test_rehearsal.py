@@ -30,10 +30,10 @@ IDS = [f"chatcmpl-c1-{n}" for n in range(5)]  # three pages of two
 
 
 class Row(NamedTuple):
-    """What the page tells of a fault."""
+    """A row of the page."""
 
     name: str
-    does: str
+    description: str
     error: str
     delivers: str
     again: str
@@ -46,7 +46,7 @@ RETRIED = [row for row in ROWS if row.again == "yes"]
 
 
 class Walk(NamedTuple):
-    """What a walk came to: the ids in the order of delivery, the error, the retries, requests."""
+    """The result of a stream: delivered ids, error, number of retries and of requests."""
 
     ids: list[str]
     error: APIError | None
@@ -55,7 +55,7 @@ class Walk(NamedTuple):
 
 
 async def walk(record: Build, faults: str, *, seconds: float = 120.0) -> Walk:
-    """Walk a conversation of three pages, with one retry and no backoff of our own."""
+    """Read a conversation of three pages with one retry and no backoff."""
     retries: list[object] = []
     ids: list[str] = []
     async with (
@@ -80,20 +80,20 @@ async def walk(record: Build, faults: str, *, seconds: float = 120.0) -> Walk:
 
 
 def patience(row: Row) -> float:
-    """Return the seconds for an attempt: few where running out of them is the point."""
+    """Return the timeout of an attempt in seconds; short if the fault should exceed it."""
     return 0.3 if row.error == "APITimeoutError" else 120.0
 
 
 def test_the_page_lists_the_faults_there_are() -> None:
-    """Each by its name, with what the server says of it, in the order of the tables."""
-    assert [(row.name, row.does) for row in ROWS] == [
-        (name, fault.does) for name, fault in FAULTS.items()
+    """The page has each name and description, in the order of the tables."""
+    assert [(row.name, row.description) for row in ROWS] == [
+        (name, fault.description) for name, fault in FAULTS.items()
     ]
 
 
 @pytest.mark.parametrize("row", RAISED, ids=lambda row: row.name)
 async def test_a_fault_from_the_second_page_on(record: Build, row: Row) -> None:
-    """What came before is delivered, then the documented error; the server saw each attempt."""
+    """Earlier pages are delivered, then the documented error; the server saw each attempt."""
     ids, error, retries, requests = await walk(record, f"{row.name}@2", seconds=patience(row))
     assert error is not None
     assert type(error) is getattr(aiomessages, row.error), error
@@ -116,14 +116,14 @@ async def test_a_fault_that_does_no_harm(record: Build, row: Row) -> None:
 
 @pytest.mark.parametrize("row", RETRIED, ids=lambda row: row.name)
 async def test_a_fault_that_passes(record: Build, row: Row) -> None:
-    """What is tried again once is delivered as if nothing had been."""
+    """After one retry every message is delivered."""
     ids, error, retries, requests = await walk(record, f"{row.name}:1@2", seconds=patience(row))
     assert (ids, error) == (IDS, None)
     assert (retries, requests) == (1, 4)
 
 
 async def messages(record: Build, fault: str) -> list[dict[str, Any]]:
-    """Return all that is delivered under a fault, as plain values."""
+    """Return the messages that are delivered under a fault, as dicts."""
     async with (
         LocalServer(records=[record("c1", 3)], faults=fault) as server,
         AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
@@ -132,28 +132,28 @@ async def messages(record: Build, fault: str) -> list[dict[str, Any]]:
 
 
 async def test_nothing_unknown_is_lost(record: Build) -> None:
-    """The field, the role and the part come through."""
+    """The client delivers the unknown field, role and part."""
     first, *_ = await messages(record, "unknown-fields")
     assert (first["role"], first["mood"]) == ("narrator", {"calm": True})
     assert first["content_parts"] == [{"type": "hologram", "hologram": {"depth": 3}}]
 
 
 async def test_half_an_emoji_is_replaced(record: Build) -> None:
-    """U+FFFD stands in its place, and the rest of the text is there."""
+    """U+FFFD replaces it, and the rest of the text stays."""
     first, *_ = await messages(record, "lone-surrogate")
     assert first["content"] == "half \ufffd"
 
 
 async def test_an_overlap_is_logged(record: Build, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever operates the server is told."""
+    """The client logs a warning."""
     with caplog.at_level(logging.WARNING, "aiomessages"):
         await messages(record, "overlap")
-    told = [entry.levelname for entry in caplog.records if entry.name == "aiomessages"]
-    assert told == ["WARNING"]
+    levels = [entry.levelname for entry in caplog.records if entry.name == "aiomessages"]
+    assert levels == ["WARNING"]
 
 
 async def test_a_fault_on_the_list_of_completions(record: Build) -> None:
-    """The other list is struck as well, and goes on when the fault is switched off."""
+    """A fault affects this list too, until it is switched off."""
     async with (
         LocalServer(records=[record("c1"), record("c2")], faults="wrong-last-id") as server,
         AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,

@@ -25,7 +25,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Read it."""
+        """Return its time."""
         return self.now
 
 
@@ -38,13 +38,13 @@ def store() -> Iterator[Store]:
 
 
 def ids(store: Store, completion: str = "chatcmpl-c1", **how: Any) -> tuple[list[str], bool]:
-    """Read one page of messages: the numbers in their ids, and whether more follow."""
+    """Return one page of messages: the numbers in their ids, and whether more follow."""
     rows = store.messages(completion, **({"after": None, "limit": 20, "order": "asc"} | how))
     return [id.rpartition("-")[2] for id, _ in rows.items], rows.has_more
 
 
 def names(store: Store, **how: Any) -> str:
-    """Read one page of completions: their names, one letter (and digit) each."""
+    """Return one page of completions: their names, one letter (and digit) each."""
     rows = store.completions(**({"after": None, "limit": 20, "order": "asc"} | how))
     return "".join(id.removeprefix("chatcmpl-") for id, _ in rows.items)
 
@@ -79,7 +79,7 @@ def test_after_the_last_message_comes_an_empty_page(store: Store, record: Build)
 
 
 def test_a_cursor_of_another_completion_is_unknown(store: Store, record: Build) -> None:
-    """A cursor counts only in its own list."""
+    """A cursor is valid only in its own list."""
     store.load([record("c1"), record("c2")])
     with pytest.raises(UnknownCursorError, match="chatcmpl-c2-0"):
         ids(store, after="chatcmpl-c2-0")
@@ -88,7 +88,7 @@ def test_a_cursor_of_another_completion_is_unknown(store: Store, record: Build) 
 
 
 def test_an_unknown_completion_is_not_found(store: Store) -> None:
-    """Neither its messages nor itself."""
+    """Both its messages and the completion itself raise the error."""
     with pytest.raises(UnknownCompletionError):
         ids(store)
     with pytest.raises(UnknownCompletionError):
@@ -96,7 +96,7 @@ def test_an_unknown_completion_is_not_found(store: Store) -> None:
 
 
 def test_completions_are_sorted_by_time_and_then_by_id(store: Store, record: Build) -> None:
-    """Those of one second have an order as well, in both directions, across pages."""
+    """Completions of the same second have an order too, in both directions and across pages."""
     times = {"d": 2, "a": 3, "c": 2, "b": 1}
     store.load(record(name, created=time) for name, time in times.items())
     assert names(store) == "bcda"
@@ -124,7 +124,7 @@ def test_filters_are_joined_by_and(store: Store, record: Build) -> None:
 
 
 def test_a_completion_that_comes_again_is_replaced(store: Store, record: Build) -> None:
-    """Its messages, metadata and body are the new ones, and none of the old is left."""
+    """The new messages, metadata and body replace all of the old ones."""
     store.load([record("c1", 5, metadata={"v": "old"}), record("c2")])
     assert store.load([record("c1", 2, metadata={"v": "new"})]) == 1
     assert ids(store) == (["0", "1"], False)
@@ -134,7 +134,7 @@ def test_a_completion_that_comes_again_is_replaced(store: Store, record: Build) 
 
 
 def test_a_bad_record_keeps_nothing_of_its_source(store: Store, record: Build) -> None:
-    """What was there before stays, replaced completions included."""
+    """Earlier data stays, including completions that the source would have replaced."""
     store.load([record("c1", 1)])
     with pytest.raises(RecordError, match="line 3"):
         store.load([record("c1", 9), record("c2"), {"messages": []}])
@@ -143,7 +143,7 @@ def test_a_bad_record_keeps_nothing_of_its_source(store: Store, record: Build) -
 
 
 def test_a_source_that_raises_keeps_nothing(store: Store, record: Build) -> None:
-    """The exception of the iterable passes unchanged, and the store can be used."""
+    """The exception of the iterable passes unchanged, and the store stays usable."""
 
     def source() -> Iterator[dict[str, Any]]:
         yield record("c1")
@@ -156,7 +156,7 @@ def test_a_source_that_raises_keeps_nothing(store: Store, record: Build) -> None
 
 
 def test_the_visibility_delay_hides_a_fresh_completion(record: Build) -> None:
-    """Until then it is in no list, its messages are not found, and it is no cursor."""
+    """Before the delay is over no list has it, its messages are not found, and it is no cursor."""
     clock = Clock()
     store = Store(visibility_delay=5.0, clock=clock)
     store.load([record("c1")])
@@ -173,7 +173,7 @@ def test_the_visibility_delay_hides_a_fresh_completion(record: Build) -> None:
 
 
 def test_an_import_holds_one_record_at_a_time(tmp_path: Path, record: Build) -> None:
-    """Twenty megabytes pass through less than one."""
+    """An import of 20 MB needs less than 1 MB of memory."""
     big = record("c1", 1)
     big["messages"][0]["content"] = "x" * 20_000
 
@@ -190,7 +190,7 @@ def test_an_import_holds_one_record_at_a_time(tmp_path: Path, record: Build) -> 
 
 
 def test_a_file_is_complete_after_an_import(tmp_path: Path, record: Build) -> None:
-    """One file is left, and the next one to open it finds the records."""
+    """The import leaves one file, and the next store that opens it has the records."""
     file = tmp_path / "stored.db"
     assert import_records(str(file), [record("c1"), record("c2")]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["stored.db"]
@@ -200,7 +200,7 @@ def test_a_file_is_complete_after_an_import(tmp_path: Path, record: Build) -> No
 
 
 def test_a_reader_goes_on_while_another_connection_imports(tmp_path: Path, record: Build) -> None:
-    """It sees the state from before until the import is complete."""
+    """The reader sees the earlier state until the import is complete."""
     file = str(tmp_path / "shared.db")
     import_records(file, [record("c1")])
     reader, writer = Store(file), Store(file)
@@ -216,8 +216,29 @@ def test_a_reader_goes_on_while_another_connection_imports(tmp_path: Path, recor
     writer.close()
 
 
+def test_an_import_does_not_wait_for_a_reader(tmp_path: Path, record: Build) -> None:
+    """An import commits while another connection has a read transaction open."""
+    file = str(tmp_path / "shared.db")
+    import_records(file, [record("c1")])
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM completions").fetchone() == (1,)
+    assert import_records(file, [record("c2")]) == 1
+    assert reader.execute("SELECT count(*) FROM completions").fetchone() == (1,)
+    reader.close()
+
+
+def test_the_file_names_its_program(tmp_path: Path) -> None:
+    """The SQLite header has "aiom" as its application id, and the version of the schema."""
+    file = tmp_path / "stored.db"
+    import_records(str(file), [])
+    header = file.read_bytes()[:100]
+    assert header[68:72] == b"aiom"
+    assert int.from_bytes(header[60:64], "big") == 1
+
+
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    """It is refused before anything is written to it."""
+    """The store rejects the file and does not write to it."""
     file = tmp_path / "theirs.db"
     theirs = sqlite3.connect(file)
     theirs.execute("CREATE TABLE messages (a)")
@@ -230,7 +251,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """SQLite's own error says so."""
+    """The error is SQLite's own."""
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but long enough to be taken for one" * 20)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):

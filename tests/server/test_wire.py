@@ -1,4 +1,4 @@
-"""Claims about the bytes of answers, held against the shapes of the recorded ones."""
+"""Claims about the bytes of responses, compared with recorded ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from aiomessages.server.store import Rows
 
 
 def test_an_empty_page_has_null_ids() -> None:
-    """Byte for byte the empty page of the live API, 75 bytes long."""
+    """The body equals the empty page of the live API, 75 bytes."""
     body = b'{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}'
     assert wire.page_body(Rows([], has_more=False)) == body
     assert len(body) == 75
 
 
 def test_a_page_is_one_compact_line_of_stored_texts() -> None:
-    """The texts are passed on unread; ids are escaped as JSON asks for."""
+    """The JSON texts pass unchanged; ids are escaped as JSON requires."""
     rows = Rows([("a", b'{"x":1.50}'), ('q"', b"{}")], has_more=True)
     assert wire.page_body(rows) == (
         b'{"object":"list","data":[{"x":1.50},{}],"first_id":"a","last_id":"q\\"","has_more":true}'
@@ -22,20 +22,27 @@ def test_a_page_is_one_compact_line_of_stored_texts() -> None:
 
 
 def test_the_not_found_error_has_the_recorded_length() -> None:
-    """Indented by two: 189 bytes for an id of 38 characters, as in the recordings."""
+    """Indented by two spaces it has 189 bytes for an id of 38 characters, as recorded."""
     error = wire.completion_not_found("chatcmpl-" + "x" * 29)
     assert len(error.body) == 189
     assert error.body.startswith(b'{\n  "error": {\n    "message": "Completion chatcmpl-xxx')
 
 
+def test_errors_are_utf_8() -> None:
+    """Letters outside ASCII stand for themselves; bytes that are not UTF-8 become a "?"."""
+    assert "Completion caf\u00e9 not found".encode() in wire.completion_not_found("caf\u00e9").body
+    assert b"Completion caf? not found" in wire.completion_not_found("caf\udce9").body
+
+
 def test_a_wrong_key_is_shown_by_its_end_at_most() -> None:
-    """A short key is not shown at all, a long one by four characters."""
+    """The error shows four characters of a key of 16 or more, and none of a shorter one."""
     assert wire.wrong_key("short").error["message"] == "Incorrect API key provided: ****."
-    shown = wire.wrong_key("sk-0123456789abcdef").error["message"]
-    assert shown == "Incorrect API key provided: ***************cdef."
+    hidden, shown = (wire.wrong_key("sk-0123456789abcdef"[:n]).error["message"] for n in (15, 16))
+    assert hidden == "Incorrect API key provided: ***********."
+    assert shown == "Incorrect API key provided: ************9abc."
 
 
 def test_the_wait_is_rounded_up() -> None:
-    """Who waits as long as a rate limit says is never early, in either header."""
+    """Both headers round up, so that a client that obeys one is never early."""
     error = wire.rate_limited(1.2341)
     assert error.headers == {"Retry-After": "2", "retry-after-ms": "1235"}

@@ -1,4 +1,4 @@
-"""Claims about the fixtures, made by suites that use them as a user's would: each is run whole.
+"""Claims about the fixtures, checked by whole suites that use them as a user's suite would.
 
 Warnings are errors in all of them, so that what is left open fails the suite that left it.
 """
@@ -101,7 +101,7 @@ async def test_each_test_has_a_server_of_its_own(messages_client, stored_complet
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> Suite:
-    """Run a suite of one file, with the app beside it, and return what came of it."""
+    """Return a function that runs a suite of one file, with the app beside it."""
 
     def run(
         tests: str, *options: str, ini: str = AUTO, own_process: bool = False
@@ -171,7 +171,7 @@ def test_plain_functions(suite: Suite) -> None:
 
 
 def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leads to the server whatever stood there, past a proxy, and is as before afterwards."""
+    """It overrides earlier settings and proxies, and is restored afterwards."""
     before = {
         "OPENAI_API_KEY": "sk-real",
         "OPENAI_ORG_ID": "org-real",
@@ -208,7 +208,7 @@ def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_of_a_suites_own(suite: Suite) -> None:
-    """A fixture of the same name takes its place, for a client and an environment as well."""
+    """A fixture of the same name replaces it, also for the client and the environment."""
     suite(
         """
         import pytest
@@ -230,7 +230,7 @@ def test_a_server_of_a_suites_own(suite: Suite) -> None:
 
 
 def test_a_test_that_fails(suite: Suite) -> None:
-    """It is told as any other, and what it left under way is no failure more."""
+    """The report shows the failure alone, although a request was still running."""
     result = suite(
         """
         async def test_it(messages_client, messages_server, stored_completion):
@@ -246,18 +246,20 @@ def test_a_test_that_fails(suite: Suite) -> None:
 
 
 def test_the_fixtures_are_listed(suite: Suite) -> None:
-    """`pytest --fixtures` tells what each is for."""
+    """`pytest --fixtures` shows the docstring of each."""
     listed = suite("", "--fixtures").stdout
     for name in ("messages_server", "messages_client", "messages_environment", "stored_completion"):
         listed.fnmatch_lines([f"{name}*-- *aiomessages/pytest_plugin.py*", "    [A-Z]*"])
 
 
 def test_a_project_that_uses_none_of_it() -> None:
-    """The start of pytest loads neither the kit nor what it is made of."""
+    """The start of pytest imports neither the test kit nor its dependencies."""
     code = (
         "import sys, pytest; before = set(sys.modules);"
         "import aiomessages.pytest_plugin; print(*sorted(set(sys.modules) - before))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     loaded = [name for name in ran.stdout.split() if not name.startswith("encodings")]
-    assert loaded == ["aiomessages", "aiomessages.loading", "aiomessages.pytest_plugin"]
+    assert loaded == ["aiomessages"] + [
+        f"aiomessages.{name}" for name in ("_lazy", "pytest_plugin")
+    ]

@@ -1,4 +1,4 @@
-"""Claims about the client of a test: it is closed in the loop that used it, whoever ran that."""
+"""Claims about the client of a test: it closes in the loop that used it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:
-    """Collect what a test left, so that a session that was not closed fails it and no other."""
+    """Collect garbage, so that an open session fails the test that left it."""
     yield
     gc.collect()
 
@@ -33,7 +33,7 @@ async def read(client: AsyncMessagesClient, id: str) -> int:
 
 
 async def is_closed(client: AsyncMessagesClient) -> bool:
-    """Tell whether the client takes no more calls."""
+    """Return whether the client is closed."""
     try:
         await client.list("x")
     except ClientClosedError:
@@ -44,15 +44,13 @@ async def is_closed(client: AsyncMessagesClient) -> bool:
 def test_a_loop_that_ends_before_the_test(
     messages_client: AsyncMessagesClient, stored_completion: Store
 ) -> None:
-    """The client ends with it, as asyncio.run leaves nobody to close it later."""
+    """The client closes with the loop of asyncio.run."""
     assert asyncio.run(read(messages_client, stored_completion(3))) == 3
     assert asyncio.run(is_closed(messages_client))
 
 
-def test_a_loop_that_stands_still(
-    messages_server: MessagesServer, stored_completion: Store
-) -> None:
-    """A loop that outlives the test, as one of a whole session does, is run once more."""
+def test_a_stopped_loop(messages_server: MessagesServer, stored_completion: Store) -> None:
+    """A stopped loop that outlives the test runs once more to close the client."""
     with asyncio.Runner() as runner:
         with client_of(messages_server) as client:
             assert runner.run(read(client, stored_completion(3))) == 3
@@ -62,7 +60,7 @@ def test_a_loop_that_stands_still(
 def test_a_loop_in_another_thread(
     messages_server: MessagesServer, stored_completion: Store
 ) -> None:
-    """A loop of an app that still runs closes the client there."""
+    """A loop that runs in another thread closes the client there."""
     with start_blocking_portal() as portal:
         with client_of(messages_server) as client:
             assert portal.call(read, client, stored_completion(3)) == 3
@@ -70,23 +68,23 @@ def test_a_loop_in_another_thread(
 
 
 def test_a_client_that_is_never_used(messages_client: AsyncMessagesClient) -> None:
-    """There is nothing to close, and no loop is needed."""
+    """A client without a request needs no loop and no closing."""
     assert "127.0.0.1" in repr(messages_client)
 
 
 async def test_a_client_that_a_test_closes(
     messages_client: AsyncMessagesClient, stored_completion: Store
 ) -> None:
-    """That is no error, neither then nor at the end."""
+    """A test may close the client itself."""
     async with messages_client:
         assert await read(messages_client, stored_completion(3)) == 3
     assert await is_closed(messages_client)
 
 
-async def test_only_a_twin_is_used(
+async def test_only_a_derived_client_is_used(
     messages_client: AsyncMessagesClient, stored_completion: Store
 ) -> None:
-    """The session that they share is closed all the same."""
+    """The session closes too if only a client from `with_options` used it."""
     with pytest.raises(AuthenticationError):
         await messages_client.with_options(api_key="sk-wrong").list(stored_completion())
 
@@ -94,7 +92,7 @@ async def test_only_a_twin_is_used(
 async def test_calls_that_begin_together(
     messages_client: AsyncMessagesClient, stored_completion: Store
 ) -> None:
-    """Several first requests are closed behind as one is."""
+    """The client closes once after several concurrent first requests."""
     ids = [stored_completion(3) for _ in range(5)]
     assert await asyncio.gather(*(read(messages_client, id) for id in ids)) == [3] * 5
 
@@ -102,7 +100,7 @@ async def test_calls_that_begin_together(
 async def test_attempts_without_waits(
     messages_server: MessagesServer, messages_client: AsyncMessagesClient, stored_completion: Store
 ) -> None:
-    """It tries as often as any client, and asks the server for no patience of the test's."""
+    """The client retries as often as any other, and waits 0 s."""
     waits: list[float] = []
     patient = messages_client.with_options(on_retry=lambda details: waits.append(details.delay))
     messages_server.fail(500, times=2)

@@ -1,4 +1,4 @@
-"""Claims about what a test may say of a conversation, and the record that comes of it."""
+"""Claims about the short forms of conversations, and the records that they make."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "argume
 
 
 def written(messages: Any, reply: Any = None) -> dict[str, Any]:
-    """Return a record that the server takes."""
+    """Return the record, and check that the server accepts it."""
     made = record("chatcmpl-1", 0, messages, reply, OPTIONS)
     assert [stored.id for stored in read_records([made])] == ["chatcmpl-1"]
     return made
 
 
 def turns(messages: Any) -> list[tuple[str, str | None]]:
-    """Return who says what."""
+    """Return the role and the content of each message."""
     return [(said["role"], said["content"]) for said in written(messages)["messages"]]
 
 
@@ -41,12 +41,12 @@ def turns(messages: Any) -> list[tuple[str, str | None]]:
     ids=["str", "dict", "Message", "none", "empty", "number", "iterable"],
 )
 def test_messages(messages: Any, expected: list[tuple[str, str]]) -> None:
-    """A text, a dict, a Message, several of them, or how many."""
+    """The messages are a text, a dict, a Message, several of them, or their number."""
     assert turns(messages) == expected
 
 
 def test_who_says_a_text() -> None:
-    """The model answers a person and goes on after a tool; else it is the person."""
+    """A text after a user or a tool is the assistant's; any other is the user's."""
     said = turns(
         [
             {"role": "system", "content": "Be brief."},
@@ -68,7 +68,7 @@ def test_who_says_a_text() -> None:
 
 
 def test_a_message_from_a_server() -> None:
-    """A Message goes back as it came, with its id and what this version does not know."""
+    """A Message keeps its id and its unknown members."""
     message = Message(id="mine-7", role="user", content="Hi", name="Ann")
     assert written([message])["messages"] == [message.to_dict()]
     assert stored_ids([message]) == ["mine-7"]
@@ -81,7 +81,7 @@ def stored_ids(messages: Any) -> list[str]:
 
 
 def test_parts_as_they_are_given_to_the_api() -> None:
-    """The list shows them as the live API does: each with every key, their text joined."""
+    """Parts get every member and `content` their joined text, as in the live API."""
     picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     content = [{"type": "text", "text": "What is"}, picture, {"type": "text", "text": "this?"}]
     (said,) = written({"role": "user", "content": content})["messages"]
@@ -114,18 +114,18 @@ def test_the_shape_is_that_of_the_sample() -> None:
     ],
 )
 def test_a_reply(reply: Any, reason: str, content: str | None) -> None:
-    """A text or a dict; one that calls tools ends for that reason."""
+    """A reply is a text or a dict; tool calls set the finish reason."""
     (choice,) = written(0, reply)["completion"]["choices"]
     assert (choice["finish_reason"], choice["message"]["content"]) == (reason, content)
     assert choice["message"]["role"] == "assistant"
 
 
 def test_no_reply() -> None:
-    """There is no choice then."""
+    """Without a reply the completion has no choice."""
     assert written(1)["completion"]["choices"] == []
 
 
 def test_what_is_no_message() -> None:
-    """The error names which, and of what kind it is."""
+    """The error holds the position of the message and its type."""
     with pytest.raises(TypeError, match="message 1 must be a str, a dict or a Message, not bytes"):
         record("chatcmpl-1", 0, ["Hi", b"Hi"], None, OPTIONS)  # type: ignore[list-item]

@@ -1,4 +1,4 @@
-"""Claims about the server of a test: what it holds, what it heard, and the faults it plays."""
+"""Claims about the server of a test: stored completions, received requests, faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aiomessages import (
 )
 from aiomessages.server import LocalServer
 from aiomessages.testing import MessagesServer
-from aiomessages.testing.switches import STATUSES
+from aiomessages.testing.faults import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ NEVER = RetryPolicy(max_retries=0)
 
 
 def get(server: MessagesServer, path: str = "/chat/completions", **headers: str) -> Any:
-    """Fetch with the server's key and without a client or a loop, and return the JSON."""
+    """Return the JSON of a response, requested with the server's key by urllib."""
     headers = headers or {"Authorization": f"Bearer {server.api_key}"}
     request = urllib.request.Request(server.base_url + path, headers=headers)  # noqa: S310 - ours
     with urllib.request.urlopen(request) as response:  # noqa: S310 - our own server
@@ -42,7 +42,7 @@ def get(server: MessagesServer, path: str = "/chat/completions", **headers: str)
 
 
 def refusal(server: MessagesServer, path: str = "/chat/completions") -> tuple[int, Headers]:
-    """Return the status and the headers of an answer that is an error."""
+    """Return the status and the headers of an error response."""
     with pytest.raises(urllib.error.HTTPError) as raised:
         get(server, path)
     with raised.value as error:
@@ -50,12 +50,12 @@ def refusal(server: MessagesServer, path: str = "/chat/completions") -> tuple[in
 
 
 def statuses(server: MessagesServer, count: int, path: str = "/chat/completions") -> list[int]:
-    """Ask so many times, one after the other."""
+    """Send `count` requests in sequence, and return the statuses."""
     return [status(server, path) for _ in range(count)]
 
 
 def status(server: MessagesServer, path: str) -> int:
-    """Ask once."""
+    """Send a request, and return the status."""
     try:
         get(server, path)
     except urllib.error.HTTPError as error:
@@ -68,7 +68,7 @@ def status(server: MessagesServer, path: str) -> int:
 
 
 def test_it_serves_while_its_block_runs() -> None:
-    """Before and after it says that it is not running, and refuses connections."""
+    """Before and after the block it raises RuntimeError and refuses connections."""
     server = MessagesServer()
     for _ in range(2):  # it can be used again
         with pytest.raises(RuntimeError, match="not running"):
@@ -83,7 +83,7 @@ def test_it_serves_while_its_block_runs() -> None:
 
 
 def test_an_error_in_its_block() -> None:
-    """It goes its way, and the server ends."""
+    """The error passes unchanged, and the server stops."""
     server = MessagesServer()
     with pytest.raises(ZeroDivisionError), server:
         raise ZeroDivisionError
@@ -91,7 +91,7 @@ def test_an_error_in_its_block() -> None:
 
 
 def test_what_keeps_it_from_starting() -> None:
-    """Bad records are told as the local server tells them, and no thread stays."""
+    """Invalid records raise the error of the local server, and leave no thread."""
     before = threading.active_count()
     with pytest.raises(ValueError, match="line 1"), MessagesServer(records=[{}]):
         pass
@@ -99,7 +99,7 @@ def test_what_keeps_it_from_starting() -> None:
 
 
 def test_its_options(tmp_path: Path) -> None:
-    """The sample, a file of one's own and a key are the local server's."""
+    """The options for the sample, the file and the key are those of the local server."""
     with MessagesServer(tmp_path / "stored.db", sample=True, api_key="sk-chosen") as server:
         assert get(server, "/chat/completions/chatcmpl-tides")["id"] == "chatcmpl-tides"
     with MessagesServer(tmp_path / "stored.db", api_key="sk-chosen") as server:
@@ -111,7 +111,7 @@ def test_its_options(tmp_path: Path) -> None:
 
 
 def test_its_key_is_not_shown(messages_server: MessagesServer) -> None:
-    """Nor is one that an app sent by mistake."""
+    """The reprs show neither the key of the server nor a key that an app sent by mistake."""
     assert messages_server.base_url in repr(messages_server)
     assert messages_server.api_key not in repr(messages_server)
     with pytest.raises(urllib.error.HTTPError) as raised:
@@ -128,7 +128,7 @@ def test_its_key_is_not_shown(messages_server: MessagesServer) -> None:
 async def test_a_stored_conversation(
     stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """What was stored comes back through a client: messages, reply, metadata."""
+    """A client reads the stored messages, reply and metadata."""
     id = stored_completion(
         ["Is it raining?", "Yes."], model="gpt-x", metadata={"user": "u1"}, reply="Still."
     )
@@ -142,7 +142,7 @@ async def test_a_stored_conversation(
 async def test_a_conversation_of_many_pages(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """A number stands for so many messages; the requests show how they were paged."""
+    """A number stores that many messages, and the requests show the pages."""
     id = stored_completion(250)
     assert len([item async for item in messages_client.list(id)]) == 250
     asked = [(request.completion_id, request.query) for request in messages_server.requests]
@@ -154,7 +154,7 @@ async def test_a_conversation_of_many_pages(
 
 
 def test_ids_of_their_own(stored_completion: Store, messages_server: MessagesServer) -> None:
-    """Each completion gets an id that is free, and is a second younger than the one before."""
+    """Each completion gets a free id, and is one second younger than the previous one."""
     ids = [stored_completion(), stored_completion(id="chatcmpl-3"), stored_completion()]
     assert ids == ["chatcmpl-1", "chatcmpl-3", "chatcmpl-4"]
     listed = get(messages_server, "/chat/completions?order=asc")["data"]
@@ -165,7 +165,7 @@ def test_ids_of_their_own(stored_completion: Store, messages_server: MessagesSer
 def test_an_id_that_is_stored_already(
     stored_completion: Store, messages_server: MessagesServer
 ) -> None:
-    """The completion is replaced, messages and all."""
+    """The new completion replaces the stored one with all its messages."""
     assert stored_completion(9, id="mine") == stored_completion(1, id="mine") == "mine"
     assert len(get(messages_server, "/chat/completions/mine/messages")["data"]) == 1
 
@@ -182,14 +182,14 @@ def test_an_id_that_is_stored_already(
 def test_what_cannot_be_stored(
     stored_completion: Store, messages_server: MessagesServer, given: Any, complaint: str
 ) -> None:
-    """The error says what is wrong, and nothing is kept."""
+    """The error holds the reason, and nothing is stored."""
     with pytest.raises(ValueError, match=complaint):
         stored_completion(**given)
     assert get(messages_server)["data"] == []
 
 
 def test_what_arrived(messages_server: MessagesServer) -> None:
-    """Every request is there, whatever became of it, until the list is cleared."""
+    """The list has every request, failed ones too, until it is cleared."""
     statuses(messages_server, 1, "/chat/completions/nobody?limit=3")
     statuses(messages_server, 1, "/nowhere")
     first, second = messages_server.requests
@@ -207,13 +207,13 @@ def test_what_arrived(messages_server: MessagesServer) -> None:
 
 @pytest.mark.parametrize("code", STATUSES)
 def test_a_status(messages_server: MessagesServer, code: int) -> None:
-    """It is what is answered, so many times."""
+    """The server responds with the status `times` times."""
     messages_server.fail(code, times=2)
     assert statuses(messages_server, 3) == [code, code, 200]
 
 
 def test_faults_one_after_the_other(messages_server: MessagesServer) -> None:
-    """The next begins when one is spent; what was spent before stays so."""
+    """The next fault starts when one is used up; a used-up fault does not start again."""
     messages_server.fail(500, times=1)
     assert statuses(messages_server, 1) == [500]
     messages_server.fail(503, times=2)
@@ -236,7 +236,7 @@ def test_the_first_request_to_strike(messages_server: MessagesServer) -> None:
 def test_one_completion_of_several(
     messages_server: MessagesServer, stored_completion: Store
 ) -> None:
-    """Requests for others are neither struck nor counted."""
+    """Requests for other completions are neither affected nor counted."""
     good, bad = stored_completion(), stored_completion()
     messages_server.fail(500, completion_id=bad, first=2)
     path = "/chat/completions"
@@ -251,7 +251,7 @@ def test_one_completion_of_several(
 def test_an_answer_that_asks_to_wait(
     messages_server: MessagesServer, seconds: float, expected: tuple[str, str]
 ) -> None:
-    """In whole seconds for everybody, in milliseconds for those who know the finer header."""
+    """Retry-After holds whole seconds, and retry-after-ms milliseconds."""
     messages_server.fail(429, retry_after=seconds)
     code, headers = refusal(messages_server)
     assert (code, headers["Retry-After"], headers["retry-after-ms"]) == (429, *expected)
@@ -260,7 +260,7 @@ def test_an_answer_that_asks_to_wait(
 def test_a_fault_that_asks_to_wait_and_has_nothing_to_strike(
     messages_server: MessagesServer,
 ) -> None:
-    """An empty page has no item to spoil: the right answer comes, and asks for nothing."""
+    """A fault that does not apply to an empty page adds no headers either."""
     messages_server.fail("wrong-type", retry_after=1)
     assert statuses(messages_server, 1) == [200]
 
@@ -268,7 +268,7 @@ def test_a_fault_that_asks_to_wait_and_has_nothing_to_strike(
 async def test_a_429_reaches_the_app_with_what_it_says(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """A client of an app, told to wait longer than its deadline, says so at once."""
+    """A wait beyond the deadline raises immediately, with the wait in the error."""
     messages_server.fail(429, retry_after=90)
     with pytest.raises(RateLimitError) as raised:
         await messages_client.list(stored_completion(), deadline=10)
@@ -278,7 +278,7 @@ async def test_a_429_reaches_the_app_with_what_it_says(
 async def test_a_page_that_breaks_off(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """What came before is delivered; a client that tries again gets over it."""
+    """The earlier page is delivered, and a client with retries delivers everything."""
     id = stored_completion(6)
     messages_server.fail("body-short", first=2)
     walk = messages_client.with_options(retry=NEVER).list(id, limit=3)
@@ -293,7 +293,7 @@ async def test_a_page_that_breaks_off(
 async def test_a_completion_that_is_not_visible_yet(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """It is a 404 for the first requests, which a patient client waits out."""
+    """The first requests get a 404, and `wait_until_visible` retries them."""
     id = stored_completion()
     messages_server.fail(404, times=1, completion_id=id)
     with pytest.raises(NotFoundError):
@@ -303,7 +303,7 @@ async def test_a_completion_that_is_not_visible_yet(
 
 
 def test_a_slow_answer(messages_server: MessagesServer) -> None:
-    """It is right, and no sooner than was said; the next is as quick as ever."""
+    """The delayed response is correct, and arrives no earlier than the delay."""
     messages_server.slow_down(0.05, times=1)
     began = time.monotonic()
     assert get(messages_server)["data"] == []
@@ -314,7 +314,7 @@ def test_a_slow_answer(messages_server: MessagesServer) -> None:
 async def test_an_answer_too_slow_for_a_client(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """It runs into the client's timeout, and the test does not wait for the rest."""
+    """The client times out, and the server stops without waiting for the delay."""
     messages_server.slow_down(3600)
     with pytest.raises(APITimeoutError):
         await messages_client.with_options(timeout=0.02, retry=NEVER).list(stored_completion())
@@ -323,16 +323,16 @@ async def test_an_answer_too_slow_for_a_client(
 async def test_a_server_that_cannot_be_reached(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
-    """Connections are refused, also for a client that had one open; then all is as before."""
+    """The server refuses connections, also to a client that had one; stored data stays."""
     id, url = stored_completion(), messages_server.base_url
     await messages_client.list(id)
-    heard = len(messages_server.requests)
+    before = len(messages_server.requests)
     with messages_server.unreachable():
         with pytest.raises(APIConnectionError, match="no connection"):
             await messages_client.list(id)
         assert messages_server.base_url == url
         later = stored_completion()
-    assert len(messages_server.requests) == heard
+    assert len(messages_server.requests) == before
     assert (await messages_client.list(id)).data
     assert (await messages_client.list(later)).data
 
@@ -351,7 +351,7 @@ async def test_a_server_that_cannot_be_reached(
 def test_what_is_no_fault(
     messages_server: MessagesServer, arguments: Any, options: Any, complaint: str
 ) -> None:
-    """It is refused where it is asked for, and changes nothing."""
+    """The call raises the error, and later responses are correct."""
     with pytest.raises(ValueError, match=complaint):
         messages_server.fail(*arguments, **options)
     with pytest.raises(ValueError, match="seconds from 0, not -1"):
@@ -363,7 +363,7 @@ def test_what_is_no_fault(
 
 
 async def test_a_local_server_that_pauses() -> None:
-    """Pausing twice, resuming twice and closing a paused one do no harm."""
+    """A server can pause twice, resume twice, and close while paused."""
     server = LocalServer()
     with pytest.raises(RuntimeError, match="not running"):
         await server.resume()

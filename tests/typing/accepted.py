@@ -9,6 +9,7 @@ import aiohttp
 from aiomessages import (
     APIStatusError,
     AsyncMessagesClient,
+    CompletionUsage,
     Conversation,
     Message,
     MessagePage,
@@ -39,6 +40,9 @@ async def one_page(client: AsyncMessagesClient) -> None:
     assert_type(page.body, bytes)
     first_id: str | None = page.first_id
     request_id: str | None = page.request_id
+    assert_type(page[0], Message)
+    assert_type(page[:2], list[Message])
+    assert_type([message for message in page], list[Message])  # noqa: C416 the loop is typed
     print(first_id, request_id)
 
 
@@ -53,9 +57,22 @@ async def every_message(client: AsyncMessagesClient) -> None:
     cursor: str | None = stream.cursor
     async for page in client.list("chatcmpl-1", after=cursor).pages():
         assert_type(page, MessagePage)
+    assert_type(await client.list("chatcmpl-1").collect(), list[Message])
     async with client.list("chatcmpl-1") as closing:
         async for raw in closing.raw():
             assert_type(raw, bytes)
+
+
+async def what_was_asked(client: AsyncMessagesClient) -> None:
+    """Read a message as text and as JSON, and the completion that it belongs to."""
+    async for found in client.conversations(["chatcmpl-1"], include_reply=True):
+        assert_type([message.text for message in found.messages], list[str])
+        assert_type(found.to_json(), str)
+        if found.completion is not None:
+            assert_type(found.completion.usage, CompletionUsage | None)
+            usage = found.completion.usage or {}
+            assert_type(usage.get("total_tokens"), int | None)
+            assert_type(found.completion.choices[0].message.text, str)
 
 
 async def ways_to_build_a_client() -> None:

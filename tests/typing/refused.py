@@ -41,6 +41,9 @@ async def reading(message: Message) -> None:
     message.content.upper()  # error: union-attr
     message.content = "changed"  # error: misc
     print(message["content"])  # error: index
+    message.text.append("more")  # error: attr-defined
     print(client.list("chatcmpl-1").data)  # error: attr-defined
     async for page in client.list("chatcmpl-1").pages():
         print(page.role)  # error: attr-defined
+    usage = (await client.completion("chatcmpl-1")).usage or {}
+    print(usage["tokens"])  # error: typeddict-item

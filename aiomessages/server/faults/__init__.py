@@ -1,10 +1,10 @@
-"""The faults that a local server can play, so that users rehearse them against their own code.
+"""The faults that a local server can inject, so that users can test how their code handles them.
 
-Three tables by where a fault stands: below the API (`broken`), in the answer (`answers`), in the
-page (`pages`); and the plan of when each strikes.
+Three modules hold them by level: invalid HTTP (`broken`), valid HTTP other than the requested page
+(`answers`), pages with invalid content (`pages`). `plan` decides which request gets a fault.
 """
 
 from .fault import Fault
-from .plan import FAULTS, ArmedFault, Faults, Plan, named
+from .plan import FAULTS, Faults, Plan, ScheduledFault, fault_named
 
-__all__ = ["FAULTS", "ArmedFault", "Fault", "Faults", "Plan", "named"]
+__all__ = ["FAULTS", "Fault", "Faults", "Plan", "ScheduledFault", "fault_named"]

@@ -1,6 +1,6 @@
-"""Faults that are honest HTTP: error statuses, bodies that are no page, redirects.
+"""Faults that are valid HTTP: error statuses, bodies that are not a page, redirects.
 
-Every answer here is one that a real API or a gateway before it gives; none needs the stored data.
+Each is a response that a real API or a gateway in front of it sends. None needs stored data.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from aiomessages.server import wire
-from aiomessages.server.middleware import error_response
+from aiomessages.server.responses import error_response, json_response
 from aiomessages.server.wire import ApiError
 
-from .fault import Fault, json_response
+from .fault import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 _HTML = "<!doctype html>\n<title>{0}</title>\n<h1>{0}</h1>\n<hr>a gateway\n"
-# Reserved by RFC 2606: nobody answers there, should a client follow after all.
+# RFC 2606 reserves this name: no host answers a client that follows the redirect.
 _ELSEWHERE = "https://elsewhere.example"
 
 
-def _fault(does: str, answer: Callable[[web.Request], web.Response]) -> Fault:
-    async def strike(request: web.Request, _: Handler) -> web.Response:
-        return answer(request)
+def _fault(description: str, respond: Callable[[web.Request], web.Response]) -> Fault:
+    async def inject(request: web.Request, _: Handler) -> web.Response:
+        return respond(request)
 
-    return Fault(does, strike)
+    return Fault(description, inject)
 
 
-def _status(does: str, status: int, code: str | None = None, **headers: str) -> Fault:
-    """Answer with an error body; `retry_after="1"` is the header retry-after."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def _status(description: str, status: int, code: str | None = None, **headers: str) -> Fault:
+    """Respond with an error body; the keyword `retry_after="1"` sets the header retry-after."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = ApiError(status, f"Rehearsal: {does}.", type=kind, code=code, headers=named)
-    return _fault(does, lambda _: error_response(error))
+    error = ApiError(status, f"Rehearsal: {description}.", type=kind, code=code, headers=fields)
+    return _fault(description, lambda _: error_response(error))
 
 
 def _html(status: int, title: str) -> web.Response:
@@ -56,9 +56,11 @@ def _not_found(request: web.Request) -> web.Response:
 
 
 def _retry_at(_: web.Request) -> web.Response:
-    # A date has whole seconds; half a second more, so that it is never over on arrival.
+    # Dates have whole seconds; half a second more keeps the date in the future on arrival.
     date = formatdate(math.ceil(time.time() + 0.5), usegmt=True)
-    return error_response(ApiError(503, "Rehearsal: come back.", headers={"Retry-After": date}))
+    return error_response(
+        ApiError(503, "Rehearsal: try again later.", headers={"Retry-After": date})
+    )
 
 
 def _error_in_200(_: web.Request) -> web.Response:
@@ -70,7 +72,7 @@ def _redirect(to: str) -> Callable[[web.Request], web.Response]:
 
 
 FAULTS = {
-    "no-content": _fault("204, and no body", lambda _: web.Response(status=204)),
+    "no-content": _fault("204 without a body", lambda _: web.Response(status=204)),
     "empty-body": _fault("200 with an empty body", lambda _: json_response(b"")),
     "html": _fault("200 with a page of HTML", lambda _: _html(200, "Please log in")),
     "redirect": _fault("307 to the same server", _redirect("")),

@@ -1,7 +1,7 @@
-"""What a fault is: a sentence for its reader, and the way it answers a request.
+"""The type of a fault: a description, and a function that responds to a request.
 
-A strike may ask the handler for the right answer and spoil it, or answer in its place; None means
-that it has nothing to spoil in this request. What a handler raises goes its way unspoiled.
+The function may call the handler for the correct response and alter it, or respond by itself. It
+returns None if the fault does not apply to the request. Exceptions of the handler pass unchanged.
 """
 
 from __future__ import annotations
@@ -12,22 +12,17 @@ from typing import NamedTuple, cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-Strike = Callable[[web.Request, Handler], Awaitable[web.StreamResponse | None]]
+Inject = Callable[[web.Request, Handler], Awaitable[web.StreamResponse | None]]
 
 
 class Fault(NamedTuple):
-    """What the server does in place of the right answer, in words and in deed."""
+    """A deviation from the correct response: its description, and the function that makes it."""
 
-    does: str
-    strike: Strike
-
-
-async def right_body(request: web.Request, handler: Handler) -> bytes:
-    """Return the body of the right answer."""
-    answer = cast("web.Response", await handler(request))  # what all our routes give
-    return cast("bytes", answer.body)
+    description: str
+    inject: Inject
 
 
-def json_response(body: bytes) -> web.Response:
-    """Answer with a body that calls itself JSON, whatever it is."""
-    return web.Response(body=body, content_type="application/json")
+async def correct_body(request: web.Request, handler: Handler) -> bytes:
+    """Return the body of the correct response."""
+    response = cast("web.Response", await handler(request))  # every route returns this type
+    return cast("bytes", response.body)

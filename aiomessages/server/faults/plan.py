@@ -1,7 +1,7 @@
-"""Which fault strikes when: the words for it, and the count of what is still to come.
+"""The schedule of faults: its notation, and the counts that decide which request gets a fault.
 
-`NAME` strikes every request, `NAME:K` strikes K times, and `@N` behind either lets the requests
-before the Nth pass. What a fault does is told elsewhere.
+`NAME` affects every request and `NAME:K` affects K requests; `@N` after either starts at the Nth
+request. The other modules of this folder define the faults themselves.
 """
 
 from __future__ import annotations
@@ -27,90 +27,98 @@ _SPEC = re.compile(
 )
 
 
-class ArmedFault:
-    """One fault, and the count of when it is still to strike.
+class ScheduledFault:
+    """A fault, and the counts that decide which requests it affects.
 
-    It lets the requests before the `first`th pass, and then strikes `times` of them (None: no end).
-    With a `completion_id` only requests for that completion are counted, and struck.
+    It skips the requests before the `first`th, counted from 1, and then affects `times` requests
+    (None: all). With a `completion_id` it counts and affects only requests for that completion.
+    `spec` is the notation that it was parsed from.
     """
 
     def __init__(
         self,
         fault: Fault,
         *,
-        times: int | None = None,
-        first: int = 1,
+        times: int | None,
+        first: int,
         completion_id: str | None = None,
         spec: str | None = None,
     ) -> None:
-        self.spec = spec or fault.does
+        self.spec = spec or fault.description
         self._fault = fault
-        self._left = math.inf if times is None else times
-        self._to_pass = first - 1
+        self._remaining = math.inf if times is None else times
+        self._to_skip = first - 1
         self._completion_id = completion_id
 
     @classmethod
     def parse(cls, spec: str) -> Self:
-        """Read NAME, NAME:K or NAME:K@N. Raises ValueError for what is no fault."""
+        """Return the fault of NAME, NAME:K, NAME@N or NAME:K@N.
+
+        Raises ValueError for another notation, and for an unknown name.
+        """
         found = _SPEC.fullmatch(spec)
         if found is None:
             raise ValueError(f"a fault is written NAME, NAME:K or NAME:K@N, not {spec!r}")
         times = int(found["times"]) if found["times"] else None
-        return cls(named(found["name"]), times=times, first=int(found["first"] or 1), spec=spec)
+        return cls(
+            fault_named(found["name"]), times=times, first=int(found["first"] or 1), spec=spec
+        )
 
     def is_due(self, request: web.Request) -> bool:
-        """Count a request, and tell whether it is one to strike."""
+        """Count a request, and return whether the fault may affect it."""
         if self._completion_id not in (None, request.match_info.get("completion_id")):
             return False
-        if self._to_pass:
-            self._to_pass -= 1
+        if self._to_skip:
+            self._to_skip -= 1
             return False
         return True
 
-    async def strike(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
-        """Answer a request; None where the fault is spent, or has nothing to spoil in it."""
-        if not self._left:
+    async def inject(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        """Return the faulty response; None if the fault is used up or does not apply."""
+        if not self._remaining:
             return None
-        self._left -= 1  # before anything is awaited, so that no two requests share a strike
+        self._remaining -= 1  # before the first await, so that concurrent requests count once each
         response = None
         try:
-            response = await self._fault.strike(request, handler)
+            response = await self._fault.inject(request, handler)
         finally:
-            self._left += response is None  # it had nothing to strike
+            self._remaining += response is None  # it did not apply to this request
         return response
 
 
-Faults = str | Iterable[str | ArmedFault] | Mapping[str, int | None]
+Faults = str | Iterable[str | ScheduledFault] | Mapping[str, int | None]
 
 
 class Plan:
-    """The faults that are switched on, in their order: the next begins when one is spent.
+    """The faults that are switched on, in order: the next one starts when one is used up.
 
-    `faults` is one fault, several, or a mapping from a fault to its number of strikes (None: no
-    end). Raises ValueError for a name that is none, and says which are nearest.
+    `faults` is one fault, several, or a mapping from a name to the number of affected requests
+    (None: all). Raises ValueError for an unknown name; the message lists the nearest names.
     """
 
     def __init__(self, faults: Faults = ()) -> None:
         self._faults = [
-            fault if isinstance(fault, ArmedFault) else ArmedFault.parse(fault)
-            for fault in _listed(faults)
+            fault if isinstance(fault, ScheduledFault) else ScheduledFault.parse(fault)
+            for fault in _as_tuple(faults)
         ]
 
     @property
     def specs(self) -> tuple[str, ...]:
-        """The faults as they were written, or what those do that were not."""
+        """The notation of each fault, or its description if it was not parsed."""
         return tuple(fault.spec for fault in self._faults)
 
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer a request by the first fault that strikes it, or rightly."""
-        for fault in [fault for fault in self._faults if fault.is_due(request)]:  # all count it
-            response = await fault.strike(request, handler)
+    async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Return the response of the first fault that affects the request, or the correct one."""
+        for fault in [
+            fault for fault in self._faults if fault.is_due(request)
+        ]:  # each counts the request
+            response = await fault.inject(request, handler)
             if response is not None:
                 return response
         return await handler(request)
 
 
-def _listed(faults: Faults) -> tuple[str | ArmedFault, ...]:
+def _as_tuple(faults: Faults) -> tuple[str | ScheduledFault, ...]:
     if isinstance(faults, str):
         return (faults,)
     if isinstance(faults, Mapping):
@@ -118,8 +126,8 @@ def _listed(faults: Faults) -> tuple[str | ArmedFault, ...]:
     return tuple(faults)
 
 
-def named(name: str) -> Fault:
-    """Return the fault of a name. Raises ValueError for one that is none."""
+def fault_named(name: str) -> Fault:
+    """Return the fault of this name. Raises ValueError for an unknown name."""
     if name not in FAULTS:
         nearest = ", ".join(get_close_matches(name, FAULTS, cutoff=0.0))
         raise ValueError(f"there is no fault {name!r}; the nearest are {nearest}")

@@ -1,0 +1,1 @@
+"""One call: its attempts, retries, rate limit and deadline."""

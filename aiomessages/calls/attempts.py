@@ -1,0 +1,286 @@
+"""A call is made of attempts: send, read, and decide whether to send again.
+
+`wire` says what an answer means, `retry` whether and when to try again. This module holds them
+together, within one deadline, for as long as the client is open.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from aiomessages.errors import (
+    APIConnectionError,
+    APIError,
+    ClientClosedError,
+    DecodeError,
+    PaginationError,
+    SchemaError,
+)
+from aiomessages.observe.logs import log, log_attempt, log_retry
+from aiomessages.values.redaction import concealed
+from aiomessages.values.secrets import SecretStr
+from aiomessages.wire.errors import is_foreign_404
+from aiomessages.wire.responses import Response
+
+from .api_key import Key, provided
+from .cancellation import translate_cancellation
+from .request import Read, Request, RetryDetails, Rules, is_beyond, within
+from .retry import (
+    RetryQuota,
+    asks_all_to_wait,
+    is_only_early,
+    retry_delay,
+    visibility_delay,
+)
+from .running import RunningCall, RunningCalls
+
+if TYPE_CHECKING:
+    from aiomessages.http.transport import Transport
+    from aiomessages.observe.operation import Listener
+
+
+ResultT = TypeVar("ResultT")
+ErrorT = TypeVar("ErrorT", bound=APIError)
+
+
+class Shared:
+    """The transport, the retry quota and the calls under way, for a client and its children."""
+
+    def __init__(self, transport: "Transport") -> None:
+        self.transport = transport
+        self.quota = RetryQuota()
+        self.running = RunningCalls()
+
+
+class Attempts:
+    """Make calls by certain rules until closed. A child ends with its parent."""
+
+    def __init__(self, shared: Shared, rules: Rules, parent: "Attempts | None" = None) -> None:
+        self.shared, self.rules = shared, rules
+        self.listener: Listener | None = None if parent is None else parent.listener
+        self._parent = parent
+        self._closed = False
+
+    def child(self, rules: Rules) -> "Attempts":
+        """Return attempts by other rules, over the same transport."""
+        return Attempts(self.shared, rules, self)
+
+    def paced_like(self, other: "Attempts") -> "Attempts":
+        """Return attempts that wait in the queue of others, and retry as those do."""
+        theirs = other.rules
+        return self.child(
+            msgspec.structs.replace(
+                self.rules, queue=theirs.queue, policy=theirs.policy, on_retry=theirs.on_retry
+            )
+        )
+
+    def pay_for_one_more(self) -> bool:
+        """Take what a retry costs from the quota; return False if too little is left."""
+        return self.shared.quota.take()
+
+    @property
+    def closed(self) -> bool:
+        """Whether these attempts, or their parent's, were closed."""
+        return self._closed or (self._parent is not None and self._parent.closed)
+
+    async def call(self, request: Request, read: Read[ResultT]) -> tuple[ResultT, int]:
+        """Return the result of `read`, and the number of requests that were sent for it.
+
+        Raises APIError, and ClientClosedError when the client is closed before the end.
+        """
+        self.shared.transport.stay_in_one_process()
+        self._refuse_once_closed()
+        running = RunningCall(self)
+        self.shared.running.enter(running)
+        try:
+            return await self._attempt_until_done(request, read, running)
+        except asyncio.CancelledError:
+            # Closing interrupts a call as asyncio.timeout does: by a cancellation of our own, which
+            # is taken back. Anybody else's goes its way.
+            if running.was_only_interrupted():
+                raise ClientClosedError("the client was closed during the call") from None
+            raise
+        finally:
+            self.shared.running.leave(running)
+
+    def _refuse_once_closed(self) -> None:
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
+
+    async def _attempt_until_done(
+        self, request: Request, read: Read[ResultT], running: RunningCall
+    ) -> tuple[ResultT, int]:
+        began = time.monotonic()
+        put_off = 0  # attempts that do not count as retries
+        for attempt in itertools.count(1):
+            try:
+                result = await self._attempt_in_turn(request, read, running)
+            except asyncio.CancelledError as cancelled:
+                # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
+                raise self._locate(translate_cancellation(cancelled), request, running) from None
+            except APIError as error:
+                self._locate(error, request, running)
+                if self._is_put_off(request, error):
+                    put_off += 1
+                    continue
+                waited = time.monotonic() - began
+                delay = self._delay(request, error, attempt=attempt - put_off, waited=waited)
+                if delay is None:
+                    raise
+                self._report_retry(request, error, delay)
+            else:
+                self.shared.quota.succeed()
+                return result, running.sent
+            await asyncio.sleep(delay)
+        raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
+
+    def _locate(self, error: ErrorT, request: Request, running: RunningCall) -> ErrorT:
+        """Note in an error where the call stood; an id of the server's may hold the key."""
+        key = self.rules.api_key
+        secret = key.secret if isinstance(key, Key) else ""
+        return error.at(
+            completion_id=concealed(request.call.completion_id, secret),
+            cursor=concealed(request.cursor, secret),
+            attempts=running.sent,
+        )
+
+    def _is_put_off(self, request: Request, error: APIError) -> bool:
+        """Return whether the next turn in the queue is the remedy, and comes before the deadline.
+
+        Report it as a retry then.
+        """
+        queue = self.rules.queue
+        if queue is None or not is_only_early(self.rules.policy, error, starved=queue.starved()):
+            return False
+        pause = queue.pause()
+        if is_beyond(request.call.deadline, pause):
+            return False
+        self._report_retry(request, error, pause)
+        return True
+
+    def _delay(
+        self, request: Request, error: APIError, *, attempt: int, waited: float
+    ) -> float | None:
+        """Return the seconds until the next attempt, or None to give up."""
+        policy, paused = self.rules.policy, asks_all_to_wait(error)
+        if request.ahead and paused:
+            return None
+        delay = poll = visibility_delay(
+            policy, error, attempt=attempt, waited=waited, patience=request.patience
+        )
+        if delay is None:
+            dice = random.random()  # noqa: S311 jitter
+            delay = retry_delay(policy, error, attempt=attempt, dice=dice)
+        if delay is None or is_beyond(request.call.deadline, delay):
+            return None  # to say now what is known is better than to wait for nothing
+        # A poll is no retry, and only a retry that will be made is paid for. Neither is one paid
+        # for that comes after a pause for all: the pause holds senders back more surely than the
+        # quota does.
+        if poll is not None or (paused and self.rules.queue is not None):
+            return delay
+        return delay if self.shared.quota.take() else None
+
+    def _report_retry(self, request: Request, error: APIError, delay: float) -> None:
+        log_retry(error, delay)
+        if self.listener is not None:
+            self.listener.retried(error)
+        if request.operation is not None:
+            request.operation.retried()
+        on_retry = self.rules.on_retry
+        if on_retry is not None:
+            details = RetryDetails(error.completion_id, error.cursor, error.attempts, delay, error)
+            try:
+                on_retry(details)
+            except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
+                log.exception("on_retry failed; the call goes on")
+
+    async def _attempt_in_turn(
+        self, request: Request, read: Read[ResultT], running: RunningCall
+    ) -> ResultT:
+        queue = self.rules.queue
+        if queue is None:
+            return await self._attempt(request, read, running)
+        deadline = request.call.deadline
+        seconds = None if deadline is None else max(deadline.remaining(), 0.0)
+        queued = time.monotonic()
+        sent_at = await queue.take(seconds)
+        if self.listener is not None:
+            self.listener.waited(time.monotonic() - queued)
+        try:
+            result = await self._attempt(request, read, running)
+        except APIError as error:
+            if is_foreign_404(error):
+                error.retryable = True  # type: ignore[misc]  # like a 502 of a gateway
+            queue.failed(error, sent_at, self.rules.policy)
+            raise
+        queue.succeeded(sent_at)
+        return result
+
+    async def _attempt(
+        self, request: Request, read: Read[ResultT], running: RunningCall
+    ) -> ResultT:
+        call, rules = request.call, self.rules
+        timeout = within(call.deadline, call.timeout)
+        key = rules.api_key
+        if not isinstance(key, Key):
+            key = await provided(key, timeout.total)
+            self._refuse_once_closed()  # the key may have come in spite of a cancellation
+            timeout = within(call.deadline, call.timeout)  # anew: the key took its time
+        if rules.queue is not None:
+            rules.queue.on_sent()
+        began = time.monotonic()
+        running.sent += 1
+        try:
+            response = await self.shared.transport.get(
+                call.resource.origin,
+                request.target,
+                {"authorization": key.header, **call.headers},
+                timeout=timeout,
+                max_bytes=rules.max_bytes,
+                fresh=request.fresh,
+            )
+            if self.listener is not None:
+                self.listener.received(len(response.body))
+            result = _read(response, read, key.secret)
+        except (APIError, asyncio.CancelledError) as error:
+            log_attempt(request.target, error, began=began, attempt=running.sent, secret=key.secret)
+            if self.listener is not None:
+                self.listener.attempted(error)
+            # A request that waits for a name to be resolved is cancelled before it is sent.
+            running.sent -= isinstance(error, asyncio.CancelledError)
+            raise
+        log_attempt(request.target, response, began=began, attempt=running.sent, secret=key.secret)
+        if self.listener is not None:
+            self.listener.attempted(response)
+        return result
+
+    async def aclose(self) -> None:
+        """End the calls under way, wait up to 5 s for them, and close the transport if owned."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            # A session that is closed under a body that is being read leaves the reader waiting for
+            # ever, so the readers go first.
+            await self.shared.running.end(lambda owner: owner.closed)
+        finally:  # also where the closer is cancelled: the readers are leaving by then
+            if self._parent is None:
+                await self.shared.transport.aclose()
+
+
+# After one of these, the answer may have been somebody else's, and so may what follows it.
+_WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
+
+
+def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
+    """Read a response; end the connection of a wrong one."""
+    try:
+        return read(response, secret=secret)
+    except _WRONG_ANSWERS:
+        if response.hang_up is not None:
+            response.hang_up()
+        raise

@@ -1,0 +1,43 @@
+"""Find the errors of one completion that all others would meet, so that a run should end.
+
+Nothing here performs I/O. A key that was revoked, or a quota that is used up, fails every request
+that follows, and a thousand of those tell no more than the first.
+"""
+
+from typing import Final
+
+from aiomessages.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    InsufficientQuotaError,
+    PermissionDeniedError,
+)
+
+# A key may lack access to one completion. After three refusals in a row, without a completion
+# that was read between them, it has access to none.
+FORBIDDEN_IN_A_ROW: Final = 3
+
+_FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaError)
+
+
+class Refusals:
+    """Count the refused completions of one run.
+
+    A Retry-After of more than `longest_wait` seconds ends the run.
+    """
+
+    def __init__(self, longest_wait: float) -> None:
+        self._longest_wait = longest_wait
+        self._forbidden = 0
+
+    def ends_run(self, error: BaseException) -> bool:
+        """Record the error of one completion; return whether all others would meet it as well."""
+        if isinstance(error, PermissionDeniedError):
+            self._forbidden += 1
+            return self._forbidden >= FORBIDDEN_IN_A_ROW
+        too_long = (getattr(error, "retry_after", None) or 0.0) > self._longest_wait
+        return too_long or isinstance(error, _FOR_ALL)
+
+    def succeeded(self) -> None:
+        """Record a completion that was read."""
+        self._forbidden = 0

@@ -1,0 +1,123 @@
+"""One request, and the rules by which its attempts are made."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from aiomessages.errors import APIError, APITimeoutError
+from aiomessages.observe.operation import Operation
+from aiomessages.settings import Timeout
+from aiomessages.wire.requests import Resource
+from aiomessages.wire.responses import Response
+
+from .api_key import Key, ProvideKey
+from .queue import SendQueue
+from .retry import RetryPolicy
+
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+class RetryDetails(msgspec.Struct, frozen=True):
+    """The argument of `on_retry`: attempt 1, 2, … failed by `error`; the next follows in `delay` s.
+
+    `completion_id` is None for a list of completions, `cursor` for the first page of a list.
+    """
+
+    completion_id: str | None
+    cursor: str | None
+    attempt: int
+    delay: float
+    error: APIError
+
+
+OnRetry = Callable[[RetryDetails], object]
+
+
+class Deadline:
+    """The end of a whole call: `seconds` after its first request, by the loop's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends: float | None = None
+
+    def remaining(self) -> float:
+        """Return the seconds that are left; the first call starts the clock."""
+        now = asyncio.get_running_loop().time()
+        if self._ends is None:
+            self._ends = now + self.seconds
+        return self._ends - now
+
+
+def is_beyond(deadline: Deadline | None, delay: float) -> bool:
+    """Return whether a wait of `delay` seconds would leave no time before the deadline."""
+    return deadline is not None and delay >= deadline.remaining()
+
+
+def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
+    """Return the timeout of one attempt, cut to what the deadline leaves.
+
+    Raises APITimeoutError where it leaves nothing.
+    """
+    if deadline is None:
+        return timeout
+    remaining = deadline.remaining()
+    if remaining <= 0:
+        raise APITimeoutError(f"the deadline of {deadline.seconds:g} s for the whole call is over")
+    if timeout.total is not None and timeout.total <= remaining:
+        return timeout
+    return msgspec.structs.replace(timeout, total=remaining)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The part that all requests of one call have in common.
+
+    `patience` is the number of seconds in which a 404 may mean that the completion is not visible
+    yet, and is asked for again.
+    """
+
+    resource: Resource
+    headers: Mapping[str, str]
+    timeout: Timeout
+    deadline: Deadline | None
+    completion_id: str | None
+    patience: float
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One GET request with all that its attempts need to know.
+
+    A request that is sent `ahead` of its need is not repeated where the server asks all to wait: it
+    gives way to the others. A `fresh` request goes on a connection that carried none before.
+    """
+
+    call: Call
+    target: str
+    cursor: str | None = None
+    patience: float = 0.0
+    ahead: bool = False
+    fresh: bool = False
+    operation: Operation | None = None
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The rules of calls: their key, their retries, and the bytes that an answer may have at most.
+
+    With a `queue` each attempt waits for its slot, and a 429 only puts a call off. A 404 that is
+    not the API's own is tried again then, like an answer of a gateway.
+    """
+
+    api_key: Key | ProvideKey
+    policy: RetryPolicy
+    max_bytes: int
+    on_retry: OnRetry | None
+    queue: SendQueue | None = None
+
+
+class Read(Protocol[ResultT_co]):
+    """A function from a response to a result. It raises the error that the response is."""
+
+    def __call__(self, response: Response, *, secret: str) -> ResultT_co:
+        """Read a response; `secret` stands in no error."""
+        ...

@@ -1,0 +1,133 @@
+"""The course of an export at the command line: its display, its signals, and its last lines."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from aiomessages.errors import (
+    APIConnectionError,
+    APIError,
+    MessagesError,
+    NotFoundError,
+    SchemaError,
+)
+from aiomessages.export import ExportReport, export, read_status
+
+from . import exits, progress, stderr, summary
+
+if TYPE_CHECKING:
+    from aiomessages import AsyncMessagesClient
+    from aiomessages.export import Progress
+    from aiomessages.export.source import Source
+
+# The library's advice for these errors fits other commands.
+_HINTS: "Final[dict[type[APIError], str]]" = {
+    NotFoundError: "Only completions created with store=true are kept, for 30 days.",
+    SchemaError: "",
+    APIConnectionError: "Check the network and base_url.",
+}
+_STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+# Seconds within which a repeated signal counts once: `timeout` sends it to the process and to its
+# group, and a parent program forwards a Ctrl-C that the terminal sent to both.
+_TOGETHER: Final = 1.0
+SourceOf = Callable[["AsyncMessagesClient"], "Source"]
+
+
+async def run(
+    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
+    source_of: SourceOf,
+    destination: Path,
+    settings: dict[str, Any],
+    *,
+    quiet: bool,
+) -> int:
+    """Export to the destination, print the result, and return the exit code.
+
+    The settings are keyword arguments of `aiomessages.export.export`.
+    """
+    gauge = progress.Gauge()
+
+    def update(now: "Progress") -> None:
+        gauge.progress = now
+
+    async with opening as client:
+        with progress.shown(gauge, quiet=quiet) as close_display:
+            report = await stoppable(
+                export(client, source_of(client), destination, on_progress=update, **settings),
+                close_display,
+            )
+    return _report(report, destination, quiet=quiet)
+
+
+async def stoppable(
+    exporting: Awaitable[ExportReport], close_display: Callable[[], None]
+) -> ExportReport | None:
+    """Return the report of an export, None if a signal stopped it.
+
+    The first Ctrl-C, SIGTERM, or SIGHUP (a terminal was closed) lets the export commit what it has;
+    the second ends the process.
+    """
+    task, loop = asyncio.ensure_future(exporting), asyncio.get_running_loop()
+    first: tuple[int, float] | None = None
+
+    def stop(number: int) -> None:
+        nonlocal first
+        if first is None:
+            first = number, loop.time()
+            stderr.say("committing what was fetched; a second signal ends at once")
+            task.cancel()
+        elif first[0] != number or loop.time() - first[1] > _TOGETHER:
+            close_display()
+            os._exit(exits.INTERRUPTED)
+
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if first is not None:
+            return None
+        raise
+
+
+def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> int:
+    """Print the result of an export, and return its exit code."""
+    status = read_status(destination)
+    if report is None or status is None:
+        stderr.say(summary.of_interruption(status))
+        return exits.INTERRUPTED
+    if not quiet:
+        size = destination.stat().st_size if destination.is_file() else status.bytes
+        first, *rest = summary.of_report(report, structs.replace(status, bytes=size))
+        stderr.say(first)
+        stderr.say_all("\n".join(rest))
+    return exits.OK if report.complete else exits.RUNTIME
+
+
+@contextmanager
+def explained(destination: Path) -> Iterator[None]:
+    """Say how to continue after an error of the server, and name the file in a system error."""
+    try:
+        yield
+    except APIError as error:
+        if error.hint == type(error).hint:  # the class's general hint
+            error.hint = _HINTS.get(type(error), error.hint)
+        status = read_status(destination)
+        if status is not None and status.files:
+            stderr.say(summary.of_interruption(status))
+        retry_after = getattr(error, "retry_after", None)
+        if retry_after is not None:
+            stderr.say(summary.of_wait(retry_after, datetime.now().astimezone()))
+        raise
+    except MessagesError:
+        raise
+    except OSError as error:
+        raise exits.OutputError(f"cannot write {destination}: {error.strerror}") from error

@@ -1,0 +1,134 @@
+"""The public function `export`: it checks its arguments, and opens the files of one run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiomessages.calls.rate_limit import Pace
+from aiomessages.client import AsyncMessagesClient, caller_of
+from aiomessages.conversations import OnError, check_options
+from aiomessages.errors import ConfigurationError
+from aiomessages.wire.requests import check_page_options
+
+from .conversation_reader import ConversationReader
+from .files import Files
+from .layouts import LAYOUTS
+from .ledger import Ledger
+from .media import MediaStore
+from .memory_budget import BUDGET_BYTES, MemoryBudget
+from .names import Names
+from .output import PART_BYTES, Output, check_can_write
+from .report import ExportReport, Progress, ProgressTracker
+from .run import MAX_RETRY_AFTER, Run
+from .source import Source, selection_of
+from .writer import run_to_end
+
+
+async def export(
+    client: AsyncMessagesClient,
+    source: Source,
+    destination: str | Path,
+    *,
+    # the output
+    layout: str = "messages",
+    include_reply: bool = True,
+    media: str | Path | None = None,
+    part_bytes: int = PART_BYTES,
+    # the requests
+    limit: int | None = None,
+    concurrency: int = 64,
+    max_rps: float | None = None,
+    on_error: OnError = "raise",
+    refresh: bool = True,
+    origin: str | None = None,
+    # the surroundings
+    on_progress: Callable[[Progress], object] | None = None,
+    files: Files | None = None,
+) -> ExportReport:
+    """Write the conversations of many completions to files, each exactly once.
+
+    An interrupted export continues when the same call is made again. After a finished one, the same
+    call adds new completions. A conversation enters the output whole or not at all.
+
+    The arguments:
+
+    - `client`: the client that sends the requests.
+    - `source`: ids, as an iterable or an async iterable; `client.completions(...)`, which carries
+      the replies; or a CreatedBetween. A selection other than in earlier runs is refused.
+    - `destination`: a path that ends with `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet` or
+      `.duckdb`, or a directory for part files.
+    - `layout`: `messages` (one line per message), `conversations` (one line per completion) or
+      `finetune` (one line per reply, in OpenAI's format for fine-tuning).
+    - `include_reply`: whether to export the replies. Ids cost one more request each.
+    - `media`: a directory for the images, sounds and files that messages and replies hold as
+      base64; not for `finetune`, whose lines hold their images.
+    - `part_bytes`: the approximate size of a part file.
+    - `limit`: messages per page (the server's default). Pages that are too large for the server, a
+      gateway or `max_response_bytes` are asked for again with half of it.
+    - `concurrency`: conversations to fetch at once, at most.
+    - `max_rps`: requests per second, at most. The rate adapts to the server's limit without it.
+    - `on_error`: `raise` ends the run with the first completion that cannot be read; `continue`
+      records it as `failed`, and the next run tries it again. A refused key, a used-up quota and a
+      Retry-After of more than ten minutes end the run in any case.
+    - `refresh`: whether to list a finished list again.
+    - `origin`: the identity of the server in the ledger, for a base_url that differs in each run.
+    - `on_progress`: a function to call with the Progress, at most ten times a second.
+    - `files`: the file operations to use.
+
+    Returns a report. It names the completions that do not exist any more (`gone`), are not visible
+    yet (`pending`), changed while they were read (`lost`) or could not be read (`failed`).
+
+    Raises ConfigurationError for arguments that cannot be used; ExportError if the output cannot be
+    written or belongs to another export; APIError if a completion could not be read; NotFoundError
+    if ids are given and the server knows none of them.
+    """
+    names, files = Names.of(destination), files or Files()
+    store = None if media is None else MediaStore(Path(media), files=files)
+    _check(layout, include_reply=include_reply, media=media)
+    check_options(source, concurrency=concurrency, on_error=on_error)
+    limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
+    check_can_write(names.destination)
+    settings = {
+        "layout": layout,
+        "include_reply": include_reply,
+        "media": None if media is None else str(media),
+        "base_url": origin or client.base_url,
+    }
+    files.make_directory(names.destination.parent)
+    with files.lock(names.lock), Ledger(names.ledger) as ledger:
+        ledger.agree(settings, selection_of(source))
+        output = Output(names.destination, ledger, files, part_bytes=part_bytes)
+        await run_to_end(output.recover)
+        caller = caller_of(client)
+        operation = caller.operation("export")
+        tracker = ProgressTracker(on_progress, operation)
+        # The pace is for this export, and for no other call of the client.
+        paced = caller.paced(
+            Pace(max_rps),
+            max_retry_after=MAX_RETRY_AFTER,
+            on_retry=tracker.retried,
+            on_sent=tracker.sent,
+        )
+        reader = ConversationReader(
+            paced,
+            output.destination.parent,
+            include_reply,
+            store,
+            limit,
+            MemoryBudget(BUDGET_BYTES),
+            operation,
+        )
+        run = Run(paced, reader, ledger, output, tracker, layout, on_error)
+        with operation:
+            await run.run(source, concurrency, refresh=refresh)
+        return run.report()
+
+
+def _check(layout: object, *, include_reply: bool, media: object) -> None:
+    if layout not in LAYOUTS:
+        raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+    if layout == "finetune" and not include_reply:
+        raise ConfigurationError("a fine-tuning example ends with the reply: include replies")
+    if media is not None and (not str(media) or "\0" in str(media)):
+        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
+    if layout == "finetune" and media is not None:
+        raise ConfigurationError("a fine-tuning example holds its images: omit media")

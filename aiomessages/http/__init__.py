@@ -1,0 +1,1 @@
+"""Sockets: one request goes out, one response comes in. No decision is taken here."""

@@ -1,0 +1,166 @@
+"""Translate aiohttp's errors into this package's, with texts that are safe to show.
+
+aiohttp's frames hold the API key, and its texts quote what the server sent. No error that is made
+here keeps either.
+"""
+
+import os
+import re
+import ssl
+from typing import Final, cast
+
+import aiohttp
+import msgspec
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from aiomessages.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    ClientClosedError,
+    TLSError,
+)
+from aiomessages.settings import Timeout
+
+
+class _WrappedError(Exception):
+    """Wraps an error of aiohttp. It is not in `args`, since a repr would show it."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class DisconnectedError(_WrappedError):
+    """Wraps a connection that was lost before a response, so that aiohttp does not send again."""
+
+
+class BodyTimeoutError(_WrappedError):
+    """Wraps a timeout that expired in the body of a response, after its headers had arrived."""
+
+
+# TimeoutError is an OSError. A protocol error in a body arrives as the parser raised it.
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, _WrappedError)
+
+
+def session_closed() -> ClientClosedError:
+    """Return the error for a session that its owner has closed."""
+    return ClientClosedError("the session was closed by its owner; give the client an open one")
+
+
+def translate(error: BaseException, timeout: Timeout) -> APIError:
+    """Return this package's error for one of FAILURES, with its cause where that is safe to keep.
+
+    `timeout` gives the limits that the text of a timeout names.
+    """
+    if isinstance(error, DisconnectedError):
+        return _lost_before_response(error.cause)
+    if isinstance(error, BodyTimeoutError):
+        slow = cast("APITimeoutError", translate(error.cause, timeout))
+        slow.in_body = True
+        return slow
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return APIConnectionError("the connection was lost in the middle of the response")
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+        return _invalid_http(error)
+    for kinds, problem, message in _TRANSLATIONS:
+        if isinstance(error, kinds):
+            return _with_cause(error, message.format(**_limits(timeout)), problem)
+    return _with_cause(error, "the request could not be sent or its response not be read")
+
+
+def _limits(timeout: Timeout) -> dict[str, str]:
+    """Return the limits as short texts: what a deadline leaves is a fraction with many digits."""
+    seconds = msgspec.structs.asdict(timeout)
+    return {name: f"{value:.3g} s" if value else "no limit" for name, value in seconds.items()}
+
+
+# The first kind that matches counts: subclasses stand above their bases.
+_TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionError], str]]] = [
+    (
+        (aiohttp.ConnectionTimeoutError,),
+        APITimeoutError,
+        "no connection within {connect} (connect) or {total} (total)",
+    ),
+    ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
+    ((TimeoutError,), APITimeoutError, "no complete response within {total} (total)"),
+    # aiohttp's two errors for TLS are subclasses of these
+    ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
+    (
+        (aiohttp.ClientConnectorDNSError,),
+        APIConnectionError,
+        "the name of the host does not resolve",
+    ),
+    ((aiohttp.ClientConnectorError,), APIConnectionError, "no connection to the host"),
+    ((OSError,), APIConnectionError, "the connection was lost"),
+]
+
+
+def _lost_before_response(cause: Exception) -> APIError:
+    lost = "the connection was lost before a response"
+    if isinstance(cause, OSError):
+        return _with_cause(cause, lost, stale=True)
+    # The parser in C puts the headers that had arrived into the cause, so the cause is dropped.
+    return APIConnectionError(lost, stale=isinstance(getattr(cause, "message", None), str))
+
+
+def _invalid_http(error: aiohttp.ClientResponseError | HttpProcessingError) -> APIError:
+    """Return a retryable error for a response that may have been garbled in transit.
+
+    A fault that the server repeats every time is not retryable. Nothing of aiohttp's error is kept:
+    its args hold the headers of the request, its text those of the response.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = getattr(cause, "message", "")
+    permanent = isinstance(cause, LineTooLong) or re.match(_PERMANENT, text, re.IGNORECASE)
+    problem = f"the server broke the rules of HTTP ({type(cause).__name__})"
+    return APIConnectionError(problem, retryable=not permanent)
+
+
+# The openings of texts of aiohttp's two parsers. Bytes of the server follow after them; but the
+# parser in Python, where it is strict, also quotes the name of a header as it arrived.
+_PERMANENT: Final = (
+    r"(Duplicate '?|Invalid character in |Invalid HTTP header: '|Transfer-Encoding .* with )?"
+    r"Content-Length|Too many headers|Got more than"
+)
+
+
+def _with_cause(
+    cause: BaseException,
+    message: str,
+    problem: type[APIConnectionError] = APIConnectionError,
+    *,
+    stale: bool = False,
+) -> APIConnectionError:
+    """Return an error with its cause, but without the frames of the cause: they hold the key."""
+    reason = _reason(cause)
+    error = problem(f"{message}: {reason}" if reason else message, stale=stale)
+    error.__cause__ = _without_frames(cause)
+    return error
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
+    if isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(cause, ssl.SSLError):
+        number = cause.os_error.errno or 0
+        # A failed look-up of a name has a number below 0, and a text of its own.
+        text = os.strerror(number) if number > 0 else cause.os_error.strerror
+        if text:
+            return f"{cause.host}:{cause.port}: {text}"
+    return str(cause).strip()
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Drop the tracebacks of an exception and of all its causes, and a cause that is a response."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        cause = link.__cause__ or link.__context__
+        link.__context__ = None
+        if isinstance(cause, aiohttp.ClientResponseError):
+            cause = None
+        link.__cause__ = cause
+        link = cause
+    return error

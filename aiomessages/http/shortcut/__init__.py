@@ -1,0 +1,1 @@
+"""A shorter way to send a request on a connection that is already open."""

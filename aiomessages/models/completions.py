@@ -1,0 +1,109 @@
+"""Stored completions and their replies, as frozen Structs. Nothing here performs I/O."""
+
+from typing import TYPE_CHECKING, TypedDict
+
+from msgspec import Struct
+
+from .as_sent import Kept
+from .compact_repr import CompactRepr
+from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
+from .pydantic_schema import SerializableStruct
+
+
+class PromptTokensDetails(TypedDict, total=False):
+    """How the tokens of the prompt are made up."""
+
+    audio_tokens: int | None
+    cached_tokens: int | None
+
+
+class CompletionTokensDetails(TypedDict, total=False):
+    """How the tokens of the reply are made up."""
+
+    accepted_prediction_tokens: int | None
+    audio_tokens: int | None
+    reasoning_tokens: int | None
+    rejected_prediction_tokens: int | None
+
+
+class CompletionUsage(TypedDict, total=False):
+    """The tokens that a completion took.
+
+    The value is the dict that the server sent: any key may be missing, and others may be there.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None
+    completion_tokens_details: CompletionTokensDetails | None
+
+
+# The decoder would drop keys that a TypedDict does not name, and refuse values of other types.
+if TYPE_CHECKING:
+    Usage = CompletionUsage
+else:
+    Usage = dict[str, Json]
+
+
+class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
+    """The model's reply: the message of one choice of a completion."""
+
+    role: str = "assistant"
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: Sent[list[ToolCall]] = None
+    function_call: FunctionCall | None = None
+    annotations: Sent[list[Annotation]] = None
+    audio: Audio | None = None
+
+    @property
+    def text(self) -> str:
+        """`content`, or the empty string where there is none; a refusal is not part of it."""
+        return self.content or ""
+
+    def _repr_html_(self) -> str:
+        from .notebook import message_html  # noqa: PLC0415 only notebooks need it
+
+        return message_html(self)
+
+
+class Choice(CompactRepr, Struct, frozen=True):
+    """One reply of a completion and the reason why it ended; `index` is None if it was not sent."""
+
+    index: int | None
+    message: Reply
+    finish_reason: str | None = None
+    logprobs: Json = None
+
+
+class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True):
+    """A stored completion: the parameters of the request, and the model's replies in `choices`.
+
+    `created` is in Unix seconds. `to_dict()` has every field that the server sent.
+    """
+
+    id: str
+    choices: list[Choice]
+    object: str = "chat.completion"
+    model: str | None = None
+    created: int | None = None
+    request_id: str | None = None
+    tool_choice: Json = None
+    usage: Usage | None = None
+    seed: int | None = None
+    top_p: float | None = None
+    temperature: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    system_fingerprint: str | None = None
+    input_user: str | None = None
+    service_tier: str | None = None
+    tools: Json = None
+    metadata: dict[str, str] | None = None
+    response_format: Json = None
+
+    def _repr_html_(self) -> str:
+        from .notebook import completion_html  # noqa: PLC0415 only notebooks need it
+
+        return completion_html(self)

@@ -1,0 +1,1 @@
+"""The log and the telemetry of what a client does."""

@@ -1,0 +1,1 @@
+"""Pages in a row: cursors, prefetching, streams, and many lists at once."""

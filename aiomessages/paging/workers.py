@@ -1,0 +1,52 @@
+"""Work done by several tasks that pull from one shared source, with results taken one by one.
+
+How the tasks share the work is decided in `worker_group`.
+"""
+
+import weakref
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from aiomessages.errors import ClientClosedError
+
+from .closable import ClosableIterator
+from .worker_group import WorkerGroup
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class Results(ClosableIterator[ResultT]):
+    """The results of work on each item, as they are done or in the order of the items.
+
+    Nothing begins before the first result is asked for. An error of the work is raised after the
+    results that were ready, and again at each further call; all other work is cancelled at once. In
+    order, the work on earlier items finishes first. An error of the items is raised after the
+    results of all items before it. If something that the items or the work waited for was
+    cancelled, that is an error too: MessagesError.
+
+    The iterator over the items is closed when the results end, however they end.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[ItemT] | AsyncIterable[ItemT],
+        work: Callable[[ItemT], Awaitable[ResultT]],
+        *,
+        concurrency: int,
+        ordered: bool = False,
+    ) -> None:
+        self._workers: WorkerGroup[Any, ResultT] = WorkerGroup(
+            items, work, concurrency=concurrency, ordered=ordered
+        )
+
+    async def __anext__(self) -> ResultT:
+        workers = self._workers
+        if workers.to_be_started:
+            workers.start()
+            weakref.finalize(self, workers.abandon).atexit = False
+        return await workers.take()
+
+    async def aclose(self) -> None:
+        """Stop the work and give up what was not taken. Any task of the loop may call it."""
+        await self._workers.stop(ClientClosedError("the results were closed before their end"))

@@ -1,0 +1,1 @@
+"""Small values that every layer uses: secrets, redaction, headers, plain strings and ints."""

@@ -1,0 +1,42 @@
+"""Strings that no repr shows."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+from .plain import as_plain
+
+ApiKeyT = TypeVar("ApiKeyT")
+
+
+class SecretStr(str):
+    """A str whose repr is hidden, so that no dict, traceback or log shows it.
+
+    A copy is the object itself: recorders and middlewares copy the headers of a request.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+    def __copy__(self) -> "SecretStr":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "SecretStr":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: make a client in each process")
+
+
+def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the headers with each value as a SecretStr, unchecked like `hide`."""
+    return {name: hide(value) for name, value in (headers or {}).items()}
+
+
+def hide(key: ApiKeyT) -> ApiKeyT:
+    """Return a str as a SecretStr, and any other value unchanged.
+
+    Unchecked: the error about an invalid key must not show that key in its traceback either.
+    """
+    return SecretStr(as_plain(key)) if isinstance(key, str) else key  # type: ignore[return-value]

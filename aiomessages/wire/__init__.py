@@ -1,0 +1,1 @@
+"""The API's grammar: calls become requests, responses become pages or errors. No I/O."""

@@ -1,0 +1,484 @@
+"""Columns made by another process: what it leaves, what it tells, and what becomes of it."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from errno import EFBIG, EIO, ENOSPC
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from aiomessages.export import columns_process as apart
+from aiomessages.export.columns_process import write_columns
+from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
+from aiomessages.export.files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LINE = b'{"completion_id":"c","seq":0,"message":{"role":"user","content":"text"}}\n'
+SECONDS = 60  # far more than a process needs to end
+
+# Writes columns as an export does. Ctrl-C is not its end, as it is not an export's.
+WRITER = """
+import signal, sys
+from pathlib import Path
+from aiomessages.export.columns_process import write_columns
+signal.signal(signal.SIGINT, lambda *_: None)
+write_columns(Path(sys.argv[1]), Path(sys.argv[2]), ".parquet", "messages")
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Give a file of one line."""
+    path = tmp_path / "lines.jsonl.gz"
+    path.write_bytes(gzip.compress(LINE))
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Name a file that is not there yet; only the ending that is asked for says what it will be."""
+    return tmp_path / "columns.tmp"
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return what has duckdb be some other code, for a process that has not loaded it yet."""
+
+    def put(code: str) -> None:
+        folder = tmp_path / "first"
+        folder.mkdir()
+        (folder / "duckdb.py").write_text(f"import os, signal\n{code}\n")
+        monkeypatch.syspath_prepend(folder)
+
+    return put
+
+
+def rows(path: Path, ending: str) -> list[Any]:
+    """Read back what was written."""
+    with duckdb.connect() as connection:
+        if ending == ".duckdb":
+            connection.execute(f"ATTACH '{path}' AS made (READ_ONLY)")
+        table = "made.messages" if ending == ".duckdb" else f"read_parquet('{path}')"
+        return connection.execute(f"SELECT content FROM {table}").fetchall()  # noqa: S608
+
+
+def everything(path: Path, ending: str) -> Any:
+    """Read back the columns, their types, and the rows."""
+    with duckdb.connect() as connection:
+        table = f"read_parquet('{path}', hive_partitioning = false)"
+        if ending == ".duckdb":
+            connection.execute(f"ATTACH '{path}' AS made (READ_ONLY)")
+            table = "made.messages"
+        found = connection.sql(f"FROM {table}")
+        return found.columns, found.types, found.fetchall()
+
+
+# --- what it leaves -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) -> None:
+    """The file is its owner's alone, and nothing is left beside it."""
+    assert write_columns(source, target, ending, "messages") == 1
+    assert rows(target, ending) == [("text",)]
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sorted(target.parent.iterdir()) == [target, source]
+
+
+def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> None:
+    """A directory of a run that was killed is removed, and no new one has its name."""
+    left = target.with_name("columns.tmp.a0b1_z9x.work")
+    left.mkdir()
+    (left / "messages.parquet").write_text("rubbish")
+    write_columns(source, target, ".parquet", "messages")
+    assert sorted(target.parent.iterdir()) == [target, source]
+
+
+def test_a_directory_that_is_no_runs(source: Path, target: Path) -> None:
+    """One that has nearly the name of a run's directory, or that a link leads to, is left alone."""
+    mine, linked = target.parent / "mine", target.with_name("columns.tmp.a0b1_z9x.work")
+    near = target.with_name("columns.tmp.my.work")
+    for directory in (mine, near):
+        directory.mkdir()
+        (directory / "file").touch()
+    linked.symlink_to(mine)
+    write_columns(source, target, ".parquet", "messages")
+    assert sorted(target.parent.iterdir()) == sorted([target, source, mine, linked, near])
+    assert [(directory / "file").exists() for directory in (mine, near)] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["~columns.tmp", "http:columns.tmp"])
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_name_that_means_more_to_duckdb(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ending: str
+) -> None:
+    """What begins like a home or a URL is a file of the current directory all the same."""
+    monkeypatch.chdir(tmp_path)
+    target = (tmp_path / name).relative_to(tmp_path)
+    assert write_columns(source, target, ending, "messages") == 1
+    assert rows(target.absolute(), ending) == [("text",)]
+
+
+ODD_NAMES = [
+    b"model=x",
+    b"seq=5",
+    b"message_json=none",
+    b"a?b",
+    b"a*b",
+    b"[x]",
+    b"it's",
+    b"back\\slash",
+    b"new\nline",
+    b"not UTF-8 \xff",
+    b"~",
+    b"http:",
+]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+@pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
+def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: str) -> None:
+    """A file is the same whatever it and the folders above it are called, and is alone there."""
+    folder = tmp_path / os.fsdecode(name) / os.fsdecode(name)
+    folder.mkdir(parents=True)
+    odd, plain = folder / os.fsdecode(name + b".tmp"), tmp_path / "plain"
+    odd_source = folder / os.fsdecode(name + b".jsonl.gz")
+    shutil.copy(source, odd_source)
+    for target in (odd, plain):
+        assert write_columns(odd_source, target, ending, "messages") == 1
+    assert {*folder.iterdir()} == {odd, odd_source}
+    odd.rename(tmp_path / "odd")
+    assert everything(tmp_path / "odd", ending) == everything(plain, ending)
+
+
+@pytest.mark.parametrize("option", ["-E", "-I"])
+def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
+    """Where PYTHONPATH is not to hide a module, it does not in the other process either."""
+    (target.parent / "json.py").write_text("raise ImportError('another one')")
+    program = f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}"
+    subprocess.run(
+        [sys.executable, option, "-c", program, source, target],
+        env={**os.environ, "PYTHONPATH": str(target.parent)},
+        check=True,
+    )
+    assert rows(target, ".parquet") == [("text",)]
+
+
+def test_a_key_is_no_business_of_it(
+    pretend: Callable[[str], None], source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process sees no key in its environment, under whatever name it stands there."""
+    key, seen = "sk-very-secret", target.with_name("seen.json")
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "MY_OTHER_KEY", "PYTHONSTARTUP", "lc_all"):
+        monkeypatch.setenv(name, key)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    pretend(
+        f"import json; json.dump(dict(os.environ), open({str(seen)!r}, 'w'))\nraise ImportError"
+    )
+    with pytest.raises(ExportError, match="pip install"):
+        write_columns(source, target, ".parquet", "messages")
+    environment = json.loads(seen.read_text())
+    assert not [name for name, value in environment.items() if key in value]
+    assert not [name for name in environment if name.startswith("OPENAI")]
+    assert {"PATH", "LC_ALL", "LD_LIBRARY_PATH"} <= {*environment}
+
+
+class Recorded(Files):
+    """The file layer, noting what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def fsync(self, descriptor: int) -> None:
+        """Note it, and do it."""
+        self.asked.append("fsync")
+        super().fsync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Note it, and do it."""
+        self.asked.append(f"rename to {target.name}")
+        super().rename(source, target)
+
+
+def test_the_file_is_durable_before_it_has_its_name(source: Path, target: Path) -> None:
+    """It is fsynced first and renamed then, so that a name never stands for half a file."""
+    files = Recorded()
+    write_columns(source, target, ".parquet", "messages", files=files)
+    assert files.asked == ["fsync", "rename to columns.tmp"]
+
+
+class Failing(Files):
+    """A file layer whose disk fails."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def fsync(self, descriptor: int) -> None:  # noqa: ARG002 - the disk's fault
+        """Fail."""
+        raise OSError(self.code, os.strerror(self.code))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(ENOSPC, DiskFullError), (EFBIG, DiskFullError), (EIO, ExportError)]
+)
+def test_a_failing_disk_is_told(
+    source: Path, target: Path, code: int, expected: type[Exception]
+) -> None:
+    """A full disk is told from a broken one, and neither leaves anything behind."""
+    with pytest.raises(ExportError, match=r"columns\.tmp") as caught:
+        write_columns(source, target, ".parquet", "messages", files=Failing(code))
+    assert type(caught.value) is expected
+    assert [*target.parent.iterdir()] == [source]
+
+
+def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
+    """Where not even a directory can be made, it is told as any other error."""
+    with pytest.raises(ExportError, match=r"a\.parquet could not be made: .*No such file"):
+        write_columns(source, tmp_path / "gone" / "a.parquet", ".parquet", "messages")
+
+
+# --- what it tells --------------------------------------------------------------------------------
+
+
+def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None:
+    """It is named by its file and number, as if it were found here."""
+    source.write_bytes(gzip.compress(LINE + b"{\n"))
+    with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
+        write_columns(source, target, ".parquet", "messages")
+    assert [*target.parent.iterdir()] == [source]
+
+
+def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path) -> None:
+    """What duckdb found full is told as a full disk."""
+    pretend(
+        "class Error(Exception): pass\n"
+        "class OutOfMemoryException(Error): pass\n"
+        f"def connect(*_, **__): raise Error('IO Error: {os.strerror(ENOSPC)}')"
+    )
+    with pytest.raises(DiskFullError, match=r"no room left on the disk of .* to make columns\.tmp"):
+        write_columns(source, target, ".parquet", "messages")
+
+
+# Writes columns as an export does, with a bound of a file's size if there is one.
+FILLER = """
+import resource, sys
+from pathlib import Path
+from aiomessages.export.columns_process import write_columns
+from aiomessages.export.errors import ExportError
+source, target, ending, bound = sys.argv[1:]
+limit = int(bound) or resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    print(write_columns(Path(source), Path(target), ending, "messages"))
+except ExportError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+LINES = 200
+
+
+def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
+    """Write columns where there may be no room; tell whether a whole file came of it.
+
+    Otherwise nothing may, and the disk must be told to be full.
+    """
+    command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
+    # Where there is no room, there is none to count coverage in either.
+    counting_nothing = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+    done = subprocess.run(
+        command, env=counting_nothing, capture_output=True, text=True, check=False
+    )
+    left = [path for path in target.parent.iterdir() if path not in {source, target}]
+    assert not left
+    if done.returncode:
+        assert (done.returncode, target.exists()) == (74, False), done.stderr
+        assert done.stderr.startswith("no room left on the disk of ")
+        return False
+    assert int(done.stdout) == len(rows(target, ending)) == LINES
+    return True
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> None:
+    """A file that may not grow is all there, or is told as a full disk and is not there at all."""
+    source.write_bytes(gzip.compress(LINE * LINES))
+    kilobytes = [8, 12, 20, 28, 64, 250, 300, 400, 500, 800]
+    ended = []
+    for bound in kilobytes:
+        ended.append(fill(source, target, ending, bound * 1000))
+        target.unlink(missing_ok=True)
+    assert (ended[0], ended[-1]) == (False, True)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Return what mounts a file system of so many kilobytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = False
+
+    def mount(kilobytes: int) -> Path:
+        nonlocal mounted
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+        options = f"size={kilobytes}k"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if not mounted:
+            pytest.skip("only root may mount a small file system")
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
+def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -> None:
+    """The same of a disk that is really full."""
+    source.write_bytes(gzip.compress(LINE * LINES))
+    ended = [
+        fill(source, mount(kilobytes) / "columns.tmp", ending)
+        for kilobytes in (4, 8, 16, 28, 64, 128, 300, 500, 560, 700, 1000, 1500)
+    ]
+    assert (ended[0], ended[-1]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "first", ["", "print('Hello')", "os.kill(os.getpid(), signal.SIGTERM)"], ids=str.split
+)
+def test_without_duckdb(
+    pretend: Callable[[str], None], source: Path, target: Path, first: str
+) -> None:
+    """The error says what to install, whatever was printed, and though all were told to end."""
+    pretend(f"{first}\nraise ImportError")
+    with pytest.raises(ExportError, match=r"pip install 'aiomessages\[parquet\]'"):
+        write_columns(source, target, ".parquet", "messages")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", r"\(Killed\)$"),
+        ("os._exit(3)", r"\(exit code 3\)$"),
+        ("raise RuntimeError('surprise')", r"\(exit code 1\): RuntimeError: surprise$"),
+    ],
+)
+def test_an_early_end(
+    pretend: Callable[[str], None],
+    source: Path,
+    target: Path,
+    capfd: pytest.CaptureFixture[str],
+    code: str,
+    told: str,
+) -> None:
+    """A process that is killed or fails is an error in one line, and none of it is printed."""
+    pretend(code)
+    early = r"^columns\.tmp could not be made: its process ended early "
+    with pytest.raises(ExportError, match=early + told):
+        write_columns(source, target, ".parquet", "messages")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", "")])
+def test_no_interpreter_to_start(
+    pretend: Callable[[str], None],
+    source: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: object,
+) -> None:
+    """A frozen program, or one that embeds Python, makes columns in its own process."""
+    pretend("os._exit(3)  # for another process")
+    monkeypatch.setattr(sys, name, value, raising=False)
+    assert write_columns(source, target, ".parquet", "messages") == 1
+
+
+# --- what becomes of it ---------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(source: Path, target: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Write columns of what is written to a pipe, in a group of processes as a shell makes it.
+
+    It begins when the process that makes them reads.
+    """
+    source.unlink()
+    os.mkfifo(source)
+    command = [sys.executable, "-c", WRITER, source, target]
+    with subprocess.Popen(command, process_group=0) as writer:
+        lines = os.open(source, os.O_WRONLY)
+        try:
+            yield writer, lines
+        finally:
+            os.close(lines)
+
+
+def test_ctrl_c(source: Path, target: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C goes to each process in front of a terminal; columns are made to their end."""
+    with writing(source, target) as (writer, lines):
+        os.killpg(writer.pid, signal.SIGINT)
+        os.write(lines, gzip.compress(LINE))
+    assert (writer.returncode, rows(target, ".parquet")) == (0, [("text",)])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
+    """The process that it started ends too, and the next run finds nothing in its way."""
+    with writing(source, target) as (writer, lines):
+        writer.kill()
+        writer.wait()
+        reader = select.poll()
+        reader.register(lines, 0)  # an error is all there is to hear of: nobody reads any more
+        assert reader.poll(SECONDS * 1000)
+    assert not target.exists()
+    source.unlink()
+    source.write_bytes(gzip.compress(LINE))
+    write_columns(source, target, ".parquet", "messages")
+    assert sorted(target.parent.iterdir()) == [target, source]
+
+
+def test_the_end_of_whoever_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for at the other end of a pipe that was closed."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    descriptor, held = os.pipe()
+    os.close(held)
+    apart._end_with(descriptor)  # noqa: SLF001 - where it works, it takes its coverage along
+    os.close(descriptor)
+    assert codes == [1]
+
+
+def test_what_is_not_loaded_for_it() -> None:
+    """Its memory is that of duckdb and of little else: no client is loaded."""
+    program = "import sys, aiomessages.export.columns_process; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert not {"aiohttp", "aiomessages.client"} & {*loaded}
+    assert "aiomessages.export.columnar" in loaded
+
+
+def test_the_names_of_the_package() -> None:
+    """Each is loaded when it is used, and what is none of them is an error."""
+    package = importlib.import_module("aiomessages.export")
+    assert all(getattr(package, name) for name in package.__all__)
+    assert {*package.__all__} <= {*dir(package)}
+    with pytest.raises(AttributeError, match="no attribute 'exprot'"):
+        _ = package.exprot

@@ -1,0 +1,648 @@
+"""Lists over a real loopback socket: in bulk, from servers that repeat, and to a doubtful end.
+
+How large the next page is, is tested as numbers in `test_page_size`; lists that are read one at a
+time in `test_client`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from loopback import Answer, Asked, Loopback, conversation, error, message, page
+
+from aiomessages import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AsyncMessagesClient,
+    BadRequestError,
+    ClientClosedError,
+    ConfigurationError,
+    DecodeError,
+    InternalServerError,
+    NotFoundError,
+    PaginationError,
+    ResponseTooLargeError,
+    RetryDetails,
+    RetryPolicy,
+    SchemaError,
+)
+from aiomessages.calls.rate_limit import Pace
+from aiomessages.client import caller_of
+from aiomessages.paging import stream as stream_module
+from aiomessages.paging.caller import Caller
+from aiomessages.paging.page_size import PageSize
+from aiomessages.server import LocalServer
+from aiomessages.wire.decoding import RAW
+
+KEY = "sk-canary-0123456789"
+ONCE = RetryPolicy(max_retries=0)
+QUICK = RetryPolicy(max_retries=2, initial_backoff=0, max_backoff=0)
+
+Refusal = Callable[[], Any]
+
+
+def limit_of(asked: Asked) -> int:
+    """Return the limit that was asked for; 20 is the server's own."""
+    return int(asked.query.get("limit", 20))
+
+
+def bears(most: int, refusal: Refusal, items: int = 60) -> Callable[[Asked], Any]:
+    """Return a script of a conversation that answers otherwise where a page would hold more."""
+    script = conversation(message(n) for n in range(items))
+
+    def answer(asked: Asked) -> Any:
+        page = script(asked)
+        return page if len(page.body["data"]) <= most else refusal()
+
+    return answer
+
+
+def client_of(server: Loopback, **options: Any) -> AsyncMessagesClient:
+    """Return a client of a scripted server."""
+    return AsyncMessagesClient(KEY, base_url=server.base_url, **{"retry": ONCE, **options})
+
+
+def one_by_one(client: AsyncMessagesClient, **options: Any) -> Any:
+    """Return the pages of the conversation, as a bulk run asks for them."""
+    return caller_of(client).plain_walk("chatcmpl-1", RAW, **options)
+
+
+async def ids_of(pages: Any) -> list[str]:
+    """Read all pages, and return the ids in them."""
+    return [name for page in [page async for page in pages] for name in page.ids]
+
+
+ALL = [f"chatcmpl-1-{n}" for n in range(60)]
+REFUSED = Answer({"error": {"message": "too many", "param": "limit", "code": None}}, 400)
+
+
+# --- a page that is too large ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal", [REFUSED, error(413), Answer(b"<html>", 413)], ids=["limit", "413", "413-html"]
+)
+async def test_a_page_that_is_refused(refusal: Answer) -> None:
+    """A bulk walk asks for half, from the same cursor and at once; client.list does as told."""
+    async with (
+        Loopback(bears(25, lambda: refusal)) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
+        assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
+        assert [asked.query.get("after") for asked in server.asked[:3]] == [None] * 3
+        assert server.asked[3].query["after"] == "chatcmpl-1-24"
+        with pytest.raises(APIError):
+            await client.list("chatcmpl-1", limit=50)
+    assert len(server.asked) == 6
+
+
+async def test_a_page_above_max_response_bytes() -> None:
+    """A page that is larger than max_response_bytes is asked for in halves, without retries."""
+    async with Loopback(conversation(message(n) for n in range(60))) as server:
+        size = len(json.dumps({"data": [message(n) for n in range(30)]}))
+        async with client_of(server, retry=QUICK, max_response_bytes=size) as client:
+            pages = [page async for page in one_by_one(client)]
+    assert [name for page in pages for name in page.ids] == ALL
+    assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
+    assert [page.attempts for page in pages] == [3, 1, 1]
+
+
+async def test_one_item_that_is_too_large() -> None:
+    """A single message above max_response_bytes is the error that it is, and what helps."""
+    async with (
+        Loopback(conversation(message(n) for n in range(60))) as server,
+        client_of(server, max_response_bytes=100) as client,
+    ):
+        with pytest.raises(ResponseTooLargeError, match="raise max_response_bytes") as raised:
+            await ids_of(one_by_one(client))
+    assert "limit=" not in str(raised.value)
+    assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 12, 6, 3, 1]
+    assert raised.value.attempts == 7
+
+
+@pytest.mark.parametrize("status", [504, 524])
+async def test_a_page_that_takes_a_gateway_too_long(status: int) -> None:
+    """A 504 is tried again as often as the policy says, and then half the page."""
+    refusal = error(status)
+    async with (
+        Loopback(bears(25, lambda: refusal)) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
+    limits = [limit_of(asked) for asked in server.asked]
+    assert limits == [100] * 3 + [50] * 3 + [25] * 3
+
+
+async def test_a_page_that_takes_too_long_to_come() -> None:
+    """A timeout in the body halves the page, one before the headers does not."""
+    half = b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{"
+    async with (
+        Loopback(bears(25, lambda: half)) as server,
+        client_of(server, timeout=0.1) as client,
+    ):
+        assert await ids_of(one_by_one(client)) == ALL
+    assert [limit_of(asked) for asked in server.asked] == [100, 50, 25, 25, 25]
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    async with Loopback(bears(25, silent)) as server, client_of(server, timeout=0.1) as client:
+        with pytest.raises(APITimeoutError):
+            await ids_of(one_by_one(client))
+    assert len(server.asked) == 1
+
+
+async def test_a_gateway_that_is_down() -> None:
+    """Where every page is a 504, a page costs at most 21 requests, and is an error then."""
+    async with (
+        Loopback(bears(0, lambda: error(504))) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        with pytest.raises(InternalServerError) as raised:
+            await ids_of(one_by_one(client))
+    assert raised.value.attempts == len(server.asked) == 21
+    assert limit_of(server.asked[-1]) == 1
+
+
+async def test_an_outage_of_a_gateway() -> None:
+    """Once the quota of retries is spent, a page is asked for once, and not in halves either."""
+    async with (
+        Loopback(bears(0, lambda: error(504))) as server,
+        client_of(server, retry=QUICK) as client,
+    ):
+        caller_of(client).attempts.shared.quota.tokens = 0  # an outage takes longer
+        with pytest.raises(InternalServerError):
+            await ids_of(one_by_one(client))
+    assert len(server.asked) == 1
+
+
+async def test_another_error() -> None:
+    """An error that is not one of size is raised at once."""
+    async with Loopback(bears(25, lambda: error(400))) as server, client_of(server) as client:
+        with pytest.raises(BadRequestError):
+            await ids_of(one_by_one(client))
+    assert len(server.asked) == 1
+
+
+async def test_a_limit_of_the_callers() -> None:
+    """A walk begins with the limit that it was given, and never asks for more."""
+    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, limit=40)) == ALL
+        for limit in (0, True, "9"):
+            with pytest.raises(ConfigurationError, match="limit"):
+                one_by_one(client, limit=limit)
+    assert [limit_of(asked) for asked in server.asked] == [40, 20, 20, 20]
+
+
+async def test_behind_a_cursor() -> None:
+    """A walk may begin behind a message."""
+    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, after="chatcmpl-1-39")) == ALL[40:]
+    assert [limit_of(asked) for asked in server.asked] == [100]
+
+
+async def test_what_the_walks_of_a_run_share() -> None:
+    """A limit that the server refused once is asked for by no other walk of the run."""
+    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+        size = PageSize()
+        for _ in range(3):
+            assert await ids_of(one_by_one(client, page_size=size)) == ALL
+    assert [limit_of(asked) for asked in server.asked] == [100, 50] + [25] * 9
+
+
+async def test_a_completion_that_is_not_visible_yet() -> None:
+    """A bulk walk may wait for a completion to appear, as client.list does."""
+    answers = [error(404, "not_found")] * 2
+    script = bears(100, lambda: REFUSED)
+    async with (
+        Loopback(lambda asked: answers.pop() if answers else script(asked)) as server,
+        client_of(server) as client,
+    ):
+        assert await ids_of(one_by_one(client, wait_until_visible=5)) == ALL
+        answers.append(error(404, "not_found"))
+        with pytest.raises(NotFoundError):
+            await ids_of(one_by_one(client))
+
+
+async def test_many_conversations() -> None:
+    """Conversations are read with the limit that is given, and share what they learn of it."""
+    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+        ids = ["chatcmpl-1"] * 3
+        got = [c async for c in client.conversations(ids, concurrency=1, limit=60)]
+        assert [[m.id for m in c.messages] for c in got] == [ALL] * 3
+        with pytest.raises(ConfigurationError, match="limit must be an int of 1 or more"):
+            client.conversations(ids, limit=0)
+    assert [limit_of(asked) for asked in server.asked] == [60, 30] + [15] * 12
+
+
+# --- the list of completions, as an export reads it -----------------------------------------------
+
+
+def stored(n: int) -> dict[str, Any]:
+    """Return a stored completion."""
+    return {"id": f"c-{n}", "created": n, "choices": []}
+
+
+def completions(most: int, refusal: Refusal) -> Callable[[Asked], Any]:
+    """Return a script of a list of 60 completions that bears pages of at most so many."""
+    script = conversation(stored(n) for n in range(60))
+
+    def answer(asked: Asked) -> Any:
+        page = script(asked)
+        return page if len(page.body["data"]) <= most else refusal()
+
+    return answer
+
+
+def bulk_pages(stream: Any, like: Caller | None = None) -> Any:
+    """Return the pages of a list of completions, as an export asks for them."""
+    return stream_module.bulk_pages(stream, like and like.attempts)
+
+
+@pytest.mark.parametrize("limit", [None, 40])
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_a_list_of_completions_in_bulk(limit: int | None, prefetch: bool) -> None:
+    """The pages of a list are raw, and halved where they are too large; its arguments count."""
+    script = completions(10, lambda: REFUSED)
+    async with Loopback(script) as server, client_of(server) as client:
+        stream = client.completions(
+            after="c-55", order="desc", max_items=30, limit=limit, model="m", prefetch=prefetch
+        )
+        async with bulk_pages(stream) as pages:
+            got = [page async for page in pages]
+        assert stream.cursor == "c-25"
+        assert pages.cursor == "c-25"
+    assert [json.loads(item) for page in got for item in page.data] == [
+        stored(n) for n in range(54, 24, -1)
+    ]
+    assert [limit_of(asked) for asked in server.asked[:2]] == [30, 15]
+    assert {asked.query["model"] for asked in server.asked} == {"m"}
+    assert {asked.query["order"] for asked in server.asked} == {"desc"}
+
+
+async def test_a_list_that_grows_again() -> None:
+    """Behind one stretch of large completions, pages of full size are asked for again."""
+    script = conversation(stored(n) for n in range(2000))
+
+    def answer(asked: Asked) -> Any:
+        page = script(asked)
+        fits = len(page.body["data"]) <= 10 or page.body["data"][0]["created"] > 50
+        return page if fits else error(413)
+
+    async with (
+        Loopback(answer) as server,
+        client_of(server) as client,
+        bulk_pages(client.completions()) as pages,
+    ):
+        assert len(await ids_of(pages)) == 2000
+    limits = [limit_of(asked) for asked in server.asked]
+    assert limits[:5] == [100, 50, 25, 12, 6]
+    assert limits[-1] == 100
+    assert len(limits) < 60
+
+
+async def test_a_list_in_the_turns_of_an_export() -> None:
+    """A list is asked for at an export's pace and by its rules, with its own key and place."""
+    told: list[RetryDetails] = []
+    sent: list[object] = []
+    answers = [error(429, retry_after_ms="1"), Answer({"detail": "Not Found"}, 404)]
+    script = conversation(stored(n) for n in range(3))
+    async with (
+        Loopback(lambda asked: answers.pop(0) if answers else script(asked)) as server,
+        client_of(server) as client,
+        AsyncMessagesClient("sk-other", base_url=f"{server.base_url}/other") as other,
+    ):
+        patient = other.with_options(retry=QUICK, on_retry=told.append)
+        paced = caller_of(patient).paced(Pace(), on_sent=lambda: sent.append(1))
+        async with bulk_pages(client.completions(), paced) as pages:
+            assert await ids_of(pages) == ["c-0", "c-1", "c-2"]
+        assert await client.completions(max_items=1)
+    assert {asked.headers["authorization"] for asked in server.asked} == {f"bearer {KEY}"}
+    assert {asked.path for asked in server.asked} == {"/v1/chat/completions"}
+    assert (len(sent), len(told), len(server.asked)) == (3, 2, 4)
+
+
+async def test_a_list_that_is_left() -> None:
+    """Pages that were left early are over, and do not look finished."""
+    async with Loopback(completions(100, lambda: REFUSED)) as server, client_of(server) as client:
+        pages = bulk_pages(client.completions(limit=5))
+        async with pages:
+            await anext(pages)
+        assert pages.cursor == "c-4"
+        with pytest.raises(ClientClosedError, match="closed before its end"):
+            await anext(pages)
+
+
+async def test_a_list_that_is_read_already() -> None:
+    """A list is read in one way: what was begun in another cannot be read in bulk."""
+    async with Loopback(completions(100, lambda: REFUSED)) as server, client_of(server) as client:
+        stream = client.completions()
+        await anext(stream)
+        with pytest.raises(RuntimeError, match="being read already"):
+            bulk_pages(stream)
+        await stream.aclose()
+        stream = client.completions()
+        bulk_pages(stream)
+        with pytest.raises(RuntimeError, match="through its pages"):
+            await anext(stream)
+
+
+# --- servers that list again what was listed ------------------------------------------------------
+
+
+def repeating(overlap: int, *, counted: bool, items: Any = None) -> Callable[[Asked], Answer]:
+    """Return a script whose pages begin with so many items up to the one that `after` names.
+
+    `counted` tells whether these are among the limit.
+    """
+    stored = items or [message(n) for n in range(60)]
+
+    def script(asked: Asked) -> Answer:
+        ordered = stored[::-1] if asked.query.get("order") == "desc" else stored
+        ids = [item["id"] for item in ordered]
+        behind = ids.index(asked.query["after"]) + 1 if "after" in asked.query else 0
+        begin = max(behind - overlap, 0)
+        end = (begin if counted else behind) + limit_of(asked)
+        return Answer(page(ordered[begin:end], has_more=end < len(ids)))
+
+    return script
+
+
+async def manually(stream: Any) -> list[str]:
+    """Read a list by turning its pages, and return the ids in them."""
+    got = await stream
+    ids = list(got.ids)
+    while got.has_next_page():
+        got = await got.get_next_page()
+        ids += got.ids
+    return ids
+
+
+async def by_items(stream: Any) -> list[str]:
+    """Read a list, and return the ids."""
+    return [item.id async for item in stream]
+
+
+async def by_lines(stream: Any) -> list[str]:
+    """Read a list as bytes, and return the ids."""
+    return [json.loads(line)["id"] async for line in stream.raw()]
+
+
+async def by_pages(stream: Any) -> list[str]:
+    """Read a list page by page, and return the ids."""
+    return await ids_of(stream.pages())
+
+
+async def by_bulk(stream: Any) -> list[str]:
+    """Read a list as an export does, and return the ids."""
+    return await ids_of(bulk_pages(stream))
+
+
+WAYS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "items": (by_items, {}),
+    "without prefetch": (by_items, {"prefetch": False}),
+    "raw": (by_lines, {}),
+    "pages": (by_pages, {}),
+    "by hand": (manually, {}),
+    "lookahead": (by_items, {"lookahead": True}),
+    "bulk": (by_bulk, {}),
+}
+way_by_way = pytest.mark.parametrize("way", WAYS)
+overlaps = pytest.mark.parametrize(
+    ("overlap", "counted"),
+    [
+        pytest.param(1, True, id="inclusive"),
+        pytest.param(1, False, id="overlap"),
+        pytest.param(3, False, id="overlap of three"),
+        pytest.param(3, True, id="overlap of three, within the limit"),
+    ],
+)
+
+
+@way_by_way
+@overlaps
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("max_items", [None, 25])
+async def test_a_server_that_repeats(
+    *, way: str, overlap: int, counted: bool, order: Any, max_items: int | None
+) -> None:
+    """Behind a cursor each item comes once and in order, by whatever way."""
+    read, options = WAYS[way]
+    expected = ALL[:: 1 if order == "asc" else -1]
+    async with Loopback(repeating(overlap, counted=counted)) as server, client_of(server) as client:
+        for behind in (None, 9):
+            stream = client.list(
+                "chatcmpl-1",
+                order=order,
+                after=None if behind is None else expected[behind],
+                limit=10,
+                max_items=max_items,
+                **options,
+            )
+            got = await read(stream)
+            begin = 0 if behind is None else behind + 1
+            assert got == expected[begin:][:max_items]
+
+
+@overlaps
+async def test_other_lists_of_a_server_that_repeats(*, overlap: int, counted: bool) -> None:
+    """The same holds of a list of completions, of many conversations, and of a resumed export."""
+    async with Loopback(repeating(overlap, counted=counted)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, after=ALL[9], limit=7)) == ALL[10:]
+        ids = ["chatcmpl-1"] * 2
+        for conversation_ in [c async for c in client.conversations(ids, limit=7)]:
+            assert [m.id for m in conversation_.messages] == ALL
+    script = repeating(overlap, counted=counted, items=[stored(n) for n in range(60)])
+    async with Loopback(script) as server, client_of(server) as client:
+        for read in (by_items, by_pages, by_bulk, manually):
+            stream = client.completions(after="c-9", limit=7, max_items=30)
+            assert await read(stream) == [f"c-{n}" for n in range(10, 40)]
+
+
+@pytest.mark.parametrize("fault", ["overlap", "inclusive-after"])
+@way_by_way
+async def test_max_items_of_a_server_that_repeats(way: str, fault: str) -> None:
+    """max_items counts what is delivered: 150 are 150, by whatever way."""
+    read, options = WAYS[way]
+    async with (
+        LocalServer(sample=True, faults=fault) as server,
+        AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
+    ):
+        got = await read(client.list("chatcmpl-vocabulary", max_items=150, **options))
+    assert got == [f"chatcmpl-vocabulary-{n}" for n in range(150)]
+
+
+@way_by_way
+async def test_a_page_without_room_for_anything_new(way: str) -> None:
+    """An inclusive server has nothing new in pages of one: an error that says what to do."""
+    read, options = WAYS[way]
+    async with Loopback(repeating(1, counted=True)) as server, client_of(server) as client:
+        with pytest.raises(PaginationError, match=r"ask for a larger limit=") as caught:
+            await read(client.list("chatcmpl-1", limit=1, after=ALL[5], **options))
+        assert caught.value.cursor == ALL[5]
+        assert len([asked for asked in server.asked if "order" not in asked.query]) == 1
+        got = await client.list("chatcmpl-1", max_items=1, after=ALL[5])
+        assert (got.ids, got.attempts, got.has_next_page()) == ([ALL[6]], 2, False)
+        assert await read(client.list("chatcmpl-1", max_items=1, after=ALL[59], **options)) == []
+
+
+@way_by_way
+async def test_an_inclusive_server_without_has_more(way: str) -> None:
+    """Where has_more is missing, a page of nothing but the cursor's item is the end."""
+    read, options = WAYS[way]
+    script = repeating(1, counted=True)
+
+    def silent(asked: Asked) -> Answer:
+        answer = script(asked)
+        del answer.body["has_more"]
+        return answer
+
+    async with Loopback(silent) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=10, **options)) == ALL
+        assert await read(client.list("chatcmpl-1", limit=10, after=ALL[-1], **options)) == []
+
+
+# --- an end that was not promised -----------------------------------------------------------------
+
+
+def promising(times: int, *, has_more: bool | None = False) -> Callable[[Asked], Answer]:
+    """Return a script that gives an empty page so often where another one was promised."""
+    script = conversation(message(n) for n in range(60))
+    left = times
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal left
+        if asked.query.get("after") == ALL[19] and left:
+            left -= 1
+            return Answer(page([]) | {"has_more": has_more})
+        return script(asked)
+
+    return answer
+
+
+async def several_connections(server: Loopback, client: AsyncMessagesClient) -> None:
+    """Have some connections wait in the pool."""
+    await asyncio.gather(*[client.list("chatcmpl-1", limit=1) for _ in range(5)])
+    server.asked.clear()
+
+
+def walked(server: Loopback) -> list[Asked]:
+    """Return what was asked for in plain order."""
+    return [asked for asked in server.asked if asked.query.get("order") != "desc"]
+
+
+@way_by_way
+@pytest.mark.parametrize("has_more", [False, None])
+async def test_an_empty_page_that_somebody_else_was_to_get(
+    *, way: str, has_more: bool | None
+) -> None:
+    """It is asked for again on a connection that no request was sent on, and nothing is lost."""
+    read, options = WAYS[way]
+    async with Loopback(promising(1, has_more=has_more)) as server, client_of(server) as client:
+        await several_connections(server, client)
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL
+        first, again = [a for a in walked(server) if a.query.get("after") == ALL[19]][-2:]
+        assert again.connection > max(a.connection for a in server.asked if a is not again) or (
+            options.get("lookahead")
+        )
+        used = [asked.connection for asked in server.asked[server.asked.index(again) + 1 :]]
+        assert first.connection != again.connection
+        assert first.connection not in used
+
+
+@way_by_way
+async def test_an_end_after_all(way: str) -> None:
+    """Where the page is empty again, that is the end, with one request more."""
+    read, options = WAYS[way]
+    async with Loopback(promising(9)) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL[:20]
+        assert len(walked(server)) - bool(options.get("lookahead")) <= 3
+        assert await read(client.list("chatcmpl-1", limit=20, after=ALL[19], **options)) == []
+
+
+@way_by_way
+async def test_the_end_where_has_more_is_missing(way: str) -> None:
+    """Without has_more an empty page is the end as ever, and asked for once."""
+    read, options = WAYS[way]
+    script = conversation(message(n) for n in range(20))
+
+    def silent(asked: Asked) -> Answer:
+        answer = script(asked)
+        del answer.body["has_more"]
+        return answer
+
+    async with Loopback(silent) as server, client_of(server) as client:
+        assert await read(client.list("chatcmpl-1", limit=20, **options)) == ALL[:20]
+        assert len(walked(server)) == 2
+
+
+async def test_an_end_in_a_session_that_was_handed_in() -> None:
+    """In a session of the caller's, the connection of the empty page is not used again."""
+    async with Loopback(promising(1)) as server, ClientSession() as session:
+        client = client_of(server, session=session)
+        assert await by_items(client.list("chatcmpl-1", limit=20)) == ALL
+    (first, again) = [a for a in server.asked if a.query.get("after") == ALL[19]]
+    assert first.connection != again.connection
+
+
+# --- answers of the wrong shape -------------------------------------------------------------------
+
+OTHERS = page([message(n, completion_id="chatcmpl-2") for n in range(2)])
+WRONG: dict[str, tuple[Answer, type[APIError]]] = {
+    "a page of another completion": (Answer(OTHERS), APIConnectionError),
+    "another shape": (Answer({"object": "list", "data": 5}), SchemaError),
+    "no JSON": (Answer(b"<html>"), DecodeError),
+    "an empty body": (Answer(b""), DecodeError),
+    "no list with its status": (Answer(b"", 204), DecodeError),
+    "an unknown compression": (Answer(page([]), headers={"content-encoding": "br"}), DecodeError),
+    "more without data": (Answer(page([], has_more=True)), PaginationError),
+    "a wrong last_id": (
+        Answer(page([message(0)], has_more=True) | {"last_id": "x"}),
+        PaginationError,
+    ),
+    "the cursor again": (Answer(page([message(4)], has_more=True)), PaginationError),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_connection_with_a_wrong_answer(wrong: str) -> None:
+    """After an answer of the wrong shape no other request is sent on that connection."""
+    answer, kind = WRONG[wrong]
+    script = conversation(message(n) for n in range(60))
+    async with (
+        Loopback(
+            lambda asked: answer if asked.query.get("after") == ALL[4] else script(asked)
+        ) as server,
+        client_of(server) as client,
+    ):
+        for _ in range(2):
+            await client.list("chatcmpl-1", limit=5)  # so that the fast path has learned its head
+        with pytest.raises(kind):
+            await client.list("chatcmpl-1", limit=5, after=ALL[4])
+        await client.list("chatcmpl-1", limit=5)
+    *_, before, spoiled, behind = [asked.connection for asked in server.asked]
+    assert before == spoiled != behind
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_another_completion_than_was_asked_for(*, raw: bool) -> None:
+    """A completion of another id is not delivered, typed or raw, nor is its reply attached."""
+
+    def script(asked: Asked) -> Answer:
+        if asked.path.endswith("/messages"):
+            return Answer(page([message(0)]))
+        return Answer(stored(2) | {"choices": [{"index": 0, "message": {"content": "no"}}]})
+
+    async with Loopback(script) as server, client_of(server) as client:
+        for _ in range(2):
+            await client.list("chatcmpl-1")
+        with pytest.raises(APIConnectionError, match="answer to another request"):
+            await (client.raw_completion if raw else client.completion)("chatcmpl-1")
+        with pytest.raises(APIConnectionError, match="answer to another request"):
+            _ = [c async for c in client.conversations(["chatcmpl-1"], include_reply=True)]
+    assert len({asked.connection for asked in server.asked[1:]}) > 1

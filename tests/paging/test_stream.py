@@ -1,0 +1,610 @@
+"""The prefetching stream over a fetch of our own: order, cancellation, closing, what is held.
+
+No network: a `Pages` object stands for the server, and an event for each thing that takes time.
+"""
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import anyio
+import pytest
+
+from aiomessages.errors import APIConnectionError, ClientClosedError, PaginationError
+from aiomessages.pages import Page
+from aiomessages.paging.cursor import Fetched, WalkState
+from aiomessages.paging.stream import PageIterator, PageStream, Walk
+from aiomessages.wire.page_content import PageContent
+
+
+def content(ids: list[str], *, more: bool) -> Fetched[Page[str]]:
+    """Return a page of ids, which are also its items, and one request for it."""
+    data = [item.upper() for item in ids]
+    return PageContent(Page, data, ids, has_more=more, promised=more, completion_id="chatcmpl-1"), 1
+
+
+class Pages:
+    """Serves pages by cursor, and knows what was asked, how many at once, and what is held."""
+
+    def __init__(self, *pages: list[str] | Exception) -> None:
+        self.pages = list(pages)
+        self.asked: list[str | None] = []
+        self.remaining: list[int | None] = []
+        self.fresh: list[bool] = []
+        self.running = 0
+        self.most_running = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = asyncio.Event()
+
+    async def fetch(
+        self, after: str | None, remaining: int | None = None, fresh: bool = False
+    ) -> Fetched[Page[str]]:
+        """Give the page behind `after`, once the gate is open."""
+        self.asked.append(after)
+        self.remaining.append(remaining)
+        self.fresh.append(fresh)
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        self.arrived.set()
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0)
+            return self._page(after)
+        finally:
+            self.running -= 1
+
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        number = 0 if after is None else 1 + self._page_ending_with(after)
+        page = self.pages[number]
+        if isinstance(page, Exception):
+            raise page
+        more = number + 1 < len(self.pages)
+        return content(page, more=more and bool(page))
+
+    def _page_ending_with(self, cursor: str) -> int:
+        return next(
+            n for n, page in enumerate(self.pages) if isinstance(page, list) and page[-1] == cursor
+        )
+
+    def stream(
+        self, *, after: str | None = None, max_items: int | None = None, **options: Any
+    ) -> PageStream[str, Page[str]]:
+        """Return a stream over these pages."""
+        return PageStream(
+            self.fetch,
+            WalkState(after=after, max_items=max_items),
+            fetch_one=self.first,
+            raw=self.stream,  # type: ignore[arg-type]  # as good as any
+            bulk=lambda _: PageIterator(Walk(self.fetch, WalkState())),
+            **options,
+        )
+
+    async def first(self) -> Page[str]:
+        """Give the first page."""
+        got, attempts = await self.fetch(None)
+        return got.page(next_cursor=got.next_cursor, attempts=attempts, fetch_next=None)
+
+
+def three_pages() -> Pages:
+    """Return pages of five items."""
+    return Pages(["a", "b"], ["c", "d"], ["e"])
+
+
+async def until_idle() -> None:
+    """Let everything that can run do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# --- order and extent -----------------------------------------------------------------------------
+
+
+async def test_nothing_is_fetched_before_it_is_asked_for() -> None:
+    """Making a stream, entering it and leaving it sends nothing."""
+    pages = three_pages()
+    async with pages.stream():
+        await until_idle()
+    assert pages.asked == []
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_every_item_once_and_in_order(*, prefetch: bool) -> None:
+    """Items come in order, the end is the end every time, and one page is fetched at a time."""
+    pages = three_pages()
+    stream = pages.stream(prefetch=prefetch)
+    assert [item async for item in stream] == ["A", "B", "C", "D", "E"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    assert pages.asked == [None, "b", "d"]
+    assert pages.most_running == 1
+
+
+async def test_an_empty_list() -> None:
+    """A list of nothing ends at once."""
+    assert [item async for item in Pages([]).stream()] == []
+
+
+async def test_starting_behind_a_cursor() -> None:
+    """A stream with after= goes on behind that item."""
+    stream = three_pages().stream(after="b")
+    assert stream.cursor == "b"
+    assert [item async for item in stream] == ["C", "D", "E"]
+
+
+async def test_the_next_page_is_under_way_while_the_caller_works() -> None:
+    """After the first item of a page the next page is being fetched, also without an await."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    assert pages.asked == [None, "b"]
+    await stream.aclose()
+
+
+async def test_without_prefetch() -> None:
+    """With prefetch=False a page is fetched only when its first item is asked for."""
+    pages = three_pages()
+    stream = pages.stream(prefetch=False)
+    await anext(stream)
+    await until_idle()
+    assert pages.asked == [None]
+    await anext(stream)
+    await anext(stream)
+    assert pages.asked == [None, "b"]
+
+
+async def test_a_slow_consumer() -> None:
+    """However slow the consumer, one page is ahead and no more."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    await until_idle()
+    assert pages.asked == [None, "b"]
+    await stream.aclose()
+
+
+async def test_max_items() -> None:
+    """max_items ends the stream in the middle of a page, and tells each fetch what is wanted."""
+    pages = three_pages()
+    stream = pages.stream(max_items=3)
+    assert [item async for item in stream] == ["A", "B", "C"]
+    assert stream.cursor == "c"
+    assert (pages.asked, pages.remaining) == ([None, "b"], [3, 1])
+
+
+async def test_the_cursor_follows_what_was_delivered() -> None:
+    """The cursor is the last item handed out, not the last one fetched."""
+    stream = three_pages().stream()
+    seen = [stream.cursor async for _ in stream]
+    assert seen == ["a", "b", "c", "d", "e"]
+    assert stream.cursor == "e"
+
+
+# --- pages and raw --------------------------------------------------------------------------------
+
+
+async def test_awaiting_a_stream() -> None:
+    """Awaiting gives the first page and leaves the stream as it was."""
+    stream = three_pages().stream()
+    assert (await stream).ids == ["a", "b"]
+    assert len([item async for item in stream]) == 5
+
+
+async def test_whole_pages() -> None:
+    """pages() gives the pages, and moves the stream's cursor."""
+    stream = three_pages().stream()
+    got = [page.data async for page in stream.pages()]
+    assert got == [["A", "B"], ["C", "D"], ["E"]]
+    assert stream.cursor == "e"
+
+
+async def test_pages_within_max_items() -> None:
+    """pages() gives no more items than max_items either."""
+    assert [p.ids async for p in three_pages().stream(max_items=3).pages()] == [["a", "b"], ["c"]]
+
+
+async def test_an_empty_page_at_the_end() -> None:
+    """An empty last page is delivered as a page and moves no cursor."""
+    stream = Pages(["a"], []).stream()
+    assert [page.ids async for page in stream.pages()] == [["a"], []]
+    assert stream.cursor == "a"
+
+
+async def test_one_way_of_reading() -> None:
+    """A stream read as pages or raw is not read as items besides, nor the other way round."""
+    stream = three_pages().stream()
+    view = stream.pages()
+    with pytest.raises(RuntimeError, match=r"pages\(\) or raw\(\)"):
+        await anext(stream)
+    with pytest.raises(RuntimeError, match=r"pages\(\) or raw\(\)"):
+        stream.raw()
+    await view.aclose()
+    begun = three_pages().stream()
+    await anext(begun)
+    with pytest.raises(RuntimeError, match="being read already"):
+        begun.pages()
+    await begun.aclose()
+
+
+async def test_leaving_a_stream_closes_its_view() -> None:
+    """`async with` around a stream ends what its raw() or pages() has under way."""
+    pages = three_pages()
+    async with pages.stream() as stream:
+        view = stream.raw()
+        await anext(view)
+    assert pages.running == 0
+    assert stream.cursor == "a"
+    with pytest.raises(ClientClosedError):
+        await anext(view)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+async def test_an_error_in_a_later_page() -> None:
+    """What came before an error is delivered first; the error then comes every time."""
+    stream = Pages(["a", "b"], APIConnectionError("lost")).stream()
+    assert [await anext(stream), await anext(stream)] == ["A", "B"]
+    for _ in range(3):
+        with pytest.raises(APIConnectionError, match="lost"):
+            await anext(stream)
+    await stream.aclose()
+    with pytest.raises(APIConnectionError, match="lost"):
+        await anext(stream)
+    assert stream.cursor == "b"
+
+
+async def test_an_error_nobody_asks_for() -> None:
+    """A prefetch that failed, on a stream that was left, complains to nobody."""
+    stream = Pages(["a"], APIConnectionError("lost")).stream()
+    await anext(stream)
+    await until_idle()
+    await stream.aclose()
+    del stream
+    gc.collect()
+
+
+class SamePage(Pages):
+    """Ignores the cursor."""
+
+    def _page(self, after: str | None) -> Fetched[Page[str]]:  # noqa: ARG002 that is the point
+        return content(["a", "b"], more=True)
+
+
+async def test_a_server_that_ignores_the_cursor() -> None:
+    """A page that comes again is found out one request later, and nothing is delivered twice."""
+    pages = SamePage()
+    stream = pages.stream()
+    assert [await anext(stream), await anext(stream)] == ["A", "B"]
+    with pytest.raises(PaginationError, match="a second time") as caught:
+        await anext(stream)
+    assert (caught.value.completion_id, caught.value.cursor) == ("chatcmpl-1", "b")
+    assert len(pages.asked) == 2
+
+
+class LastPageAgain(Pages):
+    """Ignores the cursor, and says that this is the end."""
+
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        return content(["a", "b"], more=after is None)
+
+
+async def test_a_last_page_that_only_repeats() -> None:
+    """A last page with nothing but what came before contradicts its cursor: not the end."""
+    stream = LastPageAgain().stream()
+    assert [await anext(stream), await anext(stream)] == ["A", "B"]
+    with pytest.raises(PaginationError, match="repeats"):
+        await anext(stream)
+
+
+class Cycle(Pages):
+    """Leads back to where it began."""
+
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        following = {None: "a", "a": "b", "b": "c", "c": "a"}[after]
+        return content([following], more=True)
+
+
+async def test_a_cycle_of_cursors() -> None:
+    """Cursors that lead back to an earlier one are found out, one request later at most."""
+    pages = Cycle()
+    stream = pages.stream()
+    assert [await anext(stream) for _ in range(3)] == ["A", "B", "C"]
+    with pytest.raises(PaginationError):
+        await anext(stream)
+    assert len(pages.asked) == 4
+
+
+class Overlap(Pages):
+    """Begins its second page with the last item of the first."""
+
+    def _page(self, after: str | None) -> Fetched[Page[str]]:
+        return content(["a", "b"], more=True) if after is None else content(["b", "c"], more=False)
+
+
+async def test_overlapping_pages(caplog: pytest.LogCaptureFixture) -> None:
+    """A page that overlaps the one before gives each item once, and a warning is logged."""
+    assert [item async for item in Overlap().stream()] == ["A", "B", "C"]
+    assert "repeats 1 " in caplog.text
+
+
+# --- cancellation ---------------------------------------------------------------------------------
+
+
+async def test_a_timeout_around_each_next() -> None:
+    """Polling with a timeout loses nothing: the fetch goes on, and its page is kept."""
+    pages = three_pages()
+    pages.gate.clear()
+    stream = pages.stream()
+    got: list[str] = []
+    for turn in range(40):
+        if turn % 5 == 4:
+            pages.gate.set()
+        try:
+            async with asyncio.timeout(0):
+                got.append(await anext(stream))
+        except TimeoutError:
+            await until_idle()
+        except StopAsyncIteration:
+            break
+        if turn % 5 == 4:
+            pages.gate.clear()
+    assert got == ["A", "B", "C", "D", "E"]
+    assert pages.asked == [None, "b", "d"]
+
+
+async def test_wait_for_around_each_next() -> None:
+    """asyncio.wait_for, which may run each next in a task of its own, loses nothing either."""
+    stream = three_pages().stream()
+    got = [await asyncio.wait_for(anext(stream), 5) for _ in range(5)]
+    assert got == ["A", "B", "C", "D", "E"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_cancellation_at_any_moment(turns: int) -> None:
+    """Cancelling a waiting consumer after any number of turns loses and repeats nothing."""
+    pages = three_pages()
+    stream = pages.stream()
+    got: list[str] = []
+
+    async def consume() -> None:
+        async for item in stream:
+            got.append(item)
+            await asyncio.sleep(0)
+
+    consumer = asyncio.create_task(consume())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    consumer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+    got += [item async for item in stream]
+    assert got == ["A", "B", "C", "D", "E"]
+    assert pages.asked == [None, "b", "d"]
+
+
+async def test_a_consumers_own_exception() -> None:
+    """An exception of the consumer passes unchanged through `async with`, and nothing stays."""
+    pages = three_pages()
+
+    async def fail_at_once() -> None:
+        async with pages.stream() as stream:
+            async for _ in stream:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_at_once()
+    assert pages.running == 0
+
+
+async def test_several_tasks_in_turn() -> None:
+    """Each item goes to one task, whichever asks; no item is lost between them."""
+    stream = three_pages().stream()
+    got = [await asyncio.create_task(anext_of(stream)) for _ in range(5)]
+    assert got == ["A", "B", "C", "D", "E"]
+
+
+async def test_several_tasks_at_once() -> None:
+    """Tasks that share a stream get each item once between them."""
+    pages = three_pages()
+    stream = pages.stream()
+    got: list[str] = []
+
+    async def work() -> None:
+        async for item in stream:
+            got.append(item)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    assert sorted(got) == ["A", "B", "C", "D", "E"]
+    assert pages.most_running == 1
+
+
+async def anext_of(stream: PageStream[str, Page[str]]) -> str:
+    """Take one item, as a coroutine."""
+    return await anext(stream)
+
+
+async def test_a_fetch_that_somebody_else_cancelled() -> None:
+    """A fetch cancelled from outside, while its consumer was not, is made again."""
+    pages = three_pages()
+    pages.gate.clear()
+    stream = pages.stream()
+    waiting = asyncio.create_task(anext_of(stream))
+    await pages.arrived.wait()
+    (fetching,) = asyncio.all_tasks() - {asyncio.current_task(), waiting}
+    fetching.cancel()
+    await until_idle()
+    pages.gate.set()
+    assert await waiting == "A"
+    assert pages.asked[:2] == [None, None]
+    await stream.aclose()
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+async def test_closing_early() -> None:
+    """A stream that was closed before its end says so; it never seems complete."""
+    pages = three_pages()
+    pages_running_at_close = []
+    stream = pages.stream()
+    await anext(stream)
+    pages_running_at_close.append(pages.running)
+    await stream.aclose()
+    await stream.aclose()
+    assert (pages_running_at_close, pages.running) == ([1], 0)
+    for _ in range(2):
+        with pytest.raises(ClientClosedError, match=r"after=stream\.cursor"):
+            await anext(stream)
+    assert stream.cursor == "a"
+
+
+async def test_closing_with_the_last_page_unread() -> None:
+    """Closing when the last page lies ready, or is half read, is closing early as well."""
+    ready = Pages(["a"], ["b"]).stream()
+    await anext(ready)
+    await until_idle()
+    await ready.aclose()
+    half_read = Pages(["a", "b"]).stream()
+    await anext(half_read)
+    await half_read.aclose()
+    for stream in (ready, half_read):
+        with pytest.raises(ClientClosedError):
+            await anext(stream)
+
+
+async def test_closing_at_the_end() -> None:
+    """A stream closed after its last item has ended, and stays so."""
+    stream = Pages(["a"]).stream()
+    await anext(stream)
+    await stream.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_closing_from_another_task() -> None:
+    """A consumer that waits while another task closes its stream is told, not left waiting."""
+    pages = three_pages()
+    pages.gate.clear()
+    stream = pages.stream()
+    waiting = asyncio.create_task(anext_of(stream))
+    await pages.arrived.wait()
+    await stream.aclose()
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
+async def test_closing_inside_a_cancelled_scope() -> None:
+    """In a cancelled anyio scope, as a web framework leaves one, closing still waits its turn."""
+    pages = three_pages()
+    pages.gate.clear()
+    with anyio.CancelScope() as scope:
+        async with pages.stream() as stream:
+            waiting = asyncio.create_task(anext_of(stream))
+            await pages.arrived.wait()
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert pages.running == 0
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
+async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
+    monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
+    release = asyncio.Event()
+
+    async def stubborn(_: str | None, __: int | None, ___: bool) -> Fetched[Page[str]]:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return content(["a"], more=False)
+
+    stream = PageStream(stubborn, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(anext_of(stream))
+    await until_idle()
+    await stream.aclose()
+    release.set()
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
+async def test_sending_and_throwing() -> None:
+    """asend(None) is next; nothing else can be sent; athrow closes and raises."""
+    pages = three_pages()
+    stream = pages.stream()
+    assert await stream.asend(None) == "A"
+    with pytest.raises(TypeError):
+        await stream.asend("x")  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        await stream.athrow(ZeroDivisionError())
+    assert pages.running == 0
+    for thrown in [(KeyError,), (KeyError, "x"), (KeyError, KeyError("x")), (KeyError("x"),)]:
+        with pytest.raises(KeyError):
+            await stream.athrow(*thrown)  # type: ignore[arg-type]
+    await until_idle()
+
+
+# --- being dropped --------------------------------------------------------------------------------
+
+
+async def test_a_dropped_stream_cancels_its_fetch() -> None:
+    """A stream dropped during a fetch leaves no task, and warns that it was not closed."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    assert pages.running == 1
+    with pytest.warns(ResourceWarning, match="aclose"):
+        del stream  # its last reference
+    await until_idle()
+    assert pages.running == 0
+
+
+async def test_a_stream_dropped_between_fetches() -> None:
+    """A stream that is dropped with nothing under way is no matter."""
+    stream = three_pages().stream()
+    await anext(stream)
+    await until_idle()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del stream
+        gc.collect()
+
+
+async def test_pages_outlive_the_stream_they_came_from() -> None:
+    """pages() of a stream that nothing else holds goes on to the end."""
+    pages = three_pages().stream().pages()
+    gc.collect()
+    assert [page.ids async for page in pages] == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_a_stream_dropped_after_its_loop() -> None:
+    """A stream may be dropped when its loop is gone."""
+    kept = []
+
+    async def begin() -> None:
+        pages = three_pages()
+        stream = pages.stream()
+        await anext(stream)
+        pages.gate.clear()
+        kept.append(stream)
+
+    asyncio.run(begin())
+    kept.clear()
+    gc.collect()
+
+
+def test_a_stream_in_two_loops() -> None:
+    """A stream that is carried into another loop says so, and how to go on."""
+    stream = Pages(["a"], ["b"]).stream()
+
+    async def take_one() -> str:
+        return await anext(stream)
+
+    assert asyncio.run(take_one()) == "A"
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(take_one())

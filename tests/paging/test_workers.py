@@ -1,0 +1,741 @@
+"""Results of many tasks over one source: how it ends, who is told, and what stays behind."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Self
+
+import pytest
+import virtual_time
+
+from aiomessages import ClientClosedError, MessagesError
+from aiomessages.calls.running import CLOSE_TIMEOUT
+from aiomessages.paging.workers import Results
+
+COUNTS = (1, 3, 64)
+
+
+class OddError(BaseException):
+    """An error that is no Exception, as some frameworks raise to end a task."""
+
+
+ODD_ERRORS = (ZeroDivisionError, GeneratorExit, OddError)
+
+
+async def same(item: Any) -> Any:
+    """Return the item, one turn of the loop later."""
+    await asyncio.sleep(0)
+    return item
+
+
+async def drained(results: Results[Any]) -> tuple[list[Any], BaseException | None]:
+    """Return what comes before the end or an error, and the error."""
+    got: list[Any] = []
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                got.append(await anext(results))
+    except StopAsyncIteration:
+        return got, None
+    except BaseException as error:  # noqa: BLE001 whatever it is, the test looks at it
+        return got, error
+
+
+def others() -> set[asyncio.Task[Any]]:
+    """Return the tasks of the loop besides this one."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def others_to_leave() -> None:
+    """Wait until this task is alone."""
+    await asyncio.sleep(0)
+    while others():
+        await asyncio.wait(others())
+
+
+class Source(AsyncIterator[int]):
+    """An async iterator that counts how often it is closed and asked after its end."""
+
+    def __init__(self, length: int, *, broken_by: type[BaseException] | None = None) -> None:
+        self.length, self.broken_by = length, broken_by
+        self.given = self.closed = self.asked_after_its_end = 0
+
+    async def __anext__(self) -> int:
+        await asyncio.sleep(0)
+        if self.given == self.length:
+            self.asked_after_its_end += 1
+            if self.asked_after_its_end > 1:
+                return -1
+            raise self.broken_by or StopAsyncIteration
+        self.given += 1
+        return self.given - 1
+
+    async def aclose(self) -> None:
+        """Note that it was closed."""
+        await asyncio.sleep(0)
+        self.closed += 1
+
+
+# --- a source that breaks -------------------------------------------------------------------------
+
+
+async def generator(error: type[BaseException]) -> AsyncIterator[int]:
+    """Yield 0 to 9 and break."""
+    for n in range(10):
+        yield n
+    raise error
+
+
+def plain_generator(error: type[BaseException]) -> Iterator[int]:
+    """Yield 0 to 9 and break, without `async`."""
+    yield from range(10)
+    raise error
+
+
+def iterator(error: type[BaseException]) -> AsyncIterator[int]:
+    """Return an iterator that is no generator, and breaks after 0 to 9."""
+    return Source(10, broken_by=error)
+
+
+@pytest.mark.parametrize("source", [generator, plain_generator, iterator])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("concurrency", COUNTS)
+async def test_a_source_that_was_cancelled(source: Any, *, ordered: bool, concurrency: int) -> None:
+    """A cancellation of what the source waits for is an error, told after the results of before."""
+    items = source(asyncio.CancelledError)
+    results = Results(items, same, concurrency=concurrency, ordered=ordered)
+    got, error = await drained(results)
+    assert sorted(got) == list(range(10))
+    assert type(error) is MessagesError
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert await drained(results) == ([], error)
+    assert others() == set()
+
+
+@pytest.mark.parametrize("error", ODD_ERRORS)
+@pytest.mark.parametrize("source", [generator, plain_generator, iterator])
+@pytest.mark.parametrize("concurrency", COUNTS)
+async def test_any_error_of_a_source(
+    source: Any, error: type[BaseException], concurrency: int
+) -> None:
+    """Whatever a source raises is raised, as it is, after the results of before; and once more."""
+    results = Results(source(error), same, concurrency=concurrency)
+    got, raised = await drained(results)
+    assert (sorted(got), type(raised)) == (list(range(10)), error)
+    assert await drained(results) == ([], raised)
+    assert others() == set()
+
+
+async def test_a_source_that_cannot_be_iterated() -> None:
+    """An error of the source's own `__aiter__` is one of the source."""
+
+    class Unready:
+        def __aiter__(self) -> AsyncIterator[int]:
+            raise ZeroDivisionError
+
+    results = Results(Unready(), same, concurrency=3)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await anext(results)
+
+
+async def test_a_plain_source_that_raises_the_end_of_an_async_one() -> None:
+    """StopAsyncIteration is not the end of an iterator that is not async."""
+    results = Results(plain_generator(StopAsyncIteration), same, concurrency=3)
+    got, error = await drained(results)
+    assert sorted(got) == list(range(10))
+    assert isinstance(error, RuntimeError)
+
+
+async def test_a_source_that_goes_on_after_its_end() -> None:
+    """A source that has ended is not asked again, by no worker."""
+    source = Source(3)
+    got, error = await drained(Results(source, same, concurrency=8))
+    assert (sorted(got), error, source.asked_after_its_end) == ([0, 1, 2], None, 1)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_each_result_that_is_taken_makes_room_for_an_item(concurrency: int) -> None:
+    """The source is read `concurrency` items ahead of the results taken, and not one further."""
+    source = Source(9)
+    results = Results(source, same, concurrency=concurrency)
+    for taken in range(1, 10):
+        await anext(results)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert source.given == min(taken + concurrency, 9)
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
+
+
+# --- work that fails ------------------------------------------------------------------------------
+
+
+def failing(error: type[BaseException]) -> Callable[[int], Awaitable[int]]:
+    """Return work that fails at item 3."""
+
+    async def work(item: int) -> int:
+        await asyncio.sleep(0)
+        if item == 3:
+            raise error
+        return item
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(asyncio.CancelledError, MessagesError), *zip(ODD_ERRORS, ODD_ERRORS, strict=True)],
+)
+@pytest.mark.parametrize("concurrency", COUNTS)
+async def test_any_error_of_work(
+    error: type[BaseException], told: type[BaseException], concurrency: int
+) -> None:
+    """Whatever work raises is raised; a cancellation that was not the taker's is an error."""
+    results = Results(range(20), failing(error), concurrency=concurrency, ordered=True)
+    got, raised = await drained(results)
+    assert (got, type(raised)) == ([0, 1, 2], told)
+    assert await drained(results) == ([], raised)
+    assert others() == set()
+
+
+@pytest.mark.parametrize("stop", [StopIteration, StopAsyncIteration])
+async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) -> None:
+    """What ends an iterator is an error where work raises it: never the end of the results."""
+
+    def work(item: int) -> Awaitable[int]:
+        if item == 3:
+            raise stop
+        return same(item)
+
+    results = Results(range(20), work, concurrency=1)
+    got, error = await drained(results)
+    assert (got, type(error)) == ([0, 1, 2], RuntimeError)
+    assert await drained(results) == ([], error)
+
+
+async def test_nothing_is_begun_after_an_error() -> None:
+    """Once work has failed, all other work is cancelled, and no item is read any more."""
+    begun: list[int] = []
+    cancelled: list[int] = []
+
+    async def work(item: int) -> int:
+        begun.append(item)
+        if item < 2:
+            return item
+        if item == 5:
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+        return item
+
+    got, error = await drained(Results(range(50), work, concurrency=6))
+    assert (got, type(error)) == ([0, 1], ZeroDivisionError)
+    assert sorted(cancelled) == sorted({*begun} - {0, 1, 5})
+    assert len(begun) <= 8
+
+
+async def test_work_that_finishes_although_it_is_cancelled() -> None:
+    """What work has still finished when it was cancelled comes before the error."""
+
+    async def work(item: int) -> int:
+        if item == 1:
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return item
+
+    got, error = await drained(Results(range(50), work, concurrency=3))
+    assert (sorted(got), type(error)) == ([0, 2], ZeroDivisionError)
+
+
+async def test_an_error_in_its_turn() -> None:
+    """In order, the results of earlier items come before the error; later work is cancelled."""
+    failed = asyncio.Event()
+    cancelled: list[int] = []
+
+    async def work(item: int) -> int:
+        if item == 5:
+            failed.set()
+            raise ZeroDivisionError
+        try:
+            await (failed if item < 5 else asyncio.Event()).wait()
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+        return item
+
+    got, error = await drained(Results(range(50), work, concurrency=8, ordered=True))
+    assert (got, type(error)) == ([0, 1, 2, 3, 4], ZeroDivisionError)
+    assert cancelled == []  # 6 and 7 were not begun yet
+
+
+@pytest.mark.parametrize("first", [5, 2])
+async def test_two_errors(first: int) -> None:
+    """In order, the error of the earlier item is raised, whichever came first."""
+    failed = asyncio.Event()
+
+    async def work(item: int) -> int:
+        if item not in (2, 5):
+            await asyncio.sleep(0)
+            return item
+        if item != first:
+            await failed.wait()
+        failed.set()
+        raise ZeroDivisionError(item)
+
+    results = Results(range(50), work, concurrency=8, ordered=True)
+    got, error = await drained(results)
+    assert (got, repr(error)) == ([0, 1], "ZeroDivisionError(2)")
+
+
+async def test_a_traceback_does_not_grow() -> None:
+    """An error that is raised again and again shows where it came from, and not how often."""
+    results = Results(range(5), failing(ZeroDivisionError), concurrency=1)
+    _, error = await drained(results)
+    assert error is not None
+    once = len(traceback.extract_tb(error.__traceback__))
+    for _ in range(3):
+        await drained(results)
+    assert len(traceback.extract_tb(error.__traceback__)) == once
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["source", "work"])
+def test_an_interrupt(
+    where: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """KeyboardInterrupt and SystemExit end the loop at once; the taker is cancelled, and clean."""
+    told: list[BaseException | None] = []
+
+    async def main() -> None:
+        if where == "source":
+            results = Results(generator(error), same, concurrency=3)
+        else:
+            results = Results(range(20), failing(error), concurrency=3)
+        told.append((await drained(results))[1])
+        await results.aclose()
+
+    with pytest.raises(error):
+        asyncio.run(main())
+    assert [type(problem) for problem in told] == [asyncio.CancelledError]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_loop_that_survives_an_interrupt(error: type[BaseException]) -> None:
+    """Where the loop is run again after an interrupt, the taker is told of it."""
+    with asyncio.Runner() as runner:
+        results = Results(plain_generator(error), same, concurrency=1)
+        with pytest.raises(error):
+            runner.run(drained(results))
+        got, told = runner.run(drained(results))
+    assert type(told) is error
+    assert set(got) <= set(range(10))
+
+
+# --- workers that somebody else cancels -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", COUNTS)
+@pytest.mark.parametrize("turns", range(6))
+async def test_workers_that_are_cancelled_from_outside(turns: int, concurrency: int) -> None:
+    """Workers that were cancelled from outside, at any moment, are an error and never an end."""
+    before = asyncio.all_tasks()
+
+    async def source() -> AsyncIterator[int]:
+        for n in range(1000):
+            yield await same(n)
+
+    results = Results(source(), same, concurrency=concurrency)
+    taker = asyncio.create_task(drained(results))
+    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - before - {taker}:
+        task.cancel()
+    got, error = await taker
+    assert isinstance(error, MessagesError)
+    assert sorted(got) == list(range(len(got)))
+    assert await drained(results) == ([], error)
+    assert others() == set()
+
+
+async def test_a_worker_that_is_cancelled_at_work() -> None:
+    """One worker that was cancelled from outside ends the results, and cancels the others."""
+    begun = asyncio.Event()
+
+    async def work(_: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    results = Results(range(9), work, concurrency=3)
+    taker = asyncio.create_task(drained(results))
+    await begun.wait()
+    min(others() - {taker}, key=lambda task: task.get_name()).cancel()
+    got, error = await taker
+    assert got == []
+    assert isinstance(error, MessagesError)
+    assert "cancelled" in str(error)
+    assert others() == set()
+
+
+async def test_a_worker_that_is_cancelled_after_the_last_item() -> None:
+    """An idle worker that is cancelled once the source has ended takes nothing away."""
+    go = asyncio.Event()
+
+    async def work(item: int) -> int:
+        await go.wait()
+        return item
+
+    results = Results(range(2), work, concurrency=2)
+    taker = asyncio.create_task(drained(results))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    go.set()
+    assert await taker == ([0, 1], None)
+
+
+# --- takers that are cancelled --------------------------------------------------------------------
+
+
+async def test_a_taker_that_is_cancelled_while_the_source_waits() -> None:
+    """A cancelled taker is cancelled, and nothing else: the next one gets what comes."""
+    go = asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        yield 0
+        await go.wait()
+        yield 1
+
+    results = Results(source(), same, concurrency=2)
+    assert await anext(results) == 0
+    taker = asyncio.ensure_future(anext(results))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    taker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taker
+    go.set()
+    assert await drained(results) == ([1], None)
+
+
+async def test_a_taker_that_is_cancelled_while_the_source_closes() -> None:
+    """A cancelled wait for the source to close does not keep it from closing."""
+    closing, go, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            closed.set()
+
+    results = Results(source(), failing(ZeroDivisionError), concurrency=1)
+    assert await anext(results) == 0
+    leaving = asyncio.create_task(results.aclose())
+    await closing.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    go.set()
+    await closed.wait()
+    await results.aclose()
+    assert others() == set()
+
+
+# --- the source is closed -------------------------------------------------------------------------
+
+
+async def leave_by_aclose(results: Results[Any]) -> None:
+    """Take one and close."""
+    await anext(results)
+    await results.aclose()
+
+
+async def leave_by_context(results: Results[Any]) -> None:
+    """Leave the block by `break`."""
+    async with results:
+        async for _ in results:
+            break
+
+
+async def leave_by_athrow(results: Results[Any]) -> None:
+    """Throw something in."""
+    await anext(results)
+    with pytest.raises(KeyError):
+        await results.athrow(KeyError("x"))
+
+
+async def leave_at_the_end(results: Results[Any]) -> None:
+    """Take all, or be told an error."""
+    await drained(results)
+
+
+async def leave_before_the_beginning(results: Results[Any]) -> None:
+    """Take nothing."""
+    await results.aclose()
+
+
+LEAVING = [
+    leave_by_aclose,
+    leave_by_context,
+    leave_by_athrow,
+    leave_at_the_end,
+    leave_before_the_beginning,
+]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize("broken_by", [None, ZeroDivisionError, asyncio.CancelledError])
+@pytest.mark.parametrize("work", [same, failing(ZeroDivisionError)])
+async def test_the_source_is_closed(leave: Any, broken_by: Any, work: Any) -> None:
+    """However the results end, the iterator that was handed in is closed, once."""
+    source = Source(50, broken_by=broken_by)
+    await leave(Results(source, work, concurrency=3))
+    assert source.closed == 1
+    assert others() == set()
+
+
+@pytest.mark.parametrize("leave", LEAVING[:-1])
+async def test_an_iterator_made_here_is_closed(leave: Any) -> None:
+    """An iterable's own iterator is closed; the iterable, which can be iterated again, is not."""
+
+    class Again:
+        def __init__(self) -> None:
+            self.made: list[Source] = []
+
+        def __aiter__(self) -> AsyncIterator[int]:
+            self.made.append(Source(50))
+            return self.made[-1]
+
+        async def aclose(self) -> None:
+            raise AssertionError
+
+    items = Again()
+    await Results(items, same, concurrency=3).aclose()
+    for _ in range(2):
+        await leave(Results(items, same, concurrency=3))
+    assert [source.closed for source in items.made] == [1, 1]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+async def test_an_iterator_that_cannot_be_closed(leave: Any) -> None:
+    """An iterator without `aclose` is left alone."""
+
+    class Bare:
+        def __init__(self) -> None:
+            self.given = 0
+
+        def __aiter__(self) -> Self:
+            return self
+
+        async def __anext__(self) -> int:
+            self.given += 1
+            if self.given > 9:
+                raise StopAsyncIteration
+            return self.given
+
+    await leave(Results(Bare(), same, concurrency=3))
+    assert others() == set()
+
+
+async def test_a_dropped_source_is_closed() -> None:
+    """Results that are dropped close their source, and warn once."""
+    source = Source(50)
+    results = Results(source, same, concurrency=3)
+    await anext(results)
+    with pytest.warns(ResourceWarning, match="aclose") as warned:  # noqa: PT031 what warns is two
+        del results
+        gc.collect()
+    await others_to_leave()
+    assert (len(warned), source.closed) == (1, 1)
+
+
+async def test_results_dropped_after_their_error() -> None:
+    """Results whose error nobody has asked for close their source as well."""
+    source = Source(50)
+    failed = asyncio.Event()
+
+    async def work(item: int) -> int:
+        if item:
+            failed.set()
+            raise ZeroDivisionError
+        return item
+
+    results = Results(source, work, concurrency=3)
+    assert await anext(results) == 0
+    await failed.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del results
+        gc.collect()
+    await others_to_leave()
+    assert source.closed == 1
+
+
+async def test_results_dropped_when_nothing_is_left_to_do() -> None:
+    """Results dropped with no work left, and one of them untaken, are no matter."""
+    done = asyncio.Event()
+
+    async def work(item: int) -> int:
+        if item == 1:
+            done.set()
+        return item
+
+    results = Results(range(2), work, concurrency=3)
+    await anext(results)
+    await done.wait()
+    await others_to_leave()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del results
+        gc.collect()
+    await others_to_leave()
+
+
+async def test_a_source_that_fails_to_close() -> None:
+    """What the source raises when it is closed is raised by `aclose`, once."""
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            raise ZeroDivisionError
+
+    results = Results(source(), same, concurrency=1)
+    await anext(results)
+    with pytest.raises(ZeroDivisionError):
+        await results.aclose()
+    await results.aclose()
+    with pytest.raises(ClientClosedError):
+        await anext(results)
+
+
+def test_a_source_that_does_not_close(caplog: pytest.LogCaptureFixture) -> None:
+    """Closing waits for a source as long as for a fetch, and no longer; the log tells of it."""
+
+    async def main() -> None:
+        async def source() -> AsyncIterator[int]:
+            try:
+                yield 0
+                yield 1
+            finally:
+                await asyncio.Event().wait()
+
+        results = Results(source(), same, concurrency=1)
+        await anext(results)
+        await results.aclose()
+        assert virtual_time.now() == pytest.approx(CLOSE_TIMEOUT)
+        await others_to_leave()
+        assert virtual_time.now() == pytest.approx(2 * CLOSE_TIMEOUT)
+
+    virtual_time.run(main())
+    assert "did not close" in caplog.text
+
+
+async def stay(go: asyncio.Event) -> None:
+    """Wait for the event, and shrug off every cancellation."""
+    while not go.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await go.wait()
+
+
+@pytest.mark.parametrize("where", ["source", "work"])
+def test_a_worker_that_does_not_leave(where: str) -> None:
+    """Closing waits for a worker that shrugs its cancellation off, and no longer than that."""
+
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            yield 0
+            if where == "source":
+                await stay(go)
+            yield 1
+            yield 2
+
+        async def work(item: int) -> int:
+            if item == 1 and where == "work":
+                await stay(go)
+            return item
+
+        results = Results(source(), work, concurrency=1)
+        assert await anext(results) == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert virtual_time.now() == pytest.approx(CLOSE_TIMEOUT)
+        with pytest.raises(ClientClosedError):
+            await anext(results)
+        go.set()
+        await others_to_leave()
+        with pytest.raises(ClientClosedError):
+            await anext(results)
+
+    virtual_time.run(main())
+
+
+def test_a_result_that_comes_after_the_error() -> None:
+    """What a worker finishes long after it was cancelled does not come after the error."""
+
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def work(item: int) -> int:
+            if item == 0:
+                await stay(go)
+                return item
+            raise ZeroDivisionError
+
+        results = Results(range(9), work, concurrency=2)
+        with pytest.raises(ZeroDivisionError):
+            await anext(results)
+        assert virtual_time.now() == pytest.approx(CLOSE_TIMEOUT)
+        go.set()
+        await others_to_leave()
+        with pytest.raises(ZeroDivisionError):
+            await anext(results)
+
+    virtual_time.run(main())
+
+
+def test_workers_that_are_thrown_away_with_their_loop() -> None:
+    """Workers of a loop that was closed in the middle of their work raise nothing more."""
+    kept: list[Results[int]] = []
+    thrown_away: list[int] = []
+
+    async def work(item: int) -> int:
+        try:
+            await asyncio.sleep(0 if item == 0 else 60)
+        except GeneratorExit:
+            thrown_away.append(item)
+            raise
+        return item
+
+    async def main() -> None:
+        kept.append(Results(range(9), work, concurrency=3))
+        assert await anext(kept[0]) == 0
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # "Task was destroyed but it is pending"
+    loop.run_until_complete(main())
+    loop.close()
+    kept.clear()
+    gc.collect()
+    assert set(thrown_away) >= {1, 2}

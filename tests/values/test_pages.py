@@ -1,0 +1,215 @@
+"""Pages: what they say of themselves, whether there is a next one, and fetching it."""
+
+import copy
+import inspect
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import structs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aiomessages.models import Message
+from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
+from aiomessages.wire.page_content import Envelope, PageContent
+
+
+def content(
+    count: int = 2, *, has_more: bool | None = False, **fields: Any
+) -> PageContent[MessagePage]:
+    """Return the content of a page of so many messages."""
+    messages = [Message(f"m-{n}", "user", f"secret text {n}") for n in range(count)]
+    return PageContent.of(
+        MessagePage,
+        Envelope(messages, has_more=has_more, **fields),
+        [m.id for m in messages],
+        body=b"secret text",
+        headers={},
+        completion_id="chatcmpl-1",
+    )
+
+
+def page(content: PageContent[MessagePage], fetch_next: Any = None) -> MessagePage:
+    """Return a page of this content, whose next one is fetched so."""
+    return content.page(next_cursor=content.next_cursor, attempts=2, fetch_next=fetch_next)
+
+
+def test_a_page() -> None:
+    """A page has what its response said, and what the client knows of it."""
+    got = page(content(first_id="m-0", last_id="m-1", has_more=True))
+    assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
+    assert (got.object, got.first_id, got.last_id, got.has_more) == ("list", "m-0", "m-1", True)
+    assert (got.body, got.attempts, got.completion_id) == (b"secret text", 2, "chatcmpl-1")
+
+
+def test_what_an_editor_offers() -> None:
+    """Nothing internal is among the names of a page; each has a description."""
+    got = page(content())
+    assert {name for name in dir(got) if not name.startswith("_")} == {
+        *("attempts", "body", "completion_id", "data", "first_id", "get_next_page", "has_more"),
+        *("has_next_page", "headers", "ids", "last_id", "next_cursor", "object", "request_id"),
+        "to_dict",
+    }
+    assert all(inspect.getdoc(getattr(MessagePage, name)) for name in ("ids", "object", "attempts"))
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_ids_of_an_empty_page(nothing: str | None) -> None:
+    """An empty page has no first and last id, whether the server sends null or ""."""
+    got = page(content(0, first_id=nothing, last_id=nothing))
+    assert (got.first_id, got.last_id, got.next_cursor) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "has_more", "last_id", "cursor"),
+    [
+        (2, True, "m-1", "m-1"),
+        (2, True, None, "m-1"),
+        (2, True, "", "m-1"),
+        (2, False, "m-1", None),
+        (2, None, "m-1", "m-1"),
+        (1, None, None, "m-0"),
+        (0, None, None, None),
+        (0, False, None, None),
+    ],
+)
+def test_where_the_next_page_begins(
+    count: int, has_more: bool | None, last_id: str | None, cursor: str | None
+) -> None:
+    """The next page begins behind the last item; without has_more, only an empty page ends."""
+    got = page(content(count, has_more=has_more, last_id=last_id))
+    assert got.next_cursor == cursor
+    assert got.has_next_page() is got.has_more is (cursor is not None)
+
+
+def test_repr() -> None:
+    """The repr says how many items and which, and shows nothing of their text."""
+    got = page(content(first_id="m-0", last_id="m-1", has_more=True))
+    assert repr(got) == "MessagePage(2 items, first_id='m-0', last_id='m-1', has_more=True)"
+
+
+@pytest.mark.parametrize("has_more", [True, False, None])
+def test_a_page_that_is_truncated(has_more: bool | None) -> None:
+    """The next page starts with the rest; the content as it came stays whole."""
+    whole = content(3, has_more=has_more, last_id="m-2")
+    got = whole.first(2)
+    assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
+    assert (got.last_id, got.next_cursor, got.has_more) == ("m-1", "m-1", True)
+    assert (len(whole.data), len(whole.ids)) == (3, 3)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_page_that_is_short_enough(count: int) -> None:
+    """A page of no more than that stays as it is."""
+    whole = content(2, has_more=False, last_id="m-1")
+    assert whole.first(count) is whole
+
+
+def test_a_sequence_of_items() -> None:
+    """A page is iterated, indexed, sliced and counted like the list of its items."""
+    got = page(content(3))
+    assert [*got] == got.data
+    assert (len(got), got[0], got[-1], got[1:]) == (3, got.data[0], got.data[2], got.data[1:])
+    assert got.data[1] in got
+    with pytest.raises(IndexError):
+        got[3]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_page_is_true(count: int) -> None:
+    """A page is true, also an empty one."""
+    assert page(content(count))
+
+
+def test_html() -> None:
+    """A notebook shows the kind of the page, how many items it has, and each item."""
+    html = page(content(has_more=True))._repr_html_()
+    assert "MessagePage: 2 items, has_more" in html
+    assert "secret text 0" in html
+    assert "secret text 1" in html
+    assert "RawPage: 0 items<" in RawPage([], [])._repr_html_()
+
+
+def test_an_envelope() -> None:
+    """The reprs of what becomes a page show nothing of its texts either."""
+    envelope = Envelope([Message("m", "user", "secret text")], has_more=True)
+    assert repr(envelope) == "Envelope(1 items, has_more=True)"
+    assert repr(content()) == "PageContent(2 items, has_more=False)"
+
+
+def test_headers() -> None:
+    """The request id is a header; a page that came without headers has none."""
+    assert MessagePage([], [], headers={"x-request-id": "req_7"}).request_id == "req_7"
+    assert MessagePage([], []).request_id is None
+    assert MessagePage([], []).headers == {}
+
+
+@pytest.mark.parametrize("kind", [MessagePage, CompletionPage, RawPage])
+def test_kinds_of_pages(kind: type[Page[object]]) -> None:
+    """Each kind of page says in its repr what it is."""
+    assert repr(kind([], [])).startswith(f"{kind.__name__}(0 items")
+
+
+async def test_the_next_page() -> None:
+    """get_next_page() is what the page was made to fetch it with."""
+    second = page(content())
+
+    async def fetch() -> MessagePage:
+        return second
+
+    assert await page(content(has_more=True), fetch).get_next_page() is second
+
+
+async def test_no_next_page() -> None:
+    """Behind the last page there is none, nor behind the last one within `max_items`."""
+    with pytest.raises(RuntimeError, match=r"no next page: .*has_next_page"):
+        await page(content(has_more=False)).get_next_page()
+    bounded = content(has_more=True).page(next_cursor=None, attempts=1, fetch_next=None)
+    with pytest.raises(RuntimeError, match="within max_items"):
+        await bounded.get_next_page()
+
+
+def test_what_repeats() -> None:
+    """Items that are left out are out of the page, and of its ends; not out of its body."""
+    whole = content(3, first_id="m-0", last_id="m-2", has_more=True)
+    got = whole.without({"m-0", "m-2"})
+    assert (len(got.data), got.ids, got.first_id, got.last_id) == (1, ["m-1"], "m-1", "m-1")
+    assert (len(whole.data), got.body) == (3, whole.body)
+    none = got.without({"m-1"})
+    assert (none.data, none.ids, none.first_id, none.last_id) == ([], [], None, None)
+
+
+@pytest.mark.parametrize(("has_more", "promised"), [(True, True), (False, False), (None, False)])
+def test_what_the_server_said_itself(*, has_more: bool | None, promised: bool) -> None:
+    """The content tells whether has_more was sent, and not only concluded."""
+    assert content(has_more=has_more).promised is promised
+
+
+def crossed(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
+
+
+@pytest.mark.parametrize("way", [crossed, copy.copy, copy.deepcopy])
+async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
+    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
+    headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
+    sent = structs.replace(content(has_more=True, first_id="m-0"), headers=headers)
+    first = page(sent, threading.Lock)  # such as hangs on a client, and is never copied
+    twin = way(first)
+    assert (type(twin), twin.data, twin.ids) == (MessagePage, first.data, first.ids)
+    assert (twin.body, twin.request_id, twin.headers["X-Request-ID"]) == (
+        *(first.body, "req_7", "req_7"),
+    )
+    assert (twin.first_id, twin.has_next_page(), twin.next_cursor) == ("m-0", True, "m-1")
+    with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
+        await twin.get_next_page()
+
+
+def test_what_a_caller_noted_on_a_page() -> None:
+    """That is in a copy, too."""
+    noted: Any = page(content())
+    noted.note = "mine"
+    assert crossed(noted).note == "mine"
