@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import aiohttp
 import pytest
 from fastapi import Body, FastAPI
-from fastapi.testclient import TestClient
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from web import serving
 
 import aiomessages.fastapi  # noqa: F401 - it teaches FastAPI to encode pages
 from aiomessages import (
@@ -80,33 +81,34 @@ VALUES: dict[str, tuple[Any, Any]] = {
 each_value = pytest.mark.parametrize(("value", "sent"), VALUES.values(), ids=VALUES)
 
 
-def answer(route: Callable[..., Any], **options: Any) -> Any:
+async def answer(route: Callable[..., Any], **options: Any) -> Any:
     """Return what a reader gets of a route that is built with these options."""
     app = FastAPI()
     app.add_api_route("/", route, **options)
-    with TestClient(app) as reader:
-        response = reader.get("/")
-    assert response.status_code == 200
-    return response.json()
+    async with serving(app) as url, aiohttp.ClientSession(url) as reader, reader.get("/") as got:
+        assert got.status == 200
+        return await got.json()
 
 
 @each_value
-def test_a_route_without_an_annotation_may_return_it(value: Any, sent: Any) -> None:
+async def test_a_route_without_an_annotation_may_return_it(value: Any, sent: Any) -> None:
     """A bare `return` writes every field that came."""
-    assert answer(lambda: value) == sent
+    assert await answer(lambda: value) == sent
 
 
 @each_value
-def test_a_route_may_name_its_class(value: Any, sent: Any) -> None:
+async def test_a_route_may_name_its_class(value: Any, sent: Any) -> None:
     """FastAPI checks the class that is annotated, and writes the same JSON."""
     kind = Message if isinstance(value, Message) else type(value)
-    assert answer(lambda: value, response_model=list[Message] if kind is list else kind) == sent
+    assert (
+        await answer(lambda: value, response_model=list[Message] if kind is list else kind) == sent
+    )
 
 
 @each_value
-def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
+async def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
     """Inside of a value of no type that Pydantic knows it is written all the same."""
-    assert answer(lambda: {"held": value}, response_model=dict[str, Any]) == {"held": sent}
+    assert await answer(lambda: {"held": value}, response_model=dict[str, Any]) == {"held": sent}
 
 
 @pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
@@ -115,7 +117,7 @@ def test_dict_makes_what_to_dict_returns(value: Any) -> None:
     assert dict(value) == {**value} == value.to_dict()
 
 
-def test_a_message_comes_out_of_a_request_as_it_went_in() -> None:
+async def test_a_message_comes_out_of_a_request_as_it_went_in() -> None:
     """A route may take a message; one that does not fit is refused with the reason."""
     app = FastAPI()
 
@@ -123,11 +125,12 @@ def test_a_message_comes_out_of_a_request_as_it_went_in() -> None:
     def echo(sent: Annotated[Message, Body()]) -> Message:
         return sent
 
-    with TestClient(app) as reader:
-        assert reader.post("/", json=HI_SENT).json() == HI_SENT
-        refused = reader.post("/", json={"id": 1})
-    assert refused.status_code == 422
-    assert "Expected `str`, got `int`" in refused.json()["detail"][0]["msg"]
+    async with serving(app) as url, aiohttp.ClientSession(url) as reader:
+        async with reader.post("/", json=HI_SENT) as taken:
+            assert await taken.json() == HI_SENT
+        async with reader.post("/", json={"id": 1}) as refused:
+            assert refused.status == 422
+            assert "Expected `str`, got `int`" in (await refused.json())["detail"][0]["msg"]
 
 
 def test_a_model_holds_messages_and_reads_them_again() -> None:
