@@ -4,7 +4,7 @@ Nothing here performs I/O.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from .models import Message, StoredCompletion
 from .models.pydantic_schema import SerializablePage
@@ -13,7 +13,35 @@ from .values.headers import Headers
 ItemT = TypeVar("ItemT")
 
 
-class Page(Generic[ItemT]):
+class ItemSequence(Generic[ItemT]):
+    """The sequence of the items in `data`, for the pages of both clients."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> list[ItemT]:
+            """The items."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        return True  # an empty page is a page: `while page` must not end at one
+
+    def __iter__(self) -> Iterator[ItemT]:
+        return iter(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemT]: ...
+    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
+        return self.data[index]
+
+
+class Page(ItemSequence[ItemT], Generic[ItemT]):
     """One page of a list: a sequence of its items, which are also in `data`.
 
     A page is true even if it is empty, and complete when it is made: nothing of the package writes
@@ -70,22 +98,6 @@ class Page(Generic[ItemT]):
             f"{type(self).__name__}({len(self.data)} items, first_id={self.first_id!r},"
             f" last_id={self.last_id!r}, has_more={self.has_more})"
         )
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __bool__(self) -> bool:
-        return True  # an empty page is a page: `while page` must not end at one
-
-    def __iter__(self) -> Iterator[ItemT]:
-        return iter(self.data)
-
-    @overload
-    def __getitem__(self, index: int) -> ItemT: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ItemT]: ...
-    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
-        return self.data[index]
 
     def _repr_html_(self) -> str:
         from .models.notebook import box, boxes  # noqa: PLC0415 only notebooks need it

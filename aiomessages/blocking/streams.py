@@ -5,7 +5,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Final, Generic, Self, TypeVar
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
@@ -148,13 +148,13 @@ def async_stream(stream: Stream[ItemT]) -> PageStream[ItemT, Any]:
     return stream._stream  # noqa: SLF001 of this module
 
 
-class Page(Generic[ItemT]):
+class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
     """One page of a list: the async client's Page, whose `get_next_page` waits."""
 
     def __init__(self, thread: LoopThread, page: pages.Page[ItemT]) -> None:
         self._thread = thread
         self._page = page
-        self.data = page.data
+        self.data: Final[list[ItemT]] = page.data
         self.ids = page.ids
         self.object = page.object
         self.first_id = page.first_id
@@ -172,22 +172,6 @@ class Page(Generic[ItemT]):
 
     def _repr_html_(self) -> str:
         return self._page._repr_html_()
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[ItemT]:
-        return iter(self.data)
-
-    @overload
-    def __getitem__(self, index: int) -> ItemT: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ItemT]: ...
-    def __getitem__(self, index: int | slice) -> ItemT | list[ItemT]:
-        return self.data[index]
 
     def has_next_page(self) -> bool:
         """Return whether there is a next page."""
