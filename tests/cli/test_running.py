@@ -41,10 +41,12 @@ def test_a_signal_between_two_instructions() -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    guard = threading.Timer(20, os.kill, (os.getpid(), signal.SIGALRM))
+    main_thread = threading.main_thread().ident
+    guard = threading.Timer(20, signal.pthread_kill, (main_thread, signal.SIGUSR1))
     guard.start()
     try:
         run(main())
+        assert guard.is_alive(), "the signal itself ended no wait"
     finally:
         guard.cancel()
         thread.join()
