@@ -34,9 +34,9 @@ def test_a_signal_between_two_instructions() -> None:
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
     async def main() -> None:
-        heard = asyncio.Event()
-        signal.signal(signal.SIGUSR1, lambda *_: heard.set())
-        asyncio.get_running_loop().call_soon(waiting.set)
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(heard.set))
+        loop.call_soon(waiting.set)
         await heard.wait()
 
     thread = threading.Thread(target=other)
