@@ -22,8 +22,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 VALUES = ("_lazy", "_version", "values", "errors", "models", "pages", "settings", "observe")
 CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
 USES = (
-    *("export", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi", "cli"),
-    "__main__",
+    *("export", "archive", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi"),
+    *("cli", "__main__"),
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
 
@@ -115,13 +115,28 @@ def module_of(name: str) -> Path | None:
 
 @each_module
 def test_imports_point_down(module: Path) -> None:
-    """A module imports its own layer and those below; the server imports the models alone."""
+    """A module imports its own layer and those below; the server imports few of them."""
     ours = [name for name in imports_of(tree_of(module), module) if name.startswith("aiomessages")]
     imported = {layer_of(file) for name in ours if (file := module_of(name)) is not None}
     layer = layer_of(module)
     # Code that the server shared with the client would let one mistake be made twice, and pass.
-    allowed = {"server", "models"} if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
+    of_server = {"server", "models", "archive"}
+    allowed = of_server if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
     assert imported <= allowed
+
+
+def test_the_server_shares_no_reading_with_the_client() -> None:
+    """What the server uses of the archive reads JSON by itself, and knows nothing of the sync."""
+    used, found = [PACKAGE / "server" / "local.py", PACKAGE / "server" / "app.py"], set()
+    while used:
+        for name in imports_of(without_type_checking(used.pop()), PACKAGE / "archive" / "x.py"):
+            file = module_of(name) if name.startswith("aiomessages.archive.") else None
+            if file is not None and file not in found:
+                found.add(file)
+                used.append(file)
+    assert PACKAGE / "archive" / "store.py" in found
+    layers = {layer_of(f) for m in found for n in imports_of(tree_of(m), m) if (f := module_of(n))}
+    assert layers <= {"archive", "errors", "_lazy"}
 
 
 def test_no_imports_in_a_circle() -> None:

@@ -4,12 +4,16 @@ It is for tests, demonstrations and dry runs, listens on loopback only, and is n
 client. It shares no reading of the wire with the client, so that one mistake cannot pass on both
 sides.
 
+The completions lie in an archive (`aiomessages.archive`), of which it uses the schema and the
+store.
+
 Each part imports only parts before it:
-records, store, wire, responses, faults, middleware, app, sample, local.
+wire, responses, faults, middleware, app, sample, local.
 """
 
+from aiomessages.archive.records import RecordError
+from aiomessages.archive.store import import_records
+
 from .local import LocalServer
-from .records import RecordError
-from .store import import_records
 
 __all__ = ["LocalServer", "RecordError", "import_records"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
+from aiomessages.archive.store import Order, Store, UnknownCompletionError, UnknownCursorError
+
 from . import wire
 from .responses import json_response
-from .store import Order, Store, UnknownCompletionError, UnknownCursorError
 
 if TYPE_CHECKING:
     import asyncio

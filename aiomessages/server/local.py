@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+from aiomessages.archive.store import Store
+
 from . import middleware
 from .app import build_app
 from .faults import Plan
 from .sample import sample_records
-from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from aiomessages.archive.records import Source
+
     from .faults import Faults
-    from .records import Source
 
 # On shutdown aiohttp gives a request in flight this many seconds twice: to finish, and to handle
 # its cancellation. Closing so takes less than a second.

@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .store import Rows
+    from aiomessages.archive.store import Rows
 
 
 class ApiError(Exception):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
+    from aiomessages.archive.records import Source
     from aiomessages.server.faults import Fault
-    from aiomessages.server.records import Source
 
     from .records import Messages
 

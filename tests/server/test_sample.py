@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import make_sample
 import pytest
 
-from aiomessages.server.records import read_records
+from aiomessages.archive.records import read_records
 from aiomessages.server.sample import sample_records
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from aiomessages.archive.store import Rows
 from aiomessages.server import wire
-from aiomessages.server.store import Rows
 
 
 def test_an_empty_page_has_null_ids() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiomessages import Message
-from aiomessages.server.records import read_records
+from aiomessages.archive.records import read_records
 from aiomessages.server.sample import sample_records
 from aiomessages.testing.records import record
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from aiomessages.server.store import Rows
+from aiomessages.archive.store import Rows
 from aiomessages.server.wire import page_body
 
 from .fault import Fault, correct_body

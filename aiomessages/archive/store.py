@@ -1,56 +1,30 @@
-"""Stored completions in SQLite: one file, or memory.
+"""The pages of an archive, as the API lists them: the store behind the local server.
 
-This module knows tables, cursors and order, and nothing of HTTP. It stores and returns JSON texts
-as bytes; reading parses no JSON. A store is one connection. It may move between threads, but two
-threads must not use it at the same time.
+This module knows cursors and order, and nothing of HTTP. It returns JSON texts as bytes; reading
+parses no JSON. A store is one connection. It may move between threads, but two threads must not use
+it at the same time.
+
+A completion whose messages could not be read whole (`lost`) is not listed: its list would look
+complete.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .records import Record, Source, read_records
+from .database import MEMORY, open_to_write
+from .insert import insert_conversation
+from .records import Source, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Order = Literal["asc", "desc"]
 
-# "aiom" in ASCII marks the file as ours, so that the database of another program stays untouched.
-_APPLICATION_ID = 0x61696F6D
-_SCHEMA_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE completions (
-    number   INTEGER PRIMARY KEY,
-    id       TEXT    NOT NULL UNIQUE,
-    created  INTEGER NOT NULL,
-    model    TEXT    NOT NULL,
-    imported REAL    NOT NULL,
-    body     BLOB    NOT NULL
-);
-CREATE INDEX completions_by_time  ON completions (created, id);
-CREATE INDEX completions_by_model ON completions (model, created, id);
-CREATE TABLE metadata (
-    completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
-    name       TEXT    NOT NULL,
-    value      TEXT    NOT NULL,
-    PRIMARY KEY (completion, name)
-) WITHOUT ROWID;
-CREATE INDEX metadata_by_value ON metadata (name, value, completion);
-CREATE TABLE messages (
-    completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
-    n          INTEGER NOT NULL,
-    id         TEXT    NOT NULL,
-    body       BLOB    NOT NULL,
-    PRIMARY KEY (completion, n),
-    UNIQUE (completion, id)
-);
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_SCHEMA_VERSION};
-"""
+# The queries (S608) are made of constants of this module; values are always bound.
+_VISIBLE = "imported <= ? AND state != 'lost'"
 # For each order: the comparison that selects rows after a cursor, and the sort direction.
 _ORDERS: dict[Order, tuple[str, str]] = {"asc": (">", "ASC"), "desc": ("<", "DESC")}
 # SQLite counts rows in signed 64 bits, and a page reads one row more than its limit.
@@ -76,24 +50,20 @@ class Store:
     """Store completions and their messages in the SQLite database at path `database`.
 
     A completion is not found until `visibility_delay` seconds after its import; `clock` returns
-    the time in seconds. Raises ValueError for a database of another program or another version.
+    the time in seconds. An older database is migrated. Raises NotAnArchiveError for a database of
+    another program or of a later version.
     """
 
     def __init__(
         self,
-        database: str = ":memory:",
+        database: str = MEMORY,
         *,
         visibility_delay: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._visibility_delay = visibility_delay
         self._clock = clock
-        self._db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = open_to_write(database)
 
     def close(self) -> None:
         """Close the database; its one file then holds everything."""
@@ -107,12 +77,17 @@ class Store:
         """
         now = self._clock()
         with self._transaction("IMMEDIATE"):
-            return sum(self._insert(record, now) for record in read_records(source))
+            count = 0
+            for record in read_records(source):
+                messages = (message.body for message in record.messages)
+                insert_conversation(self._db, record.body, messages, seen=now)
+                count += 1
+            return count
 
     def completion(self, completion_id: str) -> bytes:
         """Return the JSON text of one completion. Raises UnknownCompletionError."""
         row = self._one(
-            "SELECT body FROM completions WHERE id = ? AND imported <= ?",
+            f"SELECT CAST(body AS BLOB) FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
             (completion_id, self._latest_visible()),
         )
         if row is None:
@@ -128,7 +103,7 @@ class Store:
         comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
             number = self._number(completion_id)
-            where = "completion = ?"
+            where = "completion = ? AND choice IS NULL"
             values: list[Any] = [number]
             if after is not None:
                 where += f" AND n {comparison} ?"
@@ -151,10 +126,10 @@ class Store:
         """
         comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
-            where = "imported <= ?"
+            where = _VISIBLE
             values: list[Any] = [self._latest_visible()]
             if after is not None:
-                where += f" AND (created, id) {comparison} (?, ?)"
+                where += f" AND (ifnull(created, 0), id) {comparison} (?, ?)"
                 values += self._sort_key(after)
             if model is not None:
                 where += " AND model = ?"
@@ -164,21 +139,8 @@ class Store:
                     " AND number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))"
                 )
                 values += pair
-            sort = f"ORDER BY created {direction}, id {direction}"
+            sort = f"ORDER BY ifnull(created, 0) {direction}, id {direction}"
             return self._rows(f"completions WHERE {where} {sort}", values, limit)
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA foreign_keys = ON")
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-            # WAL lets readers go on while another process imports; it has no effect in memory.
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        header = tuple(
-            self._db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        )
-        if header != (_APPLICATION_ID, _SCHEMA_VERSION):
-            raise ValueError("the database was written by another program or another version")
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
@@ -190,29 +152,13 @@ class Store:
             raise
         self._db.execute("COMMIT")
 
-    def _insert(self, record: Record, now: float) -> int:
-        self._db.execute("DELETE FROM completions WHERE id = ?", (record.id,))
-        number = self._db.execute(
-            "INSERT INTO completions (id, created, model, imported, body) VALUES (?, ?, ?, ?, ?)",
-            (record.id, record.created, record.model, now, record.body),
-        ).lastrowid
-        self._db.executemany(
-            "INSERT INTO metadata VALUES (?, ?, ?)",
-            ((number, name, value) for name, value in record.metadata.items()),
-        )
-        self._db.executemany(
-            "INSERT INTO messages VALUES (?, ?, ?, ?)",
-            ((number, n, message.id, message.body) for n, message in enumerate(record.messages)),
-        )
-        return 1
-
     def _latest_visible(self) -> float:
         """Return the latest time of import at which a completion is visible by now."""
         return self._clock() - self._visibility_delay
 
     def _number(self, completion_id: str) -> int:
         row = self._one(
-            "SELECT number FROM completions WHERE id = ? AND imported <= ?",
+            f"SELECT number FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
             (completion_id, self._latest_visible()),
         )
         if row is None:
@@ -221,7 +167,10 @@ class Store:
         return number
 
     def _position(self, number: int, after: str) -> int:
-        row = self._one("SELECT n FROM messages WHERE completion = ? AND id = ?", (number, after))
+        row = self._one(
+            "SELECT n FROM messages WHERE completion = ? AND id = ? AND choice IS NULL",
+            (number, after),
+        )
         if row is None:
             raise UnknownCursorError(after)
         position: int = row[0]
@@ -229,7 +178,7 @@ class Store:
 
     def _sort_key(self, after: str) -> tuple[int, str]:
         row = self._one(
-            "SELECT created, id FROM completions WHERE id = ? AND imported <= ?",
+            f"SELECT ifnull(created, 0), id FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
             (after, self._latest_visible()),
         )
         if row is None:
@@ -244,7 +193,7 @@ class Store:
         """Return the first `limit` rows of a query; one more row shows whether others follow."""
         limit = min(limit, _MAX_LIMIT)
         found = self._db.execute(
-            f"SELECT id, body FROM {query} LIMIT ?",  # noqa: S608 - the query holds no input
+            f"SELECT id, CAST(body AS BLOB) FROM {query} LIMIT ?",  # noqa: S608
             (*values, limit + 1),
         ).fetchall()
         return Rows(found[:limit], len(found) > limit)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiomessages.archive.errors import NotAnArchiveError
+from aiomessages.archive.store import Store, UnknownCompletionError, UnknownCursorError
 from aiomessages.server import RecordError, import_records
-from aiomessages.server.store import Store, UnknownCompletionError, UnknownCursorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -234,7 +235,7 @@ def test_the_file_names_its_program(tmp_path: Path) -> None:
     import_records(str(file), [])
     header = file.read_bytes()[:100]
     assert header[68:72] == b"aiom"
-    assert int.from_bytes(header[60:64], "big") == 1
+    assert int.from_bytes(header[60:64], "big") == 2
 
 
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
@@ -251,8 +252,8 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """The error is SQLite's own."""
+    """The error says that it is none, and names it."""
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but long enough to be taken for one" * 20)
-    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+    with pytest.raises(NotAnArchiveError, match=r"notes.txt: no SQLite database$"):
         Store(str(file))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiomessages.archive.records import parse_record, read_records
 from aiomessages.server import RecordError
-from aiomessages.server.records import parse_record, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable

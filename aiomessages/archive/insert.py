@@ -1,0 +1,109 @@
+"""Write one whole conversation into an archive: its completion, messages, replies and words.
+
+The caller holds the transaction. A conversation that the archive has already is replaced.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from .rows import completion_row, message_row, replies_of
+from .text import searchable
+
+_COMPLETION: Final = """
+INSERT INTO completions
+    (id, created, model, service_tier, finish_reason, prompt_tokens, completion_tokens,
+     total_tokens, state, message_count, first_seen, last_seen, imported, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, CAST(? AS TEXT))
+"""
+_MESSAGE: Final = """
+INSERT INTO messages (number, completion, n, choice, id, role, name, text, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
+"""
+_WORDS: Final = "INSERT INTO words (rowid, text) VALUES (?, ?)"
+
+
+def insert_conversation(
+    db: sqlite3.Connection,
+    body: bytes,
+    messages: Iterable[bytes],
+    *,
+    replies: Iterable[tuple[int, bytes]] | None = None,
+    seen: float,
+    imported: float | None = None,
+    state: str = "complete",
+) -> int:
+    """Store a completion with all of its messages, and return the number of messages.
+
+    `body` and `messages` are JSON on one line, as the server sent it; `replies` are pairs of a
+    choice's number and its message (None: all that `body` has). `seen` is the time in Unix seconds
+    at which the completion was listed. Raises ValueError for JSON that is no completion.
+    """
+    row, metadata = completion_row(body)
+    first_seen = remove(db, row.id)
+    first_seen = seen if first_seen is None else first_seen
+    imported = seen if imported is None else imported
+    values = (*row, state, first_seen, seen, imported, body)
+    number = db.execute(_COMPLETION, values).lastrowid or 0  # an INSERT has one
+    db.executemany(
+        "INSERT INTO metadata VALUES (?, ?, ?)",
+        [(number, name, value) for name, value in metadata.items()],
+    )
+    inputs = _insert_messages(db, number, 0, ((None, message) for message in messages))
+    _insert_messages(db, number, inputs, iter(replies_of(body) if replies is None else replies))
+    db.execute("UPDATE completions SET message_count = ? WHERE number = ?", (inputs, number))
+    return inputs
+
+
+def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
+    """Remove a conversation, and return when it was first seen; None if there is none."""
+    found = db.execute(
+        "SELECT number, first_seen FROM completions WHERE id = ?", (completion_id,)
+    ).fetchone()
+    if found is None:
+        return None
+    number, first_seen = found
+    # The index has no text of its own: it forgets what it is told that it holds.
+    texts = db.execute(
+        "SELECT number, text FROM messages WHERE completion = ? AND text != ''", (number,)
+    ).fetchall()
+    db.executemany(
+        "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
+        [(message, searchable(text)) for message, text in texts],
+    )
+    db.execute("DELETE FROM messages WHERE completion = ?", (number,))
+    db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
+    db.execute("DELETE FROM completions WHERE number = ?", (number,))
+    return float(first_seen)
+
+
+def _insert_messages(
+    db: sqlite3.Connection, completion: int, n: int, messages: Iterator[tuple[int | None, bytes]]
+) -> int:
+    """Insert messages from number `n` on, and return the number of the next one."""
+    (number,) = db.execute("SELECT ifnull(max(number), 0) FROM messages").fetchone()
+    rows: list[tuple[object, ...]] = []
+    words: list[tuple[int, str]] = []
+    for choice, body in messages:
+        number += 1
+        row = message_row(body)
+        rows.append((number, completion, n, choice, *row, body))
+        if row.text:
+            words.append((number, searchable(row.text)))
+        n += 1
+        if len(rows) == _ROWS:
+            _flush(db, rows, words)
+    _flush(db, rows, words)
+    return n
+
+
+_ROWS: Final = 500  # rows in memory at a time: a conversation may be larger than memory
+
+
+def _flush(
+    db: sqlite3.Connection, rows: list[tuple[object, ...]], words: list[tuple[int, str]]
+) -> None:
+    db.executemany(_MESSAGE, rows)
+    db.executemany(_WORDS, words)
+    rows.clear()
+    words.clear()

@@ -1,0 +1,53 @@
+"""Create the tables of an archive, or bring an older file to the schema of today."""
+
+import sqlite3
+from typing import Final
+
+from .insert import insert_conversation
+from .schema import SCHEMA, VERSION, version_of
+
+_INDEXES_OF_1: Final = ("completions_by_time", "completions_by_model", "metadata_by_value")
+_TABLES_OF_1: Final = ("metadata", "messages", "completions")  # those that refer to another first
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database to the schema of today, in one transaction: all or nothing.
+
+    Raises NotAnArchiveError as `version_of` does.
+    """
+    if version_of(db) == VERSION:  # a look needs no lock
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = version_of(db)  # another process may have migrated it meanwhile
+        if version == 0:
+            _create(db)
+        elif version < VERSION:
+            _from_1(db)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _create(db: sqlite3.Connection) -> None:
+    # Not by `executescript`, which commits the transaction before it begins.
+    for statement in SCHEMA:
+        db.execute(statement)
+
+
+def _from_1(db: sqlite3.Connection) -> None:
+    """Copy the completions of version 1, the local server's: it had few of the columns."""
+    for name in _INDEXES_OF_1:
+        db.execute(f"DROP INDEX {name}")
+    for name in _TABLES_OF_1:
+        db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
+    _create(db)
+    completions = db.execute("SELECT number, imported, body FROM old_completions ORDER BY number")
+    for number, imported, body in completions:
+        messages = db.execute(
+            "SELECT body FROM old_messages WHERE completion = ? ORDER BY n", (number,)
+        )
+        insert_conversation(db, bytes(body), (bytes(text) for (text,) in messages), seen=imported)
+    for name in _TABLES_OF_1:
+        db.execute(f"DROP TABLE old_{name}")

@@ -1,0 +1,189 @@
+"""The columns of an archive that are derived from JSON: for a completion, and for a message.
+
+Nothing here performs I/O. A server may send any value in any field. What a column cannot hold is
+None here, and whole in the JSON that is stored beside it: no value ever refuses a row.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+Json = Any
+
+_MAX_INTEGER: Final = 2**63 - 1  # of SQLite
+_NO_NUMBER: Final = float("nan")  # stands for an integer with more digits than Python reads
+
+
+class CompletionRow(NamedTuple):
+    """The derived columns of a completion. Times are in Unix seconds."""
+
+    id: str
+    created: int | None
+    model: str | None
+    service_tier: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+
+
+class MessageRow(NamedTuple):
+    """The derived columns of a message; `text` is what a person reads and searches."""
+
+    id: str | None
+    role: str | None
+    name: str | None
+    text: str | None
+
+
+class _Completion(msgspec.Struct):
+    id: Json = None
+    created: Json = None
+    model: Json = None
+    service_tier: Json = None
+    choices: Json = None
+    usage: Json = None
+    metadata: Json = None
+
+
+class _Message(msgspec.Struct):
+    id: Json = None
+    role: Json = None
+    name: Json = None
+    content: Json = None
+    content_parts: Json = None
+    refusal: Json = None
+
+
+class _Choice(msgspec.Struct):
+    message: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Replies(msgspec.Struct):
+    choices: list[_Choice] | None = None
+
+
+_COMPLETION: Final = msgspec.json.Decoder(_Completion)
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
+_REPLIES: Final = msgspec.json.Decoder(_Replies)
+
+
+def completion_row(body: bytes) -> tuple[CompletionRow, dict[str, str | None]]:
+    """Return the derived columns of a completion, and its metadata.
+
+    Raises ValueError if the JSON is no object with a string `id`.
+    """
+    sent = _decoded(_COMPLETION, _Completion, body)
+    completion_id = _text(sent.id)
+    if completion_id is None:
+        raise ValueError("a completion without an id")
+    usage = sent.usage if isinstance(sent.usage, dict) else {}
+    choices = sent.choices if isinstance(sent.choices, list) else []
+    first = choices[0] if choices and isinstance(choices[0], dict) else {}
+    row = CompletionRow(
+        completion_id,
+        _integer(sent.created),
+        _text(sent.model),
+        _text(sent.service_tier),
+        _text(first.get("finish_reason")),
+        _integer(usage.get("prompt_tokens")),
+        _integer(usage.get("completion_tokens")),
+        _integer(usage.get("total_tokens")),
+    )
+    return row, _metadata(sent.metadata)
+
+
+def message_row(body: bytes) -> MessageRow:
+    """Return the derived columns of a message. Raises ValueError if the JSON is no object."""
+    sent = _decoded(_MESSAGE, _Message, body)
+    return MessageRow(_text(sent.id), _text(sent.role), _text(sent.name), _text(_words_of(sent)))
+
+
+def replies_of(body: bytes) -> list[tuple[int, bytes]]:
+    """Return the replies in a completion: the number of each choice, and its message as sent."""
+    try:
+        choices = _REPLIES.decode(body).choices or []
+        found = [(n, bytes(choice.message)) for n, choice in enumerate(choices)]
+        return [(n, message) for n, message in found if message.startswith(b"{")]
+    except (ValueError, RecursionError) as error:  # a choice of another shape, or half an emoji
+        sent = _plainly(body, error).get("choices")
+    choices = sent if isinstance(sent, list) else []
+    messages = [choice.get("message") if isinstance(choice, dict) else None for choice in choices]
+    return [(n, json.dumps(m).encode()) for n, m in enumerate(messages) if isinstance(m, dict)]
+
+
+def _words_of(message: _Message) -> Json:
+    """Return the text of a message: its content, or the text of its parts, or its refusal."""
+    if isinstance(message.content, str):
+        return message.content
+    for parts in (message.content_parts, message.content):
+        if isinstance(parts, list):
+            texts = [part.get("text") for part in parts if isinstance(part, dict)]
+            if found := "".join(text for text in texts if isinstance(text, str)):
+                return found
+    return message.refusal
+
+
+def _metadata(sent: Json) -> dict[str, str | None]:
+    if not isinstance(sent, Mapping):
+        return {}
+    return {_repaired(name): _metadata_value(value) for name, value in sent.items()}
+
+
+def _metadata_value(value: Json) -> str | None:
+    """Return a value as text: the API knows strings alone, other servers store what they get."""
+    if value is None or isinstance(value, str):
+        return _text(value)
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _integer(value: Json) -> int | None:
+    """Return a number as an integer that SQLite can hold; a time may be a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if value != value or not -_MAX_INTEGER <= value <= _MAX_INTEGER:  # noqa: PLR0124 NaN
+        return None
+    whole = int(value)
+    return whole if abs(whole) <= _MAX_INTEGER else None
+
+
+def _text(value: Json) -> str | None:
+    return _repaired(value) if isinstance(value, str) else None
+
+
+def _repaired(text: str) -> str:
+    """Return a text that SQLite can hold: a lone surrogate (half an emoji) becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _decoded(decoder: "msgspec.json.Decoder[Any]", kind: type, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except (ValueError, RecursionError) as error:  # what msgspec cannot read, json may
+        sent = _plainly(body, error)
+    known = kind.__struct_fields__  # type: ignore[attr-defined]  # a Struct has it
+    return kind(**{name: sent[name] for name in known if name in sent})
+
+
+def _plainly(body: bytes, error: Exception) -> dict[str, Json]:
+    """Read JSON with a lone surrogate, a broken byte, or a number of any length."""
+    try:
+        sent = json.loads(body.decode("utf-8", "replace"), parse_int=_number)
+    except (ValueError, RecursionError):
+        raise ValueError(f"no JSON object: {error}") from None
+    if isinstance(sent, dict):
+        return sent
+    raise ValueError(f"no JSON object: {error}") from None
+
+
+def _number(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return _NO_NUMBER

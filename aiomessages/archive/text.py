@@ -1,0 +1,50 @@
+"""The form of a text in the search index, which a query takes as well.
+
+SQLite's tokenizer splits at spaces and punctuation, and knows the characters of its own Unicode
+version. That misses what people look for in some languages, so a text is prepared:
+
+- Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written without spaces between words.
+  A sentence would be one word there, and a part of it would not be found. Each of their characters
+  becomes a word of its own, and a search for several of them looks for a phrase.
+- An emoji becomes a word: the tokenizer drops those that it does not know.
+- Arabic and Hebrew are written with or without their vowel points, which are left out.
+- Compatibility forms (ﬁ, full width letters) become the usual ones, ß becomes ss, and ё becomes е,
+  as people write them. The tokenizer removes accents.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+# The tokenizer's characters of words: letters, numbers and the marks that belong to them, without
+# which the vowels of Hindi would split its words.
+TOKENIZER: Final = "unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
+
+_ALONE: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff"  # Hangul
+    "\u3005-\u3007\u3021-\u3029\u3031-\u30ff\u31f0-\u31ff"  # iteration marks, kana
+    "\u3105-\u312f\u31a0-\u31bf"  # bopomofo
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # ideographs
+)
+_EMOJI: Final = "\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001faff"
+_POINTS: Final = (
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew
+    "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Arabic
+)
+_SPECIAL: Final = re.compile(f"([{_ALONE}])|([{_EMOJI}])|[{_POINTS}]")
+
+
+def searchable(text: str) -> str:
+    """Return a text as the index holds it. It has words in the same order."""
+    if text.isascii():
+        return text
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("ё", "е")
+    return _SPECIAL.sub(_word, folded)
+
+
+def _word(found: "re.Match[str]") -> str:
+    alone, emoji = found.groups()
+    if alone:
+        return f" {alone} "
+    return f" u{ord(emoji):x} " if emoji else ""
