@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -19,6 +19,11 @@ from .errors import ArchiveError, sqlite_errors
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+_STEPS: Final = 10_000  # of SQLite's machine between two looks; about a millisecond
+
+
+class _Call:
+    cancelled = False
 
 
 class ReadConnection:
@@ -30,7 +35,7 @@ class ReadConnection:
         self._limiter: CapacityLimiter | None = None
         self._using = threading.Lock()  # held by the thread that uses the connection
         self._guard = threading.Lock()  # held for an instant, around the two fields below
-        self._running: object = None
+        self._running: _Call | None = None
         self._closed = False
 
     async def open(self) -> None:
@@ -47,7 +52,7 @@ class ReadConnection:
                 f"{os.fspath(self.path)}: the archive is not open: use it inside of"
                 " `async with Archive(path) as archive`"
             )
-        call = object()
+        call = _Call()
 
         def use() -> T:
             with self._using, sqlite_errors(self.path):
@@ -71,18 +76,21 @@ class ReadConnection:
     def _open(self) -> None:
         self._db = open_to_read(self.path)
 
-    def _use(self, call: object, work: Work[T]) -> T:
+    def _use(self, call: _Call, work: Work[T]) -> T:
         assert self._db is not None  # noqa: S101 `run` has seen it
         with self._guard:
             self._running = call
+        # An interruption has no effect between two statements; this one has.
+        self._db.set_progress_handler(lambda: call.cancelled or self._closed, _STEPS)
         try:
             return work(self._db)
         finally:
             with self._guard:
                 self._running = None
 
-    def _interrupt(self, call: object) -> None:
+    def _interrupt(self, call: _Call) -> None:
         """Interrupt a call, and no other one that has begun meanwhile."""
+        call.cancelled = True
         with self._guard:
             if self._running is call and self._db is not None:
                 self._db.interrupt()
