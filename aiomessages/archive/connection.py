@@ -34,9 +34,8 @@ class ReadConnection:
         self._db: sqlite3.Connection | None = None
         self._limiter: CapacityLimiter | None = None
         self._using = threading.Lock()  # held by the thread that uses the connection
-        self._guard = threading.Lock()  # held for an instant, around the two fields below
+        self._guard = threading.Lock()  # held for an instant, around the next field
         self._running: _Call | None = None
-        self._closed = False
 
     async def open(self) -> None:
         """Open the file. Raises what `open_to_read` does."""
@@ -47,59 +46,53 @@ class ReadConnection:
 
     async def run(self, work: Work[T]) -> T:
         """Return `work(connection)`, run in a thread. Raises ArchiveError for SQLite's errors."""
-        if self._db is None or self._closed:
+        db, call = self._db, _Call()
+        if db is None:
             raise ArchiveError(
                 f"{os.fspath(self.path)}: the archive is not open: use it inside of"
                 " `async with Archive(path) as archive`"
             )
-        call = _Call()
 
         def use() -> T:
             with self._using, sqlite_errors(self.path):
-                return self._use(call, work)
+                return self._use(db, call, work)
 
         try:
             return await to_thread.run_sync(use, abandon_on_cancel=True, limiter=self._limiter)
         except anyio.get_cancelled_exc_class():
-            self._interrupt(call)
+            call.cancelled = True
+            with self._guard:
+                if self._running is call:  # and no other call, which has begun meanwhile
+                    db.interrupt()
             raise
 
     async def aclose(self) -> None:
         """Close the file, and end a query that still runs."""
-        self._closed = True
-        if self._db is None:
+        db, self._db = self._db, None
+        if db is None:
             return
-        self._db.interrupt()
+        db.interrupt()
+
+        def close() -> None:
+            with self._using:
+                db.close()
+
         with CancelScope(shield=True):
-            await to_thread.run_sync(self._close)
+            await to_thread.run_sync(close)
 
     def _open(self) -> None:
         self._db = open_to_read(self.path)
 
-    def _use(self, call: _Call, work: Work[T]) -> T:
-        assert self._db is not None  # noqa: S101 `run` has seen it
+    def _use(self, db: sqlite3.Connection, call: _Call, work: Work[T]) -> T:
         with self._guard:
             self._running = call
         # An interruption has no effect between two statements; this one has.
-        self._db.set_progress_handler(lambda: call.cancelled or self._closed, _STEPS)
+        db.set_progress_handler(lambda: call.cancelled or self._db is None, _STEPS)
         try:
-            return work(self._db)
+            return work(db)
         finally:
             with self._guard:
                 self._running = None
-
-    def _interrupt(self, call: _Call) -> None:
-        """Interrupt a call, and no other one that has begun meanwhile."""
-        call.cancelled = True
-        with self._guard:
-            if self._running is call and self._db is not None:
-                self._db.interrupt()
-
-    def _close(self) -> None:
-        with self._using:
-            if self._db is not None:
-                self._db.close()
-            self._db = None
 
 
 @contextmanager

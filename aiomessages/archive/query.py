@@ -100,6 +100,7 @@ def _lexemes(words: str) -> "list[_Lexeme]":
 def _term(text: str, *, begins: bool) -> _Part | None:
     """Return a word or phrase; None for one without letters or digits, which nothing has."""
     begins = begins or text.endswith("*")
+    text = text.rstrip("*")
     prepared = _NO_TEXT.sub(" ", searchable(text))
     tokens = tokens_of(text)
     if not tokens:

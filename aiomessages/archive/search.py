@@ -81,8 +81,7 @@ class Search:
                     if _version(db) != version:  # a message may have the number of another one now
                         some = [number for number in some if self._matches(db, number)]
                     rows = self._rows(db, some)
-                if rows:
-                    yield self._hits(rows)
+                yield self._hits(rows)
 
     def _by_rank(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
         yield self._index_rows(db, "ORDER BY rank")
@@ -144,8 +143,6 @@ class Search:
             # Messages are numbered in the order of their completions.
             begin = _one(db, "completion >= ? ORDER BY completion, n", first)
             end = _one(db, "completion <= ? ORDER BY completion DESC, n DESC", last)
-            if not begin:  # none of them has a message
-                continue
             if every is not None:
                 found += every[bisect_left(every, begin) : bisect_right(every, end)]
             else:
