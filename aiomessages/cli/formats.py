@@ -1,6 +1,7 @@
 """The output formats, in a table from a name to a `Format` for each kind of item.
 
-`MESSAGES` is for messages, `VALUES` for the results of a transform, `COMPLETIONS` for completions.
+`MESSAGES` is for messages, `VALUES` for the results of a transform, `COMPLETIONS` for completions,
+`HITS` for the hits of a search.
 No format holds more than one item, so a list of any length streams through. Nothing here performs
 I/O.
 """
@@ -13,12 +14,13 @@ import msgspec
 
 from aiomessages.values.json_lines import on_one_line
 
-from . import pretty, pretty_completions, yaml
+from . import pretty, pretty_completions, pretty_hits, yaml
 from .exits import UsageError
 from .output import Screen, Write
 from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
+HitName = Literal["auto", "pretty", "table", "json", "jsonl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
 def of_completions(name: Name, screen: Screen) -> Format:
     """Return the format of this name for completions; auto as in `named`."""
     return COMPLETIONS[_chosen(name, screen)](screen)
+
+
+def of_hits(name: HitName, screen: Screen) -> Format:
+    """Return the format of this name for hits in JSON; auto as in `named`."""
+    return HITS[_chosen(name, screen)](screen)
 
 
 def _chosen(name: Name, screen: Screen) -> str:
@@ -93,6 +100,17 @@ def _pretty_completions(screen: Screen) -> Format:
 def _completions_table(screen: Screen) -> Format:
     heading = _encoded(pretty_completions.heading_row(screen), screen)
     show = pretty_completions.row(screen)
+    return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
+
+
+def _pretty_hits(screen: Screen) -> Format:
+    show = pretty_hits.hit(screen)
+    return Format(lambda found: _encoded(show(found), screen), between=b"\n")
+
+
+def _hits_table(screen: Screen) -> Format:
+    heading = _encoded(pretty_hits.heading_row(screen), screen)
+    show = pretty_hits.row(screen)
     return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
 
 
@@ -141,6 +159,12 @@ VALUES: dict[str, Callable[[Screen], Format]] = {
     "yaml": _yaml,
 }
 COMPLETIONS = MESSAGES | {"pretty": _pretty_completions, "table": _completions_table}
+HITS: dict[str, Callable[[Screen], Format]] = {
+    "pretty": _pretty_hits,
+    "table": _hits_table,
+    "json": _json_values,
+    "jsonl": _jsonl_values,
+}
 
 
 def _encoded(text: str, screen: Screen) -> bytes:

@@ -12,9 +12,9 @@ import msgspec
 from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
-from . import formats, output, running
+from . import formats, output, running, stderr
 from .exits import TransformError, UsageError
-from .options import AtLeastOne, Connection, NotNegative
+from .options import SAMPLE, AtLeastOne, Connection, NotNegative
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -104,7 +104,7 @@ def list_messages(
     """Show the messages of a stored chat completion.
 
     These were sent to the model. The API keeps its reply in the completion itself:
-    `aiomessages completions`.
+    `aiomessages show` shows both.
     """
     change = _compiled(transform)
     screen = output.screen_for(output_file)
@@ -122,6 +122,11 @@ def list_messages(
 
     with output.opened(output_file) as write:
         running.run(_write(connection.client(), asked, shown, change, write))
+    if screen.terminal:
+        local = {None: "", SAMPLE: " --local"}.get(connection.local, f" --local {connection.local}")
+        stderr.say(
+            f"the model's reply is not in this list: aiomessages show {completion_id}{local}"
+        )
 
 
 async def _write(

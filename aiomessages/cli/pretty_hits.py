@@ -1,0 +1,85 @@
+"""The hits of a search laid out for reading: where a message stands, and what matched in it.
+
+It reads hits in the JSON form of `aiomessages search`. All foreign text passes through `safe_text`.
+Nothing here prints. Times are in the local time zone.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.text import Text
+
+from .output import Screen
+from .pretty import console_for, trimmed
+from .pretty_completions import time_of
+from .safe_text import one_line, visible
+
+Json = Any
+_MARKED = "bold red"
+_ID_CELLS = 24
+
+
+def hit(screen: Screen) -> Callable[[Json], str]:
+    """Return a function that lays out one hit after another: a heading, and the snippet."""
+    console = console_for(screen)
+
+    def show(found: Json) -> str:
+        details = [time_of(found), found["model"], _place(found)]
+        line = "  ".join(one_line(str(detail)) for detail in details if detail)
+        with console.capture() as captured:
+            console.print(Text(one_line(found["completion_id"]), "bold", overflow="fold"))
+            console.print(Text(line, "dim", overflow="fold"))
+            console.print(_snippet(found))
+        return trimmed(captured.get())
+
+    return show
+
+
+def row(screen: Screen) -> Callable[[Json], str]:
+    """Return a function that shows a hit as a row. The id is whole, for copying."""
+    console = console_for(screen)
+    console.width = screen.width
+
+    def show(found: Json) -> str:
+        cells = _cells(time_of(found)[:16], one_line(found["completion_id"]), _place(found))
+        text = Text.assemble(cells, _snippet(found))
+        text.truncate(max(screen.width, 1), overflow="ellipsis")
+        with console.capture() as captured:
+            console.print(text, no_wrap=True)
+        return trimmed(captured.get())
+
+    return show
+
+
+def heading_row(screen: Screen) -> str:
+    """Return the heading of the rows."""
+    return (_cells("created", "id", "message") + "text")[: screen.width].rstrip() + "\n"
+
+
+def _cells(created: str, completion_id: str, place: str) -> str:
+    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:14}  "
+
+
+def _place(found: Json) -> str:
+    """Return the role and the number of a message; a reply has no number among the messages."""
+    role = one_line(str(found["role"] or "no role"))
+    return f"{role} {found['n']}" if found["choice"] is None else f"{role}, reply"
+
+
+def _snippet(found: Json) -> Text:
+    snippet = found["snippet"]
+    text = Text("…" * snippet["before"], overflow="fold")
+    for piece, is_match in _pieces(snippet["text"], snippet["marks"]):
+        text.append(visible(re.sub(r"\s+", " ", piece)), _MARKED if is_match else None)
+    return text.append("…" * snippet["after"])
+
+
+def _pieces(text: str, marks: list[list[int]]) -> Iterator[tuple[str, bool]]:
+    """Yield the text in pieces, each with whether it is a match."""
+    end = 0
+    for start, after in marks:
+        yield text[end:start], False
+        yield text[start:after], True
+        end = after
+    yield text[end:], False
