@@ -18,6 +18,7 @@ from .safe_text import one_line, visible
 Json = Any
 _MARKED = "bold red"
 _ID_CELLS = 24
+_BEFORE = 8  # characters in front of a match in a row, which is short
 
 
 def hit(screen: Screen) -> Callable[[Json], str]:
@@ -43,7 +44,7 @@ def row(screen: Screen) -> Callable[[Json], str]:
 
     def show(found: Json) -> str:
         cells = _cells(time_of(found)[:16], one_line(found["completion_id"]), _place(found))
-        text = Text.assemble(cells, _snippet(found))
+        text = Text.assemble(cells, _snippet(found, before=_BEFORE))
         text.truncate(max(screen.width, 1), overflow="ellipsis")
         with console.capture() as captured:
             console.print(text, no_wrap=True)
@@ -58,7 +59,7 @@ def heading_row(screen: Screen) -> str:
 
 
 def _cells(created: str, completion_id: str, place: str) -> str:
-    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:14}  "
+    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:12}  "
 
 
 def _place(found: Json) -> str:
@@ -67,19 +68,21 @@ def _place(found: Json) -> str:
     return f"{role} {found['n']}" if found["choice"] is None else f"{role}, reply"
 
 
-def _snippet(found: Json) -> Text:
+def _snippet(found: Json, *, before: int | None = None) -> Text:
+    """Return the snippet with its matches marked, and at most `before` characters in front."""
     snippet = found["snippet"]
-    text = Text("…" * snippet["before"], overflow="fold")
-    for piece, is_match in _pieces(snippet["text"], snippet["marks"]):
+    marks = snippet["marks"]
+    start = max(0, marks[0][0] - before) if marks and before is not None else 0
+    text = Text("…" * (snippet["before"] or start > 0), overflow="fold")
+    for piece, is_match in _pieces(snippet["text"], marks, start):
         text.append(visible(re.sub(r"\s+", " ", piece)), _MARKED if is_match else None)
     return text.append("…" * snippet["after"])
 
 
-def _pieces(text: str, marks: list[list[int]]) -> Iterator[tuple[str, bool]]:
-    """Yield the text in pieces, each with whether it is a match."""
-    end = 0
-    for start, after in marks:
-        yield text[end:start], False
-        yield text[start:after], True
-        end = after
-    yield text[end:], False
+def _pieces(text: str, marks: list[list[int]], start: int) -> Iterator[tuple[str, bool]]:
+    """Yield the text from `start` on in pieces, each with whether it is a match."""
+    for begin, end in marks:
+        yield text[start:begin], False
+        yield text[begin:end], True
+        start = end
+    yield text[start:], False
