@@ -18,8 +18,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensio
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # What is not ours stays text: to link it, the build would have to ask other sites.
 NOT_OURS = (
-    "aiohttp|anyio|asyncio|collections|contextlib|fastapi|msgspec|opentelemetry|os|pathlib|pytest"
-    "|starlette|types|typing|web"
+    "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|msgspec|opentelemetry|os|pathlib"
+    "|pytest|starlette|types|typing|web"
 )
 # What our own calls take and return, and nobody imports.
 UNNAMED = (
