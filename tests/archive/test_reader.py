@@ -6,10 +6,10 @@ import asyncio
 import gzip
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from beside import needed
 from conftest_archive import NOW, completion, store, stored, write
 
 from aiomessages import AsyncMessagesClient
@@ -28,21 +28,35 @@ from aiomessages.server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
-SHARED = Path("/work/shared/data/conversations.jsonl.gz")
-
-# Messages as other servers send them, or as nobody should.
+# Messages as other servers send them, or as nobody should: the kinds of wire/test_lenient.py.
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CITED = {"end_index": 9, "start_index": 1, "url": "https://h", "title": "T"}
+VALUES: dict[str, list[Any]] = {
+    "role": [None, 5, ["user"], {}, "critic"],
+    "content": [5, False, {}, 1.5, [{"type": "text", "text": "as content"}], "half \ud83d"],
+    "name": [5, [], {"a": 1}],
+    "refusal": [False, 0, ["no"], {"why": 1}],
+    "tool_call_id": [7, {}],
+    "content_parts": [
+        *(5, "text", {}, True, [{"type": "hologram", "depth": 3}], [{"type": 5}], ["text"]),
+        [{"type": "text", "text": 5}, {"type": "text", "text": "t", "new": 1}],
+        [{"type": "image_url", "image_url": {"url": 5}}, {"type": "refusal", "refusal": "no"}],
+    ],
+    "tool_calls": [
+        *("f", CALL, 0, [CALL], [CALL | {"new": 2}], [{"type": "novel", "x": [1, 2]}], [None]),
+        [{"id": 7, "type": "function"}, {"type": "custom", "id": "c", "custom": {"name": "n"}}],
+    ],
+    "annotations": ["", {}, [{"type": "?"}], [{"type": "url_citation", "url_citation": CITED}]],
+    "function_call": ["f", [], False, {"name": "f"}, {"name": "f", "arguments": {}}],
+    "audio": ["a", [], 3, {}, {"id": None}, {"id": "a", "expires_at": 1.5}],
+    "mood": [{"happy": True}, None],
+}
 ODD: list[dict[str, Any]] = [
-    {"role": "critic", "content": "a new role"},
-    {"role": "user", "content": [{"type": "text", "text": "parts as content"}]},
-    {"role": "user", "content": "x", "name": 5, "refusal": {"why": 1}},
-    {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "id": 7}]},
-    {"role": "assistant", "content": None, "tool_calls": [{"type": "novel", "x": [1, 2]}]},
-    {"role": "user", "content": None, "content_parts": [{"type": "hologram", "depth": 3}]},
-    {"role": "assistant", "content": "half an emoji \ud83d", "annotations": [{"type": "?"}]},
-    {"role": "user", "content": "a new field", "mood": {"happy": True}},
-    {"role": "assistant", "content": "a", "audio": {"id": "a1", "expires_at": 1.5}},
-    {"role": "tool", "content": '{"a": 1}', "tool_call_id": "call_1"},
+    {"role": "user", "content": "Hi", name: value}
+    for name, values in VALUES.items()
+    for value in values
 ]
 
 
@@ -198,13 +212,33 @@ async def equal_to_the_client(path: Path) -> int:
     return count
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the recorded conversations are not here")
 async def test_recorded_conversations_are_those_of_the_client(path: Path) -> None:
     """Every recorded conversation is what the client reads from a server with the same records."""
-    import_records(str(path), SHARED)
-    with gzip.open(SHARED, "rt") as lines:
+    records = needed("data/conversations.jsonl.gz")
+    import_records(str(path), records)
+    with gzip.open(records, "rt") as lines:
         count = sum(len(json.loads(line)["messages"]) for line in lines)
     assert await equal_to_the_client(path) == count
+
+
+async def test_what_the_live_api_sent_is_that_of_the_client(path: Path) -> None:
+    """So is every completion and every message that was recorded from the live API."""
+    lines = needed("data/wire.jsonl").read_text("utf-8").splitlines()
+    completions: dict[str, Any] = {}
+    messages: dict[str, dict[str, Any]] = {}
+    for exchange in map(json.loads, lines):
+        body = exchange["body"] if exchange["status"] == 200 else {}
+        for item in body.get("data") or [body]:
+            if "choices" in item:
+                completions[item["id"]] = item
+            elif "role" in item:
+                messages.setdefault(item["id"].rpartition("-")[0], {})[item["id"]] = item
+    with stored(path) as insert:
+        for name, sent in completions.items():
+            insert(name, *messages.get(name, {}).values(), **sent)
+    known = [len(found) for name, found in messages.items() if name in completions]
+    assert await equal_to_the_client(path) == sum(known) > 0
+    assert len(completions) > 100
 
 
 async def test_the_sample_is_that_of_the_client(path: Path) -> None:
@@ -219,6 +253,7 @@ async def test_odd_values_are_those_of_the_client(path: Path) -> None:
     replies = [{"index": 0, "message": {"content": 5, "novel": 1}}, "no choice", {"message": None}]
     odd = {"choices": replies, "usage": [], "metadata": {"a": 1, "b": "c"}, "novel": [1]}
     store(path, "odd", *ODD, **odd)
+    store(path, "odder", created=1.5, choices={}, model=5, metadata=[], usage={"x": None})
     assert await equal_to_the_client(path) == len(ODD)
     async with Archive(path) as archive:
         found = [message async for message in archive.messages("chatcmpl-odd")]
