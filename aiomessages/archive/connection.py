@@ -102,4 +102,4 @@ def snapshot(db: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        db.execute("ROLLBACK")  # nothing was written
+        db.rollback()  # nothing was written; after some errors SQLite has ended it by itself

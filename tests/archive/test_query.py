@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from functools import cache
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +12,12 @@ from hypothesis import strategies as st
 from aiomessages.archive.database import open_to_write
 from aiomessages.archive.errors import SearchError
 from aiomessages.archive.query import parse
+from aiomessages.archive.snippets import snippet_of
+from aiomessages.archive.text import searchable, tokens_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
 A, B, C, D = '"a"', '"b"', '"c"', '"d"'
 
@@ -102,10 +104,11 @@ def test_terms_that_a_hit_may_show() -> None:
     assert query.has_prefix
 
 
-@cache
-def database() -> sqlite3.Connection:
-    """Return an archive without messages."""
-    return open_to_write(":memory:")
+@pytest.fixture(scope="module")
+def database() -> Iterator[sqlite3.Connection]:
+    """Open an archive without messages."""
+    with closing(open_to_write(":memory:")) as opened:
+        yield opened
 
 
 pieces = st.one_of(
@@ -116,16 +119,39 @@ pieces = st.one_of(
 
 
 @given(st.lists(pieces, max_size=40).map("".join))
-def test_hostile_words(words: str) -> None:
+def test_hostile_words(database: sqlite3.Connection, words: str) -> None:
     """Whatever is searched for, FTS5 never refuses it: it is a query, or a SearchError."""
     try:
         query = parse(words)
     except SearchError:
         return
-    with closing(
-        database().execute("SELECT 1 FROM words WHERE words MATCH ?", (query.match,))
-    ) as c:
+    with closing(database.execute("SELECT 1 FROM words WHERE words MATCH ?", (query.match,))) as c:
         assert c.fetchall() == []
+
+
+@contextmanager
+def rolled_back(database: sqlite3.Connection) -> Iterator[None]:
+    """Undo what the block writes."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        database.rollback()
+
+
+SCRIPTS = "aA éß ЁёЙ日本語 ｶﾞが 한국 ᄒ\u1161\u11ab हिन्दी שָׁלוֹם السَّلام ไทย 👍🏽❤️ ½ﬁ①-.'_e\u0301 ά"
+
+
+@given(st.text(st.sampled_from(SCRIPTS), max_size=40))
+def test_the_words_of_a_text_are_found(database: sqlite3.Connection, text: str) -> None:
+    """The index finds each part of a text that is a word, and a snippet shows where."""
+    with rolled_back(database):
+        database.execute("INSERT INTO words (rowid, text) VALUES (1, ?)", (searchable(text),))
+        for part in filter(tokens_of, text.split()):
+            query = parse(f'"{part}"')
+            found = database.execute("SELECT 1 FROM words WHERE words MATCH ?", (query.match,))
+            assert found.fetchall() == [(1,)], part
+            assert snippet_of(text, query.terms).marks, part
 
 
 @pytest.mark.parametrize(
@@ -142,7 +168,7 @@ def test_hostile_words(words: str) -> None:
         "＂quoted＂",
     ],
 )
-def test_the_largest_queries(words: str) -> None:
+def test_the_largest_queries(database: sqlite3.Connection, words: str) -> None:
     """What the limits allow is within those of FTS5."""
     query = parse(words)
-    database().execute("SELECT 1 FROM words WHERE words MATCH ?", (query.match,)).fetchall()
+    database.execute("SELECT 1 FROM words WHERE words MATCH ?", (query.match,)).fetchall()
