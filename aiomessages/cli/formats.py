@@ -58,9 +58,12 @@ def of_completions(name: Name, screen: Screen) -> Format:
     return COMPLETIONS[_chosen(name, screen)](screen)
 
 
-def of_hits(name: HitName, screen: Screen) -> Format:
-    """Return the format of this name for hits in JSON; auto as in `named`."""
-    return HITS[_chosen(name, screen)](screen)
+def of_hits(name: HitName, screen: Screen, *, utc: bool = False) -> Format:
+    """Return the format of this name for hits in JSON; auto as in `named`.
+
+    The times of pretty and table are local, or in UTC.
+    """
+    return HITS[_chosen(name, screen)](screen, utc)
 
 
 def _chosen(name: Name, screen: Screen) -> str:
@@ -103,14 +106,14 @@ def _completions_table(screen: Screen) -> Format:
     return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
 
 
-def _pretty_hits(screen: Screen) -> Format:
-    show = pretty_hits.hit(screen)
+def _pretty_hits(screen: Screen, utc: bool) -> Format:
+    show = pretty_hits.hit(screen, utc=utc)
     return Format(lambda found: _encoded(show(found), screen), between=b"\n")
 
 
-def _hits_table(screen: Screen) -> Format:
-    heading = _encoded(pretty_hits.heading_row(screen), screen)
-    show = pretty_hits.row(screen)
+def _hits_table(screen: Screen, utc: bool) -> Format:
+    heading = _encoded(pretty_hits.heading_row(screen, utc=utc), screen)
+    show = pretty_hits.row(screen, utc=utc)
     return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
 
 
@@ -159,11 +162,11 @@ VALUES: dict[str, Callable[[Screen], Format]] = {
     "yaml": _yaml,
 }
 COMPLETIONS = MESSAGES | {"pretty": _pretty_completions, "table": _completions_table}
-HITS: dict[str, Callable[[Screen], Format]] = {
+HITS: dict[str, Callable[[Screen, bool], Format]] = {
     "pretty": _pretty_hits,
     "table": _hits_table,
-    "json": _json_values,
-    "jsonl": _jsonl_values,
+    "json": lambda screen, _: _json_values(screen),
+    "jsonl": lambda screen, _: _jsonl_values(screen),
 }
 
 

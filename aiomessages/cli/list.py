@@ -3,6 +3,7 @@
 It connects the options, the client, the format and the output.
 """
 
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -123,10 +124,17 @@ def list_messages(
     with output.opened(output_file) as write:
         running.run(_write(connection.client(), asked, shown, change, write))
     if screen.terminal:
-        local = {None: "", SAMPLE: " --local"}.get(connection.local, f" --local {connection.local}")
         stderr.say(
-            f"the model's reply is not in this list: aiomessages show {completion_id}{local}"
+            "the model's reply is not in this list: aiomessages show"
+            f" {shlex.quote(completion_id)}{_local(connection)}"
         )
+
+
+def _local(connection: Connection) -> str:
+    """Return the option --local as it was given."""
+    if connection.local is None:
+        return ""
+    return " --local" + ("" if connection.local == SAMPLE else f" {shlex.quote(connection.local)}")
 
 
 async def _write(

@@ -58,12 +58,16 @@ def search(
             group=_HOW, negative="", help="The best matches first; else the newest come first."
         ),
     ] = False,
+    utc: Annotated[
+        bool,
+        Parameter(group=_HOW, negative="", help="Show times in UTC; else they are local."),
+    ] = False,
     format: Annotated[  # noqa: A002 - the name of the option
         formats.HitName,
         Parameter(
             group=_HOW,
-            help="auto means pretty at a terminal and jsonl elsewhere. Times of pretty and table"
-            " are local, those of json and jsonl are Unix seconds.",
+            help="auto means pretty at a terminal and jsonl elsewhere. The times of json and jsonl"
+            " are Unix seconds.",
         ),
     ] = "auto",
 ) -> int:
@@ -71,7 +75,7 @@ def search(
     if not words:
         raise exits.UsageError("WORDS are missing: what should be searched for?")
     span, wanted = span_of(since, until), metadata_of(metadata)
-    shown = formats.of_hits(format, output.screen_for(output.STANDARD_OUTPUT))
+    shown = formats.of_hits(format, output.screen_for(output.STANDARD_OUTPUT), utc=utc)
     found = False
 
     async def items(opened: Archive) -> AsyncIterator[Any]:

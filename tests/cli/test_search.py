@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -98,6 +99,20 @@ def test_table(run: Run, archive: Path) -> None:
     assert first.split() == [b"created", b"id", b"message", b"text"]
     assert [b"chatcmpl-long" in row for row in rows] == [True, True]
     assert all(len(row.decode()) <= 80 for row in rows)
+
+
+@pytest.mark.parametrize("shape", ["pretty", "table"])
+def test_utc(run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    """Times are local, and with --utc in UTC, which is said."""
+    with monkeypatch.context() as east:
+        east.setenv("TZ", "XXX-2")
+        time.tzset()
+        local = run("search", archive, "brief", "--format", shape).out.decode()
+        utc = run("search", archive, "brief", "--format", shape, "--utc").out.decode()
+    time.tzset()
+    assert "2025-11-01 02:00" in local
+    assert "2025-11-01 00:00" in utc
+    assert "UTC" in utc
 
 
 @pytest.mark.parametrize("shape", ["pretty", "table"])
