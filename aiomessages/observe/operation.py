@@ -15,7 +15,7 @@ from aiomessages.errors import APIError
 
 from .logs import log_end, logs_ends
 
-Kind = Literal["list messages", "list completions", "export"]
+Kind = Literal["list messages", "list completions", "export", "sync"]
 Outcome = Literal["complete", "closed", "error"]
 
 _NOTHING: Final = nullcontext()  # any number of callers may be in it at once
