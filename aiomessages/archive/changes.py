@@ -88,9 +88,16 @@ def end_run(
     refused: int,
     anchor: Anchor | None,
 ) -> None:
-    """Record the end of a run, and its counts."""
+    """Record the end of a run, and its counts.
+
+    After a complete run without an anchor, those of earlier runs are forgotten as well: the list
+    has shown no order, in which they would be a place.
+    """
     if anchor is not None:
         set_anchor(db, number=number, anchor=anchor)
+    elif result == "complete":
+        same = "SELECT selection FROM runs WHERE number = ?"
+        db.execute(f"UPDATE runs SET anchor = NULL WHERE selection = ({same})", (number,))  # noqa: S608
     counts = (report.new, report.changed, len(report.missing) + len(report.gone))
     db.execute(
         'UPDATE runs SET "end" = ?, result = ?, new = ?, changed = ?, gone = ?, failed = ?,'

@@ -53,6 +53,7 @@ class Discovery:
         self._tracker = AnchorTracker()
         self._newest = NewestPair()
         self._written: Anchor | None = None
+        self._confirmed: Anchor | None = None
 
     def now(self) -> float:
         """Return the time in Unix seconds by the server's clock; it never goes back."""
@@ -74,7 +75,7 @@ class Discovery:
                     raise
                 if not anchor.is_confirmed(first):
                     break
-                self._tracker.order_is_shown = True
+                self._tracker.is_confirmed, self._confirmed = True, anchor
                 yield self._placed(first)
                 del first
                 async for page in pages:
@@ -139,5 +140,6 @@ class Discovery:
         return anchor
 
     def final_anchor(self) -> Anchor | None:
-        """Return the anchor after a list that was read to its end; None leaves it where it is."""
-        return self._tracker.at_the_end(self.now()) or self._newest.anchor
+        """Return the anchor after a list that was read as far as needed; None if it has none."""
+        anchor = self._tracker.advance(self.now()) or self._newest.at_the_end()
+        return self._confirmed if anchor is None else anchor

@@ -10,6 +10,7 @@ The list is read in ascending order behind an anchor. What it promises is not ta
   like the end. So the anchor has a witness: the completion that follows it in the list. A page that
   has the witness shows that the server understood both. Without it, the list is read newest first
   until it is certain that the rest lies behind the anchor.
+- A list that has shown no order has no anchor: it is read to its end each time.
 - The anchor moves only over completions that are in the archive, or recorded there as waiting.
 """
 
@@ -50,6 +51,38 @@ class Anchor(msgspec.Struct, frozen=True):
         )
 
 
+class OrderShown:
+    """What the creation times of a list's items show of its order.
+
+    A list that is sorted by the time of storage may fall and rise by less than MARGIN, the duration
+    of a call. Few items, or items of one hour, show nothing.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._last = self._highest = self._lowest = 0.0
+        self._steps = 0
+        self._falls = self._rises = False  # by more than MARGIN, somewhere
+
+    def follow(self, created: float) -> None:
+        """Follow the next item."""
+        if self._first is None:
+            self._first = self._last = self._highest = self._lowest = created
+        self._steps += created != self._last
+        self._falls = self._falls or created < self._highest - MARGIN
+        self._rises = self._rises or created > self._lowest + MARGIN
+        self._highest, self._lowest = max(created, self._highest), min(created, self._lowest)
+        self._last = created
+
+    def ascends(self) -> bool:
+        """Return whether the list ascends for certain, as far as it was read."""
+        return self._steps >= STEPS and self._rises and not self._falls
+
+    def descends(self) -> bool:
+        """Return whether the list descends for certain, as far as it was read."""
+        return self._steps >= STEPS and self._falls and not self._rises
+
+
 class AnchorTracker:
     """Follow the completions of a list that should ascend, and keep the anchor up to date.
 
@@ -57,7 +90,7 @@ class AnchorTracker:
     """
 
     def __init__(self) -> None:
-        self.order_is_shown = False
+        self.is_confirmed = False
         self._anchor: Anchor | None = None
         self._last: Listed | None = None
         self._open: deque[Place] = deque()
@@ -75,7 +108,7 @@ class AnchorTracker:
 
         `now` is the server's time in Unix seconds. The anchor never moves over a completion that is
         younger than MARGIN: one stored before it may become visible yet. It is None until the list
-        has shown that it ascends.
+        has shown that it ascends, or an earlier anchor was confirmed.
         """
         while self._open and self._open[0].done:
             item = self._open.popleft().item
@@ -86,45 +119,7 @@ class AnchorTracker:
             self._is_young = self._is_young or not _is_old(item, now)
             if before is not None and not self._is_young:
                 self._anchor = Anchor(before.completion_id, item.completion_id, item.created)
-        return self._anchor if self.order_is_shown or self._order.ascends() else None
-
-    def at_the_end(self, now: float) -> Anchor | None:
-        """Return the anchor after a list that was read to its end: it needs to show less."""
-        self.advance(now)
-        return self._anchor if self.order_is_shown or self._order.rises() else None
-
-
-class OrderShown:
-    """What the creation times of a list's items show of its order."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-        self._last = 0.0
-        self._steps = 0
-        self._fell = False
-
-    def follow(self, created: float) -> None:
-        """Follow the next item."""
-        if self._first is None:
-            self._first = created
-        elif created < self._last:
-            self._fell = True
-        elif created > self._last:
-            self._steps += 1
-        self._last = created
-
-    def ascends(self) -> bool:
-        """Return whether the list ascends for certain: a descending one never looks so."""
-        return (
-            self._first is not None
-            and not self._fell
-            and self._steps >= STEPS
-            and self._last > self._first + MARGIN
-        )
-
-    def rises(self) -> bool:
-        """Return whether the list ends later than it begins."""
-        return self._first is not None and self._last > self._first
+        return self._anchor if self.is_confirmed or self._order.ascends() else None
 
 
 class Place:
@@ -141,23 +136,30 @@ class Place:
         self.done = True
 
 
+class NewestPair:
+    """Follow a list that descends; its anchor is the newest pair of completions old enough."""
+
+    def __init__(self) -> None:
+        self._anchor: Anchor | None = None
+        self._newer: Listed | None = None
+        self._order = OrderShown()
+
+    def follow(self, page: Iterable[Listed], now: float) -> None:
+        """Follow the next page. `now` is the server's time in Unix seconds."""
+        for item in page:
+            newer, self._newer = self._newer, item
+            if item.created is not None:
+                self._order.follow(item.created)
+            if self._anchor is not None or newer is None or newer.created is None:
+                continue
+            if _is_old(newer, now) and _is_old(item, now):
+                self._anchor = Anchor(item.completion_id, newer.completion_id, newer.created)
+
+    def at_the_end(self) -> Anchor | None:
+        """Return the anchor; None if the list has not shown that it descends."""
+        return self._anchor if self._order.descends() else None
+
+
 def _is_old(item: Listed, now: float) -> bool:
     """Return whether a completion is so old that all created before it are visible by now."""
     return item.created is not None and item.created <= now - MARGIN
-
-
-class NewestPair:
-    """The anchor that a list read newest first gives: its newest neighbours that are old enough."""
-
-    def __init__(self) -> None:
-        self.anchor: Anchor | None = None
-        self._newer: Listed | None = None
-
-    def follow(self, page: Iterable[Listed], now: float) -> None:
-        """Follow the next page."""
-        for item in page:
-            newer, self._newer = self._newer, item
-            if self.anchor is not None or newer is None or newer.created is None:
-                continue
-            if _is_old(newer, now) and _is_old(item, now):
-                self.anchor = Anchor(item.completion_id, newer.completion_id, newer.created)

@@ -210,7 +210,7 @@ class LocalServer:
 
     def _middlewares(self) -> list[Middleware]:
         """Return the middlewares, outermost first."""
-        chain = [middleware.envelope(self._counter)]
+        chain = [middleware.envelope(self._counter, self._clock)]
         if self._latency:
             chain.append(middleware.latency(self._latency))
         chain.append(middleware.authentication(self.api_key))

@@ -12,6 +12,7 @@ import hmac
 import logging
 import time
 import uuid
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -65,8 +66,11 @@ class TokenBucket:
         return 0.0
 
 
-def envelope(counter: RequestCounter) -> Middleware:
-    """Count each request; add the API's headers to each response and a body to each error."""
+def envelope(counter: RequestCounter, clock: Callable[[], float] = time.time) -> Middleware:
+    """Count each request; add the API's headers to each response and a body to each error.
+
+    `clock` returns the time in Unix seconds, for the Date of the response.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -77,6 +81,7 @@ def envelope(counter: RequestCounter) -> Middleware:
         except Exception as error:  # noqa: BLE001 - a server always answers
             response = error_response(_as_api_error(request, error))
         response.headers.update(_headers(time.monotonic() - started))
+        response.headers["Date"] = formatdate(clock(), usegmt=True)
         return response
 
     return middleware
