@@ -127,11 +127,17 @@ def set_anchor(db: sqlite3.Connection, *, number: int, anchor: Anchor) -> None:
 Verdict = Literal["same", "changed"]
 
 
-def known(db: sqlite3.Connection, items: Sequence[Listed]) -> dict[str, Verdict]:
-    """Return which listed completions the archive has whole, and whether they have changed.
+def prepare_to_list(db: sqlite3.Connection) -> None:
+    """Prepare a connection to note what a run lists; it is in no file of the archive."""
+    db.execute("CREATE TEMP TABLE listed (id TEXT PRIMARY KEY) WITHOUT ROWID")
+
+
+def look_up(db: sqlite3.Connection, items: Sequence[Listed]) -> dict[str, Verdict]:
+    """Note that completions were listed, and return those that the archive has whole.
 
     One whose replies have changed is read anew, as one that is not whole.
     """
+    db.executemany("INSERT OR IGNORE INTO temp.listed VALUES (?)", [item[:1] for item in items])
     found: dict[str, Verdict] = {}
     bodies = {item.completion_id: item.body for item in items}
     ids = list(bodies)

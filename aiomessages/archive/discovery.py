@@ -17,7 +17,7 @@ from aiomessages.paging.stream import bulk_pages
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
-from .changes import anchors_of
+from .changes import anchors_of, prepare_to_list
 from .listing import Anchor, AnchorTracker, Listed, NewestPair, Place
 from .selection import Selection
 
@@ -49,8 +49,9 @@ class Discovery:
         self._on_first_page = on_first_page
         self._clock = clock
         self._now: float | None = None
-        self.began: float | None = None
+        self._is_first_page = True
         self._tracker = AnchorTracker()
+        prepare_to_list(db)
         self._newest = NewestPair()
         self._written: Anchor | None = None
         self._confirmed: Anchor | None = None
@@ -121,8 +122,8 @@ class Discovery:
         """Take the time and, once, the project from an answer."""
         sent = date_of(headers)
         time = self._clock() if sent is None else sent
-        if self.began is None:
-            self.began = time
+        if self._is_first_page:
+            self._is_first_page = False
             self._on_first_page(headers)
         self._now = max(time, self.now() if self._now is not None else time)
 

@@ -34,9 +34,10 @@ class Selection(msgspec.Struct, frozen=True):
         """Return whether a listed completion is wanted; one without a time always is."""
         return self.since is None or item.created is None or item.created >= self.since
 
-    def unseen(self, db: sqlite3.Connection, begin: float) -> list[tuple[str, float | None]]:
-        """Return the kept completions that were not listed since `begin`: ids, and when created."""
-        where, values = ["last_seen < ?", "state IN ('complete', 'lost')"], list[object]([begin])
+    def unlisted(self, db: sqlite3.Connection) -> list[tuple[str, float | None]]:
+        """Return the kept completions that this run did not list: ids, and when created."""
+        where = ["state IN ('complete', 'lost')", "id NOT IN (SELECT id FROM temp.listed)"]
+        values = list[object]()
         if self.model is not None:
             where.append("model = ?")
             values.append(self.model)

@@ -233,7 +233,7 @@ class Sync:
 
     async def _unknown(self, page: list[tuple[Listed, Place]]) -> list[Work]:
         """Record the completions of a page that the archive has; return the others."""
-        known = await run_to_end(changes.known, self._discovery.db, [item for item, _ in page])
+        known = await run_to_end(changes.look_up, self._discovery.db, [item for item, _ in page])
         seen, changed, unknown = list[str](), list[bytes](), list[Work]()
         for item, place in page:
             self._waiting.pop(item.completion_id, None)
@@ -314,10 +314,7 @@ class Sync:
 
     async def _judge_missing(self) -> None:
         """Mark what the server did not list any more, if it listed the whole selection."""
-        began = self._discovery.began
-        if began is None:
-            return
-        missing = await run_to_end(self._selection.unseen, self._discovery.db, began)
+        missing = await run_to_end(self._selection.unlisted, self._discovery.db)
         if self._selection.metadata:  # a completion may have other metadata now
             missing = [one for one in missing if await self._is_gone(one[0])]
         if missing:

@@ -62,7 +62,7 @@ class PlayedServer:
     requests: int = 0
     kept: dict[str, Completion] = field(default_factory=dict)
     fail: Callable[[web.Request], web.Response | None] = lambda _: None
-    random: random.Random = field(default_factory=lambda: random.Random(1))
+    random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     base_url: str = ""
     organization: str = "org-1"
 
