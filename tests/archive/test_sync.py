@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 from conftest_archive import DAY, HOUR, Completion, PlayedServer
 
-from aiomessages import AsyncMessagesClient, RetryPolicy, errors
+import aiomessages
+from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.archive.changes import locked
 from aiomessages.archive.errors import LockedError, OtherProjectError
 from aiomessages.archive.report import SyncReport
@@ -24,6 +24,9 @@ from aiomessages.errors import (
     NotFoundError,
     RateLimitError,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Answer = Callable[[web.Request], web.Response | None]
 
@@ -124,7 +127,7 @@ async def test_a_completion_that_became_visible_late(server: PlayedServer, archi
     await run(server, archive)
     server.now += 1800
     assert (await run(server, archive)).new == 1
-    assert ask(archive, f"SELECT count(*) FROM completions WHERE id = '{late.id}'") == [(1,)]
+    assert (late.id,) in ask(archive, "SELECT id FROM completions")
 
 
 @pytest.mark.parametrize("how", ["after deleted", "witness deleted", "both deleted"])
@@ -235,11 +238,8 @@ async def test_a_list_that_cannot_be_read(
     server.fail = answering("/completions", status, error)
     with pytest.raises(kind):
         await run(server, archive)
-    ((result, end),) = ask(archive, 'SELECT result, "end" FROM runs')
-    assert issubclass(
-        kind, NotFoundError | RateLimitError | AuthenticationError | InternalServerError
-    )
-    assert result
+    ((found, end),) = ask(archive, 'SELECT result, "end" FROM runs')
+    assert issubclass(getattr(aiomessages, found), kind)
     assert end is not None
     server.fail = lambda _: None
     assert (await run(server, archive)).new == 2
