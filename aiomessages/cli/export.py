@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from aiomessages.errors import ConfigurationError
 from aiomessages.export import CreatedBetween
@@ -19,8 +19,8 @@ from aiomessages.wire.requests import check_completion_id
 from .exits import UsageError
 from .export_run import SourceOf, explained, run
 from .ids import STANDARD_INPUT, read_ids
-from .options import SAMPLE, AtLeastOne, Connection, Positive
-from .selection import Metadata, Model, Since, Until, metadata_of, span_of
+from .options import SAMPLE, AtLeastOne, Connection, Positive, options_of
+from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.source import Source
 
-_WHICH = Group("Which completions", sort_key=0)
-_WHAT = Group("What is written", sort_key=1)
-_HOW = Group("How it is fetched", sort_key=2)
+_written = options_of("What is written", 1)
+_fetched = options_of("How it is fetched", 2)
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
@@ -47,20 +46,21 @@ Exit codes: 0 complete, 1 some completions failed or were lost (named),
 75 another process is writing, 130 stopped.
 """
 
-app = App(name="export", help_epilogue=_EXAMPLES)
+app = App(name="export", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
 
 
 @app.default
 def export_conversations(
     *ids: Annotated[
         str,
-        Parameter(name="COMPLETION_ID", group=_WHICH, help="Ids of the completions to export."),
+        Parameter(
+            name="COMPLETION_ID", group=COMPLETIONS, help="Ids of the completions to export."
+        ),
     ],
     destination: Annotated[
         Path,
-        Parameter(
+        _written(
             name=["--output", "-o"],
-            group=_WHAT,
             metavar="DEST",
             allow_leading_hyphen=True,  # so that _check_destination explains a bare -
             help="A file that ends in .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .duckdb, or a"
@@ -70,7 +70,6 @@ def export_conversations(
     ids_file: Annotated[
         str | None,
         Parameter(
-            group=_WHICH,
             metavar="FILE",
             allow_leading_hyphen=True,
             help="Read the ids from FILE, one per line; from standard input if FILE is -.",
@@ -80,7 +79,6 @@ def export_conversations(
         bool,
         Parameter(
             name="--all",
-            group=_WHICH,
             negative="",
             show_default=False,
             help="Export all stored completions, or those that the options below select.",
@@ -92,22 +90,19 @@ def export_conversations(
     until: Until = None,
     layout: Annotated[
         Literal["messages", "conversations", "finetune"],
-        Parameter(
-            group=_WHAT, help="One row per message, one per completion, or fine-tuning examples."
-        ),
+        _written(help="One row per message, one per completion, or fine-tuning examples."),
     ] = "messages",
     include_reply: Annotated[
         bool,
-        Parameter(
-            group=_WHAT,
+        _written(
+            negative="--no-include-reply",
             show_default=False,
             help="Include the model's replies. Default.",
         ),
     ] = True,
     media: Annotated[
         Path | None,
-        Parameter(
-            group=_WHAT,
+        _written(
             metavar="DIR",
             help="Write images, sounds and files to DIR, and their names instead of the base64."
             " Not with --layout finetune, whose lines hold their images.",
@@ -115,44 +110,38 @@ def export_conversations(
     ] = None,
     limit: Annotated[
         AtLeastOne | None,
-        Parameter(
-            group=_HOW,
+        _fetched(
             metavar="N",
             help="Messages per page [100]. Halved automatically where a page is too large.",
         ),
     ] = None,
     concurrency: Annotated[
         AtLeastOne,
-        Parameter(group=_HOW, metavar="N", help="Maximum conversations read at the same time."),
+        _fetched(metavar="N", help="Maximum conversations read at the same time."),
     ] = 64,
     max_rps: Annotated[
         Positive | None,
-        Parameter(
-            group=_HOW,
+        _fetched(
             metavar="N",
             help="Maximum requests per second. Default: adapts to the server's rate limit.",
         ),
     ] = None,
     on_error: Annotated[
         Literal["raise", "continue"],
-        Parameter(
-            group=_HOW,
-            help="Stop at the first completion that cannot be read, or record it and continue.",
+        _fetched(
+            help="Stop at the first completion that cannot be read, or record it and continue."
         ),
     ] = "raise",
     refresh: Annotated[
         bool,
-        Parameter(
-            group=_HOW,
+        _fetched(
             negative="--no-refresh",
             show_default=False,
             help="With --all, list the completions again after a finished run and add new ones."
             " Default.",
         ),
     ] = True,
-    quiet: Annotated[
-        bool, Parameter(group=_HOW, negative="", show_default=False, help="Print only errors.")
-    ] = False,
+    quiet: Annotated[bool, _fetched(show_default=False, help="Print only errors.")] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.

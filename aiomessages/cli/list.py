@@ -15,15 +15,12 @@ from jmespath.functions import Functions
 
 from . import formats, output
 from .exits import TransformError, UsageError
-from .options import AtLeastOne, Connection, NotNegative
+from .options import Connection, NotNegative
+from .selection import After, Limit, MaxItems
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from aiomessages import MessageStream
 
-    from aiomessages import AsyncMessagesClient, MessageStream
-
-_WHICH = Group("Which messages", sort_key=0)
-_HOW = Group("How they are shown", sort_key=1)
 Transform = Callable[[Any], Any]
 
 _EXAMPLES = """\
@@ -36,7 +33,8 @@ Examples:
   pass show openai | aiomessages list chatcmpl-abc123 --api-key-file -
 """
 
-app = App(name="list", help_epilogue=_EXAMPLES)
+_WHICH = Group("Which messages", sort_key=0)
+app = App(name="list", group_parameters=_WHICH, help_epilogue=_EXAMPLES)
 
 
 @app.default
@@ -45,55 +43,31 @@ def list_messages(
         str, Parameter(metavar="COMPLETION_ID", help="Id of the stored completion, chatcmpl-….")
     ],
     *,
-    after: Annotated[
-        str | None,
-        Parameter(group=_WHICH, metavar="ID", help="Start after the message with this id."),
-    ] = None,
-    limit: Annotated[
-        AtLeastOne | None,
-        Parameter(
-            group=_WHICH, metavar="N", help="Messages per page; --max-items limits their total."
-        ),
-    ] = None,
+    after: After = None,
+    limit: Limit = None,
     order: Annotated[
         Literal["asc", "desc"] | None,
-        Parameter(
-            group=_WHICH, help="Oldest first (asc, the server's default) or newest first (desc)."
-        ),
+        Parameter(help="Oldest first (asc, the server's default) or newest first (desc)."),
     ] = None,
-    max_items: Annotated[
-        AtLeastOne | None,
-        Parameter(group=_WHICH, metavar="N", help="Stop after N messages."),
-    ] = None,
+    max_items: MaxItems = None,
     wait_until_visible: Annotated[
         NotNegative,
         Parameter(
-            group=_WHICH,
             metavar="SECONDS",
             help="Keep retrying a 404 for this long; new completions take seconds to appear.",
         ),
     ] = 0,
-    format: Annotated[  # noqa: A002 - the name of the option
-        formats.Name,
-        Parameter(
-            group=_HOW,
-            help="auto means pretty at a terminal and jsonl elsewhere; yaml is one list; raw is one"
-            " message per line, as the server sent it.",
-        ),
-    ] = "auto",
+    format: formats.Option = "auto",  # noqa: A002 - the name of the option
     transform: Annotated[
         str | None,
-        Parameter(
-            group=_HOW,
-            metavar="JMESPATH",
-            help="Show the result of this expression for each message.",
+        formats.shown_by(
+            metavar="JMESPATH", help="Show the result of this expression for each message."
         ),
     ] = None,
     output_file: Annotated[
         Path,
-        Parameter(
+        formats.shown_by(
             name=["--output", "-o"],
-            group=_HOW,
             metavar="FILE",
             allow_leading_hyphen=True,
             show_default=False,
@@ -111,29 +85,23 @@ def list_messages(
     screen = output.screen_for(output_file)
     shown = formats.named(format, screen, transformed=change is not None)
 
-    def asked(client: "AsyncMessagesClient") -> "MessageStream":
-        return client.list(
-            completion_id,
-            after=after,
-            limit=limit,
-            order=order,
-            max_items=max_items,
-            wait_until_visible=wait_until_visible,
-        )
+    opening = connection.client()
+
+    async def show(write: output.Write) -> None:
+        async with opening as client:
+            stream = client.list(
+                completion_id,
+                after=after,
+                limit=limit,
+                order=order,
+                max_items=max_items,
+                wait_until_visible=wait_until_visible,
+            )
+            async with stream:
+                await formats.write_all(_items(stream, shown, change), shown, write)
 
     with output.opened(output_file) as write:
-        asyncio.run(_write(connection.client(), asked, shown, change, write))
-
-
-async def _write(
-    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
-    asked: Callable[["AsyncMessagesClient"], "MessageStream"],
-    shown: formats.Format,
-    change: Transform | None,
-    write: output.Write,
-) -> None:
-    async with opening as client, asked(client) as stream:
-        await formats.write_all(_items(stream, shown, change), shown, write)
+        asyncio.run(show(write))
 
 
 async def _items(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from getpass import getpass
 from itertools import pairwise
 from pathlib import Path
@@ -50,6 +51,12 @@ _SPELLING = {
 # An export refuses other options than before by these names, each in front of its two values.
 _DIFFERS = re.compile(r"\b(layout|include_reply|media|model|metadata\[.*?\]|since|until)(?= was )")
 _EMPTY = re.compile(r"(--?[\w-]+)=")
+
+
+def options_of(title: str, place: int) -> "partial[Parameter]":
+    """Return the maker of the options of a group, which has its place in the help."""
+    return partial(Parameter, group=Group(title, sort_key=place), negative="")
+
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
