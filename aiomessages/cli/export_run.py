@@ -130,4 +130,4 @@ def explained(destination: Path) -> Iterator[None]:
     except MessagesError:
         raise
     except OSError as error:
-        raise exits.OutputError(f"cannot write {destination}: {error.strerror}") from error
+        raise exits.CommandError(f"cannot write {destination}: {error.strerror}") from error

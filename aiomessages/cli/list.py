@@ -14,7 +14,7 @@ from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
 from . import formats, output
-from .exits import TransformError, UsageError
+from .exits import CommandError, UsageError
 from .options import Connection, NotNegative
 from .selection import After, Limit, MaxItems
 
@@ -168,7 +168,7 @@ def _reporting(search: Transform, expression: str) -> Transform:
         except RecursionError:
             raise _too_deep(expression) from None
         except (ArithmeticError, TypeError, ValueError) as error:
-            raise TransformError(f"{_named(expression)}: {error}") from None
+            raise CommandError(f"{_named(expression)}: {error}") from None
 
     return change
 

@@ -5,6 +5,7 @@ process of the machine can read argv.
 """
 
 import math
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -20,8 +21,6 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 import aiomessages
-from aiomessages.errors import ConfigurationError
-from aiomessages.settings import Settings
 
 from . import stderr
 from .exits import UsageError
@@ -169,12 +168,11 @@ class Connection:
         """Check the options, read the key, and return the context manager of the client.
 
         Call it outside of an event loop, in which a prompt for the key could not be interrupted.
-        Raises UsageError before anything is sent or started.
+        Raises UsageError or ConfigurationError before anything is sent or started.
         """
         if self.local is not None:
             return self._embedded(self._database())
-        key = self._key()
-        _check(self, key)
+        key = None if self.api_key_file is None else _read_key(self.api_key_file)
         return self._opened(key, self.base_url)
 
     @asynccontextmanager
@@ -185,10 +183,10 @@ class Connection:
             serving(database, sample=database is None) as server,
             self._opened(server.api_key, server.base_url) as client,
         ):
-            stderr.conceal(server.api_key)
             yield client
 
     def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
+        stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))
         return aiomessages.AsyncMessagesClient(
             api_key,
             base_url=base_url,
@@ -197,9 +195,6 @@ class Connection:
             timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
             retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
         )
-
-    def _key(self) -> str | None:
-        return None if self.api_key_file is None else _read_key(self.api_key_file)
 
     def _database(self) -> Path | None:
         """Return the database of --local; None for the sample."""
@@ -213,26 +208,6 @@ class Connection:
         if not database.is_file():
             raise UsageError(f"--local {database}: there is no such database")
         return database
-
-
-def _check(account: Connection, api_key: str | None) -> None:
-    """Check the settings before there is a client, and conceal the key in all output.
-
-    Raises UsageError, which names options instead of arguments.
-    """
-    try:
-        settings = Settings.load(
-            api_key=api_key,
-            base_url=account.base_url,
-            organization=account.organization,
-            project=account.project,
-            default_headers=None,
-            default_query=None,
-            allow_http=False,
-        )
-    except ConfigurationError as error:
-        raise UsageError(in_options(str(error))) from None
-    stderr.conceal(str(settings.api_key))
 
 
 def _read_key(source: str) -> str:
