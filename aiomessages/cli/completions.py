@@ -14,20 +14,8 @@ from cyclopts import App, Parameter
 from aiomessages.export.created_between import CreatedBetween
 from aiomessages.wire.decoding import despite_lone_surrogates, read_object
 
-from . import formats, output
+from . import formats, output, selection
 from .options import Connection
-from .selection import (
-    COMPLETIONS,
-    After,
-    Limit,
-    MaxItems,
-    Metadata,
-    Model,
-    Since,
-    Until,
-    metadata_of,
-    span_of,
-)
 
 _EXAMPLES = """\
 Examples:
@@ -37,22 +25,22 @@ Examples:
   aiomessages completions --since 1d | jq -r .id > ids.txt
 """
 
-app = App(name="completions", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
+app = App(name="completions", group_parameters=selection.COMPLETIONS, help_epilogue=_EXAMPLES)
 
 
 @app.default
 def list_completions(
     *,
-    model: Model = None,
-    metadata: Metadata = None,
-    since: Since = None,
-    until: Until = None,
-    after: After = None,
-    limit: Limit = None,
+    model: selection.Model = None,
+    metadata: selection.Metadata = None,
+    since: selection.Since = None,
+    until: selection.Until = None,
+    after: selection.After = None,
+    limit: selection.Limit = None,
     order: Annotated[
         Literal["asc", "desc"], Parameter(help="Oldest first (asc) or newest first (desc).")
     ] = "asc",
-    max_items: MaxItems = None,
+    max_items: selection.MaxItems = None,
     format: formats.Option = "auto",  # noqa: A002 - the name of the option
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
@@ -60,7 +48,7 @@ def list_completions(
 
     The list includes the model's replies. `aiomessages list ID` shows the messages sent to it.
     """
-    span, wanted = span_of(since, until), metadata_of(metadata)
+    span, wanted = selection.span_of(since, until), selection.metadata_of(metadata)
     shown = formats.of_completions(format, output.screen_for(output.STANDARD_OUTPUT))
 
     opening = connection.client()

@@ -121,18 +121,33 @@ _BY_EXPRESSION = ("sort_by", "min_by", "max_by", "map")  # the functions that ta
 
 
 def _compiled(expression: str | None) -> Transform | None:
-    """Return the expression as a function. Raises UsageError if it can fit no message."""
+    """Return the expression as a function. Raises UsageError if it can fit no message.
+
+    Errors name the expression, also those of the function: some depend on the message.
+    """
     if expression is None:
         return None
+    quoted = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
+    named = f"--transform {quoted}"
+    too_deep = UsageError(f"{named}: nested too deep")
     try:
         compiled = jmespath.compile(expression)
         _check({"type": "expression", "children": [compiled.parsed]})
     except RecursionError:
-        raise _too_deep(expression) from None
+        raise too_deep from None
     except ValueError as error:  # JMESPathError is one
         reason = str(error).splitlines()[0].rstrip(":")
-        raise UsageError(f"{_named(expression)}: {reason}") from None
-    return _reporting(compiled.search, expression)
+        raise UsageError(f"{named}: {reason}") from None
+
+    def change(message: Any) -> Any:
+        try:
+            return compiled.search(message)
+        except RecursionError:
+            raise too_deep from None
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise CommandError(f"{named}: {error}") from None
+
+    return change
 
 
 def _check(node: dict[str, Any]) -> None:
@@ -157,26 +172,3 @@ def _check_function(name: str, arguments: int) -> None:
     variadic = bool(signature) and signature[-1].get("variadic", False)
     if arguments < len(signature) or (arguments > len(signature) and not variadic):
         raise ValueError(f"{name}() expects arguments: {len(signature)}, not {arguments}")
-
-
-def _reporting(search: Transform, expression: str) -> Transform:
-    """Return the search with errors that name the expression; some depend on the message."""
-
-    def change(message: Any) -> Any:
-        try:
-            return search(message)
-        except RecursionError:
-            raise _too_deep(expression) from None
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise CommandError(f"{_named(expression)}: {error}") from None
-
-    return change
-
-
-def _too_deep(expression: str) -> UsageError:
-    return UsageError(f"{_named(expression)}: nested too deep")
-
-
-def _named(expression: str) -> str:
-    shown = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
-    return f"--transform {shown}"

@@ -216,21 +216,16 @@ def _read_key(source: str) -> str:
     A user may have given the key itself instead of the name of a file.
     """
     try:
-        key = _ask() if source == "-" else _head(source)
+        if source != "-":
+            with Path(source).open(encoding="utf-8") as file:
+                key = file.read(_LONGEST_KEY).strip()
+        elif sys.stdin is None or sys.stdin.isatty():
+            key = getpass("API key: ").strip()
+        else:
+            key = sys.stdin.read(_LONGEST_KEY).strip()
     except (OSError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"cannot read the file of --api-key-file: {reason}") from None
     if not key:
         raise UsageError("--api-key-file holds no key")
     return key
-
-
-def _ask() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        return getpass("API key: ").strip()
-    return sys.stdin.read(_LONGEST_KEY).strip()
-
-
-def _head(path: str) -> str:
-    with Path(path).open(encoding="utf-8") as file:
-        return file.read(_LONGEST_KEY).strip()

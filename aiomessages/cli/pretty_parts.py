@@ -53,10 +53,6 @@ def _part(part: Json) -> Text:
     return show(part) if show else _unknown(part)
 
 
-def _text_part(part: Json) -> Text:
-    return text_block(str(get(part, "text") or ""))
-
-
 def _image(part: Json) -> Text:
     return _label("image", *_url(get(part, "image_url", "url")), get(part, "image_url", "detail"))
 
@@ -72,16 +68,12 @@ def _file(part: Json) -> Text:
     return _label("file", get(part, "file", "filename"), get(part, "file", "file_id"), size)
 
 
-def _refusal_part(part: Json) -> Text:
-    return _labelled("refusal", str(get(part, "refusal") or ""))
-
-
 _PARTS: dict[str, Callable[[Json], Text]] = {
-    "text": _text_part,
+    "text": lambda part: text_block(str(get(part, "text") or "")),
     "image_url": _image,
     "input_audio": _audio,
     "file": _file,
-    "refusal": _refusal_part,
+    "refusal": lambda part: _labelled("refusal", get(part, "refusal") or ""),
 }
 
 
