@@ -39,20 +39,17 @@ def read_ids(source: str) -> Iterator[Ids]:
     """
     with tempfile.TemporaryFile() as copy:
         try:
-            count = _copy(source, copy)
+            if source == STANDARD_INPUT:
+                count = _copy("standard input", sys.stdin.buffer, copy)
+            else:
+                with Path(source).open("rb") as file:
+                    count = _copy(source, file, copy)
         except OSError as error:
             raise UsageError(f"--ids-file {source}: {error.strerror}") from None
         yield Ids(copy, count)
 
 
-def _copy(source: str, copy: IO[bytes]) -> int:
-    if source == STANDARD_INPUT:
-        return _copy_ids("standard input", sys.stdin.buffer, copy)
-    with Path(source).open("rb") as file:
-        return _copy_ids(source, file, copy)
-
-
-def _copy_ids(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
+def _copy(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
     count = 0
     for number, line in enumerate(lines, 1):
         completion_id = _id(line, f"{name}, line {number}")

@@ -222,14 +222,9 @@ def _select(rows: Rows, paths: _PlainPaths, layout: str) -> str:
     kinds = table.line | table.inner | {table.whole: TEXT}
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
     files = ", ".join(_quoted(paths.work / path.parent.name / path.name) for path in rows.paths)
-    options = ", ".join(
-        [
-            "format = 'newline_delimited'",
-            f"maximum_object_size = {max(rows.longest, 2**20)}",
-            "hive_partitioning = false",  # no part of a path is a column
-            "filename = false",
-            "union_by_name = false",
-        ]
+    options = (  # without `hive_partitioning`, no part of a path is a column
+        f"format = 'newline_delimited', maximum_object_size = {max(rows.longest, 2**20)},"
+        " hive_partitioning = false, filename = false, union_by_name = false"
     )
     names = ", ".join(f'"{name}"' for name in kinds)
     source = f"read_json([{files}], {options}, columns = {{{columns}}})"

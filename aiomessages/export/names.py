@@ -14,21 +14,11 @@ from .files import PRIVATE, Files
 # The endings that are added to a destination's name; the longest decides whether a name fits. The
 # random part in the name of the directory for columns has eight characters.
 _ENDINGS: Final = (
-    ".lock",
-    ".ledger",
-    ".ledger-wal",
-    ".ledger-shm",
-    ".ledger-journal",
-    ".partial",
-    ".manifest.json",
-    ".manifest.json.tmp",
-    ".incomplete.jsonl",
+    *(".lock", ".ledger", ".ledger-wal", ".ledger-shm", ".ledger-journal", ".partial"),
+    *(".manifest.json", ".manifest.json.tmp", ".incomplete.jsonl"),
 )
 _ENDINGS_WITH_COLUMNS: Final = (
-    ".rows.jsonl.gz",
-    ".rows.jsonl.gz.partial",
-    ".tmp",
-    ".tmp.abcdefgh.work",
+    *(".rows.jsonl.gz", ".rows.jsonl.gz.partial", ".tmp", ".tmp.abcdefgh.work"),
 )
 _PART: Final = "part-00001.jsonl.partial"
 
@@ -82,22 +72,19 @@ def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: b
     destination = names.destination
     try:
         files.make_directory(destination.parent)
-        _try(names.beside(_random().ljust(longest, "x")))
+        random = f".{secrets.token_hex(4)}"
+        _try(names.beside(random.ljust(longest, "x")))
         for ending in endings:
             files.check(names.beside(ending))
         if is_directory:
             files.check_link(destination)  # of one's own, it is followed
             files.check(destination / _PART)
             if destination.is_dir():
-                _try(destination / f"{_PART}{_random()}")
+                _try(destination / f"{_PART}{random}")
     except OSError as error:
         raise ConfigurationError(
             f"no export can be written to {names.destination}: {_reason(error, longest)}"
         ) from None
-
-
-def _random() -> str:
-    return f".{secrets.token_hex(4)}"
 
 
 def _try(path: Path) -> None:

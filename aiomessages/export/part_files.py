@@ -178,8 +178,7 @@ class PartFiles:
         elif self._files.size(path) is not None:
             refuse_taken(path)
         self._files.create(self.partial(part.number))
-        if self._ledger.finished:
-            self._ledger.reopen()
+        self._ledger.reopen()
         self.record(part)
         return part
 
@@ -191,14 +190,9 @@ class PartFiles:
             self._written[part.number] = Checksums(before)
         written = self._written.get(part.number)
         if written is not None and written.stamp == before:  # only this run has written to it
-            written.add(data, crc32)
+            written.add(data)
             written.stamp = self._files.stamp(path)
-        return Part(
-            part.number,
-            committed=part.committed + len(data),
-            crc32=crc32,
-            rows=part.rows + rows,
-        )
+        return Part(part.number, part.committed + len(data), crc32, part.rows + rows)
 
     def record(self, part: Part) -> None:
         """Record a part in the ledger."""

@@ -11,16 +11,9 @@ from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.observe.operation import Operation
 
-from .ledger_schema import Entry, State
+from .ledger_schema import Entry
 
 PROGRESS_SECONDS: Final = 0.1  # at least, between two calls of `on_progress`
-# The states of completions that are missing in the output; a report lists their ids.
-NAMED: Final[dict[str, State]] = {
-    "gone": "gone",
-    "pending": "pending",
-    "lost": "lost",
-    "failed_ids": "failed",
-}
 
 
 class Progress(msgspec.Struct):

@@ -55,7 +55,7 @@ class PageCodec(Generic[ItemT]):
 
     def _read(self, item: Raw, n: int) -> ItemT:
         try:
-            return self._read_lenient(_object(item))
+            return self._read_lenient(read_object(item))
         except ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
             raise ValidationError(f"{what} - at `$.data[{n}]{inner.rstrip('`')}`") from None
@@ -108,7 +108,8 @@ class StrictCodec(PageCodec[ItemT]):
         return items
 
 
-def _object(item: bytes | Raw) -> dict[str, Json]:
+def read_object(item: bytes | Raw) -> dict[str, Json]:
+    """Return the fields of an item of any shape; a number that is too long becomes a float."""
     try:
         return _OBJECT.decode(item)
     except ValidationError as error:
@@ -201,7 +202,7 @@ def _without_lone_surrogates(body: bytes) -> bytes:
 
 def decode_completion(body: bytes) -> StoredCompletion:
     """Read the body of one stored completion. Raise the errors of PageCodec.decode."""
-    wire, _ = despite_lone_surrogates(_object, body)
+    wire, _ = despite_lone_surrogates(read_object, body)
     completion = lenient.read_completion(wire)
     _log_mismatches([completion], 1)
     return completion

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiomessages.cli import output
-from aiomessages.cli.exits import OutputError, UsageError
+from aiomessages.cli.exits import CommandError, UsageError
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_full_device() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with (
-        pytest.raises(OutputError, match="/dev/full: No space left"),
+        pytest.raises(CommandError, match="/dev/full: No space left"),
         output.opened(Path("/dev/full")) as write,
     ):
         write(b"data")
@@ -128,7 +128,7 @@ def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program started without standard output says so."""
     monkeypatch.setattr("sys.stdout", None)
     assert output.screen_for(output.STANDARD_OUTPUT) == output.Screen()
-    with pytest.raises(OutputError, match="closed"), output.opened(Path("-")) as write:
+    with pytest.raises(CommandError, match="closed"), output.opened(Path("-")) as write:
         write(b"data")
 
 

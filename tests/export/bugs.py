@@ -15,7 +15,7 @@ from aiomessages.export.stored import Lines
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aiomessages.export.ledger_schema import Entry, Part
@@ -134,14 +134,17 @@ def cursor_too_far(patch: Patch) -> None:
     write, finish = Output.write, Output.finish
     kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
 
-    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry], *_: object) -> int:
-        *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]
+    def write_all_but_one(
+        self: Output, pieces: Iterable[Lines], entries: Sequence[Entry], *_: object
+    ) -> int:
+        text = b"".join(piece.text for piece in pieces)
+        *ready, last = [*kept.get(self, []), *text.splitlines(keepends=True)] or [b""]
         kept[self] = [last]
-        return write(self, Lines(b"".join(ready), len(ready)), entries)
+        return write(self, [Lines(b"".join(ready), len(ready))], entries)
 
     def finish_with_the_last(self: Output, layout: str, *named: Any) -> None:
         last = kept.pop(self, [])
-        write(self, Lines(b"".join(last), len(last)), [])
+        write(self, [Lines(b"".join(last), len(last))], [])
         finish(self, layout, *named)
 
     patch(Output, "write", write_all_but_one)

@@ -75,8 +75,8 @@ def names(directory: Path) -> list[str]:
 def test_a_batch(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """It is in the partial file, and the ledger has its bytes, its rows and their checksum."""
     output = opened()
-    assert output.write(Lines(ONE + TWO, 2), [Entry("a", "done")]) == 16
-    output.write(Lines(THREE, 1), [])
+    assert output.write([Lines(ONE + TWO, 2)], [Entry("a", "done")]) == 16
+    output.write([Lines(THREE, 1)], [])
     assert names(tmp_path) == ["out.jsonl.partial"]
     assert (tmp_path / "out.jsonl.partial").read_bytes() == ONE + TWO + THREE
     assert ledger.parts() == [Part(1, 24, zlib.crc32(ONE + TWO + THREE), 3)]
@@ -94,7 +94,7 @@ def test_each_batch_stands_by_itself(
     """A file that ends with any batch can be read."""
     output = opened(name)
     for text in (ONE, ONE + TWO, ONE + TWO + THREE):
-        output.write(Lines(text[-8:], 1), [])
+        output.write([Lines(text[-8:], 1)], [])
         assert decode((tmp_path / f"{name}.partial").read_bytes()) == text
 
 
@@ -108,8 +108,8 @@ def test_nothing(
 ) -> None:
     """An export of nothing is a file that can be read, with or without completions to record."""
     output = opened(name)
-    output.write(Lines(), [Entry("a", "skipped")])
-    output.write(Lines(), [Entry("b", "skipped")])
+    output.write([Lines()], [Entry("a", "skipped")])
+    output.write([Lines()], [Entry("b", "skipped")])
     output.finish("messages")
     assert decode((tmp_path / name).read_bytes()) == b""
 
@@ -119,13 +119,13 @@ def test_a_destination_without_zstd(opened: Opened, monkeypatch: pytest.MonkeyPa
     for name in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ExportError, match=r"aiomessages\[zstd\]"):
-        opened("out.jsonl.zst").write(Lines(ONE, 1), [])
+        opened("out.jsonl.zst").write([Lines(ONE, 1)], [])
 
 
 def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """The file has its final name, and the manifest says what is in it; twice is as good."""
     output = opened()
-    output.write(Lines(ONE + TWO, 2), [])
+    output.write([Lines(ONE + TWO, 2)], [])
     for _ in range(2):
         output.finish("messages")
         assert names(tmp_path) == ["out.jsonl", "out.jsonl.manifest.json"]
@@ -133,7 +133,7 @@ def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
         assert (manifest["layout"], manifest["rows"]) == ("messages", 2)
         (file,) = manifest["files"]
         assert (file["name"], file["rows"], file["bytes"]) == ("out.jsonl", 2, 16)
-        assert output.manifest() == {"out.jsonl": file["sha256"]}
+        assert output.manifest()["out.jsonl"].sha256 == file["sha256"]
         assert ledger.finished
 
 
@@ -142,20 +142,20 @@ def test_going_on_with_what_was_finished(
     opened: Opened, ledger: Ledger, tmp_path: Path, *, resumed: bool
 ) -> None:
     """The file stays as it is, with a manifest that is true, until it is added to at the end."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
     before = contents(tmp_path)
     output = opened()
-    output.write(Lines(TWO, 1), [])
+    output.write([Lines(TWO, 1)], [])
     assert not ledger.finished
     output = opened() if resumed else output
-    output.write(Lines(THREE, 1), [])
+    output.write([Lines(THREE, 1)], [])
     assert contents(tmp_path) == before | {"out.jsonl.partial": TWO + THREE}
     assert ledger.parts()[1:] == [Part(2, 16, zlib.crc32(TWO + THREE), 2)]
     output.finish("messages")
     assert names(tmp_path) == ["out.jsonl", "out.jsonl.manifest.json"]
     assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
-    assert output.manifest() == {"out.jsonl": sha256(ONE + TWO + THREE).hexdigest()}
+    assert output.manifest()["out.jsonl"].sha256 == sha256(ONE + TWO + THREE).hexdigest()
     assert ledger.parts() == [Part(1, 24, zlib.crc32(ONE + TWO + THREE), 3, closed=True)]
     assert output.rows == 3
 
@@ -164,7 +164,7 @@ def test_going_on_with_what_was_finished(
 def test_adding_to_an_export_of_nothing(opened: Opened, tmp_path: Path, name: str) -> None:
     """It is added to as any other."""
     opened(name).finish("messages")
-    opened(name).write(Lines(ONE, 1), [])
+    opened(name).write([Lines(ONE, 1)], [])
     opened(name).finish("messages")
     files = sorted((tmp_path / name).iterdir()) if name == "out" else [tmp_path / name]
     data = b"".join(path.read_bytes() for path in files)
@@ -173,10 +173,10 @@ def test_adding_to_an_export_of_nothing(opened: Opened, tmp_path: Path, name: st
 
 def test_adding_makes_no_copy(opened: Opened, tmp_path: Path) -> None:
     """What was finished is the same file afterwards."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
     before = (tmp_path / "out.jsonl").stat().st_ino
-    opened().write(Lines(TWO, 1), [])
+    opened().write([Lines(TWO, 1)], [])
     opened().finish("messages")
     assert (tmp_path / "out.jsonl").stat().st_ino == before
 
@@ -186,7 +186,7 @@ def test_nothing_new(opened: Opened, tmp_path: Path, name: str) -> None:
     """No byte of any file changes, nor when it was written, the ledger's included."""
     if name == "out.parquet":
         pytest.importorskip("duckdb")
-    opened(name).write(Lines(LINE, 1), [])
+    opened(name).write([Lines(LINE, 1)], [])
     opened(name).finish("messages", {"gone": ["a"]})
     before = written_when(tmp_path)
     opened(name).finish("messages", {"gone": ["a"]})
@@ -195,11 +195,11 @@ def test_nothing_new(opened: Opened, tmp_path: Path, name: str) -> None:
 
 def test_nothing_new_but_what_became_of_completions(opened: Opened, tmp_path: Path) -> None:
     """Entries without lines leave the files as they are, and the manifest names what it is told."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
     before = written_when(tmp_path)
     output = opened()
-    output.write(Lines(), [Entry("a", "skipped")])
+    output.write([Lines()], [Entry("a", "skipped")])
     output.finish("messages", {"pending": ["a"]})
     after = written_when(tmp_path)
     assert before.pop("out.jsonl.manifest.json") != after.pop("out.jsonl.manifest.json")
@@ -213,11 +213,11 @@ def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """A part that is large enough is closed, and the next one begun; none is ever opened again."""
     output = opened("out")
     for line in (ONE, TWO, THREE):
-        output.write(Lines(line, 1), [])
+        output.write([Lines(line, 1)], [])
     assert names(tmp_path) == ["out", "out/part-00001.jsonl", "out/part-00002.jsonl.partial"]
     output.finish("messages")
     output = opened("out")
-    output.write(Lines(ONE, 1), [])
+    output.write([Lines(ONE, 1)], [])
     output.finish("messages")
     assert [part.closed for part in ledger.parts()] == [True] * 3
     assert sorted(output.manifest()) == [f"part-0000{n}.jsonl" for n in (1, 2, 3)]
@@ -229,10 +229,10 @@ def test_parts(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 def test_bytes_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
     """They are cut off a file that is being written, if what they follow is what was written."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     partial = tmp_path / "out.jsonl.partial"
     partial.write_bytes(ONE + TWO)
-    opened().write(Lines(THREE, 1), [])
+    opened().write([Lines(THREE, 1)], [])
     assert partial.read_bytes() == ONE + THREE
     partial.write_bytes(TWO + TWO + TWO)
     with pytest.raises(CorruptError, match="was changed"):
@@ -247,8 +247,8 @@ def test_a_process_that_was_killed_while_it_gave_a_name(
 ) -> None:
     """The file has its final name, and what comes later does not go to it."""
     output = opened(name, part_bytes=100)
-    output.write(Lines(ONE, 1), [])
-    path, partial = output.path(1), output.partial(1)
+    output.write([Lines(ONE, 1)], [])
+    path, partial = output.parts.path(1), output.parts.partial(1)
     if step == "a copy":  # as an export is, that was copied in this state
         path.write_bytes(ONE)
     else:
@@ -258,7 +258,7 @@ def test_a_process_that_was_killed_while_it_gave_a_name(
     output = opened(name)
     assert (path.exists(), partial.exists()) == (True, False)
     assert ledger.parts()[0].closed
-    output.write(Lines(TWO, 1), [])
+    output.write([Lines(TWO, 1)], [])
     assert path.read_bytes() == ONE
 
 
@@ -267,16 +267,16 @@ def test_a_process_that_was_killed_while_it_added(
     opened: Opened, ledger: Ledger, tmp_path: Path, tail: bytes
 ) -> None:
     """What was added and not recorded is cut off, and added again."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
-    opened().write(Lines(TWO, 1), [])
+    opened().write([Lines(TWO, 1)], [])
     first, second = ledger.parts()
     ledger.commit([structs.replace(second, closed=True)], [])
     (tmp_path / "out.jsonl").write_bytes(ONE + tail)
     output = opened()
     assert (tmp_path / "out.jsonl").read_bytes() == ONE
     assert ledger.parts() == [first, second]
-    output.write(Lines(THREE, 1), [])
+    output.write([Lines(THREE, 1)], [])
     output.finish("messages")
     assert (tmp_path / "out.jsonl").read_bytes() == ONE + TWO + THREE
 
@@ -292,9 +292,9 @@ def test_a_disk_that_is_full_while_a_file_is_added_to(
                 return super().write(descriptor, data[:3])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
-    opened().write(Lines(TWO, 1), [])
+    opened().write([Lines(TWO, 1)], [])
     output = Output(tmp_path / "out.jsonl", ledger, FullFiles())
     with pytest.raises(DiskFullError):
         output.finish("messages")
@@ -306,7 +306,7 @@ def test_a_disk_that_is_full_while_a_file_is_added_to(
 def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path) -> None:
     """What is left of the added part is removed: all of it is in the file."""
     for line in (ONE, TWO):
-        opened().write(Lines(line, 1), [])
+        opened().write([Lines(line, 1)], [])
         opened().finish("messages")
     (tmp_path / "out.jsonl.partial").write_bytes(TWO)
     opened()
@@ -317,12 +317,12 @@ def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path
 def test_a_file_that_was_begun_and_not_recorded(opened: Opened, tmp_path: Path, name: str) -> None:
     """An empty one is removed: the first of an output, and the next part of a directory."""
     output = opened(name)
-    output.partial(1).touch()
+    output.parts.partial(1).touch()
     output = opened(name)
-    assert not output.partial(1).exists()
+    assert not output.parts.partial(1).exists()
     if output.in_parts:
-        output.write(Lines(ONE + TWO, 2), [])
-        output.partial(2).touch()
+        output.write([Lines(ONE + TWO, 2)], [])
+        output.parts.partial(2).touch()
         opened(name)
         assert names(tmp_path) == ["out", "out/part-00001.jsonl"]
 
@@ -336,7 +336,7 @@ def test_a_file_that_was_recorded_and_never_written_to(
     for left in (None, b"", ONE):
         ledger.commit([Part(0), Part(1)], [])
         if left is not None:
-            output.partial(1).write_bytes(left)
+            output.parts.partial(1).write_bytes(left)
             output.names.incomplete.write_bytes(left)
         opened(name)
         assert contents(tmp_path) == {}
@@ -407,11 +407,11 @@ def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: st
 
     def go_on() -> None:
         for _ in range(8):
-            output.write_pieces([Lines(LINE, 1)], [], [] if path.exists() else [LINE])
-        output.write_pieces([], [], [LINE])
+            output.write([Lines(LINE, 1)], [], [] if path.exists() else [LINE])
+        output.write([], [], [LINE])
         output.finish("messages")
 
-    output.write(Lines(LINE, 1), [])
+    output.write([Lines(LINE, 1)], [])
     path.write_bytes(b"mine")
     with pytest.raises(CorruptError, match="move it away"):
         go_on()
@@ -425,11 +425,11 @@ def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: st
 def test_a_partial_file_that_was_replaced(opened: Opened, tmp_path: Path) -> None:
     """It is not written on, nor cut, nor given the final name."""
     output = opened()
-    output.write(Lines(ONE, 1), [])
+    output.write([Lines(ONE, 1)], [])
     (tmp_path / "mine").write_bytes(b"this is mine, and longer")
     (tmp_path / "mine").replace(tmp_path / "out.jsonl.partial")
     with pytest.raises(CorruptError, match="was changed"):
-        output.write(Lines(TWO, 1), [])
+        output.write([Lines(TWO, 1)], [])
     with pytest.raises(CorruptError, match="was changed"):
         opened()
     assert contents(tmp_path) == {"out.jsonl.partial": b"this is mine, and longer"}
@@ -438,23 +438,23 @@ def test_a_partial_file_that_was_replaced(opened: Opened, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 def test_a_finished_file_that_somebody_added_to(opened: Opened, name: str) -> None:
     """It is refused, and keeps what was added."""
-    opened(name).write(Lines(ONE, 1), [])
+    opened(name).write([Lines(ONE, 1)], [])
     output = opened(name)
     output.finish("messages")
-    output.path(1).write_bytes(ONE + b"mine")
+    output.parts.path(1).write_bytes(ONE + b"mine")
     with pytest.raises(CorruptError, match="was changed"):
         opened(name)
-    assert output.path(1).read_bytes() == ONE + b"mine"
+    assert output.parts.path(1).read_bytes() == ONE + b"mine"
 
 
 def test_a_finished_file_with_a_second_name(opened: Opened, tmp_path: Path) -> None:
     """What somebody kept by a hard link is not changed under that name."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
     os.link(tmp_path / "out.jsonl", tmp_path / "kept")
     opened().finish("messages")
     with pytest.raises(CorruptError, match="has a second name"):
-        opened().write(Lines(TWO, 1), [])
+        opened().write([Lines(TWO, 1)], [])
     assert (tmp_path / "kept").read_bytes() == ONE
 
 
@@ -463,7 +463,7 @@ def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_pat
     pytest.importorskip("duckdb")
     seen = set()
     for _ in range(3):
-        opened("out.parquet").write(Lines(LINE, 1), [])
+        opened("out.parquet").write([Lines(LINE, 1)], [])
         opened("out.parquet").finish("messages")
         seen.add((tmp_path / "out.parquet").read_bytes())
         manifest = json.loads((tmp_path / "out.parquet.manifest.json").read_bytes())
@@ -471,7 +471,7 @@ def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_pat
     columns = tmp_path / "out.parquet"
     mine = b"#" * columns.stat().st_size  # of the same size, so that only its bytes tell
     columns.write_bytes(mine)
-    opened("out.parquet").write(Lines(LINE, 1), [])
+    opened("out.parquet").write([Lines(LINE, 1)], [])
     with pytest.raises(CorruptError, match="move it away"):
         opened("out.parquet").finish("messages")
     assert columns.read_bytes() == mine
@@ -482,7 +482,7 @@ def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_pat
 def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:
     """Without new lines, too, they are not called finished."""
     pytest.importorskip("duckdb")
-    opened("out.parquet").write(Lines(LINE, 1), [])
+    opened("out.parquet").write([Lines(LINE, 1)], [])
     opened("out.parquet").finish("messages")
     (tmp_path / "out.parquet").write_bytes(b"mine")
     with pytest.raises(CorruptError, match="does not know of it"):
@@ -496,9 +496,9 @@ def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:
 def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     """They go to a file of their own, in one transaction with the rest, and are counted nowhere."""
     output = opened()
-    output.write_pieces([Lines(ONE, 1)], [Entry("a", "done")], [TWO])
+    output.write([Lines(ONE, 1)], [Entry("a", "done")], [TWO])
     output = opened()
-    output.write_pieces([], [Entry("b", "lost")], [THREE[:3], THREE[3:]])
+    output.write([], [Entry("b", "lost")], [THREE[:3], THREE[3:]])
     assert ledger.parts() == [
         Part(0, 16, zlib.crc32(TWO + THREE)),
         Part(1, 8, zlib.crc32(ONE), 1),
@@ -510,7 +510,7 @@ def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 def test_a_file_from_elsewhere_for_incomplete_lines(opened: Opened, tmp_path: Path) -> None:
     """It is refused in the middle of an export as at its begin."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     (tmp_path / "out.jsonl.incomplete.jsonl").write_bytes(ONE)
     with pytest.raises(CorruptError, match="does not know of it"):
         opened()
@@ -519,12 +519,12 @@ def test_a_file_from_elsewhere_for_incomplete_lines(opened: Opened, tmp_path: Pa
 def test_incomplete_lines_that_were_not_recorded(opened: Opened, tmp_path: Path) -> None:
     """They are cut off; a file that was removed is begun anew, one that was cut is refused."""
     path = tmp_path / "out.jsonl.incomplete.jsonl"
-    opened().write_pieces([], [], [TWO])
+    opened().write([], [], [TWO])
     path.write_bytes(TWO + THREE)
     opened()
     assert path.read_bytes() == TWO
     path.unlink()
-    opened().write_pieces([], [], [THREE])
+    opened().write([], [], [THREE])
     assert path.read_bytes() == THREE
     path.write_bytes(THREE[:3])
     with pytest.raises(CorruptError, match="has 3 bytes"):
@@ -534,7 +534,7 @@ def test_incomplete_lines_that_were_not_recorded(opened: Opened, tmp_path: Path)
 @pytest.mark.parametrize("size", [None, 3])
 def test_a_file_that_is_too_short(opened: Opened, tmp_path: Path, size: int | None) -> None:
     """What is missing is refused, and told with both sizes."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     partial = tmp_path / "out.jsonl.partial"
     partial.unlink() if size is None else partial.write_bytes(ONE[:size])
     with pytest.raises(CorruptError, match=f"has {size or 0} bytes, .* recorded 8") as caught:
@@ -546,7 +546,7 @@ def test_a_file_that_is_too_short(opened: Opened, tmp_path: Path, size: int | No
 def test_a_file_that_was_changed(opened: Opened, tmp_path: Path, *, resumed: bool) -> None:
     """It is found out before it has its final name."""
     output = opened()
-    output.write(Lines(ONE, 1), [])
+    output.write([Lines(ONE, 1)], [])
     partial = tmp_path / "out.jsonl.partial"
     partial.write_bytes(TWO)
     os.utime(partial, (1, 1))  # another time than before, however coarse the system's clock
@@ -558,12 +558,12 @@ def test_a_file_that_was_changed(opened: Opened, tmp_path: Path, *, resumed: boo
 def test_a_file_that_was_changed_between_two_batches(opened: Opened, tmp_path: Path) -> None:
     """That it was written to since, and by this run, does not hide it."""
     output = opened()
-    output.write(Lines(ONE, 1), [])
+    output.write([Lines(ONE, 1)], [])
     partial = tmp_path / "out.jsonl.partial"
     partial.write_bytes(TWO)
     os.utime(partial, (1, 1))
     for line in (TWO, THREE):
-        output.write(Lines(line, 1), [])
+        output.write([Lines(line, 1)], [])
     with pytest.raises(CorruptError, match="was changed"):
         output.finish("messages")
     assert names(tmp_path) == ["out.jsonl.partial"]
@@ -574,9 +574,9 @@ def test_a_file_that_was_changed_before_it_is_added_to(
     opened: Opened, tmp_path: Path, which: str
 ) -> None:
     """Neither of the two files is changed."""
-    opened().write(Lines(ONE, 1), [])
+    opened().write([Lines(ONE, 1)], [])
     opened().finish("messages")
-    opened().write(Lines(TWO, 1), [])
+    opened().write([Lines(TWO, 1)], [])
     (tmp_path / which).write_bytes(THREE)
     before = contents(tmp_path)
     with pytest.raises(CorruptError, match="was changed"):
@@ -592,12 +592,12 @@ def test_the_sha256_of_what_was_written(
     """The manifest has that of each file's bytes, whoever wrote them."""
     output = opened(name)
     for line in (ONE, TWO, THREE):
-        output.write(Lines(line, 1), [])
+        output.write([Lines(line, 1)], [])
         output = opened(name) if resumed else output
     output.finish("messages")
     folder = tmp_path / name if output.in_parts else tmp_path
     found = {name: sha256((folder / name).read_bytes()).hexdigest() for name in output.manifest()}
-    assert output.manifest() == found
+    assert {name: file.sha256 for name, file in output.manifest().items()} == found
     assert len(found) == (2 if output.in_parts else 1)
 
 
@@ -625,7 +625,7 @@ def test_columns_that_are_gone(opened: Opened, ledger: Ledger, tmp_path: Path) -
     """What is made of the rows can be made again: the export is not finished without it."""
     pytest.importorskip("duckdb")
     output = opened("out.parquet")
-    output.write(Lines(LINE, 1), [])
+    output.write([Lines(LINE, 1)], [])
     output.finish("messages")
     made = (tmp_path / "out.parquet").read_bytes()
     assert sorted(output.manifest()) == ["out.parquet", "out.parquet.rows.jsonl.gz"]

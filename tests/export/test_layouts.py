@@ -9,24 +9,9 @@ import pytest
 
 from aiomessages import Message, SchemaError
 from aiomessages.export.layouts import conversations_layout, joined, messages_layout
-from aiomessages.export.stored import Fetched, Lines, one_line
+from aiomessages.export.stored import Fetched, Lines
 
 JSON = dict[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("sent", "line"),
-    [
-        (b'{"a": 1 ,"b":"\\n"}', b'{"a": 1 ,"b":"\\n"}'),
-        (b'{\n  "a": 1,\r\n  "b": "x y"\n}', b'{"a":1,"b":"x y"}'),
-        (b'{\n  "a": "\\ud83d ",\r\n  "b": 2\n}', b'{"a": "\\ud83d ","b": 2}'),
-        (b"[" * 2000 + b"\n" + b"]" * 2000, b"[" * 2000 + b"]" * 2000),
-    ],
-    ids=["on one line", "indented", "half an emoji", "nested deep"],
-)
-def test_one_line(sent: bytes, line: bytes) -> None:
-    """JSON on one line is left as it is; indented JSON is brought to one line."""
-    assert one_line(sent) == line
 
 
 def test_messages() -> None:

@@ -15,7 +15,16 @@ import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
 from aiomessages.export.ledger import MAX_ROWS, Ledger
-from aiomessages.export.ledger_schema import REFUSED, VERSION, Entry, Part, read_settings
+from aiomessages.export.ledger_schema import (
+    REFUSED,
+    VERSION,
+    Entry,
+    Part,
+    count_reasons,
+    count_states,
+    list_ids,
+    read_settings,
+)
 from aiomessages.export.sqlite_files import sqlite_errors
 
 if TYPE_CHECKING:
@@ -159,7 +168,7 @@ def test_other_settings_of_nothing(path: Path, ledger: Ledger, state: Any) -> No
         "version": VERSION,
         "selection": {},
     }
-    assert (ledger.finished, ledger.counts(), ledger.parts()) == (False, {}, [Part(1)])
+    assert (ledger.finished, ledger.query(count_states), ledger.parts()) == (False, {}, [Part(1)])
 
 
 @pytest.mark.parametrize("state", ["done", "skipped", "lost"])
@@ -187,7 +196,10 @@ def test_selections(ledger: Ledger) -> None:
 def test_what_is_named_by_id(ledger: Ledger) -> None:
     """Ids are told by state, sorted, and those apart that this run has not seen."""
     ledger.commit([PART], [DONE, *(Entry(name, "pending") for name in "dcb")])
-    assert (ledger.ids("pending"), ledger.ids("gone")) == (["b", "c", "d"], [])
+    assert (ledger.query(list_ids, "pending"), ledger.query(list_ids, "gone")) == (
+        ["b", "c", "d"],
+        [],
+    )
     ledger.first_sights("ac")
     assert ledger.unseen("pending") == ["b", "d"]
 
@@ -214,9 +226,9 @@ def test_counting(ledger: Ledger) -> None:
     """Completions and messages are counted by state, and by the reasons of one."""
     failed = [Entry(name, "failed", reason="NotFoundError") for name in "xy"]
     ledger.commit([PART], [DONE, GONE, *failed])
-    assert ledger.counts() == {"done": (1, 3), "gone": (1, 0), "failed": (2, 0)}
-    assert ledger.reasons("failed") == {"NotFoundError": 2}
-    assert ledger.reasons("skipped") == {}
+    assert ledger.query(count_states) == {"done": (1, 3), "gone": (1, 0), "failed": (2, 0)}
+    assert ledger.query(count_reasons, "failed") == {"NotFoundError": 2}
+    assert ledger.query(count_reasons, "skipped") == {}
 
 
 def test_what_a_run_has_seen(path: Path) -> None:
@@ -234,7 +246,7 @@ def test_a_large_batch(ledger: Ledger) -> None:
     """A batch of any number of completions is recorded whole."""
     entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MAX_ROWS + 1)]
     ledger.commit([PART], iter(entries))
-    assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
+    assert ledger.query(count_states) == {"done": (len(entries), sum(range(len(entries))))}
     some = entries[MAX_ROWS : 2 * MAX_ROWS]
     found = ledger.entries([entry.completion_id for entry in some])
     assert found == {entry.completion_id: entry for entry in some}

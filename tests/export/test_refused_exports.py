@@ -21,6 +21,7 @@ from aiomessages import (
 )
 from aiomessages.export import Progress, export, read_status
 from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import count_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,7 +254,7 @@ async def test_a_reply_that_is_left_out(tmp_path: Path) -> None:
         report = await export(client, IDS[:1], tmp_path / "out.jsonl", layout="finetune")
     assert (report.complete, report.rows, report.skipped) == (True, 1, {})
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
-        assert ledger.reasons("done") == {"unknown role": 1}
+        assert ledger.query(count_reasons, "done") == {"unknown role": 1}
 
 
 # --- large conversations --------------------------------------------------------------------------

@@ -32,8 +32,12 @@ class Batches:
         self.may_end.set()
         self.error: Exception | None = None
 
-    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
-        """Take a batch."""
+    def write(
+        self, pieces: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes]
+    ) -> int:
+        """Take a batch; the lines of lost completions are not kept."""
+        assert not [*incomplete]
+        lines = joined(pieces)
         self.began.set()
         self.may_end.wait()
         if self.error is not None:
@@ -41,13 +45,6 @@ class Batches:
         self.written.append((bytes(lines.text), [*entries]))
         self.numbers.append(lines.number)
         return len(lines.text)
-
-    def write_pieces(
-        self, pieces: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes]
-    ) -> int:
-        """Take a batch in pieces; the lines of lost completions are not kept."""
-        assert not [*incomplete]
-        return self.write(joined(pieces), entries)
 
 
 @pytest.fixture
