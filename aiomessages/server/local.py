@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from . import middleware
 from .app import build_app
 from .faults import Plan
+from .middleware import TokenBucket, middleware
 from .sample import sample_records
 from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-    from aiohttp.typedefs import Middleware
 
     from .faults import Faults
     from .records import Source
@@ -78,7 +76,8 @@ class LocalServer:
         self._visibility_delay = visibility_delay
         self._plan = Plan(faults)
         self._clock = clock
-        self._counter = middleware.RequestCounter(on_request)
+        self._requests = 0
+        self._on_request = on_request
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -98,7 +97,7 @@ class LocalServer:
     @property
     def requests(self) -> int:
         """The number of requests that arrived, rejected ones included."""
-        return self._counter.count
+        return self._requests
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -189,9 +188,15 @@ class LocalServer:
             await self.import_records(self._records)
 
     async def _listen(self, store: Store, address: tuple[str, int]) -> None:
-        app = build_app(store, self._lock, self._middlewares())
+        gate = middleware(
+            self._count,
+            latency=self._latency,
+            api_key=self.api_key,
+            bucket=None if self._rate is None else TokenBucket(self._rate),
+            plan=lambda: self._plan,
+        )
         runner = web.AppRunner(
-            app,
+            build_app(store, self._lock, gate),
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             handler_cancellation=True,  # else a stalling fault would outlive its client
@@ -206,16 +211,10 @@ class LocalServer:
         host, port = runner.addresses[0][:2]
         self._address = (host, port)
 
-    def _middlewares(self) -> list[Middleware]:
-        """Return the middlewares, outermost first."""
-        chain = [middleware.envelope(self._counter)]
-        if self._latency:
-            chain.append(middleware.latency(self._latency))
-        chain.append(middleware.authentication(self.api_key))
-        if self._rate is not None:
-            chain.append(middleware.rate_limit(middleware.TokenBucket(self._rate)))
-        chain.append(middleware.faults(lambda: self._plan))
-        return chain
+    def _count(self, request: web.Request) -> None:
+        self._requests += 1
+        if self._on_request is not None:
+            self._on_request(request)
 
 
 def _loopback(host: str) -> str:

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
+from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,17 @@ class ApiError(Exception):
         """The body as the API sends it: JSON indented by two spaces, in UTF-8."""
         text = json.dumps({"error": self.error}, indent=2, ensure_ascii=False)
         return text.encode("utf-8", "replace")  # the request may hold bytes that are not UTF-8
+
+    def response(self) -> web.Response:
+        """Return the response that carries this error."""
+        return json_response(self.body, self.status, self.headers)
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a response with this body, which may be invalid; the header says JSON regardless."""
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 def page_body(rows: Rows) -> bytes:
