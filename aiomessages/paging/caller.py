@@ -26,7 +26,6 @@ from aiomessages.wire.requests import (
     PageOptions,
     Resource,
     check_completion_id,
-    check_page_options,
 )
 from aiomessages.wire.responses import read_one_completion, read_raw_completion
 
@@ -53,7 +52,6 @@ class CallOptions(msgspec.Struct, frozen=True):
 ResultT = TypeVar("ResultT")
 
 DEFAULT: Final = CallOptions()
-NO_PAGE_OPTIONS: Final = PageOptions(None, None, None, None)
 
 
 class Caller:
@@ -130,7 +128,7 @@ class Caller:
         order = {"order": wanted.order} if wanted.order else {}
         query = self._query(order, options)
         call = self._call(self._api.messages(completion_id, query), options, completion_id)
-        return self._listing(call, wanted)
+        return Listing(self.attempts, call, wanted)
 
     def completions(
         self, wanted: PageOptions, query: Mapping[str, str], options: CallOptions = DEFAULT
@@ -139,14 +137,13 @@ class Caller:
         # The order is always sent, since servers differ in what they do without.
         order = {"order": wanted.order or "asc"}
         merged = self._query({**order, **query}, options)
-        return self._listing(self._call(self._api.completions(merged), options), wanted)
+        return Listing(self.attempts, self._call(self._api.completions(merged), options), wanted)
 
     def plain_walk(
         self,
         completion_id: str,
         codec: Codec[Any] = MESSAGES,
         *,
-        after: str | None = None,
         limit: int | None = None,
         page_size: PageSize | None = None,
         wait_until_visible: float = 0.0,
@@ -156,9 +153,9 @@ class Caller:
         A page that is too large is asked for again with half the limit, down to 1. The walks of one
         run may share a `page_size`; `limit` is for a walk that shares none.
         """
-        wanted = check_page_options(after=after, limit=limit, order=None, max_items=None)
+        wanted = PageOptions(None, limit, None, None)
         listing = self.messages(completion_id, wanted, CallOptions(patience=wait_until_visible))
-        return listing.plain_walk(codec, page_size or PageSize(wanted.limit))
+        return listing.plain_walk(codec, page_size or PageSize(limit))
 
     async def completion(
         self, completion_id: str, options: CallOptions = DEFAULT
@@ -201,15 +198,6 @@ class Caller:
             deadline=None if seconds is None else Deadline(seconds),
             completion_id=completion_id,
             patience=options.patience,
-        )
-
-    def _listing(self, call: Call, wanted: PageOptions) -> Listing:
-        return Listing(
-            self.attempts,
-            call,
-            after=wanted.after,
-            limit=wanted.limit,
-            max_items=wanted.max_items,
         )
 
     # --- observed ---------------------------------------------------------------------------------

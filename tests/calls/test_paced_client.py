@@ -25,11 +25,13 @@ from aiomessages import (
 from aiomessages.calls.rate_limit import FIRST_RATE, Pace
 from aiomessages.calls.retry import MAX_STARVED, asks_all_to_wait, is_only_early
 from aiomessages.client import caller_of
-from aiomessages.paging.caller import NO_PAGE_OPTIONS, CallOptions
+from aiomessages.paging.caller import CallOptions
 from aiomessages.server import LocalServer
 from aiomessages.wire.decoding import MESSAGES
+from aiomessages.wire.requests import PageOptions
 
 KEY = "sk-canary-0123456789"
+NO_PAGE_OPTIONS = PageOptions(None, None, None, None)
 NEVER = RetryPolicy(max_retries=0)
 GOOD = Answer(page([message(0)]))
 SOON = RetryPolicy(max_retries=2, initial_backoff=0, max_backoff=0)
