@@ -266,7 +266,7 @@ class Attempts:
         try:
             # A session that is closed under a body that is being read leaves the reader waiting for
             # ever, so the readers go first.
-            await self.shared.running.end(lambda owner: owner.closed)
+            await self.shared.running.end()
         finally:  # also where the closer is cancelled: the readers are leaving by then
             if self._parent is None:
                 await self.shared.transport.aclose()
@@ -279,7 +279,7 @@ _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, Schem
 def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
     """Read a response; end the connection of a wrong one."""
     try:
-        return read(response, secret=secret)
+        return read(response, secret)
     except _WRONG_ANSWERS:
         if response.hang_up is not None:
             response.hang_up()

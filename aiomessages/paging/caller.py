@@ -15,11 +15,11 @@ from msgspec import UNSET, UnsetType, structs
 from aiomessages.calls.attempts import Attempts
 from aiomessages.calls.queue import SendQueue
 from aiomessages.calls.rate_limit import Pace
-from aiomessages.calls.request import Call, Deadline, OnRetry, Read, Request
+from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
-from aiomessages.wire.decoding import MESSAGES
+from aiomessages.wire.decoding import MESSAGES, decode_completion, decode_raw_completion
 from aiomessages.wire.page_content import Codec
 from aiomessages.wire.requests import (
     API,
@@ -27,7 +27,7 @@ from aiomessages.wire.requests import (
     Resource,
     check_completion_id,
 )
-from aiomessages.wire.responses import read_one_completion, read_raw_completion
+from aiomessages.wire.responses import read_completion
 
 from .listing import Listing
 from .page_size import PageSize
@@ -161,21 +161,24 @@ class Caller:
         self, completion_id: str, options: CallOptions = DEFAULT
     ) -> StoredCompletion:
         """Fetch one stored completion."""
-        return await self._fetch_completion(read_one_completion, completion_id, options)
+        return await self._fetch_completion(decode_completion, completion_id, options)
 
     async def raw_completion(self, completion_id: str, options: CallOptions = DEFAULT) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent."""
-        return await self._fetch_completion(read_raw_completion, completion_id, options)
+        return await self._fetch_completion(decode_raw_completion, completion_id, options)
 
     async def _fetch_completion(
-        self, read: Callable[..., ResultT], completion_id: str, options: CallOptions
+        self,
+        decode: Callable[[bytes], tuple[str, ResultT]],
+        completion_id: str,
+        options: CallOptions,
     ) -> ResultT:
         completion_id = check_completion_id(completion_id)
         resource = self._api.completion(completion_id, self._query({}, options))
         call = self._call(resource, options, completion_id)
         request = Request(call, resource.target(), patience=call.patience)
-        checked: Read[ResultT] = partial(read, completion_id=completion_id)
-        result, _ = await self.attempts.call(request, checked)
+        read = partial(read_completion, decode=decode, completion_id=completion_id)
+        result, _ = await self.attempts.call(request, read)
         return result
 
     def _query(self, query: Mapping[str, str], options: CallOptions) -> dict[str, str]:

@@ -4,7 +4,7 @@ import asyncio
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
@@ -19,14 +19,7 @@ from .cursor import Fetch, Fetched, WalkState
 if TYPE_CHECKING:
     from types import TracebackType
 
-
-class Ahead(Protocol):
-    """A helper of a walk that fetches further ahead, in tasks that end with the walk."""
-
-    tasks: set[asyncio.Task[Any]]
-
-    def give_up(self) -> None:
-        """Cancel the tasks, and drop the pages that are held."""
+    from .prediction import Prediction
 
 
 class _Fetcher(Generic[PageT]):
@@ -43,7 +36,7 @@ class _Fetcher(Generic[PageT]):
         *,
         prefetch: bool,
         operation: Operation | None,
-        ahead: Ahead | None,
+        ahead: "Prediction[PageT] | None",
     ) -> None:
         self._fetch = fetch
         self._operation = operation or Operation()
@@ -184,7 +177,7 @@ class Walk(Generic[PageT]):
         *,
         prefetch: bool = True,
         operation: Operation | None = None,
-        ahead: Ahead | None = None,
+        ahead: "Prediction[PageT] | None" = None,
     ) -> None:
         self._fetcher = _Fetcher(
             fetch,

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from operator import length_hint
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.observe.operation import Operation
@@ -26,7 +26,10 @@ from aiomessages.wire.page_content import PageT
 
 from .closable import ClosableIterator, YieldT
 from .cursor import Fetch, WalkState
-from .prefetch import Ahead, Walk
+from .prefetch import Walk
+
+if TYPE_CHECKING:
+    from .prediction import Prediction
 
 ItemT = TypeVar("ItemT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
@@ -129,7 +132,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         bulk: Callable[[Any], PageIterator[Any]],
         prefetch: bool = True,
         operation: Operation | None = None,
-        ahead: Ahead | None = None,
+        ahead: "Prediction[PageT] | None" = None,
         arguments: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         walk = Walk(fetch, state, prefetch=prefetch, operation=operation, ahead=ahead)

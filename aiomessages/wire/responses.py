@@ -18,7 +18,6 @@ from aiomessages.errors import (
     RedirectError,
     SchemaError,
 )
-from aiomessages.models import StoredCompletion
 from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
@@ -29,7 +28,7 @@ from aiomessages.values.redaction import (
 )
 
 from . import errors as wire_errors
-from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
+from .decoding import despite_lone_surrogates
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked
 from .page_content import Codec, Envelope, PageContent
@@ -62,12 +61,12 @@ class Response(msgspec.Struct, frozen=True):
 
 def read_page(
     response: Response,
-    codec: Codec[ItemT],
+    secret: str,
     *,
+    codec: Codec[ItemT],
     completion_id: str | None,
     cursor: str | None = None,
     limit: int | None = None,
-    secret: str,
 ) -> PageContent[Page[ItemT]]:
     """Return the content of the page after the cursor, or raise the error of the response."""
     asked = Asked(completion_id, cursor)
@@ -111,33 +110,20 @@ def _concealed_ids(
     return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
 
 
-def read_one_completion(
-    response: Response, *, completion_id: str | None = None, secret: str
-) -> StoredCompletion:
-    """Return the completion, or raise the error of the response."""
+def read_completion(
+    response: Response,
+    secret: str,
+    *,
+    decode: Callable[[bytes], tuple[str, ResultT]],
+    completion_id: str,
+) -> ResultT:
+    """Return a completion as `decode` reads it with its id, or raise the error of the response."""
     asked = Asked(completion_id)
     check_status(response, asked, secret=secret)
-    completion = _decode(response, decode_completion, asked, secret=secret)
-    _check_owner(completion.id, completion_id)
-    return completion
-
-
-def read_raw_completion(
-    response: Response, *, completion_id: str | None = None, secret: str
-) -> bytes:
-    """Return the completion as it was sent, or raise the error of the response.
-
-    The body must be JSON with the id that was requested; the rest is not read.
-    """
-    asked = Asked(completion_id)
-    check_status(response, asked, secret=secret)
-    _check_owner(_decode(response, id_of_completion, asked, secret=secret), completion_id)
-    return response.body
-
-
-def _check_owner(received: str, completion_id: str | None) -> None:
-    if completion_id is not None and received != completion_id:
+    received, completion = _decode(response, decode, asked, secret=secret)
+    if received != completion_id:
         raise _answer_to_another()
+    return completion
 
 
 def _answer_to_another() -> APIConnectionError:

@@ -55,7 +55,7 @@ def attempts_over(transport: Any, **changes: Any) -> Attempts:
     return Attempts(Shared(transport), rules(**changes))
 
 
-def status_of(response: Response, *, secret: str) -> int:
+def status_of(response: Response, secret: str) -> int:
     """Return the status, or raise the error of a 429 or a 500."""
     assert secret
     if response.status == 429:
@@ -149,7 +149,7 @@ async def test_the_connection_of_a_wrong_response(closes: bool) -> None:
     ended: list[bool] = []
     transport = Scripted(200, hang_up=(lambda: ended.append(True)) if closes else None)
 
-    def read(response: Response, *, secret: str) -> int:
+    def read(response: Response, secret: str) -> int:
         raise DecodeError(f"{response}, and a key of {len(secret)} characters")
 
     with pytest.raises(DecodeError):
