@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol, Self
 
 from aiomessages.errors import APIError
 
-from .logs import log_end, logs_ends
+from .logs import log_end
 
 Kind = Literal["list messages", "list completions", "export"]
 Outcome = Literal["complete", "closed", "error"]
@@ -147,22 +147,9 @@ class Operation:
             return
         self._is_over = True
         error_type = None if error is None else type(error).__name__
+        counts = {"pages": self._pages, "items": self._items, "retries": self._retries}
         if self._span is not None:
-            self._span.end(
-                outcome,
-                pages=self._pages,
-                items=self._items,
-                retries=self._retries,
-                error_type=error_type,
-            )
-        if logs_ends():
-            log_end(
-                self._kind,
-                outcome,
-                completion_id=self._completion_id,
-                pages=self._pages,
-                items=self._items,
-                retries=self._retries,
-                seconds=time.monotonic() - self._began,
-                error_type=error_type,
-            )
+            self._span.end(outcome, **counts, error_type=error_type)
+        seconds = time.monotonic() - self._began
+        name = self._completion_id
+        log_end(self._kind, outcome, name, counts, seconds=seconds, error_type=error_type)
