@@ -24,7 +24,7 @@ class SendQueue:
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._first = asyncio.Lock()
-        self.on_sent = on_sent or _do_nothing
+        self.on_sent = on_sent or (lambda: None)
 
     async def take(self, seconds: float | None) -> float:
         """Wait for a slot, at most so many seconds, and return its clock reading.
@@ -70,10 +70,6 @@ class SendQueue:
                 await asyncio.sleep(delay)
                 delay = self._pace.paused(_now())  # one may have begun meanwhile
             return _now()
-
-
-def _do_nothing() -> None:
-    """Count no request."""
 
 
 def _now() -> float:

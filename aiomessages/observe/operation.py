@@ -62,19 +62,6 @@ class Operation:
     operation of its block, which is the whole of it.
     """
 
-    __slots__ = (
-        "_began",
-        "_completion_id",
-        "_current",
-        "_is_over",
-        "_items",
-        "_kind",
-        "_listener",
-        "_pages",
-        "_retries",
-        "_span",
-    )
-
     def __init__(
         self,
         listener: Listener | None = None,

@@ -5,6 +5,7 @@ client and telemetry call the API in the client's name through its caller, and u
 client's underscore names.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -107,13 +108,9 @@ class Caller:
         return self._with(self.attempts.child(paced))
 
     def _with(self, attempts: Attempts) -> "Caller":
-        return Caller(
-            self._settings,
-            attempts,
-            headers=self._headers,
-            timeout=self._timeout,
-            deadline=self._deadline,
-        )
+        made = copy.copy(self)
+        made.attempts = attempts
+        return made
 
     # --- calls ------------------------------------------------------------------------------------
 

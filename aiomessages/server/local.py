@@ -22,7 +22,6 @@ from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from .faults import Faults
     from .records import Source
@@ -115,12 +114,7 @@ class LocalServer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def start(self) -> None:
@@ -135,7 +129,8 @@ class LocalServer:
         )
         self._lock = asyncio.Lock()
         try:
-            await self._import_initial()
+            for source in (sample_records() if self._sample else (), self._records or ()):
+                await self.import_records(source)
             await self._listen(self._store, (self._host, self._port))
         except BaseException:
             await self.aclose()
@@ -180,12 +175,6 @@ class LocalServer:
             if self._store is None:
                 raise RuntimeError("the server is not running")
             return await asyncio.to_thread(self._store.load, source)
-
-    async def _import_initial(self) -> None:
-        if self._sample:
-            await self.import_records(sample_records())
-        if self._records is not None:
-            await self.import_records(self._records)
 
     async def _listen(self, store: Store, address: tuple[str, int]) -> None:
         gate = middleware(
