@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import schedules
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
 from schedules import EAGER, play, spin
 from virtual_time import now, run, work
@@ -223,9 +224,9 @@ def numbered(number: int, of: int) -> Fetched[Page[int]]:
     return PageContent(Page, [number], [str(number)], has_more=more, promised=more), 1
 
 
-def items_of(fetch: Any, **options: Any) -> stream.ItemIterator[int]:
+def items_of(fetch: Any, **options: Any) -> stream.PageStream[int, Any]:
     """Return a stream of items."""
-    return stream.ItemIterator(stream.Walk(fetch, WalkState(), **options))
+    return schedules.items_of(stream.Walk(fetch, WalkState(), **options))
 
 
 def number_behind(after: str | None) -> int:

@@ -58,18 +58,21 @@ class Listing:
         operation = self._operation()
         fetch = partial(self._fetch, codec, operation)
         ahead = None if lookahead is None else self._prediction(codec, operation, lookahead)
-        return kind(
+        walk: Walk[Any] = Walk(
             fetch if ahead is None else ahead,
             self._state(codec),
-            fetch_one=partial(
-                self._fetch_one, codec, None, self._wanted.after, self._wanted.max_items
-            ),
-            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             prefetch=prefetch,
             operation=operation,
             ahead=ahead,
-            arguments=self._arguments(),
+        )
+        first = partial(self._fetch_one, codec, None, self._wanted.after, self._wanted.max_items)
+        return kind(
+            walk,
+            after=self._wanted.after,
+            fetch_one=first,
+            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             bulk=partial(self._bulk_pages, prefetch=prefetch),
+            arguments=self._arguments(),
         )
 
     def _arguments(self) -> dict[str, Json]:
