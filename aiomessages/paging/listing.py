@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from .prediction import Prediction
 
 
-def _is_selection(name: str) -> bool:
-    return name in ("model", "order") or name.startswith("metadata[")
-
-
 StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
 
 
@@ -80,10 +76,11 @@ class Listing:
 
         Extra parameters may hold credentials, so only the API's own ones are shown.
         """
-        call = self._call
+        query = self._call.resource.query
+        names = [name for name in query if name in ("model", "order") or name[:9] == "metadata["]
         given = {
-            "completion_id": call.completion_id,
-            **{name: value for name, value in call.resource.query.items() if _is_selection(name)},
+            "completion_id": self._call.completion_id,
+            **{name: query[name] for name in names},
             "after": shown(self._wanted.after),
             "limit": self._wanted.limit,
             "max_items": self._wanted.max_items,

@@ -21,7 +21,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -40,15 +39,6 @@ _NEVER: Final = sys.maxsize  # the place of no item, and of the end before it is
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-
-class _End(Enum):
-    """The type of `_END`, which stands for the item behind the last one."""
-
-    END = 0
-
-
-_END: Final = _End.END
 
 
 class WorkerGroup(Generic[ItemT, ResultT]):
@@ -100,11 +90,9 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         """Read an item and work on it, for as long as there are any."""
         try:
             while self._end == _NEVER:
-                item = await self._read(me)
-                if item is _END:
-                    break
-                self._put(self._at[me], await self._work(item))
-                self._at[me] = _NEVER
+                for item in await self._read(me):
+                    self._put(self._at[me], await self._work(item))
+                    self._at[me] = _NEVER
         except BaseException as error:
             if self._loop.is_closed():
                 raise  # GeneratorExit: the coroutine is destroyed with its loop
@@ -113,20 +101,21 @@ class WorkerGroup(Generic[ItemT, ResultT]):
                 raise  # asyncio ends the loop for these
         self._at.pop(me, None)
 
-    async def _read(self, me: int) -> ItemT | _End:
-        """Return the next item, with its place noted, or the end."""
+    async def _read(self, me: int) -> list[ItemT]:
+        """Return the next item, with its place noted; nothing at the end."""
         await self._room.acquire()
         async with self._reading:
-            item = await anext(self._source, _END)
-            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
-                return _END
-            if item is _END:
-                del self._at[me]
+            try:
+                item = await anext(self._source)
+            except StopAsyncIteration:
+                self._at.pop(me, None)
                 self._finish(self._begun)
-            else:
-                self._at[me] = self._begun
-                self._begun += 1
-            return item
+                return []
+            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
+                return []
+            self._at[me] = self._begun
+            self._begun += 1
+            return [item]
 
     def _put(self, place: int, result: ResultT) -> None:
         if not self._ordered:

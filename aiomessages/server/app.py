@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from . import wire
+from .wire import ApiError
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,7 +75,8 @@ def _paging(request: web.Request, *, default_order: Order) -> tuple[str | None, 
     query = request.query
     order = query.get("order", default_order)
     if order not in ("asc", "desc"):
-        raise wire.unknown_order(order)
+        message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
+        raise ApiError(400, message, param="order", code="invalid_value")
     return query.get("after"), _limit(query.get("limit")), cast("Order", order)
 
 
@@ -83,10 +85,16 @@ def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
     if not _INTEGER.fullmatch(text):
-        raise wire.limit_not_an_integer()
-    if int(text) < 1:
-        raise wire.limit_below_one(int(text))
-    return int(text)
+        message = "Invalid type for 'limit': expected an integer, but got a string instead."
+        raise ApiError(400, message, param="limit", code="invalid_type")
+    limit = int(text)
+    if limit < 1:
+        message = (
+            "Invalid 'limit': integer below minimum value. "
+            f"Expected a value >= 1, but got {limit} instead."
+        )
+        raise ApiError(400, message, param="limit", code="integer_below_min_value")
+    return limit
 
 
 def _metadata(request: web.Request) -> dict[str, str]:

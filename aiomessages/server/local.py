@@ -129,8 +129,10 @@ class LocalServer:
         )
         self._lock = asyncio.Lock()
         try:
-            for source in (sample_records() if self._sample else (), self._records or ()):
-                await self.import_records(source)
+            if self._sample:
+                await self.import_records(sample_records())
+            if self._records is not None:
+                await self.import_records(self._records)
             await self._listen(self._store, (self._host, self._port))
         except BaseException:
             await self.aclose()

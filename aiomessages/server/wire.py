@@ -89,27 +89,6 @@ def unknown_cursor(after: str) -> ApiError:
     return ApiError(400, message, param="after", code="invalid_value")
 
 
-def limit_not_an_integer() -> ApiError:
-    """Return the 400 for a `limit` that is not an integer."""
-    message = "Invalid type for 'limit': expected an integer, but got a string instead."
-    return ApiError(400, message, param="limit", code="invalid_type")
-
-
-def limit_below_one(limit: int) -> ApiError:
-    """Return the 400 for a `limit` below 1."""
-    message = (
-        "Invalid 'limit': integer below minimum value. "
-        f"Expected a value >= 1, but got {limit} instead."
-    )
-    return ApiError(400, message, param="limit", code="integer_below_min_value")
-
-
-def unknown_order(order: str) -> ApiError:
-    """Return the 400 for an `order` other than asc and desc."""
-    message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
-    return ApiError(400, message, param="order", code="invalid_value")
-
-
 def missing_key() -> ApiError:
     """Return the 401 for a request without a bearer key."""
     return ApiError(

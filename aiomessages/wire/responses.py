@@ -27,10 +27,9 @@ from aiomessages.values.redaction import (
     without_key,
 )
 
-from . import errors as wire_errors
 from .decoding import despite_lone_surrogates
 from .error_bodies import find_error
-from .errors import WITH_PAGE, Asked
+from .errors import WITH_PAGE, Asked, status_error
 from .page_content import Codec, Envelope, PageContent
 
 ItemT = TypeVar("ItemT")
@@ -69,11 +68,11 @@ def read_page(
     limit: int | None = None,
 ) -> PageContent[Page[ItemT]]:
     """Return the content of the page after the cursor, or raise the error of the response."""
-    asked = Asked(completion_id, cursor)
-    check_status(response, asked, secret=secret)
-    envelope, ids = _decode(response, codec.decode, asked, secret=secret)
+    asked = Asked(completion_id, cursor, secret)
+    check_status(response, asked)
+    envelope, ids = _decode(response, codec.decode, asked)
     if envelope.error:  # some gateways send an empty one with each page
-        raise _status_error(response, asked, secret=secret)
+        raise _status_error(response, asked)
     headers = headers_without_key(response.headers, secret)  # errors of the stream carry them
     if problem := _contradiction(envelope, ids):
         raise PaginationError(
@@ -118,9 +117,9 @@ def read_completion(
     completion_id: str,
 ) -> ResultT:
     """Return a completion as `decode` reads it with its id, or raise the error of the response."""
-    asked = Asked(completion_id)
-    check_status(response, asked, secret=secret)
-    received, completion = _decode(response, decode, asked, secret=secret)
+    asked = Asked(completion_id, None, secret)
+    check_status(response, asked)
+    received, completion = _decode(response, decode, asked)
     if received != completion_id:
         raise _answer_to_another()
     return completion
@@ -130,27 +129,23 @@ def _answer_to_another() -> APIConnectionError:
     return APIConnectionError("the answer to another request arrived on this connection")
 
 
-def _decode(
-    response: Response, decode: Callable[[bytes], ResultT], asked: Asked, *, secret: str
-) -> ResultT:
+def _decode(response: Response, decode: Callable[[bytes], ResultT], asked: Asked) -> ResultT:
     try:
         return decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = _unreadable(response, error, asked, secret=secret)
+        problem = _unreadable(response, error, asked)
     raise problem
 
 
-def _unreadable(
-    response: Response, error: Exception, asked: Asked, *, secret: str
-) -> APIResponseError:
+def _unreadable(response: Response, error: Exception, asked: Asked) -> APIResponseError:
     """Return the error for a body that the decoder has refused."""
     if isinstance(error, msgspec.ValidationError):
         error = _not_json(response.body) or error
     if isinstance(error, msgspec.ValidationError):
         if find_error(response.body):
-            return _status_error(response, asked, secret=secret)
-        return _schema_error(_safe(response, secret), without_key(str(error), secret))
-    response = _safe(response, secret)
+            return _status_error(response, asked)
+        return _schema_error(_safe(response, asked), without_key(str(error), asked.secret))
+    response = _safe(response, asked)
     if isinstance(error, RecursionError):
         return _decode_error(response, "is nested too deep", retryable=False)
     if isinstance(error, UnicodeDecodeError):
@@ -225,43 +220,34 @@ def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # a float holds a number of any size
 
 
-def check_status(response: Response, asked: Asked, *, secret: str) -> None:
-    """Raise the error of a response; return if its body may be a page.
-
-    A server may repeat the key, so `secret` is removed from all that the error keeps.
-    """
+def check_status(response: Response, asked: Asked) -> None:
+    """Raise the error of a response; return if its body may be a page."""
     has_page = response.status in WITH_PAGE
     known = compressions_of(response.headers) is not None
     if has_page and known and response.flaw is None:
         return
     if response.status >= 400:
-        raise _status_error(response, asked, secret=secret)
-    safe = _safe(response, secret)
+        raise _status_error(response, asked)
+    safe = _safe(response, asked)
     if has_page and response.flaw is not None:
         flaw = response.flaw
         raise type(flaw)(flaw.message, status=response.status, headers=safe.headers)
     if has_page:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
     if 300 <= response.status < 400:
-        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), secret))
+        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), asked.secret))
     raise _decode_error(safe, f"cannot be a list with status {response.status}")
 
 
-def _safe(response: Response, secret: str) -> Response:
+def _safe(response: Response, asked: Asked) -> Response:
     """Return the response without the key in its headers."""
-    headers = headers_without_key(response.headers, secret)
+    headers = headers_without_key(response.headers, asked.secret)
     return msgspec.structs.replace(response, headers=headers)
 
 
-def _status_error(response: Response, asked: Asked, *, secret: str) -> APIStatusError:
-    return wire_errors.status_error(
-        response.status,
-        response.headers,
-        response.body,
-        asked=asked,
-        received_at=response.received_at,
-        secret=secret,
-    )
+def _status_error(response: Response, asked: Asked) -> APIStatusError:
+    status, headers, body = response.status, response.headers, response.body
+    return status_error(status, headers, body, asked=asked, received_at=response.received_at)
 
 
 def _redirect_error(response: Response, host: str | None) -> APIResponseError:
