@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict
 from msgspec import UNSET, UnsetType
 
 from ._version import __version__
-from .calls.api_key import key_of
+from .calls.api_key import Key
 from .calls.attempts import Attempts, Shared
 from .calls.request import OnRetry, Rules
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
@@ -154,8 +154,9 @@ class AsyncMessagesClient:
             "accept-encoding": ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
+        key = self._settings.api_key
         rules = Rules(
-            key_of(self._settings.api_key),
+            Key(key) if isinstance(key, str) else key,
             policy=_checked_policy(retry),
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),

@@ -7,6 +7,7 @@ no content, header, key, or text of an error.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import Final, Literal, Protocol, Self
@@ -30,10 +31,8 @@ class Span(Protocol):
     def current(self) -> AbstractContextManager[object]:
         """Make the operation the current one, for the length of a `with` block."""
 
-    def end(
-        self, outcome: Outcome, *, pages: int, items: int, retries: int, error_type: str | None
-    ) -> None:
-        """Note the end of the operation."""
+    def end(self, outcome: Outcome, counts: Mapping[str, int], error_type: str | None) -> None:
+        """Note the end of the operation, and its `pages`, `items` and `retries`."""
 
 
 class Listener(Protocol):
@@ -136,7 +135,7 @@ class Operation:
         error_type = None if error is None else type(error).__name__
         counts = {"pages": self._pages, "items": self._items, "retries": self._retries}
         if self._span is not None:
-            self._span.end(outcome, **counts, error_type=error_type)
+            self._span.end(outcome, counts, error_type)
         seconds = time.monotonic() - self._began
         name = self._completion_id
         log_end(self._kind, outcome, name, counts, seconds=seconds, error_type=error_type)

@@ -22,12 +22,7 @@ from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
 from aiomessages.wire.decoding import MESSAGES, decode_completion, decode_raw_completion
 from aiomessages.wire.page_content import Codec
-from aiomessages.wire.requests import (
-    API,
-    PageOptions,
-    Resource,
-    check_completion_id,
-)
+from aiomessages.wire.requests import API, PageOptions, Resource, check_completion_id
 from aiomessages.wire.responses import read_completion
 
 from .listing import Listing

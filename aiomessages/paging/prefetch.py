@@ -59,18 +59,14 @@ class _Fetcher(Generic[PageT]):
         return self._state.ended
 
     @property
-    def running(self) -> bool:
-        """Whether a page is being fetched."""
-        return self._task is not None and not self._task.done()
-
-    @property
     def failed(self) -> bool:
         """Return whether a fetch raised an error."""
         return self._error is not None
 
     def start(self) -> bool:
         """Start to fetch if there is room and no fetch runs; return whether one was started."""
-        if self.running or not self._has_room():
+        is_running = self._task is not None and not self._task.done()
+        if is_running or not self._has_room():
             return False
         context = self._operation.context()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=context)

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -66,17 +67,21 @@ class LocalServer:
             raise ValueError("latency and visibility_delay must be >= 0, and rate > 0")
         self.api_key = api_key or f"sk-local-{secrets.token_urlsafe(24)}"
         self._database = os.fspath(database)
+        self._open = partial(Store, self._database, visibility_delay=visibility_delay, clock=clock)
         self._sample = sample
         self._records = records
         self._host = _loopback(host)
         self._port = port
-        self._latency = latency
-        self._rate = rate
-        self._visibility_delay = visibility_delay
         self._plan = Plan(faults)
-        self._clock = clock
         self._requests = 0
         self._on_request = on_request
+        self._middleware = middleware(
+            self._count,
+            latency=latency,
+            api_key=self.api_key,
+            bucket=None if rate is None else TokenBucket(rate),
+            plan=lambda: self._plan,
+        )
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -124,9 +129,7 @@ class LocalServer:
         """
         if self._store is not None:
             raise RuntimeError("the server is running already")
-        self._store = Store(
-            self._database, visibility_delay=self._visibility_delay, clock=self._clock
-        )
+        self._store = self._open()
         self._lock = asyncio.Lock()
         try:
             if self._sample:
@@ -179,15 +182,8 @@ class LocalServer:
             return await asyncio.to_thread(self._store.load, source)
 
     async def _listen(self, store: Store, address: tuple[str, int]) -> None:
-        gate = middleware(
-            self._count,
-            latency=self._latency,
-            api_key=self.api_key,
-            bucket=None if self._rate is None else TokenBucket(self._rate),
-            plan=lambda: self._plan,
-        )
         runner = web.AppRunner(
-            build_app(store, self._lock, gate),
+            build_app(store, self._lock, self._middleware),
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             handler_cancellation=True,  # else a stalling fault would outlive its client

@@ -34,7 +34,10 @@ def fault_for(kind: str | int, *, retry_after: float | None = None) -> Fault:
 
     Raises ValueError for an unknown name or status, and for a wait below 0 or not finite.
     """
-    fault = fault_named(kind if isinstance(kind, str) else _name_of(kind))
+    if isinstance(kind, int) and kind not in STATUSES:
+        known = ", ".join(map(str, STATUSES))
+        raise ValueError(f"there is no fault with status {kind}; there are {known}")
+    fault = fault_named(STATUSES[kind] if isinstance(kind, int) else kind)
     if retry_after is None:
         return fault
     if not 0 <= retry_after < float("inf"):
@@ -55,13 +58,6 @@ def delayed(seconds: float) -> Fault:
         return await handler(request)
 
     return Fault(f"the correct response, {seconds} s late", inject)
-
-
-def _name_of(status: int) -> str:
-    if status not in STATUSES:
-        known = ", ".join(map(str, STATUSES))
-        raise ValueError(f"there is no fault with status {status}; there are {known}")
-    return STATUSES[status]
 
 
 def _with_headers(fault: Fault, headers: dict[str, str]) -> Fault:
