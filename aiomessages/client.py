@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from ._version import __version__
 from .calls.api_key import Key
-from .calls.attempts import Attempts, Shared
+from .calls.attempts import Attempts
 from .calls.request import OnRetry, Rules
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
@@ -164,7 +164,7 @@ class AsyncMessagesClient:
         transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
         self._caller = Caller(
             self._settings,
-            Attempts(Shared(transport), rules),
+            Attempts(transport, rules),
             headers={**({} if session is None else constant_headers), **self._settings.headers},
             timeout=Timeout.of(timeout),
             deadline=deadline,

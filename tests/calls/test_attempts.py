@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from aiomessages import DecodeError, InternalServerError, RateLimitError, RetryPolicy, Timeout
 from aiomessages.calls.api_key import Key
-from aiomessages.calls.attempts import Attempts, Shared
+from aiomessages.calls.attempts import Attempts
 from aiomessages.calls.queue import SendQueue
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Request, Rules
@@ -52,7 +52,7 @@ class Scripted:
 
 def attempts_over(transport: Any, **changes: Any) -> Attempts:
     """Return attempts over a transport."""
-    return Attempts(Shared(transport), rules(**changes))
+    return Attempts(transport, rules(**changes))
 
 
 def status_of(response: Response, secret: str) -> int:
@@ -130,7 +130,9 @@ async def test_attempts_that_are_paced_like_others() -> None:
     retries: list[object] = []
     transport, queue = Scripted(500, 200), SendQueue(Pace(), lambda: sent.append(None))
     others = attempts_over(transport, queue=queue, on_retry=retries.append)
-    paced = Attempts(others.shared, rules(api_key=Key("sk-2"), policy=RetryPolicy(max_retries=0)))
+    paced = Attempts(
+        others.transport, rules(api_key=Key("sk-2"), policy=RetryPolicy(max_retries=0))
+    )
     assert await paced.paced_like(others).call(REQUEST, status_of) == (200, 2)
     assert transport.keys == ["Bearer sk-2"] * 2
     assert (len(sent), len(retries)) == (2, 1)

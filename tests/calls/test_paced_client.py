@@ -85,7 +85,7 @@ async def test_more_refusals_than_retries() -> None:
         client = client_of(server, retry=NEVER, on_retry=retries.append)
         async with client:
             calls = Paced(client, Pace())
-            calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+            calls.caller.attempts.quota.tokens = 0  # an outage takes longer
             got = await calls.list("x")
     assert got.attempts == len(server.asked) == 5
     assert [details.attempt for details in retries] == list(range(1, 5))
@@ -181,7 +181,7 @@ async def test_a_wait_for_all_is_not_paid_for() -> None:
     script = replies(error(503, retry_after_ms="1"), GOOD)
     async with Loopback(script) as server, client_of(server) as client:
         calls = Paced(client, Pace())
-        calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+        calls.caller.attempts.quota.tokens = 0  # an outage takes longer
         await calls.list("x")
     assert len(server.asked) == 2
 

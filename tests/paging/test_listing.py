@@ -175,7 +175,7 @@ async def test_an_outage_of_a_gateway() -> None:
         Loopback(bears(0, lambda: error(504))) as server,
         client_of(server, retry=QUICK) as client,
     ):
-        caller_of(client).attempts.shared.quota.tokens = 0  # an outage takes longer
+        caller_of(client).attempts.quota.tokens = 0  # an outage takes longer
         with pytest.raises(InternalServerError):
             await ids_of(one_by_one(client))
     assert len(server.asked) == 1
