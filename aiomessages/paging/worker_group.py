@@ -71,18 +71,16 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def to_be_started(self) -> bool:
-        """Whether the work was neither begun nor given up."""
-        return not self._tasks and self._end == _NEVER
-
-    def start(self) -> None:
-        """Start the tasks."""
+    def start(self) -> bool:
+        """Start the tasks, unless the work was begun or given up; return whether they were."""
+        if self._tasks or self._end < _NEVER:
+            return False
         self._loop = asyncio.get_running_loop()
         for me in range(self._concurrency):
             self._at[me] = _NEVER
             self._tasks.append(self._loop.create_task(self._pull(me)))
             self._tasks[me].add_done_callback(partial(self._left, me))
+        return True
 
     # --- the work of one worker -------------------------------------------------------------------
 

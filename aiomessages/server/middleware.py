@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MISSING_KEY = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization "
+    "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+)
+
 
 class TokenBucket:
     """Admit `rate` requests a second, in bursts of at most one second's worth."""
@@ -86,7 +91,7 @@ def _admit(request: web.Request, api_key: str, bucket: TokenBucket | None) -> No
     """Raise an ApiError without `api_key` as the bearer key, and beyond the rate limit."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
-        raise wire.missing_key()
+        raise ApiError(401, _MISSING_KEY)
     if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), api_key.encode()):
         raise wire.wrong_key(key)
     if bucket is not None and (wait := bucket.take()):
@@ -102,9 +107,11 @@ def _as_api_error(request: web.Request, error: Exception) -> ApiError:
         case UnknownCursorError():
             return wire.unknown_cursor(str(error))
         case web.HTTPNotFound():
-            return wire.unknown_url(request.method, request.path)
+            return ApiError(404, f"Invalid URL ({request.method} {request.path})")
         case web.HTTPMethodNotAllowed():
-            return wire.method_not_supported(request.method, request.path)
+            message = f"Not allowed to {request.method} on {request.path}."
+            allowed = {"Allow": "GET"}
+            return ApiError(405, message, code="method_not_supported", headers=allowed)
     _log.error("the local server failed on %s", request.path, exc_info=error)
     return wire.server_failure()
 

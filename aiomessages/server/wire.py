@@ -89,34 +89,10 @@ def unknown_cursor(after: str) -> ApiError:
     return ApiError(400, message, param="after", code="invalid_value")
 
 
-def missing_key() -> ApiError:
-    """Return the 401 for a request without a bearer key."""
-    return ApiError(
-        401,
-        "You didn't provide an API key. You need to provide your API key in an Authorization "
-        "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-    )
-
-
 def wrong_key(key: str) -> ApiError:
     """Return the 401 for a wrong key. It shows at most the last four characters of the key."""
     shown = "*" * max(len(key) - 4, 4) + (key[-4:] if len(key) >= 16 else "")
     return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
-
-
-def unknown_url(method: str, path: str) -> ApiError:
-    """Return the 404 for a path without a route."""
-    return ApiError(404, f"Invalid URL ({method} {path})")
-
-
-def method_not_supported(method: str, path: str) -> ApiError:
-    """Return the 405 for a method other than GET."""
-    return ApiError(
-        405,
-        f"Not allowed to {method} on {path}.",
-        code="method_not_supported",
-        headers={"Allow": "GET"},
-    )
 
 
 def rate_limited(wait: float) -> ApiError:
