@@ -28,7 +28,6 @@ from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, provided
-from .cancellation import translate_cancellation
 from .request import Read, Request, RetryDetails, Rules, is_beyond, within
 from .retry import (
     RetryQuota,
@@ -37,7 +36,7 @@ from .retry import (
     retry_delay,
     visibility_delay,
 )
-from .running import RunningCall, RunningCalls
+from .running import RunningCall, RunningCalls, translate_cancellation
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport

@@ -1,9 +1,11 @@
-"""Calls under way, and how closing a client ends them."""
+"""Calls under way: how closing a client ends them, and a cancellation that is not theirs."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
+
+from aiomessages.errors import APIConnectionError
 
 if TYPE_CHECKING:
     from .attempts import Attempts
@@ -75,3 +77,14 @@ class RunningCalls:
             while calls & self._calls:
                 left.clear()
                 await left.wait()
+
+
+def translate_cancellation(cancelled: asyncio.CancelledError) -> APIConnectionError:
+    """Return the error for a CancelledError that did not target this task.
+
+    Somebody cancelled what the task waited for, and a retry would meet the same. Raises the
+    CancelledError where this task was the target.
+    """
+    if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
+        raise cancelled
+    return APIConnectionError("what the fetch of a page waited for was cancelled")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
-from aiomessages.calls.cancellation import translate_cancellation
-from aiomessages.calls.running import CLOSE_TIMEOUT
+from aiomessages.calls.running import CLOSE_TIMEOUT, translate_cancellation
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import Operation
 from aiomessages.wire.page_content import PageT

@@ -38,22 +38,18 @@ class RecordError(ValueError):
         return f"line {self.line}: {self.reason}"
 
 
-class StoredMessage(Struct, frozen=True):
-    """A message: its id, and the JSON text that the server sends for it."""
-
-    id: str
-    body: bytes
-
-
 class Record(Struct, frozen=True):
-    """A completion: the fields that the server filters by, its JSON text, and its messages."""
+    """A completion: the fields that the server filters by, its JSON text, and its messages.
+
+    A message is its id, and the JSON text that the server sends for it.
+    """
 
     id: str
     created: int
     model: str
     metadata: Mapping[str, str]
     body: bytes
-    messages: tuple[StoredMessage, ...]
+    messages: tuple[tuple[str, bytes], ...]
 
 
 class _Typed(Struct, frozen=True):
@@ -123,7 +119,7 @@ def parse_record(line: bytes) -> Record:
         metadata=completion.metadata or {},
         body=_compact(texts.completion),
         messages=tuple(
-            StoredMessage(id, _with_id(id, message, _compact(text)))
+            (id, _with_id(id, message, _compact(text)))
             for id, message, text in zip(
                 fields.message_ids(), fields.messages, texts.messages, strict=True
             )

@@ -201,7 +201,7 @@ class Store:
         )
         self._db.executemany(
             "INSERT INTO messages VALUES (?, ?, ?, ?)",
-            ((number, n, message.id, message.body) for n, message in enumerate(record.messages)),
+            ((number, n, *message) for n, message in enumerate(record.messages)),
         )
         return 1
 
