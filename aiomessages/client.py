@@ -32,8 +32,8 @@ from .settings import (
     check_query,
     check_seconds,
     log_level,
-    metadata_query,
 )
+from .values.plain import as_plain
 from .values.secrets import hide, hide_values
 from .wire.decoding import COMPLETIONS, MESSAGES
 from .wire.requests import ACCEPT_ENCODING, check_page_options
@@ -93,8 +93,6 @@ class AsyncMessagesClient:
     Raises ConfigurationError for options that cannot be used.
     """
 
-    _base_url: str | None = None  # a client that could not be built has a repr as well
-
     def __init__(
         self,
         api_key: ApiKey | None = None,
@@ -146,7 +144,6 @@ class AsyncMessagesClient:
             "allow_http": allow_http,
             "on_retry": on_retry,
         }
-        self._base_url = self._settings.base_url
         self._session = session
         check_seconds("deadline", deadline)
         constant_headers = {
@@ -171,7 +168,9 @@ class AsyncMessagesClient:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._base_url!r})"
+        # A traceback may show a client that could not be built.
+        base_url = self.base_url if hasattr(self, "_settings") else None
+        return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not pickled: make one in each process")
@@ -276,7 +275,8 @@ class AsyncMessagesClient:
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         model_query = {} if model is None else {"model": model}
-        selecting = check_query({**model_query, **metadata_query(metadata)})
+        filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
+        selecting = check_query({**model_query, **filters})
         options = CallOptions(timeout, deadline, extra_headers, extra_query)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)

@@ -110,7 +110,7 @@ MISTAKES = {
         "        fetcher.raise_error()\n        while not fetcher.pages:\n",
     ),
     "a second fetch at once": (
-        "if self.running or not",
+        "if is_running or not",
         "if not",
     ),
     "three pages held": (

@@ -84,11 +84,11 @@ class Pool(aiohttp.TCPConnector):
         """
         if self._has_waiters():
             await asyncio.sleep(0)
-        connection = await self._get(key, [])
-        while connection is not None and not await self._is_fit(connection):
+        while (connection := await self._get(key, [])) is not None:
+            if await self._is_fit(connection):
+                return connection
             connection.close()
-            connection = await self._get(key, [])
-        return connection
+        return None
 
     async def _is_fit(self, connection: Connection) -> bool:
         """Return whether a request may use this connection.

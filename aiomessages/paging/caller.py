@@ -20,8 +20,7 @@ from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
-from aiomessages.wire.decoding import MESSAGES, decode_completion, decode_raw_completion
-from aiomessages.wire.page_content import Codec
+from aiomessages.wire.decoding import MESSAGES, Codec, decode_completion, decode_raw_completion
 from aiomessages.wire.requests import API, PageOptions, Resource, check_completion_id
 from aiomessages.wire.responses import read_completion
 
@@ -134,7 +133,7 @@ class Caller:
     def plain_walk(
         self,
         completion_id: str,
-        codec: Codec[Any] = MESSAGES,
+        codec: Codec = MESSAGES,
         *,
         limit: int | None = None,
         page_size: PageSize | None = None,

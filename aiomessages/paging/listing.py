@@ -14,8 +14,7 @@ from aiomessages.observe.operation import Kind, Operation
 from aiomessages.pages import Page, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
-from aiomessages.wire.decoding import RAW
-from aiomessages.wire.page_content import Codec
+from aiomessages.wire.decoding import RAW, Codec
 from aiomessages.wire.requests import PageOptions
 
 from .cursor import Fetched, WalkState, step
@@ -42,7 +41,7 @@ class Listing:
     def stream(
         self,
         kind: type[StreamT],
-        codec: Codec[Any],
+        codec: Codec,
         *,
         prefetch: bool,
         lookahead: int | None = None,
@@ -89,7 +88,7 @@ class Listing:
 
     # --- in bulk ----------------------------------------------------------------------------------
 
-    def plain_walk(self, codec: Codec[Any], page_size: PageSize) -> PlainWalk[Any]:
+    def plain_walk(self, codec: Codec, page_size: PageSize) -> PlainWalk[Any]:
         """Return the pages of items that the codec reads, each fetched when it is asked for.
 
         A page that is too large is requested again with a smaller limit.
@@ -117,7 +116,7 @@ class Listing:
     async def _fetch_in_bulk(
         self,
         size: WalkSize,
-        codec: Codec[Any],
+        codec: Codec,
         operation: Operation,
         after: str | None,
         remaining: int | None,
@@ -160,7 +159,7 @@ class Listing:
         kind: Kind = "list completions" if completion_id is None else "list messages"
         return Operation(self._attempts.listener, kind, completion_id)
 
-    def _state(self, codec: Codec[Any]) -> WalkState[Page[Any]]:
+    def _state(self, codec: Codec) -> WalkState[Page[Any]]:
         return WalkState(
             after=self._wanted.after,
             max_items=self._wanted.max_items,
@@ -169,7 +168,7 @@ class Listing:
 
     async def _fetch_one(
         self,
-        codec: Codec[Any],
+        codec: Codec,
         default_limit: int | None,
         after: str | None,
         remaining: int | None,
@@ -190,7 +189,7 @@ class Listing:
 
     async def _fetch(
         self,
-        codec: Codec[Any],
+        codec: Codec,
         operation: Operation,
         after: str | None,
         remaining: int | None,
@@ -224,7 +223,7 @@ class Listing:
     # --- ahead of the walk ------------------------------------------------------------------------
 
     def _prediction(
-        self, codec: Codec[Any], operation: Operation, window: int
+        self, codec: Codec, operation: Operation, window: int
     ) -> "Prediction[Page[Any]]":
         """Return a function that fetches the pages of this list, most of them ahead."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it

@@ -42,7 +42,15 @@ def fault_for(kind: str | int, *, retry_after: float | None = None) -> Fault:
         return fault
     if not 0 <= retry_after < float("inf"):
         raise ValueError(f"retry_after is a number of seconds from 0, not {retry_after!r}")
-    return _with_headers(fault, retry_after_headers(retry_after))
+    headers = retry_after_headers(retry_after)
+
+    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        response = await fault.inject(request, handler)
+        if response is not None:
+            response.headers.update(headers)
+        return response
+
+    return Fault(f"{fault.description}, with Retry-After", inject)
 
 
 def delayed(seconds: float) -> Fault:
@@ -58,13 +66,3 @@ def delayed(seconds: float) -> Fault:
         return await handler(request)
 
     return Fault(f"the correct response, {seconds} s late", inject)
-
-
-def _with_headers(fault: Fault, headers: dict[str, str]) -> Fault:
-    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse | None:
-        response = await fault.inject(request, handler)
-        if response is not None:
-            response.headers.update(headers)
-        return response
-
-    return Fault(f"{fault.description}, with Retry-After", inject)

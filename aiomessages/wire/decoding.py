@@ -155,6 +155,10 @@ class RawCodec:
         return _RAW_PAGE.decode(body), [item.id for item in _ID_PAGE.decode(body).data or ()]
 
 
+Codec = PageCodec[Any] | RawCodec
+"""A decoder of the bodies of pages."""
+
+
 def _with_items(page: Envelope[Any], items: list[ItemT]) -> Envelope[ItemT]:
     return msgspec.structs.replace(page, data=items)
 

@@ -27,12 +27,11 @@ from aiomessages.values.redaction import (
     without_key,
 )
 
-from .decoding import despite_lone_surrogates
+from .decoding import Codec, despite_lone_surrogates
 from .error_bodies import find_error
 from .errors import WITH_PAGE, Asked, status_error
-from .page_content import Codec, Envelope, PageContent
+from .page_content import Envelope, PageContent
 
-ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
@@ -62,11 +61,11 @@ def read_page(
     response: Response,
     secret: str,
     *,
-    codec: Codec[ItemT],
+    codec: Codec,
     completion_id: str | None,
     cursor: str | None = None,
     limit: int | None = None,
-) -> PageContent[Page[ItemT]]:
+) -> PageContent[Page[Any]]:
     """Return the content of the page after the cursor, or raise the error of the response."""
     asked = Asked(completion_id, cursor, secret)
     check_status(response, asked)
@@ -97,8 +96,8 @@ def read_page(
 
 
 def _concealed_ids(
-    envelope: Envelope[ItemT], ids: list[str], secret: str
-) -> tuple[Envelope[ItemT], list[str]]:
+    envelope: Envelope[Any], ids: list[str], secret: str
+) -> tuple[Envelope[Any], list[str]]:
     """Return the ids so that none shows the key: errors of the walk name one of them.
 
     The items stay as they were sent: they belong to the caller.
