@@ -244,7 +244,8 @@ class AsyncMessagesClient:
             from .paging.lookahead import checked_window  # noqa: PLC0415 few need it
 
             window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
         return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
@@ -277,14 +278,15 @@ class AsyncMessagesClient:
         model_query = {} if model is None else {"model": model}
         filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
         selecting = check_query({**model_query, **filters})
-        options = CallOptions(timeout, deadline, extra_headers, extra_query)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
         # The order decides only where the list is cut: a whole list holds the same in both.
         is_cut = wanted.after or wanted.max_items
         order_of_cut = (wanted.order or "asc") if is_cut else None
         cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
-        asked = {**selecting, "extra_query": check_query(extra_query or {}) or None, **cut}
+        asked = {**selecting, "extra_query": extra or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
 
@@ -304,7 +306,8 @@ class AsyncMessagesClient:
         ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         return await self._caller.completion(completion_id, options)
 
     async def raw_completion(self, completion_id: str) -> bytes:

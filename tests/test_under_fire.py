@@ -94,14 +94,14 @@ MISTAKES = {
         "return fetcher.pages[0] if",
     ),
     "an error swallowed": (
-        "self._error, self._traceback = error, error.__traceback__",
+        "self.error, self._traceback = error, error.__traceback__",
         "self._state.ended = True",
     ),
     "an error raised once": (
-        "            raise self._error.with",
+        "            raise self.error.with",
         (
             "            self._state.ended = True\n"
-            "            error, self._error = self._error, None\n"
+            "            error, self.error = self.error, None\n"
             "            raise error.with"
         ),
     ),

@@ -19,7 +19,7 @@ from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
-from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
+from aiomessages.settings import Settings, Timeout, check_headers, check_seconds
 from aiomessages.wire.decoding import MESSAGES, Codec, decode_completion, decode_raw_completion
 from aiomessages.wire.requests import API, PageOptions, Resource, check_completion_id
 from aiomessages.wire.responses import read_completion
@@ -33,14 +33,14 @@ class CallOptions(msgspec.Struct, frozen=True):
     """The options of one call, as its user gave them.
 
     `timeout` and `deadline` are in seconds, and the client's where they are UNSET. The values of
-    `headers` are hidden already. `patience` is the number of seconds in which a 404 is asked for
-    again.
+    `headers` are hidden already, and `query` is checked. `patience` is the number of seconds in
+    which a 404 is asked for again.
     """
 
     timeout: Timeout | float | UnsetType | None = UNSET
     deadline: float | UnsetType | None = UNSET
     headers: Mapping[str, str] | None = None
-    query: Mapping[str, object] | None = None
+    query: Mapping[str, str] = {}
     patience: float = 0.0
 
 
@@ -173,8 +173,7 @@ class Caller:
         return result
 
     def _query(self, query: Mapping[str, str], options: CallOptions) -> dict[str, str]:
-        extra = check_query(options.query) if options.query else {}
-        return {**self._settings.query, **query, **extra}
+        return {**self._settings.query, **query, **options.query}
 
     def _call(
         self, resource: Resource, options: CallOptions, completion_id: str | None = None
