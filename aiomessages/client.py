@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict
 from msgspec import UNSET, UnsetType
 
 from ._version import __version__
-from .calls.api_key import key_of
-from .calls.attempts import Attempts, Shared
+from .calls.api_key import Key
+from .calls.attempts import Attempts
 from .calls.request import OnRetry, Rules
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
@@ -32,8 +32,8 @@ from .settings import (
     check_query,
     check_seconds,
     log_level,
-    metadata_query,
 )
+from .values.plain import as_plain
 from .values.secrets import hide, hide_values
 from .wire.decoding import COMPLETIONS, MESSAGES
 from .wire.requests import ACCEPT_ENCODING, check_page_options
@@ -93,8 +93,6 @@ class AsyncMessagesClient:
     Raises ConfigurationError for options that cannot be used.
     """
 
-    _base_url: str | None = None  # a client that could not be built has a repr as well
-
     def __init__(
         self,
         api_key: ApiKey | None = None,
@@ -146,7 +144,6 @@ class AsyncMessagesClient:
             "allow_http": allow_http,
             "on_retry": on_retry,
         }
-        self._base_url = self._settings.base_url
         self._session = session
         check_seconds("deadline", deadline)
         constant_headers = {
@@ -154,8 +151,9 @@ class AsyncMessagesClient:
             "accept-encoding": ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
+        key = self._settings.api_key
         rules = Rules(
-            key_of(self._settings.api_key),
+            Key(key) if isinstance(key, str) else key,
             policy=_checked_policy(retry),
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
@@ -163,14 +161,16 @@ class AsyncMessagesClient:
         transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
         self._caller = Caller(
             self._settings,
-            Attempts(Shared(transport), rules),
+            Attempts(transport, rules),
             headers={**({} if session is None else constant_headers), **self._settings.headers},
             timeout=Timeout.of(timeout),
             deadline=deadline,
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._base_url!r})"
+        # A traceback may show a client that could not be built.
+        base_url = self.base_url if hasattr(self, "_settings") else None
+        return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not pickled: make one in each process")
@@ -244,7 +244,8 @@ class AsyncMessagesClient:
             from .paging.lookahead import checked_window  # noqa: PLC0415 few need it
 
             window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
         return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
@@ -275,15 +276,17 @@ class AsyncMessagesClient:
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         model_query = {} if model is None else {"model": model}
-        selecting = check_query({**model_query, **metadata_query(metadata)})
-        options = CallOptions(timeout, deadline, extra_headers, extra_query)
+        filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
+        selecting = check_query({**model_query, **filters})
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
         # The order decides only where the list is cut: a whole list holds the same in both.
         is_cut = wanted.after or wanted.max_items
         order_of_cut = (wanted.order or "asc") if is_cut else None
         cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
-        asked = {**selecting, "extra_query": check_query(extra_query or {}) or None, **cut}
+        asked = {**selecting, "extra_query": extra or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
 
@@ -303,7 +306,8 @@ class AsyncMessagesClient:
         ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         return await self._caller.completion(completion_id, options)
 
     async def raw_completion(self, completion_id: str) -> bytes:

@@ -115,12 +115,9 @@ class Reader:
                 raise
             return Conversation(completion_id, messages, error=error, completion=completion)
         self._refusals.succeeded()
-        reply = _first_reply(completion) if self._include_reply else None
+        choices = completion.choices if self._include_reply and completion else []
+        reply = choices[0].message if choices else None
         return Conversation(completion_id, messages, reply, completion=completion)
-
-
-def _first_reply(completion: StoredCompletion | None) -> Reply | None:
-    return completion.choices[0].message if completion and completion.choices else None
 
 
 def check_options(ids: object, *, concurrency: object, on_error: object) -> None:

@@ -28,7 +28,8 @@ only sets the attribute. Longer than 300 lines, so that the whole tree is in one
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from .values.headers import Headers
+from multidict import CIMultiDict
+
 from .values.redaction import shown
 
 
@@ -151,7 +152,7 @@ class APIResponseError(APIError):
     ) -> None:
         super().__init__(message, retryable=retryable)
         self.status = status
-        self.headers = Headers((name.lower(), value) for name, value in (headers or {}).items())
+        self.headers = CIMultiDict((name.lower(), value) for name, value in (headers or {}).items())
         self.request_id = self.headers.get("x-request-id")
 
     def _facts(self) -> list[str]:

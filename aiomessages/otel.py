@@ -11,6 +11,7 @@ completion: `gen_ai.response.id`, by which it meets the span of the call that ma
 none. Neither has any content, key, header, or text of an error.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -124,21 +125,13 @@ class _Span:
         # The text of an exception may quote the server, so it goes to its handler alone.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
-    def end(
-        self,
-        outcome: Outcome,
-        *,
-        pages: int,
-        items: int,
-        retries: int,
-        error_type: str | None,
-    ) -> None:
+    def end(self, outcome: Outcome, counts: Mapping[str, int], error_type: str | None) -> None:
         self._span.set_attributes(
             {
                 "aiomessages.outcome": outcome,
-                "aiomessages.pages": pages,
-                self._items: items,
-                "aiomessages.retries": retries,
+                "aiomessages.pages": counts["pages"],
+                self._items: counts["items"],
+                "aiomessages.retries": counts["retries"],
             }
         )
         if error_type is not None:

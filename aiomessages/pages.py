@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from .models import Message, StoredCompletion
 from .models.pydantic_schema import SerializablePage
-from .values.headers import Headers
 
 ItemT = TypeVar("ItemT")
 
@@ -108,8 +107,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
 
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         state: Any = super().__getstate__()  # a pair, for a class with slots
-        headers = Headers((name.lower(), value) for name, value in self.headers.items())
-        return state[0], state[1] | {"headers": headers, "_fetch_next": None}
+        return state[0], state[1] | {"_fetch_next": None}
 
     @property
     def request_id(self) -> str | None:

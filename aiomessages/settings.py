@@ -252,11 +252,6 @@ def check_query(query: Mapping[str, object]) -> dict[str, str]:
     return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
 
 
-def metadata_query(metadata: Mapping[str, object] | None) -> dict[str, object]:
-    """Return the query parameters that filter completions by metadata, not yet checked."""
-    return {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
-
-
 def _query_value(name: object, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import pytest
+from schedules import items_of
 from virtual_time import now, run
 
 from aiomessages.errors import APIConnectionError
@@ -270,7 +271,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
             page_size=play.limit,
             numbering=Numbering(COMPLETION, play.order),
         )
-    items = stream.ItemIterator[str](stream.Walk(fetch, state, **options), after=server.after)
+    items = items_of(stream.Walk(fetch, state, **options), after=server.after)
     outcome = Outcome([], None, 0, 0, 0)
     try:
         async with asyncio.timeout(LONG):

@@ -20,7 +20,8 @@ from virtual_time import run, work
 
 from aiomessages.errors import APIConnectionError, ClientClosedError
 from aiomessages.pages import Page
-from aiomessages.paging.cursor import Fetched
+from aiomessages.paging import stream
+from aiomessages.paging.cursor import Fetched, WalkState
 from aiomessages.wire.page_content import PageContent
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class _Server:
         return page, 1
 
 
+def items_of(walk: Any, streams: Any = stream, **options: Any) -> Any:
+    """Return a stream over a walk, of this stream module, for a reader of items alone."""
+    return streams.PageStream(walk, fetch_one=None, raw=None, bulk=None, **options)
+
+
 class _Schedule:
     """One schedule: who does what, and what must come of it."""
 
@@ -118,11 +124,12 @@ class _Schedule:
         if max_items is not None and max_items <= len(self.expected):
             self.expected = self.expected[:max_items]
             self.server.fault_at = None  # no longer in the way
-        walk = streams.Walk(
-            self.server.fetch, streams.WalkState(max_items=max_items), prefetch=prefetch
-        )
-        kind = streams.PageIterator if dice.random() < 0.25 else streams.ItemIterator
-        self.iterator = kind(walk)
+        state = getattr(streams, "WalkState", WalkState)(
+            max_items=max_items
+        )  # perhaps a broken one
+        walk = streams.Walk(self.server.fetch, state, prefetch=prefetch)
+        by_page = dice.random() < 0.25
+        self.iterator = streams.PageIterator(walk) if by_page else items_of(walk, streams)
         self.closed = False
         self.outcomes: list[BaseException] = []
         self.takers: list[asyncio.Task[None]] = []

@@ -541,7 +541,7 @@ async def _play(case: Case, server: RawServer, retries: list[RetryDetails]) -> O
 
 async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     """Hold that every connection went back to the pool, as soon as a cancelled task has left."""
-    session = caller_of(client).attempts.shared.transport._session  # noqa: SLF001 there is no public way to ask
+    session = caller_of(client).attempts.transport._session  # noqa: SLF001 there is no public way to ask
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import schedules
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
 from schedules import EAGER, play, spin
 from virtual_time import now, run, work
@@ -93,14 +94,14 @@ MISTAKES = {
         "return fetcher.pages[0] if",
     ),
     "an error swallowed": (
-        "self._error, self._traceback = error, error.__traceback__",
+        "self.error, self._traceback = error, error.__traceback__",
         "self._state.ended = True",
     ),
     "an error raised once": (
-        "            raise self._error.with",
+        "            raise self.error.with",
         (
             "            self._state.ended = True\n"
-            "            error, self._error = self._error, None\n"
+            "            error, self.error = self.error, None\n"
             "            raise error.with"
         ),
     ),
@@ -109,7 +110,7 @@ MISTAKES = {
         "        fetcher.raise_error()\n        while not fetcher.pages:\n",
     ),
     "a second fetch at once": (
-        "if self.running or not",
+        "if is_running or not",
         "if not",
     ),
     "three pages held": (
@@ -223,9 +224,9 @@ def numbered(number: int, of: int) -> Fetched[Page[int]]:
     return PageContent(Page, [number], [str(number)], has_more=more, promised=more), 1
 
 
-def items_of(fetch: Any, **options: Any) -> stream.ItemIterator[int]:
+def items_of(fetch: Any, **options: Any) -> stream.PageStream[int, Any]:
     """Return a stream of items."""
-    return stream.ItemIterator(stream.Walk(fetch, WalkState(), **options))
+    return schedules.items_of(stream.Walk(fetch, WalkState(), **options))
 
 
 def number_behind(after: str | None) -> int:

@@ -164,7 +164,8 @@ class _Thread(threading.Thread):
             if task is None:  # interrupted before `start` was passed on
                 end()
             else:
-                task.add_done_callback(_look_at_error)
+                # asyncio logs an error that nobody looks at.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 task.cancel()
 
         def end(done: Any = None) -> None:
@@ -240,12 +241,6 @@ def _end_all() -> None:
         if isinstance(thread, _Thread):
             thread.abandon()
             thread.join(CLOSE_TIMEOUT)
-
-
-def _look_at_error(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from logging the error of work that was interrupted."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _refuse_in_async_code() -> None:

@@ -5,6 +5,7 @@ together, within one deadline, for as long as the client is open.
 """
 
 import asyncio
+import copy
 import itertools
 import random
 import time
@@ -27,7 +28,6 @@ from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, provided
-from .cancellation import translate_cancellation
 from .request import Read, Request, RetryDetails, Rules, is_beyond, within
 from .retry import (
     RetryQuota,
@@ -36,7 +36,7 @@ from .retry import (
     retry_delay,
     visibility_delay,
 )
-from .running import RunningCall, RunningCalls
+from .running import RunningCall, RunningCalls, translate_cancellation
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport
@@ -47,27 +47,25 @@ ResultT = TypeVar("ResultT")
 ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
-class Shared:
-    """The transport, the retry quota and the calls under way, for a client and its children."""
-
-    def __init__(self, transport: "Transport") -> None:
-        self.transport = transport
-        self.quota = RetryQuota()
-        self.running = RunningCalls()
-
-
 class Attempts:
-    """Make calls by certain rules until closed. A child ends with its parent."""
+    """Make calls by certain rules until closed. A child ends with its parent.
 
-    def __init__(self, shared: Shared, rules: Rules, parent: "Attempts | None" = None) -> None:
-        self.shared, self.rules = shared, rules
-        self.listener: Listener | None = None if parent is None else parent.listener
-        self._parent = parent
+    It shares the transport, the retry quota and the set of calls under way.
+    """
+
+    def __init__(self, transport: "Transport", rules: Rules) -> None:
+        self.transport, self.rules = transport, rules
+        self.quota = RetryQuota()
+        self.listener: Listener | None = None
+        self._running = RunningCalls()
+        self._parent: Attempts | None = None
         self._closed = False
 
     def child(self, rules: Rules) -> "Attempts":
         """Return attempts by other rules, over the same transport."""
-        return Attempts(self.shared, rules, self)
+        child = copy.copy(self)
+        child.rules, child._parent, child._closed = rules, self, False  # noqa: SLF001 its own class
+        return child
 
     def paced_like(self, other: "Attempts") -> "Attempts":
         """Return attempts that wait in the queue of others, and retry as those do."""
@@ -80,7 +78,7 @@ class Attempts:
 
     def pay_for_one_more(self) -> bool:
         """Take what a retry costs from the quota; return False if too little is left."""
-        return self.shared.quota.take()
+        return self.quota.take()
 
     @property
     def closed(self) -> bool:
@@ -92,10 +90,10 @@ class Attempts:
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
-        self.shared.transport.stay_in_one_process()
+        self.transport.stay_in_one_process()
         self._refuse_once_closed()
         running = RunningCall(self)
-        self.shared.running.enter(running)
+        self._running.enter(running)
         try:
             return await self._attempt_until_done(request, read, running)
         except asyncio.CancelledError:
@@ -105,7 +103,7 @@ class Attempts:
                 raise ClientClosedError("the client was closed during the call") from None
             raise
         finally:
-            self.shared.running.leave(running)
+            self._running.leave(running)
 
     def _refuse_once_closed(self) -> None:
         if self.closed:
@@ -133,7 +131,7 @@ class Attempts:
                     raise
                 self._report_retry(request, error, delay)
             else:
-                self.shared.quota.succeed()
+                self.quota.succeed()
                 return result, running.sent
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
@@ -182,7 +180,7 @@ class Attempts:
         # quota does.
         if poll is not None or (paused and self.rules.queue is not None):
             return delay
-        return delay if self.shared.quota.take() else None
+        return delay if self.quota.take() else None
 
     def _report_retry(self, request: Request, error: APIError, delay: float) -> None:
         log_retry(error, delay)
@@ -235,7 +233,7 @@ class Attempts:
         began = time.monotonic()
         running.sent += 1
         try:
-            response = await self.shared.transport.get(
+            response = await self.transport.get(
                 call.resource.origin,
                 request.target,
                 {"authorization": key.header, **call.headers},
@@ -266,10 +264,10 @@ class Attempts:
         try:
             # A session that is closed under a body that is being read leaves the reader waiting for
             # ever, so the readers go first.
-            await self.shared.running.end(lambda owner: owner.closed)
+            await self._running.end()
         finally:  # also where the closer is cancelled: the readers are leaving by then
             if self._parent is None:
-                await self.shared.transport.aclose()
+                await self.transport.aclose()
 
 
 # After one of these, the answer may have been somebody else's, and so may what follows it.
@@ -279,7 +277,7 @@ _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, Schem
 def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
     """Read a response; end the connection of a wrong one."""
     try:
-        return read(response, secret=secret)
+        return read(response, secret)
     except _WRONG_ANSWERS:
         if response.hang_up is not None:
             response.hang_up()

@@ -24,18 +24,20 @@ class SendQueue:
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._first = asyncio.Lock()
-        self.on_sent = on_sent or _do_nothing
+        self.on_sent = on_sent or (lambda: None)
 
     async def take(self, seconds: float | None) -> float:
-        """Wait for a slot, at most so many seconds, and return its clock reading.
+        """Wait for a slot, at most so many seconds (None: for ever), and return its clock reading.
 
         Raises APITimeoutError. Report the outcome to `succeeded` or `failed`.
         """
-        if seconds is None:
-            return await self._take()
         try:
-            async with asyncio.timeout(seconds):
-                return await self._take()
+            async with asyncio.timeout(seconds), self._first:
+                delay = self._pace.wait(_now())
+                while delay > 0:
+                    await asyncio.sleep(delay)
+                    delay = self._pace.paused(_now())  # one may have begun meanwhile
+                return _now()
         except TimeoutError:
             raise APITimeoutError("the deadline of the whole call ran out in the queue") from None
 
@@ -62,18 +64,6 @@ class SendQueue:
     def starved(self) -> float:
         """Return the seconds since the first 429 after the last success; 0 without one."""
         return self._pace.starved(_now())
-
-    async def _take(self) -> float:
-        async with self._first:
-            delay = self._pace.wait(_now())
-            while delay > 0:
-                await asyncio.sleep(delay)
-                delay = self._pace.paused(_now())  # one may have begun meanwhile
-            return _now()
-
-
-def _do_nothing() -> None:
-    """Count no request."""
 
 
 def _now() -> float:

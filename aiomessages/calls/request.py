@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from .api_key import Key, ProvideKey
 from .queue import SendQueue
 from .retry import RetryPolicy
 
-ResultT_co = TypeVar("ResultT_co", covariant=True)
+ResultT = TypeVar("ResultT")
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
@@ -33,6 +33,9 @@ class RetryDetails(msgspec.Struct, frozen=True):
 
 
 OnRetry = Callable[[RetryDetails], object]
+
+Read = Callable[[Response, str], ResultT]
+"""Return the result in a response, or raise the error that it is; the str, the key, is in none."""
 
 
 class Deadline:
@@ -113,11 +116,3 @@ class Rules(msgspec.Struct, frozen=True):
     max_bytes: int
     on_retry: OnRetry | None
     queue: SendQueue | None = None
-
-
-class Read(Protocol[ResultT_co]):
-    """A function from a response to a result. It raises the error that the response is."""
-
-    def __call__(self, response: Response, *, secret: str) -> ResultT_co:
-        """Read a response; `secret` stands in no error."""
-        ...

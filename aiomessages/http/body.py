@@ -12,7 +12,7 @@ from multidict import MultiMapping
 
 from aiomessages.errors import APIResponseError, DecodeError, ResponseTooLargeError
 
-from .compression import Decompressor, TwiceDecompressor, decompressor_for
+from .compression import Decompressor, decompressor_for
 from .failures import BodyTimeoutError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _check_size(body: bytes | bytearray, max_bytes: int) -> None:
         raise _TooLargeError
 
 
-def _check_end(decompressor: Decompressor | TwiceDecompressor | None) -> None:
+def _check_end(decompressor: Decompressor | None) -> None:
     if decompressor is not None and not decompressor.complete:
         raise zlib.error("cut short")
 

@@ -64,10 +64,12 @@ class Transport:
         headers: Mapping[str, str],
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
     ) -> None:
-        if session is not None and trace_configs:
-            raise ConfigurationError("give trace_configs to the session that you hand in")
         if session is not None:
-            _check_session(session)
+            if trace_configs:
+                raise ConfigurationError("give trace_configs to the session that you hand in")
+            if getattr(session, "auth", None) is not None:  # aiohttp 4 has none
+                raise _two_credentials("auth=")
+            check_framing(session.headers)
         self._session = session
         self._owns = session is None
         self._headers = headers
@@ -193,13 +195,6 @@ class Transport:
 
 # How the text of aiohttp's error begins when a request would carry two kinds of credentials.
 TWO_CREDENTIALS: Final = "Cannot combine"
-
-
-def _check_session(session: aiohttp.ClientSession) -> None:
-    """Raise ConfigurationError for a session whose own credentials or headers would break ours."""
-    if getattr(session, "auth", None) is not None:  # aiohttp 4 has none
-        raise _two_credentials("auth=")
-    check_framing(session.headers)
 
 
 def _two_credentials(source: str) -> ConfigurationError:

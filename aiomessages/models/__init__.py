@@ -9,11 +9,7 @@ from .completions import (
     Reply,
     StoredCompletion,
 )
-from .messages import (
-    Message,
-    OddMessage,
-    ReceivedMessage,
-)
+from .messages import Message, OddMessage, ReceivedMessage
 from .parts import (
     Annotation,
     Audio,

@@ -59,11 +59,6 @@ class _Bound:
         self.most = min(self.most, max(asked // 2, 1))
         self.fall(self.most)
 
-    def fall_for_longer(self, size: int) -> None:
-        """Fall, and take longer to rise: so that what falls again and again costs ever less."""
-        self.fall(size)
-        self._wait_longer()
-
     def _wait_longer(self) -> None:
         self._tried, self._good = 0, 0
         self._needed = min(self._needed * 2, MOST_GOOD_PAGES)
@@ -77,35 +72,21 @@ class _Fall(NamedTuple):
     passed: int
 
 
-class PageSize:
+class PageSize(_Bound):
     """The page size that the walks of one run share, at most `most` (100 by default)."""
 
     def __init__(self, most: int | None = None) -> None:
-        self._bound = _Bound(most or WALK_LIMIT)
+        super().__init__(most or WALK_LIMIT)
         self._last_fall: _Fall | None = None
-
-    @property
-    def most(self) -> int:
-        """The largest size that is ever asked for."""
-        return self._bound.most
-
-    @property
-    def size(self) -> int:
-        """The size that a walk begins with."""
-        return self._bound.size
 
     def walk(self) -> "WalkSize":
         """Return the size of the pages of one more walk."""
-        return WalkSize(self, self._bound)
+        return WalkSize(self)
 
-    def refuse(self, asked: int) -> None:
-        """Never ask for as many again: the server accepts no limit that large, of any list."""
-        self._bound.refuse(asked)
-
-    def passed(self, count: int) -> None:
-        """Count a full page of `count` items: as many are not too much for the server."""
-        self._bound.passed(count)
-        if self._last_fall is not None and count >= self._last_fall.failed:
+    def passed(self, asked: int) -> None:
+        """Count a full page of that size: as many items are not too much for the server."""
+        super().passed(asked)
+        if self._last_fall is not None and asked >= self._last_fall.failed:
             self._last_fall = None
 
     def fell(self, walk: "WalkSize", failed: int, passed: int) -> None:
@@ -114,8 +95,9 @@ class PageSize:
         if before is None or before.walk is walk:
             return
         agreed = max(before.passed, passed)
-        if agreed < self._bound.size:
-            self._bound.fall_for_longer(agreed)
+        if agreed < self.size:
+            self.fall(agreed)
+            self._wait_longer()  # so that what falls again and again costs ever less
 
 
 class WalkSize:
@@ -124,15 +106,14 @@ class WalkSize:
     For one page `next` is called at most 1 + log2(limit) times, 7 for 100, whatever the answers.
     """
 
-    def __init__(self, run: PageSize, bound: _Bound) -> None:
+    def __init__(self, run: PageSize) -> None:
         self._run = run
-        self._run_bound = bound
-        self._own = _Bound(bound.most)
+        self._own = _Bound(run.most)
         self._failed = 0  # the smallest size that failed since a page came
 
     def next(self) -> int:
         """Return the limit of the next page."""
-        own, run = self._own, self._run_bound
+        own, run = self._own, self._run
         if self._failed:
             return min(own.size, run.size)  # no tries while things go wrong
         return run.next() if own.size >= run.size else min(own.next(), run.size)
@@ -155,7 +136,7 @@ class WalkSize:
             self._own.refuse(asked)
             return True
         self._own.failed(asked)
-        self._run_bound.failed(asked)
+        self._run.failed(asked)
         self._own.fall(asked // 2)
         self._failed = asked
         return True

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Generic, Self
 
-from aiomessages.calls.cancellation import translate_cancellation
+from aiomessages.calls.running import translate_cancellation
 from aiomessages.observe.operation import Operation
 from aiomessages.wire.page_content import PageT
 

@@ -75,7 +75,11 @@ class Prediction(Generic[PageT]):
                 self._spawn(self._find_end())
         fetched = None if fresh else await self._take_early(after)
         if fetched is None:
-            fetched = await self._fetch_in_order(after, remaining, fresh)
+            self._requested = after
+            try:
+                fetched = await self._fetch(after, remaining, fresh)
+            finally:
+                self._requested = None
         self._follow(fetched[0], remaining)
         return fetched
 
@@ -92,15 +96,6 @@ class Prediction(Generic[PageT]):
         await asyncio.wait({task})
         del self._early[after]
         return None if task.cancelled() else task.result()
-
-    async def _fetch_in_order(
-        self, after: str | None, remaining: int | None, fresh: bool
-    ) -> Fetched[PageT]:
-        self._requested = after
-        try:
-            return await self._fetch(after, remaining, fresh)
-        finally:
-            self._requested = None
 
     def _follow(self, page: PageContent[PageT], remaining: int | None) -> None:
         """Note where the walk has come to, and give up a prediction that it has left."""

@@ -19,14 +19,12 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from aiomessages.models import Json, Message, StoredCompletion
-from aiomessages.observe.operation import Operation
 from aiomessages.pages import CompletionPage, MessagePage, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire.page_content import PageT
 
 from .closable import ClosableIterator, YieldT
-from .cursor import Fetch, WalkState
-from .prefetch import Ahead, Walk
+from .prefetch import Walk
 
 ItemT = TypeVar("ItemT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
@@ -66,23 +64,53 @@ class PageIterator(WalkIterator[PageT]):
         return page
 
 
-class ItemIterator(WalkIterator[ItemT]):
-    """The items of a walk's pages, one after another. Several tasks may share one iterator."""
+class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
+    """A list of the API. Nothing is requested before it is awaited or iterated.
 
-    def __init__(self, walk: Walk[Any], *, after: str | None = None) -> None:
+    `await stream` returns one page, `async for` every item of every page. Use `pages()` or `raw()`
+    instead, not in between: a stream is read in one way only. Several tasks may share a stream.
+    """
+
+    def __init__(
+        self,
+        walk: Walk[PageT],
+        *,
+        after: str | None = None,
+        fetch_one: Callable[[], Awaitable[PageT]],
+        raw: Callable[[], "PageStream[bytes, Any]"],
+        bulk: Callable[[Any], PageIterator[Any]],
+        arguments: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         super().__init__(walk, after=after)
         self._ids: list[str] = []
         self._unread: Iterator[ItemT] = iter(())
+        self._arguments = arguments
+        self._fetch_one = fetch_one
+        self._raw = raw
+        self._bulk = bulk
+        self._view: WalkIterator[Any] | None = None
+
+    def __repr__(self) -> str:
+        reader = self if self._view is None else self._view
+        words = [f"{name}={value!r}" for name, value in self._arguments.items()]
+        if reader.cursor is not None:
+            words.append(f"cursor={shown(reader.cursor)!r}")
+        return f"<{' '.join([type(self).__name__, *words])}: {reader._state}>"  # noqa: SLF001 a view is its own
 
     @property
     def cursor(self) -> str | None:
         """The id of the last item delivered: the `after=` of a list that continues from there."""
+        if self._view is not None:
+            return self._view.cursor
         read = len(self._ids) - length_hint(self._unread)
         return self._ids[read - 1] if read else self._delivered
 
     @property
     def _state(self) -> str:
         return "reading" if length_hint(self._unread) else super()._state
+
+    def __await__(self) -> Generator[Any, None, PageT]:
+        return self._fetch_one().__await__()
 
     async def __anext__(self) -> ItemT:
         while True:
@@ -91,6 +119,7 @@ class ItemIterator(WalkIterator[ItemT]):
             await self._turn_page()
 
     async def _turn_page(self) -> None:
+        self._refuse_second_reader()
         async with self._turning:
             if length_hint(self._unread):
                 return  # another task turned it
@@ -104,51 +133,6 @@ class ItemIterator(WalkIterator[ItemT]):
         """Drop the page that was read, before the next one comes."""
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
-
-    async def aclose(self) -> None:
-        """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
-        all_delivered = not length_hint(self._unread)
-        self._put_down()
-        await self._walk.aclose(all_delivered=all_delivered)
-
-
-class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
-    """A list of the API. Nothing is requested before it is awaited or iterated.
-
-    `await stream` returns one page, `async for` every item of every page. Use `pages()` or `raw()`
-    instead, not in between: a stream is read in one way only.
-    """
-
-    def __init__(
-        self,
-        fetch: Fetch[PageT],
-        state: WalkState[PageT],
-        *,
-        fetch_one: Callable[[], Awaitable[PageT]],
-        raw: Callable[[], "PageStream[bytes, Any]"],
-        bulk: Callable[[Any], PageIterator[Any]],
-        prefetch: bool = True,
-        operation: Operation | None = None,
-        ahead: Ahead | None = None,
-        arguments: Mapping[str, object] = MappingProxyType({}),
-    ) -> None:
-        walk = Walk(fetch, state, prefetch=prefetch, operation=operation, ahead=ahead)
-        super().__init__(walk, after=state.cursor)
-        self._arguments = arguments
-        self._fetch_one = fetch_one
-        self._raw = raw
-        self._view: WalkIterator[Any] | None = None
-        self._bulk = bulk
-
-    def __repr__(self) -> str:
-        reader = self if self._view is None else self._view
-        words = [f"{name}={value!r}" for name, value in self._arguments.items()]
-        if reader.cursor is not None:
-            words.append(f"cursor={shown(reader.cursor)!r}")
-        return f"<{' '.join([type(self).__name__, *words])}: {reader._state}>"  # noqa: SLF001 a view is its own
-
-    def __await__(self) -> Generator[Any, None, PageT]:
-        return self._fetch_one().__await__()
 
     async def collect(self, max_items: int | None = None) -> list[ItemT]:
         """Return the items that are left, at most `max_items`, as a list.
@@ -190,18 +174,11 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         if self._view is not None:
             raise RuntimeError("this stream is being read through its pages() or raw()")
 
-    @property
-    def cursor(self) -> str | None:
-        """The id of the last item delivered: the `after=` of a list that continues from there."""
-        return super().cursor if self._view is None else self._view.cursor
-
-    async def _turn_page(self) -> None:
-        self._refuse_second_reader()
-        await super()._turn_page()
-
     async def aclose(self) -> None:
         """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
-        await super().aclose()
+        all_delivered = not length_hint(self._unread)
+        self._put_down()
+        await self._walk.aclose(all_delivered=all_delivered)
         if self._view is not None:
             await self._view.aclose()
 
@@ -219,12 +196,12 @@ def bulk_pages(stream: PageStream[Any, Any], like: Any = None) -> PageIterator[A
     return stream._look_through(stream._bulk(like))  # noqa: SLF001 of this module
 
 
-def unread_items(stream: ItemIterator[ItemT]) -> Iterator[ItemT]:
+def unread_items(stream: PageStream[ItemT, Any]) -> Iterator[ItemT]:
     """Return an iterator over the items of the current page; taking from it reads the stream."""
     return stream._unread  # noqa: SLF001 of this module
 
 
-async def turn_page(stream: ItemIterator[Any]) -> None:
+async def turn_page(stream: PageStream[Any, Any]) -> None:
     """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
     await stream._turn_page()  # noqa: SLF001 of this module
 

@@ -21,7 +21,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -40,15 +39,6 @@ _NEVER: Final = sys.maxsize  # the place of no item, and of the end before it is
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-
-class _End(Enum):
-    """The type of `_END`, which stands for the item behind the last one."""
-
-    END = 0
-
-
-_END: Final = _End.END
 
 
 class WorkerGroup(Generic[ItemT, ResultT]):
@@ -81,18 +71,16 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def to_be_started(self) -> bool:
-        """Whether the work was neither begun nor given up."""
-        return not self._tasks and self._end == _NEVER
-
-    def start(self) -> None:
-        """Start the tasks."""
+    def start(self) -> bool:
+        """Start the tasks, unless the work was begun or given up; return whether they were."""
+        if self._tasks or self._end < _NEVER:
+            return False
         self._loop = asyncio.get_running_loop()
         for me in range(self._concurrency):
             self._at[me] = _NEVER
             self._tasks.append(self._loop.create_task(self._pull(me)))
             self._tasks[me].add_done_callback(partial(self._left, me))
+        return True
 
     # --- the work of one worker -------------------------------------------------------------------
 
@@ -100,11 +88,9 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         """Read an item and work on it, for as long as there are any."""
         try:
             while self._end == _NEVER:
-                item = await self._read(me)
-                if item is _END:
-                    break
-                self._put(self._at[me], await self._work(item))
-                self._at[me] = _NEVER
+                for item in await self._read(me):
+                    self._put(self._at[me], await self._work(item))
+                    self._at[me] = _NEVER
         except BaseException as error:
             if self._loop.is_closed():
                 raise  # GeneratorExit: the coroutine is destroyed with its loop
@@ -113,20 +99,21 @@ class WorkerGroup(Generic[ItemT, ResultT]):
                 raise  # asyncio ends the loop for these
         self._at.pop(me, None)
 
-    async def _read(self, me: int) -> ItemT | _End:
-        """Return the next item, with its place noted, or the end."""
+    async def _read(self, me: int) -> list[ItemT]:
+        """Return the next item, with its place noted; nothing at the end."""
         await self._room.acquire()
         async with self._reading:
-            item = await anext(self._source, _END)
-            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
-                return _END
-            if item is _END:
-                del self._at[me]
+            try:
+                item = await anext(self._source)
+            except StopAsyncIteration:
+                self._at.pop(me, None)
                 self._finish(self._begun)
-            else:
-                self._at[me] = self._begun
-                self._begun += 1
-            return item
+                return []
+            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
+                return []
+            self._at[me] = self._begun
+            self._begun += 1
+            return [item]
 
     def _put(self, place: int, result: ResultT) -> None:
         if not self._ordered:

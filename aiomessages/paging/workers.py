@@ -42,8 +42,7 @@ class Results(ClosableIterator[ResultT]):
 
     async def __anext__(self) -> ResultT:
         workers = self._workers
-        if workers.to_be_started:
-            workers.start()
+        if workers.start():
             weakref.finalize(self, workers.abandon).atexit = False
         return await workers.take()
 

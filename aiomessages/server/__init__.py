@@ -5,7 +5,7 @@ client. It shares no reading of the wire with the client, so that one mistake ca
 sides.
 
 Each part imports only parts before it:
-records, store, wire, responses, faults, middleware, app, sample, local.
+records, store, wire, faults, middleware, app, sample, local.
 """
 
 from .local import LocalServer

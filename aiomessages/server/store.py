@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .records import Record, Source, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Order = Literal["asc", "desc"]
 
@@ -111,13 +111,8 @@ class Store:
 
     def completion(self, completion_id: str) -> bytes:
         """Return the JSON text of one completion. Raises UnknownCompletionError."""
-        row = self._one(
-            "SELECT body FROM completions WHERE id = ? AND imported <= ?",
-            (completion_id, self._latest_visible()),
-        )
-        if row is None:
-            raise UnknownCompletionError(completion_id)
-        body: bytes = row[0]
+        body: bytes
+        (body,) = self._visible("body", completion_id, UnknownCompletionError)
         return body
 
     def messages(self, completion_id: str, *, after: str | None, limit: int, order: Order) -> Rows:
@@ -127,12 +122,16 @@ class Store:
         """
         comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
-            number = self._number(completion_id)
+            (number,) = self._visible("number", completion_id, UnknownCompletionError)
             where = "completion = ?"
             values: list[Any] = [number]
             if after is not None:
                 where += f" AND n {comparison} ?"
-                values.append(self._position(number, after))
+                values += self._one(
+                    UnknownCursorError(after),
+                    "SELECT n FROM messages WHERE completion = ? AND id = ?",
+                    (number, after),
+                )
             return self._rows(f"messages WHERE {where} ORDER BY n {direction}", values, limit)
 
     def completions(
@@ -155,7 +154,7 @@ class Store:
             values: list[Any] = [self._latest_visible()]
             if after is not None:
                 where += f" AND (created, id) {comparison} (?, ?)"
-                values += self._sort_key(after)
+                values += self._visible("created, id", after, UnknownCursorError)
             if model is not None:
                 where += " AND model = ?"
                 values.append(model)
@@ -202,7 +201,7 @@ class Store:
         )
         self._db.executemany(
             "INSERT INTO messages VALUES (?, ?, ?, ?)",
-            ((number, n, message.id, message.body) for n, message in enumerate(record.messages)),
+            ((number, n, *message) for n, message in enumerate(record.messages)),
         )
         return 1
 
@@ -210,35 +209,20 @@ class Store:
         """Return the latest time of import at which a completion is visible by now."""
         return self._clock() - self._visibility_delay
 
-    def _number(self, completion_id: str) -> int:
-        row = self._one(
-            "SELECT number FROM completions WHERE id = ? AND imported <= ?",
+    def _visible(self, columns: str, completion_id: str, missing: type[LookupError]) -> Any:
+        """Return columns of a completion; raise `missing` if no visible one has the id."""
+        return self._one(
+            missing(completion_id),
+            f"SELECT {columns} FROM completions WHERE id = ? AND imported <= ?",  # noqa: S608
             (completion_id, self._latest_visible()),
         )
-        if row is None:
-            raise UnknownCompletionError(completion_id)
-        number: int = row[0]
-        return number
 
-    def _position(self, number: int, after: str) -> int:
-        row = self._one("SELECT n FROM messages WHERE completion = ? AND id = ?", (number, after))
+    def _one(self, missing: LookupError, query: str, values: tuple[Any, ...]) -> Any:
+        """Return the first row of a query; raise `missing` without one."""
+        row = self._db.execute(query, values).fetchone()
         if row is None:
-            raise UnknownCursorError(after)
-        position: int = row[0]
-        return position
-
-    def _sort_key(self, after: str) -> tuple[int, str]:
-        row = self._one(
-            "SELECT created, id FROM completions WHERE id = ? AND imported <= ?",
-            (after, self._latest_visible()),
-        )
-        if row is None:
-            raise UnknownCursorError(after)
-        created, id = row
-        return created, id
-
-    def _one(self, query: str, values: Iterable[Any]) -> Any:
-        return self._db.execute(query, tuple(values)).fetchone()
+            raise missing
+        return row
 
     def _rows(self, query: str, values: list[Any], limit: int) -> Rows:
         """Return the first `limit` rows of a query; one more row shows whether others follow."""

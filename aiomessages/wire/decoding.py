@@ -156,6 +156,10 @@ class RawCodec:
         return _RAW_PAGE.decode(body), [item.id for item in _ID_PAGE.decode(body).data or ()]
 
 
+Codec = PageCodec[Any] | RawCodec
+"""A decoder of the bodies of pages."""
+
+
 def _with_items(page: Envelope[Any], items: list[ItemT]) -> Envelope[ItemT]:
     return msgspec.structs.replace(page, data=items)
 
@@ -200,23 +204,20 @@ def _without_lone_surrogates(body: bytes) -> bytes:
     return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
-def decode_completion(body: bytes) -> StoredCompletion:
-    """Read the body of one stored completion. Raise the errors of PageCodec.decode."""
+def decode_completion(body: bytes) -> tuple[str, StoredCompletion]:
+    """Read the body of one stored completion, and its id. Raise the errors of PageCodec.decode."""
     wire, _ = despite_lone_surrogates(read_object, body)
     completion = lenient.read_completion(wire)
     _log_mismatches([completion], 1)
-    return completion
+    return completion.id, completion
 
 
-def id_of_completion(body: bytes) -> str:
-    """Return the id in the body of one stored completion of any shape.
-
-    Raise the errors of PageCodec.decode.
-    """
+def decode_raw_completion(body: bytes) -> tuple[str, bytes]:
+    """Do the same without reading more than the id: the completion is the body itself."""
     if not body.isascii():
         body.decode()  # see RawCodec
     frame, _ = despite_lone_surrogates(_FRAME.decode, body)
-    return frame.id
+    return frame.id, body
 
 
 class _Frame(Struct):

@@ -4,7 +4,7 @@ Nothing here performs I/O.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from msgspec import Struct, structs
 
@@ -140,19 +140,6 @@ class PageContent(Struct, Generic[PageT], frozen=True):
             completion_id=self.completion_id,
             fetch_next=fetch_next,
         )
-
-
-class Codec(Protocol[ItemT]):
-    """A decoder of page bodies: see `decoding`."""
-
-    @property
-    def page_class(self) -> type[Page[ItemT]]:
-        """The class of its pages."""
-        ...
-
-    def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
-        """Return the envelope and the ids of its items."""
-        ...
 
 
 def _id_or_none(value: Json) -> str | None:

@@ -25,11 +25,13 @@ from aiomessages import (
 from aiomessages.calls.rate_limit import FIRST_RATE, Pace
 from aiomessages.calls.retry import MAX_STARVED, asks_all_to_wait, is_only_early
 from aiomessages.client import caller_of
-from aiomessages.paging.caller import NO_PAGE_OPTIONS, CallOptions
+from aiomessages.paging.caller import CallOptions
 from aiomessages.server import LocalServer
 from aiomessages.wire.decoding import MESSAGES
+from aiomessages.wire.requests import PageOptions
 
 KEY = "sk-canary-0123456789"
+NO_PAGE_OPTIONS = PageOptions(None, None, None, None)
 NEVER = RetryPolicy(max_retries=0)
 GOOD = Answer(page([message(0)]))
 SOON = RetryPolicy(max_retries=2, initial_backoff=0, max_backoff=0)
@@ -83,7 +85,7 @@ async def test_more_refusals_than_retries() -> None:
         client = client_of(server, retry=NEVER, on_retry=retries.append)
         async with client:
             calls = Paced(client, Pace())
-            calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+            calls.caller.attempts.quota.tokens = 0  # an outage takes longer
             got = await calls.list("x")
     assert got.attempts == len(server.asked) == 5
     assert [details.attempt for details in retries] == list(range(1, 5))
@@ -179,7 +181,7 @@ async def test_a_wait_for_all_is_not_paid_for() -> None:
     script = replies(error(503, retry_after_ms="1"), GOOD)
     async with Loopback(script) as server, client_of(server) as client:
         calls = Paced(client, Pace())
-        calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+        calls.caller.attempts.quota.tokens = 0  # an outage takes longer
         await calls.list("x")
     assert len(server.asked) == 2
 

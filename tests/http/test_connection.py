@@ -152,7 +152,7 @@ async def client_of(server: Loopback, **options: Any) -> AsyncIterator[AsyncMess
 
 def pool_of(client: AsyncMessagesClient) -> Any:
     """Return a client's pool."""
-    return caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+    return caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
 
 
 async def until(happened: Callable[[], bool]) -> None:

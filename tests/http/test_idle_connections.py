@@ -254,7 +254,7 @@ async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLC
             call.cancel()
             await asyncio.wait({call})
             assert call.cancelled()
-            connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+            connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
             assert not connector._acquired  # noqa: SLF001 the same
             assert (await client.completion("chatcmpl-3")).id == "chatcmpl-3"
     assert [asked.path.rpartition("-")[2] for asked in server.asked] == ["0", "1", "3"]

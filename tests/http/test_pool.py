@@ -165,7 +165,7 @@ def _has_received(idle: Any, timeout: Timeout) -> bool:
 
 
 def _idle(client: AsyncMessagesClient) -> list[Any]:
-    connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+    connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
     return [idle for pool in connector._conns.values() for idle, _ in pool]  # noqa: SLF001 the same
 
 
@@ -247,7 +247,7 @@ async def test_connections_are_read_in_small_steps() -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         await client.list("chatcmpl-1")
-        connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+        connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
         (idle,) = connector._conns.values()  # noqa: SLF001 the same
         assert [protocol.transport.max_size for protocol, _ in idle] == [pool.READ_SIZE]
 

@@ -141,7 +141,7 @@ async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) 
     ):
         for number in range(8):
             await client.list("chatcmpl-1", extra_headers={"x-call": str(number)})
-        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
+        heads = caller_of(client).attempts.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     assert [asked.headers["x-call"] for asked in server.asked] == [str(n) for n in range(8)]
     assert len(heads) == 2
 
@@ -153,7 +153,7 @@ async def test_what_is_remembered_never_shows() -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, default_headers={"x-k": KEY}) as client,
     ):
         await client.list("chatcmpl-1")
-        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
+        heads = caller_of(client).attempts.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     (head,) = heads.values()
     assert KEY.encode() in head.rest
     assert KEY not in f"{heads} {head.rest}"
@@ -620,7 +620,7 @@ async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
         call = asyncio.ensure_future(client.list("chatcmpl-1", after="chatcmpl-1-0", limit=1))
         while len(server.asked) < 2:  # noqa: ASYNC110 the script is not told
             await asyncio.sleep(0)
-        pool: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+        pool: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
         assert isinstance(pool, Pool)
         in_use = len(pool._acquired)  # noqa: SLF001 the same
         held.set()

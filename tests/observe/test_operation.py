@@ -26,9 +26,9 @@ class Noted:
         """Return a context manager that does nothing."""
         return nullcontext()
 
-    def end(self, outcome: str, **facts: Any) -> None:
+    def end(self, outcome: str, counts: dict[str, int], error_type: str | None) -> None:
         """Note an end."""
-        self.notes.append((outcome, *facts.values()))
+        self.notes.append((outcome, *counts.values(), error_type))
 
 
 BEGUN = ("list messages", "chatcmpl-1")

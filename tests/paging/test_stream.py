@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from schedules import items_of
 
 from aiomessages.errors import APIConnectionError, ClientClosedError, PaginationError
 from aiomessages.pages import Page
@@ -73,12 +74,11 @@ class Pages:
     ) -> PageStream[str, Page[str]]:
         """Return a stream over these pages."""
         return PageStream(
-            self.fetch,
-            WalkState(after=after, max_items=max_items),
+            Walk(self.fetch, WalkState(after=after, max_items=max_items), **options),
+            after=after,
             fetch_one=self.first,
             raw=self.stream,  # type: ignore[arg-type]  # as good as any
             bulk=lambda _: PageIterator(Walk(self.fetch, WalkState())),
-            **options,
         )
 
     async def first(self) -> Page[str]:
@@ -524,7 +524,7 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
                 continue
         return content(["a"], more=False)
 
-    stream = PageStream(stubborn, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type]
+    stream = items_of(Walk(stubborn, WalkState()))
     waiting = asyncio.create_task(anext_of(stream))
     await until_idle()
     await stream.aclose()

@@ -77,7 +77,7 @@ def test_a_message_from_a_server() -> None:
 def stored_ids(messages: Any) -> list[str]:
     """Return the ids that the messages of a record have."""
     (stored,) = read_records([written(messages)])
-    return [message.id for message in stored.messages]
+    return [message_id for message_id, _ in stored.messages]
 
 
 def test_parts_as_they_are_given_to_the_api() -> None:

@@ -31,8 +31,8 @@ def error_of(status: int, body: Any, cursor: str | None = None, **headers: str) 
     """Return the error that an answer is; the body is bytes, or what JSON is made from."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    asked = Asked(NAME, cursor)
-    return status_error(status, named, sent, asked=asked, received_at=0.0, secret=KEY)
+    asked = Asked(NAME, cursor, KEY)
+    return status_error(status, named, sent, asked=asked, received_at=0.0)
 
 
 @pytest.mark.parametrize("status", [429, 200])

@@ -29,7 +29,7 @@ from aiomessages.wire.decoding import (
     PageCodec,
     RawCodec,
     decode_completion,
-    id_of_completion,
+    decode_raw_completion,
 )
 from aiomessages.wire.lenient import read_message
 from aiomessages.wire.page_content import PageContent
@@ -175,7 +175,7 @@ def test_any_completions(wire: list[dict[str, Any]]) -> None:
     for completion, item in zip(completions, wire, strict=True):
         replies = [choice.message.to_dict() for choice in completion.choices]
         assert replies == [choice["message"] for choice in item.get("choices") or ()]
-        assert decode_completion(json.dumps(item).encode()) == completion
+        assert decode_completion(json.dumps(item).encode()) == (item["id"], completion)
 
 
 @QUICK
@@ -322,7 +322,7 @@ def test_a_number_beyond_all_floats() -> None:
     assert messages_in(body)[0].to_dict()["new"] == [math.inf, -math.inf, 1.5]
     raw, _ = RAW.decode(body)
     assert (raw.data or [b""])[0].endswith(b'"new":[1e400,-1e400,1.5]}')
-    usage = decode_completion(b'{"id":"c","choices":[],"usage":{"n":1e400}}').usage
+    usage = decode_completion(b'{"id":"c","choices":[],"usage":{"n":1e400}}')[1].usage
     assert usage == {"n": math.inf}
 
 
@@ -525,7 +525,7 @@ def test_a_completion_with_a_lone_surrogate() -> None:
     """Half an emoji in a reply does not prevent reading its completion, nor the list with it."""
     item = rb'{"id":"c","choices":[{"index":0,"message":{"content":"\ud83d"}}]}'
     page, _ = COMPLETIONS.decode(b'{"data":[%s]}' % item)
-    for completion in (*(page.data or []), decode_completion(item)):
+    for completion in (*(page.data or []), decode_completion(item)[1]):
         assert completion.choices[0].message.content == "\ufffd"
 
 
@@ -545,7 +545,7 @@ def test_recorded_pages() -> None:
         assert [item.to_dict() for item in page.data or ()] == body["data"]
         assert [json.loads(item) for item in RAW.decode(sent)[0].data or ()] == body["data"]
     alone = [body for body in bodies if body["object"] == "chat.completion"]
-    assert [decode_completion(json.dumps(body).encode()).to_dict() for body in alone] == alone
+    assert [decode_completion(json.dumps(body).encode())[1].to_dict() for body in alone] == alone
     assert lists
     assert alone
 
@@ -553,8 +553,8 @@ def test_recorded_pages() -> None:
 def test_the_id_of_a_completion() -> None:
     """The id is read from JSON of any shape; invalid UTF-8 elsewhere in it is an error."""
     body = '{"x": "\\ud83d", "y": "é", "id": "chatcmpl-1"}'
-    assert id_of_completion(body.encode()) == "chatcmpl-1"
+    assert decode_raw_completion(body.encode()) == ("chatcmpl-1", body.encode())
     with pytest.raises(UnicodeDecodeError):
-        id_of_completion(b'{"id": "chatcmpl-1", "x": "\xff"}')
+        decode_raw_completion(b'{"id": "chatcmpl-1", "x": "\xff"}')
     with pytest.raises(msgspec.ValidationError):
-        id_of_completion(b'{"id": ""}')
+        decode_raw_completion(b'{"id": ""}')

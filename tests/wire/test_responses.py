@@ -34,10 +34,16 @@ from aiomessages import (
     UnprocessableEntityError,
 )
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
-from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
+from aiomessages.wire.decoding import (
+    COMPLETIONS,
+    MESSAGES,
+    RAW,
+    decode_completion,
+    decode_raw_completion,
+)
 from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_foreign_404
 from aiomessages.wire.page_content import PageContent
-from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
+from aiomessages.wire.responses import Response, read_completion, read_page
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
@@ -69,7 +75,17 @@ def read(
     response: Response, completion_id: str | None = NAME, secret: str = KEY
 ) -> PageContent[Page[Any]]:
     """Read a page of messages."""
-    return read_page(response, MESSAGES, completion_id=completion_id, secret=secret)
+    return read_page(response, codec=MESSAGES, completion_id=completion_id, secret=secret)
+
+
+def one_completion(response: Response, completion_id: str = NAME) -> Any:
+    """Read a completion."""
+    return read_completion(response, KEY, decode=decode_completion, completion_id=completion_id)
+
+
+def raw_completion(response: Response) -> bytes:
+    """Read a completion as it was sent."""
+    return read_completion(response, KEY, decode=decode_raw_completion, completion_id=NAME)
 
 
 def named(value: object) -> str:
@@ -109,8 +125,8 @@ def test_a_page() -> None:
 def test_kinds_of_pages() -> None:
     """A codec names the class of its pages."""
     completion = {"id": "c", "choices": []}
-    listed = read_page(answer(page(completion)), COMPLETIONS, completion_id=None, secret=KEY)
-    raw = read_page(answer(page(message())), RAW, completion_id=NAME, secret=KEY)
+    listed = read_page(answer(page(completion)), codec=COMPLETIONS, completion_id=None, secret=KEY)
+    raw = read_page(answer(page(message())), codec=RAW, completion_id=NAME, secret=KEY)
     assert (listed.page_class, raw.page_class) == (CompletionPage, RawPage)
     assert json.loads(raw.data[0]) == message()
 
@@ -128,13 +144,13 @@ def test_a_page_whose_data_is_null(codec: Any) -> None:
 def test_one_completion() -> None:
     """A single completion is read by the same rules as a page."""
     completion = {"id": "c", "choices": []}
-    assert read_one_completion(answer(completion), secret=KEY).to_dict() == completion
+    assert one_completion(answer(completion), "c").to_dict() == completion
     with pytest.raises(NotFoundError):
-        read_one_completion(answer(b"", 404), secret=KEY)
+        one_completion(answer(b"", 404))
     with pytest.raises(InternalServerError):
-        read_one_completion(answer({"error": {"code": "server_error"}}), secret=KEY)
+        one_completion(answer({"error": {"code": "server_error"}}))
     with pytest.raises(SchemaError):
-        read_one_completion(answer({"choices": []}), secret=KEY)
+        one_completion(answer({"choices": []}))
 
 
 ODD_COMPLETIONS = [
@@ -153,8 +169,10 @@ ODD_COMPLETIONS = [
 def test_a_completion_of_odd_fields(odd: dict[str, Any]) -> None:
     """So is a typed one, alone and in a list, with all of it in to_dict()."""
     sent = {"id": NAME, **odd}
-    alone = read_one_completion(answer(sent), completion_id=NAME, secret=KEY)
-    (listed,) = read_page(answer(page(sent)), COMPLETIONS, completion_id=None, secret=KEY).data
+    alone = one_completion(answer(sent))
+    (listed,) = read_page(
+        answer(page(sent)), codec=COMPLETIONS, completion_id=None, secret=KEY
+    ).data
     assert alone == listed
     assert alone.to_dict() == sent
 
@@ -163,7 +181,7 @@ def test_a_completion_of_odd_fields(odd: dict[str, Any]) -> None:
 def test_a_raw_completion_of_odd_fields(odd: dict[str, Any]) -> None:
     """A raw completion is delivered byte for byte, whatever its fields hold, if it has its id."""
     sent = json.dumps({"id": NAME, **odd}, indent=1).encode()
-    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+    assert raw_completion(answer(sent)) == sent
 
 
 @pytest.mark.parametrize(
@@ -174,7 +192,7 @@ def test_a_raw_completion_of_odd_fields(odd: dict[str, Any]) -> None:
 def test_a_raw_completion_of_odd_values(value: bytes) -> None:
     """No number and no text of a completion bars its raw bytes."""
     sent = b'{"odd": %s, "id": "%s"}' % (value, NAME.encode())
-    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+    assert raw_completion(answer(sent)) == sent
 
 
 @pytest.mark.parametrize(
@@ -199,23 +217,23 @@ def test_a_raw_completion_of_odd_values(value: bytes) -> None:
 def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
     """A body that is no JSON, or has no usable id, is the error that it is."""
     with pytest.raises(APIError) as caught:
-        read_raw_completion(answer(body), completion_id=NAME, secret=KEY)
+        raw_completion(answer(body))
     assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+@pytest.mark.parametrize("read", [one_completion, raw_completion])
 def test_a_completion_that_is_an_error(read: Any) -> None:
     """An error is one whatever its body looks like, a completion's for one."""
     with pytest.raises(InternalServerError):
-        read(answer({"id": NAME, "choices": []}, 500), completion_id=NAME, secret=KEY)
+        read(answer({"id": NAME, "choices": []}, 500))
 
 
-@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+@pytest.mark.parametrize("read", [one_completion, raw_completion])
 @pytest.mark.parametrize("came", ["chatcmpl-2", "chatcmpl-10", "other"])
 def test_another_completions_answer(read: Any, came: str) -> None:
     """A completion of another id than was asked for is the answer to another request."""
     with pytest.raises(APIConnectionError, match="another request"):
-        read(answer({"id": came, "choices": []}), completion_id=NAME, secret=KEY)
+        read(answer({"id": came, "choices": []}))
 
 
 @pytest.mark.parametrize("status", [200, 203])
@@ -303,11 +321,11 @@ def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: boo
     body = page(*map(message, ids)) | {"has_more": None}
     response = answer(body)
     got = read_page(
-        response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
+        response, codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
     )
     assert (got.has_more, got.promised) == (more, False)
     response = answer(body | {"has_more": True})
-    said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
+    said = read_page(response, codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
     assert (said.has_more, said.promised) == (True, True)
 
 
@@ -614,7 +632,7 @@ def test_an_error_of_the_cursor(status: int, facts: dict[str, Any]) -> None:
     body = facts if "detail" in facts else {"error": facts}
     with pytest.raises(APIStatusError) as caught:
         read_page(
-            answer(body, status), MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
+            answer(body, status), codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
         )
     assert is_about_cursor(caught.value)
     assert not is_foreign_404(caught.value)

@@ -12,12 +12,13 @@ else, every request goes through the session.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 
 from aiomessages.http.pool import Pool
 from aiomessages.settings import Timeout
+from aiomessages.values.secrets import Secret
 from aiomessages.wire.responses import Response
 
 from .connection import KeptConnection
@@ -31,22 +32,13 @@ if TYPE_CHECKING:
 MAX_HEADS: Final = 64
 
 
-class SecretBytes(bytes):
-    """Bytes that no repr, text or pickle shows. A copy is the object itself."""
+class SecretBytes(Secret, bytes):
+    """Bytes that no repr and no text shows."""
 
     def __repr__(self) -> str:
         return "b'**********'"
 
     __str__ = __repr__  # bytes.__str__ ignores an overridden __repr__
-
-    def __copy__(self) -> "SecretBytes":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "SecretBytes":
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
 
 
 class _Head(NamedTuple):
