@@ -5,6 +5,8 @@ No network: a `Pages` object stands for the server, and an event for each thing 
 
 import asyncio
 import gc
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -596,6 +598,31 @@ def test_a_stream_dropped_after_its_loop() -> None:
     asyncio.run(begin())
     kept.clear()
     gc.collect()
+
+
+def test_a_stream_that_is_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the stream that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.cursor import WalkState
+from aiomessages.paging.prefetch import Walk
+
+async def fetch(*_):
+    await asyncio.Event().wait()
+
+async def begin():
+    asyncio.ensure_future(walk.next_page())
+    await asyncio.sleep(0)
+    print(walk.state)
+
+loop = asyncio.new_event_loop()
+walk = Walk(fetch, WalkState())
+loop.run_until_complete(begin())
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "reading\n")
+    assert "dropped" not in run.stderr
 
 
 def test_a_stream_in_two_loops() -> None:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -739,3 +741,23 @@ def test_workers_that_are_thrown_away_with_their_loop() -> None:
     kept.clear()
     gc.collect()
     assert set(thrown_away) >= {1, 2}
+
+
+def test_results_that_are_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the results that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.workers import Results
+
+async def work(item):
+    if item:
+        await asyncio.Event().wait()
+    return item
+
+results = Results(range(9), work, concurrency=2)
+print(asyncio.new_event_loop().run_until_complete(anext(results)))
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "0\n")
+    assert "dropped" not in run.stderr
