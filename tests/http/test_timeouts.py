@@ -120,3 +120,24 @@ def test_a_timeout_that_starts_after_another_has_expired() -> None:
         timer.start(later, 3)
 
     assert aborted(play) == {"next": 7}
+
+
+def test_a_shorter_timeout_takes_over_the_timer() -> None:
+    """A timeout that ends before all others moves the timer: one is set, and the old one is not."""
+    timers: list[asyncio.TimerHandle] = []
+
+    def play(timer: SharedTimer, aborts: Aborts) -> None:
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+
+        def noted(when: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+            timers.append(call_at(when, *args, **options))
+            return timers[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_at", noted)
+            for seconds in (9, 5, 3):
+                timer.start(aborts.timeout(f"{seconds} s"), seconds)
+        assert [handle.when() for handle in timers if not handle.cancelled()] == [3]
+
+    aborted(play)
