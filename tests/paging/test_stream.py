@@ -183,6 +183,13 @@ async def test_the_cursor_follows_what_was_delivered() -> None:
     assert stream.cursor == "e"
 
 
+async def test_the_cursor_behind_an_empty_page() -> None:
+    """An empty last page moves no cursor: it stays on the last item delivered."""
+    stream = Pages(["a"], []).stream()
+    assert [item async for item in stream] == ["A"]
+    assert stream.cursor == "a"
+
+
 # --- pages and raw --------------------------------------------------------------------------------
 
 
