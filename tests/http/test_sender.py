@@ -340,9 +340,11 @@ async def test_what_is_not_supported_is_not_used(
     assert len(by_session) == 3
 
 
-async def test_the_installed_aiohttp_is_supported() -> None:
-    """The aiohttp that is installed is the one that this module knows."""
+async def test_the_installed_aiohttp_is_supported(caplog: pytest.LogCaptureFixture) -> None:
+    """The aiohttp that is installed is the one that this module knows; the log is silent."""
+    caplog.set_level(logging.INFO, logger="aiomessages")
     assert await self_check.is_supported()
+    assert caplog.records == []
 
 
 async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -566,6 +566,33 @@ async def test_a_dropped_source_is_closed() -> None:
     assert (len(warned), source.closed) == (1, 1)
 
 
+async def test_dropped_results_cancel_all_their_work() -> None:
+    """Results that are dropped before the first of them came cancel the work on each item."""
+    all_begun = asyncio.Event()
+    cancelled: list[int] = []
+
+    async def work(item: int) -> None:
+        if item == 2:
+            all_begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+
+    results = Results(range(9), work, concurrency=3)
+    taker = asyncio.ensure_future(anext(results))
+    await all_begun.wait()
+    taker.cancel()
+    await asyncio.wait({taker})
+    with pytest.warns(ResourceWarning, match="aclose"):  # noqa: PT031 what warns is two
+        del results, taker
+        gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sorted(cancelled) == [0, 1, 2]
+
+
 async def test_results_dropped_after_their_error() -> None:
     """Results whose error nobody has asked for close their source as well."""
     source = Source(50)
