@@ -114,6 +114,7 @@ async def test_a_source_that_was_cancelled(source: Any, *, ordered: bool, concur
     assert sorted(got) == list(range(10))
     assert type(error) is MessagesError
     assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert "the source of the items waited for something that was cancelled" in str(error)
     assert await drained(results) == ([], error)
     assert others() == set()
 
@@ -218,6 +219,14 @@ async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) ->
     got, error = await drained(results)
     assert (got, type(error)) == ([0, 1, 2], RuntimeError)
     assert await drained(results) == ([], error)
+
+
+async def test_work_that_waits_for_what_is_cancelled() -> None:
+    """The error of a cancellation inside the work says that it was the work's, and the cause."""
+    _, error = await drained(Results(range(9), failing(asyncio.CancelledError), concurrency=3))
+    assert isinstance(error, MessagesError)
+    assert "the work on an item waited for something that was cancelled" in str(error)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
 
 
 async def test_nothing_is_begun_after_an_error() -> None:
@@ -390,7 +399,7 @@ async def test_a_worker_that_is_cancelled_at_work() -> None:
     got, error = await taker
     assert got == []
     assert isinstance(error, MessagesError)
-    assert "cancelled" in str(error)
+    assert "a task that worked for these results was cancelled" in str(error)
     assert others() == set()
 
 
@@ -677,7 +686,33 @@ def test_a_source_that_does_not_close(caplog: pytest.LogCaptureFixture) -> None:
         assert virtual_time.now() == pytest.approx(2 * CLOSE_TIMEOUT)
 
     virtual_time.run(main())
-    assert "did not close" in caplog.text
+    assert f"did not close within {2 * CLOSE_TIMEOUT:.0f} s" in caplog.text
+
+
+def test_closing_cancels_the_work_on_every_item() -> None:
+    """Closing results of which none came yet cancels all work at once, and waits for no timeout."""
+
+    async def main() -> None:
+        cancelled: list[int] = []
+
+        async def work(item: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(item)
+                raise
+
+        results = Results(range(9), work, concurrency=3)
+        taker = asyncio.create_task(drained(results))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert sorted(cancelled) == [0, 1, 2]
+        assert virtual_time.now() == 0
+        got, error = await taker
+        assert (got, type(error)) == ([], ClientClosedError)
+
+    virtual_time.run(main())
 
 
 async def stay(go: asyncio.Event) -> None:
