@@ -520,6 +520,29 @@ async def test_closing_inside_a_cancelled_scope() -> None:
         await waiting
 
 
+async def test_closing_inside_a_cancelled_scope_waits_for_the_fetch() -> None:
+    """In a cancelled anyio scope, a fetch that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[str]]:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            await until_idle()
+            ended.set()
+
+    stream = PageStream(fetch, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
+    waiting = asyncio.create_task(anext_of(stream))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await stream.aclose()
+    assert ended.is_set()
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
 async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
     monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
@@ -540,6 +563,9 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
     release.set()
     with pytest.raises(ClientClosedError):
         await waiting
+    await until_idle()
+    with pytest.raises(ClientClosedError):  # its page has come, and is not delivered
+        await anext(stream)
 
 
 async def test_sending_and_throwing() -> None:
