@@ -11,6 +11,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Self
 
+import anyio
 import pytest
 import virtual_time
 
@@ -713,6 +714,30 @@ def test_closing_cancels_the_work_on_every_item() -> None:
         assert (got, type(error)) == ([], ClientClosedError)
 
     virtual_time.run(main())
+
+
+async def test_closing_inside_a_cancelled_scope() -> None:
+    """In a cancelled anyio scope, work that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(_: int) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ended.set()
+
+    results = Results(range(9), work, concurrency=1)
+    taker = asyncio.create_task(drained(results))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await results.aclose()
+    assert ended.is_set()
+    got, error = await taker
+    assert (got, type(error)) == ([], ClientClosedError)
 
 
 async def stay(go: asyncio.Event) -> None:
