@@ -782,6 +782,33 @@ def test_a_worker_that_does_not_leave(where: str) -> None:
     virtual_time.run(main())
 
 
+def test_a_source_that_is_still_read_when_closing_ends() -> None:
+    """A source that does not let its reader leave is closed as soon as it does."""
+
+    async def main() -> None:
+        go, closed = asyncio.Event(), asyncio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                yield 0
+                await stay(go)
+                yield 1
+            finally:
+                closed.set()
+
+        results = Results(source(), same, concurrency=1)
+        assert await anext(results) == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert not closed.is_set()
+        go.set()
+        await others_to_leave()
+        assert closed.is_set()
+
+    virtual_time.run(main())
+
+
 def test_a_result_that_comes_after_the_error() -> None:
     """What a worker finishes long after it was cancelled does not come after the error."""
 
