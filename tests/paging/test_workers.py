@@ -322,6 +322,15 @@ async def test_a_traceback_does_not_grow() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == once
 
 
+async def test_a_traceback_shows_the_work() -> None:
+    """The traceback of an error leads to the work that raised it, at each call."""
+    results = Results(range(5), failing(ZeroDivisionError), concurrency=1)
+    for _ in range(2):
+        _, error = await drained(results)
+        assert error is not None
+        assert traceback.extract_tb(error.__traceback__)[-1].name == "work"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["source", "work"])
 def test_an_interrupt(
