@@ -35,6 +35,7 @@ from aiomessages import (
     Timeout,
 )
 from aiomessages.client import caller_of
+from aiomessages.http.idle_connections import drop_parser
 from aiomessages.http.pool import Pool
 from aiomessages.http.shortcut import self_check, sender
 
@@ -283,6 +284,12 @@ def _keeps_nothing(self: Any, key: object, protocol: Any, *, should_close: bool 
     del self, key, protocol, should_close
 
 
+def _releases_around_the_pool(self: Any) -> None:
+    connector.BaseConnector._release(self._connector, self._key, self.protocol)  # noqa: SLF001 no other does it
+    drop_parser(self.protocol)
+    self._protocol = None
+
+
 CHANGES = {
     "no ResponseHandler": _gone(client_proto, "ResponseHandler"),
     "no Connection": _gone(connector, "Connection"),
@@ -302,6 +309,9 @@ CHANGES = {
     "no _get": _gone(aiohttp.BaseConnector, "_get"),
     "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
     "another _release": _instead(aiohttp.BaseConnector, "_release", _keeps_nothing),
+    "a release around the pool": _instead(
+        connector.Connection, "release", _releases_around_the_pool
+    ),
 }
 
 
@@ -330,9 +340,11 @@ async def test_what_is_not_supported_is_not_used(
     assert len(by_session) == 3
 
 
-async def test_the_installed_aiohttp_is_supported() -> None:
-    """The aiohttp that is installed is the one that this module knows."""
+async def test_the_installed_aiohttp_is_supported(caplog: pytest.LogCaptureFixture) -> None:
+    """The aiohttp that is installed is the one that this module knows; the log is silent."""
+    caplog.set_level(logging.INFO, logger="aiomessages")
     assert await self_check.is_supported()
+    assert caplog.records == []
 
 
 async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:

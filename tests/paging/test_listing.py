@@ -6,6 +6,7 @@ time in `test_client`.
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,16 @@ async def test_a_page_above_max_response_bytes() -> None:
     assert [page.attempts for page in pages] == [3, 1, 1]
 
 
+async def test_a_page_that_is_halved_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the size of each page that failed, and the error."""
+    caplog.set_level(logging.INFO, logger="aiomessages")
+    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+        await ids_of(one_by_one(client))
+    assert [text for text in caplog.messages if "asking for less" in text] == [
+        f"a page of {size} failed (BadRequestError); asking for less" for size in (100, 50)
+    ]
+
+
 async def test_one_item_that_is_too_large() -> None:
     """A single message above max_response_bytes is the error that it is, and what helps."""
     async with (
@@ -182,11 +193,12 @@ async def test_an_outage_of_a_gateway() -> None:
 
 
 async def test_another_error() -> None:
-    """An error that is not one of size is raised at once."""
+    """An error that is not one of size is raised at once, and its text speaks of no size."""
     async with Loopback(bears(25, lambda: error(400))) as server, client_of(server) as client:
-        with pytest.raises(BadRequestError):
+        with pytest.raises(BadRequestError) as raised:
             await ids_of(one_by_one(client))
     assert len(server.asked) == 1
+    assert "max_response_bytes" not in str(raised.value)
 
 
 async def test_a_limit_of_the_callers() -> None:

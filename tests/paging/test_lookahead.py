@@ -663,6 +663,16 @@ async def test_a_list_that_was_read_to_its_end() -> None:
         await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
 
 
+async def test_a_list_that_is_read_over_idle_connections() -> None:
+    """Where enough connections are idle, looking ahead opens no other."""
+    async with Loopback(messages(95)) as server, client_of(server) as client:
+        await asyncio.gather(*(client.list("chatcmpl-1", limit=1) for _ in range(6)))
+        idle = {asked.connection for asked in server.asked}
+        items = client.list("chatcmpl-1", limit=10, lookahead=True, lookahead_window=2)
+        assert [item.id async for item in items] == numbers(95)
+    assert {asked.connection for asked in server.asked} == idle
+
+
 @pytest.mark.parametrize("mode", [True, "predict"])
 async def test_how_to_ask_for_it(mode: Any) -> None:
     """`lookahead=True` is "predict"; False is the plain walk, as None is."""

@@ -5,6 +5,8 @@ No network: a `Pages` object stands for the server, and an event for each thing 
 
 import asyncio
 import gc
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -179,6 +181,13 @@ async def test_the_cursor_follows_what_was_delivered() -> None:
     seen = [stream.cursor async for _ in stream]
     assert seen == ["a", "b", "c", "d", "e"]
     assert stream.cursor == "e"
+
+
+async def test_the_cursor_behind_an_empty_page() -> None:
+    """An empty last page moves no cursor: it stays on the last item delivered."""
+    stream = Pages(["a"], []).stream()
+    assert [item async for item in stream] == ["A"]
+    assert stream.cursor == "a"
 
 
 # --- pages and raw --------------------------------------------------------------------------------
@@ -511,6 +520,29 @@ async def test_closing_inside_a_cancelled_scope() -> None:
         await waiting
 
 
+async def test_closing_inside_a_cancelled_scope_waits_for_the_fetch() -> None:
+    """In a cancelled anyio scope, a fetch that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[str]]:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            await until_idle()
+            ended.set()
+
+    stream = PageStream(fetch, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
+    waiting = asyncio.create_task(anext_of(stream))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await stream.aclose()
+    assert ended.is_set()
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
 async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
     monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
@@ -531,6 +563,9 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
     release.set()
     with pytest.raises(ClientClosedError):
         await waiting
+    await until_idle()
+    with pytest.raises(ClientClosedError):  # its page has come, and is not delivered
+        await anext(stream)
 
 
 async def test_sending_and_throwing() -> None:
@@ -596,6 +631,31 @@ def test_a_stream_dropped_after_its_loop() -> None:
     asyncio.run(begin())
     kept.clear()
     gc.collect()
+
+
+def test_a_stream_that_is_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the stream that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.cursor import WalkState
+from aiomessages.paging.prefetch import Walk
+
+async def fetch(*_):
+    await asyncio.Event().wait()
+
+async def begin():
+    asyncio.ensure_future(walk.next_page())
+    await asyncio.sleep(0)
+    print(walk.state)
+
+loop = asyncio.new_event_loop()
+walk = Walk(fetch, WalkState())
+loop.run_until_complete(begin())
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "reading\n")
+    assert "dropped" not in run.stderr
 
 
 def test_a_stream_in_two_loops() -> None:

@@ -84,6 +84,15 @@ async def test_how_far_a_stream_was_read(client: AsyncMessagesClient) -> None:
     assert repr(stream).endswith(": ended>")
 
 
+async def test_a_stream_whose_last_page_is_half_read(client: AsyncMessagesClient) -> None:
+    """A stream has not ended while an item of its last page is left."""
+    stream = client.list("c-1", after=ids(2)[0])
+    await anext(stream)
+    assert repr(stream).endswith(": reading>")
+    await anext(stream)
+    assert repr(stream).endswith(": ended>")
+
+
 async def test_a_stream_that_was_closed(client: AsyncMessagesClient) -> None:
     """A stream that was left before its end is closed, at its end it has ended."""
     unread, left, read = client.list("c-1"), client.list("c-1"), client.list("c-1")

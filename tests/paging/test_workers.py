@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import gc
 import logging
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Self
 
+import anyio
 import pytest
 import virtual_time
 
@@ -112,6 +115,7 @@ async def test_a_source_that_was_cancelled(source: Any, *, ordered: bool, concur
     assert sorted(got) == list(range(10))
     assert type(error) is MessagesError
     assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert "the source of the items waited for something that was cancelled" in str(error)
     assert await drained(results) == ([], error)
     assert others() == set()
 
@@ -218,6 +222,14 @@ async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) ->
     assert await drained(results) == ([], error)
 
 
+async def test_work_that_waits_for_what_is_cancelled() -> None:
+    """The error of a cancellation inside the work says that it was the work's, and the cause."""
+    _, error = await drained(Results(range(9), failing(asyncio.CancelledError), concurrency=3))
+    assert isinstance(error, MessagesError)
+    assert "the work on an item waited for something that was cancelled" in str(error)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+
+
 async def test_nothing_is_begun_after_an_error() -> None:
     """Once work has failed, all other work is cancelled, and no item is read any more."""
     begun: list[int] = []
@@ -310,6 +322,15 @@ async def test_a_traceback_does_not_grow() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == once
 
 
+async def test_a_traceback_shows_the_work() -> None:
+    """The traceback of an error leads to the work that raised it, at each call."""
+    results = Results(range(5), failing(ZeroDivisionError), concurrency=1)
+    for _ in range(2):
+        _, error = await drained(results)
+        assert error is not None
+        assert traceback.extract_tb(error.__traceback__)[-1].name == "work"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["source", "work"])
 def test_an_interrupt(
@@ -329,6 +350,8 @@ def test_an_interrupt(
     with pytest.raises(error):
         asyncio.run(main())
     assert [type(problem) for problem in told] == [asyncio.CancelledError]
+    told.clear()
+    gc.collect()  # an error that nobody retrieved is logged when its task goes
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -386,7 +409,7 @@ async def test_a_worker_that_is_cancelled_at_work() -> None:
     got, error = await taker
     assert got == []
     assert isinstance(error, MessagesError)
-    assert "cancelled" in str(error)
+    assert "a task that worked for these results was cancelled" in str(error)
     assert others() == set()
 
 
@@ -564,6 +587,33 @@ async def test_a_dropped_source_is_closed() -> None:
     assert (len(warned), source.closed) == (1, 1)
 
 
+async def test_dropped_results_cancel_all_their_work() -> None:
+    """Results that are dropped before the first of them came cancel the work on each item."""
+    all_begun = asyncio.Event()
+    cancelled: list[int] = []
+
+    async def work(item: int) -> None:
+        if item == 2:
+            all_begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+
+    results = Results(range(9), work, concurrency=3)
+    taker = asyncio.ensure_future(anext(results))
+    await all_begun.wait()
+    taker.cancel()
+    await asyncio.wait({taker})
+    with pytest.warns(ResourceWarning, match="aclose"):  # noqa: PT031 what warns is two
+        del results, taker
+        gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sorted(cancelled) == [0, 1, 2]
+
+
 async def test_results_dropped_after_their_error() -> None:
     """Results whose error nobody has asked for close their source as well."""
     source = Source(50)
@@ -646,7 +696,57 @@ def test_a_source_that_does_not_close(caplog: pytest.LogCaptureFixture) -> None:
         assert virtual_time.now() == pytest.approx(2 * CLOSE_TIMEOUT)
 
     virtual_time.run(main())
-    assert "did not close" in caplog.text
+    assert f"did not close within {2 * CLOSE_TIMEOUT:.0f} s" in caplog.text
+
+
+def test_closing_cancels_the_work_on_every_item() -> None:
+    """Closing results of which none came yet cancels all work at once, and waits for no timeout."""
+
+    async def main() -> None:
+        cancelled: list[int] = []
+
+        async def work(item: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(item)
+                raise
+
+        results = Results(range(9), work, concurrency=3)
+        taker = asyncio.create_task(drained(results))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert sorted(cancelled) == [0, 1, 2]
+        assert virtual_time.now() == 0
+        got, error = await taker
+        assert (got, type(error)) == ([], ClientClosedError)
+
+    virtual_time.run(main())
+
+
+async def test_closing_inside_a_cancelled_scope() -> None:
+    """In a cancelled anyio scope, work that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(_: int) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ended.set()
+
+    results = Results(range(9), work, concurrency=1)
+    taker = asyncio.create_task(drained(results))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await results.aclose()
+    assert ended.is_set()
+    got, error = await taker
+    assert (got, type(error)) == ([], ClientClosedError)
 
 
 async def stay(go: asyncio.Event) -> None:
@@ -687,6 +787,33 @@ def test_a_worker_that_does_not_leave(where: str) -> None:
         await others_to_leave()
         with pytest.raises(ClientClosedError):
             await anext(results)
+
+    virtual_time.run(main())
+
+
+def test_a_source_that_is_still_read_when_closing_ends() -> None:
+    """A source that does not let its reader leave is closed as soon as it does."""
+
+    async def main() -> None:
+        go, closed = asyncio.Event(), asyncio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                yield 0
+                await stay(go)
+                yield 1
+            finally:
+                closed.set()
+
+        results = Results(source(), same, concurrency=1)
+        assert await anext(results) == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert not closed.is_set()
+        go.set()
+        await others_to_leave()
+        assert closed.is_set()
 
     virtual_time.run(main())
 
@@ -739,3 +866,23 @@ def test_workers_that_are_thrown_away_with_their_loop() -> None:
     kept.clear()
     gc.collect()
     assert set(thrown_away) >= {1, 2}
+
+
+def test_results_that_are_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the results that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.workers import Results
+
+async def work(item):
+    if item:
+        await asyncio.Event().wait()
+    return item
+
+results = Results(range(9), work, concurrency=2)
+print(asyncio.new_event_loop().run_until_complete(anext(results)))
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "0\n")
+    assert "dropped" not in run.stderr
