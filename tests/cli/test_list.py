@@ -118,6 +118,12 @@ def test_transform(run: Run) -> None:
     ]
 
 
+def test_an_array_of_results(run: Run) -> None:
+    """The format json of a transform is one array of its results."""
+    ran = run("list", "chatcmpl-short", "--transform", "role", "--format", "json")
+    assert json.loads(ran.out) == ["system", "user", "assistant"]
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [

@@ -143,6 +143,18 @@ def test_a_file_without_a_key(run: Run, tmp_path: Path, content: bytes | None, r
     assert "name-or-key" not in ran.err
 
 
+@pytest.mark.parametrize(("words", "requests"), [([], 3), (["--max-retries", 1], 2)])
+def test_retries(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[object], requests: int
+) -> None:
+    """A request that fails is retried twice, or as often as --max-retries says."""
+    with MessagesServer() as server:
+        server.fail(500, retry_after=0)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        run("list", "x", "--base-url", server.base_url, *words)
+        assert len(server.requests) == requests
+
+
 def test_local(run: Run) -> None:
     """The sample needs no key and no network, and not the way that the environment points."""
     ran = run("list", "chatcmpl-nobody", "--local")

@@ -181,6 +181,16 @@ async def test_pending_and_then_gone(tmp_path: Path) -> None:
     assert (report.complete, report.pending, report.gone) == (True, [], [ODD])
 
 
+async def test_everything_listed_is_gone(tmp_path: Path) -> None:
+    """An export of a list in which all completions are gone ends without an error."""
+    async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed = []
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.complete, report.gone, report.rows) == (True, [ODD], 0)
+
+
 async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
     """A later run in which nothing changed leaves every file but the ledger as it is."""
 
@@ -196,7 +206,7 @@ async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age", "visible", "become"),
-    [(59, True, "done"), (59, False, "pending"), (61, True, "gone")],
+    [(59, True, "done"), (59, False, "pending"), (60, True, "gone")],
 )
 async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str) -> None:
     """By id, a completion younger than a minute by the answer's own Date is waited for as well."""
