@@ -289,6 +289,7 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
     async with Stored(lambda asked, _: answer if second_page(asked) else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl", on_error=on_error)
     assert (report.finished, report.complete, report.lost) == (True, False, [ODD])
+    assert (report.progress.lost, report.progress.completions) == (1, 2)
     assert whole(tmp_path / "out.jsonl") == OTHERS
     kept = (tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()
     assert [(json.loads(line)["completion_id"], json.loads(line)["seq"]) for line in kept] == [

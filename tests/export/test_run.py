@@ -384,3 +384,17 @@ async def test_the_step_of_columns_is_told(
         client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
     )
     assert (any(told), told[-1]) == (name == "out.parquet", False)
+
+
+async def test_no_columns_without_new_rows(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Progress has no step of columns where a run adds nothing."""
+    pytest.importorskip("duckdb")
+    await export(client, IDS[:2], tmp_path / "out.parquet")
+    told: list[bool] = []
+    await export(
+        client,
+        IDS[:2],
+        tmp_path / "out.parquet",
+        on_progress=lambda now: told.append(now.writing_columns),
+    )
+    assert not any(told)
