@@ -64,14 +64,14 @@ def bad_cursor(status: int = 400) -> Answer:
 
 
 class Stored(Loopback):
-    """A server of some completions, one of which answers as `odd` says, else as ever.
+    """A server of completions, where those of `odd_ids` answer as `odd` says, else as ever.
 
     `odd` gets what was asked and how often that was asked before; None is the ordinary answer.
     """
 
     def __init__(self, odd: Callable[[Asked, int], Answer | None], created: float = 0) -> None:
         super().__init__(self._answer)
-        self.odd = odd
+        self.odd, self.odd_ids = odd, [ODD]
         self.listed = IDS
         self._created = created or 1_700_000_000
         self._times: Counter[tuple[str, str | None]] = Counter()
@@ -80,7 +80,7 @@ class Stored(Loopback):
         name = asked.path.removeprefix("/v1/chat/completions").strip("/").partition("/")[0]
         times = self._times[asked.path, asked.query.get("after")]
         self._times[asked.path, asked.query.get("after")] += 1
-        if name == ODD and (answer := self.odd(asked, times)) is not None:
+        if name in self.odd_ids and (answer := self.odd(asked, times)) is not None:
             return answer
         if not name:
             return Answer(page(completion(name, self._created) for name in self.listed))
@@ -297,6 +297,17 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
         (ODD, 1),
     ]
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["lost"] == [ODD]
+
+
+async def test_lost_by_a_later_run(tmp_path: Path) -> None:
+    """The manifest of a finished export names one more completion that a later run lost."""
+    async with Stored(lambda asked, _: missing() if "after" in asked.query else None) as server:
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed, server.odd_ids = [*IDS, "chatcmpl-d"], [ODD, "chatcmpl-d"]
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.finished, report.lost) == (True, [ODD, "chatcmpl-d"])
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())
+    assert manifest["lost"] == [ODD, "chatcmpl-d"]
 
 
 async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
