@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,30 @@ async def test_messages_in_a_file(tmp_path: Path) -> None:
             with outcome:
                 last = answer(server.asked[-1]).body
                 assert reservation.held == len(json.dumps(last))
+
+
+async def test_a_reading_that_is_cancelled(tmp_path: Path) -> None:
+    """The file with the messages so far is closed: none is left to the garbage collector."""
+    stuck = asyncio.Event()
+
+    async def stall() -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    async with (
+        Loopback(lambda asked: stall() if len(server.asked) == PAGES else answer(asked)) as server,
+        AsyncMessagesClient("key", base_url=server.base_url) as client,
+    ):
+        budget = MemoryBudget(1)  # no page fits
+        with Reservation(budget) as reservation:
+            reader = reader_of(client, tmp_path, budget)
+            reading = asyncio.ensure_future(reader.read(Item("chatcmpl-1"), reservation))
+            await stuck.wait()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+    del reading
+    gc.collect()  # reports a file that is open
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"], ids=repr)

@@ -322,6 +322,18 @@ async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()) == 2
 
 
+async def test_deleted_and_not_waited_for(tmp_path: Path) -> None:
+    """A conversation whose beginning was read is requested once more, and then no longer."""
+
+    def odd(asked: Asked, n: int) -> Answer | None:
+        return missing() if second_page(asked) or n > 0 else None
+
+    async with Stored(odd) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+    assert [*map(first_page, server.asked)].count(True) == 2
+
+
 async def test_the_longer_part_is_kept(tmp_path: Path) -> None:
     """Of two readings that both broke off, the longer one is kept."""
 
