@@ -192,6 +192,15 @@ def test_a_transform_that_fails_on_a_message(run: Run, expression: str) -> None:
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("length", "shown"), [(80, 80), (81, 80)])
+def test_a_long_transform(run: Run, length: int, shown: int) -> None:
+    """An error quotes at most 80 characters of an expression, and marks what it leaves out."""
+    expression = "[".ljust(length, "a")
+    quoted = expression[:shown] + ("…" if shown < length else "")
+    ran = run("list", "chatcmpl-short", "--transform", expression)
+    assert ran.err.startswith(f"aiomessages: --transform {quoted}: ")
+
+
 def test_a_transform_that_does_not_fit(run: Run) -> None:
     """An expression that fails on a message says which expression it was."""
     ran = run("list", "chatcmpl-short", "--transform", "abs(role)")

@@ -98,6 +98,14 @@ def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> 
     assert any(line.startswith("  aiomessages") for line in lines[lines.index("Examples:") :])
 
 
+@pytest.mark.parametrize("command", ["list", "completions"])
+def test_groups_of_options(run: Run, command: str) -> None:
+    """Help begins with the options that select, then come those of the format and the server."""
+    text = run(command, "--help").out.decode()
+    headings = re.findall(r"^╭─ (Which|How|Server)", text, re.MULTILINE)
+    assert headings == ["Which", "How", "Server"]
+
+
 def test_no_command(run: Run) -> None:
     """Without a command the program shows what there is."""
     ran = run()

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from loopback import Answer, Asked, Loopback, message, page
+from loopback import Answer, Asked, Loopback, error, message, page
 
 from aiomessages import AsyncMessagesClient
 from aiomessages.client import caller_of
@@ -67,6 +67,27 @@ async def test_messages_in_a_file(tmp_path: Path) -> None:
             with outcome:
                 last = answer(server.asked[-1]).body
                 assert reservation.held == len(json.dumps(last))
+
+
+async def test_messages_that_are_read_again(tmp_path: Path) -> None:
+    """The messages of a first reading take no memory during the second one."""
+
+    def changing(asked: Asked) -> Answer:
+        return error(404, "not_found") if len(server.asked) == PAGES else answer(asked)
+
+    async with (
+        Loopback(changing) as server,
+        AsyncMessagesClient("key", base_url=server.base_url) as client,
+    ):
+        budget = MemoryBudget(2 * FIRST_PAGE_BYTES)
+        with Reservation(budget) as reservation:
+            outcome = await reader_of(client, tmp_path, budget).read(
+                Item("chatcmpl-1"), reservation
+            )
+            with outcome:
+                bodies = [answer(asked).body for asked in server.asked[PAGES:]]
+                assert len(bodies) == len(outcome.messages) == PAGES
+                assert reservation.held == sum(len(json.dumps(body)) for body in bodies)
 
 
 async def test_a_reading_that_is_cancelled(tmp_path: Path) -> None:
