@@ -19,7 +19,6 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 import aiomessages
-from aiomessages.errors import ConfigurationError
 from aiomessages.settings import Settings
 
 from . import stderr
@@ -162,7 +161,7 @@ class Connection:
         """Check the options, read the key, and return the context manager of the client.
 
         Call it outside of an event loop, in which a prompt for the key could not be interrupted.
-        Raises UsageError before anything is sent or started.
+        Raises UsageError or ConfigurationError before anything is sent or started.
         """
         if self.local is not None:
             return self._embedded(self._database())
@@ -209,22 +208,16 @@ class Connection:
 
 
 def _check(account: Connection, api_key: str | None) -> None:
-    """Check the settings before there is a client, and conceal the key in all output.
-
-    Raises UsageError, which names options instead of arguments.
-    """
-    try:
-        settings = Settings.load(
-            api_key=api_key,
-            base_url=account.base_url,
-            organization=account.organization,
-            project=account.project,
-            default_headers=None,
-            default_query=None,
-            allow_http=False,
-        )
-    except ConfigurationError as error:
-        raise UsageError(in_options(str(error))) from None
+    """Check the settings before there is a client, and conceal the key in all output."""
+    settings = Settings.load(
+        api_key=api_key,
+        base_url=account.base_url,
+        organization=account.organization,
+        project=account.project,
+        default_headers=None,
+        default_query=None,
+        allow_http=False,
+    )
     stderr.conceal(str(settings.api_key))
 
 
