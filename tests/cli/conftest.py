@@ -13,6 +13,9 @@ from conftest_cli import KEY, RECORDS, Ran
 from aiomessages.__main__ import main
 from aiomessages.testing import MessagesServer
 
+# Without a buffer of standard output, what a program leaves in it cannot be seen.
+_OURS = ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR", "PYTHONUNBUFFERED")
+
 
 @pytest.fixture(scope="session")
 def messages_server() -> Iterator[MessagesServer]:
@@ -25,7 +28,7 @@ def messages_server() -> Iterator[MessagesServer]:
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the environment of whoever runs the tests out of them."""
     for name in list(os.environ):
-        if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
+        if name.startswith("OPENAI_") or name in _OURS:
             monkeypatch.delenv(name)
 
 

@@ -507,6 +507,29 @@ async def test_one_signal_twice(
     assert ended == codes
 
 
+async def test_the_display_at_a_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second signal closes the display before it ends the process."""
+    told: list[Any] = []
+    ended = asyncio.Event()
+
+    def end(code: int) -> None:
+        told.append(code)
+        ended.set()
+
+    async def exporting() -> Any:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            await ended.wait()
+
+    monkeypatch.setattr(os, "_exit", end)
+
+    await export_run.stoppable(exporting(), lambda: told.append("closed"))
+    assert told == ["closed", 130]
+
+
 async def test_a_terminal_that_closes_under_nohup() -> None:
     """SIGHUP is still ignored where it was: `nohup aiomessages export …` goes on."""
 

@@ -118,6 +118,12 @@ def test_transform(run: Run) -> None:
     ]
 
 
+def test_an_array_of_results(run: Run) -> None:
+    """The format json of a transform is one array of its results."""
+    ran = run("list", "chatcmpl-short", "--transform", "role", "--format", "json")
+    assert json.loads(ran.out) == ["system", "user", "assistant"]
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
@@ -184,6 +190,15 @@ def test_a_transform_that_fails_on_a_message(run: Run, expression: str) -> None:
     assert (ran.code, ran.out) == (1, b"")
     assert ran.err.startswith(f"aiomessages: --transform {expression}: ")
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("length", "shown"), [(80, 80), (81, 80)])
+def test_a_long_transform(run: Run, length: int, shown: int) -> None:
+    """An error quotes at most 80 characters of an expression, and marks what it leaves out."""
+    expression = "[".ljust(length, "a")
+    quoted = expression[:shown] + ("…" if shown < length else "")
+    ran = run("list", "chatcmpl-short", "--transform", expression)
+    assert ran.err.startswith(f"aiomessages: --transform {quoted}: ")
 
 
 def test_a_transform_that_does_not_fit(run: Run) -> None:

@@ -1,5 +1,6 @@
 """The way into the program: cheap for --version, and in words without the extra."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,9 +74,20 @@ def test_arguments_of_the_process(
     assert aiomessages.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
-)
+COMMANDS = [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_without_empty_defaults(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """Help shows no default of a flag, nor the sign for standard output."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = re.sub(r"[│\s]+", " ", run(*command, "--help").out.decode())
+    assert re.findall(r"\[default: (?:False|-)\]", text) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """Every command has help with examples, for a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -84,6 +96,14 @@ def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> 
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  aiomessages") for line in lines[lines.index("Examples:") :])
+
+
+@pytest.mark.parametrize("command", ["list", "completions"])
+def test_groups_of_options(run: Run, command: str) -> None:
+    """Help begins with the options that select, then come those of the format and the server."""
+    text = run(command, "--help").out.decode()
+    headings = re.findall(r"^╭─ (Which|How|Server)", text, re.MULTILINE)
+    assert headings == ["Which", "How", "Server"]
 
 
 def test_no_command(run: Run) -> None:

@@ -143,6 +143,39 @@ def test_a_file_without_a_key(run: Run, tmp_path: Path, content: bytes | None, r
     assert "name-or-key" not in ran.err
 
 
+@pytest.mark.parametrize(("words", "requests"), [([], 3), (["--max-retries", 1], 2)])
+def test_retries(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[object], requests: int
+) -> None:
+    """A request that fails is retried twice, or as often as --max-retries says."""
+    with MessagesServer() as server:
+        server.fail(500, retry_after=0)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        run("list", "x", "--base-url", server.base_url, *words)
+        assert len(server.requests) == requests
+
+
+def test_a_timeout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that takes longer than --timeout fails, and the message names the option."""
+    with MessagesServer(records=RECORDS) as server:
+        server.fail("stalled-body")
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--max-retries", 0, "--timeout", 0.1]
+        ran = run("list", "chatcmpl-short", *words)
+    assert ran.code == 1
+    assert "--timeout" in ran.err
+
+
+def test_the_key_in_another_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message repeats the key, whatever the key looks like and wherever it was put as well."""
+    with MessagesServer(records=RECORDS, api_key="staple-battery-0123") as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--transform", f"abs('{server.api_key}')"]
+        ran = run("list", "chatcmpl-short", *words)
+    assert (ran.code, ran.out) == (1, b"")
+    assert "staple-battery" not in ran.err
+
+
 def test_local(run: Run) -> None:
     """The sample needs no key and no network, and not the way that the environment points."""
     ran = run("list", "chatcmpl-nobody", "--local")

@@ -1,5 +1,6 @@
 """Data arrives whole in its file, or the file is not there."""
 
+import errno
 import os
 import pty
 import signal
@@ -39,6 +40,22 @@ def test_an_error_in_the_middle(tmp_path: Path) -> None:
         interrupted()
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be made durable does not get its name."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def written() -> None:
+        with output.opened(tmp_path / "out") as write:
+            write(b"one")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"out: Input/output error"):
+        written()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_signals_are_as_they_were(tmp_path: Path) -> None:

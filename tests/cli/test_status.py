@@ -40,6 +40,15 @@ def test_for_a_program(run: Run, finished: Path) -> None:
     assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
 
 
+def test_json_to_read(run: Run, tmp_path: Path) -> None:
+    """The JSON is indented, and has letters of any language as they are."""
+    path = tmp_path / "Gespräche.jsonl"
+    assert run("export", "chatcmpl-short", "-o", path, "--local", "--quiet").code == 3
+    text = run("status", path, "--format", "json").out.decode()
+    assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
+    assert "Gespräche" in text
+
+
 @pytest.mark.parametrize("name", [b"caf\xe9.jsonl", "\u202e\x1b[31m\n\u00fc.jsonl".encode()])
 def test_any_name(run: Run, tmp_path: Path, name: bytes) -> None:
     """A name of any bytes is told in both formats, and in JSON Python reads the very name."""

@@ -126,6 +126,12 @@ def test_named() -> None:
     ]
 
 
+def test_one_more_id() -> None:
+    """The eleventh id is counted."""
+    (line,) = summary.named(report(gone=[f"g{number}" for number in range(11)]))
+    assert "g9 and 1 more)" in line
+
+
 def test_when_to_come_back() -> None:
     """A server that asks to wait for long is told with the time at which to go on."""
     assert summary.of_wait(86_400, FINISHED_AT) == (

@@ -549,10 +549,14 @@ class Careless:
         self.careless = careless
         self.Error = duckdb.Error
         self.OutOfMemoryException = duckdb.OutOfMemoryException
+        self.limits: list[int] = []  # of memory, in bytes
 
     @contextmanager
     def connect(self, *arguments: Any, **options: Any) -> Iterator[Careless]:
         """Open a connection."""
+        limit = options["config"].get("memory_limit")
+        if limit is not None:
+            self.limits.append(int(limit.removesuffix("B")))
         with duckdb.connect(*arguments, **options) as self.connection:
             yield self
 
@@ -562,15 +566,16 @@ class Careless:
 
 
 @pytest.fixture
-def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
+def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], Careless]:
     """Return what has duckdb take a function's statements for those it is given."""
     real = importlib.import_module
 
-    def put(change: Callable[[str], str]) -> None:
+    def put(change: Callable[[str], str]) -> Careless:
         pretended = Careless(change)
         monkeypatch.setattr(
             importlib, "import_module", lambda name: pretended if name == "duckdb" else real(name)
         )
+        return pretended
 
     return put
 
@@ -634,6 +639,15 @@ def test_duckdb_is_told_the_length_of_the_longest_row(
     longest = len(encoded({**message, "message_json": text}))
     assert path.exists()
     assert [*map(int, told)] == [2**20, longest]
+
+
+def test_a_long_row_has_more_memory(careless: Any, written: Callable[..., Path]) -> None:
+    """The first limit of memory grows with the longest row."""
+    listening = careless(str)
+    written(SAID)
+    written([{"message": {"role": "user", "content": "x" * 2**20}}])
+    short, long = listening.limits
+    assert long - short > 8 * 2**20
 
 
 def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> None:

@@ -21,7 +21,7 @@ from aiomessages.export import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
 from aiomessages.export.ledger import Ledger
 from aiomessages.export.ledger_schema import Entry, Part
-from aiomessages.export.output import Output, ending_of
+from aiomessages.export.output import Output, check_can_write, ending_of
 from aiomessages.export.stored import Lines
 
 if TYPE_CHECKING:
@@ -114,12 +114,26 @@ def test_nothing(
     assert decode((tmp_path / name).read_bytes()) == b""
 
 
+def test_a_batch_of_entries(opened: Opened, tmp_path: Path) -> None:
+    """A batch without lines begins no file."""
+    opened().write(Lines(), [Entry("a", "gone")])
+    assert names(tmp_path) == []
+
+
 def test_a_destination_without_zstd(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has to be installed is said."""
     for name in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ExportError, match=r"aiomessages\[zstd\]"):
         opened("out.jsonl.zst").write([Lines(ONE, 1)], [])
+
+
+def test_lines_without_duckdb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A destination of lines needs no duckdb."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    check_can_write(tmp_path / "out.jsonl")
+    with pytest.raises(ExportError, match="pip install"):
+        check_can_write(tmp_path / "out.parquet")
 
 
 def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
@@ -422,6 +436,27 @@ def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: st
     assert output.manifest()
 
 
+def test_a_link_that_comes_during_a_run(opened: Opened, tmp_path: Path) -> None:
+    """A link is refused at the end of a run, too, and its target stays."""
+    output = opened()
+    output.write(Lines(ONE, 1), [])
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "out.jsonl.manifest.json").symlink_to(tmp_path / "mine")
+    with pytest.raises(CorruptError, match="is a symbolic link: move it away"):
+        output.finish("messages")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_link_in_place_of_a_manifest(opened: Opened, tmp_path: Path) -> None:
+    """The next run says at its start that it is a link."""
+    opened().finish("messages")
+    manifest = tmp_path / "out.jsonl.manifest.json"
+    manifest.replace(tmp_path / "moved")
+    manifest.symlink_to(tmp_path / "moved")
+    with pytest.raises(CorruptError, match="is a symbolic link: move it away"):
+        opened()
+
+
 def test_a_partial_file_that_was_replaced(opened: Opened, tmp_path: Path) -> None:
     """It is not written on, nor cut, nor given the final name."""
     output = opened()
@@ -477,6 +512,22 @@ def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_pat
     assert columns.read_bytes() == mine
     columns.unlink()
     opened("out.parquet").finish("messages")
+
+
+def test_columns_that_are_made_again(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
+    """The manifest of columns that are gone is removed before there are new ones."""
+    pytest.importorskip("duckdb")
+
+    class NoManifest(Files):
+        def create(self, path: Path) -> None:
+            raise OSError(errno.EIO, f"{path.name} cannot be created")
+
+    opened("out.parquet").write(Lines(LINE, 1), [])
+    opened("out.parquet").finish("messages")
+    (tmp_path / "out.parquet").unlink()
+    with pytest.raises(OSError, match=r"manifest\.json\.tmp"):
+        Output(tmp_path / "out.parquet", ledger, NoManifest()).finish("messages")
+    assert names(tmp_path) == ["out.parquet", "out.parquet.rows.jsonl.gz"]
 
 
 def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:

@@ -64,14 +64,14 @@ def bad_cursor(status: int = 400) -> Answer:
 
 
 class Stored(Loopback):
-    """A server of some completions, one of which answers as `odd` says, else as ever.
+    """A server of completions, where those of `odd_ids` answer as `odd` says, else as ever.
 
     `odd` gets what was asked and how often that was asked before; None is the ordinary answer.
     """
 
     def __init__(self, odd: Callable[[Asked, int], Answer | None], created: float = 0) -> None:
         super().__init__(self._answer)
-        self.odd = odd
+        self.odd, self.odd_ids = odd, [ODD]
         self.listed = IDS
         self._created = created or 1_700_000_000
         self._times: Counter[tuple[str, str | None]] = Counter()
@@ -80,7 +80,7 @@ class Stored(Loopback):
         name = asked.path.removeprefix("/v1/chat/completions").strip("/").partition("/")[0]
         times = self._times[asked.path, asked.query.get("after")]
         self._times[asked.path, asked.query.get("after")] += 1
-        if name == ODD and (answer := self.odd(asked, times)) is not None:
+        if name in self.odd_ids and (answer := self.odd(asked, times)) is not None:
             return answer
         if not name:
             return Answer(page(completion(name, self._created) for name in self.listed))
@@ -181,6 +181,16 @@ async def test_pending_and_then_gone(tmp_path: Path) -> None:
     assert (report.complete, report.pending, report.gone) == (True, [], [ODD])
 
 
+async def test_everything_listed_is_gone(tmp_path: Path) -> None:
+    """An export of a list in which all completions are gone ends without an error."""
+    async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed = []
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.complete, report.gone, report.rows) == (True, [ODD], 0)
+
+
 async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
     """A later run in which nothing changed leaves every file but the ledger as it is."""
 
@@ -196,7 +206,7 @@ async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age", "visible", "become"),
-    [(59, True, "done"), (59, False, "pending"), (61, True, "gone")],
+    [(59, True, "done"), (59, False, "pending"), (60, True, "gone")],
 )
 async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str) -> None:
     """By id, a completion younger than a minute by the answer's own Date is waited for as well."""
@@ -279,6 +289,7 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
     async with Stored(lambda asked, _: answer if second_page(asked) else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl", on_error=on_error)
     assert (report.finished, report.complete, report.lost) == (True, False, [ODD])
+    assert (report.progress.lost, report.progress.completions) == (1, 2)
     assert whole(tmp_path / "out.jsonl") == OTHERS
     kept = (tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()
     assert [(json.loads(line)["completion_id"], json.loads(line)["seq"]) for line in kept] == [
@@ -286,6 +297,17 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
         (ODD, 1),
     ]
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["lost"] == [ODD]
+
+
+async def test_lost_by_a_later_run(tmp_path: Path) -> None:
+    """The manifest of a finished export names one more completion that a later run lost."""
+    async with Stored(lambda asked, _: missing() if "after" in asked.query else None) as server:
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed, server.odd_ids = [*IDS, "chatcmpl-d"], [ODD, "chatcmpl-d"]
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.finished, report.lost) == (True, [ODD, "chatcmpl-d"])
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())
+    assert manifest["lost"] == [ODD, "chatcmpl-d"]
 
 
 async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
@@ -298,6 +320,18 @@ async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
         report = await export_ids(server, tmp_path / "out.jsonl")
     assert (report.lost, report.gone) == ([ODD], [])
     assert len((tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()) == 2
+
+
+async def test_deleted_and_not_waited_for(tmp_path: Path) -> None:
+    """A conversation whose beginning was read is requested once more, and then no longer."""
+
+    def odd(asked: Asked, n: int) -> Answer | None:
+        return missing() if second_page(asked) or n > 0 else None
+
+    async with Stored(odd) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+    assert [*map(first_page, server.asked)].count(True) == 2
 
 
 async def test_the_longer_part_is_kept(tmp_path: Path) -> None:

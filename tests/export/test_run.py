@@ -20,6 +20,7 @@ from aiomessages.export import (
     read_status,
 )
 from aiomessages.export.files import Files
+from aiomessages.export.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,6 +46,13 @@ async def test_every_message_and_reply(
     assert (report.progress.completions, report.progress.total) == (30, 30)
 
 
+async def test_nothing_to_explain(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The ledger has no reason for a completion that the output holds whole."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        assert ledger.reasons("done") == {None: 2}
+
+
 async def test_messages_are_the_servers_bytes(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """In a line stands the message as the server sent it, byte for byte."""
     await export(client, IDS[:3], tmp_path / "out.jsonl")
@@ -63,6 +71,13 @@ async def test_a_list_of_completions(
     again = await export(client, client.completions(), tmp_path / "out.jsonl", refresh=False)
     assert server.requests == 1 + len(IDS)
     assert again.sha256 == report.sha256
+
+
+async def test_nothing_is_listed_again(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A run that does not list the completions again calls none of them removed."""
+    await export(client, client.completions(), tmp_path / "out.jsonl")
+    again = await export(client, client.completions(), tmp_path / "out.jsonl", refresh=False)
+    assert again.removed == 0
 
 
 async def test_conversations(client: AsyncMessagesClient, tmp_path: Path) -> None:
@@ -369,3 +384,17 @@ async def test_the_step_of_columns_is_told(
         client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
     )
     assert (any(told), told[-1]) == (name == "out.parquet", False)
+
+
+async def test_no_columns_without_new_rows(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Progress has no step of columns where a run adds nothing."""
+    pytest.importorskip("duckdb")
+    await export(client, IDS[:2], tmp_path / "out.parquet")
+    told: list[bool] = []
+    await export(
+        client,
+        IDS[:2],
+        tmp_path / "out.parquet",
+        on_progress=lambda now: told.append(now.writing_columns),
+    )
+    assert not any(told)
