@@ -173,7 +173,7 @@ class AsyncMessagesClient:
         return f"{type(self).__name__}(base_url={self._base_url!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client is not pickled: make one in each process")
+        raise TypeError("a client cannot be pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with other options that shares this one's session.
@@ -376,14 +376,14 @@ class AsyncMessagesClient:
 
 def _checked_policy(retry: object) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
-        raise ConfigurationError("retry must be a RetryPolicy; RetryPolicy(max_retries=0) is none")
+        raise ConfigurationError("retry must be a RetryPolicy, such as RetryPolicy(max_retries=0)")
     return retry
 
 
 def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
     if inspect.iscoroutinefunction(hook):
         raise ConfigurationError(
-            "on_retry must be a plain function; have it start a task if need be"
+            "on_retry must be a plain function; start a task in it for async work"
         )
     return hook
 

@@ -173,7 +173,7 @@ class SchemaError(APIResponseError):
     A page must have a list as its `data`, and each item an id. Nothing else is an error.
     """
 
-    hint = "A list cannot be read on without ids, not even by raw(): check base_url."
+    hint = "A list cannot continue without ids, not even by raw(): check base_url."
 
     def __init__(
         self,

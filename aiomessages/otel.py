@@ -68,15 +68,15 @@ class _OpenTelemetry:
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
         meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
         self._requests = meter.create_counter(
-            "aiomessages.client.requests", "{request}", "Requests, each retry one more."
+            "aiomessages.client.requests", "{request}", "Requests, retries included."
         )
         self._retries = meter.create_counter(
-            "aiomessages.client.retries", "{retry}", "Requests that follow one that failed."
+            "aiomessages.client.retries", "{retry}", "Requests that repeat a failed one."
         )
         self._waits = meter.create_histogram(
             "aiomessages.client.slot.wait_time",
             "s",
-            "How long a request of an export waited for its turn at the pace.",
+            "Time that a request of an export waited for the rate limit.",
         )
         self._bytes = meter.create_histogram(
             "aiomessages.client.response.body.size",

@@ -128,11 +128,11 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
         """
         if self.next_cursor is None and self.has_more:
             raise RuntimeError(
-                "there is no further page within max_items: look at page.has_next_page() first, or"
+                "there is no further page within max_items: check page.has_next_page() first, or"
                 " ask for a list after the last item's id"
             )
         if self.next_cursor is None:
-            raise RuntimeError("there is no next page: look at page.has_next_page() first")
+            raise RuntimeError("there is no next page: check page.has_next_page() first")
         if self._fetch_next is None:
             raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
         page: Self = await self._fetch_next()

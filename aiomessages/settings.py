@@ -219,7 +219,7 @@ def check_framing(headers: Iterable[str]) -> None:
     if framing := sorted(_FRAMING & {name.lower() for name in headers}):
         raise ConfigurationError(
             f"the session that you handed in sends {' and '.join(framing)} with each request,"
-            " which frames a body where there is none: hand in one without it"
+            " which announces a body that no request has: hand in one without it"
         )
 
 

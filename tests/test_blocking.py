@@ -195,7 +195,7 @@ def test_it_takes_what_the_async_client_takes() -> None:
 
 def test_options_that_cannot_be_used() -> None:
     """A session of the caller's belongs to another loop; all else is refused as always."""
-    with pytest.raises(ConfigurationError, match="the client has its own"):
+    with pytest.raises(ConfigurationError, match="the client runs its own"):
         MessagesClient(KEY, session=object())  # type: ignore[arg-type]
     client = MessagesClient(KEY)
     with pytest.raises(ConfigurationError, match="limit"):
@@ -998,7 +998,7 @@ def test_hooks_must_not_wait_for_their_own_loop(
     )
     with pytest.raises(ClientClosedError):
         client.list("chatcmpl-1").page()
-    assert refused == ["on_retry and on_progress run in the client's loop: use no client there"]
+    assert refused == ["on_retry and on_progress run in the client's loop: call no client"]
 
 
 def test_the_annotations_can_be_read() -> None:

@@ -75,7 +75,9 @@ class MessagesClient:
         if options.get("default_headers") is not None:
             options["default_headers"] = hide_values(options["default_headers"])
         if options.get("session") is not None:
-            raise ConfigurationError("a session belongs to your event loop: the client has its own")
+            raise ConfigurationError(
+                "pass no session: it belongs to your event loop, and the client runs its own"
+            )
         self._client = AsyncMessagesClient(api_key, **options)
         self._thread = LoopThread(self._client.aclose)
         self._owns_thread = True
@@ -86,7 +88,7 @@ class MessagesClient:
         return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client is not pickled: make one in each process")
+        raise TypeError("a client cannot be pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session and thread.

@@ -251,7 +251,7 @@ def _look_at_error(task: asyncio.Task[Any]) -> None:
 def _refuse_in_async_code() -> None:
     """Raise RuntimeError where waiting would hold up an event loop, or would never end."""
     if type(threading.current_thread()) is _Thread:
-        raise RuntimeError("on_retry and on_progress run in the client's loop: use no client there")
+        raise RuntimeError("on_retry and on_progress run in the client's loop: call no client")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -260,6 +260,6 @@ def _refuse_in_async_code() -> None:
     if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         # A notebook, which runs each cell inside an event loop, may wait.
         raise RuntimeError(
-            "MessagesClient waits, and would hold up this event loop:"
+            "MessagesClient would block this event loop:"
             " use aiomessages.AsyncMessagesClient in async code"
         )

@@ -196,7 +196,7 @@ class Attempts:
             try:
                 on_retry(details)
             except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
-                log.exception("on_retry failed; the call goes on")
+                log.exception("on_retry failed; the call continues")
 
     async def _attempt_in_turn(
         self, request: Request, read: Read[ResultT], running: RunningCall

@@ -14,4 +14,4 @@ def translate_cancellation(cancelled: asyncio.CancelledError) -> APIConnectionEr
     """
     if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
         raise cancelled
-    return APIConnectionError("what the fetch of a page waited for was cancelled")
+    return APIConnectionError("the fetch of a page waited for something that was cancelled")

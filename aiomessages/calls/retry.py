@@ -50,9 +50,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         for name in ("initial_backoff", "max_backoff", "jitter", "max_retry_after"):
             _check_number(name, getattr(self, name))
         if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
-            raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
+            raise ConfigurationError("0 <= initial_backoff <= max_backoff must hold")
         if not 0 <= self.jitter <= 1:
-            raise ConfigurationError("jitter is a share of the wait, from 0 to 1")
+            raise ConfigurationError("jitter must be a share of the wait, from 0 to 1")
         if not self.max_retry_after >= 0:
             raise ConfigurationError("max_retry_after must be 0 or more seconds")
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from aiomessages.export.created_between import Order, TimeRange
     from aiomessages.paging.stream import CompletionStream
 
-_WHICH = Group("Which completions", sort_key=0)
-_HOW = Group("How they are shown", sort_key=1)
+_WHICH = Group("Selection", sort_key=0)
+_HOW = Group("Output", sort_key=1)
 _EXAMPLES = """\
 Examples:
   aiomessages completions --order desc --max-items 10

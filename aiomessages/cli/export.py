@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.source import Source
 
-_WHICH = Group("Which completions", sort_key=0)
-_WHAT = Group("What is written", sort_key=1)
-_HOW = Group("How it is fetched", sort_key=2)
+_WHICH = Group("Selection", sort_key=0)
+_WHAT = Group("Output", sort_key=1)
+_HOW = Group("Requests", sort_key=2)
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
@@ -40,9 +40,9 @@ Examples:
   aiomessages completions --since 1d | jq -r .id |
     aiomessages export --ids-file - -o today.duckdb
 
-Stopped by Ctrl-C or killed, the same command continues where it was.
+After Ctrl-C or a kill, run the same command again to continue.
 Exit codes: 0 complete, 1 some completions failed or were lost (named),
-2 wrong usage, or other options than before, 3 none of the ids exists,
+2 wrong usage, or options that differ, 3 none of the ids exists,
 4 key refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
 75 another process is writing, 130 stopped.
 """
@@ -73,7 +73,7 @@ def export_conversations(
             group=_WHICH,
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the ids from FILE, one per line; from standard input if FILE is -.",
+            help="Read the ids from FILE, one per line, or from standard input if FILE is -.",
         ),
     ] = None,
     every: Annotated[
@@ -109,7 +109,7 @@ def export_conversations(
         Parameter(
             group=_WHAT,
             metavar="DIR",
-            help="Write images, sounds and files to DIR, and their names instead of the base64."
+            help="Write images, sounds and files to DIR, and put file names in place of the base64."
             " Not with --layout finetune, whose lines hold their images.",
         ),
     ] = None,
@@ -118,7 +118,7 @@ def export_conversations(
         Parameter(
             group=_HOW,
             metavar="N",
-            help="Messages per page [100]. Halved automatically where a page is too large.",
+            help="Messages per page [100]. Halved automatically if a page is too large.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -198,12 +198,12 @@ def _check_selection(selection: dict[str, Any], *, every: bool, refresh: bool) -
     """Refuse options that select from the list if ids are given: they would have no effect."""
     used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
     if used and not every:
-        raise UsageError(f"{used[0]} needs --all: ids are exported as they are given")
+        raise UsageError(f"{used[0]} selects from a list, and works only with --all")
 
 
 def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
     if STANDARD_INPUT == ids_file == connection.api_key_file:
-        raise UsageError("standard input is either the ids or the key, not both")
+        raise UsageError("standard input can hold the ids or the key, not both")
 
 
 def _check_destination(destination: Path) -> None:

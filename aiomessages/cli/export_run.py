@@ -81,7 +81,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends at once")
+            stderr.say("committing what was fetched; a second signal ends the export at once")
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from aiomessages import AsyncMessagesClient, MessageStream
 
-_WHICH = Group("Which messages", sort_key=0)
-_HOW = Group("How they are shown", sort_key=1)
+_WHICH = Group("Selection", sort_key=0)
+_HOW = Group("Output", sort_key=1)
 Transform = Callable[[Any], Any]
 
 _EXAMPLES = """\

@@ -14,7 +14,7 @@ from aiomessages.export.created_between import TimeRange
 
 from .exits import UsageError
 
-_WHICH = Group("Which completions", sort_key=0)
+_WHICH = Group("Selection", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE: Final = re.compile(r"(\d{1,6})([mhdw])")
 

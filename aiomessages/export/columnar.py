@@ -91,7 +91,7 @@ def _duckdb() -> ModuleType:
         raise ExportError(_NO_DUCKDB) from None
 
 
-_NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[parquet]'"
+_NO_DUCKDB: Final = "columns need duckdb: pip install 'aiomessages[parquet]'"
 
 
 def _write(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> None:
@@ -170,7 +170,7 @@ def _check(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> N
         query = f"SELECT count(*) FROM {source}"  # noqa: S608 - nothing of it is from outside
         ((count,),) = connection.execute(query).fetchall()
     if count != rows.number:
-        raise OSError(f"{count} of {rows.number} rows are read back")
+        raise OSError(f"{count} of {rows.number} rows were read back")
 
 
 # --- names for duckdb -----------------------------------------------------------------------------

@@ -57,13 +57,13 @@ def refuse(path: Path, why: str) -> NoReturn:
 
 def refuse_taken(path: Path) -> NoReturn:
     """Raise CorruptError for a file of somebody else at a path that is needed."""
-    refuse(path, "came from elsewhere, and this export is about to use that name")
+    refuse(path, "belongs to another program, and this export needs that name")
 
 
 def refuse_unknown(path: Path) -> NoReturn:
     """Raise CorruptError for a file that the ledger does not record."""
     raise CorruptError(
-        f"{path} is there, and the ledger does not know of it:"
+        f"{path} exists, but the ledger has no record of it:"
         " move it away, or export to another destination"
     )
 
@@ -72,7 +72,7 @@ def refuse_changed(path: Path) -> NoReturn:
     """Raise CorruptError for a file whose bytes are not those that were written."""
     raise CorruptError(
         f"{path} was changed since it was written, or is another file: move it away;"
-        " then delete the export with its ledger and begin anew"
+        " then delete the export with its ledger and start again"
     )
 
 

@@ -129,6 +129,6 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: include replies")
     if media is not None and (not str(media) or "\0" in str(media)):
-        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
+        raise ConfigurationError(f"{str(media)!r} cannot name a directory for the media")
     if layout == "finetune" and media is not None:
         raise ConfigurationError("a fine-tuning example holds its images: omit media")

@@ -55,7 +55,7 @@ class Names:
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
-            raise ConfigurationError(f"{str(destination)!r} is no name of a destination")
+            raise ConfigurationError(f"{str(destination)!r} cannot name a destination")
         try:
             parent, name = path.parent.resolve(), path.name
             if name in ("", ".."):  # "." has no name of its own
@@ -63,7 +63,7 @@ class Names:
         except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
             raise ConfigurationError(f"{destination} cannot be found: {error}") from None
         if not name:
-            raise ConfigurationError(f"{destination} is no destination: give it a name")
+            raise ConfigurationError(f"{destination} is no destination: name a file or a directory")
         return cls(parent / name)
 
     def beside(self, ending: str) -> Path:

@@ -82,7 +82,7 @@ class Run:
         counts = self.ledger.counts()
         if counts.keys() == {"gone"}:
             raise NotFoundError(
-                f"none of these exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
+                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
                 " check base_url, and the project of the key",
                 status=self._gone.status,
                 headers=self._gone.headers,

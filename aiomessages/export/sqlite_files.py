@@ -136,7 +136,7 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
         else:
             if is_locked or _stamps(path) == before:
                 return found
-    raise ExportError(f"{path} changes all the time: try it again")
+    raise ExportError(f"{path} keeps changing: try again")
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, Stamp | None]:

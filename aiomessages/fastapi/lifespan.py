@@ -44,7 +44,7 @@ async def get_messages_client(connection: HTTPConnection) -> AsyncMessagesClient
     client: AsyncMessagesClient | None = getattr(connection.state, _STATE, None)
     if client is None:
         raise RuntimeError(
-            "the app has no client: make it by FastAPI(lifespan=messages_lifespan()), and in tests"
+            "the app has no client: create it with FastAPI(lifespan=messages_lifespan()); in tests"
             " run it by `with TestClient(app)`; the lifespan of a mounted app is never run"
         )
     return client

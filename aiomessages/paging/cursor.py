@@ -110,7 +110,7 @@ class WalkState(Generic[PageT]):
         """Return why the walk would lose items or never end by this page; None if it would not."""
         cursor = content.next_cursor
         if cursor is not None and cursor in self._seen_cursors:
-            return f"the cursor {shown(cursor)} came a second time"
+            return f"the cursor {shown(cursor)} is repeated"
         if nothing_new and (cursor is not None or not self._may_end(content.ids)):
             return "the page only repeats what came before it"
         return None
@@ -159,7 +159,7 @@ class WalkState(Generic[PageT]):
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 _INCLUSIVE_HINT: Final = (
-    "Where a server begins each page with the message that `after` names, ask for a larger limit=."
+    "If the server begins each page with the message that `after` names, use a larger limit=."
 )
 
 

@@ -36,7 +36,7 @@ def checked_window(mode: object, window: object, *, prefetch: bool) -> int:
         raise ConfigurationError(f"lookahead must be True, 'predict', False or None, not {mode!r}")
     count = check_count("lookahead_window", window)
     if not prefetch:
-        raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
+        raise ConfigurationError("lookahead fetches pages ahead, and prefetch=False forbids that")
     return count
 
 
@@ -47,7 +47,7 @@ def opposite(query: Mapping[str, str | None]) -> Literal["asc", "desc"]:
     """
     order = query.get("order") or "asc"
     if order not in ("asc", "desc"):
-        raise ConfigurationError(f"lookahead knows no opposite of the order {order!r}")
+        raise ConfigurationError(f"lookahead needs the order asc or desc, not {order!r}")
     return "desc" if order == "asc" else "asc"
 
 

@@ -182,7 +182,7 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
     def _look_through(self, view: ViewT) -> ViewT:
         self._refuse_second_reader()
         if self._walk.begun:
-            raise RuntimeError("this stream is being read already; list anew with after=cursor")
+            raise RuntimeError("this stream is being read already; list again with after=cursor")
         self._view = view
         return view
 

@@ -26,7 +26,7 @@ class SecretStr(str):
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
+        raise TypeError("a secret cannot be pickled: make a client in each process")
 
 
 def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:

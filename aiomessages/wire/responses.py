@@ -141,7 +141,7 @@ def _check_owner(received: str, completion_id: str | None) -> None:
 
 
 def _answer_to_another() -> APIConnectionError:
-    return APIConnectionError("the answer to another request arrived on this connection")
+    return APIConnectionError("the response to another request arrived on this connection")
 
 
 def _decode(
@@ -184,7 +184,7 @@ def _not_json(body: bytes) -> Exception | None:
 def _schema_error(response: Response, complaint: str) -> SchemaError:
     what, _, path = complaint.partition(" - at `")
     return SchemaError(
-        f"the answer has another shape than expected: {what}",
+        f"the answer has an unexpected shape: {what}",
         path=path.rstrip("`") or "$",
         status=response.status,
         headers=response.headers,

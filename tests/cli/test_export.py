@@ -288,7 +288,7 @@ def test_unknown_ids_alone(run: Run, tmp_path: Path) -> None:
     """Where the server knows none of the ids, that is an error: exit code 3."""
     code, _, err = run("export", "chatcmpl-x", "chatcmpl-y", "-o", tmp_path / "out.jsonl")
     assert code == 3
-    assert err.startswith("aiomessages: none of these exists")
+    assert err.startswith("aiomessages: none of the ids exists")
     assert "--wait" not in err  # this command waits by itself
 
 
@@ -458,7 +458,9 @@ def test_stopped(
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     first, last = err.decode().splitlines()
-    assert first == "aiomessages: committing what was fetched; a second signal ends at once"
+    assert (
+        first == "aiomessages: committing what was fetched; a second signal ends the export at once"
+    )
     assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)

@@ -181,7 +181,7 @@ _BROKEN = "was changed since it was written"
 
 BUGS: dict[str, Bug] = {
     "no-truncate-on-start": Bug(no_truncate_on_start, "faults", _BROKEN),
-    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", "came from elsewhere"),
+    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", "belongs to another program"),
     "goes-on-after-an-error": Bug(goes_on_after_an_error, "faults", _BROKEN),
     "ledger-before-data": Bug(ledger_before_data, "power", _LOST),
     "joined-unannounced": Bug(joined_unannounced, "faults while added", _BROKEN),

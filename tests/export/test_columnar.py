@@ -581,7 +581,7 @@ def test_a_file_that_is_short_of_rows(
 ) -> None:
     """What duckdb reports as written is read back, and rows that are missing are an error."""
     careless(lambda sql: re.sub(r"(columns = {.*}\))", r"\1 LIMIT 2", sql))
-    with pytest.raises(ExportError, match=r"could not be made: 2 of 3 rows are read back") as told:
+    with pytest.raises(ExportError, match=r"could not be made: 2 of 3 rows were read back") as told:
         written(SAID, ending=ending)
     assert type(told.value) is ExportError
     assert not [*tmp_path.rglob(f"columns{ending}")]

@@ -376,7 +376,7 @@ def test_a_file_from_elsewhere(opened: Opened, tmp_path: Path, name: str) -> Non
     """What the ledger does not know of is neither overwritten nor written on, nor removed."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(CorruptError, match=r"does not know of it: move it away"):
+    with pytest.raises(CorruptError, match=r"has no record of it: move it away"):
         opened(output_of(name))
     assert contents(tmp_path) == {name: b"mine"}
 
@@ -485,7 +485,7 @@ def test_columns_that_were_changed(opened: Opened, tmp_path: Path) -> None:
     opened("out.parquet").write(Lines(LINE, 1), [])
     opened("out.parquet").finish("messages")
     (tmp_path / "out.parquet").write_bytes(b"mine")
-    with pytest.raises(CorruptError, match="does not know of it"):
+    with pytest.raises(CorruptError, match="has no record of it"):
         opened("out.parquet")
     assert (tmp_path / "out.parquet").read_bytes() == b"mine"
 
@@ -512,7 +512,7 @@ def test_a_file_from_elsewhere_for_incomplete_lines(opened: Opened, tmp_path: Pa
     """It is refused in the middle of an export as at its begin."""
     opened().write(Lines(ONE, 1), [])
     (tmp_path / "out.jsonl.incomplete.jsonl").write_bytes(ONE)
-    with pytest.raises(CorruptError, match="does not know of it"):
+    with pytest.raises(CorruptError, match="has no record of it"):
         opened()
 
 

@@ -89,7 +89,7 @@ def test_creating(tmp_path: Path) -> None:
     files = Recorded()
     files.create(tmp_path / "a")
     assert (files.done, (tmp_path / "a").read_bytes()) == (["fsync directory"], b"")
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         files.create(tmp_path / "a")
 
 
@@ -110,7 +110,7 @@ def test_naming_without_hard_links(tmp_path: Path, code: int) -> None:
     files.publish(tmp_path / "a", tmp_path / "b")
     assert files.done == ["link", "rename", "fsync directory"]
     (tmp_path / "a").write_bytes(b"2")
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         Recorded("link", code).publish(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"1"
 
@@ -121,7 +121,7 @@ def test_a_name_that_is_taken(tmp_path: Path, what: str) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(b"1")
     put_there(b, what)
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         Files().publish(a, b)
     assert a.read_bytes() == b"1"
 
@@ -169,15 +169,15 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
     [
         ("link", "is a symbolic link"),
         ("link to nothing", "is a symbolic link"),
-        ("directory", "is no regular file"),
-        ("pipe", "is no regular file"),
+        ("directory", "is not a regular file"),
+        ("pipe", "is not a regular file"),
         ("second name", "has a second name"),
     ],
 )
 def test_what_is_no_file(tmp_path: Path, operation: str, what: str, told: str) -> None:
     """It is neither followed nor written to nor waited for, and told as what it is."""
     put_there(tmp_path / "a", what)
-    told = "came from elsewhere" if operation == "create" else told
+    told = "belongs to another program" if operation == "create" else told
     with pytest.raises(CorruptError, match=f"{told}.*: move it away"):
         OPERATIONS[operation](tmp_path / "a")
     for name in ("linked", "first"):
@@ -192,7 +192,7 @@ def test_a_file_of_another_user(tmp_path: Path, operation: str) -> None:
     """It is not used, whatever may be written to it."""
     (tmp_path / "a").write_bytes(b"mine")
     os.chown(tmp_path / "a", 65534, 65534)
-    told = "came from elsewhere" if operation == "create" else "belongs to another user"
+    told = "belongs to another program" if operation == "create" else "belongs to another user"
     with pytest.raises(CorruptError, match=told):
         OPERATIONS[operation](tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"mine"

@@ -331,7 +331,7 @@ def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> N
     mine = path.with_name(path.name + ending)
     mine.write_bytes(b"mine")
     before = written(path.parent)
-    with pytest.raises(CorruptError, match="does not know of it: move it away"):
+    with pytest.raises(CorruptError, match="has no record of it: move it away"):
         Ledger(path)
     assert written(path.parent) == before
     assert mine.read_bytes() == b"mine"

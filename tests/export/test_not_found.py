@@ -238,7 +238,7 @@ async def test_gone_and_back(tmp_path: Path) -> None:
 async def test_a_wrong_address(tmp_path: Path, on_error: Any) -> None:
     """Where none of the ids exists, the address is wrong: an error, and nothing is finished."""
     async with Loopback(lambda asked: missing(asked.path.split("/")[4])) as server:
-        with pytest.raises(NotFoundError, match=r"none of these exists .*\(3 tried\)") as caught:
+        with pytest.raises(NotFoundError, match=r"none of the ids exists .*\(3 tried\)") as caught:
             await export_ids(server, tmp_path / "out.jsonl", on_error=on_error)
         assert caught.value.code == "not_found"
     assert not (tmp_path / "out.jsonl").exists()

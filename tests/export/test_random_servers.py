@@ -171,7 +171,7 @@ class Exports:
         sent = len(server.asked)
         states = self._states.values()
         if not self._is_list and states and set(states) == {"gone"}:
-            with pytest.raises(NotFoundError, match="none of these exists"):
+            with pytest.raises(NotFoundError, match="none of the ids exists"):
                 await self._export(named)
             return
         report = await self._export(named)

@@ -261,7 +261,7 @@ async def test_a_file_that_was_cut(client: AsyncMessagesClient, tmp_path: Path) 
     """A file shorter than the ledger says is refused as corrupt."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     (tmp_path / "out.jsonl").write_bytes(b"")
-    with pytest.raises(CorruptError, match="begin anew"):
+    with pytest.raises(CorruptError, match="start again"):
         await export(client, IDS, tmp_path / "out.jsonl")
 
 

@@ -482,7 +482,7 @@ async def test_a_page_without_room_for_anything_new(way: str) -> None:
     """An inclusive server has nothing new in pages of one: an error that says what to do."""
     read, options = WAYS[way]
     async with Loopback(repeating(1, counted=True)) as server, client_of(server) as client:
-        with pytest.raises(PaginationError, match=r"ask for a larger limit=") as caught:
+        with pytest.raises(PaginationError, match=r"use a larger limit=") as caught:
             await read(client.list("chatcmpl-1", limit=1, after=ALL[5], **options))
         assert caught.value.cursor == ALL[5]
         assert len([asked for asked in server.asked if "order" not in asked.query]) == 1
@@ -641,8 +641,8 @@ async def test_another_completion_than_was_asked_for(*, raw: bool) -> None:
     async with Loopback(script) as server, client_of(server) as client:
         for _ in range(2):
             await client.list("chatcmpl-1")
-        with pytest.raises(APIConnectionError, match="answer to another request"):
+        with pytest.raises(APIConnectionError, match="response to another request"):
             await (client.raw_completion if raw else client.completion)("chatcmpl-1")
-        with pytest.raises(APIConnectionError, match="answer to another request"):
+        with pytest.raises(APIConnectionError, match="response to another request"):
             _ = [c async for c in client.conversations(["chatcmpl-1"], include_reply=True)]
     assert len({asked.connection for asked in server.asked[1:]}) > 1
