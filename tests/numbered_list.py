@@ -43,7 +43,7 @@ SCHEMES: Final[dict[str, Callable[[int], str]]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the list at a moment: a message vanishes from a place, or appears there.
+    """A change of the list at a moment: a message vanishes from a place, or appears there.
 
     A place of None is the end of the list.
     """
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Play:
-    """One play. The seconds that requests take, and what the consumer does, come round again."""
+    """One play: the seconds that requests take and the consumer's steps repeat."""
 
     # the list, and the server
     count: int = 20
@@ -88,7 +88,7 @@ class Play:
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The outcome of a play."""
 
     got: list[str]
     error: Exception | None
@@ -102,13 +102,13 @@ class Outcome:
 
 
 class _Ids(list[str]):
-    """Ids of a page, by which can be told whether somebody holds it."""
+    """The ids of a page, in a list whose lifetime can be observed."""
 
     __slots__ = ("__weakref__",)
 
 
 class Server:
-    """Answers for the list as it is at the moment of asking."""
+    """Answers for the list as it is at the moment of the request."""
 
     def __init__(self, play: Play) -> None:
         self._play = play
@@ -233,7 +233,7 @@ class Server:
             self._ranks[name] = self._there[name] = rank
 
     def tell(self, outcome: Outcome) -> Outcome:
-        """Add what was there, in the order of the walk and behind where it began."""
+        """Add the items that exist now, in the order of the walk and behind its start."""
         order = self._play.order if self._play.obeys_order else 1
         start = None if self.after is None else self._ranks[self.after] * order
         ids = sorted(self._ranks, key=lambda each: self._ranks[each] * order)
@@ -247,12 +247,12 @@ class Server:
 
 
 def plain(play: Play) -> Outcome:
-    """Walk as ever."""
+    """Walk without lookahead."""
     return run(_read(play, ahead=None))
 
 
 def looking_ahead(play: Play, ahead: Any = Prediction) -> Outcome:
-    """Walk and look ahead, as `ahead` does it."""
+    """Walk with lookahead, as `ahead` does it."""
     return run(_read(play, ahead))
 
 
@@ -300,7 +300,7 @@ async def _consume(items: Any, play: Play, outcome: Outcome) -> None:
 
 
 async def _check_end(items: Any, outcome: Outcome) -> None:
-    """The end is the same every time, and leaves no task."""
+    """Check that the end is the same every time, and leaves no task."""
     kind = StopAsyncIteration if outcome.error is None else type(outcome.error)
     for _ in range(2):
         with pytest.raises(kind) as caught:

@@ -1,4 +1,4 @@
-"""Seeded schedules that try to break a stream, and the judge of what came out.
+"""Seeded schedules that try to break a stream, and a check of its output.
 
 One seed is one schedule: pages, the time each takes, a fault or none, consumers that share one
 iterator and time out, hop between tasks or are cancelled, and somebody who cancels the fetch,
@@ -30,7 +30,7 @@ EAGER: Final = sys.version_info >= (3, 12)
 
 
 class _Held(list[str]):
-    """A list that tells whether somebody still holds it."""
+    """A list whose lifetime can be observed."""
 
     __slots__ = ("__weakref__",)
 
@@ -40,7 +40,7 @@ def _content(ids: list[str], *, has_more: bool) -> PageContent[Page[str]]:
 
 
 class _Server:
-    """Gives pages in their time, and holds the stream to what a fetch may find."""
+    """Gives pages after a delay, and checks that no fetch breaks the stream's rules."""
 
     def __init__(self, dice: random.Random, *, prefetch: bool, got: list[str]) -> None:
         self._dice = dice
@@ -61,12 +61,12 @@ class _Server:
         return [item for page in self.pages[: self.fault_at] for item in page]
 
     def held(self) -> set[int]:
-        """Return the numbers of the pages that somebody holds."""
+        """Return the numbers of the pages that are still referenced."""
         self._live = [(n, ref) for n, ref in self._live if ref() is not None]
         return {n for n, _ in self._live}
 
     async def fetch(self, after: str | None, _: int | None, fresh: bool) -> Fetched[Page[str]]:
-        """Give the page behind `after`, in its time."""
+        """Return the page after a cursor, after its delay."""
         assert not fresh or after in self.asked, "fresh at the first look"
         self.asked.append(after)
         number = 0 if after is None else 1 + int(after.partition(".")[0])
@@ -106,7 +106,7 @@ class _Server:
 
 
 class _Schedule:
-    """One schedule: who does what, and what must come of it."""
+    """One schedule: the actors and the expected outcome."""
 
     def __init__(self, seed: int, streams: ModuleType) -> None:
         self.dice = dice = random.Random(seed)  # noqa: S311 a schedule is repeated from its seed
@@ -130,7 +130,7 @@ class _Schedule:
     # --- what consumers do ------------------------------------------------------------------------
 
     async def take(self) -> None:
-        """Take the next element, or judge the end; what counts is the order of coming back here."""
+        """Take the next element, or check the end; the order of returning here counts."""
         try:
             element = await anext(self.iterator)
         except (StopAsyncIteration, APIConnectionError, ClientClosedError) as end:
@@ -167,7 +167,7 @@ class _Schedule:
         await nap(self.dice)
 
     async def consume(self) -> None:
-        """Do some of these things."""
+        """Do some of the consumer's actions."""
         ways: list[Callable[[], Awaitable[None]]] = [
             self.take,
             self._take_within_timeout,
@@ -184,7 +184,7 @@ class _Schedule:
     # --- what others do ---------------------------------------------------------------------------
 
     async def cancel_fetches(self) -> None:
-        """Cancel the task that fetches, now and then."""
+        """Cancel the fetching task at random."""
         for _ in range(self.dice.randint(0, 3)):
             await (spin(self.dice.randint(0, 8)) if self.dice.random() < 0.5 else nap(self.dice))
             task = self.server.task
@@ -208,7 +208,7 @@ class _Schedule:
     # --- the play ---------------------------------------------------------------------------------
 
     async def play(self) -> None:
-        """Let everybody act, read the rest, and judge."""
+        """Let all actors run, read the rest, and check the outcome."""
         if EAGER and self.dice.random() < 0.2:
             asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         actors = [asyncio.create_task(self.consume()) for _ in range(self.dice.randint(1, 3))]
@@ -239,7 +239,7 @@ class _Schedule:
         del self.iterator
 
     def _judge(self, end: BaseException) -> None:
-        """Hold what a take raised against what was delivered, and what was raised before."""
+        """Compare the error of a step with the delivered items and with earlier errors."""
         whole = self.got == self.expected
         if isinstance(end, StopAsyncIteration):
             assert whole, "unfinished, and looks finished"
@@ -284,7 +284,7 @@ def _raise_failures(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def spin(turns: int) -> None:
-    """Give everybody else some turns."""
+    """Let all other tasks run for some iterations."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
@@ -295,5 +295,5 @@ async def nap(dice: random.Random) -> None:
 
 
 def play(seed: int, streams: ModuleType) -> None:
-    """Play one schedule on a stream module; raises AssertionError where a promise is broken."""
+    """Play one schedule on a stream module; raise AssertionError if a promise is broken."""
     run(_Schedule(seed, streams).play())

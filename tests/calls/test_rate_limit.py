@@ -125,7 +125,7 @@ def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", [20, 50, 200])
 def test_a_latency_that_varies(rate: float, capacity: float, retry_after: RetryAfter) -> None:
-    """Where requests overtake each other, the same buckets are within the targets."""
+    """If requests overtake each other, the same buckets are within the targets."""
     time, share = varying_latencies(rate, rate * capacity, retry_after, seconds_of(rate))
     assert time <= TIME
     assert share <= SHARE
@@ -142,14 +142,14 @@ def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
 
 @pytest.mark.parametrize("rate", [20, 200])
 def test_whole_seconds_and_small_bursts(rate: float) -> None:
-    """Where all wait for whole seconds, a quarter of a second's worth costs time, but no 429s."""
+    """If all wait for whole seconds, a quarter of a second's worth costs time but no 429s."""
     time, share = all_latencies(rate, rate / 4, in_seconds, seconds_of(rate))
     assert time <= 1.25
     assert share <= SHARE
 
 
 def test_random_arrivals() -> None:
-    """Where a small bucket refuses requests by chance, time is lost, but few are refused."""
+    """A small bucket that refuses requests by chance costs time, but few refusals."""
     time, share = varying_latencies(50, 5, exactly, seconds_of(50))
     assert time <= 2
     assert share <= SHARE
@@ -189,7 +189,7 @@ def test_no_limit() -> None:
 
 
 def test_no_herd() -> None:
-    """Nothing is sent in a pause, and behind it one by one, at less than the rate before."""
+    """Nothing is sent during a pause; after it, requests go one by one and below the old rate."""
     run = Export(Server(lambda _: 100, 1, lambda _: 2.0), 300, latency=0.1)
     outcome = run.run()
     gaps = [b - a for a, b in itertools.pairwise(outcome.sent)]
@@ -221,7 +221,7 @@ def test_max_rps() -> None:
 
 
 def test_idle_time_earns_no_burst() -> None:
-    """A slot that nobody took is gone."""
+    """A slot that nobody took is lost."""
     pace = Pace()
     pace.wait(0.0)
     assert [pace.wait(5.0), pace.wait(5.0)] == [0, pytest.approx(1 / FIRST_RATE)]
@@ -249,7 +249,7 @@ def test_growth_only_where_the_rate_limits() -> None:
 
 
 def test_growth_with_what_succeeded() -> None:
-    """Where many are under way already, the rate grows only when enough have succeeded."""
+    """With many requests under way, the rate grows only after enough of them succeeded."""
     pace, latency, succeeded = Pace(), 0.2, 0
     pace.wait(0.0)
     pace.wait(0.0)
@@ -286,7 +286,7 @@ def test_an_event_counts_once() -> None:
 
 
 def test_measuring() -> None:
-    """The next event measures: the rate starts at the lower bound and rises to the upper one."""
+    """The next event sets the rate to the lower bound, and lets it rise to the upper one."""
     pace = after_the_first_event(retry_after=1.0)
     for _ in range(ENOUGH):
         pace.succeeded(2.0, sent=1.9)
@@ -316,7 +316,7 @@ def test_a_measurement_begins_anew() -> None:
 
 
 def test_the_longer_pause_is_paused_once() -> None:
-    """Pauses that overlap are no time twice: the bounds leave out parts of 3 seconds."""
+    """Overlapping pauses count once: the bounds leave out parts of 3 seconds."""
     pace = after_the_first_event(retry_after=2.0)
     pace.limited(0.5, 2.5, sent=0.0)
     for _ in range(10):
@@ -369,7 +369,7 @@ def test_the_longest_hold() -> None:
 
 
 def test_a_bucket_that_is_not_full_at_first() -> None:
-    """Others may have emptied it: then it looks like a small one, and that is no loss."""
+    """Another client may have emptied the bucket: then it looks small, which costs nothing."""
     server = Server(lambda _: 100, 100)
     server.tokens = 0
     run = Export(server, 6000, latency=0.1)
@@ -380,7 +380,7 @@ def test_a_bucket_that_is_not_full_at_first() -> None:
 
 
 def test_the_longest_pause_holds() -> None:
-    """Of several Retry-Afters the one that ends last counts, and the next slot is behind it."""
+    """The latest end of several Retry-Afters counts, and the next slot comes after it."""
     pace = Pace()
     pace.limited(1.0, 3.0, sent=0.9)
     pace.limited(1.1, 1.0, sent=0.9)
@@ -406,7 +406,7 @@ def test_pauses_of_its_own() -> None:
 
 @pytest.mark.parametrize("events", [1, 2, 4])
 def test_recovering(events: int) -> None:
-    """Where all is refused for a while, the rate falls, and is back with the first success."""
+    """If all requests are refused for a while, the rate falls, and recovers at a success."""
     pace = Pace()
     for number in range(40):
         pace.wait(number / FIRST_RATE)
@@ -422,7 +422,7 @@ def test_recovering(events: int) -> None:
 
 
 def test_starving() -> None:
-    """It counts the seconds from a refusal on, until something comes through."""
+    """`starved` counts the seconds from the first refusal until a success."""
     pace = Pace()
     assert pace.starved(5.0) == 0
     pace.limited(10.0, 1.0, sent=9.0)

@@ -319,7 +319,7 @@ def test_forms_of_retry_after(headers: dict[str, str], seconds: float | None) ->
 
 
 def test_several_retry_after_headers() -> None:
-    """Where a header comes more than once, the first one counts, as for every header."""
+    """If a header comes more than once, the first one counts, as for every header."""
     headers = CIMultiDict([("Retry-After", "7"), ("Retry-After", "9")])
     assert parse_retry_after(headers, now=NOW) == 7.0
 
@@ -358,7 +358,7 @@ def test_any_date(offset: int) -> None:
     ids=str,
 )
 def test_the_date_of_an_answer(headers: dict[str, str], moment: float | None) -> None:
-    """The Date of an answer is Unix seconds, in each form of RFC 9110; else there is none."""
+    """The Date of an answer is read as Unix seconds in each form of RFC 9110, else None."""
     assert date_of(headers) == moment
 
 
@@ -386,7 +386,7 @@ def test_polls(attempt: int, waited: float, delay: float | None) -> None:
 
 
 def test_no_polls() -> None:
-    """Without patience there is no poll, and none but for a 404, unless it is a gateway's."""
+    """Without patience there is no poll, and only a 404 of the API is polled."""
     missing, wrong = NotFoundError("x", status=404), BadRequestError("x", status=400)
     foreign = NotFoundError("x", status=404, retryable=True)
     assert visibility_delay(POLICY, foreign, attempt=1, waited=0.0, patience=10.0) is None

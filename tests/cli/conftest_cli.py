@@ -1,4 +1,4 @@
-"""What the tests of the program share by import: conversations to serve, and what a run came to."""
+"""Names that the tests of the program import: conversations to serve, and a run's result."""
 
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ SHORT: list[dict[str, Any]] = RECORDS[0]["messages"]
 
 
 class Ran(NamedTuple):
-    """What a run of the program came to."""
+    """The result of one run of the program."""
 
     code: int
     out: bytes

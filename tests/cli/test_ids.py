@@ -1,4 +1,4 @@
-"""Ids out of a file."""
+"""Ids from a file."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def test_a_pipe() -> None:
 
 @pytest.mark.parametrize("line", [b"a b", b"a/b", b"\xff"])
 def test_what_is_no_id(tmp_path: Path, line: bytes) -> None:
-    """What cannot be an id is refused with the number of its line."""
+    """A line that cannot be an id is refused with its number."""
     (tmp_path / "ids.txt").write_bytes(b"# mine\nchatcmpl-1\n" + line)
     with (
         pytest.raises(UsageError, match=r"ids\.txt, line 3: "),

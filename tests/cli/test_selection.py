@@ -1,4 +1,4 @@
-"""What --metadata, --since and --until mean."""
+"""The meaning of --metadata, --since and --until."""
 
 import time
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def test_ages(age: str, seconds: int) -> None:
 
 
 def test_no_bounds() -> None:
-    """Without either there is no bound at all."""
+    """Without either option there is no bound."""
     assert not span_of(None, None)
 
 
@@ -76,6 +76,6 @@ def test_an_empty_span() -> None:
 
 
 def test_a_span_of_no_length() -> None:
-    """No completion is created since and before one moment."""
+    """A range whose ends are equal is refused, as no completion can be in it."""
     with pytest.raises(UsageError, match="--since must be earlier than --until"):
         span_of("2026-11-01", "2026-11-01")

@@ -1,4 +1,4 @@
-"""What is written as YAML reads back as the same value, for an independent parser."""
+"""Written YAML reads back as the same value, for an independent parser."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ async def _silence(turn: Turn) -> None:
 
 
 async def _held(turn: Turn) -> None:
-    """Answer rightly, but only once the test says so, or never if the client leaves."""
+    """Answer correctly, but only once the test allows it, or never if the client leaves."""
     gone = asyncio.ensure_future(turn.hung_up())
     free = asyncio.ensure_future(turn.server.released.wait())
     try:
@@ -63,13 +63,13 @@ async def _held(turn: Turn) -> None:
 
 
 async def _other_answer(turn: Turn) -> None:
-    """Answer a request that somebody else made."""
+    """Answer another request than this one."""
     other = page([message(n, completion_id="chatcmpl-2") for n in range(2)], has_more=True)
     await turn.send(turn.whole(json.dumps(other).encode()))
 
 
 async def _other_answer_first(turn: Turn) -> None:
-    """Answer a request that somebody else made, and then, too late, this one."""
+    """Answer another request, and then, too late, this one."""
     await _other_answer(turn)
     await turn.send(turn.right())
 
@@ -89,7 +89,7 @@ def sends(make: Callable[[Turn], bytes], *, close: bool = False) -> Play:
 
 
 def forever(start: Callable[[Turn], bytes], more: Callable[[Turn], bytes], pause: float) -> Play:
-    """Return a play that never comes to an end; `pause` is in seconds."""
+    """Return a play that never ends; `pause` is in seconds."""
 
     async def play(turn: Turn) -> None:
         await turn.send(start(turn))
@@ -154,12 +154,12 @@ def _tiny_chunks(turn: Turn) -> bytes:
 
 
 def body(make: Callable[[Turn], bytes]) -> Play:
-    """Return a play that answers 200 with another body than the right one."""
+    """Return a play that answers 200 with another body than the correct one."""
     return sends(lambda turn: turn.whole(make(turn)))
 
 
 def edited(edit: Callable[[Turn, dict[str, Any]], None]) -> Play:
-    """Return a play that answers with the right page, edited."""
+    """Return a play that answers with the correct page, edited."""
 
     def make(turn: Turn) -> bytes:
         wrong = json.loads(turn.body)
@@ -170,12 +170,12 @@ def edited(edit: Callable[[Turn, dict[str, Any]], None]) -> Play:
 
 
 def changed(**fields: Any) -> Play:
-    """Return a play that answers with the right page, some fields of it changed."""
+    """Return a play that answers with the correct page, some fields of it changed."""
     return edited(lambda _, wrong: wrong.update(fields))
 
 
 def first_message(**fields: Any) -> Play:
-    """Return a play that changes fields of the first message on the right page."""
+    """Return a play that changes fields of the first message on the correct page."""
     return edited(lambda _, wrong: wrong["data"][0].update(fields))
 
 
@@ -218,7 +218,7 @@ def _overlap(_: Turn, wrong: dict[str, Any]) -> None:
 
 
 def status(number: int, code: str | None = None, *fields: str) -> Play:
-    """Return a play that answers with an error of the API's form."""
+    """Return a play that answers with an error in the API's form."""
 
     def make(turn: Turn) -> bytes:
         error = {"message": f"no: {turn.key}", "type": "some_error", "param": "x", "code": code}

@@ -1,4 +1,4 @@
-"""A server on a raw loopback socket, which keeps or breaks the protocol as it is told.
+"""A server on a raw loopback socket that follows or violates the protocol as a test says.
 
 It holds one conversation, lists it page by page, and plays a fault where a page is asked for. It
 counts what really arrives. No HTTP library stands between a fault and the wire.
@@ -53,20 +53,20 @@ class Turn:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def whole(self, body: bytes, *fields: str, status: int = 200) -> bytes:
-        """Return an answer as it should be."""
+        """Return a correct response."""
         return self.head(f"content-length: {len(body)}", *fields, status=status) + body
 
     def right(self, *fields: str) -> bytes:
-        """Return the right answer."""
+        """Return the correct page as a response."""
         return self.whole(self.body, *fields)
 
     @property
     def body(self) -> bytes:
-        """The body of the right answer."""
+        """The body of the correct page."""
         return json.dumps(self.page).encode()
 
     async def send(self, data: bytes) -> None:
-        """Send, at the pace of the reader."""
+        """Send the bytes, at the pace of the reader."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -113,13 +113,13 @@ class RawServer:
 
     @property
     def base_url(self) -> str:
-        """Where a client finds it."""
+        """The base URL for a client."""
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{_port(self._server)}/v1"
 
     @property
     def elsewhere(self) -> str:
-        """Another address that counts who comes there."""
+        """Another address that counts its visitors."""
         return f"http://localhost:{_port(self._other)}/v1"
 
     async def __aenter__(self) -> Self:
@@ -136,7 +136,7 @@ class RawServer:
             await asyncio.wait(self._tasks)
 
     async def all_gone(self) -> None:
-        """Wait until no connection is open, and say so if one stays."""
+        """Wait until no connection is open; fail if one stays open."""
         if self._tasks:
             _, left = await asyncio.wait(self._tasks, timeout=10)
             assert not left, f"{len(left)} connections stay open"

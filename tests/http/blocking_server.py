@@ -15,7 +15,7 @@ Script = Callable[[Asked], Answer]
 
 
 class BlockingServer:
-    """Answers each request by its script; what else goes out is the test's to say.
+    """Answers each request by its script; the test sends all other bytes.
 
     Every connection is served by its own thread, so that bytes arrive while the loop of the test
     is blocked. `connections` are those that were accepted, in this order.
@@ -85,13 +85,13 @@ class BlockingServer:
             return connection.recv(65536)
 
     def send(self, data: bytes) -> None:
-        """Send on every connection that is open, unasked; it is in their sockets on return."""
+        """Send unsolicited bytes on every open connection; they are in the sockets on return."""
         for connection in self.connections:
             with contextlib.suppress(OSError), self._one_at_a_time:  # the client has closed it
                 connection.sendall(data)
 
     def ask_for_certificate(self) -> None:
-        """Send what is no data of the connection, but TLS's own, as a session ticket is.
+        """Send a TLS record that is no data of the connection, as a session ticket is.
 
         A ticket cannot be sent at will with OpenSSL; this can, once for each connection.
         """
@@ -102,7 +102,7 @@ class BlockingServer:
                 connection.do_handshake()
 
     def finish(self, data: bytes = b"") -> None:
-        """Send, and say on every connection that no more will come."""
+        """Send, and shut down the writing side of every connection."""
         self.send(data)
         for connection in self.connections:
             with contextlib.suppress(OSError):

@@ -88,7 +88,7 @@ def reader_of(*chunks: bytes, ended: bool = True) -> aiohttp.StreamReader:
 @pytest.mark.parametrize("cut", [0, 1, 60], ids=["whole", "at the end", "in the first member"])
 @pytest.mark.parametrize("step", [7, 10**6], ids=["in pieces", "at once"])
 async def test_a_compressed_body_that_is_cut_short(cut: int, step: int) -> None:
-    """A compressed body is whole, or an error and no bytes."""
+    """A compressed body that is cut short gives an error and no bytes."""
     data = MEMBERS[: len(MEMBERS) - cut]
     chunks = [data[start : start + step] for start in range(0, len(data), step)]
     for got, flaw in (
@@ -145,7 +145,7 @@ async def test_a_connection_that_outlives_its_reads() -> None:
 
 
 async def test_a_body_whose_connection_was_gone_before_it_was_read() -> None:
-    """A reader that nobody will feed any more fails at once."""
+    """A reader whose connection is gone before it reads fails at once."""
     reader = reader_of(ended=False)
     ended = body._failing_when_lost(reader, None)  # noqa: SLF001 no server is as quick
     with ended, pytest.raises(aiohttp.ClientPayloadError):

@@ -33,7 +33,7 @@ SOON = 5.0  # seconds, within which all that a test waits for has happened
 
 
 class Wire(FakeTransport):
-    """A transport without a socket; the test itself sends the response."""
+    """A transport without a socket; the test sends the response."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Store the request."""

@@ -52,7 +52,7 @@ def test_causes_without_frames() -> None:
     ids=["of the system", "of a name", "without a number"],
 )
 def test_why_there_is_no_connection(error: OSError, told: str) -> None:
-    """The address and the system's words for it, where there are any; nothing of TLS."""
+    """The text has the address and the system's reason, if there are any, and nothing of TLS."""
     key = ConnectionKey("h", 1, False, True, None, None, None)
     cause = aiohttp.ClientConnectorError(key, error)
     found = failures.translate(cause, Timeout())

@@ -1,4 +1,4 @@
-"""Arrivals: bytes that nobody asked for are never taken for the answer to a request.
+"""Unsolicited bytes are never taken for the response to a request.
 
 They are sent from the thread of the event loop itself, between two of its steps: nothing but the
 socket knows of them when the next request goes out.
@@ -80,7 +80,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @contextlib.asynccontextmanager
 async def client_of(server: BlockingServer, way: str) -> AsyncIterator[AsyncMessagesClient]:
-    """Give a client that tries once."""
+    """Give a client that sends each request once."""
     async with contextlib.AsyncExitStack() as stack:
         session = None
         if way == "session of the user":
@@ -93,7 +93,7 @@ async def client_of(server: BlockingServer, way: str) -> AsyncIterator[AsyncMess
 async def walk(
     server: BlockingServer, way: str, unasked: Callable[[BlockingServer], object]
 ) -> list[str]:
-    """Walk the conversation; after each page something comes that nobody asked for."""
+    """Walk the conversation; unsolicited bytes arrive after each page."""
     got: list[str] = []
     async with client_of(server, way) as client, asyncio.timeout(20):
         for _ in range(2):  # so that the connection is no new one, on the fast path either
@@ -168,7 +168,7 @@ async def test_what_comes_while_the_loop_runs(
 
 
 async def test_a_connection_on_which_nothing_came(way: str) -> None:
-    """Without anything of the kind, one connection serves all."""
+    """Without unsolicited bytes, one connection serves all requests."""
     with BlockingServer(conversation(MESSAGES)) as server:
         assert await walk(server, way, lambda _: None) == IDS
     assert {asked.connection for asked in server.asked} == {1}
@@ -226,7 +226,7 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
 
 @pytest.mark.parametrize("blocked", [True, False])
 async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocked: bool) -> None:
-    """Bytes in a socket may be TLS's own: they are read, and the connection stays in use."""
+    """Bytes in a socket may belong to TLS: they are read, and the connection stays in use."""
     with BlockingServer(conversation(MESSAGES), tls=trusted) as server:
         async with client_of(server, way) as client:
             for number in range(4):
@@ -261,7 +261,7 @@ async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLC
 
 
 async def test_a_transport_that_does_not_read() -> None:
-    """A connection whose transport leaves unread what waits is given up, after some turns."""
+    """A connection whose transport leaves bytes unread is given up after some iterations."""
     here, there = socket.socketpair()
     with here, there:
         there.send(b"x")
@@ -273,7 +273,7 @@ async def test_a_transport_that_does_not_read() -> None:
 
 
 def test_a_parser_that_is_in_use() -> None:
-    """A connection that somebody uses, or that nobody can tell of, keeps its parser."""
+    """A connection that is in use, or whose use is unknown, keeps its parser."""
     handler: Any = SimpleNamespace(_parser="parser")
     in_use: list[Any] = [SimpleNamespace(_acquired=[handler]), SimpleNamespace(), None]
     for connector in in_use:
@@ -283,17 +283,17 @@ def test_a_parser_that_is_in_use() -> None:
 
 
 def test_a_transport_without_a_socket() -> None:
-    """Nothing waits in a transport that has no socket, nor where the system cannot tell."""
+    """A transport without a socket has nothing to read, nor has one on a system without poll."""
     assert SocketProbe(asyncio.Transport()).is_empty()
 
 
 def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no poll, nothing is known of a socket, and it is taken for empty."""
+    """On a system without poll, every socket is taken for empty."""
     monkeypatch.setattr("aiomessages.http.idle_connections._POLL", None)
     assert SocketProbe(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
 
 
 @pytest.mark.parametrize("connector", [None, SimpleNamespace(_conns=1)], ids=["none", "another"])
 async def test_a_connector_that_tells_nothing(connector: Any) -> None:
-    """A connector of another make is left alone."""
+    """A connector of another type is left alone."""
     await close_unclean(connector, None)  # type: ignore[arg-type]  # nobody looks at the key

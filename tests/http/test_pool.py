@@ -1,4 +1,4 @@
-"""The pool of a client's own session: which connection a request gets."""
+"""The pool of a client's own session: the connection that a request gets."""
 
 import asyncio
 from types import SimpleNamespace
@@ -176,7 +176,7 @@ class KeptStub:
         self.usable, self.clean, self.released = usable, clean, 0
 
     def release(self) -> None:
-        """Count."""
+        """Count the releases."""
         self.released += 1
 
 
@@ -214,7 +214,7 @@ def test_a_connection_that_cannot_be_kept() -> None:
 
 
 def test_the_time_for_which_connections_are_kept() -> None:
-    """One timer releases all that is kept, KEEP_FOR seconds after the first; a release ends it."""
+    """One timer releases all kept connections KEEP_FOR seconds after the first one."""
 
     async def main() -> None:
         async with pool.Pool() as connections:
@@ -235,7 +235,7 @@ def test_the_time_for_which_connections_are_kept() -> None:
 
 
 def timers() -> list[float]:
-    """Return when each timer of the running loop is due, those that were cancelled left out."""
+    """Return the due times of the running loop's timers, without cancelled ones."""
     loop: Any = asyncio.get_running_loop()
     return [timer.when() for timer in loop._scheduled if not timer.cancelled()]  # noqa: SLF001 the same
 
@@ -254,7 +254,7 @@ async def test_connections_are_read_in_small_steps() -> None:
 
 @pytest.mark.parametrize("size", [None, 1], ids=["no such setting", "smaller already"])
 def test_a_transport_that_reads_as_it_likes(size: int | None) -> None:
-    """A transport without that setting, or with a smaller one, is left as it is."""
+    """A transport without that setting, or with a smaller one, stays unchanged."""
     transport = SimpleNamespace() if size is None else SimpleNamespace(max_size=size)
     before = dict(vars(transport))
     pool._read_in_small_steps(transport)  # noqa: SLF001 uvloop has such transports

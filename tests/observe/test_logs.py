@@ -1,4 +1,4 @@
-"""The log: what a line says, and when it is written."""
+"""The log: the content of a line, and the moment when it is written."""
 
 import asyncio
 import logging
@@ -22,12 +22,12 @@ STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 def facts(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a record carries beside its line."""
+    """Return the attributes that a record has beside its line."""
     return {name: value for name, value in vars(record).items() if name not in STANDARD}
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return what this package said, and nobody else."""
+    """Return the records of this package only."""
     return [record for record in caplog.records if record.name == "aiomessages"]
 
 
@@ -40,7 +40,7 @@ def _as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
-    """Each attempt is one line: method, path, status, time, number and request id, no more."""
+    """Each attempt is one line with method, path, status, time, number and request id."""
     caplog.set_level("DEBUG", "aiomessages")
     script = replies(
         error(500, x_request_id=f"req_{KEY}"), Answer(page([]), headers={"x-request-id": "req_2"})
@@ -68,7 +68,7 @@ ESCAPED = r"r\x1b[2J\u202e\x85\u2028"
 
 
 async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
-    """An id of the server's is escaped, in the line and in the facts: no line of it is forged."""
+    """An id of the server is escaped in the line and in the attributes, so no line is forged."""
     caplog.set_level("DEBUG", "aiomessages")
     first = Answer(page([message(0, id=f"{HOSTILE}\n")], has_more=True))
     script = replies(first, Answer(b"", 500, headers={"x-request-id": HOSTILE}))
@@ -89,7 +89,7 @@ async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture
 
 
 async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> None:
-    """An attempt that got no answer is named by its error, one that was cancelled as such."""
+    """An attempt without a response is logged with its error, a cancelled one as such."""
     caplog.set_level("INFO", "aiomessages")
     arrived = asyncio.Event()
 
@@ -130,7 +130,7 @@ def test_aiomessages_log(
 
 @pytest.mark.parametrize("word", [None, "", "loud"])
 def test_no_level(word: str | None) -> None:
-    """Without a level, or with one that is none, the log is the application's own matter."""
+    """Without a level, or with an unknown one, the log is left to the application."""
     show_log(word)
     assert log.handlers == []
 
@@ -187,7 +187,7 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> None:
-    """At INFO, lists that ended well say nothing, and one that failed says by what."""
+    """At INFO, a list that ended well writes nothing, and one that failed has its error."""
     caplog.set_level("INFO", "aiomessages")
     script = replies(Answer(page([])), error(404))
     async with (
@@ -203,7 +203,7 @@ async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) -> None:
-    """Above INFO nothing is said of retries and ends."""
+    """Above INFO, retries and ends write nothing."""
     caplog.set_level("WARNING", "aiomessages")
     script = replies(error(503), Answer(page([])))
     none = RetryPolicy(initial_backoff=0)

@@ -25,7 +25,7 @@ def content(ids: list[str], *, more: bool) -> Fetched[Page[str]]:
 
 
 class Pages:
-    """Serves pages by cursor, and knows what was asked, how many at once, and what is held."""
+    """Serves pages by cursor, and records requests, concurrency and held pages."""
 
     def __init__(self, *pages: list[str] | Exception) -> None:
         self.pages = list(pages)
@@ -41,7 +41,7 @@ class Pages:
     async def fetch(
         self, after: str | None, remaining: int | None = None, fresh: bool = False
     ) -> Fetched[Page[str]]:
-        """Give the page behind `after`, once the gate is open."""
+        """Return the page after a cursor, once the gate is open."""
         self.asked.append(after)
         self.remaining.append(remaining)
         self.fresh.append(fresh)
@@ -82,7 +82,7 @@ class Pages:
         )
 
     async def first(self) -> Page[str]:
-        """Give the first page."""
+        """Return the first page."""
         got, attempts = await self.fetch(None)
         return got.page(next_cursor=got.next_cursor, attempts=attempts, fetch_next=None)
 
@@ -93,7 +93,7 @@ def three_pages() -> Pages:
 
 
 async def until_idle() -> None:
-    """Let everything that can run do so."""
+    """Run everything that can run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -102,7 +102,7 @@ async def until_idle() -> None:
 
 
 async def test_nothing_is_fetched_before_it_is_asked_for() -> None:
-    """Making a stream, entering it and leaving it sends nothing."""
+    """Making, entering and leaving a stream sends nothing."""
     pages = three_pages()
     async with pages.stream():
         await until_idle()
@@ -122,12 +122,12 @@ async def test_every_item_once_and_in_order(*, prefetch: bool) -> None:
 
 
 async def test_an_empty_list() -> None:
-    """A list of nothing ends at once."""
+    """An empty list ends at once."""
     assert [item async for item in Pages([]).stream()] == []
 
 
 async def test_starting_behind_a_cursor() -> None:
-    """A stream with after= goes on behind that item."""
+    """A stream with after= begins after that item."""
     stream = three_pages().stream(after="b")
     assert stream.cursor == "b"
     assert [item async for item in stream] == ["C", "D", "E"]
@@ -165,7 +165,7 @@ async def test_a_slow_consumer() -> None:
 
 
 async def test_max_items() -> None:
-    """max_items ends the stream in the middle of a page, and tells each fetch what is wanted."""
+    """max_items ends the stream in the middle of a page; each fetch gets the wanted number."""
     pages = three_pages()
     stream = pages.stream(max_items=3)
     assert [item async for item in stream] == ["A", "B", "C"]
@@ -228,7 +228,7 @@ async def test_one_way_of_reading() -> None:
 
 
 async def test_leaving_a_stream_closes_its_view() -> None:
-    """`async with` around a stream ends what its raw() or pages() has under way."""
+    """`async with` around a stream ends the fetches of its raw() or pages()."""
     pages = three_pages()
     async with pages.stream() as stream:
         view = stream.raw()
@@ -243,7 +243,7 @@ async def test_leaving_a_stream_closes_its_view() -> None:
 
 
 async def test_an_error_in_a_later_page() -> None:
-    """What came before an error is delivered first; the error then comes every time."""
+    """Items before an error are delivered first; then each step raises the error."""
     stream = Pages(["a", "b"], APIConnectionError("lost")).stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
     for _ in range(3):
@@ -256,7 +256,7 @@ async def test_an_error_in_a_later_page() -> None:
 
 
 async def test_an_error_nobody_asks_for() -> None:
-    """A prefetch that failed, on a stream that was left, complains to nobody."""
+    """A failed prefetch of a stream that was left is not reported to anyone."""
     stream = Pages(["a"], APIConnectionError("lost")).stream()
     await anext(stream)
     await until_idle()
@@ -273,7 +273,7 @@ class SamePage(Pages):
 
 
 async def test_a_server_that_ignores_the_cursor() -> None:
-    """A page that comes again is found out one request later, and nothing is delivered twice."""
+    """A repeated page is detected one request later, and nothing is delivered twice."""
     pages = SamePage()
     stream = pages.stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
@@ -284,14 +284,14 @@ async def test_a_server_that_ignores_the_cursor() -> None:
 
 
 class LastPageAgain(Pages):
-    """Ignores the cursor, and says that this is the end."""
+    """Ignores the cursor, and says that this page is the last."""
 
     def _page(self, after: str | None) -> Fetched[Page[str]]:
         return content(["a", "b"], more=after is None)
 
 
 async def test_a_last_page_that_only_repeats() -> None:
-    """A last page with nothing but what came before contradicts its cursor: not the end."""
+    """A last page that only repeats earlier items contradicts its cursor and is an error."""
     stream = LastPageAgain().stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
     with pytest.raises(PaginationError, match="repeats"):
@@ -307,7 +307,7 @@ class Cycle(Pages):
 
 
 async def test_a_cycle_of_cursors() -> None:
-    """Cursors that lead back to an earlier one are found out, one request later at most."""
+    """Cursors that lead back to an earlier one are detected, one request later at most."""
     pages = Cycle()
     stream = pages.stream()
     assert [await anext(stream) for _ in range(3)] == ["A", "B", "C"]
@@ -385,7 +385,7 @@ async def test_a_cancellation_at_any_moment(turns: int) -> None:
 
 
 async def test_a_consumers_own_exception() -> None:
-    """An exception of the consumer passes unchanged through `async with`, and nothing stays."""
+    """An exception of the consumer passes unchanged through `async with`, and no task stays."""
     pages = three_pages()
 
     async def fail_at_once() -> None:
@@ -427,7 +427,7 @@ async def anext_of(stream: PageStream[str, Page[str]]) -> str:
 
 
 async def test_a_fetch_that_somebody_else_cancelled() -> None:
-    """A fetch cancelled from outside, while its consumer was not, is made again."""
+    """A fetch that was cancelled from outside, while its consumer was not, is repeated."""
     pages = three_pages()
     pages.gate.clear()
     stream = pages.stream()
@@ -446,7 +446,7 @@ async def test_a_fetch_that_somebody_else_cancelled() -> None:
 
 
 async def test_closing_early() -> None:
-    """A stream that was closed before its end says so; it never seems complete."""
+    """A stream that was closed before its end raises an error, and never seems complete."""
     pages = three_pages()
     pages_running_at_close = []
     stream = pages.stream()
@@ -476,7 +476,7 @@ async def test_closing_with_the_last_page_unread() -> None:
 
 
 async def test_closing_at_the_end() -> None:
-    """A stream closed after its last item has ended, and stays so."""
+    """A stream that is closed after its last item has ended, and stays so."""
     stream = Pages(["a"]).stream()
     await anext(stream)
     await stream.aclose()
@@ -485,7 +485,7 @@ async def test_closing_at_the_end() -> None:
 
 
 async def test_closing_from_another_task() -> None:
-    """A consumer that waits while another task closes its stream is told, not left waiting."""
+    """A consumer that waits while another task closes its stream gets an error."""
     pages = three_pages()
     pages.gate.clear()
     stream = pages.stream()
@@ -497,7 +497,7 @@ async def test_closing_from_another_task() -> None:
 
 
 async def test_closing_inside_a_cancelled_scope() -> None:
-    """In a cancelled anyio scope, as a web framework leaves one, closing still waits its turn."""
+    """In a cancelled anyio scope, as a web framework leaves one, closing still waits."""
     pages = three_pages()
     pages.gate.clear()
     with anyio.CancelScope() as scope:
@@ -512,7 +512,7 @@ async def test_closing_inside_a_cancelled_scope() -> None:
 
 
 async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
+    """A fetch that ignores its cancellation delays closing for a bounded time only."""
     monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
     release = asyncio.Event()
 
@@ -565,7 +565,7 @@ async def test_a_dropped_stream_cancels_its_fetch() -> None:
 
 
 async def test_a_stream_dropped_between_fetches() -> None:
-    """A stream that is dropped with nothing under way is no matter."""
+    """A stream that is dropped while nothing is under way gives no warning."""
     stream = three_pages().stream()
     await anext(stream)
     await until_idle()
@@ -576,14 +576,14 @@ async def test_a_stream_dropped_between_fetches() -> None:
 
 
 async def test_pages_outlive_the_stream_they_came_from() -> None:
-    """pages() of a stream that nothing else holds goes on to the end."""
+    """pages() of a stream that is otherwise dropped continues to the end."""
     pages = three_pages().stream().pages()
     gc.collect()
     assert [page.ids async for page in pages] == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_a_stream_dropped_after_its_loop() -> None:
-    """A stream may be dropped when its loop is gone."""
+    """A stream may be dropped after its loop was closed."""
     kept = []
 
     async def begin() -> None:
@@ -599,7 +599,7 @@ def test_a_stream_dropped_after_its_loop() -> None:
 
 
 def test_a_stream_in_two_loops() -> None:
-    """A stream that is carried into another loop says so, and how to go on."""
+    """A stream in another loop raises an error that says how to continue."""
     stream = Pages(["a"], ["b"]).stream()
 
     async def take_one() -> str:
