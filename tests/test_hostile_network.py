@@ -1,4 +1,4 @@
-"""The faults of the network, of servers and of callers: one table, and what must come of each.
+"""The faults of the network, of servers and of callers: one table of their outcomes.
 
 Each fault is played over a real loopback socket, most of them on the second page of three. Whatever
 it is: what came before it is delivered once and in order; a failed stream never looks finished; the
@@ -111,22 +111,22 @@ class Case:
 
 
 def fails(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say that a fault is not retried."""
+    """Return the outcome of a fault that is not retried."""
     return Case(str(row), fault, error, **more)
 
 
 def retried(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say that a fault is retried, and what it is in the end."""
+    """Return the outcome of a fault that is retried, and its final error."""
     return Case(str(row), fault, error, **{"attempts": 3, **more})
 
 
 def works(row: int | str, fault: str, **more: Any) -> Case:
-    """Say that a fault is none: all messages arrive."""
+    """Return the outcome of a harmless fault: all messages arrive."""
     return Case(str(row), fault, **more)
 
 
 def lasts(row: int | str, fault: str, says: str, *, in_body: bool = False, **timeout: Any) -> Case:
-    """Say that a fault ends with the attempt's time, before the headers or behind them."""
+    """Return the outcome of a fault that times out, before the headers or after them."""
     options = {"timeout": Timeout(**timeout), "retry": ONE_RETRY}
     return retried(
         row,
@@ -140,7 +140,7 @@ def lasts(row: int | str, fault: str, says: str, *, in_body: bool = False, **tim
 
 
 def refused(row: int, fault: str, setting: str, value: Any) -> Case:
-    """Say that something is refused before anything is sent."""
+    """Return the outcome of a call that is refused before anything is sent."""
     where = {"completion_id": "call"}.get(setting, "client")
     fields: dict[str, Any] = {where: {setting: value}}
     error = {"api_key": UnusableKeyError}.get(setting, ConfigurationError)
@@ -148,34 +148,34 @@ def refused(row: int, fault: str, setting: str, value: Any) -> Case:
 
 
 def unreachable(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say what comes of a server that no request reaches."""
+    """Return the outcome for a server that no request reaches."""
     return retried(row, fault, error, **{"page": 1, "requests": 0, **more})
 
 
 def leaves(fault: str, consumer: Consumer, **more: Any) -> Case:
-    """Say what comes of a consumer that leaves while page 2 is held back."""
+    """Return the outcome of a consumer that leaves while page 2 is held back."""
     return Case("40", fault, consumer=consumer, **{"messages": LIMIT, "requests": 2, **more})
 
 
 def odd_one(outcome: Outcome) -> Any:
-    """Return the first message of the page that was struck."""
+    """Return the first message of the affected page."""
     return outcome.items[LIMIT]
 
 
 def all_of_it(outcome: Outcome, _: RawServer) -> None:
-    """Nothing that is new in a message is lost."""
+    """Check that every unknown value of a message is delivered."""
     sent = odd_one(outcome).to_dict()
     assert (sent["role"], sent["mood"]) == ("critic", "new")
     assert sent["content_parts"] == [{"type": "hologram", "hologram": {"x": 1}}]
 
 
 def its_mood(outcome: Outcome, _: RawServer) -> None:
-    """Nor where all else in the message is known."""
+    """Check that an unknown role is delivered among known fields."""
     assert odd_one(outcome).to_dict()["mood"] == "new"
 
 
 def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
-    """A message is delivered whose fields are of another type, and says which."""
+    """Check that a message with wrong types is delivered, with its mismatches."""
     message = odd_one(outcome)
     places = ("$.role", "$.content", "$.tool_calls[0].type", "$.refusal")
     assert {*message.mismatches} >= {*places}
@@ -184,28 +184,28 @@ def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
 
 
 def nobody_elsewhere(_: Outcome, server: RawServer) -> None:
-    """No request follows a redirect."""
+    """Check that no request follows a redirect."""
     assert server.strangers == 0
 
 
 def no_cookies(_: Outcome, server: RawServer) -> None:
-    """No cookie goes back, on whatever connection."""
+    """Check that no cookie is sent back on any connection."""
     assert server.connections == 3
     assert not any("cookie" in turn.headers for turn in server.asked)
 
 
 def new_connections(_: Outcome, server: RawServer) -> None:
-    """A connection that is out of step is not used again."""
+    """Check that a broken connection is not used again."""
     assert len({turn.connection for turn in server.asked if turn.number == 2}) == 3
 
 
 def replacement(outcome: Outcome, _: RawServer) -> None:
-    """Half an emoji is replaced."""
+    """Check that a lone surrogate is replaced."""
     assert odd_one(outcome).content == "a \ufffd emoji"
 
 
 def untouched(outcome: Outcome, _: RawServer) -> None:
-    """The bytes are those that the server sent."""
+    """Check that the bytes are those that the server sent."""
     assert rb"a \ud83d emoji" in odd_one(outcome)
 
 
@@ -460,7 +460,7 @@ PASSING = [
 
 @pytest.fixture(params=["fast path", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The way that requests take once the connection is there: both must be as safe."""
+    """The way of requests on an open connection: both must be equally safe."""
     chosen: str = request.param
     monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: chosen == "fast path"})
     return chosen
@@ -469,7 +469,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", TABLE, ids=str)
 async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault gives the error that the table names, or none; nothing is lost, leaked or left."""
+    """A lasting fault gives the error of the table, or none; nothing is lost, leaked or left."""
     caplog.set_level(logging.DEBUG)
     others = asyncio.all_tasks()
     retries: list[RetryDetails] = []
@@ -494,7 +494,7 @@ async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", PASSING, ids=str)
 async def test_a_fault_that_passes(case: Case) -> None:
-    """A fault that is retried, and strikes once, costs one request more and no message."""
+    """A fault that passes after one request costs one request more and no message."""
     async with _server(case, times=1) as server:
         outcome = await _play(case, server, [])
     assert outcome.error is None
@@ -540,7 +540,7 @@ async def _play(case: Case, server: RawServer, retries: list[RetryDetails]) -> O
 
 
 async def _nothing_in_use(client: AsyncMessagesClient) -> None:
-    """Hold that every connection went back to the pool, as soon as a cancelled task has left."""
+    """Check that every connection is back in the pool once a cancelled task has ended."""
     session = caller_of(client).attempts.shared.transport._session  # noqa: SLF001 there is no public way to ask
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):

@@ -148,7 +148,7 @@ def test_the_sounds_are_valid_wav() -> None:
 
 
 def test_the_knight_reaches_every_square_by_knights_moves() -> None:
-    """The tour is one: 64 squares, each once, each a knight's move from the last."""
+    """The tour visits 64 squares once each, every step a knight's move."""
     (tour,) = [r["messages"] for r in RECORDS if r["completion"]["id"].endswith("knights-tour")]
     squares = [m["content"].split()[1] for m in tour if m["role"] == "assistant"]
     assert len(set(squares)) == len(squares) == 64

@@ -171,7 +171,7 @@ def test_plain_functions(suite: Suite) -> None:
 
 
 def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It overrides earlier settings and proxies, and is restored afterwards."""
+    """The environment overrides earlier settings and proxies, and is restored afterwards."""
     before = {
         "OPENAI_API_KEY": "sk-real",
         "OPENAI_ORG_ID": "org-real",
@@ -208,7 +208,7 @@ def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_of_a_suites_own(suite: Suite) -> None:
-    """A fixture of the same name replaces it, also for the client and the environment."""
+    """A fixture of the same name replaces the package's, also for the client and environment."""
     suite(
         """
         import pytest
