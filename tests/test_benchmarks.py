@@ -45,7 +45,7 @@ def test_each_question_can_be_asked(question: str) -> None:
     assert TINY[question] in done.stdout
 
 
-def test_claims_are_told_with_their_targets_and_drawn(tmp_path: Path) -> None:
+def test_claims_are_shown_with_their_targets_and_drawn(tmp_path: Path) -> None:
     """Without a question, each claim is in the table and in the file, and bars are drawn."""
     figures, picture = tmp_path / "all.json", tmp_path / "all.svg"
     few = ("--rounds", "1", "--scale", "0.002", "--json", str(figures))

@@ -178,7 +178,7 @@ def test_completions(serve: Any) -> None:
     assert server.asked[-1].query["limit"] == "7"
 
 
-def test_it_takes_what_the_async_client_takes() -> None:
+def test_it_takes_the_arguments_of_the_async_client() -> None:
     """Names, defaults and options are those of the async client, also where help shows them."""
     names = {name for name in vars(AsyncMessagesClient) if not name.startswith("_")}
     assert names - vars(MessagesClient).keys() == {"aclose"}
@@ -395,7 +395,7 @@ def test_an_item_that_was_asked_for_before_an_interrupt() -> None:
     thread.close()
 
 
-def test_items_that_nobody_waits_for_any_more() -> None:
+def test_items_that_are_no_longer_wanted() -> None:
     """An item that is no longer wanted is not read from the iterable."""
     thread = LoopThread(nothing)
     items = CallerItems(IDS)
@@ -607,7 +607,7 @@ def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[t
     return started
 
 
-def press() -> None:
+def interrupt_here() -> None:
     """Interrupt this thread as Ctrl-C does."""
     raise KeyboardInterrupt
 
@@ -615,7 +615,7 @@ def press() -> None:
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool) -> None:
     """Ctrl-C while the thread starts leaves none behind, and the next call starts another."""
-    steps = (lambda: None, press) if begun else (press, lambda: None)
+    steps = (lambda: None, interrupt_here) if begun else (interrupt_here, lambda: None)
     started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         with pytest.raises(KeyboardInterrupt):
@@ -674,7 +674,7 @@ def test_a_call_from_a_signal_handler(
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_an_interrupted_export_has_left_when_that_is_told(serve: Any, tmp_path: Path) -> None:
+def test_an_interrupted_export_has_ended_when_it_raises(serve: Any, tmp_path: Path) -> None:
     """After Ctrl-C the destination is unlocked, and the next run continues."""
     with client_of(serve(interrupting(each_by_its_id, 1))) as client:
         target = tmp_path / "out.jsonl"
@@ -685,7 +685,7 @@ def test_an_interrupted_export_has_left_when_that_is_told(serve: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_what_arrives_at_an_interrupted_wait_is_kept() -> None:
+def test_a_result_of_an_interrupted_wait_is_kept() -> None:
     """A result that arrives after its wait was interrupted is returned by the next call."""
     main = threading.get_ident()
 
@@ -704,7 +704,7 @@ def test_what_arrives_at_an_interrupted_wait_is_kept() -> None:
     thread.close()
 
 
-def test_closing_ends_what_other_threads_wait_for(serve: Any) -> None:
+def test_closing_ends_the_calls_of_other_threads(serve: Any) -> None:
     """A call under way raises ClientClosedError when the client is closed, and so does a later."""
     arrived = threading.Event()
     failed: list[Exception] = []
@@ -736,7 +736,7 @@ def test_closing_ends_what_other_threads_wait_for(serve: Any) -> None:
             call()
 
 
-def test_what_waits_for_no_request_ends_as_well() -> None:
+def test_a_wait_without_a_request_ends_as_well() -> None:
     """Closing also ends a wait that the end of the session would not end."""
     asked = threading.Event()
 
@@ -758,7 +758,7 @@ def test_what_waits_for_no_request_ends_as_well() -> None:
     closer.join()
 
 
-def test_calls_end_before_what_they_use() -> None:
+def test_calls_end_before_the_async_client() -> None:
     """Closing cancels the work and waits for its end, before it closes the async client."""
     begun, order = threading.Event(), []
 
@@ -787,14 +787,14 @@ def test_calls_end_before_what_they_use() -> None:
     assert order == ["work", "client"]
 
 
-def test_a_twin_shares_the_thread(serve: Any) -> None:
+def test_a_derived_client_shares_the_thread(serve: Any) -> None:
     """`with_options` shares session and thread; closing it leaves the other one open."""
     with client_of(serve(conversation(THREE_PAGES))) as client:
-        with client.with_options(timeout=10) as twin:
-            assert len(list(twin.list("chatcmpl-1"))) == 250
+        with client.with_options(timeout=10) as derived:
+            assert len(list(derived.list("chatcmpl-1"))) == 250
             assert threads() == ["aiomessages"]
         with pytest.raises(ClientClosedError):
-            twin.list("chatcmpl-1").page()
+            derived.list("chatcmpl-1").page()
         assert len(list(client.list("chatcmpl-1"))) == 250
         other = client.with_options()
     with pytest.raises(ClientClosedError):
@@ -943,7 +943,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "Too many open files" in run.stdout
 
 
-def test_an_end_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error at the end of the thread is reported like that of any other thread."""
     heard: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))

@@ -373,8 +373,8 @@ def fails_by_itself(times: int) -> Callable[[], Any]:
 @pytest.mark.parametrize("provider", [hang, fails_by_itself])
 async def test_attempts_that_are_never_sent(provider: Any) -> None:
     """A failure before a request is sent counts no attempt: in a page, an error, and the hook."""
-    told: list[RetryDetails] = []
-    options: dict[str, Any] = {"timeout": 0.2, "retry": AT_ONCE, "on_retry": told.append}
+    retries: list[RetryDetails] = []
+    options: dict[str, Any] = {"timeout": 0.2, "retry": AT_ONCE, "on_retry": retries.append}
     script = replies(error(500), Answer(page([])), error(400))
     async with (
         Loopback(script) as server,
@@ -382,8 +382,8 @@ async def test_attempts_that_are_never_sent(provider: Any) -> None:
     ):
         got = await client.list("x")
         assert got.attempts == len(server.asked) == 2
-        assert [details.attempt for details in told] == [0, 1]
-        assert {type(details.error).__name__[:1] for details in told} == {"A", "I"}
+        assert [details.attempt for details in retries] == [0, 1]
+        assert {type(details.error).__name__[:1] for details in retries} == {"A", "I"}
         with pytest.raises(BadRequestError) as caught:
             await client.list("x")
         assert caught.value.attempts == 1
@@ -562,19 +562,19 @@ async def test_a_client_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_failure_that_passes() -> None:
     """A passing failure of the server is retried, and on_retry is called."""
-    told: list[RetryDetails] = []
+    retries: list[RetryDetails] = []
     script = replies(error(500), error(429, "rate_limit_exceeded"), Answer(page([message(0)])))
     async with (
         Loopback(script) as server,
-        client_of(server, retry=AT_ONCE, on_retry=told.append) as client,
+        client_of(server, retry=AT_ONCE, on_retry=retries.append) as client,
     ):
         got = await client.list("chatcmpl-1", after="chatcmpl-1-x")
     assert got.attempts == len(server.asked) == 3
-    assert [(d.attempt, type(d.error)) for d in told] == [
+    assert [(d.attempt, type(d.error)) for d in retries] == [
         (1, InternalServerError),
         (2, RateLimitError),
     ]
-    assert (told[0].completion_id, told[0].cursor) == ("chatcmpl-1", "chatcmpl-1-x")
+    assert (retries[0].completion_id, retries[0].cursor) == ("chatcmpl-1", "chatcmpl-1-x")
 
 
 async def test_a_failure_that_stays() -> None:
@@ -891,7 +891,7 @@ async def test_errors_that_come_with_200(body: Any, expected: type[Exception]) -
             await client.list("x")
 
 
-async def test_a_redirect_to_what_is_no_url() -> None:
+async def test_a_redirect_to_an_invalid_url() -> None:
     """A redirect to an invalid Location is still a RedirectError."""
     answer = Answer(b"", 302, {"location": "http://[::1"})
     async with Loopback(replies(answer)) as server, client_of(server) as client:

@@ -200,7 +200,7 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     assert [path for path in paths if not (page.parent / path).exists()] == []
 
 
-def test_contributors_are_told_of_every_session() -> None:
+def test_the_guide_names_every_session() -> None:
     """The table of sessions in contributing.md has each session of the noxfile, and no other."""
     table = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## Where")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sessions()

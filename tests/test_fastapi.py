@@ -82,11 +82,11 @@ def fails_behind(*numbers: int, answer: Answer | bytes | None) -> Any:
 # --- one client for the app -----------------------------------------------------------------------
 
 
-async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -> None:
+async def test_an_app_opens_one_client_and_closes_it_after_its_own_lifespan() -> None:
     """The client is open before the app's own lifespan begins, until after that has ended."""
     happened: list[str] = []
 
-    class Told(AsyncMessagesClient):
+    class Observed(AsyncMessagesClient):
         async def __aenter__(self) -> Self:
             happened.append("client opened")
             return self
@@ -101,7 +101,7 @@ async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -
         yield {"colour": "green"}
         happened.append("app closed")
 
-    app = FastAPI(lifespan=messages_lifespan(own, client=partial(Told, KEY)))
+    app = FastAPI(lifespan=messages_lifespan(own, client=partial(Observed, KEY)))
 
     @app.get("/")
     async def show(client: ClientDependency, request: Request) -> list[Any]:
@@ -110,7 +110,7 @@ async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -
     async with reading(app) as session:
         first, second = [await (await session.get("/")).json() for _ in range(2)]
     assert first == second
-    assert first[1:] == ["Told", "green"]
+    assert first[1:] == ["Observed", "green"]
     assert happened == ["client opened", "app opened", "app closed", "client closed"]
 
 
@@ -135,7 +135,7 @@ async def test_the_key_is_asked_for_when_the_app_starts() -> None:
             pass
 
 
-async def test_an_app_without_the_lifespan_is_told_so() -> None:
+async def test_an_app_without_the_lifespan_gets_an_error() -> None:
     """The error for a missing lifespan names the code to write."""
     words = r"lifespan=messages_lifespan\(\).*with TestClient\(app\)"
     with pytest.raises(RuntimeError, match=words):
@@ -231,7 +231,7 @@ async def test_a_conversation_without_messages_is_complete(form: str, body: byte
         assert (response.status, await response.read()) == (200, body)
 
 
-async def test_an_indented_message_is_brought_to_one_line() -> None:
+async def test_an_indented_message_becomes_one_line() -> None:
     """An indented message of the server breaks neither lines nor events."""
     body = json.dumps(page([message(0, content="two\nlines")]), indent=1).replace("\n", "\r\n")
     async with app_over(replies(Answer(body.encode()))) as session:
@@ -265,7 +265,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
-async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -> None:
+async def test_a_message_with_an_unusable_id_is_sent_without_it(unfit: str) -> None:
     """An event without a usable id has its message, and a reader resumes before it."""
     stored = [message(0), message(1, id=unfit), message(2)]
     url = f"{PATH}/stream?format=sse"
@@ -279,7 +279,7 @@ async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -
             assert (await response.read()).startswith(second)
 
 
-async def test_an_id_as_long_as_servers_take_back_is_sent_and_resumed_behind() -> None:
+async def test_the_longest_id_is_sent_and_resumed_after() -> None:
     """The longest id that is sent comes back in a header, and is sent to the API."""
     longest = "%" * 1_024  # in a URL three times as long
     url = f"{PATH}/stream?format=sse"
@@ -307,7 +307,7 @@ async def test_a_large_page_goes_out_in_pieces() -> None:
     assert sum(sent) > 300_000
 
 
-async def test_who_asks_for_the_head_alone_makes_nobody_read_the_rest() -> None:
+async def test_a_head_request_costs_one_page() -> None:
     """HEAD has the status and headers of GET, for the cost of one page."""
     many = conversation(message(n) for n in range(50))
     async with Loopback(many) as upstream:
@@ -444,7 +444,7 @@ async def test_an_error_is_answered_by_the_status_that_it_means(fault: str) -> N
         (error(429, "insufficient_quota"), None),
     ],
 )
-async def test_a_reader_is_told_when_to_come_again(answer: Answer, wait: str | None) -> None:
+async def test_a_reader_gets_retry_after(answer: Answer, wait: str | None) -> None:
     """Retry-After is in whole seconds, and is sent if waiting helps."""
     async with app_over(replies(answer)) as session, session.get(PATH) as response:
         assert response.headers.get("retry-after") == wait
@@ -507,7 +507,7 @@ async def test_the_log_of_an_app_is_safe_to_show(caplog: pytest.LogCaptureFixtur
     assert line.endswith(r"request r\x1b[2J\u202e")
 
 
-async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_the_details(caplog: pytest.LogCaptureFixture) -> None:
     """The completion and the status are in one warning; a 404 writes none."""
     caplog.set_level(logging.WARNING, "aiomessages")
     told = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
@@ -656,7 +656,7 @@ async def test_no_error_of_another_kind_looks_finished_either(form: str) -> None
             json.loads(received.splitlines()[-1] if form == "jsonl" else received)
 
 
-async def test_what_cuts_a_body_names_its_cause() -> None:
+async def test_a_cut_body_names_its_cause_in_the_log() -> None:
     """The server's log has one StreamCutError, with the API's error as its cause."""
 
     async def ignore(_: Any) -> None:

@@ -223,7 +223,7 @@ async def test_a_shutdown_cuts_the_streams_that_do_not_end_in_time() -> None:
         ("json", rb'"content_parts": null\}'),
     ],
 )
-async def test_a_shutdown_is_told_to_a_reader_of_the_old_http(form: str, ending: bytes) -> None:
+async def test_a_shutdown_is_visible_over_http_1_0(form: str, ending: bytes) -> None:
     """Over HTTP/1.0, which has no cut, the body itself says that it is incomplete.
 
     A connection that is closed is then all that an end has.
@@ -251,7 +251,7 @@ async def test_a_shutdown_is_told_to_a_reader_of_the_old_http(form: str, ending:
 @pytest.mark.parametrize(
     "fault", ["server-error@3", "rate-limited@3", "chunked-cut@3", "reset@3", "stalled-body@3"]
 )
-async def test_an_api_that_fails_midway_gives_what_came_before_and_no_end(fault: str) -> None:
+async def test_an_api_that_fails_midway_gives_its_earlier_pages_and_no_end(fault: str) -> None:
     """Two pages arrive whole in every format, and never look like everything."""
     url = "/api/completions/chatcmpl-vocabulary/messages/stream?limit=5&format="
     async with (
@@ -303,7 +303,7 @@ async def test_the_app_answers_to_no_other_name() -> None:
         assert upstream.asked == []
 
 
-async def test_the_page_asks_nothing_of_anyone_else() -> None:
+async def test_the_page_loads_nothing_from_other_hosts() -> None:
     """Everything on the page comes from the app, and its policy allows nothing else."""
     async with Loopback(stored(1)) as upstream, running(upstream.base_url) as app:
         texts = {}

@@ -159,7 +159,7 @@ async def test_an_unknown_conversation_is_explained(browser: Any) -> None:
         await tab.get_by_role("button", name="Try again").wait_for()
 
 
-async def test_what_a_message_says_does_nothing(browser: Any) -> None:
+async def test_markup_in_a_message_does_nothing(browser: Any) -> None:
     """Markup in a message is shown as text, and no picture is loaded from elsewhere."""
     markup = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     picture = {"type": "image_url", "image_url": {"url": "https://elsewhere.example/x.png"}}
@@ -311,7 +311,7 @@ async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
     assert script.cursors == [None, "éééé", None, "éééé"]
 
 
-async def test_an_address_that_is_not_encoded_opens_what_it_says(browser: Any) -> None:
+async def test_an_address_that_is_not_encoded(browser: Any) -> None:
     """An unencoded % in the address is part of an id, and no error of the page's script."""
     async with shown(browser, Api(conversation([])), "/#100%") as tab:
         await tab.get_by_role("heading", name="100%").wait_for()

@@ -112,7 +112,7 @@ async def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
-def test_dict_makes_what_to_dict_returns(value: Any) -> None:
+def test_dict_equals_to_dict(value: Any) -> None:
     """`dict(message)` and `{**message}` have the fields under the names of the API."""
     assert dict(value) == {**value} == value.to_dict()
 
@@ -144,7 +144,7 @@ def test_a_model_holds_messages_and_reads_them_again() -> None:
     assert Held.model_validate_json(held.model_dump_json()) == held
 
 
-def test_a_model_refuses_what_is_no_page() -> None:
+def test_a_model_refuses_a_dict_as_a_page() -> None:
     """A dict is not accepted as a page, since only a client makes pages."""
     with pytest.raises(ValidationError, match="Expected `MessagePage`"):
         TypeAdapter(MessagePage).validate_python(PAGE_SENT)

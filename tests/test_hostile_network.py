@@ -157,26 +157,26 @@ def leaves(fault: str, consumer: Consumer, **more: Any) -> Case:
     return Case("40", fault, consumer=consumer, **{"messages": LIMIT, "requests": 2, **more})
 
 
-def odd_one(outcome: Outcome) -> Any:
+def affected_message(outcome: Outcome) -> Any:
     """Return the first message of the affected page."""
     return outcome.items[LIMIT]
 
 
 def all_of_it(outcome: Outcome, _: RawServer) -> None:
     """Check that every unknown value of a message is delivered."""
-    sent = odd_one(outcome).to_dict()
+    sent = affected_message(outcome).to_dict()
     assert (sent["role"], sent["mood"]) == ("critic", "new")
     assert sent["content_parts"] == [{"type": "hologram", "hologram": {"x": 1}}]
 
 
-def its_mood(outcome: Outcome, _: RawServer) -> None:
+def unknown_role(outcome: Outcome, _: RawServer) -> None:
     """Check that an unknown role is delivered among known fields."""
-    assert odd_one(outcome).to_dict()["mood"] == "new"
+    assert affected_message(outcome).to_dict()["mood"] == "new"
 
 
 def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
     """Check that a message with wrong types is delivered, with its mismatches."""
-    message = odd_one(outcome)
+    message = affected_message(outcome)
     places = ("$.role", "$.content", "$.tool_calls[0].type", "$.refusal")
     assert {*message.mismatches} >= {*places}
     assert (message.role, message.content, message.refusal) == ("", None, None)
@@ -201,12 +201,12 @@ def new_connections(_: Outcome, server: RawServer) -> None:
 
 def replacement(outcome: Outcome, _: RawServer) -> None:
     """Check that a lone surrogate is replaced."""
-    assert odd_one(outcome).content == "a \ufffd emoji"
+    assert affected_message(outcome).content == "a \ufffd emoji"
 
 
 def untouched(outcome: Outcome, _: RawServer) -> None:
     """Check that the bytes are those that the server sent."""
-    assert rb"a \ud83d emoji" in odd_one(outcome)
+    assert rb"a \ud83d emoji" in affected_message(outcome)
 
 
 WRONG_HTTP: dict[str, Any] = {"says": "rules of HTTP", "facts": {"retryable": False}}
@@ -372,7 +372,7 @@ TABLE = [
     fails(30, "wrong-type", SchemaError, facts={"path": "$.data[0].id"}),
     works("30b", "misfits", check=what_does_not_fit, logged="1 of 2 items"),
     works(31, "unknown-fields", check=all_of_it),
-    works(31, "unknown-field", check=its_mood),
+    works(31, "unknown-field", check=unknown_role),
     fails(32, "deep-nesting", DecodeError, says="nested"),
     works("32b", "lone-surrogate", check=replacement),
     works("32b-raw", "lone-surrogate", check=untouched, consumer=consumers.walk_raw),

@@ -276,7 +276,7 @@ WRITING = {
 
 
 @pytest.mark.parametrize("method", WRITING)
-def test_what_writes_is_no_route_of_the_server(method: str, server: MessagesServer) -> None:
+def test_the_server_is_read_only(method: str, server: MessagesServer) -> None:
     """The server is read-only: create, update and delete are answered 405, and change nothing."""
     with blocking(server) as client:
         with pytest.raises(openai.APIStatusError) as caught:

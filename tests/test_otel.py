@@ -31,7 +31,7 @@ THREE_PAGES = [message(n) for n in range(250)]
 
 
 class Observed:
-    """Providers that keep what they are told, and clients that tell them."""
+    """Providers that keep what they are recorded, and clients that tell them."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -256,7 +256,7 @@ async def test_a_list_that_is_dropped_is_closed(observed: Observed) -> None:
         assert facts(observed.only("list messages"))["outcome"] == "closed"
 
 
-def test_a_list_that_outlives_its_loop_is_not_told_of(observed: Observed) -> None:
+def test_a_list_that_outlives_its_loop_is_not_reported(observed: Observed) -> None:
     """A list that is dropped after its loop was closed ends no span, and breaks nothing."""
     kept: list[Any] = []
 
@@ -271,7 +271,7 @@ def test_a_list_that_outlives_its_loop_is_not_told_of(observed: Observed) -> Non
     assert observed.spans == []
 
 
-async def test_a_list_that_never_began_is_none(observed: Observed) -> None:
+async def test_a_list_that_never_began_has_no_span(observed: Observed) -> None:
     """A stream that is closed before its first item has no span."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
@@ -286,7 +286,7 @@ async def test_a_list_that_never_began_is_none(observed: Observed) -> None:
 # --- whose child it is ----------------------------------------------------------------------------
 
 
-async def test_requests_stand_below_the_list_that_sends_them(observed: Observed) -> None:
+async def test_requests_are_children_of_their_list(observed: Observed) -> None:
     """The spans of aiohttp are children of the list, even for pages that are fetched ahead."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
@@ -306,7 +306,7 @@ async def test_requests_stand_below_the_list_that_sends_them(observed: Observed)
     assert {s.context.trace_id for s in observed.spans if s.context} == {trace_id}
 
 
-async def test_what_is_fetched_further_ahead_stands_below_its_list(observed: Observed) -> None:
+async def test_requests_ahead_are_children_of_their_list(observed: Observed) -> None:
     """Each page of a list with lookahead is a child of its one span."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
@@ -455,7 +455,7 @@ async def test_clients_made_of_it_are_instrumented(observed: Observed) -> None:
     assert len(observed.spans) == 1
 
 
-async def test_nothing_private_is_told(observed: Observed) -> None:
+async def test_nothing_private_is_reported(observed: Observed) -> None:
     """No content, key, header, or text of the server is in any span or metric."""
     secret = "the patient said it hurts"
     script = replies(
@@ -471,11 +471,11 @@ async def test_nothing_private_is_told(observed: Observed) -> None:
     ):
         with pytest.raises(Exception, match="hurts"):
             [m async for m in client.list("chatcmpl-1", extra_headers={"x-more": secret})]
-    told = observed.everything()
-    assert "list messages" in told
-    assert "chatcmpl-1" in told
-    assert "hurts" not in told
-    assert KEY not in told
+    recorded = observed.everything()
+    assert "list messages" in recorded
+    assert "chatcmpl-1" in recorded
+    assert "hurts" not in recorded
+    assert KEY not in recorded
 
 
 async def test_without_an_sdk_nothing_is_made() -> None:
@@ -487,7 +487,7 @@ async def test_without_an_sdk_nothing_is_made() -> None:
         assert len([m async for m in client.list("chatcmpl-1")]) == 250
 
 
-def test_what_is_no_client() -> None:
+def test_an_argument_that_is_no_client() -> None:
     """Only a client can be instrumented."""
     with pytest.raises(TypeError, match="int is not a client"):
         instrument(42)  # type: ignore[type-var]

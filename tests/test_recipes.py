@@ -92,7 +92,7 @@ async def test_aiohttp_web_streams_a_conversation(app: str) -> None:
     assert [json.loads(line)["id"] for line in lines] == [f"chatcmpl-1-{n}" for n in range(250)]
 
 
-async def test_aiohttp_web_cuts_what_failed_midway() -> None:
+async def test_aiohttp_web_cuts_a_list_that_fails_midway() -> None:
     """A list that fails after its first page does not look whole to the reader."""
     answers = [Answer(page([message(0)], has_more=True)), error(404)]
     async with (
@@ -135,7 +135,7 @@ async def test_starlette_passes_a_page_on() -> None:
 # --- workers --------------------------------------------------------------------------------------
 
 
-async def test_a_worker_takes_what_it_works_on() -> None:
+async def test_a_worker_marks_handled_ids() -> None:
     """Ids stay in the queue until they are handled, and one that fails stops no other."""
     async with upstream(stored):
         work = (await recipe("A worker that takes ids from a queue"))["work"]

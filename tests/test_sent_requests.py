@@ -345,7 +345,7 @@ async def test_a_request_that_is_copied() -> None:
     assert copy.deepcopy(got.headers) == got.headers
 
 
-async def test_a_base_url_that_is_none() -> None:
+async def test_an_invalid_base_url() -> None:
     """A base URL that aiohttp could not parse is refused before any request."""
     with pytest.raises(ConfigurationError, match="not a URL"):
         AsyncMessagesClient(KEY, base_url="http://localhost[::1%25x]")

@@ -476,7 +476,7 @@ async def call_and_fail(client: AsyncMessagesClient, times: int) -> None:
 async def test_an_outage() -> None:
     """In a full outage requests stay within 1.05 of the calls, and retries return after it.
 
-    Once the quota is spent a call is one request, whoever makes it, a twin as well. A success earns
+    Once the quota is spent a call is one request, whoever makes it, a child as well. A success earns
     a fifth of a retry.
     """
     script = Outage()
@@ -755,15 +755,15 @@ def test_closing(use: Any, state: Any) -> None:
 
 
 @in_every_state
-async def test_closing_twins_together(state: Any) -> None:
+async def test_closing_parent_and_child_together(state: Any) -> None:
     """A client and its child that are closed at once end their calls with ClientClosedError."""
     moment, counts = State(), list[int]()
     async with fire(**state(moment)) as (_, client):
-        twin = client.with_options(timeout=7)
-        calls = [asyncio.create_task(watched(page_of(c), counts)) for c in (client, twin)]
+        child = client.with_options(timeout=7)
+        calls = [asyncio.create_task(watched(page_of(c), counts)) for c in (client, child)]
         await moment.reached.wait()
         await spin(10)
-        await asyncio.gather(*(closed_within_bounds(c) for c in (twin, client)))
+        await asyncio.gather(*(closed_within_bounds(c) for c in (child, client)))
         for call in calls:
             with pytest.raises(ClientClosedError):
                 await call
@@ -771,22 +771,22 @@ async def test_closing_twins_together(state: Any) -> None:
 
 
 @in_every_state
-async def test_closing_a_twin(state: Any) -> None:
+async def test_closing_a_child(state: Any) -> None:
     """Closing a child ends only its own calls, even if their task calls the parent next."""
     moment = State()
     options = state(moment)
     async with fire(**options) as (_, client):
-        twin = client.with_options(timeout=7)
+        child = client.with_options(timeout=7)
 
         async def both() -> None:
             with pytest.raises(ClientClosedError):
-                await page_of(twin)
+                await page_of(child)
             await page_of(client)
 
         calls = [asyncio.create_task(call) for call in (page_of(client), both())]
         await moment.reached.wait()
         await spin(10)
-        await closed_within_bounds(twin)
+        await closed_within_bounds(child)
         await spin(10)
         assert [call.done() for call in calls] == [False, False]
         await closed_within_bounds(client)
@@ -911,7 +911,7 @@ async def test_closing_before_a_connection_was_free() -> None:
 # --- the client: api_key callables that make trouble ----------------------------------------------
 
 
-async def test_a_key_that_comes_through_a_twin() -> None:
+async def test_a_key_that_comes_through_a_child() -> None:
     """An api_key callable may call through a child of its client."""
     async with fire(replies(Answer(page([])))) as (server, plain):
 

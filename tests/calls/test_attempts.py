@@ -89,7 +89,7 @@ class Notes:
         self.notes.append("waited")
 
 
-async def test_what_a_listener_gets() -> None:
+async def test_calls_of_a_listener() -> None:
     """A listener follows each attempt: the wait in the queue, the body, the outcome, the retry."""
     attempts = attempts_over(Scripted(500, 429, 200), queue=SendQueue(Pace()))
     listener: Any = Notes()

@@ -140,7 +140,7 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
     ],
     ids=lambda value: repr(value) if isinstance(value, APIError) else None,
 )
-def test_what_is_meant_for_all(problem: APIError, all_wait: bool, early: bool) -> None:
+def test_a_wait_of_all_requests(problem: APIError, all_wait: bool, early: bool) -> None:
     """A 429 and a 503 with Retry-After pause all calls; only the 429 costs no retry."""
     assert asks_all_to_wait(problem) is all_wait
     assert is_only_early(RetryPolicy(), problem, starved=0.0) is early
@@ -190,7 +190,7 @@ FOREIGN = [Answer(b"<html>", 404), Answer({"detail": "Not Found"}, 404), Answer(
 
 
 @pytest.mark.parametrize("answer", FOREIGN, ids=["html", "detail", "empty"])
-async def test_a_404_of_somebody_else(answer: Answer) -> None:
+async def test_a_404_of_a_gateway(answer: Answer) -> None:
     """At a pace, a 404 that is not the API's own is tried again like a 502; elsewhere it is not."""
     async with Loopback(replies(answer, GOOD)) as server, client_of(server, retry=SOON) as client:
         assert (await Paced(client, Pace()).list("x")).attempts == 2
@@ -223,7 +223,7 @@ async def test_a_404_of_the_api(answer: Answer) -> None:
 # --- how many requests were sent ------------------------------------------------------------------
 
 
-async def test_counting_what_is_sent() -> None:
+async def test_counting_requests() -> None:
     """Each attempt is counted as it goes out: retried, failed in the end, cancelled on its way."""
     sent: list[None] = []
     hung = asyncio.Event()
@@ -253,7 +253,7 @@ async def test_counting_what_is_sent() -> None:
     assert len(sent) == 7
 
 
-async def test_what_waits_for_its_turn_is_not_sent() -> None:
+async def test_a_request_in_the_queue_is_not_sent() -> None:
     """A request that is cancelled in the queue is not sent and not counted."""
     sent: list[None] = []
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
@@ -274,7 +274,7 @@ async def test_what_waits_for_its_turn_is_not_sent() -> None:
     ],
     ids=["200", "404", "404-foreign", "500", "none"],
 )
-async def test_what_counts_as_let_through(answer: Answer | None, starving: bool) -> None:
+async def test_answers_that_count_as_success(answer: Answer | None, starving: bool) -> None:
     """Any answer but a failure shows that the server allows the rate."""
     pace = Pace()
     pace.limited(now(), 0.0, sent=now())

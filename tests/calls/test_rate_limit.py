@@ -248,7 +248,7 @@ def test_growth_only_where_the_rate_limits() -> None:
     assert pace.rate == pytest.approx(FIRST_RATE + GAIN / 0.02)
 
 
-def test_growth_with_what_succeeded() -> None:
+def test_growth_with_successes() -> None:
     """With many requests under way, the rate grows only after enough of them succeeded."""
     pace, latency, succeeded = Pace(), 0.2, 0
     pace.wait(0.0)
@@ -302,7 +302,7 @@ def test_measuring() -> None:
     assert pace.rate == pytest.approx(upper, rel=0.03)
 
 
-def test_a_measurement_begins_anew() -> None:
+def test_a_measurement_restarts() -> None:
     """Enough requests are a measurement of their own; fewer are counted with the next ones."""
     for passed, rate in (ENOUGH, 10 / 2), (ENOUGH - 1, (ENOUGH + 9) / 4):
         pace = after_the_first_event()

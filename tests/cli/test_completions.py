@@ -85,7 +85,7 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
     [["--until", "2025-11-15T20:00Z"], ["--since", "2026-01-15T00:00Z", "--order", "desc"]],
     ids=" ".join,
 )
-def test_where_the_span_ends(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+def test_the_end_of_the_range(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     """A list that shows its order is read up to ten items beyond the range, and one page ahead."""
     with MessagesServer(records=[record(n) for n in range(90)], api_key=KEY) as server:
         for name, value in server.environment.items():

@@ -15,7 +15,7 @@ from aiomessages.server import LocalServer
 Run = Callable[..., Ran]
 
 
-def test_what_is_shown(run: Run) -> None:
+def test_the_output(run: Run) -> None:
     """The demo shows a conversation with a tool call, its reply, figures, and further commands."""
     ran = run("demo")
     text = ran.out.decode()
@@ -69,7 +69,7 @@ async def test_every_message_is_read() -> None:
         (None, False, "venv/python -m aiomessages"),
     ],
 )
-def test_what_to_type(
+def test_the_named_program(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str | None, typed: str, *, beside: bool
 ) -> None:
     """The program that the demo names can be started from here."""
@@ -91,7 +91,7 @@ def test_a_program_that_is_on_the_path_of_a_session_alone(monkeypatch: pytest.Mo
     assert demo._program() == "/opt/python -m aiomessages"  # noqa: SLF001 - as above
 
 
-def test_a_program_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_in_another_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A program that is not below this directory is named in full."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", "/opt/python")

@@ -303,7 +303,9 @@ def test_a_long_wait(
     assert "the server asks to wait 2:00:00: run the same command again after 2" in err
 
 
-def test_what_is_safe_when_it_ends(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+def test_an_error_after_the_first_completions(
+    run: Run, dated: MessagesServer, tmp_path: Path
+) -> None:
     """An error after the first completions names the safe ones, and how to continue."""
     assert run("export", *IDS[:3], "-o", tmp_path / "out.jsonl").code == 0
     dated.fail(401)
@@ -323,7 +325,7 @@ def test_a_hint_of_its_own(tmp_path: Path) -> None:
     assert general.hint != NotFoundError.hint
 
 
-def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+def test_failed_completions(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
     """Completions that could not be read leave the export unfinished: exit code 1."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
     dated.fail(400)

@@ -67,7 +67,7 @@ def test_jsonl_of_carriage_returns() -> None:
     assert line == b'{"a": 1,"b": 2}\n'
 
 
-def test_jsonl_of_what_no_parser_likes() -> None:
+def test_jsonl_of_odd_json() -> None:
     """Nothing is decoded on the way: a lone surrogate and a long number stay unchanged."""
     odd = rb'{"id":"c-0","content":"\ud83d","n":1.00000000000000000000000000000000001}'
     assert formats.named("jsonl", PIPE).item(odd) == odd + b"\n"

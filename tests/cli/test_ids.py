@@ -38,7 +38,7 @@ def test_a_pipe() -> None:
 
 
 @pytest.mark.parametrize("line", [b"a b", b"a/b", b"\xff"])
-def test_what_is_no_id(tmp_path: Path, line: bytes) -> None:
+def test_an_invalid_id(tmp_path: Path, line: bytes) -> None:
     """A line that cannot be an id is refused with its number."""
     (tmp_path / "ids.txt").write_bytes(b"# mine\nchatcmpl-1\n" + line)
     with (

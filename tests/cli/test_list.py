@@ -250,7 +250,7 @@ def test_too_many_requests(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes[-1] == 5
 
 
-def test_nobody_listens(run: Run) -> None:
+def test_an_unreachable_server(run: Run) -> None:
     """An unreachable server is exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -295,7 +295,7 @@ def test_debug_of_an_error(run: Run) -> None:
     assert KEY not in ran.err
 
 
-def test_an_error_nobody_foresaw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error is one line and exit code 1."""
     monkeypatch.setattr("aiomessages.cli.formats.on_one_line", lambda _: 1 / 0)
     code, out, err = run("list", "chatcmpl-short")

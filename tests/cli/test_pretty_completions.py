@@ -73,7 +73,7 @@ def test_replies_without_content(message: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize("created", [None, "now", 1e30, float("nan")])
-def test_a_time_that_is_none(created: Any) -> None:
+def test_an_invalid_time(created: Any) -> None:
     """A time that no calendar knows is left out."""
     assert shown(created=created).splitlines()[1] == "gpt-4o  team=search run=7"
 

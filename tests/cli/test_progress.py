@@ -64,7 +64,7 @@ def test_a_pause() -> None:
     assert "asks to wait" not in progress.line(found)
 
 
-def test_what_was_done_before() -> None:
+def test_completions_of_earlier_runs() -> None:
     """The work of earlier runs counts as done, and not in this run's rate."""
     found = gauge(completions=10, already=80)
     assert (found.handled, found.left) == (90, 10.0)

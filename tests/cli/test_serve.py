@@ -98,7 +98,7 @@ def test_a_database(spawn: Spawn, tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-def test_records_that_are_none(execute: Run, tmp_path: Path) -> None:
+def test_invalid_records(execute: Run, tmp_path: Path) -> None:
     """A file without records is refused with the number of the line."""
     records = tmp_path / "records.jsonl"
     records.write_text(json.dumps(RECORDS[0]) + "\n{}\n", "utf-8")

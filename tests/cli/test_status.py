@@ -87,7 +87,7 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ledger_that_is_none(run: Run, tmp_path: Path) -> None:
+def test_an_invalid_ledger(run: Run, tmp_path: Path) -> None:
     """A file that is not a ledger is exit code 65."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     assert run("status", tmp_path / "out.jsonl").code == 65

@@ -25,7 +25,7 @@ def test_concealed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("key", ["B", "x", "none", "EMPTY", "sk"])
-def test_a_key_that_is_none(capsys: pytest.CaptureFixture[str], key: str) -> None:
+def test_a_placeholder_key(capsys: pytest.CaptureFixture[str], key: str) -> None:
     """A placeholder key, as servers without authentication get it, is not replaced in texts."""
     stderr.conceal(key)
     text = "241 B, task-force-1, disk-usage-100, sk-learn, none of the EMPTY boxes"

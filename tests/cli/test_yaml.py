@@ -31,7 +31,7 @@ def test_any_json(value: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["yes", "No", "null", "~", "1e5", "", "2024-01-01", "0x1f", "on"])
-def test_words_that_look_like_something_else(word: str) -> None:
+def test_words_that_look_like_other_types(word: str) -> None:
     """A string that YAML would take for a number, a date or a truth value stays a string."""
     assert reader.safe_load(yaml.item({word: word})) == [{word: word}]
 

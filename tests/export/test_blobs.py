@@ -144,7 +144,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("item", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_elsewhere(item: JSON) -> None:
+def test_the_same_characters_in_another_place(item: JSON) -> None:
     """The same characters in another place are no blob, even beside one."""
     sent = json.dumps(item | spoken()).encode()
     expected = item | spoken() | {"audio": {"id": "a", "data": "FILE"}}
@@ -161,7 +161,7 @@ ODD = [b"1e400", b"9" * 5000, rb'"\ud83d"', rb'{"\udc00":[]}', b"[" * 2000 + b"]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=["far", "long", "half an emoji", "half a key", "deep"])
-def test_what_stands_beside_it(odd: bytes) -> None:
+def test_odd_json_beside_a_blob(odd: bytes) -> None:
     """Odd JSON elsewhere in an item, which a decoder may refuse, does not hide its blobs."""
     sent = json.dumps({"content": [picture()], "new": 0}).encode().replace(b": 0", b": " + odd)
     assert replaced(sent) == sent.replace(URI.encode(), b"FILE")

@@ -216,7 +216,7 @@ def as_mapping(value: Any) -> JSON:
     return dict(item.values() if isinstance(item, dict) else item for item in value)
 
 
-def test_examples_have_text_and_parts_apart(written: Callable[..., Path]) -> None:
+def test_examples_have_columns_for_text_and_parts(written: Callable[..., Path]) -> None:
     """The fine-tuning format has text and parts under `content`; columns have one for each."""
     parts = [{"type": "text", "text": "Look."}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "I do."}]
@@ -273,7 +273,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("field", "value"), ODD)
-def test_what_does_not_fit_is_null_and_kept_whole(
+def test_a_value_that_does_not_fit_is_null_and_in_the_json(
     written: Callable[..., Path], field: str, value: Any
 ) -> None:
     """A field of a wrong type is null in its own column only, and complete in message_json."""
@@ -284,7 +284,7 @@ def test_what_does_not_fit_is_null_and_kept_whole(
     assert json.loads(row["message_json"]) == message
 
 
-def test_parts_and_calls_of_unknown_types_keep_what_is_known(written: Callable[..., Path]) -> None:
+def test_parts_and_calls_of_unknown_types_keep_known_fields(written: Callable[..., Path]) -> None:
     """A part of a new type keeps its type without an error; an item that is no part is null."""
     message = {
         "content_parts": [{"type": "scent", "scent": 1}, 7, None, {"type": "text", "text": 3}],
@@ -528,7 +528,7 @@ def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
     assert 0 < made < len(bounds)
 
 
-def test_an_error_that_does_not_tell_of_a_full_disk(tmp_path: Path) -> None:
+def test_an_error_that_does_not_name_a_full_disk(tmp_path: Path) -> None:
     """Any error is reported as a full disk if no room is left, and only then."""
     vague = OSError("disk I/O error")
     target = tmp_path / "a.duckdb"
@@ -616,7 +616,7 @@ def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> Non
         make_columns(source, tmp_path / "out.parquet", "messages", target=tmp_path / "out")
 
 
-def test_duckdb_is_told_the_length_of_the_longest_row(
+def test_duckdb_gets_the_length_of_the_longest_row(
     careless: Any, written: Callable[..., Path]
 ) -> None:
     """The longest row bounds the size of a row for duckdb, with at least 1 MiB."""

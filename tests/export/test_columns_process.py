@@ -99,7 +99,7 @@ def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) 
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
-def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> None:
+def test_the_remains_of_a_killed_run_are_no_obstacle(source: Path, target: Path) -> None:
     """The directory of a killed run is removed, and the new one has another name."""
     left = target.with_name("columns.tmp.a0b1_z9x.work")
     left.mkdir()
@@ -166,7 +166,7 @@ def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: s
 
 
 @pytest.mark.parametrize("option", ["-E", "-I"])
-def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
+def test_an_ignored_environment(source: Path, target: Path, option: str) -> None:
     """If PYTHONPATH is ignored here, the other process ignores it as well."""
     (target.parent / "json.py").write_text("raise ImportError('another one')")
     program = f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}"
@@ -236,7 +236,7 @@ class Failing(Files):
 @pytest.mark.parametrize(
     ("code", "expected"), [(ENOSPC, DiskFullError), (EFBIG, DiskFullError), (EIO, ExportError)]
 )
-def test_a_failing_disk_is_told(
+def test_a_failing_disk_is_reported(
     source: Path, target: Path, code: int, expected: type[Exception]
 ) -> None:
     """A full disk and a broken one are reported differently, and neither leaves a file."""
@@ -297,7 +297,7 @@ LINES = 200
 def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
     """Write columns where there may be no room; return whether the file is complete.
 
-    Otherwise nothing may, and the disk must be told to be full.
+    Otherwise nothing may, and the error must be that of a full disk.
     """
     command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
     # Where there is no room, there is none to count coverage in either.
@@ -374,7 +374,7 @@ def test_without_duckdb(
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", r"\(Killed\)$"),
         ("os._exit(3)", r"\(exit code 3\)$"),
@@ -387,12 +387,12 @@ def test_an_early_end(
     target: Path,
     capfd: pytest.CaptureFixture[str],
     code: str,
-    told: str,
+    expected: str,
 ) -> None:
     """A process that is killed or fails becomes an error of one line, and prints nothing."""
     pretend(code)
     early = r"^columns\.tmp could not be made: its process ended early "
-    with pytest.raises(ExportError, match=early + told):
+    with pytest.raises(ExportError, match=early + expected):
         write_columns(source, target, ".parquet", "messages")
     assert capfd.readouterr() == ("", "")
 
@@ -456,7 +456,7 @@ def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
-def test_the_end_of_whoever_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process does not wait at a pipe that was closed."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
@@ -467,7 +467,7 @@ def test_the_end_of_whoever_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes == [1]
 
 
-def test_what_is_not_loaded_for_it() -> None:
+def test_modules_that_are_not_loaded() -> None:
     """The process loads duckdb and little else: no client."""
     program = "import sys, aiomessages.export.columns_process; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()

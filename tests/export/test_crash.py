@@ -192,7 +192,9 @@ async def test_an_export_that_is_cancelled(run: Run) -> None:
     assert await survive_cancelling(run, every=5) > 5
 
 
-async def test_what_was_fetched_before_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_export_keeps_fetched_completions(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cancelled export commits what it has, reports it as unfinished, and continues there."""
     monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 10**9)
     destination = run.fresh()

@@ -159,7 +159,7 @@ async def test_equal_times(order: Order) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_the_end_of_the_span(order: Order) -> None:
+async def test_the_end_of_the_range(order: Order) -> None:
     """In the requested order, a list ends with the page behind the range."""
     times: list[Json] = [FIRST + n * 1800 for n in range(1000)]
     times[50], times[950] = times[51], times[949]
@@ -171,7 +171,7 @@ async def test_the_end_of_the_span(order: Order) -> None:
     assert pages <= 23  # twenty-one of the span, one behind it, one ahead
 
 
-async def test_an_empty_span() -> None:
+async def test_an_empty_range() -> None:
     """If the first page shows the order and lies behind the range, it is the last one."""
     times = [FIRST + n * DAY for n in range(100)]
     kept, pages = await found(times[::-1], "desc", page=20, since=FIRST + 200 * DAY)
@@ -284,7 +284,7 @@ def test_a_perfect_observer(
     order=st.sampled_from(ORDERS),
     edge=st.integers(),
 )
-def test_what_an_early_end_rests_on(
+def test_conditions_of_an_early_end(
     times: list[float | None], page: int, order: Order, edge: int
 ) -> None:
     """An early end needs enough items in order, and a page behind the range."""
@@ -326,7 +326,7 @@ async def test_an_export(
     ],
     ids=str,
 )
-def test_what_is_no_span(client: AsyncMessagesClient, wrong: Any) -> None:
+def test_an_invalid_range(client: AsyncMessagesClient, wrong: Any) -> None:
     """A bound that is no number, an empty range and an unknown order are refused at once."""
     with pytest.raises(ConfigurationError, match=r"since|until|order"):
         CreatedBetween(client.completions(), **wrong)

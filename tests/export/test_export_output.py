@@ -88,7 +88,7 @@ def test_a_batch(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     [("o.jsonl", bytes), ("o.jsonl.gz", gzip.decompress), ("o.jsonl.zst", zstd.decompress)],
     ids=["jsonl", "gz", "zst"],
 )
-def test_each_batch_stands_by_itself(
+def test_each_batch_can_be_read_alone(
     opened: Opened, tmp_path: Path, name: str, decode: Callable[[bytes], bytes]
 ) -> None:
     """A file that ends with any batch can be read."""
@@ -138,7 +138,7 @@ def test_finishing(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
-def test_going_on_with_what_was_finished(
+def test_continuing_a_finished_export(
     opened: Opened, ledger: Ledger, tmp_path: Path, *, resumed: bool
 ) -> None:
     """A finished file stays unchanged, with a true manifest, until the end of the next run."""
@@ -193,7 +193,7 @@ def test_nothing_new(opened: Opened, tmp_path: Path, name: str) -> None:
     assert written_when(tmp_path) == before
 
 
-def test_nothing_new_but_what_became_of_completions(opened: Opened, tmp_path: Path) -> None:
+def test_nothing_new_but_states_of_completions(opened: Opened, tmp_path: Path) -> None:
     """Entries without lines change no file, and the manifest lists the named ids."""
     opened().write(Lines(ONE, 1), [])
     opened().finish("messages")
@@ -314,7 +314,7 @@ def test_a_process_that_was_killed_after_it_added(opened: Opened, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
-def test_a_file_that_was_begun_and_not_recorded(opened: Opened, tmp_path: Path, name: str) -> None:
+def test_an_unrecorded_empty_file(opened: Opened, tmp_path: Path, name: str) -> None:
     """An empty unrecorded file is removed: of the first part, and of the next part."""
     output = opened(name)
     output.partial(1).touch()
@@ -372,7 +372,7 @@ def output_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_from_elsewhere(opened: Opened, tmp_path: Path, name: str) -> None:
+def test_a_foreign_file(opened: Opened, tmp_path: Path, name: str) -> None:
     """A file that the ledger does not record is neither overwritten, extended nor removed."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
@@ -436,7 +436,7 @@ def test_a_partial_file_that_was_replaced(opened: Opened, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
-def test_a_finished_file_that_somebody_added_to(opened: Opened, name: str) -> None:
+def test_a_finished_file_that_was_extended_by_others(opened: Opened, name: str) -> None:
     """A finished file that somebody extended is refused, and keeps the added bytes."""
     opened(name).write(Lines(ONE, 1), [])
     output = opened(name)
@@ -508,7 +508,7 @@ def test_incomplete(opened: Opened, ledger: Ledger, tmp_path: Path) -> None:
     assert (output.rows, [*output.manifest()]) == (1, ["out.jsonl"])
 
 
-def test_a_file_from_elsewhere_for_incomplete_lines(opened: Opened, tmp_path: Path) -> None:
+def test_a_foreign_file_for_incomplete_lines(opened: Opened, tmp_path: Path) -> None:
     """A foreign file at that name is refused in the middle of an export as at its start."""
     opened().write(Lines(ONE, 1), [])
     (tmp_path / "out.jsonl.incomplete.jsonl").write_bytes(ONE)
@@ -586,7 +586,7 @@ def test_a_file_that_was_changed_before_it_is_added_to(
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["in one run", "in two runs"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
-def test_the_sha256_of_what_was_written(
+def test_the_sha256_of_written_files(
     opened: Opened, tmp_path: Path, name: str, *, resumed: bool
 ) -> None:
     """The manifest has the SHA-256 of each file's bytes, whichever run wrote them."""

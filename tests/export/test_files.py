@@ -165,7 +165,7 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("what", "expected"),
     [
         ("link", "is a symbolic link"),
         ("link to nothing", "is a symbolic link"),
@@ -174,11 +174,13 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
         ("second name", "has a second name"),
     ],
 )
-def test_what_is_no_file(tmp_path: Path, operation: str, what: str, told: str) -> None:
+def test_a_path_that_is_no_regular_file(
+    tmp_path: Path, operation: str, what: str, expected: str
+) -> None:
     """A path that is not a regular file is neither followed, written nor waited for."""
     put_there(tmp_path / "a", what)
-    told = "belongs to another program" if operation == "create" else told
-    with pytest.raises(CorruptError, match=f"{told}.*: move it away"):
+    expected = "belongs to another program" if operation == "create" else expected
+    with pytest.raises(CorruptError, match=f"{expected}.*: move it away"):
         OPERATIONS[operation](tmp_path / "a")
     for name in ("linked", "first"):
         if (tmp_path / name).exists():
@@ -192,8 +194,8 @@ def test_a_file_of_another_user(tmp_path: Path, operation: str) -> None:
     """A file of another user is not used, even if it is writable."""
     (tmp_path / "a").write_bytes(b"mine")
     os.chown(tmp_path / "a", 65534, 65534)
-    told = "belongs to another program" if operation == "create" else "belongs to another user"
-    with pytest.raises(CorruptError, match=told):
+    expected = "belongs to another program" if operation == "create" else "belongs to another user"
+    with pytest.raises(CorruptError, match=expected):
         OPERATIONS[operation](tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"mine"
 
@@ -212,7 +214,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         Files().truncate(tmp_path / "a", 0)
 
 
-def test_putting_what_others_put(tmp_path: Path) -> None:
+def test_writing_atomically(tmp_path: Path) -> None:
     """A file is durable under a temporary name before it replaces the existing one."""
     (tmp_path / "a").write_bytes(b"half")
     files = Recorded()
@@ -224,7 +226,7 @@ def test_putting_what_others_put(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_putting_what_others_put_leaves_nothing_half(tmp_path: Path, step: str) -> None:
+def test_writing_atomically_after_a_failure(tmp_path: Path, step: str) -> None:
     """After any failure the file is unchanged, and no temporary file is left."""
     (tmp_path / "a").write_bytes(b"half")
     with pytest.raises(DiskFullError):

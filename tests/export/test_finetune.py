@@ -71,7 +71,7 @@ def test_instructions_are_the_systems(role: str) -> None:
     assert said[0] == {"role": "system", "content": "Be brief.", "name": "boss"}
 
 
-def test_text_and_pictures_stand_in_parts() -> None:
+def test_text_and_pictures_in_parts() -> None:
     """A part holds its type and its content only; the detail is kept if there is one."""
     url = "https://images.example.org/a.png"
     said = example(
@@ -88,7 +88,7 @@ def test_text_and_pictures_stand_in_parts() -> None:
     ]
 
 
-def test_parts_that_stand_in_content() -> None:
+def test_parts_in_content() -> None:
     """A list as content is read as parts."""
     parts = [{"type": "text", "text": "Look."}]
     assert example({"role": "user", "content": parts})[0]["content"] == parts
@@ -124,7 +124,7 @@ def test_a_refusal_is_a_part() -> None:
     assert said[1]["content"] == [{"type": "refusal", "refusal": "No."}]
 
 
-def test_a_reply_that_the_server_lists_is_not_told_twice() -> None:
+def test_a_reply_that_the_server_lists_is_written_once() -> None:
     """A reply that the server lists among the messages is at the end of the example, once."""
     assert len(example(QUESTION, {"id": "m-1", **REPLY})) == 2
 
@@ -180,7 +180,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("messages", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Reason) -> None:
+def test_a_conversation_that_cannot_be_expressed_has_a_reason(
+    messages: list[JSON], reason: Reason
+) -> None:
     """A conversation that is no example is refused for a reason of the closed set."""
     with pytest.raises(SkipError) as caught:
         example(*messages)
@@ -188,7 +190,7 @@ def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Rea
 
 
 @pytest.mark.parametrize("broken", [b"{", b'{"role":"\xff"}', b"[" * 100_000])
-def test_what_is_no_json(broken: bytes) -> None:
+def test_invalid_json(broken: bytes) -> None:
     """Invalid JSON is no message."""
     with pytest.raises(SkipError, match=Reason.NOT_A_MESSAGE.value):
         finetune_layout(fetched([broken], REPLY))
@@ -341,7 +343,7 @@ def test_a_tool_that_is_no_function(tool: Any) -> None:
 
 
 @pytest.mark.parametrize("completion", [None, b'{"choices":[]}'])
-def test_the_layout_skips_what_has_no_reply(completion: bytes | None) -> None:
+def test_the_layout_skips_a_conversation_without_a_reply(completion: bytes | None) -> None:
     """A conversation without a reply is skipped, with the reason as the text."""
     with pytest.raises(SkipError, match=r"^no reply$"):
         finetune_layout(Fetched("c", [wire(QUESTION)], completion))

@@ -47,7 +47,7 @@ def settings_of(path: Path) -> dict[str, Any]:
         return read_settings(db)
 
 
-def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
+def test_committed_entries_are_read_back(path: Path) -> None:
     """Parts and completions come back as they were last recorded."""
     with Ledger(path) as ledger:
         ledger.commit([PART], [GONE])
@@ -128,12 +128,12 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), OTHER, ids=["changed", "from-null", "new"])
-def test_other_settings(ledger: Ledger, changes: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("changes", "expected"), OTHER, ids=["changed", "from-null", "new"])
+def test_other_settings(ledger: Ledger, changes: dict[str, Any], expected: str) -> None:
     """Another export is refused, and what differs is named."""
     ledger.agree(SETTINGS, None)
     ledger.commit([PART], [DONE])
-    with pytest.raises(ChangedError, match=told) as caught:
+    with pytest.raises(ChangedError, match=expected) as caught:
         ledger.agree({**SETTINGS, **changes}, None)
     assert caught.value.exit_code == 2
 
@@ -184,7 +184,7 @@ def test_selections(ledger: Ledger) -> None:
         ledger.agree({**SETTINGS, "layout": "x"}, None)  # nothing is said of the selection
 
 
-def test_what_is_named_by_id(ledger: Ledger) -> None:
+def test_ids_by_state(ledger: Ledger) -> None:
     """Ids are listed by state, sorted; ids that this run has not seen are listed separately."""
     ledger.commit([PART], [DONE, *(Entry(name, "pending") for name in "dcb")])
     assert (ledger.ids("pending"), ledger.ids("gone")) == (["b", "c", "d"], [])
@@ -192,7 +192,7 @@ def test_what_is_named_by_id(ledger: Ledger) -> None:
     assert ledger.unseen("pending") == ["b", "d"]
 
 
-def test_what_is_to_be_tried_again(ledger: Ledger) -> None:
+def test_completions_to_retry(ledger: Ledger) -> None:
     """A failed completion that was named in this run is retried, unless its id is invalid."""
     failed = [Entry(name, "failed", reason="InternalServerError") for name in "xy"]
     ledger.commit([PART], [*failed, Entry("z", "failed", reason=REFUSED), DONE])
@@ -219,7 +219,7 @@ def test_counting(ledger: Ledger) -> None:
     assert ledger.reasons("skipped") == {}
 
 
-def test_what_a_run_has_seen(path: Path) -> None:
+def test_ids_that_a_run_has_seen(path: Path) -> None:
     """A completion is new once per run; completions that were not named again count as removed."""
     left_out = [Entry(name, "failed") for name in "xy"]
     with Ledger(path) as ledger:
@@ -310,7 +310,7 @@ def test_opening_and_closing_a_ledger(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["link", "second name"])
-def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
+def test_a_planted_link(path: Path, ending: str, kind: str) -> None:
     """A link in place of the ledger, or of a file that SQLite reads with it, is refused."""
     mine = path.with_name("mine")
     mine.write_bytes(b"")
@@ -323,7 +323,7 @@ def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("known", [False, True], ids=["a new ledger", "a ledger"])
-def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> None:
+def test_a_foreign_file_beside_the_ledger(path: Path, ending: str, *, known: bool) -> None:
     """A foreign file with such a name is refused and kept, although SQLite would remove it."""
     if known:
         with Ledger(path):
@@ -338,7 +338,7 @@ def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> N
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4])
-def test_what_is_left_of_shared_memory(path: Path, size: int) -> None:
+def test_a_short_shared_memory_file(path: Path, size: int) -> None:
     """A `-shm` of three bytes, as a kill during opening leaves it, is accepted."""
     with Ledger(path) as ledger:
         ledger.commit([PART], [DONE])
@@ -349,7 +349,7 @@ def test_what_is_left_of_shared_memory(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -> None:
+def test_the_log_of_a_killed_process(path: Path, tmp_path: Path, *, torn: bool) -> None:
     """A log of SQLite's is read; one that lost its beginning in a power cut is ignored."""
     with Ledger(path) as ledger:
         ledger.commit([Part(1, committed=5)], [])
@@ -402,7 +402,7 @@ def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
     assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
 
 
-def test_what_is_made(ledger: Ledger) -> None:
+def test_generated_files(ledger: Ledger) -> None:
     """The files that may exist are recorded by kind, all of them each time."""
     ledger.record_generated("columns", {"a": 1})
     ledger.record_generated("manifest", {"b": 2, "": 0})
@@ -413,7 +413,7 @@ def test_what_is_made(ledger: Ledger) -> None:
     )
 
 
-def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
+def test_an_empty_ledger_of_a_killed_process(path: Path) -> None:
     """An empty file counts as a ledger that was about to be created."""
     path.touch()
     with Ledger(path) as ledger:
@@ -451,7 +451,7 @@ def test_an_error_of_the_disk(path: Path) -> None:
         raise error
 
 
-def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:
+def test_a_ledger_that_is_locked(path: Path, ledger: Ledger) -> None:
     """Any other error of SQLite keeps its text."""
     ledger._db.execute("PRAGMA busy_timeout = 0")  # noqa: SLF001 so that nobody waits
     other = sqlite3.connect(path, isolation_level=None)

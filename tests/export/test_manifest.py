@@ -24,7 +24,7 @@ def test_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"files": [{}]}'])
-def test_what_is_none(data: bytes) -> None:
+def test_an_invalid_manifest(data: bytes) -> None:
     """A file that is no manifest raises ValueError."""
     with pytest.raises(ValueError, match=r"."):
         decode_manifest(data)

@@ -111,7 +111,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize(("ending", "data"), SOUNDS.items(), ids=SOUNDS)
-def test_what_was_spoken(media: Path, ending: str, data: bytes) -> None:
+def test_a_spoken_reply(media: Path, ending: str, data: bytes) -> None:
     """A spoken reply becomes a file, whose ending follows its first bytes."""
     blob = base64.b64encode(data).decode()
     spoken = {"id": "audio_1", "expires_at": 1, "data": blob, "transcript": "Yes."}
@@ -157,7 +157,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
-def test_what_is_no_blob_is_left_as_it_is(media: Path, sent: bytes) -> None:
+def test_a_message_without_blobs_stays_unchanged(media: Path, sent: bytes) -> None:
     """A message without blobs keeps every byte, and no file is made."""
     assert MediaStore(media).extract(sent) == sent
     assert not media.exists()
@@ -174,7 +174,7 @@ def test_what_is_no_blob_is_left_as_it_is(media: Path, sent: bytes) -> None:
     ],
     ids=["spaces", "slashes", "marks", "a head", "half an emoji"],
 )
-def test_everything_else_keeps_its_bytes(media: Path, spell: Any) -> None:
+def test_all_other_bytes_stay(media: Path, spell: Any) -> None:
     """In any spelling of JSON, only the blob's own characters change."""
     before, blob, after = message(picture(URI)).partition(URI.encode())
     changed = MediaStore(media).extract(spell(before + blob + after))
@@ -188,7 +188,7 @@ def test_a_text_that_quotes_a_blob_keeps_it(media: Path) -> None:
     assert changed["content_parts"] == [text, picture(NAME + ".png")]
 
 
-def test_parts_that_stand_in_content(media: Path) -> None:
+def test_parts_in_content(media: Path) -> None:
     """A list as content is read as parts."""
     changed = MediaStore(media).extract(encoded({"content": [picture(URI)]}))
     assert json.loads(changed) == {"content": [picture(NAME + ".png")]}
@@ -238,7 +238,7 @@ def test_a_file_is_durable_before_it_has_its_name(media: Path) -> None:
     assert files.asked[-3:] == ["fsync", "rename", "fsync"]  # what is before is of the directory
 
 
-def test_what_is_there_is_not_written_again(media: Path) -> None:
+def test_an_existing_file_is_not_written_again(media: Path) -> None:
     """A second run writes no file again, and extracted items stay as they are."""
     files = Counted()
     once = MediaStore(media).extract(message(picture(URI)))
@@ -259,7 +259,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("known", [False, True], ids=["from before", "by this store"])
-def test_a_file_with_other_bytes_is_made_anew(media: Path, damaged: bytes, known: bool) -> None:
+def test_a_file_with_other_bytes_is_replaced(media: Path, damaged: bytes, known: bool) -> None:
     """A file whose bytes do not match its name is replaced."""
     store = MediaStore(media)
     store.extract(message(picture(URI)))
@@ -314,7 +314,7 @@ def test_a_second_name_of_another_file_is_replaced(media: Path, file: Path, tmp_
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_what_is_no_file_is_replaced(media: Path, file: Path, kind: str) -> None:
+def test_a_pipe_is_replaced(media: Path, file: Path, kind: str) -> None:
     """A pipe is replaced, and nobody waits at it."""
     if kind == "pipe":
         os.mkfifo(file)
@@ -386,7 +386,7 @@ def test_a_directory_that_is_a_link_to_itself_is_an_error(media: Path, file: Pat
 LEFT_BEHIND = f".{NAME}.png.0123456789abcdef.tmp"
 
 
-def test_what_a_killed_process_left_is_removed_in_time(media: Path, file: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(media: Path, file: Path) -> None:
     """Temporary files of killed processes are ignored, and removed after an hour."""
     fresh, old = media / LEFT_BEHIND, media / LEFT_BEHIND.replace("0", "f")
     others = [media / "notes.tmp", media / f".{NAME}.tmp", media / f"{NAME}.png.tmp"]
@@ -399,7 +399,7 @@ def test_what_a_killed_process_left_is_removed_in_time(media: Path, file: Path) 
     assert file.read_bytes() == DATA
 
 
-def test_what_cannot_be_removed_does_no_harm(media: Path, file: Path) -> None:
+def test_a_directory_with_a_temporary_name_stays(media: Path, file: Path) -> None:
     """A directory with a temporary name stays."""
     (media / LEFT_BEHIND).mkdir()
     os.utime(media / LEFT_BEHIND, (0, 0))
@@ -407,7 +407,7 @@ def test_what_cannot_be_removed_does_no_harm(media: Path, file: Path) -> None:
     assert {*media.iterdir()} == {file, media / LEFT_BEHIND}
 
 
-def test_what_another_process_named_is_made_durable(media: Path) -> None:
+def test_a_file_of_another_process_is_made_durable(media: Path) -> None:
     """A file that another process named is made durable, since that one may not have synced it."""
     files = Counted()
     store = MediaStore(media, files=files)
@@ -445,12 +445,12 @@ class Extractor:
     def read(self, count: int) -> set[str]:
         """Read lines; check that each name in them has a complete file."""
         assert self.process.stdout is not None
-        told = {name for _ in range(count) for name in self.process.stdout.readline().split()}
-        for name in told:
+        printed = {name for _ in range(count) for name in self.process.stdout.readline().split()}
+        for name in printed:
             data = (self._directory / name).read_bytes()
             assert hashlib.sha256(data).hexdigest() == name.partition(".")[0]
-        assert told
-        return told
+        assert printed
+        return printed
 
     def kill(self) -> None:
         """Kill the process at once."""
@@ -460,16 +460,16 @@ class Extractor:
 
 def test_two_processes_one_of_which_is_killed(media: Path) -> None:
     """A file with its final name is always complete; killed processes leave temporary names."""
-    steady, told = Extractor(media, "steady"), set[str]()
+    steady, printed = Extractor(media, "steady"), set[str]()
     for round_ in range(4):
         killed = Extractor(media, f"killed {round_}")
-        told |= killed.read(3 + 5 * round_) | steady.read(5)
+        printed |= killed.read(3 + 5 * round_) | steady.read(5)
         killed.kill()
-    told |= steady.read(5)
+    printed |= steady.read(5)
     assert steady.process.poll() is None
     steady.kill()
     names = {path.name for path in media.iterdir() if not media_left(path.name)}
-    assert told <= names
+    assert printed <= names
     for name in names:
         assert name == hashlib.sha256((media / name).read_bytes()).hexdigest() + ".png"
 
@@ -489,7 +489,7 @@ def test_threads_with_stores_of_their_own(media: Path) -> None:
     assert not [path for path in media.iterdir() if media_left(path.name)]
 
 
-def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:
+def test_a_file_of_a_killed_process_is_made_durable(media: Path) -> None:
     """A file that a killed process named is made durable before a line relies on it."""
     MediaStore(media).extract(message(picture(URI)))
     files = Counted()
@@ -500,7 +500,7 @@ def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:
     assert files.synced == [media, media.parent]
 
 
-def test_what_an_error_left_is_made_durable(media: Path) -> None:
+def test_a_file_after_an_error_is_made_durable(media: Path) -> None:
     """A file whose rename could not be made durable is not relied upon."""
     files = Counted()
     store = MediaStore(media, files=files)

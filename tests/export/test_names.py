@@ -24,7 +24,7 @@ def there(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_what_they_are(tmp_path: Path) -> None:
+def test_the_names(tmp_path: Path) -> None:
     """Each name is the destination's name with an ending."""
     names = Names.of(tmp_path / "out.jsonl")
     assert names.destination == tmp_path / "out.jsonl"
@@ -54,9 +54,7 @@ def test_a_destination_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["", "/", "a\0b", "loop/out"])
-def test_what_can_be_no_destination(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_invalid_destination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A destination that cannot be a name is a ConfigurationError."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")

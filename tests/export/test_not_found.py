@@ -162,7 +162,7 @@ async def test_listed_and_not_visible(tmp_path: Path, on_error: Any) -> None:
 
 @pytest.mark.parametrize("listed", [IDS, OTHERS], ids=["listed", "not listed"])
 @pytest.mark.parametrize("refresh", [True, False], ids=["refresh", "no refresh"])
-async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool) -> None:
+async def test_a_pending_completion(tmp_path: Path, listed: list[str], refresh: bool) -> None:
     """Every later run requests a pending completion again, listed or not."""
     async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
         await export_all(server, tmp_path / "out.jsonl")
@@ -326,7 +326,7 @@ async def test_lost_again_and_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [missing(), Answer(b"{}", 500)], ids=["gone", "failed"])
-async def test_what_was_lost_stays_so(tmp_path: Path, answer: Answer) -> None:
+async def test_a_lost_completion_stays_lost(tmp_path: Path, answer: Answer) -> None:
     """A lost conversation that cannot be read at all stays lost, since a part of it is kept."""
     async with Stored(lambda asked, _: missing() if second_page(asked) else None) as server:
         await export_ids(server, tmp_path / "out.jsonl")
@@ -436,7 +436,7 @@ async def test_an_id_that_is_refused_at_once(tmp_path: Path) -> None:
         assert not server.asked
 
 
-async def test_what_fails_later_reopens(tmp_path: Path) -> None:
+async def test_a_later_failure_reopens(tmp_path: Path) -> None:
     """A finished export that gets a failing completion is no longer finished."""
     async with Stored(lambda asked, _: Answer(b"{}", 500) if first_page(asked) else None) as server:
         server.listed = OTHERS

@@ -80,7 +80,7 @@ async def test_replies_are_the_servers_bytes(
         assert layout == "messages" or body in path.read_bytes()
 
 
-async def test_what_is_not_of_a_span(
+async def test_a_time_in_no_range(
     server: Server, client: AsyncMessagesClient, tmp_path: Path
 ) -> None:
     """A time that is not a valid number is in no range."""

@@ -217,8 +217,8 @@ class Exports:
         status = read_status(self._path)
         assert status is not None
         expected = [self._in(state) for state in STATES]
-        for told in (report, status):
-            assert [told.gone, told.pending, told.lost, told.failed_ids] == expected
+        for found in (report, status):
+            assert [found.gone, found.pending, found.lost, found.failed_ids] == expected
         if report.finished:
             manifest = json.loads(self._beside(".manifest.json").read_bytes())
             assert [manifest.get(state, []) for state in STATES] == expected

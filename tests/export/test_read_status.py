@@ -89,7 +89,7 @@ def test_no_ledger(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_ledger(tmp_path: Path) -> None:
+def test_an_invalid_ledger(tmp_path: Path) -> None:
     """A file that is no ledger is reported as corrupt."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     with pytest.raises(CorruptError, match="not a ledger"):

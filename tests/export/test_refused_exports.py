@@ -113,21 +113,21 @@ async def test_too_long_to_wait(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-async def test_a_wait_that_is_told(tmp_path: Path) -> None:
+async def test_a_wait_in_the_progress(tmp_path: Path) -> None:
     """A shorter wait is waited for, and the progress says until when."""
     answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
-    told: list[float] = []
+    reported: list[float] = []
 
     def note(progress: Progress) -> None:
-        told.append(progress.paused_until)
+        reported.append(progress.paused_until)
 
     async with Refusing(lambda n: answer if n == 3 else None) as server:
         report = await exported(server, tmp_path / "out.jsonl", on_progress=note)
     assert (report.complete, report.rows) == (True, 40)
-    assert told[-1] > 0
+    assert reported[-1] > 0
 
 
-async def test_a_wait_at_the_start_that_is_told(tmp_path: Path) -> None:
+async def test_a_wait_at_the_start_in_the_progress(tmp_path: Path) -> None:
     """A wait before the first request succeeded is in the progress as well."""
     answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
     known: list[Progress] = []
@@ -159,10 +159,12 @@ async def test_a_wait_at_the_start_that_is_told(tmp_path: Path) -> None:
 )
 async def test_every_request_counts(tmp_path: Path, refuse: Callable[[int], Answer | None]) -> None:
     """Progress counts each request that was sent, whatever its outcome."""
-    told: list[Progress] = []
+    reported: list[Progress] = []
     async with Refusing(refuse) as server:
-        await exported(server, tmp_path / "out.jsonl", on_error="continue", on_progress=told.append)
-        assert told[-1].requests == len(server.asked)
+        await exported(
+            server, tmp_path / "out.jsonl", on_error="continue", on_progress=reported.append
+        )
+        assert reported[-1].requests == len(server.asked)
 
 
 async def test_requests_of_the_list_count(tmp_path: Path) -> None:

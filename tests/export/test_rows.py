@@ -77,7 +77,7 @@ PLACES = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_what_the_server_sent_is_never_corrupt(place: str, odd: str) -> None:
+def test_valid_json_is_never_corrupt(place: str, odd: str) -> None:
     """A value that fits no column is null there, its neighbours stay, and the JSON is complete."""
     message = f'{{"role":"user",{place.replace("VALUE", odd)},"content":"said"}}'
     (row,) = rows([f'{{"completion_id":"c","seq":7,"message":{message}}}'])
@@ -214,7 +214,7 @@ bit_rot = st.sampled_from([*"[]{},:\"\\0-+.eEx'", "", "null", "\x00"])
 
 @settings(max_examples=150, deadline=None)
 @given(message=shallow, levels=st.sampled_from([0, 1, 63, 64, 200]), rot=bit_rot, data=st.data())
-def test_bit_rot_is_told(message: str, levels: int, rot: str, data: st.DataObject) -> None:
+def test_bit_rot_is_reported(message: str, levels: int, rot: str, data: st.DataObject) -> None:
     """Invalid JSON is damage at any depth, and valid JSON never is."""
     at = data.draw(st.integers(0, max(len(message) - 1, 0)))
     rotten = nested(message[:at] + rot + message[at + 1 :], levels, "list")
@@ -235,13 +235,13 @@ def test_a_line_that_is_no_line_of_an_export(line: str) -> None:
         rows(['{"message":{}}', line])
 
 
-def test_an_error_does_not_tell_what_was_said(tmp_path: Path) -> None:
+def test_an_error_does_not_quote_the_message(tmp_path: Path) -> None:
     """An error about damaged bytes has their position and not their text."""
     source = tmp_path / "lines.jsonl.gz"
     source.write_bytes(gzip.compress(b'{"message":{"content":"secret \xff"}}\n'))
-    with pytest.raises(CorruptError) as told:
+    with pytest.raises(CorruptError) as raised:
         Rows.of(source, tmp_path / "rows", "messages")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_gzip_file_that_is_cut_or_damaged(tmp_path: Path, damage: Any) -> None
         Rows.of(source, tmp_path / "rows", "messages")
 
 
-def test_what_is_asked_of_msgspec() -> None:
+def test_inputs_that_msgspec_refuses() -> None:
     """Inputs that msgspec refuses: once it accepts them, this package can do less."""
     for odd in (DIGITS, r'"\ud83d"', "[" * 100_000 + "]" * 100_000):
         with pytest.raises((msgspec.DecodeError, RecursionError)):

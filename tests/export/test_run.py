@@ -125,7 +125,7 @@ async def test_an_id_named_twice(client: AsyncMessagesClient, tmp_path: Path) ->
     assert written(tmp_path / "out.jsonl") == expected_messages()
 
 
-async def test_ids_that_are_named_far_apart(
+async def test_a_repeated_id_after_many_others(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
     """An id that is named twice is exported once, however many ids lie between."""
@@ -144,7 +144,7 @@ async def test_ids_that_are_named_far_apart(
     ],
     ids=["None", "int", "bytes", "surrogate"],
 )
-async def test_what_can_be_no_id(
+async def test_an_invalid_id(
     client: AsyncMessagesClient, tmp_path: Path, wrong: Any, complaint: str, on_error: Any
 ) -> None:
     """An id that no ledger can hold is refused, and not taken for a repeated one."""
@@ -202,7 +202,7 @@ async def test_the_manifest(client: AsyncMessagesClient, tmp_path: Path) -> None
 # --- what fails -----------------------------------------------------------------------------------
 
 
-async def test_what_a_layout_cannot_express(
+async def test_a_completion_that_a_layout_cannot_express(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
     """A completion that a layout cannot express is counted with its reason, and requested once."""
@@ -274,7 +274,7 @@ async def test_a_file_that_was_changed(client: AsyncMessagesClient, tmp_path: Pa
         await export(client, IDS, tmp_path / "out.jsonl")
 
 
-async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path) -> None:
+async def test_an_invalid_ledger(client: AsyncMessagesClient, tmp_path: Path) -> None:
     """A file that is no ledger, in the ledger's place, is refused."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     with pytest.raises(CorruptError, match="not a ledger"):
@@ -358,14 +358,14 @@ async def test_conversations_larger_than_the_room_for_them(
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
-async def test_the_step_of_columns_is_told(
+async def test_the_step_of_columns_in_the_progress(
     client: AsyncMessagesClient, tmp_path: Path, name: str
 ) -> None:
     """Progress says that columns are being written, until they are done."""
     if name == "out.parquet":
         pytest.importorskip("duckdb")
-    told: list[bool] = []
+    reported: list[bool] = []
     await export(
-        client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
+        client, IDS, tmp_path / name, on_progress=lambda now: reported.append(now.writing_columns)
     )
-    assert (any(told), told[-1]) == (name == "out.parquet", False)
+    assert (any(reported), reported[-1]) == (name == "out.parquet", False)

@@ -48,7 +48,7 @@ class Both(Lazy):
     [MANY, tuple(MANY), dict.fromkeys(MANY), dict.fromkeys(MANY).keys()],
     ids=["list", "tuple", "dict", "keys"],
 )
-async def test_what_is_there_is_read_in_batches(source: Any) -> None:
+async def test_a_container_is_read_in_batches(source: Any) -> None:
     """Ids of a container are read in batches."""
     read = [[named.completion_id for named in batch] async for batch in batches(source)]
     assert [len(batch) for batch in read] == [BATCH, BATCH, 1]
@@ -56,7 +56,7 @@ async def test_what_is_there_is_read_in_batches(source: Any) -> None:
 
 
 @pytest.mark.parametrize("source", [iter(MANY), Lazy(), Both()], ids=["iterator", "lazy", "both"])
-async def test_what_is_still_to_be_made_is_read_one_by_one(source: Any) -> None:
+async def test_a_generator_is_read_one_by_one(source: Any) -> None:
     """Ids of a generator are read one by one, whether it knows its length or not."""
     read = [[named.completion_id for named in batch] async for batch in batches(source)]
     assert read == [[name] for name in MANY]
@@ -74,7 +74,7 @@ async def test_a_list_that_grows_meanwhile(more: int) -> None:
 
 
 @pytest.mark.parametrize(("ids", "problem"), [(["a", 7], "number 2"), (["\ud83d"], "surrogate")])
-async def test_what_can_be_no_id(ids: Any, problem: str) -> None:
+async def test_an_invalid_id(ids: Any, problem: str) -> None:
     """An id of another type, or one that no request can hold, is refused with its number."""
     with pytest.raises(ConfigurationError, match=problem):
         [batch async for batch in batches(iter(ids))]
@@ -142,7 +142,7 @@ async def test_a_page_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read == [3, 3, 2]
 
 
-async def test_pages_outside_the_span() -> None:
+async def test_pages_outside_the_range() -> None:
     """A page without completions of the range is no batch."""
     async with Listing(*FIVE) as server, client_of(server) as client:
         source = CreatedBetween(client.completions(), since=3, until=4)
@@ -230,7 +230,7 @@ def test_the_selection_of_a_list(client: AsyncMessagesClient) -> None:
     assert selection_of(client.completions(max_items=1)) == {"max_items": 1, "order": "asc"}
 
 
-def test_what_selects_nothing(client: AsyncMessagesClient) -> None:
+def test_options_that_select_nothing(client: AsyncMessagesClient) -> None:
     """Options of fetching, and headers of the client, are not in the selection."""
     listed = client.completions(limit=3, order="desc", prefetch=False, extra_headers={"x": "y"})
     assert selection_of(listed) == {}
@@ -249,7 +249,7 @@ def test_the_selection_of_a_query(client: AsyncMessagesClient) -> None:
     assert (first or {})["extra_query"]["user"] == hashed
 
 
-def test_the_selection_of_a_span(client: AsyncMessagesClient) -> None:
+def test_the_selection_of_a_range(client: AsyncMessagesClient) -> None:
     """The selection of a range has its times, or the caller's names for them."""
     span: dict[str, Any] = {"since": 1, "until": 2.5}
     listed = client.completions(model="gpt")

@@ -114,7 +114,7 @@ async def test_the_lines_of_a_batch_are_counted(writer: Writer, output: Batches)
     assert output.numbers == [2, 1]
 
 
-async def test_a_large_completion_follows_what_was_collected(
+async def test_a_large_completion_follows_the_collected_lines(
     writer: Writer, output: Batches
 ) -> None:
     """The collected lines are written first; then the pieces, as a batch of their own."""
@@ -236,7 +236,7 @@ async def test_an_error_counts_for_more_than_being_cancelled(
         await task
 
 
-async def test_what_a_thread_returns() -> None:
+async def test_the_result_of_a_thread() -> None:
     """A function gets its arguments in a thread of its own, and its result comes back."""
     assert await run_to_end(divmod, 7, 2) == (3, 1)
     assert await run_to_end(threading.get_ident) != threading.get_ident()

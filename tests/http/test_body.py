@@ -144,7 +144,7 @@ async def test_a_connection_that_outlives_its_reads() -> None:
     assert first.exception() is None
 
 
-async def test_a_body_whose_connection_was_gone_before_it_was_read() -> None:
+async def test_a_body_of_a_closed_connection() -> None:
     """A reader whose connection is gone before it reads fails at once."""
     reader = reader_of(ended=False)
     ended = body._failing_when_lost(reader, None)  # noqa: SLF001 no server is as quick

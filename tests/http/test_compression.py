@@ -78,7 +78,7 @@ def test_a_limit_across_members(limit: int, step: int, *, twice: bool) -> None:
     ],
     ids=["goes on", "too many members", "garbage behind", "none at all", "zlib as gzip"],
 )
-def test_what_is_no_body(encoding: str, data: bytes) -> None:
+def test_invalid_data(encoding: str, data: bytes) -> None:
     """Data after the end, or data that were never compressed, are an error."""
     with pytest.raises(zlib.error):
         undone(encoding, data, step=len(data))

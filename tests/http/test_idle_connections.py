@@ -106,7 +106,7 @@ async def walk(
 
 
 @EACH
-async def test_what_comes_while_the_loop_is_blocked(
+async def test_bytes_while_the_loop_is_blocked(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
     """Unsolicited bytes in a socket harm no walk: it is complete, with one attempt a request."""
@@ -117,7 +117,7 @@ async def test_what_comes_while_the_loop_is_blocked(
 
 
 @EACH
-async def test_what_comes_over_tls(
+async def test_bytes_over_tls(
     way: str, unasked: Callable[[BlockingServer], None], trusted: ssl.SSLContext
 ) -> None:
     """The same holds over TLS."""
@@ -127,7 +127,7 @@ async def test_what_comes_over_tls(
 
 
 @EACH
-def test_what_comes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None]) -> None:
+def test_bytes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None]) -> None:
     """The same holds in uvloop."""
     uvloop: Any = pytest.importorskip("uvloop")
     with (
@@ -139,7 +139,7 @@ def test_what_comes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None
 
 
 @EACH
-def test_what_comes_over_tls_in_uvloop(
+def test_bytes_over_tls_in_uvloop(
     way: str, unasked: Callable[[BlockingServer], None], trusted: ssl.SSLContext
 ) -> None:
     """The same holds over TLS in uvloop."""
@@ -153,7 +153,7 @@ def test_what_comes_over_tls_in_uvloop(
 
 
 @EACH
-async def test_what_comes_while_the_loop_runs(
+async def test_bytes_while_the_loop_runs(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
     """Unsolicited bytes that the loop has read before the next request are no response either."""
@@ -225,7 +225,9 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
 
 
 @pytest.mark.parametrize("blocked", [True, False])
-async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocked: bool) -> None:
+async def test_bytes_that_belong_to_tls(
+    way: str, trusted: ssl.SSLContext, *, blocked: bool
+) -> None:
     """Bytes in a socket may belong to TLS: they are read, and the connection stays in use."""
     with BlockingServer(conversation(MESSAGES), tls=trusted) as server:
         async with client_of(server, way) as client:
@@ -287,13 +289,13 @@ def test_a_transport_without_a_socket() -> None:
     assert SocketProbe(asyncio.Transport()).is_empty()
 
 
-def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system without poll, every socket is taken for empty."""
     monkeypatch.setattr("aiomessages.http.idle_connections._POLL", None)
     assert SocketProbe(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
 
 
 @pytest.mark.parametrize("connector", [None, SimpleNamespace(_conns=1)], ids=["none", "another"])
-async def test_a_connector_that_tells_nothing(connector: Any) -> None:
+async def test_an_unknown_connector(connector: Any) -> None:
     """A connector of another type is left alone."""
     await close_unclean(connector, None)  # type: ignore[arg-type]  # nobody looks at the key

@@ -115,7 +115,7 @@ LESS_THAN_PLAIN = {
 
 
 @pytest.mark.parametrize("answer", LESS_THAN_PLAIN.values(), ids=LESS_THAN_PLAIN.keys())
-def test_what_is_less_than_plain_is_refused(answer: bytes) -> None:
+def test_a_response_that_is_not_plain_is_refused(answer: bytes) -> None:
     """A response that is not plain is refused at once, with no wait for the rest."""
     assert parse_plain(answer) is None
 

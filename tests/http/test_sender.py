@@ -146,7 +146,7 @@ async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert len(heads) == 2
 
 
-async def test_what_is_remembered_never_shows() -> None:
+async def test_the_stored_key_never_shows() -> None:
     """The stored key is not shown, printed or pickled."""
     async with (
         Loopback(pages) as server,
@@ -317,7 +317,7 @@ async def test_another_aiohttp(
     assert aiohttp.__version__ in caplog.text
 
 
-async def test_what_is_not_supported_is_not_used(
+async def test_an_unsupported_aiohttp_is_not_used(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
     """With an unknown aiohttp, each request goes through the session."""
@@ -427,7 +427,7 @@ async def test_each_request_has_a_time_of_its_own(by_session: list[str]) -> None
         assert len(by_session) == 3
 
 
-async def test_timers_that_tell_no_time(
+async def test_timers_without_a_due_time(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
     """A request may begin while another one times out, and uvloop's timer has no due time."""
@@ -458,7 +458,7 @@ async def test_timers_that_tell_no_time(
     assert len(by_session) == 2
 
 
-async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:
+async def test_a_cancelled_request_leaves_no_answer(by_session: list[str]) -> None:
     """A cancelled request closes its connection, and so drops the response that may arrive."""
     waiting = asyncio.Event()
 

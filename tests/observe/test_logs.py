@@ -26,7 +26,7 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in STANDARD}
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def records_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return the records of this package only."""
     return [record for record in caplog.records if record.name == "aiomessages"]
 
@@ -54,7 +54,9 @@ async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client,
     ):
         await client.list("chatcmpl-1")
-    lines = [(r.levelname, r.getMessage()) for r in told(caplog) if facts(r)["event"] != "end"]
+    lines = [
+        (r.levelname, r.getMessage()) for r in records_of(caplog) if facts(r)["event"] != "end"
+    ]
     path = "GET /v1/chat/completions/chatcmpl-1/messages"
     assert [level for level, _ in lines] == ["INFO", "INFO", "DEBUG"]
     assert lines[0][1].startswith(f"{path} 500 in ")
@@ -78,8 +80,8 @@ async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture
     ):
         with pytest.raises(InternalServerError):
             [_ async for _ in client.list("c\u202e")]
-    records = [facts(record) for record in told(caplog)]
-    shown = [record.getMessage() + repr(facts(record)) for record in told(caplog)]
+    records = [facts(record) for record in records_of(caplog)]
+    shown = [record.getMessage() + repr(facts(record)) for record in records_of(caplog)]
     assert all(text.isprintable() and KEY not in text for text in shown)
     (retry,) = [found for found in records if found["event"] == "retry"]
     assert retry["cursor"] == ESCAPED + r"\n"
@@ -108,7 +110,9 @@ async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> No
         await asyncio.wait({call})
         with pytest.raises(APITimeoutError):
             await client.list("x", timeout=0.01)
-    cancelled, failed = (r.getMessage() for r in told(caplog) if facts(r)["event"] == "attempt")
+    cancelled, failed = (
+        r.getMessage() for r in records_of(caplog) if facts(r)["event"] == "attempt"
+    )
     assert " CancelledError in " in cancelled
     assert " APITimeoutError in " in failed
 
@@ -153,7 +157,7 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
         ) as client,
     ):
         assert len([item async for item in client.list("chatcmpl-1")]) == 3
-    records = [facts(record) for record in told(caplog)]
+    records = [facts(record) for record in records_of(caplog)]
     attempts = [fact for fact in records if fact["event"] == "attempt"]
     assert [(a["status"], a["error_type"], a["attempt"]) for a in attempts] == [
         (503, "InternalServerError", 1),
@@ -197,7 +201,7 @@ async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> No
         await client.list("chatcmpl-1")
         with pytest.raises(NotFoundError):
             await client.list("chatcmpl-1")
-    _, end = told(caplog)
+    _, end = records_of(caplog)
     assert (end.levelname, facts(end)["outcome"]) == ("INFO", "error")
     assert caplog.messages[-1].startswith("list messages: NotFoundError, 0 pages")
 
@@ -212,4 +216,4 @@ async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) ->
         AsyncMessagesClient(KEY, base_url=server.base_url, retry=none) as client,
     ):
         await client.list("chatcmpl-1")
-    assert told(caplog) == []
+    assert records_of(caplog) == []

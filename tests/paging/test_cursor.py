@@ -30,7 +30,7 @@ def content(ids: str, *, more: bool = False, **fields: Any) -> Content:
     return PageContent(Page, list(ids.upper()), list(ids), **says)
 
 
-class Told(Operation):
+class Notes(Operation):
     """Notes pages and ends."""
 
     def __init__(self) -> None:
@@ -69,25 +69,25 @@ def walk(
 
 async def test_to_the_end() -> None:
     """Pages come one by one until no other follows; the end is final."""
-    watch = Told()
-    pages, asked = walk(content("ab", more=True), content("c"), operation=watch)
+    notes = Notes()
+    pages, asked = walk(content("ab", more=True), content("c"), operation=notes)
     with pages:
         assert [page.data async for page in pages] == [["A", "B"], ["C"]]
         with pytest.raises(StopAsyncIteration):
             await anext(pages)
     assert asked == [(None, None), ("b", None)]
-    assert watch.notes == [(2, False), (1, True), None]
+    assert notes.notes == [(2, False), (1, True), None]
 
 
 async def test_nothing_ahead_of_its_need() -> None:
     """The page after the current one is not requested."""
-    watch = Told()
-    pages, asked = walk(content("a", more=True), content("b"), operation=watch)
+    notes = Notes()
+    pages, asked = walk(content("a", more=True), content("b"), operation=notes)
     with pages:
         await anext(pages)
         await asyncio.sleep(0.01)
     assert asked == [(None, None)]
-    assert watch.notes == [(1, False), None]
+    assert notes.notes == [(1, False), None]
 
 
 async def test_no_more_than_is_wanted() -> None:
@@ -113,7 +113,7 @@ async def test_an_overlap() -> None:
         pytest.param("x", ["cd"], id="nothing of it"),
     ],
 )
-async def test_what_stands_in_front_of_where_a_walk_begins(
+async def test_items_in_front_of_the_first_cursor(
     after: str, ids: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The item of the first cursor, and items in front of it, are left out and logged."""
@@ -184,7 +184,7 @@ async def test_an_end_that_fails_at_the_second_look() -> None:
     assert caught.value.attempts == 4
 
 
-async def test_an_end_that_nobody_spoke_against() -> None:
+async def test_an_end_without_a_promise() -> None:
     """An empty page is the end at once, unless a page promised more."""
     first = content("a", more=True, promised=False)  # its server leaves has_more out
     pages, asked = walk(first, content(""))
@@ -207,30 +207,30 @@ async def test_the_connection_of_a_page() -> None:
 
 
 @pytest.mark.parametrize(("ids", "more"), [("cb", True), ("ab", False)], ids=["loop", "same"])
-async def test_what_leads_astray(*, ids: str, more: bool) -> None:
+async def test_a_page_that_leads_astray(*, ids: str, more: bool) -> None:
     """A repeated cursor, or a page that only repeats, is an error with its place."""
-    watch = Told()
-    pages, _ = walk(content("ab", more=True), content(ids, more=more), operation=watch)
+    notes = Notes()
+    pages, _ = walk(content("ab", more=True), content(ids, more=more), operation=notes)
     await anext(pages)
     with pytest.raises(PaginationError) as caught:
         await anext(pages)
     assert (caught.value.completion_id, caught.value.cursor) == ("chatcmpl-1", "b")
-    assert watch.notes == [(2, False), caught.value]
+    assert notes.notes == [(2, False), caught.value]
 
 
 async def test_an_error_of_the_fetch() -> None:
     """An error of the fetch ends the walk, and is reported."""
-    watch, problem = Told(), ZeroDivisionError()
-    pages, _ = walk(problem, operation=watch)
+    notes, problem = Notes(), ZeroDivisionError()
+    pages, _ = walk(problem, operation=notes)
     with pytest.raises(ZeroDivisionError), pages:
         await anext(pages)
-    assert watch.notes == [problem, None]
+    assert notes.notes == [problem, None]
 
 
 async def test_being_cancelled() -> None:
     """A cancelled reader cancels the fetch, and gets the CancelledError."""
-    watch = Told()
-    pages, _ = walk(content("a"), operation=watch)
+    notes = Notes()
+    pages, _ = walk(content("a"), operation=notes)
 
     async def read() -> None:
         with pages:
@@ -241,10 +241,10 @@ async def test_being_cancelled() -> None:
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert watch.notes == [None]
+    assert notes.notes == [None]
 
 
-async def test_what_the_fetch_waited_for_is_cancelled() -> None:
+async def test_a_cancellation_of_something_else() -> None:
     """A cancellation that targets something else is an error, and does not end the reader."""
     pages, _ = walk(asyncio.CancelledError())
     with pytest.raises(APIConnectionError, match="was cancelled") as caught:

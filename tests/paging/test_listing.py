@@ -50,7 +50,7 @@ def limit_of(asked: Asked) -> int:
     return int(asked.query.get("limit", 20))
 
 
-def bears(most: int, refusal: Refusal, items: int = 60) -> Callable[[Asked], Any]:
+def limited_to(most: int, refusal: Refusal, items: int = 60) -> Callable[[Asked], Any]:
     """Return a script of a conversation that refuses pages with more items than so many."""
     script = conversation(message(n) for n in range(items))
 
@@ -89,7 +89,7 @@ REFUSED = Answer({"error": {"message": "too many", "param": "limit", "code": Non
 async def test_a_page_that_is_refused(refusal: Answer) -> None:
     """A bulk walk requests half, from the same cursor and at once; client.list does not."""
     async with (
-        Loopback(bears(25, lambda: refusal)) as server,
+        Loopback(limited_to(25, lambda: refusal)) as server,
         client_of(server, retry=QUICK) as client,
     ):
         assert await ids_of(one_by_one(client)) == ALL
@@ -130,7 +130,7 @@ async def test_a_page_that_takes_a_gateway_too_long(status: int) -> None:
     """A 504 is retried as often as the policy says; then half the page is requested."""
     refusal = error(status)
     async with (
-        Loopback(bears(25, lambda: refusal)) as server,
+        Loopback(limited_to(25, lambda: refusal)) as server,
         client_of(server, retry=QUICK) as client,
     ):
         assert await ids_of(one_by_one(client)) == ALL
@@ -142,7 +142,7 @@ async def test_a_page_that_takes_too_long_to_come() -> None:
     """A timeout in the body halves the page, one before the headers does not."""
     half = b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{"
     async with (
-        Loopback(bears(25, lambda: half)) as server,
+        Loopback(limited_to(25, lambda: half)) as server,
         client_of(server, timeout=0.1) as client,
     ):
         assert await ids_of(one_by_one(client)) == ALL
@@ -151,7 +151,7 @@ async def test_a_page_that_takes_too_long_to_come() -> None:
     async def silent() -> None:
         await asyncio.Event().wait()
 
-    async with Loopback(bears(25, silent)) as server, client_of(server, timeout=0.1) as client:
+    async with Loopback(limited_to(25, silent)) as server, client_of(server, timeout=0.1) as client:
         with pytest.raises(APITimeoutError):
             await ids_of(one_by_one(client))
     assert len(server.asked) == 1
@@ -160,7 +160,7 @@ async def test_a_page_that_takes_too_long_to_come() -> None:
 async def test_a_gateway_that_is_down() -> None:
     """If every page is a 504, a page costs at most 21 requests, and then is an error."""
     async with (
-        Loopback(bears(0, lambda: error(504))) as server,
+        Loopback(limited_to(0, lambda: error(504))) as server,
         client_of(server, retry=QUICK) as client,
     ):
         with pytest.raises(InternalServerError) as raised:
@@ -172,7 +172,7 @@ async def test_a_gateway_that_is_down() -> None:
 async def test_an_outage_of_a_gateway() -> None:
     """Once the retry quota is spent, a page is requested once, and not in halves either."""
     async with (
-        Loopback(bears(0, lambda: error(504))) as server,
+        Loopback(limited_to(0, lambda: error(504))) as server,
         client_of(server, retry=QUICK) as client,
     ):
         caller_of(client).attempts.shared.quota.tokens = 0  # an outage takes longer
@@ -183,7 +183,7 @@ async def test_an_outage_of_a_gateway() -> None:
 
 async def test_another_error() -> None:
     """An error that is not about size is raised at once."""
-    async with Loopback(bears(25, lambda: error(400))) as server, client_of(server) as client:
+    async with Loopback(limited_to(25, lambda: error(400))) as server, client_of(server) as client:
         with pytest.raises(BadRequestError):
             await ids_of(one_by_one(client))
     assert len(server.asked) == 1
@@ -191,7 +191,7 @@ async def test_another_error() -> None:
 
 async def test_a_limit_of_the_callers() -> None:
     """A walk begins with the given limit, and never requests more."""
-    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+    async with Loopback(limited_to(25, lambda: REFUSED)) as server, client_of(server) as client:
         assert await ids_of(one_by_one(client, limit=40)) == ALL
         for limit in (0, True, "9"):
             with pytest.raises(ConfigurationError, match="limit"):
@@ -199,16 +199,16 @@ async def test_a_limit_of_the_callers() -> None:
     assert [limit_of(asked) for asked in server.asked] == [40, 20, 20, 20]
 
 
-async def test_behind_a_cursor() -> None:
+async def test_after_a_cursor() -> None:
     """A walk may begin behind a message."""
-    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+    async with Loopback(limited_to(25, lambda: REFUSED)) as server, client_of(server) as client:
         assert await ids_of(one_by_one(client, after="chatcmpl-1-39")) == ALL[40:]
     assert [limit_of(asked) for asked in server.asked] == [100]
 
 
-async def test_what_the_walks_of_a_run_share() -> None:
+async def test_limits_that_the_walks_of_a_run_share() -> None:
     """A limit that the server refused once is not sent by any other walk of the run."""
-    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+    async with Loopback(limited_to(25, lambda: REFUSED)) as server, client_of(server) as client:
         size = PageSize()
         for _ in range(3):
             assert await ids_of(one_by_one(client, page_size=size)) == ALL
@@ -218,7 +218,7 @@ async def test_what_the_walks_of_a_run_share() -> None:
 async def test_a_completion_that_is_not_visible_yet() -> None:
     """A bulk walk may wait for a completion to appear, as client.list does."""
     answers = [error(404, "not_found")] * 2
-    script = bears(100, lambda: REFUSED)
+    script = limited_to(100, lambda: REFUSED)
     async with (
         Loopback(lambda asked: answers.pop() if answers else script(asked)) as server,
         client_of(server) as client,
@@ -231,7 +231,7 @@ async def test_a_completion_that_is_not_visible_yet() -> None:
 
 async def test_many_conversations() -> None:
     """Conversations are read with the limit that is given, and share what they learn of it."""
-    async with Loopback(bears(25, lambda: REFUSED)) as server, client_of(server) as client:
+    async with Loopback(limited_to(25, lambda: REFUSED)) as server, client_of(server) as client:
         ids = ["chatcmpl-1"] * 3
         got = [c async for c in client.conversations(ids, concurrency=1, limit=60)]
         assert [[m.id for m in c.messages] for c in got] == [ALL] * 3
@@ -308,7 +308,7 @@ async def test_a_list_that_grows_again() -> None:
 
 async def test_a_list_in_the_turns_of_an_export() -> None:
     """An export's list uses its queue and rules, and the list's own key and address."""
-    told: list[RetryDetails] = []
+    retries: list[RetryDetails] = []
     sent: list[object] = []
     answers = [error(429, retry_after_ms="1"), Answer({"detail": "Not Found"}, 404)]
     script = conversation(stored(n) for n in range(3))
@@ -317,14 +317,14 @@ async def test_a_list_in_the_turns_of_an_export() -> None:
         client_of(server) as client,
         AsyncMessagesClient("sk-other", base_url=f"{server.base_url}/other") as other,
     ):
-        patient = other.with_options(retry=QUICK, on_retry=told.append)
+        patient = other.with_options(retry=QUICK, on_retry=retries.append)
         paced = caller_of(patient).paced(Pace(), on_sent=lambda: sent.append(1))
         async with bulk_pages(client.completions(), paced) as pages:
             assert await ids_of(pages) == ["c-0", "c-1", "c-2"]
         assert await client.completions(max_items=1)
     assert {asked.headers["authorization"] for asked in server.asked} == {f"bearer {KEY}"}
     assert {asked.path for asked in server.asked} == {"/v1/chat/completions"}
-    assert (len(sent), len(told), len(server.asked)) == (3, 2, 4)
+    assert (len(sent), len(retries), len(server.asked)) == (3, 2, 4)
 
 
 async def test_a_list_that_is_left() -> None:
@@ -538,9 +538,7 @@ def walked(server: Loopback) -> list[Asked]:
 
 @way_by_way
 @pytest.mark.parametrize("has_more", [False, None])
-async def test_an_empty_page_that_somebody_else_was_to_get(
-    *, way: str, has_more: bool | None
-) -> None:
+async def test_an_empty_page_of_another_request(*, way: str, has_more: bool | None) -> None:
     """An unexpected empty page is requested again on a new connection, and nothing is lost."""
     read, options = WAYS[way]
     async with Loopback(promising(1, has_more=has_more)) as server, client_of(server) as client:

@@ -56,7 +56,7 @@ changes = st.builds(
     appears=st.booleans(),
     place=st.none() | st.integers(0, 40),
 )
-# Where a list changes, what is new in front of the cursor cannot be told from what is behind it.
+# Where a list changes, what is new in front of the cursor cannot be distinguished from what is behind it.
 overlaps = {"overlap": st.sampled_from([0, 0, 0, 1, 2, 3]), "counted": st.booleans()}
 still = st.builds(Play, **lists, **overlaps)  # type: ignore[arg-type]
 faulty = st.builds(
@@ -218,7 +218,7 @@ TELLING = [
 
 
 @pytest.mark.parametrize(("judge", "play"), TELLING)
-def test_a_telling_play(judge: Callable[[Play, Any], None], play: Play) -> None:
+def test_a_revealing_play(judge: Callable[[Play, Any], None], play: Play) -> None:
     """The plays that find the mistakes pass without them."""
     judge(play, prediction.Prediction)
 
@@ -286,7 +286,7 @@ def mistaken(right: str, wrong: str) -> Any:
     return requests["Prediction"]
 
 
-def judge_telling_plays(ahead: Any) -> None:
+def judge_revealing_plays(ahead: Any) -> None:
     """Check the plays one after another."""
     for judge, play in TELLING:
         judge(play, ahead)
@@ -298,7 +298,7 @@ def test_a_mistake(mistake: tuple[str, str]) -> None:
     """The plays find each of these mistakes."""
     broken = mistaken(*mistake)
     with pytest.raises((AssertionError, LookupError, APIError)):
-        judge_telling_plays(broken)
+        judge_revealing_plays(broken)
 
 
 # --- the decisions, one by one --------------------------------------------------------------------
@@ -323,7 +323,7 @@ NUMBERS = lookahead.Numbering("chatcmpl-1", 1)
         pytest.param([0, 2], [5, 6], 1, None, [], id="a hole"),
     ],
 )
-def test_what_is_predicted(
+def test_predicted_requests(
     page: list[int], end: list[int], step: int, wanted: int | None, expected: list[str]
 ) -> None:
     """One page and the end of a numbered list determine each request in between."""
@@ -345,7 +345,7 @@ def test_ids_of_another_completion() -> None:
 
 
 @pytest.mark.parametrize("number", ["x", "", "٣", "01", "1" * 19, "-1"])
-def test_what_is_no_number(number: str) -> None:
+def test_an_invalid_number(number: str) -> None:
     """Only a decimal number in the live API's form is a number."""
     assert NUMBERS.first_of([f"chatcmpl-1-{number}"] * 2) is None
 
@@ -438,7 +438,7 @@ async def test_one_page() -> None:
         assert [asked.query for asked in server.asked] == [{"limit": "10"}]
 
 
-async def test_orders_that_come_from_elsewhere() -> None:
+async def test_orders_of_the_query() -> None:
     """The far end is requested against the actual order, wherever that is set."""
     async with (
         Loopback(messages(45)) as server,
@@ -649,7 +649,7 @@ def is_ours(task: Any) -> bool:
 async def test_a_list_that_was_read_to_its_end() -> None:
     """A list that is dropped after its end warns of nothing, even with requests under way."""
     async with Loopback(messages(25)) as server, client_of(server) as client:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for limit in range(4, 34):
                 for max_items in (None, 15):
@@ -659,7 +659,7 @@ async def test_a_list_that_was_read_to_its_end() -> None:
                     assert [item.id async for item in items] == numbers(max_items or 25)
                     del items
                     gc.collect()
-        assert [str(warning.message) for warning in told] == []
+        assert [str(warning.message) for warning in caught] == []
         await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
 
 
@@ -725,7 +725,7 @@ async def test_a_client_that_is_closed() -> None:
         assert not any(is_ours(task) for task in asyncio.all_tasks())
 
 
-async def test_a_guess_that_somebody_cancels() -> None:
+async def test_a_guess_that_is_cancelled() -> None:
     """If the task of a request ahead is cancelled from outside, the walk requests the page."""
     gate = asyncio.Event()
     whole = messages(95)

@@ -160,7 +160,7 @@ def test_a_limit_that_is_refused(error: APIError) -> None:
 # --- the walks of one run -------------------------------------------------------------------------
 
 
-def test_a_gateway_that_bears_less() -> None:
+def test_a_gateway_with_a_smaller_limit() -> None:
     """A gateway's limit that two walks met is used by all, and not found by each anew."""
     size = PageSize()
     walks = [read(size.walk(), 100, up_to(25)) for _ in range(1000)]

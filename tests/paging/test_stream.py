@@ -126,7 +126,7 @@ async def test_an_empty_list() -> None:
     assert [item async for item in Pages([]).stream()] == []
 
 
-async def test_starting_behind_a_cursor() -> None:
+async def test_starting_after_a_cursor() -> None:
     """A stream with after= begins after that item."""
     stream = three_pages().stream(after="b")
     assert stream.cursor == "b"
@@ -173,7 +173,7 @@ async def test_max_items() -> None:
     assert (pages.asked, pages.remaining) == ([None, "b"], [3, 1])
 
 
-async def test_the_cursor_follows_what_was_delivered() -> None:
+async def test_the_cursor_follows_the_delivered_items() -> None:
     """The cursor is the last item handed out, not the last one fetched."""
     stream = three_pages().stream()
     seen = [stream.cursor async for _ in stream]
@@ -255,7 +255,7 @@ async def test_an_error_in_a_later_page() -> None:
     assert stream.cursor == "b"
 
 
-async def test_an_error_nobody_asks_for() -> None:
+async def test_an_error_that_is_never_retrieved() -> None:
     """A failed prefetch of a stream that was left is not reported to anyone."""
     stream = Pages(["a"], APIConnectionError("lost")).stream()
     await anext(stream)
@@ -426,7 +426,7 @@ async def anext_of(stream: PageStream[str, Page[str]]) -> str:
     return await anext(stream)
 
 
-async def test_a_fetch_that_somebody_else_cancelled() -> None:
+async def test_a_fetch_that_was_cancelled_from_outside() -> None:
     """A fetch that was cancelled from outside, while its consumer was not, is repeated."""
     pages = three_pages()
     pages.gate.clear()

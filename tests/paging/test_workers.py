@@ -218,7 +218,7 @@ async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) ->
     assert await drained(results) == ([], error)
 
 
-async def test_nothing_is_begun_after_an_error() -> None:
+async def test_no_work_starts_after_an_error() -> None:
     """Once work has failed, all other work is cancelled, and no further item is read."""
     begun: list[int] = []
     cancelled: list[int] = []

@@ -27,7 +27,7 @@ PARTS = [part for message in MESSAGES for part in message["content_parts"] or ()
 TEXT = "".join(message["content"] or "" for message in MESSAGES)
 
 
-def test_the_file_is_what_the_script_makes() -> None:
+def test_the_file_is_the_output_of_the_script() -> None:
     """Its lines are those that `make_sample.py` writes today; the gzip header holds no time."""
     packed = make_sample.TARGET.read_bytes()
     assert gzip.decompress(packed) == make_sample.sample()

@@ -111,7 +111,7 @@ def test_the_package_exports_them() -> None:
     assert {cls.__name__ for cls in TREE} <= set(aiomessages.__all__)
 
 
-def test_what_is_worth_another_attempt() -> None:
+def test_retryable_errors() -> None:
     """A class says whether another attempt could help, and an error may differ from it."""
     assert {cls for cls in API_ERRORS if cls.retryable} == RETRYABLE
     assert APIStatusError("too early", status=425, retryable=True).retryable
@@ -122,16 +122,16 @@ def test_what_is_worth_another_attempt() -> None:
 
 @pytest.mark.parametrize("cls", API_ERRORS)
 @pytest.mark.parametrize("way", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])  # noqa: S301
-def test_crossing_a_process(cls: type[APIError], way: Any) -> None:
+def test_pickling_an_error(cls: type[APIError], way: Any) -> None:
     """A pickled or copied error has all its facts, and its text."""
     error = build(cls)
-    twin = way(error)
-    assert type(twin) is cls
-    assert (vars(twin), twin.args, str(twin)) == (vars(error), error.args, str(error))
+    copied = way(error)
+    assert type(copied) is cls
+    assert (vars(copied), copied.args, str(copied)) == (vars(error), error.args, str(error))
 
 
 @pytest.mark.parametrize("cls", [ConfigurationError, ClientClosedError])
-def test_crossing_a_process_without_facts(cls: type[MessagesError]) -> None:
+def test_pickling_an_error_without_facts(cls: type[MessagesError]) -> None:
     """Errors without a response are pickled with their text."""
     assert str(pickle.loads(pickle.dumps(cls("the text")))) == "the text"  # noqa: S301 our own
 

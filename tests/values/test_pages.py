@@ -44,7 +44,7 @@ def test_a_page() -> None:
     assert (got.body, got.attempts, got.completion_id) == (b"secret text", 2, "chatcmpl-1")
 
 
-def test_what_an_editor_offers() -> None:
+def test_names_that_an_editor_offers() -> None:
     """A page has no internal names, and each name has a description."""
     got = page(content())
     assert {name for name in dir(got) if not name.startswith("_")} == {
@@ -171,7 +171,7 @@ async def test_no_next_page() -> None:
         await bounded.get_next_page()
 
 
-def test_what_repeats() -> None:
+def test_repeated_items() -> None:
     """Repeated items are removed from the page and from its ends, but not from its body."""
     whole = content(3, first_id="m-0", last_id="m-2", has_more=True)
     got = whole.without({"m-0", "m-2"})
@@ -182,34 +182,34 @@ def test_what_repeats() -> None:
 
 
 @pytest.mark.parametrize(("has_more", "promised"), [(True, True), (False, False), (None, False)])
-def test_what_the_server_said_itself(*, has_more: bool | None, promised: bool) -> None:
+def test_has_more_of_the_server(*, has_more: bool | None, promised: bool) -> None:
     """The content says whether has_more was sent or only concluded."""
     assert content(has_more=has_more).promised is promised
 
 
-def crossed(value: Any) -> Any:
+def pickled(value: Any) -> Any:
     """Return the value after pickling in another process."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
 
 
-@pytest.mark.parametrize("way", [crossed, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("way", [pickled, copy.copy, copy.deepcopy])
 async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
     """A pickled or copied page has all its facts, but no client for the next page."""
     headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
     sent = structs.replace(content(has_more=True, first_id="m-0"), headers=headers)
     first = page(sent, threading.Lock)  # such as hangs on a client, and is never copied
-    twin = way(first)
-    assert (type(twin), twin.data, twin.ids) == (MessagePage, first.data, first.ids)
-    assert (twin.body, twin.request_id, twin.headers["X-Request-ID"]) == (
+    copied = way(first)
+    assert (type(copied), copied.data, copied.ids) == (MessagePage, first.data, first.ids)
+    assert (copied.body, copied.request_id, copied.headers["X-Request-ID"]) == (
         *(first.body, "req_7", "req_7"),
     )
-    assert (twin.first_id, twin.has_next_page(), twin.next_cursor) == ("m-0", True, "m-1")
+    assert (copied.first_id, copied.has_next_page(), copied.next_cursor) == ("m-0", True, "m-1")
     with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
-        await twin.get_next_page()
+        await copied.get_next_page()
 
 
-def test_what_a_caller_noted_on_a_page() -> None:
+def test_an_attribute_that_a_caller_set() -> None:
     """An attribute that a caller set is in a copy, too."""
     noted: Any = page(content())
     noted.note = "mine"
-    assert crossed(noted).note == "mine"
+    assert pickled(noted).note == "mine"

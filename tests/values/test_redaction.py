@@ -123,7 +123,7 @@ STAND_INS = ["x", "sk", "none", "EMPTY", "Empty", "dummy", "placeholder", "notne
 
 
 @pytest.mark.parametrize("key", STAND_INS)
-def test_stand_ins(key: str) -> None:
+def test_placeholder_keys(key: str) -> None:
     """A placeholder key, as servers without authentication get it, is not replaced."""
     text = f"241 B, none of {key}{key} found, {key.upper()}, EMPTY"
     assert not is_secret(key)
@@ -243,7 +243,7 @@ async def test_ids_of_the_caller_that_hold_the_key() -> None:
     assert KEY not in str(caught.value)
 
 
-async def test_a_key_that_is_none() -> None:
+async def test_a_key_of_one_letter() -> None:
     """A server with the key `B` has its texts shown unchanged."""
     text = "241 B, a BIG Body"
     async with (

@@ -413,7 +413,7 @@ def test_accepted_codings(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["br", "gzip, zstd", "*", "compress;q=0.1", "gzip;level=9"])
-def test_codings_that_nobody_undoes(value: str) -> None:
+def test_unknown_codings(value: str) -> None:
     """A request for an unknown compression is refused, since its response could not be read."""
     with pytest.raises(ConfigurationError, match="accept-encoding accepts a compression"):
         check_headers({"accept-encoding": value})

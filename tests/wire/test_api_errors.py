@@ -145,7 +145,7 @@ def test_a_body_of_any_length() -> None:
     assert error.message == "the server answered with status 500"
 
 
-async def test_a_server_whose_not_found_is_a_400() -> None:
+async def test_a_400_that_means_not_found() -> None:
     """With wait_until_visible such a 400 is polled until the completion exists."""
     missing = Answer({"detail": f"Chat completion {NAME} not found"}, 400)
     async with (

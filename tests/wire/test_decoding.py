@@ -226,7 +226,7 @@ def test_an_odd_message_among_good_ones() -> None:
     assert [type(message) for message in messages] == [ReceivedMessage, OddMessage, ReceivedMessage]
 
 
-def test_pages_behind_an_odd_one() -> None:
+def test_pages_after_an_odd_one() -> None:
     """After a page with odd items, later pages are decoded to the same values."""
     codec = MESSAGES.fresh()
     odd = LIVE | {"refusal": False}

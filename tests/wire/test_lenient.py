@@ -85,7 +85,7 @@ def test_no_role(role: object) -> None:
         assert message.to_dict() == wire
 
 
-def test_what_is_new_is_no_mismatch() -> None:
+def test_new_values_are_no_mismatches() -> None:
     """New fields, roles and kinds, nulls and absent fields are no mismatches."""
     message = read_message(
         {"id": "m", "role": "oracle", "new": 1, "audio": None}
@@ -171,7 +171,7 @@ def test_a_citation_that_lacks_something(name: str) -> None:
 
 @pytest.mark.parametrize("value", [5, None, "a text", [TEXT], True])
 @pytest.mark.parametrize("name", ["content_parts", "tool_calls", "annotations"])
-def test_what_is_no_object_among_objects(name: str, value: object) -> None:
+def test_an_item_that_is_no_object(name: str, value: object) -> None:
     """An item that is no object is unknown, without a type and with its JSON, at its index."""
     message = read_message(SAID | {name: [{"type": "new"}, value]})
     first, second = getattr(message, name)

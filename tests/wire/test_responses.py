@@ -196,7 +196,7 @@ def test_a_raw_completion_of_odd_values(value: bytes) -> None:
     ],
     ids=named,
 )
-def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
+def test_invalid_raw_completions(body: Any, kind: type[APIError]) -> None:
     """A raw body that is not JSON, or has no usable id, is an error."""
     with pytest.raises(APIError) as caught:
         read_raw_completion(answer(body), completion_id=NAME, secret=KEY)
@@ -239,8 +239,8 @@ def test_a_page_with_another_status(status: int) -> None:
 
 def test_an_error_with_status_203() -> None:
     """An error with status 203 has the class of its code, as with 200."""
-    told = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
-    assert isinstance(failure(told), RateLimitError)
+    response = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
+    assert isinstance(failure(response), RateLimitError)
 
 
 def test_a_flaw_with_status_203() -> None:
@@ -586,7 +586,7 @@ NOT_FOUND = f"Completion {NAME} not found"
     ],
     ids=named,
 )
-def test_whose_not_found_it_is(status: int, body: Any, own: bool) -> None:
+def test_not_found_of_the_api_or_of_others(status: int, body: Any, own: bool) -> None:
     """A NotFoundError says whether the API itself did not find this completion."""
     error = status_failure(answer(body, status))
     assert isinstance(error, NotFoundError)
@@ -768,8 +768,8 @@ def test_a_redirect_to_a_host_that_holds_the_key() -> None:
     error = failure(redirect)
     assert isinstance(error, RedirectError)
     assert error.location_host == "[the API key].example"
-    told = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
-    assert getattr(told, "location_host", None) == "h.example"
+    response = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
+    assert getattr(response, "location_host", None) == "h.example"
 
 
 def test_a_key_that_json_escapes() -> None:

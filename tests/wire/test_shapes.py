@@ -119,7 +119,7 @@ def test_a_shape_comes_back_as_it_came(shape: str) -> None:
 
 
 @shapes
-def test_what_was_not_sent_is_none(shape: str) -> None:
+def test_fields_that_were_not_sent_are_none(shape: str) -> None:
     """Each field that is null or missing in the JSON is None in the message."""
     wire = wire_of(shape)
     for message, item in zip(read(wire), wire, strict=True):
@@ -134,7 +134,7 @@ def test_what_was_not_sent_is_none(shape: str) -> None:
                 )
 
 
-def test_messages_are_equal_by_what_they_say() -> None:
+def test_messages_are_equal_by_their_fields() -> None:
     """Messages with equal fields are equal and one in a set, whatever shape they were sent in."""
     said = {"id": "m", "role": "user", "content": "Hi"}
     nulls = dict.fromkeys(Message.__struct_fields__[3:])
