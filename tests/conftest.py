@@ -35,10 +35,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mocking(monkeypatch: pytest.MonkeyPatch) -> "type[aioresponses]":
-    """Answers the requests of aiohttp's sessions without sending them, while it is entered."""
+    """Return aioresponses, which answers requests of aiohttp's sessions while it is entered."""
     from aioresponses import aioresponses, core  # noqa: PLC0415 not every session has it
 
-    # aioresponses 0.7.9 does not know what aiohttp 3.14 wants besides.
+    # aioresponses 0.7.9 does not pass an argument that aiohttp 3.14 requires.
     response = functools.partial(aiohttp.ClientResponse, stream_writer=Mock())
     monkeypatch.setattr(core, "ClientResponse", response)
     return aioresponses

@@ -26,7 +26,7 @@ from aiomessages.wire.page_content import PageContent
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over
 
-# What ids look like, by the place of a message in the list as it was at first.
+# The forms of ids, by the place of a message in the initial list.
 SCHEMES: Final[dict[str, Callable[[int], str]]] = {
     "numbered": lambda n: f"{COMPLETION}-{n}",
     "numbered from 95": lambda n: f"{COMPLETION}-{n + 95}",
@@ -60,15 +60,13 @@ class Play:
     # the list, and the server
     count: int = 20
     scheme: str = "numbered"
-    most: int = 100  # items of a page, whatever the limit says
+    most: int = 100  # items of a page, whatever the limit is
     says_more: bool = True  # whether pages have has_more
     obeys_order: bool = True
     # how many items a page begins with that are not behind the cursor, and whether they count
     overlap: int = 0
     counted: bool = False
-    forgets: bool = (
-        False  # where what has vanished stood; a cursor that it does not know is an error
-    )
+    forgets: bool = False  # the former places of vanished messages; an unknown cursor is an error
     takes: tuple[int, ...] = (1,)
     changes: tuple[Change, ...] = ()
     # requests that fail: those for these pages, and the one for the end of the list
@@ -113,7 +111,8 @@ class Server:
     def __init__(self, play: Play) -> None:
         self._play = play
         name = SCHEMES[play.scheme]
-        # A message's rank is its place for ever; what appears between two has one in between.
+        # A message's rank is its permanent place; a message that appears between two has one in
+        # between.
         self._ranks: dict[str, float] = {name(n): n for n in range(play.count)}
         self._there = dict(self._ranks)
         self._changes = sorted(play.changes, key=lambda change: change.at)
@@ -197,8 +196,8 @@ class Server:
             count = min(count, min(self._play.limit, self._play.most) - 1)
             count = min(count, limit) if after == self.after else count
         if not self._play.says_more:
-            # Behind its last page it gives one more, and all of that page again would be the
-            # answer of a server that ignores cursors.
+            # After its last page it gives one more page. A full repetition of the last page would
+            # look like a server that ignores cursors.
             count = min(count, 1)
         ids = sorted(self._there, key=self._there.__getitem__)[::order]
         rank = self._ranks[after]

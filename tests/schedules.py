@@ -93,7 +93,7 @@ class _Server:
         except asyncio.CancelledError:
             await spin(self._dice.randint(0, 2))  # a connection takes a moment to be given back
             if kind > 0.25:
-                raise  # and some fetches end as if nothing had been
+                raise  # and some fetches ignore their cancellation
 
     def _page(self, number: int) -> Fetched[Page[str]]:
         if number == self.fault_at:
@@ -223,7 +223,7 @@ class _Schedule:
         await asyncio.wait([*self.takers, *actors])
         _raise_failures(actors + others + self.takers)
         self.takers.clear()
-        del actors, others  # a task keeps the cancellation that ended it, and what that passed
+        del actors, others  # a task keeps its CancelledError, and the frames of its traceback
         if ending > 0.85:
             await self._drop()
         else:
@@ -266,11 +266,11 @@ class _Schedule:
     async def _check_nothing_is_left(self) -> None:
         self.outcomes.clear()
         await spin(8)
-        self.server.task = None  # a cancelled task keeps what its cancellation passed
+        self.server.task = None  # a cancelled task keeps the frames of its CancelledError
         assert self.got == self.expected[: len(self.got)], "not the items in their order"
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
         assert not self.server.running
-        errors = self.server.fault_at is not None  # an error's traceback may hold what it passed
+        errors = self.server.fault_at is not None  # an error's traceback keeps frames alive
         assert errors or not self.server.held(), "pages are held after the end"
         looks_twice = len(self.server.pages) > 1 and not self.server.pages[-1]
         most = len(self.server.pages) + self.server.cancelled + looks_twice

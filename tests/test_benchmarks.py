@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 pytest.importorskip("openai", reason="the benchmarks compare with it")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux for the memory")
 
-# Each question by itself, as small as it goes, and a word of what it prints.
+# Each question by itself, at its smallest size, and a word of its output.
 TINY = {
     "walk --messages 40 --limits 0 20 --rounds 1": "own defaults",
     "shapes --messages 200 --rounds 1": "one odd in 100",

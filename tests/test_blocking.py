@@ -110,10 +110,10 @@ def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyP
         return cross(*args, **options)
 
     server = serve(conversation(THREE_PAGES))
-    gc.collect()  # what other tests have dropped crosses over as well
+    gc.collect()  # objects that other tests dropped call the loop as well
     monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", count, raising=False)
     with client_of(server) as client:
-        # Not in an assert, which would hold the streams: dropping a finished one crosses no more.
+        # Not in an assert, which would hold the streams: dropping a finished one calls no loop.
         items = len(list(client.list("chatcmpl-1")))
         gc.collect()  # the frame that raised the end is in a cycle, and holds the stream
         after_items = crossings
@@ -568,7 +568,7 @@ def test_an_interrupt_just_after_the_begin(
     assert ended == [True]
     thread.close()
     gc.collect()
-    assert not caplog.records  # asyncio logs an error that nobody asks for
+    assert not caplog.records  # asyncio logs an error that nobody retrieves
 
 
 def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,7 +620,7 @@ def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, be
     with client_of(serve(conversation(THREE_PAGES))) as client:
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
-        if not begun:  # it comes up late
+        if not begun:  # it starts late
             started[0].start()
         started[0].join(5)
         assert threads() == []
@@ -823,7 +823,7 @@ def test_a_dropped_client_warns_and_ends(serve: Any) -> None:
     clients = [client_of(serve(conversation(THREE_PAGES)))]
     next(clients[0].list("chatcmpl-1", prefetch=False))
     (thread,) = (t for t in threading.enumerate() if t.name == "aiomessages")
-    gc.collect()  # what was left in cycles by other tests warns now, or never
+    gc.collect()  # objects in cycles of other tests warn now, or never
     with pytest.warns(ResourceWarning, match="dropped without being closed"):
         clients.clear()
     thread.join(5)
@@ -1040,7 +1040,7 @@ def run_patched(library: str, server: Loopback, *steps: str) -> str:
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     quiet = (
-        "import warnings; warnings.simplefilter('ignore')"  # eventlet says that it is deprecated
+        "import warnings; warnings.simplefilter('ignore')"  # eventlet warns that it is deprecated
     )
     by_name = server.base_url.replace("127.0.0.1", "localhost")  # a name: threads resolve it
     run = subprocess.run(

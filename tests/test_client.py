@@ -722,7 +722,9 @@ async def test_a_completion_that_stays_invisible() -> None:
         with pytest.raises(NotFoundError):
             await client.list("x")
         with pytest.raises(NotFoundError):
-            await client.list("x", wait_until_visible=0.24)  # less than the first poll would wait
+            await client.list(
+                "x", wait_until_visible=0.24
+            )  # shorter than the wait before the first poll
     assert len(server.asked) == 3
 
 

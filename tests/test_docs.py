@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
-# Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
+# Another name of a language that runs ("bash", "py", none) would escape the tests below.
 LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
 # The directives to the site's generator.
 DIRECTIVES = {"{eval-rst}", "{include} ../CHANGELOG.md", "{toctree}"}
@@ -40,7 +40,7 @@ BLOCK = re.compile(
 )
 
 
-# A block that begins so is that file, for the blocks behind it to import; pytest runs its tests.
+# A block that begins like this is a file, which later blocks can import; pytest runs its tests.
 FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 
@@ -69,7 +69,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in FILES for block in blocks(page)]
-# What several pages show is run once: each starts in an empty folder.
+# A block of several pages runs once: each page starts in an empty folder.
 FIRST_SHOWN = {
     command: f"{block.page}:{block.line}: {command}"
     for block in reversed(BLOCKS)

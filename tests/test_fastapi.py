@@ -718,7 +718,7 @@ async def test_two_pages_are_held_for_a_slow_reader_and_no_more() -> None:
         return await asyncio.Event().wait()
 
     many = conversation(message(n) for n in range(12))
-    gc.freeze()  # what is there already need not be looked through each time
+    gc.freeze()  # the bytes so far need not be searched each time
     try:
         async with Loopback(many) as upstream, client_of(upstream.base_url)() as client:
             response = stream_messages(client.list("chatcmpl-1", limit=2))
@@ -745,7 +745,7 @@ def test_the_routes_are_documented_with_their_types() -> None:
     )
     content = whole["responses"]["200"]["content"]
     assert set(content) == {"application/jsonl", "text/event-stream", "application/json"}
-    # By the words of OpenAPI 3.1, of which these documents are: `itemSchema` is of 3.2.
+    # With the keywords of OpenAPI 3.1, the version of these documents: `itemSchema` is of 3.2.
     assert {name for shape in content.values() for name in shape} == {"schema"}
     assert content["application/jsonl"]["schema"]["contentSchema"]["title"] == "StoredMessage"
     assert content["application/json"]["schema"]["items"]["title"] == "StoredMessage"

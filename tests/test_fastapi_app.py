@@ -175,7 +175,7 @@ async def test_a_slow_reader_slows_the_stream_down() -> None:
         who_reads_nothing(app) as reader,
     ):
         await until(lambda: len(upstream.asked) >= 2)
-        # Who does not wait for its reader asks for all thirty in the time that another takes.
+        # A stream that does not wait for its reader requests all thirty pages meanwhile.
         async with AsyncMessagesClient(KEY, base_url=upstream.base_url) as another:
             assert len([item async for item in another.list("chatcmpl-1", limit=1)]) == 30
         assert len(upstream.asked) - 30 <= 5
@@ -259,7 +259,7 @@ async def test_an_api_that_fails_midway_gives_its_earlier_pages_and_no_end(fault
         running(server.base_url, timeout=0.3) as app,
     ):
         for form in ("jsonl", "sse", "json"):
-            server.faults = fault  # which counts requests anew
+            server.faults = fault  # which restarts the count of requests
             async with app.readers.get(url + form) as response:
                 received, cut = await read_until_cut(response)
             assert cut == (form != "sse")

@@ -184,7 +184,7 @@ async def test_markup_in_a_message_does_nothing(browser: Any) -> None:
 
 
 FLAG = {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}
-# A message of an odd shape, and what stands for it on the page.
+# A message of an odd shape, and its text on the page.
 ODD_MESSAGES = [
     ({"content": None}, "no content"),
     ({"content": ""}, "no content"),

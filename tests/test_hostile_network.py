@@ -58,7 +58,7 @@ from aiomessages.settings import UnusableKeyError
 BACKOFF = 0.001
 AT_ONCE = RetryPolicy(initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
 ONE_RETRY = RetryPolicy(max_retries=1, initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
-SMALL = 1 << 20  # bytes that a body may have, where one is too large
+SMALL = 1 << 20  # the limit of a body in bytes, for a case of one that is too large
 SHORT = 0.4  # seconds, for an attempt that runs out; long enough for a page on a busy machine
 
 Address = Callable[[], AbstractContextManager[str]]
@@ -72,20 +72,20 @@ class Case:
     row: str
     fault: str
     error: type[BaseException] | None = None
-    attempts: int = 1  # at the page that it strikes
+    attempts: int = 1  # for the affected page
     page: int = 2  # that page; 0 for every page
     facts: Mapping[str, Any] = field(default_factory=dict)  # attributes of the error
-    says: str = ""  # what stands in its text
-    delays: tuple[float, ...] | None = None  # seconds before each retry, as on_retry is told
+    says: str = ""  # a part of its text
+    delays: tuple[float, ...] | None = None  # seconds before each retry, as on_retry gets them
     give_or_take: float = 0.0  # seconds, where a delay is by the clock
     messages: int | None = None  # delivered; without it, all up to the fault
     requests: int | None = None  # seen by the server; without it, a page each and the attempts
     check: Callable[[Outcome, RawServer], None] | None = None
-    # what is out of the ordinary in its setting
+    # special settings of the case
     consumer: Consumer = consumers.walk
     client: Mapping[str, Any] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
-    host: str = "127.0.0.1"  # by which the server is called
+    host: str = "127.0.0.1"  # the host name of the server
     address: Address | None = None
     session: Session | None = None
     certificate: str | None = None
@@ -546,7 +546,7 @@ async def _nothing_in_use(client: AsyncMessagesClient) -> None:
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):
             if isinstance(connector, Pool):
-                connector.release_kept()  # what it only holds for a time
+                connector.release_kept()  # connections that are only kept for a time
             await asyncio.sleep(0)
 
 
@@ -575,7 +575,7 @@ def _check_error(case: Case, error: BaseException | None) -> None:
 
 def _check_retries(case: Case, retries: list[RetryDetails]) -> None:
     assert len(retries) == (max(case.attempts - 1, 0) if case.error else len(case.delays or ()))
-    for details in retries if case.error else ():  # the first alone takes the fast path
+    for details in retries if case.error else ():  # only the first uses the shortcut
         assert type(details.error) is case.error, repr(details.error)
         assert case.says in str(details.error)
     if case.delays is not None:

@@ -27,7 +27,7 @@ USES = (
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
 
-# Modules that hold values or take decisions. They open nothing, and read no clock.
+# Modules with values or decisions. They do no I/O, and read no clock.
 PURE = (
     *("errors.py", "models", "pages.py", "values", "wire"),
     *("calls/rate_limit.py", "calls/refusals.py", "calls/retry.py"),
@@ -39,7 +39,7 @@ IMPURE_MODULES = {
 }
 
 MAX_LINES = 300
-REASON = "Longer than 300 lines"  # how the docstring of a longer module begins its reason
+REASON = "Longer than 300 lines"  # the beginning of the reason in a longer module's docstring
 
 # Prints what the import itself loads; a coverage run has modules of its own loaded before.
 NEWLY_LOADED = """
@@ -119,7 +119,7 @@ def test_imports_point_down(module: Path) -> None:
     ours = [name for name in imports_of(tree_of(module), module) if name.startswith("aiomessages")]
     imported = {layer_of(file) for name in ours if (file := module_of(name)) is not None}
     layer = layer_of(module)
-    # Code that the server shared with the client would let one mistake be made twice, and pass.
+    # If server and client shared code, one mistake could be made on both sides and pass.
     allowed = {"server", "models"} if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
     assert imported <= allowed
 

@@ -117,7 +117,7 @@ def _options(server: MessagesServer, *, strict: bool) -> JSON:
         "api_key": server.api_key,
         "base_url": server.base_url,
         "max_retries": 0,
-        "_strict_response_validation": strict,  # else it takes whatever JSON comes
+        "_strict_response_validation": strict,  # otherwise it accepts any JSON
     }
 
 

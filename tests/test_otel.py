@@ -300,7 +300,7 @@ async def test_requests_are_children_of_their_list(observed: Observed) -> None:
                         await anext(stream)
     lists, requests = observed.named("list messages"), observed.named("GET")
     works = {identity(span) for span in observed.named("work on a message")}
-    assert {parent(span) for span in lists} <= works  # who asked first
+    assert {parent(span) for span in lists} <= works  # the first request
     assert sorted(parent(s) or 0 for s in requests) == sorted(identity(s) for s in lists * 3)
     trace_id = above.get_span_context().trace_id
     assert {s.context.trace_id for s in observed.spans if s.context} == {trace_id}

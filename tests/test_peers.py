@@ -141,7 +141,7 @@ def answer(exchange: JSON) -> Answer:
     body = json.dumps(exchange["body"], ensure_ascii=False, **how).encode()
     framing = ("connection", "content-length", "transfer-encoding")
     headers = {k: v for k, v in exchange["headers"].items() if k not in framing}
-    # The recordings say how long the short ones were: so they are rebuilt to the byte.
+    # The recordings have the lengths of short bodies, so these are rebuilt to the byte.
     assert exchange["headers"].get("content-length") in (None, str(len(body)))
     return Answer(body, exchange["status"], headers)
 

@@ -194,7 +194,7 @@ async def test_a_part_of_a_page(headers: dict[str, str], status: int) -> None:
     """The answer to a conditional request is a page or an error, never part of a page."""
     answers = iter([PAGE, PAGE, Answer(page([message(0)]) if status == 206 else b"", status)])
     async with Loopback(lambda _: next(answers)) as server, client_of(server) as client:
-        for _ in range(2):  # a server may pass over such headers
+        for _ in range(2):  # a server may ignore such headers
             assert len((await client.list("chatcmpl-1", extra_headers=headers)).data) == 1
         with pytest.raises(APIResponseError) as caught:
             await client.list("chatcmpl-1", extra_headers=headers)

@@ -61,7 +61,7 @@ def play_all(seeds: range, streams: types.ModuleType) -> None:
             raise
 
 
-# Each is a mistake that was made, or nearly, by somebody who wrote such a stream.
+# Mistakes that were made, or nearly made, in such streams.
 MISTAKES = {
     "a page given up when its consumer is cancelled": (
         "            await asyncio.sleep(0)\n        fetcher.taking",
@@ -211,7 +211,7 @@ def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
     broken = stream_with(mistake)
     with pytest.raises(AssertionError):
         play_all(range(8 * BATCH), broken)
-    gc.collect()  # what was left behind complains now, and not in another test
+    gc.collect()  # leftovers warn now, and not in another test
 
 
 # --- streams: single shots ------------------------------------------------------------------------
@@ -346,8 +346,8 @@ def test_ten_pages(
 
 # --- the client: cancellations --------------------------------------------------------------------
 
-# Where a test has sockets and a clock that jumps, it jumps once nothing moved on any of them for
-# this many real seconds.
+# In a test with sockets, the virtual clock jumps after no socket had data for this many real
+# seconds.
 GRACE = 0.05
 KEY = "sk-canary-0123456789"
 AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
@@ -476,8 +476,8 @@ async def call_and_fail(client: AsyncMessagesClient, times: int) -> None:
 async def test_an_outage() -> None:
     """In a full outage requests stay within 1.05 of the calls, and retries return after it.
 
-    Once the quota is spent a call is one request, whoever makes it, a child as well. A success earns
-    a fifth of a retry.
+    Once the quota is spent a call is one request, whichever client makes it. A success earns a
+    fifth of a retry.
     """
     script = Outage()
     async with Loopback(script) as server, client_of(server, retry=AT_ONCE) as client:
@@ -656,7 +656,7 @@ async def fire(script: Any, **options: Any) -> AsyncIterator[tuple[Loopback, Asy
     async with Loopback(script) as server:
         client = client_of(server, **options)
         yield server, client
-        await server.all_gone()  # while nothing but the client closes its connections
+        await server.all_gone()  # as only the client closes its connections
     assert await tasks_of(before) == set()
 
 

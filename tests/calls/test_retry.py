@@ -256,7 +256,7 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "999999999"}, 999_999_999.0),
         ({"retry-after": "\t7"}, 7.0),
         ({"retry-after": "0.0000000000001"}, 1e-13),
-        # for ever, however it is said: 31 years
+        # forever, in any notation: 31 years
         ({"retry-after": "1000000000"}, MAX_RETRY_AFTER),
         ({"retry-after": "9" * 5000}, MAX_RETRY_AFTER),
         ({"retry-after-ms": "9" * 15}, MAX_RETRY_AFTER),
@@ -271,7 +271,8 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "Sun, 06 Nov 1994 09:50:37 +0100"}, 60.0),
         ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
         ({"retry-after": "Sat, 05 Nov 1994 08:49:37 GMT"}, 0.0),
-        # against the answer's own date, if there is one: its clock may be 10 s behind, or wrong
+        # compared with the response's own Date, if it has one: its clock may be 10 s behind, or
+        # wrong
         ({"retry-after": EXAMPLE, "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 10.0),
         ({"retry-after": EXAMPLE, "date": "Sun, 06 Nov 1994 08:50:37 GMT"}, 0.0),
         ({"retry-after": "Sun, 06 Nov 1994 08:50:37 GMT", "date": "today"}, 60.0),
@@ -281,14 +282,14 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "Sun, 06 Nov 1994 08:50:37 GMT", "date": "0"}, 60.0),
         ({"retry-after": "7", "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 7.0),
         ({"retry-after-ms": "20", "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 0.02),
-        # in milliseconds, which win
+        # in milliseconds, which take precedence
         ({"retry-after-ms": "20"}, 0.02),
         ({"retry-after-ms": "0"}, 0.0),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
         ({"retry-after-ms": "-5", "retry-after": "9"}, 9.0),
         ({"retry-after-ms": "99999999"}, 99_999.999),
-        # what makes no sense
+        # invalid values
         ({}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "inf"}, None),

@@ -36,7 +36,7 @@ RECORDS = [
         {"role": "assistant", "tool_calls": [CALL]},
     ),
     _record("chatcmpl-empty"),
-    # Larger than a pipe holds, so that its writer meets the end of its reader.
+    # Larger than a pipe's buffer, so that its writer notices the end of its reader.
     _record("chatcmpl-long", *({"content": f"{n} " + "word " * 200} for n in range(250))),
 ]
 SHORT: list[dict[str, Any]] = RECORDS[0]["messages"]

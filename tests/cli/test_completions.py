@@ -91,7 +91,7 @@ def test_the_end_of_the_range(run: Run, monkeypatch: pytest.MonkeyPatch, words: 
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         assert len(numbers(run("completions", "--limit", 5, *words))) == 15
-        assert len(server.requests) <= 6  # three of the span, two behind it, one ahead
+        assert len(server.requests) <= 6  # three in the range, two behind it, one prefetched
 
 
 @pytest.mark.usefixtures("messages_environment")
@@ -99,7 +99,7 @@ def test_the_last_one_asked_for(run: Run, messages_server: MessagesServer) -> No
     """A list is not read on after the last completion that was asked for."""
     words = ["--since", "2025-11-01T00:00Z", "--max-items", "1"]
     assert len(numbers(run("completions", "--limit", 1, *words))) == 1
-    assert len(messages_server.requests) <= 2  # one is fetched ahead
+    assert len(messages_server.requests) <= 2  # one is prefetched
 
 
 ODD: list[bytes] = [

@@ -258,7 +258,7 @@ def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
         run("export", "--all", "--local", "-o", path, "--layout", layout)
         written += [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in written:
-        line.update({"completion": {}} if "completion" in line else {})  # as the guide says
+        line.update({"completion": {}} if "completion" in line else {})  # as in the guide
     samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
     assert len(samples) == 4
     assert all(json.loads(sample) in written for sample in samples)
@@ -504,7 +504,7 @@ async def test_one_signal_twice(
             await asyncio.Event().wait()
         finally:
             signal.raise_signal(second)
-            for _ in range(3):  # the loop hears of a signal in a later round
+            for _ in range(3):  # the loop handles a signal in a later iteration
                 await asyncio.sleep(0)
 
     assert await export_run.stoppable(exporting(), lambda: None) is None

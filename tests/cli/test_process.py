@@ -35,7 +35,7 @@ def at_terminal(spawn: Spawn, *words: object) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # Linux says so where the other end is closed
+    except OSError:  # Linux reports this if the other end is closed
         return b""
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aiomessages.cli import yaml
 from aiomessages.cli.safe_text import UNSAFE
 
-# Text that a YAML reader is likely to stumble over comes up more often than chance would have it.
+# Text that YAML readers often misread is drawn more often than by chance.
 _TRICKY = st.sampled_from(list("ab \n\t\r:#-|>'\"\\{}[],&*!%@`?~=<\x1b\u202e\x85\u2028é漢😀"))
 _TEXT = st.text(st.one_of(_TRICKY, st.characters(exclude_categories=["Cs"])), max_size=30)
 _SCALAR = st.none() | st.booleans() | st.integers() | _TEXT

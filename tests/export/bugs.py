@@ -132,7 +132,7 @@ def no_lock(patch: Patch) -> None:
 def cursor_too_far(patch: Patch) -> None:
     """A batch is recorded with the cursor behind its last line, which is not written yet."""
     write, finish = Output.write, Output.finish
-    kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
+    kept: dict[Output, list[bytes]] = {}  # lost when the process is killed
 
     def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry], *_: object) -> int:
         *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 # --- what is exported -----------------------------------------------------------------------------
 
-# One conversation of several pages, so that it is committed in stretches; the others are short.
+# One conversation has several pages, so that it is committed in pieces; the others are short.
 RECORDS = [record(number, messages=number % 4 + 1) for number in range(9)] + [
     record(9, messages=230)
 ]
 IDS = [item["completion"]["id"] for item in RECORDS]
-FEW = IDS[:5]  # what a first export has, where a second one adds the rest
+FEW = IDS[:5]  # the ids of a first export; a second one adds the rest
 
-# Small enough that the few records above make several batches, stretches and parts.
+# Small enough that the few records above make several batches, pieces and parts.
 SMALL = {
     "aiomessages.export.writer.BATCH_BYTES": 700,
-    # This server bears all: a ramp would only take time.
+    # This server has no rate limit, so a slow start would only take time.
     "aiomessages.calls.rate_limit.FIRST_RATE": 1e6,
 }
 PART_BYTES = 3000
@@ -312,8 +312,8 @@ class PowerCut(NamedTuple):
     """The possible content of a disk after a power cut at some step."""
 
     step: str
-    names: str  # those of the last fsync of each directory, or those of the moment
-    data: str  # what was not made durable: dropped, torn, turned to zeros, or kept by chance
+    names: str  # the names at the last fsync of each directory, or the current ones
+    data: str  # bytes that were not synced: dropped, torn, zeros, or kept by chance
     tree: Mapping[str, bytes | None]
 
     def __str__(self) -> str:
@@ -343,7 +343,7 @@ class PowerFiles(SteppedFiles):
         self._synced: dict[int, bytes] = {}
         self._names: dict[str, dict[str, int]] = {}  # directory → its durable names
         self.cuts: dict[frozenset[tuple[str, bytes | None]], PowerCut] = {}
-        for path in [root, *root.rglob("*")]:  # what is there from before is durable
+        for path in [root, *root.rglob("*")]:  # existing files are durable
             self._sync(path)
         self.steps = 0
 
@@ -458,7 +458,9 @@ async def survive_power_cuts_in_a_row(run: Run, dice: Random, *, times: int) -> 
         with powered(destination.parent) as files:
             await run(destination, files=files)
         check_end(destination, run.expected)
-        if not files.cuts:  # all was done before the power went: there was nothing to recover
+        if (
+            not files.cuts
+        ):  # the export had finished before the power cut: there was nothing to recover
             destination = run.fresh()
             continue
         cut = dice.choice([*files.cuts.values()])
@@ -492,7 +494,7 @@ def check_final_names(destination: Path) -> None:
     if beside(destination, ".manifest.json").exists():
         return
     files = data_files(destination)
-    # One that is added to at this very moment has no manifest, and the bytes to add beside it.
+    # A file that is being extended has no manifest, and its new bytes lie beside it.
     for path in [
         path for path in files if path.is_file() and not beside(path, ".partial").exists()
     ]:
@@ -570,7 +572,7 @@ class CancellingFiles(SteppedFiles):
         if self.steps in (self._number, self._number + 1):
             assert self.task
             self._loop.call_soon_threadsafe(self.task.cancel)
-            time.sleep(0.001)  # a step of the writing thread: the loop goes on meanwhile
+            time.sleep(0.001)  # a step of the writing thread: the loop continues meanwhile
 
 
 async def survive_cancelling(run: Run, *, every: int) -> int:
@@ -605,7 +607,7 @@ class Exporter:
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
             assert self._process.stdin
-            self._process.stdin.close()  # this is what ends it
+            self._process.stdin.close()  # this ends the process
             await self._process.wait()
 
     async def _started(self) -> asyncio.subprocess.Process:

@@ -408,7 +408,7 @@ def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
     assert pl.read_parquet(target, columns=["seq"])["seq"].to_list() == [*range(6000)]
 
 
-# Names in which duckdb reads more than a name: columns, patterns, a home, a host, options, quotes.
+# Names that duckdb interprets: columns, patterns, a home, a host, options, quotes.
 ODD_NAMES = [
     b"model=x",
     b"seq=5",
@@ -485,7 +485,7 @@ def test_a_temporary_directory_of_an_odd_name(
 
 # --- a disk without room --------------------------------------------------------------------------
 
-# Makes columns under each of many bounds of a file's size, and prints what came of it.
+# Makes columns under many limits of a file's size, and prints each result.
 BOUNDED = """
 import json, resource, sys, tempfile
 from pathlib import Path

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LINE = b'{"completion_id":"c","seq":0,"message":{"role":"user","content":"text"}}\n'
 SECONDS = 60  # far more than a process needs to end
 
-# Writes columns as an export does. Ctrl-C is not its end, as it is not an export's.
+# Writes columns as an export does, and ignores Ctrl-C as an export does.
 WRITER = """
 import signal, sys
 from pathlib import Path
@@ -274,7 +274,7 @@ def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path)
         write_columns(source, target, ".parquet", "messages")
 
 
-# Writes columns as an export does, with a bound of a file's size if there is one.
+# Writes columns as an export does, with a limit of a file's size if one is given.
 FILLER = """
 import resource, sys
 from pathlib import Path
@@ -300,7 +300,7 @@ def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
     Otherwise nothing may, and the error must be that of a full disk.
     """
     command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
-    # Where there is no room, there is none to count coverage in either.
+    # Without room on the disk, there is none for coverage data either.
     counting_nothing = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     done = subprocess.run(
         command, env=counting_nothing, capture_output=True, text=True, check=False
@@ -447,7 +447,7 @@ def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
         writer.kill()
         writer.wait()
         reader = select.poll()
-        reader.register(lines, 0)  # an error is all there is to hear of: nobody reads any more
+        reader.register(lines, 0)  # only the error is observed: nobody reads the output any more
         assert reader.poll(SECONDS * 1000)
     assert not target.exists()
     source.unlink()

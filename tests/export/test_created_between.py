@@ -168,14 +168,14 @@ async def test_the_end_of_the_range(order: Order) -> None:
     bound = {"asc": {"until": times[200]}, "desc": {"since": times[800]}}
     kept, pages = await found(both, order, **bound[order])
     assert len(kept) == 200
-    assert pages <= 23  # twenty-one of the span, one behind it, one ahead
+    assert pages <= 23  # twenty-one in the range, one behind it, one prefetched
 
 
 async def test_an_empty_range() -> None:
     """If the first page shows the order and lies behind the range, it is the last one."""
     times = [FIRST + n * DAY for n in range(100)]
     kept, pages = await found(times[::-1], "desc", page=20, since=FIRST + 200 * DAY)
-    assert (kept, pages) == ([], 2)  # one was fetched ahead
+    assert (kept, pages) == ([], 2)  # one was prefetched
 
 
 async def test_without_an_order() -> None:

@@ -249,7 +249,7 @@ def test_a_process_that_was_killed_while_it_gave_a_name(
     output = opened(name, part_bytes=100)
     output.write(Lines(ONE, 1), [])
     path, partial = output.path(1), output.partial(1)
-    if step == "a copy":  # as an export is, that was copied in this state
+    if step == "a copy":  # as of an export that was copied in this state
         path.write_bytes(ONE)
     else:
         os.link(partial, path)
@@ -469,7 +469,7 @@ def test_columns_and_manifest_are_replaced_by_newer_ones(opened: Opened, tmp_pat
         manifest = json.loads((tmp_path / "out.parquet.manifest.json").read_bytes())
         assert [file["rows"] for file in manifest["files"]] == [len(seen)] * 2
     columns = tmp_path / "out.parquet"
-    mine = b"#" * columns.stat().st_size  # of the same size, so that only its bytes tell
+    mine = b"#" * columns.stat().st_size  # of the same size, so that only the bytes differ
     columns.write_bytes(mine)
     opened("out.parquet").write(Lines(LINE, 1), [])
     with pytest.raises(CorruptError, match="move it away"):

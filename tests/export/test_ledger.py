@@ -181,7 +181,7 @@ def test_selections(ledger: Ledger) -> None:
     with pytest.raises(ChangedError, match=': since was not set and is now "3d";'):
         ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
     with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
-        ledger.agree({**SETTINGS, "layout": "x"}, None)  # nothing is said of the selection
+        ledger.agree({**SETTINGS, "layout": "x"}, None)  # without a selection
 
 
 def test_ids_by_state(ledger: Ledger) -> None:

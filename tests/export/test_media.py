@@ -235,7 +235,11 @@ def test_a_file_is_durable_before_it_has_its_name(media: Path) -> None:
     """A file is written under a temporary name, fsynced and renamed, and its directory fsynced."""
     files = Counted()
     MediaStore(media, files=files).extract(message(picture(URI)))
-    assert files.asked[-3:] == ["fsync", "rename", "fsync"]  # what is before is of the directory
+    assert files.asked[-3:] == [
+        "fsync",
+        "rename",
+        "fsync",
+    ]  # the operations before belong to the directory
 
 
 def test_an_existing_file_is_not_written_again(media: Path) -> None:

@@ -242,7 +242,7 @@ async def test_a_wrong_address(tmp_path: Path, on_error: Any) -> None:
             await export_ids(server, tmp_path / "out.jsonl", on_error=on_error)
         assert caught.value.code == "not_found"
     assert not (tmp_path / "out.jsonl").exists()
-    async with Stored(lambda _, __: None) as server:  # the right address, in the same place
+    async with Stored(lambda _, __: None) as server:  # the right address, the same destination
         report = await export_ids(server, tmp_path / "out.jsonl")
     assert (report.complete, whole(tmp_path / "out.jsonl")) == (True, IDS)
 

@@ -189,7 +189,7 @@ class Exports:
             before = self._states.get(name)
             if before != "done" and name in named:
                 became = fault.listed if self._is_list else fault.by_id
-                # A part of what was lost is kept aside, so it stays lost until it is read whole.
+                # A part of a lost conversation is kept, so it stays lost until it is read whole.
                 is_still_lost = before == "lost" and became != "done"
                 self._states[name] = "lost" if is_still_lost else became
             elif before == "pending":

@@ -61,7 +61,7 @@ ODD = {
     "keys that come twice": r'{"a":1,"a":1e400}',
     "half an emoji as a key": r'{"\ud83d":1,"\ud83e":2}',
 }
-# Where a value stands within a message, beside what must keep its value.
+# The places of a value in a message, beside values that must stay.
 PLACES = {
     "a field": '"seed":VALUE',
     "a field with a column": '"name":VALUE',

@@ -251,7 +251,7 @@ def _date(seconds: float) -> Callable[[], str]:
     return lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-# What is no number of seconds: what float() takes, and what it does not.
+# Invalid numbers of seconds: some that float() accepts, and some that it does not.
 NONSENSE: Final = (
     *("inf", "nan", "-5", "1e9", "0x10", "soon", "1_0", ""),
     *("\u0661\u0662".encode().decode("latin-1"), "Thu, 99 Foo 2020 00:00:00 GMT"),
@@ -295,8 +295,8 @@ FAULTS: Final[dict[str, Play]] = {
         lambda turn: turn.head() + turn.body, lambda _: b" ", pause=0.01
     ),
     "stalled-body": sends(lambda turn: turn.right()[:-10]),
-    # To a host with a name, and on a connection that the session has to open: a jar would not take
-    # the cookie of an address, and what is sent on an open one was put together before it came.
+    # To a host with a name, on a connection that the session has to open: a jar takes no cookie of
+    # an address, and the head of a request on an open connection was built before the cookie came.
     "set-cookie": sends(
         lambda turn: turn.right("set-cookie: session=1; Path=/", "connection: close"), close=True
     ),

@@ -33,7 +33,7 @@ class Turn:
     query: dict[str, str]
     connection: int
     number: int = 0  # of the page, from 1
-    nth: int = 0  # time that this page is asked for, from 1
+    nth: int = 0  # number of requests for this page, from 1
     page: dict[str, Any] = field(default_factory=dict)  # the right answer
 
     @property

@@ -26,7 +26,7 @@ class BlockingServer:
         self._tls = tls
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
-        self._one_at_a_time = threading.Lock()  # OpenSSL bears no two threads on one connection
+        self._one_at_a_time = threading.Lock()  # OpenSSL allows only one thread on a connection
         self.connections: list[socket.socket] = []
         self.asked: list[Asked] = []
         scheme = "http" if tls is None else "https"
@@ -50,7 +50,8 @@ class BlockingServer:
         with contextlib.suppress(OSError):  # the test is over
             while True:
                 connection, _ = self._listening.accept()
-                # Else the system keeps a small piece back until the one before is acknowledged.
+                # Otherwise the system holds a small piece back until the one before is
+                # acknowledged.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=self._serve, args=(connection,))
                 self._threads.append(thread)

@@ -65,7 +65,7 @@ def test_two_lengths() -> None:
     """Two lengths of one body are refused, whichever parser let them pass."""
     headers = CIMultiDict([("Content-Length", "1"), ("Content-Length", "2")])
     with pytest.raises(HttpProcessingError):
-        body.check_length(headers)  # no parser in C lets them pass
+        body.check_length(headers)  # the parser in C refuses them
 
 
 MEMBERS = gzip.compress(b"x" * 100) + gzip.compress(b"y" * 100)

@@ -29,7 +29,7 @@ from aiomessages.wire.responses import Response
 
 KEY = "sk-canary-0123456789"
 Begin = Callable[..., asyncio.Task[Response]]
-SOON = 5.0  # seconds, within which all that a test waits for has happened
+SOON = 5.0  # seconds, enough for every event that a test waits for
 
 
 class Wire(FakeTransport):

@@ -96,7 +96,7 @@ async def walk(
     """Walk the conversation; unsolicited bytes arrive after each page."""
     got: list[str] = []
     async with client_of(server, way) as client, asyncio.timeout(20):
-        for _ in range(2):  # so that the connection is no new one, on the fast path either
+        for _ in range(2):  # so that the connection is not new, on the shortcut either
             await client.list("chatcmpl-1", limit=1)
             unasked(server)
         async for one in client.list("chatcmpl-1", limit=100, prefetch=False).pages():
@@ -217,7 +217,7 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
             async def first_of(number: int) -> str:
                 cursor = f"chatcmpl-1-{number}"
                 got = await client.list("chatcmpl-1", limit=1, after=cursor)
-                server.send(FOREIGN)  # as soon as the connection was let go
+                server.send(FOREIGN)  # as soon as the connection was released
                 return got.data[0].id
 
             assert await asyncio.gather(*map(first_of, range(8))) == IDS[1:9]

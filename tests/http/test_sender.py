@@ -50,7 +50,7 @@ def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def by_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs of the requests that went through aiohttp's session."""
     urls: list[str] = []
-    connect = aiohttp.TCPConnector.connect  # which the fast path goes around
+    connect = aiohttp.TCPConnector.connect  # which the shortcut bypasses
 
     async def noted(self: Any, req: Any, *rest: Any, **named: Any) -> Any:
         urls.append(str(req.url))

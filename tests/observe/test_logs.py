@@ -36,7 +36,7 @@ def _as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {"handlers": [], "level": logging.NOTSET, "propagate": True}.items():
         monkeypatch.setattr(log, name, value)
     yield
-    log.setLevel(logging.NOTSET)  # which also forgets what it remembers of levels
+    log.setLevel(logging.NOTSET)  # which also clears the cache of levels
 
 
 async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:

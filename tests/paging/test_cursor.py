@@ -139,7 +139,7 @@ async def test_a_page_that_is_shortened() -> None:
         (["f"], ["F"], "f", "f"),
     ]
     assert [page.has_next_page() for page in got] == [True, True, False]
-    assert asked == [("a", 5), ("c", 4), ("e", 2)]  # one more than wanted, for what will repeat
+    assert asked == [("a", 5), ("c", 4), ("e", 2)]  # one more than wanted, for the repeated item
 
 
 async def test_max_items_that_leave_no_room() -> None:
@@ -315,7 +315,9 @@ def test_a_server_that_repeats(
     expected = items[0 if after is None else items.index(after) + 1 :][:max_items]
     server = Repeating(items, overlap, counted, most, sloppy)
     wanted = limit if max_items is None else min(limit, max_items)
-    assume(after is None or not counted or overlap <= min(wanted, most))  # else it cannot be told
+    assume(
+        after is None or not counted or overlap <= min(wanted, most)
+    )  # otherwise it cannot be detected
 
     async def fetch(cursor: str | None, remaining: int | None, _: bool) -> Fetched[Page[str]]:
         return server.page(cursor, limit if remaining is None else min(limit, remaining)), 1
@@ -328,7 +330,7 @@ def test_a_server_that_repeats(
             async for page in pages:
                 got += page.ids
         except PaginationError:
-            # A whole page once more, at the end, may as well be of a server that ignores cursors.
+            # A repetition of the whole last page may come from a server that ignores cursors.
             if not (sloppy and got == expected):
                 assert counted
                 assert overlap >= min(limit, most), "an error where there was room for another item"

@@ -619,7 +619,7 @@ async def test_a_connection_with_a_wrong_answer(wrong: str) -> None:
         client_of(server) as client,
     ):
         for _ in range(2):
-            await client.list("chatcmpl-1", limit=5)  # so that the fast path has learned its head
+            await client.list("chatcmpl-1", limit=5)  # so that the shortcut has stored its head
         with pytest.raises(kind):
             await client.list("chatcmpl-1", limit=5, after=ALL[4])
         await client.list("chatcmpl-1", limit=5)

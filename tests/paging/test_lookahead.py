@@ -56,7 +56,7 @@ changes = st.builds(
     appears=st.booleans(),
     place=st.none() | st.integers(0, 40),
 )
-# Where a list changes, what is new in front of the cursor cannot be distinguished from what is behind it.
+# In a list that changes, new items in front of the cursor look like those behind it.
 overlaps = {"overlap": st.sampled_from([0, 0, 0, 1, 2, 3]), "counted": st.booleans()}
 still = st.builds(Play, **lists, **overlaps)  # type: ignore[arg-type]
 faulty = st.builds(
@@ -99,7 +99,7 @@ def judge_faulty(play: Play, ahead: Any) -> None:
     assert got.got == got.ever[: len(got.got)], "not the items in their order"
     if got.error is None:
         assert got.got == got.ever[: play.max_items], "unfinished, and looks finished"
-    elif not play.once:  # else whose request fails is chance
+    elif not play.once:  # otherwise the failing request is random
         assert str(got.error) == str(expected.error), "an error that a plain walk would not meet"
     assert play.once or len(got.got) >= len(expected.got)
 
@@ -194,8 +194,8 @@ def test_a_message_that_is_not_numbered(limit: int, order: int) -> None:
 
 # --- mistakes that the plays find -----------------------------------------------------------------
 
-# Plays in which each of the mistakes shows; the first takes is that of the end's request, the
-# second that of the first page's.
+# Plays that reveal each of the mistakes. The first number of `takes` is for the request of the end,
+# the second for that of the first page.
 TELLING = [
     (judge_prompt, Play(count=20, window=20)),
     (judge_prompt, Play(count=20, limit=4, order=-1, behind=17, window=20)),
@@ -210,7 +210,7 @@ TELLING = [
     (judge_faulty, Play(count=20, window=20, faults=frozenset({8}), once=True)),
     (judge_faulty, Play(count=20, window=20, faults=frozenset({8}))),
     (judge_faulty, Play(count=20, end_fails=True)),
-    # and those in which what is rare happens at least once
+    # and those in which each rare event happens at least once
     (judge_still, Play(count=30, window=1)),
     (judge_still, Play(count=0, takes=(0, 1))),
     (judge_still, Play(count=1, limit=1)),
@@ -223,7 +223,7 @@ def test_a_revealing_play(judge: Callable[[Play, Any], None], play: Play) -> Non
     judge(play, prediction.Prediction)
 
 
-# Each is a mistake that is near at hand for somebody who writes such a thing.
+# Likely mistakes in such code.
 
 MISTAKES = {
     "cursors one too early": (
@@ -292,7 +292,7 @@ def judge_revealing_plays(ahead: Any) -> None:
         judge(play, ahead)
 
 
-@pytest.mark.filterwarnings("ignore")  # what is broken may leave anything behind
+@pytest.mark.filterwarnings("ignore")  # broken code may leave tasks behind
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake(mistake: tuple[str, str]) -> None:
     """The plays find each of these mistakes."""

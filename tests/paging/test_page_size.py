@@ -174,7 +174,9 @@ def test_one_conversation_of_huge_messages() -> None:
     read(size.walk(), 300, up_to(3))
     assert size.size == 100
     read(size.walk(), 1000, up_to(100))
-    read(size.walk(), 300, up_to(3))  # another one, but what was full in between speaks for 100
+    read(
+        size.walk(), 300, up_to(3)
+    )  # another one, but the full pages in between show that 100 is fine
     assert size.size == 100
 
 
@@ -235,7 +237,7 @@ def test_any_run(most: int, walks: list[tuple[int, list[int]]], refused_above: i
     refused = math.inf
     for items, bounds in walks:
         walk, left = size.walk(), items
-        for bound in bounds:  # what the server bears of this page
+        for bound in bounds:  # the largest limit that the server allows for this page
             for _ in range(1 + int(math.log2(most))):
                 limit = walk.next()
                 assert 1 <= limit <= most

@@ -34,7 +34,7 @@ async def transcript(completion_id):
         return [message.content async for message in client.list(completion_id)]
 """
 
-# The backend's scope is its loop's, as long as there is a coroutine fixture that uses it.
+# The backend has the scope of its loop, while a coroutine fixture uses it.
 ANYIO = """
 pytestmark = pytest.mark.anyio
 

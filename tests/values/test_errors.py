@@ -35,7 +35,7 @@ from aiomessages.errors import (
     UnprocessableEntityError,
 )
 
-# Each error, and what it is first.
+# Each error, and its first base.
 TREE: dict[type[MessagesError], tuple[type[BaseException], ...]] = {
     MessagesError: (Exception,),
     ConfigurationError: (MessagesError, ValueError),

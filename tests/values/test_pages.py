@@ -197,7 +197,7 @@ async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
     """A pickled or copied page has all its facts, but no client for the next page."""
     headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
     sent = structs.replace(content(has_more=True, first_id="m-0"), headers=headers)
-    first = page(sent, threading.Lock)  # such as hangs on a client, and is never copied
+    first = page(sent, threading.Lock)  # like a bound method of a client, which is never copied
     copied = way(first)
     assert (type(copied), copied.data, copied.ids) == (MessagePage, first.data, first.ids)
     assert (copied.body, copied.request_id, copied.headers["X-Request-ID"]) == (

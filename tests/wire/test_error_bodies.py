@@ -50,7 +50,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
     ({"error": {"message": 5, "code": "c"}}, {"code": "c"}),
     ({"error": {"message": {"not": "text"}}}, {}),
     ({"error": {"message": ["a", {"message": "b"}, 5]}}, {"message": "a; b"}),
-    # LiteLLM's, around another error: as JSON, amid words, as Python shows it, and deeper
+    # LiteLLM's, around another error: as JSON, between words, as a Python repr, and nested deeper
     (litellm(json_text(QUOTA)), {**EXCEEDED, "type": "insufficient_quota", "param": "None"}),
     (
         litellm(f"litellm.RateLimitError: RateLimitError: OpenAIException - {json_text(QUOTA)} !"),
@@ -63,7 +63,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
     (litellm(json_text({"detail": json_text(QUOTA)})), EXCEEDED),
     (litellm(json_text({"error": {"message": "m"}})), {"message": "m", "code": "429"}),
     (litellm('{"error": {"message": "m"'), {"message": '{"error": {"message": "m"'}),
-    (litellm(f"{{{json_text(QUOTA)}}}"), EXCEEDED),  # in a brace too many
+    (litellm(f"{{{json_text(QUOTA)}}}"), EXCEEDED),  # with one brace too many
     (litellm("{curly} {} {1}"), {"message": "{curly} {} {1}", "code": "429"}),
     (
         litellm("{'error': {'message': 'it\\'s \\x41\\u0042\\n', 'x': True}}"),

@@ -570,7 +570,7 @@ NOT_FOUND = f"Completion {NAME} not found"
         (400, {"detail": f"Invalid value: {NOT_FOUND.lower()}"}, True),
         (400, {"error": {"message": "no", "code": "not_found"}}, True),
         (200, {"error": {"message": "no", "code": "not_found"}}, True),
-        # somebody else's
+        # a gateway's
         (404, {"detail": "Not Found"}, False),
         (404, b"<html>404 Not Found</html>", False),
         (404, f"<html>{NOT_FOUND}</html>".encode(), False),
