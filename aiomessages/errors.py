@@ -170,7 +170,7 @@ class DecodeError(APIResponseError):
 class SchemaError(APIResponseError):
     """The body is JSON of the wrong shape; `path` is the place, such as `$.data[3].id`.
 
-    A page must have a list as its `data`, and each item an id. Nothing else is an error.
+    A page must have a list as its `data`, and each item an id. Any other mismatch is no error.
     """
 
     hint = "A list cannot continue without ids, not even by raw(): check base_url."

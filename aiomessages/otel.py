@@ -7,8 +7,8 @@ metrics go, and without an SDK they go nowhere. opentelemetry-instrumentation-ai
 the spans of the HTTP requests; they are children of the list that sends them.
 
 A span is INTERNAL, lasts from the first request until the last page has come, and names the
-completion: `gen_ai.response.id`, by which it meets the span of the call that made it. Metrics name
-none. Neither has any content, key, header, or text of an error.
+completion: `gen_ai.response.id`, as the span of the call that made it does. Metrics name none.
+Neither has any content, key, header, or text of an error.
 """
 
 from contextlib import AbstractContextManager
@@ -50,10 +50,10 @@ def instrument(
     """Make spans and metrics of a client's work from now on, and return the client.
 
     Clients that `with_options` derives from it afterwards are instrumented as well. Without
-    providers the global ones are used, also where they are set later. Instrumenting a client again
+    providers the global ones are used, even if they are set later. Instrumenting a client again
     replaces its providers.
 
-    Raises TypeError for anything else than an AsyncMessagesClient or a blocking MessagesClient.
+    Raises TypeError for an object other than an AsyncMessagesClient or a blocking MessagesClient.
     """
     caller_of(client).instrument(_OpenTelemetry(tracer_provider, meter_provider))
     return client

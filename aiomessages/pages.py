@@ -123,8 +123,8 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
     async def get_next_page(self) -> Self:
         """Fetch the next page.
 
-        Raise RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
-        Raise APIError if the request fails.
+        Raises RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
+        Raises APIError if the request fails.
         """
         if self.next_cursor is None and self.has_more:
             raise RuntimeError(

@@ -106,7 +106,7 @@ class LoopThread:
 
 
 class _Thread(threading.Thread):
-    """The thread. It holds no reference to its LoopThread, which can so be garbage-collected."""
+    """The thread. It holds no reference to its LoopThread, so that one can be collected."""
 
     def __init__(self, at_end: Work[object]) -> None:
         super().__init__(name="aiomessages", daemon=True)
@@ -249,7 +249,7 @@ def _look_at_error(task: asyncio.Task[Any]) -> None:
 
 
 def _refuse_in_async_code() -> None:
-    """Raise RuntimeError where waiting would hold up an event loop, or would never end."""
+    """Raise RuntimeError if waiting would block an event loop, or would never end."""
     if type(threading.current_thread()) is _Thread:
         raise RuntimeError("on_retry and on_progress run in the client's loop: call no client")
     try:

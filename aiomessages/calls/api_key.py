@@ -1,4 +1,4 @@
-"""The API key of an attempt: a constant, or what a callable gives for each attempt anew."""
+"""The API key of an attempt: a constant, or the result of a callable for each attempt."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ class Key:
 
 
 def key_of(api_key: ApiKey) -> "Key | ProvideKey":
-    """Return the key where it is known by now, else the callable that gives it."""
+    """Return the key if it is known already, else the callable that provides it."""
     return Key(api_key) if isinstance(api_key, str) else api_key
 
 

@@ -1,7 +1,7 @@
 """A call is made of attempts: send, read, and decide whether to send again.
 
-`wire` says what an answer means, `retry` whether and when to try again. This module holds them
-together, within one deadline, for as long as the client is open.
+`wire` reads a response, and `retry` decides whether and when to try again. This module connects
+them, within one deadline, while the client is open.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Attempts:
         )
 
     def pay_for_one_more(self) -> bool:
-        """Take what a retry costs from the quota; return False if too little is left."""
+        """Take the cost of a retry from the quota; return False if too little is left."""
         return self.shared.quota.take()
 
     @property
@@ -149,9 +149,9 @@ class Attempts:
         )
 
     def _is_put_off(self, request: Request, error: APIError) -> bool:
-        """Return whether the next turn in the queue is the remedy, and comes before the deadline.
+        """Return whether another turn in the queue helps, and comes before the deadline.
 
-        Report it as a retry then.
+        If so, report a retry.
         """
         queue = self.rules.queue
         if queue is None or not is_only_early(self.rules.policy, error, starved=queue.starved()):

@@ -9,8 +9,8 @@ from aiomessages.errors import APIConnectionError
 def translate_cancellation(cancelled: asyncio.CancelledError) -> APIConnectionError:
     """Return the error for a CancelledError that did not target this task.
 
-    Somebody cancelled what the task waited for, and a retry would meet the same. Raises the
-    CancelledError where this task was the target.
+    Something that the task waited for was cancelled, and a retry would meet the same. Raises the
+    CancelledError if this task was the target.
     """
     if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
         raise cancelled

@@ -1,7 +1,6 @@
 """A queue of callers that wait to send, as a Pace allows it.
 
-The queue reads the loop's clock and sleeps; the pace decides how fast, and `retry` whether to try
-again.
+The queue reads the loop's clock and sleeps. The pace decides on the rate, and `retry` on retries.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Find the errors of one completion that all others would meet, so that a run should end.
 
 Nothing here performs I/O. A key that was revoked, or a quota that is used up, fails every request
-that follows, and a thousand of those tell no more than the first.
+that follows, and the first failure is as informative as a thousand.
 """
 
 from typing import Final

@@ -58,7 +58,7 @@ def is_beyond(deadline: Deadline | None, delay: float) -> bool:
 def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
     """Return the timeout of one attempt, cut to what the deadline leaves.
 
-    Raises APITimeoutError where it leaves nothing.
+    Raises APITimeoutError if no time is left.
     """
     if deadline is None:
         return timeout
@@ -88,7 +88,7 @@ class Call(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """One GET request with all that its attempts need to know.
 
-    A request that is sent `ahead` of its need is not repeated where the server asks all to wait: it
+    A request that is sent `ahead` of its need is not repeated if the server asks all to wait: it
     gives way to the others. A `fresh` request goes on a connection that carried none before.
     """
 

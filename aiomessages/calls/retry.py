@@ -35,8 +35,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
     to the share `jitter` of it, so that callers who failed together do not come back together. A
-    Retry-After of the server replaces it. One of more than `max_retry_after` is not waited for: the
-    error is raised at once, and carries it as `retry_after`.
+    Retry-After of the server replaces it. If it is longer than `max_retry_after`, the error is
+    raised at once, with the seconds as `retry_after`. Raises ConfigurationError for a number out of
+    range.
     """
 
     max_retries: int = 2
@@ -135,8 +136,8 @@ def visibility_delay(
 ) -> float | None:
     """Return the seconds until the next look for a completion that is not visible yet.
 
-    A server that asks to wait is asked again no sooner, and not at all where that is for longer
-    than the policy or the patience allows. A 404 that is retried as a gateway's says nothing of the
+    If the server asks to wait, the next look comes no sooner, and not at all if the wait is longer
+    than the policy or the patience allows. A 404 that is retried as a gateway's is not about the
     completion, and is not polled.
     """
     if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:

@@ -1,4 +1,4 @@
-"""Calls under way, and how closing a client ends them."""
+"""Calls under way, and their end when a client is closed."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """`aiomessages export`: conversations to files, in one command that can be killed and run again.
 
-It reads the options; `export_run` runs the export. `aiomessages.export` says what is written, and
-when it is safe.
+It reads the options; `export_run` runs the export. `aiomessages.export` describes the files, and
+when they are safe.
 """
 
 import asyncio

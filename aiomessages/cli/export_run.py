@@ -1,4 +1,4 @@
-"""The course of an export at the command line: its display, its signals, and its last lines."""
+"""An export at the command line: its display, its signals, and its last lines."""
 
 import asyncio
 import os
@@ -114,7 +114,7 @@ def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> i
 
 @contextmanager
 def explained(destination: Path) -> Iterator[None]:
-    """Say how to continue after an error of the server, and name the file in a system error."""
+    """Print how to continue after an API error, and name the file in a system error."""
     try:
         yield
     except APIError as error:

@@ -34,10 +34,10 @@ def make_columns(source: Path, output: Path, layout: str, *, target: Path) -> in
     """Write the lines of a layout as columns, in this process, and return the number of rows.
 
     The output's ending is `.parquet` or `.duckdb`. Its directory is for this call alone: rows and
-    temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB
-    file holds one table, named after the layout, and takes much more memory than Parquet where
-    messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
-    Raises ExportError without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
+    temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB file holds
+    one table, named after the layout, and takes much more memory than Parquet if messages are long,
+    because 2048 of them are held at once. The rows keep the order of the lines. Raises ExportError
+    without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
     """
     duckdb = _duckdb()
     try:
@@ -188,7 +188,7 @@ class _PlainPaths(NamedTuple):
 
 @contextlib.contextmanager
 def _plain_paths(output: Path) -> Iterator[_PlainPaths]:
-    """Give plain names for the directory of an output, by a symbolic link where it has others."""
+    """Give plain names for the directory of an output, by a symbolic link if it has others."""
     real, name = Path(os.path.realpath(output.parent)), f"table{output.suffix}"
     if _PLAIN.fullmatch(str(real)):
         yield _PlainPaths(real, real / name, real / name)

@@ -111,7 +111,7 @@ class ConversationReader:
         self._page_size = PageSize(self.limit)
 
     async def read(self, item: Item, reservation: Reservation) -> Outcome:
-        """Return the outcome for a completion. Raises APIError where another run may read it."""
+        """Return the outcome for a completion. Raises APIError if another run may read it."""
         first = await self._read(item, reservation, waiting=item.listed)
         if first.state == "gone" and is_young(first.completion, first.error):
             return await self._read(item, reservation, waiting=True)

@@ -15,7 +15,7 @@ from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, go on, or be finished; committed batches are safe."""
+    """An export cannot begin, continue or be finished; committed batches are safe."""
 
     exit_code: ClassVar[int] = 1
 
@@ -93,7 +93,7 @@ def disk_full_errors(path: Path) -> Iterator[None]:
 def has_room(directory: Path, size: int, *, at: int = 0) -> bool:
     """Return whether a file in a directory takes `size` more bytes behind the first `at`.
 
-    Return true as well where the write fails for another reason than a full disk.
+    Return true as well if the write fails for another reason than a full disk.
     """
     try:
         with tempfile.TemporaryFile(dir=directory) as file:

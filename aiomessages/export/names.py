@@ -74,8 +74,8 @@ class Names:
 def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
     """Create and remove a file with the longest name that an export needs; check existing files.
 
-    The directory is created. Raises ConfigurationError where no such file can be created, and
-    CorruptError where a name is taken by a link, a directory or another user's file.
+    The directory is created. Raises ConfigurationError if no such file can be created, and
+    CorruptError if a name is taken by a link, a directory or another user's file.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))

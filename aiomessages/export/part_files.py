@@ -79,7 +79,7 @@ class PartFiles:
     # --- recovery ---------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Restore every file to its recorded state. Raises CorruptError where that fails."""
+        """Restore every file to its recorded state. Raises CorruptError if that fails."""
         for part in self.listed[:]:
             self._recover(part)
         if self._is_joining:

@@ -76,7 +76,7 @@ class Run:
         self.tracker.report(at_once=True)
 
     def _refuse_wrong_address(self, source: Source) -> None:
-        """Raise NotFoundError where ids were given and the server knows none of them."""
+        """Raise NotFoundError if ids were given and the server knows none of them."""
         if self._gone is None or isinstance(source, ListedSource):
             return
         counts = self.ledger.counts()

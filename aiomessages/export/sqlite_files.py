@@ -34,7 +34,7 @@ _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm gro
 def create_private(path: Path) -> tuple[int, int]:
     """Create a missing file of a database, private and durable.
 
-    Return its device and inode. Raises CorruptError where it, or a file that SQLite would read with
+    Return its device and inode. Raises CorruptError if it, or a file that SQLite would read with
     it, is not this user's.
     """
     files = Files()
@@ -118,7 +118,7 @@ def _version(db: sqlite3.Connection) -> str | None:
 
 
 def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
-    """Return what `read` returns for a database at one moment; leave every file as it is.
+    """Return the result of `read` for a database at one moment; leave every file unchanged.
 
     With a log beside the database (`-wal`), SQLite's locks give a snapshot. Without one nobody is
     writing, and the database is opened as immutable, which also works where nothing can be written.

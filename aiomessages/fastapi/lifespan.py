@@ -20,7 +20,7 @@ def messages_lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan that holds one client open, around the app's own lifespan if it has one.
 
-    The app calls `client` when it starts, so that it can be imported where there is no key. The
+    The app calls `client` when it starts, so that it can be imported without a key. The
     app's own lifespan ends first and may use the client until its last line.
     """
 

@@ -83,8 +83,8 @@ _MISTAKES: Final = {400, 404, 422}
 def add_exception_handlers(app: FastAPI) -> None:
     """Answer a request that fails with a MessagesError by a fitting status and a Problem.
 
-    404 for what does not exist, 422 for an unusable argument, 429 with Retry-After, 504 for a
-    timeout, 502 for the API's other failures. The log has the details.
+    The status is 404 for a missing completion, 422 for an unusable argument, 429 with Retry-After,
+    504 for a timeout, and 502 for the API's other failures. The log has the details.
     """
 
     async def respond(_: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ def stream_messages(
     """Return a response with the messages of a stream, as the exact bytes that the API sends.
 
     `jsonl` is one message per line, `sse` one event per message and then the event `end`, `json`
-    one array. The answer begins when the first page is there, so an unknown id is raised as a
+    one array. The answer begins when the first page has arrived, so an unknown id is raised as a
     NotFoundError; see add_exception_handlers. A stream that fails later ends with the event
     `error`, or its body is cut: in a torn line, or without its closing bracket.
 

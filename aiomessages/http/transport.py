@@ -45,7 +45,7 @@ async def _send_once(
 async def _send_on_clean_connection(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Do the same in a pool that does not check idle connections by itself."""
+    """Send once, in a pool that does not check idle connections by itself."""
     await close_unclean(request.session.connector, request.connection_key)
     return await _send_once(request, handler)
 

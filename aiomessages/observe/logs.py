@@ -99,7 +99,7 @@ def log_retry(error: "APIError", delay: float) -> None:
 
 
 def logs_ends() -> bool:
-    """Return whether the log is on at a level that has the failures of lists."""
+    """Return whether the log is on at a level that includes failed lists."""
     return log.isEnabledFor(logging.INFO)
 
 

@@ -39,7 +39,7 @@ class CallOptions(msgspec.Struct, frozen=True):
     """The options of one call, as its user gave them.
 
     `timeout` and `deadline` are in seconds, and the client's where they are UNSET. The values of
-    `headers` are hidden already. `patience` is the number of seconds in which a 404 is asked for
+    `headers` are hidden already. `patience` is the number of seconds in which a 404 is requested
     again.
     """
 
@@ -94,7 +94,7 @@ class Caller:
 
         A 429 fails no call of it, unless there was nothing else for ten minutes, or it asks to wait
         for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called once for
-        each request as it goes out, whatever becomes of it.
+        each request that is sent, whatever its outcome.
         """
         rules = self.attempts.rules
         policy = rules.policy
@@ -153,7 +153,7 @@ class Caller:
     ) -> PlainWalk[Any]:
         """Return the pages of `messages`, none of which is fetched ahead.
 
-        A page that is too large is asked for again with half the limit, down to 1. The walks of one
+        A page that is too large is requested again with half the limit, down to 1. The walks of one
         run may share a `page_size`; `limit` is for a walk that shares none.
         """
         wanted = check_page_options(after=after, limit=limit, order=None, max_items=None)

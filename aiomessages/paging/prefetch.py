@@ -32,8 +32,8 @@ class Ahead(Protocol):
 class _Fetcher(Generic[PageT]):
     """Fetches pages in a task, and hands them to the walk that holds it.
 
-    The task knows the fetcher and the fetcher does not know the walk, so that a walk can be dropped
-    while its task runs. The task goes on for as long as there is room for a page, and then ends.
+    The task refers to the fetcher, and the fetcher not to the walk, so that a walk can be dropped
+    while its task runs. The task continues while there is room for a page, and then ends.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class _Fetcher(Generic[PageT]):
             raise self._error.with_traceback(self._traceback)
 
     def arrival(self) -> "asyncio.Future[None]":
-        """Return a future that is done when a page or an error comes, or the task was cancelled."""
+        """Return a future that is done at the next page or error, or the task's cancellation."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -175,7 +175,7 @@ class _Fetcher(Generic[PageT]):
 
 
 class Walk(Generic[PageT]):
-    """Go from page to page, one fetch at a time, the next one ahead of its need."""
+    """Go from page to page with one fetch at a time, which prefetches the next page."""
 
     def __init__(
         self,

@@ -101,7 +101,7 @@ class ItemIterator(WalkIterator[ItemT]):
             self._ids, self._unread = page.ids, iter(page.data)
 
     def _put_down(self) -> None:
-        """Drop the page that was read, before the next one comes."""
+        """Drop the page that was read, before the next one arrives."""
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
 
@@ -154,8 +154,8 @@ class PageStream(ItemIterator[ItemT], Generic[ItemT, PageT]):
         """Return the items that are left, at most `max_items`, as a list.
 
         Without `max_items` here or in the call that made the stream, a list of any length is held
-        in memory. Raise what iterating raises, and return nothing then: iterate the stream if the
-        items before an error are needed.
+        in memory. An error of iterating is raised, and the items before it are lost: iterate the
+        stream if you need them.
         """
         items: list[ItemT] = []
         while max_items is None or len(items) < max_items:

@@ -2,7 +2,7 @@
 
 A key is found in any case, since hosts and header names become lower case in transit, and in the
 encodings by which servers repeat a request: URLs, JSON (also JSON within JSON), HTML, base64. This
-protects against careless servers. A server that wants to smuggle the key past it can.
+protects against careless servers; a malicious server can hide the key from it.
 """
 
 import base64

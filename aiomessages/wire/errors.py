@@ -95,7 +95,7 @@ _FOREIGN_HINT: Final = (
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The request of a response: which completion, after which cursor."""
+    """The request of a response: its completion and its cursor."""
 
     completion_id: str | None = None
     cursor: str | None = None

@@ -210,7 +210,7 @@ def _decode_error(response: Response, what: str, *, retryable: bool | None = Non
 def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
     """Return why a walk over this page would lose or repeat messages; None if it would not.
 
-    `last_id` is compared only where another page may follow: Steady, a mock of this API, sends an
+    `last_id` is compared only if another page may follow: Steady, a mock of this API, sends an
     invented one with each list. `first_id` is not used by any walk.
     """
     if page.has_more and not ids:
