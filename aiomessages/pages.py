@@ -55,7 +55,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
         "completion_id": "The completion whose messages these are; None on a page of completions.",
         "data": "The items.",
         "first_id": "The id of the first item, None on an empty page.",
-        "has_more": "True if the list goes on after this page.",
+        "has_more": "True if the list continues after this page.",
         "headers": "The response headers; names match in any case.",
         "ids": "The ids of the items.",
         "last_id": "The id of the last item, None on an empty page.",

@@ -45,8 +45,9 @@ _NO_URL: Final = "is not a URL: its host or port is invalid"
 class Timeout(msgspec.Struct, frozen=True):
     """The limits of one attempt, in seconds; None means no limit.
 
-    `total` covers everything from the wait for a pool slot to the last byte of the body,
-    `connect` the wait for a connection, `read` each gap between two reads.
+    `total` covers everything from the wait for a pool slot to the last byte of the body, `connect`
+    the wait for a connection, `read` each gap between two reads. Raises ConfigurationError for a
+    limit that is not a positive number.
     """
 
     total: float | None = 60.0

@@ -15,31 +15,34 @@ from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, continue or be finished; committed batches are safe."""
+    """An export cannot begin, continue or be finished; committed batches are safe.
+
+    `exit_code` is the exit code of `aiomessages export` for the error.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
 class ChangedError(ExportError):
-    """The destination holds an export with other options, or of another server."""
+    """The destination holds an export with other options, or of another server: exit code 2."""
 
     exit_code = 2
 
 
 class CorruptError(ExportError):
-    """A file differs from its record in the ledger."""
+    """A file differs from its record in the ledger, or belongs to others: exit code 65."""
 
     exit_code = 65
 
 
 class DiskFullError(ExportError):
-    """The disk is full; free some room and run the same export again."""
+    """The disk is full: exit code 74. Free some room and run the same export again."""
 
     exit_code = 74
 
 
 class LockedError(ExportError):
-    """Another process is writing to this destination."""
+    """Another process is writing to this destination: exit code 75."""
 
     exit_code = 75
 

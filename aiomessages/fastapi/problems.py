@@ -31,14 +31,15 @@ from aiomessages.settings import UnusableKeyError
 
 
 class Problem(BaseModel):
-    """The body of an error answer: a `code` for programs, a sentence for people."""
+    """The body of an error answer: a `code` for programs, and a sentence for people in `detail`."""
 
     code: str
     detail: str
 
 
 class InvalidParameters(BaseModel):
-    """The parameters that FastAPI itself refuses, each with its place and the reason."""
+    """The parameters that FastAPI itself refuses: in `detail`, each one's `loc`, `msg` and
+    `type`."""
 
     detail: list[dict[str, Any]]
 

@@ -14,7 +14,7 @@ from .streaming import stream_messages
 
 
 class StoredMessage(BaseModel):
-    """One message. Fields that a newer API adds are there as well."""
+    """One message, with all fields that the API sends, even those of newer versions."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -27,7 +27,7 @@ class CompletionTokensDetails(TypedDict, total=False):
 
 
 class CompletionUsage(TypedDict, total=False):
-    """The tokens that a completion took.
+    """The number of tokens that a completion took, as the server counts them.
 
     The value is the dict that the server sent: any key may be missing, and others may be there.
     """
