@@ -38,8 +38,7 @@ class Problem(BaseModel):
 
 
 class InvalidParameters(BaseModel):
-    """The parameters that FastAPI itself refuses: in `detail`, each one's `loc`, `msg` and
-    `type`."""
+    """The parameters that FastAPI itself refuses: `detail` has the `loc` and `msg` of each."""
 
     detail: list[dict[str, Any]]
 
