@@ -187,7 +187,8 @@ class Server:
     def _again(self, after: str | None, order: int, limit: int) -> list[str]:
         """Return the items that a page repeats: the one at the cursor, and those in front of it.
 
-        The one at the cursor is in the first page, without which that could not be told.
+        The one at the cursor is in the first page, because the repetition could not be detected
+        without it.
         """
         count = self._play.overlap
         if after is None or not count:
@@ -231,7 +232,7 @@ class Server:
         if name not in self._ranks:
             self._ranks[name] = self._there[name] = rank
 
-    def tell(self, outcome: Outcome) -> Outcome:
+    def add_existing(self, outcome: Outcome) -> Outcome:
         """Add the items that exist now, in the order of the walk and behind its start."""
         order = self._play.order if self._play.obeys_order else 1
         start = None if self.after is None else self._ranks[self.after] * order
@@ -279,7 +280,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
     outcome.seconds, outcome.requests, outcome.held = now(), server.requests, server.held
     assert items.cursor == (outcome.got[-1] if outcome.got else server.after)
     await _check_end(items, outcome)
-    return server.tell(outcome)
+    return server.add_existing(outcome)
 
 
 async def _consume(items: Any, play: Play, outcome: Outcome) -> None:

@@ -945,8 +945,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 def test_an_end_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error at the end of the thread is reported like that of any other thread."""
-    heard: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_type))
 
     async def fail() -> None:
         raise LookupError
@@ -954,7 +954,7 @@ def test_an_end_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = LoopThread(fail)
     thread.run(nothing)
     thread.close()
-    assert heard == [LookupError]
+    assert reported == [LookupError]
 
 
 # --- where it must not be used --------------------------------------------------------------------

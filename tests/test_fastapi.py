@@ -510,8 +510,8 @@ async def test_the_log_of_an_app_is_safe_to_show(caplog: pytest.LogCaptureFixtur
 async def test_the_log_has_the_details(caplog: pytest.LogCaptureFixture) -> None:
     """The completion and the status are in one warning; a 404 writes none."""
     caplog.set_level(logging.WARNING, "aiomessages")
-    told = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
-    async with app_over(replies(error(404), told)) as session:
+    failure = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
+    async with app_over(replies(error(404), failure)) as session:
         async with session.get(PATH) as response:
             assert response.status == 404
         assert caplog.messages == []

@@ -37,7 +37,7 @@ class Running:
     def at_rest(self) -> bool:
         """Tell whether no request of the app is under way, and no task of one is left."""
         connector: Any = self._upstream.connector
-        return not connector._acquired and not self._new_tasks()  # noqa: SLF001 nothing public tells
+        return not connector._acquired and not self._new_tasks()  # noqa: SLF001 no public name
 
     def _new_tasks(self) -> set[asyncio.Task[Any]]:
         left = asyncio.all_tasks() - self._tasks
@@ -321,7 +321,7 @@ async def test_the_page_loads_nothing_from_other_hosts() -> None:
 
 
 async def test_the_example_runs_by_itself() -> None:
-    """`python -m examples.fastapi_app` serves the sample, and ends when told to."""
+    """`python -m examples.fastapi_app` serves the sample, and ends on a signal."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -579,8 +579,8 @@ def _check_retries(case: Case, retries: list[RetryDetails]) -> None:
         assert type(details.error) is case.error, repr(details.error)
         assert case.says in str(details.error)
     if case.delays is not None:
-        told = [details.delay for details in retries]
-        assert told == pytest.approx(case.delays, rel=0, abs=case.give_or_take)
+        delays = [details.delay for details in retries]
+        assert delays == pytest.approx(case.delays, rel=0, abs=case.give_or_take)
 
 
 def _shown(error: BaseException | None) -> list[tuple[str, str]]:

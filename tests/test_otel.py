@@ -31,7 +31,7 @@ THREE_PAGES = [message(n) for n in range(250)]
 
 
 class Observed:
-    """Providers that keep what they are recorded, and clients that tell them."""
+    """Providers that keep all telemetry, and instrumented clients."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()

@@ -66,7 +66,7 @@ async def serving(
 async def until(condition: Callable[[], bool]) -> None:
     """Poll a condition that has no event, for five seconds at most."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 it tells nobody
+        while not condition():  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0.001)
 
 

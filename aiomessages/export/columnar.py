@@ -137,13 +137,15 @@ def _write_database(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str
     options = f"ROW_GROUP_SIZE {group}, STORAGE_VERSION '{_STORAGE_VERSION}'"
     yield f"ATTACH {_quoted(paths.made)} AS made ({options})"
     yield f"CREATE TABLE made.{layout} AS {_select(rows, paths, layout)}"
-    # Both happen at the end of a connection as well, where duckdb tells nobody of an error.
+    # Both happen at the end of a connection as well, but duckdb reports no error there.
     yield "CHECKPOINT made"
     yield "DETACH made"
 
 
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
-_ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
+_ADVICE: Final = (
+    "memory_limit"  # the advice to raise it; at a commit it is the only sign of too little memory
+)
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _VECTOR: Final = 2048  # rows that duckdb handles at once; a group of a table is a multiple
 _STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone

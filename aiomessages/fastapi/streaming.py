@@ -20,7 +20,7 @@ from .problems import answer_to, seconds_to_wait
 # than this waits in the server for a slow reader.
 _CHUNK_SIZE: Final = 65_536  # bytes
 
-# The longest delay of a server's shutdown to tell one reader that the stream ends.
+# The longest delay of a server's shutdown for the last bytes of one stream.
 _GOODBYE_TIMEOUT: Final = 1.0  # seconds
 
 # nginx's status for a client that closed the connection. Only middlewares and logs see it.

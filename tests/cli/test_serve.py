@@ -130,7 +130,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
 
 
 def test_a_port_in_use(execute: Run) -> None:
-    """A port that is taken is told in words."""
+    """A port that is taken is reported in one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, out, err = execute("serve", "--port", port)

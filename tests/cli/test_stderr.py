@@ -44,7 +44,7 @@ def test_the_log(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program started without standard error runs on."""
     monkeypatch.setattr("sys.stderr", None)
-    stderr.say("nobody hears")
+    stderr.say("unread")
 
 
 def test_a_closed_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +55,4 @@ def test_a_closed_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
             raise BrokenPipeError(text)
 
     monkeypatch.setattr("sys.stderr", Gone())
-    stderr.say("nobody hears")
+    stderr.say("unread")

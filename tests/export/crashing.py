@@ -167,7 +167,7 @@ def beside(destination: Path, ending: str) -> Path:
     return destination.with_name(destination.name + ending)
 
 
-# --- a file layer that tells of its steps ---------------------------------------------------------
+# --- a file layer that reports its steps ----------------------------------------------------------
 
 
 class SteppedFiles(Files):

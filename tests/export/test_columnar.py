@@ -496,12 +496,12 @@ for bound in map(int, bounds):
     output = Path(tempfile.mkdtemp(dir=Path(source).parent)) / f"columns{ending}"
     resource.setrlimit(resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
     try:
-        told = make_columns(Path(source), output, "messages", target=output)
+        outcome = make_columns(Path(source), output, "messages", target=output)
     except ExportError as error:
-        told = f"{error.exit_code}: {error}"
+        outcome = f"{error.exit_code}: {error}"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    print(json.dumps([str(output), told]))
+    print(json.dumps([str(output), outcome]))
 """
 
 
@@ -518,12 +518,12 @@ def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
     command = [sys.executable, "-c", BOUNDED, source, ending, *map(str, bounds)]
     printed = subprocess.check_output(command, text=True)
     made = 0
-    for path, told in map(json.loads, printed.splitlines()):
-        if told == len(lines):
+    for path, outcome in map(json.loads, printed.splitlines()):
+        if outcome == len(lines):
             assert len(content(Path(path), ending)[2]) == len(lines)
             made += 1
         else:
-            assert told.startswith("74: no room left on the disk of ")
+            assert outcome.startswith("74: no room left on the disk of ")
             assert not Path(path).exists()
     assert 0 < made < len(bounds)
 
@@ -581,9 +581,11 @@ def test_a_file_that_is_short_of_rows(
 ) -> None:
     """A file that duckdb reports as written is read back, and missing rows are an error."""
     careless(lambda sql: re.sub(r"(columns = {.*}\))", r"\1 LIMIT 2", sql))
-    with pytest.raises(ExportError, match=r"could not be made: 2 of 3 rows were read back") as told:
+    with pytest.raises(
+        ExportError, match=r"could not be made: 2 of 3 rows were read back"
+    ) as raised:
         written(SAID, ending=ending)
-    assert type(told.value) is ExportError
+    assert type(raised.value) is ExportError
     assert not [*tmp_path.rglob(f"columns{ending}")]
 
 
@@ -620,10 +622,10 @@ def test_duckdb_gets_the_length_of_the_longest_row(
     careless: Any, written: Callable[..., Path]
 ) -> None:
     """The longest row bounds the size of a row for duckdb, with at least 1 MiB."""
-    told: list[str] = []
+    sizes: list[str] = []
 
     def listen(sql: str) -> str:
-        told.extend(re.findall(r"maximum_object_size = (\d+)", sql))
+        sizes.extend(re.findall(r"maximum_object_size = (\d+)", sql))
         return sql
 
     careless(listen)
@@ -633,7 +635,7 @@ def test_duckdb_gets_the_length_of_the_longest_row(
     text = encoded(message).decode().rstrip()
     longest = len(encoded({**message, "message_json": text}))
     assert path.exists()
-    assert [*map(int, told)] == [2**20, longest]
+    assert [*map(int, sizes)] == [2**20, longest]
 
 
 def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from aiomessages.export import columns_process as apart
+from aiomessages.export import columns_process
 from aiomessages.export.columns_process import write_columns
 from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
@@ -252,7 +252,7 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
         write_columns(source, tmp_path / "gone" / "a.parquet", ".parquet", "messages")
 
 
-# --- what it tells --------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None:
@@ -462,7 +462,7 @@ def test_the_end_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", codes.append)
     descriptor, held = os.pipe()
     os.close(held)
-    apart._end_with(descriptor)  # noqa: SLF001 - where it works, it takes its coverage along
+    columns_process._end_with(descriptor)  # noqa: SLF001 - a process that it ends loses its coverage data
     os.close(descriptor)
     assert codes == [1]
 

@@ -84,7 +84,7 @@ async def test_an_invalid_id(ids: Any, problem: str) -> None:
 
 
 class Listing(Loopback):
-    """A server that lists items of JSON, a few a page, and fails as often as it is told."""
+    """A server that lists items of JSON, a few a page, and fails a given number of times."""
 
     def __init__(self, *items: bytes, page: int = 2) -> None:
         super().__init__(self._answer)

@@ -163,7 +163,7 @@ async def test_bytes_while_the_loop_runs(
                 got = await client.list("chatcmpl-1", limit=1, after=f"chatcmpl-1-{number}")
                 assert got.data[0].id == f"chatcmpl-1-{number + 1}"
                 unasked(server)
-                await asyncio.sleep(0.01)  # nothing tells when the loop has read
+                await asyncio.sleep(0.01)  # no event for a read of the loop
     assert [asked.connection for asked in server.asked] == [1, 2, 3]
 
 
@@ -237,7 +237,7 @@ async def test_bytes_that_belong_to_tls(
                 if number == 1:
                     server.ask_for_certificate()
                     if not blocked:
-                        await asyncio.sleep(0.01)  # nothing tells when the loop has read
+                        await asyncio.sleep(0.01)  # no event for a read of the loop
     assert {asked.connection for asked in server.asked} == {1}
 
 

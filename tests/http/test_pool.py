@@ -56,7 +56,7 @@ async def test_half_an_unsolicited_response(read: float | None) -> None:
         await client.list("chatcmpl-1")
         server.send(b"HTTP/1.1 2")
         async with asyncio.timeout(5):
-            while not any(_has_received(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
+            while not any(_has_received(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 there is no event
                 await asyncio.sleep(0.01)
         await client.list("chatcmpl-1")
     assert [asked.connection for asked in server.asked] == [1, 2]
@@ -88,7 +88,7 @@ async def test_a_new_connection_that_is_lost_at_once(monkeypatch: pytest.MonkeyP
         opened.append(connection)
         assert connection.transport is not None
         connection.transport.abort()
-        while connection.transport is not None:  # noqa: ASYNC110 the protocol tells nobody
+        while connection.transport is not None:  # noqa: ASYNC110 the protocol has no event
             await asyncio.sleep(0)
         return connection
 
@@ -148,14 +148,14 @@ async def test_connections_are_kept_for_a_time(monkeypatch: pytest.MonkeyPatch) 
         for _ in range(3):
             await client.list("chatcmpl-1")
             async with asyncio.timeout(5):
-                while not _idle(client):  # noqa: ASYNC110 nothing tells
+                while not _idle(client):  # noqa: ASYNC110 there is no event
                     await asyncio.sleep(0)
     assert [asked.connection for asked in server.asked] == [1, 1, 1]
 
 
 async def _received_on_idle_connection(client: AsyncMessagesClient) -> None:
     async with asyncio.timeout(5):
-        while not any(idle.should_close for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
+        while not any(idle.should_close for idle in _idle(client)):  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0)
 
 

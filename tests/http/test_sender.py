@@ -542,7 +542,7 @@ async def test_a_call_over_tls_that_is_broken_off(
     ):
         one = await client.list(COMPLETION, limit=LIMIT)
         call = asyncio.create_task(one.get_next_page())
-        while len(server.asked) < 2:  # noqa: ASYNC110 the play tells nobody
+        while len(server.asked) < 2:  # noqa: ASYNC110 the play has no event
             await asyncio.sleep(0)
         if end == "cancelled":
             call.cancel()
@@ -618,7 +618,7 @@ async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
     ):
         await client.list("chatcmpl-1", limit=1)
         call = asyncio.ensure_future(client.list("chatcmpl-1", after="chatcmpl-1-0", limit=1))
-        while len(server.asked) < 2:  # noqa: ASYNC110 the script is not told
+        while len(server.asked) < 2:  # noqa: ASYNC110 the script has no event
             await asyncio.sleep(0)
         pool: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
         assert isinstance(pool, Pool)

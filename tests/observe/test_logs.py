@@ -125,11 +125,11 @@ def test_aiomessages_log(
     monkeypatch.setenv("AIOMESSAGES_LOG", word)
     AsyncMessagesClient(KEY)
     AsyncMessagesClient(KEY)
-    log.info("heard")
-    log.debug("heard too")
-    heard = capsys.readouterr().err.splitlines()
-    assert len(heard) == (2 if word == "debug" else 1)
-    assert heard[0].endswith("INFO aiomessages: heard")
+    log.info("info record")
+    log.debug("debug record")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (2 if word == "debug" else 1)
+    assert lines[0].endswith("INFO aiomessages: info record")
 
 
 @pytest.mark.parametrize("word", [None, "", "loud"])

@@ -259,8 +259,8 @@ async def test_a_cancellation_of_something_else() -> None:
 class Repeating:
     """A server of so many items, whose pages begin with `overlap` of those up to the cursor.
 
-    `counted` tells whether these are among the `limit` of a page, `most` how many it ever gives,
-    `sloppy` whether a full page says that there is more without looking.
+    With `counted` these count in the `limit` of a page; `most` is the largest page; with `sloppy` a
+    full page says that there is more without looking.
     """
 
     items: list[str]

@@ -358,7 +358,7 @@ async def test_a_list_that_is_read_already() -> None:
 def repeating(overlap: int, *, counted: bool, items: Any = None) -> Callable[[Asked], Answer]:
     """Return a script whose pages begin with so many items up to the one that `after` names.
 
-    `counted` tells whether these are among the limit.
+    With `counted` these count in the limit.
     """
     stored = items or [message(n) for n in range(60)]
 

@@ -698,7 +698,7 @@ async def test_a_dropped_list() -> None:
 async def until(done: Callable[[], bool]) -> None:
     """Run the loop until a condition holds."""
     async with asyncio.timeout(5):
-        while not done():  # noqa: ASYNC110 nothing tells of it
+        while not done():  # noqa: ASYNC110 no event for it
             await asyncio.sleep(0)
 
 

@@ -188,17 +188,17 @@ def failing(error: type[BaseException]) -> Callable[[int], Awaitable[int]]:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [(asyncio.CancelledError, MessagesError), *zip(ODD_ERRORS, ODD_ERRORS, strict=True)],
 )
 @pytest.mark.parametrize("concurrency", COUNTS)
 async def test_any_error_of_work(
-    error: type[BaseException], told: type[BaseException], concurrency: int
+    error: type[BaseException], expected: type[BaseException], concurrency: int
 ) -> None:
     """An error of the work is raised; a cancellation that did not target the taker is an error."""
     results = Results(range(20), failing(error), concurrency=concurrency, ordered=True)
     got, raised = await drained(results)
-    assert (got, type(raised)) == ([0, 1, 2], told)
+    assert (got, type(raised)) == ([0, 1, 2], expected)
     assert await drained(results) == ([], raised)
     assert others() == set()
 
@@ -316,19 +316,19 @@ def test_an_interrupt(
     where: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     """KeyboardInterrupt and SystemExit end the loop at once; the taker is cancelled cleanly."""
-    told: list[BaseException | None] = []
+    raised: list[BaseException | None] = []
 
     async def main() -> None:
         if where == "source":
             results = Results(generator(error), same, concurrency=3)
         else:
             results = Results(range(20), failing(error), concurrency=3)
-        told.append((await drained(results))[1])
+        raised.append((await drained(results))[1])
         await results.aclose()
 
     with pytest.raises(error):
         asyncio.run(main())
-    assert [type(problem) for problem in told] == [asyncio.CancelledError]
+    assert [type(problem) for problem in raised] == [asyncio.CancelledError]
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -339,8 +339,8 @@ def test_a_loop_that_survives_an_interrupt(error: type[BaseException]) -> None:
         results = Results(plain_generator(error), same, concurrency=1)
         with pytest.raises(error):
             runner.run(drained(results))
-        got, told = runner.run(drained(results))
-    assert type(told) is error
+        got, raised = runner.run(drained(results))
+    assert type(raised) is error
     assert set(got) <= set(range(10))
 
 

@@ -122,7 +122,7 @@ def test_its_key_is_not_shown(messages_server: MessagesServer) -> None:
     assert "sk-real" not in repr(request)
 
 
-# --- what it holds and hears ----------------------------------------------------------------------
+# --- stored completions and received requests -----------------------------------------------------
 
 
 async def test_a_stored_conversation(
