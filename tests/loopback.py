@@ -1,6 +1,6 @@
-"""A scripted HTTP server on a loopback socket, for tests that say exactly what it answers.
+"""A scripted HTTP server on a loopback socket, for tests that define each response.
 
-It speaks just enough HTTP/1.1 for a GET with keep-alive, and remembers what it was asked.
+It speaks just enough HTTP/1.1 for a GET with keep-alive, and records the requests.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """A list that may change while it is read, and one play of a walk that looks ahead on it.
 
-A `Play` holds everything: the list and its ids, how the server pages and errs, what happens when,
-and what the consumer does. `plain` and `looking_ahead` play it on virtual time and return the
-`Outcome`. No network, no randomness.
+A `Play` holds everything: the list and its ids, the pages and errors of the server, the changes and
+their times, and the steps of the consumer. `plain` and `looking_ahead` play it on virtual time and
+return the `Outcome`, without a network and without randomness.
 """
 
 import asyncio

@@ -153,7 +153,7 @@ def export(
 ) -> Outcome:
     """Export as many requests as a server of this rate allows in so many seconds.
 
-    64 workers are what an export has; they cannot send 500 requests a second at 200 ms.
+    An export has 64 workers; they cannot send 500 requests a second at 200 ms.
     """
     server = Server(lambda _: rate, capacity, retry_after)
     concurrency = 64 if rate <= 200 else 256

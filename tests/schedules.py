@@ -1,9 +1,9 @@
 """Seeded schedules that try to break a stream, and a check of its output.
 
-One seed is one schedule: pages, the time each takes, a fault or none, consumers that share one
-iterator and time out, hop between tasks or are cancelled, and somebody who cancels the fetch,
-closes the stream or drops it. `play(seed, streams)` plays it on the stream module that it is given,
-on virtual time, and raises AssertionError where a promise is broken.
+One seed is one schedule: pages, the time of each, a fault or none, consumers that share one
+iterator and time out, change tasks or are cancelled, and an actor that cancels the fetch, closes
+the stream or drops it. `play(seed, streams)` plays it on the given stream module, on virtual time,
+and raises AssertionError if a promise is broken.
 """
 
 import asyncio

@@ -605,7 +605,7 @@ async def test_on_retry_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_spent_quota() -> None:
     """Once the retries of all calls have spent the quota, a failing call is not repeated.
 
-    500 tokens, 5 a retry: 100 retries, whoever makes them.
+    500 tokens at 5 a retry pay for 100 retries, whichever call makes them.
     """
     async with Loopback(replies(error(500))) as server, client_of(server, retry=AT_ONCE) as client:
         for _ in range(60):

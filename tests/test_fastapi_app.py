@@ -1,6 +1,6 @@
 """The example app at work: many readers, slow readers, readers who leave, a failing API.
 
-uvicorn and the API run in the test's own loop, so that what is left behind can be counted.
+uvicorn and the API run in the test's own loop, so that leftover tasks can be counted.
 """
 
 import asyncio
@@ -226,7 +226,7 @@ async def test_a_shutdown_cuts_the_streams_that_do_not_end_in_time() -> None:
 async def test_a_shutdown_is_visible_over_http_1_0(form: str, ending: bytes) -> None:
     """Over HTTP/1.0, which has no cut, the body itself says that it is incomplete.
 
-    A connection that is closed is then all that an end has.
+    Its only end is a closed connection.
     """
     waiting = asyncio.Event()
     first = Answer(page([message(0)], has_more=True))

@@ -1,6 +1,6 @@
 """The example's page in a real browser: a conversation arrives, is interrupted, is stopped.
 
-Skipped where there is no Chromium, or no playwright to drive it: `nox -s browser` has both.
+Skipped without Chromium or playwright: `nox -s browser` has both.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """The faults of the network, of servers and of callers: one table of their outcomes.
 
-Each fault is played over a real loopback socket, most of them on the second page of three. Whatever
-it is: what came before it is delivered once and in order; a failed stream never looks finished; the
-server saw as many requests as the error says; no task, connection or slot of the pool is left; and
-the key, which the servers send back wherever they can, shows nowhere.
+Each fault is played over a real loopback socket, most of them on the second page of three. For
+every fault: earlier items are delivered once and in order; a failed stream never looks finished;
+the server saw as many requests as the error says; no task, connection or slot of the pool is left;
+and the key, which the servers send back in every possible place, is never shown.
 """
 
 import asyncio

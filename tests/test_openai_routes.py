@@ -2,7 +2,7 @@
 
 That package runs its tests on a mock made from the contract: each route by a plain call, by its raw
 and by its streamed response, by the sync and by the async client, with validation loose and strict.
-Here the server holds conversations in the shape of the contract, so what comes back is compared as
+Here the server holds conversations in the shape of the contract, so the results are compared as
 well. Its tests ask for `limit=0`, which the API refuses; here it is 1.
 """
 

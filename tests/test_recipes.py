@@ -1,6 +1,6 @@
 """The recipes of docs/recipes.md at work: over real sockets, and in a real kernel.
 
-That each block runs at all is tested along with every other page's.
+test_docs.py runs each block, as those of every page.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """The stream and the client under stress: cancelled, timed out, dropped, closed, in an outage.
 
-Schedules of many things at once run on virtual time, over a server of Python lists; what needs a
-connection runs over a real loopback socket. No test waits for a clock.
+Schedules of many concurrent steps run on virtual time, over a server of Python lists; tests that
+need a connection run over a real loopback socket. No test waits for a clock.
 """
 
 import asyncio
@@ -732,7 +732,7 @@ async def closed_within_bounds(client: AsyncMessagesClient) -> None:
 def test_closing(use: Any, state: Any) -> None:
     """Closing ends a call or a walk in any state with ClientClosedError, and leaves nothing.
 
-    It takes no time on the loop's clock: nothing of it waits for a timer.
+    It takes no time on the loop's clock, as no step waits for a timer.
     """
     counts = list[int]()
 

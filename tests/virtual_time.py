@@ -1,6 +1,6 @@
 """An event loop with a virtual clock: if nothing can run, the next timer is due at once.
 
-A test with it sees exact times and takes none. Nothing here knows of streams or clients.
+A test with it sees exact times and takes no time. Nothing here depends on streams or clients.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """An ASGI app on a real socket, for tests.
 
-uvicorn runs in the test's own event loop, so that the tasks and connections of all sides count.
+uvicorn runs in the test's own event loop, so that the tasks and connections of both sides can be
+counted.
 """
 
 import asyncio

@@ -143,9 +143,7 @@ def _write_database(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str
 
 
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
-_ADVICE: Final = (
-    "memory_limit"  # the advice to raise it; at a commit it is the only sign of too little memory
-)
+_ADVICE: Final = "memory_limit"  # duckdb's advice; at a commit, the only sign of too little
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _VECTOR: Final = 2048  # rows that duckdb handles at once; a group of a table is a multiple
 _STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone

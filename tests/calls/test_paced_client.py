@@ -362,7 +362,7 @@ async def test_closing_during_a_wait() -> None:
 async def test_against_the_local_server() -> None:
     """No call fails and few requests are refused if more is wanted than is allowed.
 
-    To find the rate costs 429s to a part of one second's requests, however many there are.
+    Finding the rate costs 429s for a part of one second's requests, however many there are.
     """
     rate, refused = 50, 0
 

@@ -2,18 +2,19 @@
 
 The targets are 1.15 times N/R for N requests to a server that allows R a second, and 3 % of the
 requests answered 429. They hold for R from 20 to 500, for buckets of half a second's to two
-seconds' worth, for latencies of 10 to 300 ms, steady or varying, and however the server says when
-to come again, where N is at least 5,000 and N/R at least half a minute; a whole minute for 256
-workers, who have more under way when the bucket is empty. Outside of that:
+seconds' worth, for latencies of 10 to 300 ms, steady or varying, and for every form of Retry-After,
+if N is at least 5,000 and N/R at least half a minute (a minute for 256 workers, which have more
+requests under way when the bucket is empty). Outside of these bounds:
 
-- To find the rate costs up to two seconds' worth of 429s, a large share of a small N.
-- A Retry-After of whole seconds makes all wait for one, for a token that comes in milliseconds.
-  What the bucket cannot hold meanwhile is lost: up to 1.25 times N/R with a quarter of a second's.
-- Where the latency varies by more than the distance of the requests, they arrive at random. A
+- Finding the rate costs up to two seconds' worth of 429s, a large share of a small N.
+- A Retry-After of whole seconds makes all wait a second for a token that comes in milliseconds. The
+  tokens that the bucket cannot hold meanwhile are lost: up to 1.25 times N/R for bursts of a
+  quarter of a second's worth.
+- If the latency varies by more than the distance of the requests, they arrive at random. A
   bucket of a tenth of a second's worth then refuses some at any rate, and it takes about twice
   N/R; with a bucket of one token it takes up to 16 times N/R. `max_rps` is the remedy.
-- A server that allows twice as much all of a sudden does not say so. Two half minutes, one before
-  and one after, take up to 1.3 times N/R, and 1.45 times where Retry-After is in whole seconds.
+- A server that suddenly allows twice as much does not announce it. Two half minutes, one before and
+  one after, take up to 1.3 times N/R, and 1.45 times if Retry-After is in whole seconds.
 - A server that halves its rate refuses up to 4 % of the requests of two such half minutes.
 """
 

@@ -1,7 +1,7 @@
 """Ways to stop an export: a failing disk, a killed process, a power cut.
 
-Each of them watches the steps of the file layer from a subclass of `Files`, and afterwards one
-ordinary run must bring the export to its right end.
+Each of them observes the steps of the file layer in a subclass of `Files`. Afterwards one ordinary
+run must complete the export.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Completion(msgspec.Struct):
 def check_end(destination: Path, expected: Sequence[bytes], *, is_tidy: bool = True) -> None:
     """Assert that a finished export holds the expected lines, once, byte for byte, and no others.
 
-    One that is not tidy may have more than one name for a file.
+    With `is_tidy=False` a file may have more than one name.
     """
     files = data_files(destination)
     lines = [line for path in files for line in lines_of(path)]
@@ -223,7 +223,7 @@ class SteppedFiles(Files):
 class FailingFiles(Files):
     """Fails at the n-th operation of a kind, once; later operations work again.
 
-    That is the harder case: what goes on as if nothing had happened, must not.
+    That is the harder case: an export that ignores the error must be detected.
     """
 
     def __init__(self, kind: str, number: int) -> None:
@@ -332,9 +332,9 @@ class PowerCut(NamedTuple):
 class PowerFiles(SteppedFiles):
     """Records what is durable: a file's bytes at its last fsync, names at their directory's last.
 
-    The ledger is trusted: SQLite makes it durable before a commit returns, and its name with it.
-    At each step every different way is kept in which the disk may be found: names and bytes that
-    were not made durable may be there, or not, independently of each other.
+    The ledger is trusted: SQLite makes it durable before a commit returns, and its name with it. At
+    each step every possible state of the disk is kept: names and bytes that were not made durable
+    may exist or not, independently of each other.
     """
 
     def __init__(self, root: Path) -> None:
@@ -644,7 +644,7 @@ async def survive_kills(
 ) -> int:
     """Kill exports at random moments until each is finished; return the number of kills.
 
-    One export after another, until there were as many kills as asked for.
+    Exports run one after another, until there were as many kills as requested.
     """
     done = 0
     while done < kills:

@@ -1,7 +1,7 @@
 """A process that exports in children of its own, each killed as its task says.
 
-Python and the package are loaded once; a child is a fork of this process, before any thread or loop
-is there, so that a kill costs some milliseconds. It reads a task a line, and writes an exit code.
+Python and the package are loaded once; a child is a fork of this process, before it has any thread
+or loop, so that a kill costs some milliseconds. It reads a task a line, and writes an exit code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A process that extracts media forever, in small writes, and is killed in the middle.
 
-Arguments are the directory and a name of its own; a line is printed for each item that is done,
+The arguments are the directory and a name of its own. It prints a line for each extracted item,
 with the names of its files.
 """
 

@@ -1,7 +1,7 @@
 """Write tables with one DuckDB, and read them with another one.
 
 `storage.py write FOLDER` exports the sample in every layout and notes the rows; `storage.py read
-FOLDER` opens the tables with whatever DuckDB is there, and fails where the rows are others.
+FOLDER` opens the tables with the installed DuckDB, and fails if the rows differ.
 """
 
 from __future__ import annotations

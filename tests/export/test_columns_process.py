@@ -297,7 +297,7 @@ LINES = 200
 def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
     """Write columns where there may be no room; return whether the file is complete.
 
-    Otherwise nothing may, and the error must be that of a full disk.
+    Without a complete file there must be none, and the error must be that of a full disk.
     """
     command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
     # Without room on the disk, there is none for coverage data either.
@@ -419,7 +419,7 @@ def test_no_interpreter_to_start(
 def writing(source: Path, target: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Write columns of the lines in a pipe, in a process group as a shell makes it.
 
-    It begins when the process that makes them reads.
+    The block begins when the columns process reads.
     """
     source.unlink()
     os.mkfifo(source)

@@ -1,7 +1,7 @@
 """An export that was stopped in any way is completed by the next run.
 
-AIOMESSAGES_KILLS is how often each kind of destination is killed (the session `crash` sets it), and
-AIOMESSAGES_SEED what the moments are drawn from.
+AIOMESSAGES_KILLS is the number of kills for each kind of destination (the session `crash` sets it),
+and AIOMESSAGES_SEED the seed of their moments.
 """
 
 from __future__ import annotations

@@ -267,7 +267,8 @@ def test_a_perfect_observer(
 ) -> None:
     """No completion of the range is lost in a list by time of storage, in either order.
 
-    The observer knows the whole list: behind the page that ends it is nothing of the span.
+    The observer knows the whole list: no completion of the range is behind the last page that is
+    read.
     """
     stored = sorted(calls, key=lambda call: call[0] + call[1], reverse=answered == "desc")
     listed = [created if says else None for created, _, says in stored]

@@ -66,7 +66,7 @@ def bad_cursor(status: int = 400) -> Answer:
 class Stored(Loopback):
     """A server of some completions, one of which answers as `odd` says, the others correctly.
 
-    `odd` gets what was asked and how often that was asked before; None is the ordinary answer.
+    `odd` gets the request and the number of earlier equal ones; None is the ordinary answer.
     """
 
     def __init__(self, odd: Callable[[Asked, int], Answer | None], created: float = 0) -> None:

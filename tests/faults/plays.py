@@ -1,7 +1,7 @@
-"""The faults: each name, and how it is played on the socket.
+"""The faults: each name, and its play on the socket.
 
-To add one, write how it is played, give it a name in FAULTS, and say in the table of
-test_hostile_network.py what must come of it.
+To add one, write its play, name it in FAULTS, and add its outcome to the table of
+test_hostile_network.py.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A server on a raw loopback socket that follows or violates the protocol as a test says.
 
-It holds one conversation, lists it page by page, and plays a fault where a page is asked for. It
-counts what really arrives. No HTTP library stands between a fault and the wire.
+It holds one conversation, lists it page by page, and plays a fault in place of a page. It counts
+the requests that arrive. No HTTP library is between a fault and the wire.
 """
 
 import asyncio

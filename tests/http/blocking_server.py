@@ -94,7 +94,7 @@ class BlockingServer:
     def ask_for_certificate(self) -> None:
         """Send a TLS record that is no data of the connection, as a session ticket is.
 
-        A ticket cannot be sent at will with OpenSSL; this can, once for each connection.
+        OpenSSL sends tickets only by itself; this request can be sent once on each connection.
         """
         for connection in self.connections:
             assert isinstance(connection, ssl.SSLSocket)

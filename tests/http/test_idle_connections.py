@@ -1,7 +1,7 @@
 """Unsolicited bytes are never taken for the response to a request.
 
-They are sent from the thread of the event loop itself, between two of its steps: nothing but the
-socket knows of them when the next request goes out.
+They are sent from the thread of the event loop itself, between two of its steps: only the socket
+has them when the next request is sent.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The shortcut: the same requests and responses as through aiohttp's session, if it applies.
 
-That it is as safe stands in test_hostile_network.py, which plays every fault in both ways.
+test_hostile_network.py tests its safety: it plays every fault on both ways.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The plain walk from page to page: the order of pages, the end, and the reports.
 
-The rules of a `WalkState` are tested in `test_stream` as well, by the stream that keeps to them.
+The rules of a `WalkState` are tested in `test_stream` as well, through the stream.
 """
 
 import asyncio
@@ -308,7 +308,7 @@ def test_a_server_that_repeats(
 ) -> None:
     """Each item comes once and in order, up to max_items of them.
 
-    Where pages are too short for anything new, it is a PaginationError, at once.
+    If pages are too short for a new item, a PaginationError is raised at once.
     """
     items = list(ascii_letters[:count])[:: -1 if backwards else 1]
     after = items[behind % count] if behind is not None and count else None

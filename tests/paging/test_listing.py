@@ -1,7 +1,7 @@
 """Lists over a real loopback socket: in bulk, from servers that repeat, and to an unclear end.
 
-How large the next page is, is tested as numbers in `test_page_size`; lists that are read one at a
-time in `test_client`.
+`test_page_size` tests the size of the next page as numbers, and `test_client` lists that are read
+one at a time.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Lookahead: the same messages as a plain walk, earlier.
 
-What must hold for whatever list and server is judged in plays on virtual time, see
-numbered_list.py; what the client does with it runs over a real loopback socket.
+The rules for any list and server are checked by plays on virtual time (numbered_list.py); the
+client's use of it runs over a real loopback socket.
 """
 
 import asyncio
@@ -107,8 +107,8 @@ def judge_faulty(play: Play, ahead: Any) -> None:
 def judge_changing(play: Play, ahead: Any) -> None:
     """Check that a changing list gives each lasting item once, and in order.
 
-    So it is of a plain walk: what came or went meanwhile may be seen or not. And nothing is passed
-    over: what is there in the end and did not come stands behind the cursor, or came in between.
+    As in a plain walk, an item that appears or vanishes meanwhile may be delivered or not. No
+    lasting item is skipped: one that was not delivered is behind the cursor, or appeared meanwhile.
     """
     got = plain(play) if ahead is None else looking_ahead(play, ahead)
     seen = set(got.got)
@@ -526,7 +526,7 @@ async def test_a_guess_that_is_refused() -> None:
 def test_a_server_that_is_asked_too_much(mode: Any) -> None:
     """If a plain walk stays within the rate limit, lookahead does not fail because of it.
 
-    The first refusal ends it: what is asked for ahead of its time gives way to the walk.
+    The first refusal ends it: requests ahead give way to the walk.
     """
     whole, rate, tokens, filled = messages(120), 2, 2.0, 0.0
 

@@ -42,7 +42,7 @@ def up_to(most: int, error: APIError = TOO_LARGE) -> Bears:
 def read(walk: WalkSize, items: int, bears: Bears, *, by_limit: bool = False) -> list[int]:
     """Read a list of so many items to its end, and return the requested limits, page by page.
 
-    With `by_limit` the limit itself is judged, and not how many items there are.
+    With `by_limit` the server checks the limit itself, and not the number of items.
     """
     asked = []
     left = items
@@ -231,7 +231,7 @@ def test_an_outage() -> None:
 def test_any_run(most: int, walks: list[tuple[int, list[int]]], refused_above: int | None) -> None:
     """For any lists and servers, each page arrives within 1 + log2(limit) requests.
 
-    Nothing above the run's limit is asked for, and nothing as large as what was refused.
+    No limit above the run's is requested, and none as large as a refused one.
     """
     size = PageSize(most)
     refused = math.inf

@@ -1,6 +1,6 @@
-"""The prefetching stream over a fetch of our own: order, cancellation, closing, what is held.
+"""The prefetching stream over a test's own fetch: order, cancellation, closing, memory.
 
-No network: a `Pages` object stands for the server, and an event for each thing that takes time.
+There is no network: a `Pages` object replaces the server, and events replace delays.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Claims about the fixtures, checked by whole suites that use them as a user's suite would.
 
-Warnings are errors in all of them, so that what is left open fails the suite that left it.
+Warnings are errors in all of them, so that an unclosed resource fails its suite.
 """
 
 from __future__ import annotations
