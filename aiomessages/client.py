@@ -120,7 +120,7 @@ class AsyncMessagesClient:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
 
         show_log(log_level())
-        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        api_key = hide(api_key)  # before an error can show it in a traceback
         base_url, default_headers = hide(base_url), hide_values(default_headers)
         self._settings = Settings.load(
             api_key=api_key,
@@ -131,7 +131,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
-        # With what the environment said, so that a client derived later is of the same account.
+        # With the values of the environment, so that a client derived later has the same account.
         self._options: ClientOptions = {
             "api_key": self._settings.api_key,
             "base_url": self._settings.base_url,
@@ -279,7 +279,7 @@ class AsyncMessagesClient:
         options = CallOptions(timeout, deadline, extra_headers, extra_query)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
-        # The order decides only where the list is cut: a whole list holds the same in both.
+        # The order matters only if the list is cut: a whole list has the same items in both.
         is_cut = wanted.after or wanted.max_items
         order_of_cut = (wanted.order or "asc") if is_cut else None
         cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}

@@ -74,7 +74,7 @@ class APIError(MessagesError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with args alone, and loses the facts between processes.
+        # The default calls the class with only its args, and loses the facts between processes.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:

@@ -115,7 +115,8 @@ class _Span:
         self._items = items
 
     def context(self) -> Context:
-        # The task has a context of its own, so that the caller's stays the same between two items.
+        # The task has a context of its own, so that the caller's context stays unchanged between
+        # two items.
         context = copy_context()
         context.run(current_context.attach, trace.set_span_in_context(self._span))
         return context

@@ -70,7 +70,7 @@ class MessagesClient:
 
     @_like(AsyncMessagesClient.__init__)
     def __init__(self, api_key: Any = None, **options: Any) -> None:
-        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        api_key = hide(api_key)  # before an error can show it in a traceback
         options = {name: hide(value) for name, value in options.items()}
         if options.get("default_headers") is not None:
             options["default_headers"] = hide_values(options["default_headers"])

@@ -85,7 +85,7 @@ class LoopThread:
             self._thread = self._thread or thread  # the handler of a signal may have been quicker
         finally:
             if self._thread is not thread:  # or the start was interrupted
-                thread.at_end = NOTHING  # the client goes on in another thread
+                thread.at_end = NOTHING  # the client continues in another thread
                 thread.leave()
         return self._thread
 

@@ -52,7 +52,7 @@ class SendQueue:
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self._pace.limited(_now(), seconds, sent=sent)
         elif isinstance(error, APIStatusError) and not error.retryable:
-            self.succeeded(sent)  # an answer like any other: a 404, say
+            self.succeeded(sent)  # an answer like any other, such as a 404
 
     def pause(self) -> float:
         """Return the seconds that the pause of all requests still takes."""
@@ -67,7 +67,7 @@ class SendQueue:
             delay = self._pace.wait(_now())
             while delay > 0:
                 await asyncio.sleep(delay)
-                delay = self._pace.paused(_now())  # one may have begun meanwhile
+                delay = self._pace.paused(_now())  # a pause may have begun meanwhile
             return _now()
 
 

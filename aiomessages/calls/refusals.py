@@ -13,8 +13,8 @@ from aiomessages.errors import (
     PermissionDeniedError,
 )
 
-# A key may lack access to one completion. After three refusals in a row, without a completion
-# that was read between them, it has access to none.
+# A key may lack access to one completion. After three refusals in a row, without a readable
+# completion between them, it lacks access to all.
 FORBIDDEN_IN_A_ROW: Final = 3
 
 _FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaError)

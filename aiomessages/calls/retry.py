@@ -18,8 +18,8 @@ from aiomessages.errors import (
 )
 from aiomessages.settings import check_count
 
-# A body that cannot be decoded was garbled on its way, or the server always sends it so: two more
-# tries show which, whatever the policy allows.
+# A body that cannot be decoded was garbled in transit, or the server always sends it like that: two
+# more tries show which, whatever the policy allows.
 MAX_DECODE_RETRIES: Final = 2
 
 # Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.

@@ -82,7 +82,7 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request: an idle one of the pool, or a new one."""
         self.keys[str(req.url.origin())] = req.connection_key
-        self.release_kept()  # else a full pool waits for connections that carry nothing
+        self.release_kept()  # otherwise a full pool waits for unused connections
         if self._has_waiters():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)

@@ -223,5 +223,5 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
         total=timeout.total,
         sock_connect=timeout.connect,
         sock_read=timeout.read,
-        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, beyond a deadline
+        ceil_threshold=float("inf"),  # else aiohttp rounds up to whole seconds, past a deadline
     )

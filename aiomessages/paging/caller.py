@@ -136,7 +136,7 @@ class Caller:
         self, wanted: PageOptions, query: Mapping[str, str], options: CallOptions = DEFAULT
     ) -> Listing:
         """Return the list of the stored completions. Raises ConfigurationError as `messages`."""
-        # The order is always sent, since servers differ in what they do without.
+        # The order is always sent, since servers differ in their defaults.
         order = {"order": wanted.order or "asc"}
         merged = self._query({**order, **query}, options)
         return self._listing(self._call(self._api.completions(merged), options), wanted)

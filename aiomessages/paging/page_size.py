@@ -128,13 +128,13 @@ class WalkSize:
         self._run = run
         self._run_bound = bound
         self._own = _Bound(bound.most)
-        self._failed = 0  # the smallest size that failed since a page came
+        self._failed = 0  # the smallest size that failed since the last page
 
     def next(self) -> int:
         """Return the limit of the next page."""
         own, run = self._own, self._run_bound
         if self._failed:
-            return min(own.size, run.size)  # no tries while things go wrong
+            return min(own.size, run.size)  # no tries after a failure
         return run.next() if own.size >= run.size else min(own.next(), run.size)
 
     def passed(self, asked: int, count: int) -> None:

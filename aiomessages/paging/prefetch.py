@@ -57,7 +57,7 @@ class _Fetcher(Generic[PageT]):
         self._traceback: TracebackType | None = None
         # Pages that the walk has not delivered yet; the error or the end comes after them.
         self.pages: deque[PageT] = deque()
-        # Whether the walk takes a page now, so that the one after it may come as well.
+        # Whether the walk is taking a page now, so that the one after it may be fetched as well.
         self.taking = False
 
     @property

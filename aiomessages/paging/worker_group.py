@@ -118,7 +118,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         await self._room.acquire()
         async with self._reading:
             item = await anext(self._source, _END)
-            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
+            if self._end < _NEVER:  # cancelled, but the source still yielded an item
                 return _END
             if item is _END:
                 del self._at[me]

@@ -448,7 +448,7 @@ async def test_orders_of_the_query() -> None:
         assert [m.id async for m in client.list("chatcmpl-1", **options)] == numbers(44, -1, -1)
         up = client.list("chatcmpl-1", extra_query={"order": "asc"}, **options)
         assert [m.id async for m in up] == numbers(45)
-        with pytest.raises(ConfigurationError, match="no opposite of the order 'best'"):
+        with pytest.raises(ConfigurationError, match="needs the order asc or desc, not 'best'"):
             client.list("chatcmpl-1", extra_query={"order": "best"}, **options)
 
 
