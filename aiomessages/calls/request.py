@@ -74,7 +74,7 @@ class Call(msgspec.Struct, frozen=True):
     """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
-    yet, and is asked for again.
+    yet, and is requested again.
     """
 
     resource: Resource
@@ -86,7 +86,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One GET request with all that its attempts need to know.
+    """One GET request, with all facts that its attempts need.
 
     A request that is sent `ahead` of its need is not repeated if the server asks all to wait: it
     gives way to the others. A `fresh` request goes on a connection that carried none before.
@@ -119,5 +119,5 @@ class Read(Protocol[ResultT_co]):
     """A function from a response to a result. It raises the error that the response is."""
 
     def __call__(self, response: Response, *, secret: str) -> ResultT_co:
-        """Read a response; `secret` stands in no error."""
+        """Read a response; keep `secret` out of errors."""
         ...

@@ -80,7 +80,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def state_of(error: APIError, *, waited: bool) -> State | None:
     """Return the state that an error means for a completion; None for any other error.
 
-    `waited` is true if the completion was asked for until it should have been visible.
+    `waited` is true if the completion was requested until it should have been visible.
     """
     absent = isinstance(error, NotFoundError) and error.is_of_api
     if error.cursor is None:

@@ -1,8 +1,8 @@
 """Tasks of lookahead: pages are requested before the walk arrives at their cursors.
 
-A `Prediction` is a function that fetches one page, and stands between a walk and the function that
-really does. Its requests are sent in the walk's own order and from predicted cursors (`lookahead`).
-A page that has arrived already is returned in place of a request; a request ahead that failed is
+A `Prediction` is a function that fetches one page, between a walk and the function that sends
+requests. Its requests are sent in the walk's own order and from predicted cursors (`lookahead`). A
+page that has arrived already is returned in place of a request; a request ahead that failed is
 repeated. So only errors of the walk's own requests count, and a wrong prediction costs only
 requests and time.
 """
@@ -27,7 +27,7 @@ FetchEnd = Callable[[], Awaitable[list[str]]]
 
 
 class Prediction(Generic[PageT]):
-    """Fetch the pages of a numbered list, most of them before they are asked for.
+    """Fetch the pages of a numbered list, most of them ahead of their need.
 
     At most `window` pages are held or under way in advance. The first page and the end of the list
     are requested at the same time; once both have arrived, the cursors in between are predicted,

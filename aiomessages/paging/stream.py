@@ -1,14 +1,14 @@
 """The prefetching stream, over any function that fetches one page.
 
-A `Walk` goes from page to page around one task that fetches the next
-one while the caller works on the current; the iterators over it hand out items or pages. They are
-classes rather than async generators, for two measured reasons: a task group around a `yield` kills
-innocent tasks when the consumer leaves, and a timeout around one `__anext__` finalises a generator,
-whose next call then says that the stream is complete. Here
+A `Walk` goes from page to page around one task, which fetches the next page while the caller works
+on the current one. The iterators over it yield items or pages. They are classes rather than async
+generators, for two measured reasons: a task group around a `yield` cancels unrelated tasks when the
+consumer leaves, and a timeout around one `__anext__` finalises a generator, whose next call then
+reports that the stream is complete. Here
 
-- a consumer's wait can be cancelled at any moment: the fetch goes on, and the page is kept;
-- items in front of an error are delivered first, the error is raised at each call after that, and
-  StopAsyncIteration means that the end was really reached;
+- a consumer's wait can be cancelled at any moment: the fetch continues, and the page is kept;
+- items before an error are delivered first, the error is raised at each call after that, and
+  StopAsyncIteration means that the end was reached;
 - two pages at most are held: the one being consumed, and one ahead.
 """
 

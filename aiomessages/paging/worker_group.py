@@ -221,7 +221,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
     async def _leave(self) -> None:
         """Wait up to 5 s for the tasks to end and the source to close.
 
-        They go on to do so if the wait is cancelled.
+        They continue if the wait is cancelled.
         """
         closing = self._close_soon()
         with anyio.CancelScope(shield=True):
