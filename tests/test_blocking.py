@@ -204,7 +204,7 @@ def test_options_that_cannot_be_used() -> None:
         client.conversations("chatcmpl-1")
     with pytest.raises(ConfigurationError, match="iterable of ids"):
         client.conversations(1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(client)
     client.close()
     assert threads() == []  # nothing was ever asked for
