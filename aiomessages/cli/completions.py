@@ -3,7 +3,6 @@
 It connects the selection, the client, the format and the output.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from cyclopts import App, Group, Parameter
 from aiomessages.export.created_between import CreatedBetween
 from aiomessages.wire.decoding import despite_lone_surrogates
 
-from . import formats, output
+from . import formats, output, running
 from .options import AtLeastOne, Connection
 from .selection import Metadata, Model, Since, Until, metadata_of, span_of
 
@@ -96,7 +95,7 @@ def list_completions(
         return _first(max_items, _items(stream, shown, span, order))
 
     with output.opened(output.STANDARD_OUTPUT) as write:
-        asyncio.run(_write(connection.client(), asked, chosen, shown, write))
+        running.run(_write(connection.client(), asked, chosen, shown, write))
 
 
 async def _write(

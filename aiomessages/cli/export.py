@@ -4,7 +4,6 @@ It reads the options; `export_run` runs the export. `aiomessages.export` describ
 when they are safe.
 """
 
-import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +15,7 @@ from aiomessages.export import CreatedBetween
 from aiomessages.export.output import ending_of
 from aiomessages.wire.requests import check_completion_id
 
+from . import running
 from .exits import UsageError
 from .export_run import SourceOf, explained, run
 from .ids import STANDARD_INPUT, read_ids
@@ -181,7 +181,7 @@ def export_conversations(
             if every
             else _given(ids, ids_file, held)
         )
-        return asyncio.run(run(connection.client(), source, destination, settings, quiet=quiet))
+        return running.run(run(connection.client(), source, destination, settings, quiet=quiet))
 
 
 # --- the selection ----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 It connects the options, the client, the format and the output.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +12,7 @@ import msgspec
 from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
-from . import formats, output
+from . import formats, output, running
 from .exits import TransformError, UsageError
 from .options import AtLeastOne, Connection, NotNegative
 
@@ -122,7 +121,7 @@ def list_messages(
         )
 
     with output.opened(output_file) as write:
-        asyncio.run(_write(connection.client(), asked, shown, change, write))
+        running.run(_write(connection.client(), asked, shown, change, write))
 
 
 async def _write(
