@@ -191,12 +191,12 @@ def nobody_elsewhere(_: Outcome, server: RawServer) -> None:
 def no_cookies(_: Outcome, server: RawServer) -> None:
     """Check that no cookie is sent back on any connection."""
     assert server.connections == 3
-    assert not any("cookie" in turn.headers for turn in server.asked)
+    assert not any("cookie" in exchange.headers for exchange in server.asked)
 
 
 def new_connections(_: Outcome, server: RawServer) -> None:
     """Check that a broken connection is not used again."""
-    assert len({turn.connection for turn in server.asked if turn.number == 2}) == 3
+    assert len({exchange.connection for exchange in server.asked if exchange.number == 2}) == 3
 
 
 def replacement(outcome: Outcome, _: RawServer) -> None:

@@ -60,8 +60,8 @@ LATENCIES = {"50 ms": 0.05, "100 ms": 0.1, "200 ms": 0.2}
 RETRY_AFTER = {"exact": exactly, "whole seconds": in_seconds, "absent": absent}
 
 
-def says(*names: str) -> pytest.MarkDecorator:
-    """Try these kinds of Retry-After."""
+def with_retry_after(*names: str) -> pytest.MarkDecorator:
+    """Parametrize a test by these kinds of Retry-After."""
     return pytest.mark.parametrize("retry_after", [RETRY_AFTER[name] for name in names], ids=names)
 
 
@@ -103,7 +103,7 @@ def seconds_of(rate: float) -> float:
     return max(5000 / rate, 30.0) if rate < 500 else 40.0
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", RATES)
 def test_a_steady_limit(rate: float, capacity: float, retry_after: RetryAfter) -> None:
@@ -113,7 +113,7 @@ def test_a_steady_limit(rate: float, capacity: float, retry_after: RetryAfter) -
     assert share <= SHARE
 
 
-@says("exact", "whole seconds")
+@with_retry_after("exact", "whole seconds")
 @pytest.mark.parametrize("rate", [20, 100])
 def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
     """A bucket of two seconds' worth hides the rate for longer, within the targets."""
@@ -122,7 +122,7 @@ def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
     assert share <= SHARE
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", [20, 50, 200])
 def test_a_latency_that_varies(rate: float, capacity: float, retry_after: RetryAfter) -> None:
@@ -132,7 +132,7 @@ def test_a_latency_that_varies(rate: float, capacity: float, retry_after: RetryA
     assert share <= SHARE
 
 
-@says("exact", "absent")
+@with_retry_after("exact", "absent")
 @pytest.mark.parametrize("rate", [20, 200])
 def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
     """A tenth of a second's worth is enough if the latency is steady and no pause takes seconds."""
@@ -156,7 +156,7 @@ def test_random_arrivals() -> None:
     assert share <= SHARE
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("rate", [20, 100, 500])
 def test_a_busy_loop(rate: float, retry_after: RetryAfter) -> None:
     """Answers that are read up to 20 ms late, many at once, leave the pace within the targets."""

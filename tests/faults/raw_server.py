@@ -23,7 +23,7 @@ CONVERSATION = [message(n) for n in range(6)]
 
 
 @dataclass
-class Turn:
+class Exchange:
     """One request, and all that a fault needs to answer it."""
 
     server: "RawServer"
@@ -86,7 +86,7 @@ class Turn:
         self.writer.transport.abort()
 
 
-Play = Callable[[Turn], Awaitable[None]]
+Play = Callable[[Exchange], Awaitable[None]]
 """Answer a request. The connection stays open unless the play, or the client, closes it."""
 
 
@@ -105,7 +105,7 @@ class RawServer:
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: Counter[int] = Counter()
-        self.asked: list[Turn] = []
+        self.asked: list[Exchange] = []
         self.connections = 0
         self.strangers = 0  # connections at the address to which it redirects
         self.arrived = asyncio.Event()  # set by each request
@@ -158,29 +158,29 @@ class RawServer:
 
     async def _read(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
-    ) -> Turn:
+    ) -> Exchange:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.rstrip().split("\r\n")
         query = dict(parse_qsl(urlsplit(line.split(" ")[1]).query))
         fields = (item.split(": ", 1) for item in lines)
         headers = {name.lower(): value for name, value in fields}
-        return Turn(self, reader, writer, headers, query, connection)
+        return Exchange(self, reader, writer, headers, query, connection)
 
-    async def _answer(self, turn: Turn) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         ids = [item["id"] for item in CONVERSATION]
-        start = ids.index(turn.query["after"]) + 1 if "after" in turn.query else 0
-        end = start + int(turn.query.get("limit", LIMIT))
-        turn.page = page(CONVERSATION[start:end], has_more=end < len(ids))
-        turn.number = start // LIMIT + 1
-        self._pages[turn.number] += 1
-        turn.nth = self._pages[turn.number]
-        self.asked.append(turn)
+        start = ids.index(exchange.query["after"]) + 1 if "after" in exchange.query else 0
+        end = start + int(exchange.query.get("limit", LIMIT))
+        exchange.page = page(CONVERSATION[start:end], has_more=end < len(ids))
+        exchange.number = start // LIMIT + 1
+        self._pages[exchange.number] += 1
+        exchange.nth = self._pages[exchange.number]
+        self.asked.append(exchange)
         self.arrived.set()
-        play = self._plays.get(turn.number)
-        if play is not None and turn.nth <= self._times:
-            await play(turn)
+        play = self._plays.get(exchange.number)
+        if play is not None and exchange.nth <= self._times:
+            await play(exchange)
         else:
-            await turn.send(turn.right())
+            await exchange.send(exchange.right())
 
     async def _count_stranger(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.strangers += 1
