@@ -292,7 +292,7 @@ async def test_trace_configs() -> None:
 
 
 async def test_an_async_key_provider() -> None:
-    """An async callable is asked for the key anew at each attempt."""
+    """An async callable is called for the key at each attempt."""
     keys = iter(["sk-first", "sk-second"])
 
     async def provide() -> str:

@@ -191,7 +191,7 @@ def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
     """Return the stream module with one mistake in it, or in one of the two below it."""
     sources = [Path(str(each.__file__)).read_text("utf-8") for each in (cursor, prefetch, stream)]
     found = sum(source.count(mistake[0]) for source in sources)
-    assert found == 1, "the source has changed: write the mistake anew"
+    assert found == 1, "the source has changed: write the mistake again"
     states, walks, mistaken = (module_of(source.replace(*mistake)) for source in sources)
     vars(mistaken).update(WalkState=states.WalkState, Walk=walks.Walk)
     return mistaken

@@ -106,7 +106,7 @@ async def test_a_large_batch(writer: Writer, output: Batches) -> None:
 
 
 async def test_the_lines_of_a_batch_are_counted(writer: Writer, output: Batches) -> None:
-    """The number of lines begins anew with each batch."""
+    """The number of lines starts at 0 with each batch."""
     for names in ("ab", "c"):
         for name in names:
             await writer.add(lines(b"1"), entry(name))

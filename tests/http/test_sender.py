@@ -42,7 +42,7 @@ KEY = "sk-canary-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _self_check_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_check, "_RESULTS", {})
 
 

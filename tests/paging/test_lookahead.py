@@ -280,7 +280,7 @@ def mistaken(right: str, wrong: str) -> Any:
         code = compile(source.replace(right, wrong), f"<mistaken {module.__name__}>", "exec")
         exec(code, space)  # noqa: S102 our own source
         spaces.append(space)
-    assert found == 1, "the modules changed: write the mistake anew"
+    assert found == 1, "the modules changed: write the mistake again"
     decisions, requests = spaces
     requests["predict"] = decisions["predict"]
     return requests["Prediction"]

@@ -161,7 +161,7 @@ def test_a_limit_that_is_refused(error: APIError) -> None:
 
 
 def test_a_gateway_with_a_smaller_limit() -> None:
-    """A gateway's limit that two walks met is used by all, and not found by each anew."""
+    """A gateway's limit that two walks met is used by all, and not found again by each."""
     size = PageSize()
     walks = [read(size.walk(), 100, up_to(25)) for _ in range(1000)]
     assert walks[:2] == [[100, 50, 25, 25, 25, 25]] * 2
