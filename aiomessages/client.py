@@ -83,8 +83,8 @@ class AsyncMessagesClient:
       wait.
     - `max_response_bytes`: the largest body of a response, decompressed.
     - `default_headers`, `default_query`: sent with each request.
-    - `allow_http`: allow plain HTTP to other hosts than this machine. The key can be read on its
-      way then.
+    - `allow_http`: allow plain HTTP to other hosts than this machine. Others on the network can
+      then read the key.
     - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
 
     `AIOMESSAGES_LOG=debug` or `info` in the environment writes the log to standard error. A client
@@ -118,7 +118,7 @@ class AsyncMessagesClient:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
 
         show_log(log_level())
-        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        api_key = hide(api_key)  # before an error can show it in a traceback
         base_url, default_headers = hide(base_url), hide_values(default_headers)
         self._settings = Settings.load(
             api_key=api_key,
@@ -129,7 +129,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
-        # With what the environment said, so that a client derived later is of the same account.
+        # With the values of the environment, so that a client derived later has the same account.
         self._options: ClientOptions = {
             "api_key": self._settings.api_key,
             "base_url": self._settings.base_url,
@@ -173,7 +173,7 @@ class AsyncMessagesClient:
         return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client is not pickled: make one in each process")
+        raise TypeError("a client cannot be pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with other options that shares this one's session.
@@ -192,7 +192,7 @@ class AsyncMessagesClient:
 
     @property
     def base_url(self) -> str:
-        """The address of the API, without a slash at the end."""
+        """The URL of the API, without a slash at its end, such as `https://api.openai.com/v1`."""
         return self._settings.base_url
 
     # --- calls ------------------------------------------------------------------------------------
@@ -220,17 +220,17 @@ class AsyncMessagesClient:
 
         The arguments:
 
-        - `after`: the id of a message. The list begins behind it.
+        - `after`: the id of a message. The list begins with the message after it.
         - `limit`: messages a page. Default: the server's (20) for one page, 100 for an iteration.
         - `order`: `"asc"` or `"desc"`. Default: the server's, which is `asc`.
         - `max_items`: the number of messages in all.
         - `prefetch`: fetch the next page while the current one is consumed.
-        - `lookahead`: fetch the middle of a long conversation at once, where the ids at both ends
-          are numbered without a gap. At most `lookahead_window` pages are fetched in advance then.
-          The messages come in the order that was asked for in any case.
-        - `wait_until_visible`: seconds in which a 404 is asked for again, as a completion becomes
-          visible only some seconds after it was stored.
-        - `timeout`, `deadline`: as for the client, whose they are by default. The deadline counts
+        - `lookahead`: fetch the middle of a long conversation at once, if the ids at both ends are
+          numbered without a gap. At most `lookahead_window` pages (32) are fetched in advance. The
+          order of the messages is the requested one in any case.
+        - `wait_until_visible`: seconds in which a 404 is requested again, because a completion
+          becomes visible only some seconds after it was stored.
+        - `timeout`, `deadline`: in seconds, by default those of the client. The deadline counts
           from the first request of this list to its last.
         - `extra_headers`, `extra_query`: sent with each request of this list.
 
@@ -282,7 +282,7 @@ class AsyncMessagesClient:
         options = CallOptions(timeout, deadline, extra_headers, extra)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
-        # The order decides only where the list is cut: a whole list holds the same in both.
+        # The order matters only if the list is cut: a whole list has the same items in both.
         is_cut = wanted.after or wanted.max_items
         order_of_cut = (wanted.order or "asc") if is_cut else None
         cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
@@ -313,8 +313,8 @@ class AsyncMessagesClient:
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
-        Only its id is checked: the bytes are JSON with the id that was asked for. Raises the errors
-        of `completion`.
+        Only its id is checked: the bytes are JSON with the requested id. Raises the errors of
+        `completion`.
         """
         return await self._caller.raw_completion(completion_id)
 
@@ -336,14 +336,14 @@ class AsyncMessagesClient:
           `client.completions()`, which carries the replies already. It is never read further ahead
           than `concurrency` conversations. An async iterator is closed with the stream.
         - `concurrency`: the number of conversations that are read at a time.
-        - `ordered`: yield them in the order of `ids`, and not as they are done.
+        - `ordered`: yield them in the order of `ids`, and not in the order of completion.
         - `include_reply`: fetch the completion of each conversation as well, with its reply.
         - `on_error`: `"raise"` stops at the first failure; `"continue"` yields a conversation with
-          its `error`, and goes on. An error that every other id would meet is raised in any case: a
-          refused key, a used-up quota, three refused permissions in a row, and a Retry-After beyond
-          the policy's `max_retry_after`.
-        - `limit`: messages a page (100). Where a page is too large for the client or the server,
-          smaller ones are asked for.
+          its `error`, and continues. An error that every other id would meet is raised in any case:
+          a refused key, a used-up quota, three refused permissions in a row, and a Retry-After
+          beyond the policy's `max_retry_after`.
+        - `limit`: messages a page (100). If a page is too large for the client or the server,
+          smaller ones are requested.
 
         Raises ConfigurationError for arguments that cannot be used; iterating raises APIError and
         ClientClosedError.
@@ -367,7 +367,7 @@ class AsyncMessagesClient:
     async def aclose(self) -> None:
         """End the calls under way, which raise ClientClosedError, and close the client's session.
 
-        A session that was handed in stays open. Closing again does nothing.
+        A session that was passed in stays open. A second call does nothing.
         """
         await self._caller.attempts.aclose()
 
@@ -380,23 +380,23 @@ class AsyncMessagesClient:
 
 def _checked_policy(retry: object) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
-        raise ConfigurationError("retry must be a RetryPolicy; RetryPolicy(max_retries=0) is none")
+        raise ConfigurationError("retry must be a RetryPolicy, such as RetryPolicy(max_retries=0)")
     return retry
 
 
 def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
     if inspect.iscoroutinefunction(hook):
         raise ConfigurationError(
-            "on_retry must be a plain function; have it start a task if need be"
+            "on_retry must be a plain function; start a task in it for async work"
         )
     return hook
 
 
 @singledispatch
 def caller_of(client: object) -> Caller:
-    """Return the caller of a client, by which exports and telemetry work.
+    """Return the caller of a client, for exports and telemetry.
 
-    Raises TypeError for anything else than a client.
+    Raises TypeError for any other object.
     """
     raise TypeError(f"{type(client).__name__} is not a client")
 

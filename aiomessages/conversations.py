@@ -76,7 +76,7 @@ class ConversationStream(Results[Conversation]):
     """Conversations, as they are read or in the order of their ids."""
 
     async def collect(self) -> list[Conversation]:
-        """Return all conversations that are left, as a list. Raise what iterating raises."""
+        """Return all conversations that are left, as a list; raise the errors of iterating."""
         return [conversation async for conversation in self]
 
 

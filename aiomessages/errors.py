@@ -75,7 +75,7 @@ class APIError(MessagesError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with args alone, and loses the facts between processes.
+        # The default calls the class with only its args, and loses the facts between processes.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:
@@ -171,10 +171,10 @@ class DecodeError(APIResponseError):
 class SchemaError(APIResponseError):
     """The body is JSON of the wrong shape; `path` is the place, such as `$.data[3].id`.
 
-    A page must have a list as its `data`, and each item an id. Nothing else is an error.
+    A page must have a list as its `data`, and each item an id. Any other mismatch is no error.
     """
 
-    hint = "A list cannot be read on without ids, not even by raw(): check base_url."
+    hint = "A list cannot continue without ids, not even by raw(): check base_url."
 
     def __init__(
         self,

@@ -54,7 +54,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
         "completion_id": "The completion whose messages these are; None on a page of completions.",
         "data": "The items.",
         "first_id": "The id of the first item, None on an empty page.",
-        "has_more": "True if the list goes on after this page.",
+        "has_more": "True if the list continues after this page.",
         "headers": "The response headers; names match in any case.",
         "ids": "The ids of the items.",
         "last_id": "The id of the last item, None on an empty page.",
@@ -121,16 +121,16 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
     async def get_next_page(self) -> Self:
         """Fetch the next page.
 
-        Raise RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
-        Raise APIError if the request fails.
+        Raises RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
+        Raises APIError if the request fails.
         """
         if self.next_cursor is None and self.has_more:
             raise RuntimeError(
-                "there is no further page within max_items: look at page.has_next_page() first, or"
+                "there is no further page within max_items: check page.has_next_page() first, or"
                 " ask for a list after the last item's id"
             )
         if self.next_cursor is None:
-            raise RuntimeError("there is no next page: look at page.has_next_page() first")
+            raise RuntimeError("there is no next page: check page.has_next_page() first")
         if self._fetch_next is None:
             raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
         page: Self = await self._fetch_next()

@@ -82,7 +82,7 @@ each_value = pytest.mark.parametrize(("value", "sent"), VALUES.values(), ids=VAL
 
 
 async def answer(route: Callable[..., Any], **options: Any) -> Any:
-    """Return what a reader gets of a route that is built with these options."""
+    """Return the response to a reader of a route with these options."""
     app = FastAPI()
     app.add_api_route("/", route, **options)
     async with serving(app) as url, aiohttp.ClientSession(url) as reader, reader.get("/") as got:
@@ -92,7 +92,7 @@ async def answer(route: Callable[..., Any], **options: Any) -> Any:
 
 @each_value
 async def test_a_route_without_an_annotation_may_return_it(value: Any, sent: Any) -> None:
-    """A bare `return` writes every field that came."""
+    """A route without an annotation may return a value, with every field that was sent."""
     assert await answer(lambda: value) == sent
 
 
@@ -107,18 +107,18 @@ async def test_a_route_may_name_its_class(value: Any, sent: Any) -> None:
 
 @each_value
 async def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
-    """Inside of a value of no type that Pydantic knows it is written all the same."""
+    """A value inside an untyped field is written as well."""
     assert await answer(lambda: {"held": value}, response_model=dict[str, Any]) == {"held": sent}
 
 
 @pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
-def test_dict_makes_what_to_dict_returns(value: Any) -> None:
+def test_dict_equals_to_dict(value: Any) -> None:
     """`dict(message)` and `{**message}` have the fields under the names of the API."""
     assert dict(value) == {**value} == value.to_dict()
 
 
 async def test_a_message_comes_out_of_a_request_as_it_went_in() -> None:
-    """A route may take a message; one that does not fit is refused with the reason."""
+    """A route may take a message as its body; one that does not fit is refused."""
     app = FastAPI()
 
     @app.post("/")
@@ -144,8 +144,8 @@ def test_a_model_holds_messages_and_reads_them_again() -> None:
     assert Held.model_validate_json(held.model_dump_json()) == held
 
 
-def test_a_model_refuses_what_is_no_page() -> None:
-    """A page is made by a client only, so a dict is none."""
+def test_a_model_refuses_a_dict_as_a_page() -> None:
+    """A dict is not accepted as a page, since only a client makes pages."""
     with pytest.raises(ValidationError, match="Expected `MessagePage`"):
         TypeAdapter(MessagePage).validate_python(PAGE_SENT)
 
@@ -179,7 +179,7 @@ def test_openapi_describes_each_value_by_name() -> None:
 
 
 def test_openapi_promises_nothing_that_a_newer_api_breaks() -> None:
-    """Other fields, roles and kinds of parts are allowed, and null where a field may be absent."""
+    """The schema allows other fields, roles and kinds, and null for absent fields."""
     found = schemas()
     assert '"additionalProperties": false' not in json.dumps(found)
     fields = found["Message"]["properties"]

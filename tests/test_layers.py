@@ -27,7 +27,7 @@ USES = (
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
 
-# Modules that hold values or take decisions. They open nothing, and read no clock.
+# Modules with values or decisions. They do no I/O, and read no clock.
 PURE = (
     *("errors.py", "models", "pages.py", "values", "wire"),
     *("calls/rate_limit.py", "calls/refusals.py", "calls/retry.py"),
@@ -39,7 +39,7 @@ IMPURE_MODULES = {
 }
 
 MAX_LINES = 300
-REASON = "Longer than 300 lines"  # how the docstring of a longer module begins its reason
+REASON = "Longer than 300 lines"  # the beginning of the reason in a longer module's docstring
 
 # Prints what the import itself loads; a coverage run has modules of its own loaded before.
 NEWLY_LOADED = """
@@ -72,7 +72,7 @@ def layer_of(module: Path) -> str:
 
 
 def imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
-    """Return the absolute dotted names that an import statement in this package asks for."""
+    """Return the absolute dotted names that an import statement in this package imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -83,14 +83,14 @@ def imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
 
 
 def imports_of(tree: ast.AST, module: Path) -> Iterator[str]:
-    """Yield each dotted name that a module imports, wherever in the file it does."""
+    """Yield each dotted name that a module imports, anywhere in the file."""
     folder = module.relative_to(PACKAGE.parent).parts[:-1]
     for node in ast.walk(tree):
         yield from imported_names(node, folder)
 
 
 def without_type_checking(module: Path) -> ast.Module:
-    """Leave out what is only imported for type checkers."""
+    """Leave out the imports for type checkers."""
 
     class Cut(ast.NodeTransformer):
         def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
@@ -103,7 +103,7 @@ def without_type_checking(module: Path) -> ast.Module:
 
 @cache
 def module_of(name: str) -> Path | None:
-    """Return the file of a dotted name of the package, or of what holds that name."""
+    """Return the file of a dotted name of the package, or the file that defines the name."""
     parts = name.split(".")
     for length in (len(parts), len(parts) - 1):
         path = PACKAGE.parent.joinpath(*parts[:length])
@@ -115,17 +115,17 @@ def module_of(name: str) -> Path | None:
 
 @each_module
 def test_imports_point_down(module: Path) -> None:
-    """A module imports its own layer and those below; the server imports the models alone."""
+    """A module imports its own layer and those below; the server imports only the models."""
     ours = [name for name in imports_of(tree_of(module), module) if name.startswith("aiomessages")]
     imported = {layer_of(file) for name in ours if (file := module_of(name)) is not None}
     layer = layer_of(module)
-    # Code that the server shared with the client would let one mistake be made twice, and pass.
+    # If server and client shared code, one mistake could be made on both sides and pass.
     allowed = {"server", "models"} if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
     assert imported <= allowed
 
 
 def test_no_imports_in_a_circle() -> None:
-    """No two modules import each other, however long the way round."""
+    """No two modules import each other, directly or indirectly."""
     graph = {}
     for module in MODULES:
         names = imports_of(without_type_checking(module), module)
@@ -136,7 +136,7 @@ def test_no_imports_in_a_circle() -> None:
 
 @each_module
 def test_pure_modules_do_no_io(module: Path) -> None:
-    """The grammar of the API, the values and the decisions import nothing that does I/O."""
+    """The grammar of the API, the values and the decisions import no module that does I/O."""
     name = str(module.relative_to(PACKAGE))
     if not name.startswith(PURE):
         pytest.skip("it may do I/O")
@@ -178,7 +178,7 @@ def private_names(module: Path) -> set[str]:
 
 @each_module
 def test_modules_are_short(module: Path) -> None:
-    """A module of more than 300 lines says at its top why."""
+    """A module of more than 300 lines gives the reason at its top."""
     if len(module.read_text("utf-8").splitlines()) > MAX_LINES:
         assert REASON in (ast.get_docstring(tree_of(module)) or "")
 

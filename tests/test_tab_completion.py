@@ -1,4 +1,4 @@
-"""The names that a prompt or an editor offers on each public object: the documented ones alone."""
+"""The names that a prompt or an editor offers on each public object: the documented ones."""
 
 from __future__ import annotations
 

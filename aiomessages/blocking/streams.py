@@ -1,4 +1,4 @@
-"""Lists and results that are iterated without `async`, over those that are."""
+"""Lists and results for iteration without `async`, over those of the async client."""
 
 import contextlib
 import weakref
@@ -32,7 +32,7 @@ class _Closable:
         self._finalizer.detach()
 
     def close(self) -> None:
-        """Stop fetching, and discard what was not delivered. Closing again does nothing."""
+        """Stop fetching, and drop the items not delivered. A second call does nothing."""
         self._keep_open()
         with contextlib.suppress(ClientClosedError):  # closing the client has closed the source
             self._thread.run(self._aclose)
@@ -45,7 +45,7 @@ class _Closable:
 
 
 class Results(_Closable, Iterator[ResultT]):
-    """An iterator over pages of a list, or over conversations. For one thread at a time."""
+    """An iterator over pages of a list, or over conversations, for one thread at a time."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Stream(_Closable, Iterator[ItemT], Generic[ItemT]):
     def collect(self, max_items: int | None = None) -> list[ItemT]:
         """Return the items that are left, at most `max_items`, as a list.
 
-        Raises what iterating raises, and returns nothing then.
+        An error of iterating is raised, and the items before it are lost.
         """
         return list(islice(self, max_items))
 

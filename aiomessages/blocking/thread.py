@@ -85,7 +85,7 @@ class LoopThread:
             self._thread = self._thread or thread  # the handler of a signal may have been quicker
         finally:
             if self._thread is not thread:  # or the start was interrupted
-                thread.at_end = NOTHING  # the client goes on in another thread
+                thread.at_end = NOTHING  # the client continues in another thread
                 thread.leave()
         return self._thread
 
@@ -106,7 +106,7 @@ class LoopThread:
 
 
 class _Thread(threading.Thread):
-    """The thread. It holds no reference to its LoopThread, which can so be garbage-collected."""
+    """The thread. It holds no reference to its LoopThread, so that one can be collected."""
 
     def __init__(self, at_end: Work[object]) -> None:
         super().__init__(name="aiomessages", daemon=True)
@@ -244,9 +244,9 @@ def _end_all() -> None:
 
 
 def _refuse_in_async_code() -> None:
-    """Raise RuntimeError where waiting would hold up an event loop, or would never end."""
+    """Raise RuntimeError if waiting would block an event loop, or would never end."""
     if type(threading.current_thread()) is _Thread:
-        raise RuntimeError("on_retry and on_progress run in the client's loop: use no client there")
+        raise RuntimeError("on_retry and on_progress run in the client's loop: call no client")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -255,6 +255,6 @@ def _refuse_in_async_code() -> None:
     if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         # A notebook, which runs each cell inside an event loop, may wait.
         raise RuntimeError(
-            "MessagesClient waits, and would hold up this event loop:"
+            "MessagesClient would block this event loop:"
             " use aiomessages.AsyncMessagesClient in async code"
         )

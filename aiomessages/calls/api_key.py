@@ -1,4 +1,4 @@
-"""The API key of an attempt: a constant, or what a callable gives for each attempt anew."""
+"""The API key of an attempt: a constant, or the result of a callable for each attempt."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
 """A call is made of attempts: send, read, and decide whether to send again.
 
-`wire` says what an answer means, `retry` whether and when to try again. This module holds them
-together, within one deadline, for as long as the client is open.
+`wire` reads a response, and `retry` decides whether and when to try again. This module connects
+them, within one deadline, while the client is open.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class Attempts:
         )
 
     def pay_for_one_more(self) -> bool:
-        """Take what a retry costs from the quota; return False if too little is left."""
+        """Take the cost of a retry from the quota; return False if too little is left."""
         return self.quota.take()
 
     @property
@@ -97,8 +97,8 @@ class Attempts:
         try:
             return await self._attempt_until_done(request, read, running)
         except asyncio.CancelledError:
-            # Closing interrupts a call as asyncio.timeout does: by a cancellation of our own, which
-            # is taken back. Anybody else's goes its way.
+            # Closing interrupts a call as asyncio.timeout does: by a cancellation of its own, which
+            # is taken back. Another cancellation is passed on.
             if running.was_only_interrupted():
                 raise ClientClosedError("the client was closed during the call") from None
             raise
@@ -118,7 +118,8 @@ class Attempts:
             try:
                 result = await self._attempt_in_turn(request, read, running)
             except asyncio.CancelledError as cancelled:
-                # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
+                # The attempt was waiting for a key, or for a name to be resolved: nothing was sent
+                # yet.
                 raise self._locate(translate_cancellation(cancelled), request, running) from None
             except APIError as error:
                 self._locate(error, request, running)
@@ -147,9 +148,9 @@ class Attempts:
         )
 
     def _is_put_off(self, request: Request, error: APIError) -> bool:
-        """Return whether the next turn in the queue is the remedy, and comes before the deadline.
+        """Return whether another turn in the queue helps, and comes before the deadline.
 
-        Report it as a retry then.
+        If so, report a retry.
         """
         queue = self.rules.queue
         if queue is None or not is_only_early(self.rules.policy, error, starved=queue.starved()):
@@ -174,10 +175,10 @@ class Attempts:
             dice = random.random()  # noqa: S311 jitter
             delay = retry_delay(policy, error, attempt=attempt, dice=dice)
         if delay is None or is_beyond(request.call.deadline, delay):
-            return None  # to say now what is known is better than to wait for nothing
-        # A poll is no retry, and only a retry that will be made is paid for. Neither is one paid
-        # for that comes after a pause for all: the pause holds senders back more surely than the
-        # quota does.
+            return None  # raise now: the wait would be in vain
+        # A poll is no retry, and only a retry that will be made is paid for. A retry after a pause
+        # of all calls is not paid for either: the pause limits the requests more than the quota
+        # does.
         if poll is not None or (paused and self.rules.queue is not None):
             return delay
         return delay if self.quota.take() else None
@@ -194,7 +195,7 @@ class Attempts:
             try:
                 on_retry(details)
             except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
-                log.exception("on_retry failed; the call goes on")
+                log.exception("on_retry failed; the call continues")
 
     async def _attempt_in_turn(
         self, request: Request, read: Read[ResultT], running: RunningCall
@@ -226,8 +227,8 @@ class Attempts:
         key = rules.api_key
         if not isinstance(key, Key):
             key = await provided(key, timeout.total)
-            self._refuse_once_closed()  # the key may have come in spite of a cancellation
-            timeout = within(call.deadline, call.timeout)  # anew: the key took its time
+            self._refuse_once_closed()  # the callable may ignore a cancellation
+            timeout = within(call.deadline, call.timeout)  # once more, as the key took time
         if rules.queue is not None:
             rules.queue.on_sent()
         began = time.monotonic()
@@ -262,15 +263,15 @@ class Attempts:
             return
         self._closed = True
         try:
-            # A session that is closed under a body that is being read leaves the reader waiting for
-            # ever, so the readers go first.
+            # If the session is closed while a body is read, its reader waits forever, so the
+            # readers end first.
             await self._running.end()
-        finally:  # also where the closer is cancelled: the readers are leaving by then
+        finally:  # even if closing is cancelled: the readers are ending by then
             if self._parent is None:
                 await self.transport.aclose()
 
 
-# After one of these, the answer may have been somebody else's, and so may what follows it.
+# After one of these errors, the response may belong to another request, and so may the next bytes.
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
 
 

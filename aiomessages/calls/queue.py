@@ -1,7 +1,6 @@
 """A queue of callers that wait to send, as a Pace allows it.
 
-The queue reads the loop's clock and sleeps; the pace decides how fast, and `retry` whether to try
-again.
+The queue reads the loop's clock and sleeps. The pace decides on the rate, and `retry` on retries.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ class SendQueue:
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self._pace.limited(_now(), seconds, sent=sent)
         elif isinstance(error, APIStatusError) and not error.retryable:
-            self.succeeded(sent)  # an answer like any other: a 404, say
+            self.succeeded(sent)  # an answer like any other, such as a 404
 
     def pause(self) -> float:
         """Return the seconds that the pause of all requests still takes."""

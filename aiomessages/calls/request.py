@@ -61,7 +61,7 @@ def is_beyond(deadline: Deadline | None, delay: float) -> bool:
 def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
     """Return the timeout of one attempt, cut to what the deadline leaves.
 
-    Raises APITimeoutError where it leaves nothing.
+    Raises APITimeoutError if no time is left.
     """
     if deadline is None:
         return timeout
@@ -77,7 +77,7 @@ class Call(msgspec.Struct, frozen=True):
     """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
-    yet, and is asked for again.
+    yet, and is requested again.
     """
 
     resource: Resource
@@ -89,9 +89,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One GET request with all that its attempts need to know.
+    """One GET request, with all facts that its attempts need.
 
-    A request that is sent `ahead` of its need is not repeated where the server asks all to wait: it
+    A request that is sent `ahead` of its need is not repeated if the server asks all to wait: it
     gives way to the others. A `fresh` request goes on a connection that carried none before.
     """
 

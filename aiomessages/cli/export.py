@@ -1,7 +1,7 @@
 """`aiomessages export`: conversations to files, in one command that can be killed and run again.
 
-It reads the options; `export_run` runs the export. `aiomessages.export` says what is written, and
-when it is safe.
+It reads the options; `export_run` runs the export. `aiomessages.export` describes the files, and
+when they are safe.
 """
 
 from contextlib import ExitStack
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created_between import TimeRange
 
-_written = options_of("What is written", 1)
-_fetched = options_of("How it is fetched", 2)
+_written = options_of("Output", 1)
+_fetched = options_of("Requests", 2)
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
@@ -40,9 +40,9 @@ Examples:
   aiomessages completions --since 1d | jq -r .id |
     aiomessages export --ids-file - -o today.duckdb
 
-Stopped by Ctrl-C or killed, the same command continues where it was.
+After Ctrl-C or a kill, run the same command again to continue.
 Exit codes: 0 complete, 1 some completions failed or were lost (named),
-2 wrong usage, or other options than before, 3 none of the ids exists,
+2 wrong usage, or options that differ, 3 none of the ids exists,
 4 key refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
 75 another process is writing, 130 stopped.
 """
@@ -73,7 +73,7 @@ def export_conversations(
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the ids from FILE, one per line; from standard input if FILE is -.",
+            help="Read the ids from FILE, one per line, or from standard input if FILE is -.",
         ),
     ] = None,
     every: Annotated[
@@ -105,7 +105,7 @@ def export_conversations(
         Path | None,
         _written(
             metavar="DIR",
-            help="Write images, sounds and files to DIR, and their names instead of the base64."
+            help="Write images, sounds and files to DIR, and put file names in place of the base64."
             " Not with --layout finetune, whose lines hold their images.",
         ),
     ] = None,
@@ -113,7 +113,7 @@ def export_conversations(
         AtLeastOne | None,
         _fetched(
             metavar="N",
-            help="Messages per page [100]. Halved automatically where a page is too large.",
+            help="Messages per page [100]. Halved automatically if a page is too large.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -198,7 +198,7 @@ def _check_source(
         said = "choose only one of" if any(given) else "choose"
         raise UsageError(f"{said} COMPLETION_ID…, --ids-file FILE or --all")
     if used and not every:
-        raise UsageError(f"{used[0]} needs --all: ids are exported as they are given")
+        raise UsageError(f"{used[0]} selects from a list, and works only with --all")
 
 
 def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> "Iterable[str]":

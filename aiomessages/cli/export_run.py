@@ -1,4 +1,4 @@
-"""The course of an export at the command line: its display, its signals, and its last lines."""
+"""An export at the command line: its display, its signals, and its last lines."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends at once")
+            stderr.say("committing what was fetched; a second signal ends the export at once")
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()
@@ -99,7 +99,7 @@ def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> i
 
 @contextmanager
 def explained(destination: Path) -> Iterator[None]:
-    """Say how to continue after an error of the server, and name the file in a system error."""
+    """Print how to continue after an API error, and name the file in a system error."""
     try:
         yield
     except APIError as error:

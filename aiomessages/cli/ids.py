@@ -64,9 +64,9 @@ def _id(line: bytes, place: str) -> str:
     try:
         text = line.decode("utf-8-sig").strip()
         if text.startswith('"'):
-            raise UsageError(f"{place}: an id in quotes; jq prints ids without them with -r")
+            raise UsageError(f"{place}: the id is in quotes; jq -r prints ids without quotes")
         return "" if not text or text.startswith("#") else check_completion_id(text)
     except UnicodeDecodeError:
-        raise UsageError(f"{place}: it is not text") from None
+        raise UsageError(f"{place}: it is not UTF-8 text") from None
     except ConfigurationError as error:
         raise UsageError(f"{place}: {error}") from None

@@ -42,7 +42,7 @@ _SPELLING = {
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
-    "raise max_response_bytes=": "only a program can, with max_response_bytes",
+    "raise max_response_bytes=": "use the Python client with a larger max_response_bytes",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
@@ -123,7 +123,7 @@ class Connection:
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the API key from FILE, from standard input if FILE is -. Default:"
+            help="Read the API key from FILE, or from standard input if FILE is -. Default:"
             " OPENAI_API_KEY.",
         ),
     ] = None

@@ -16,7 +16,7 @@ from aiomessages.export.created_between import TimeRange
 from .exits import UsageError
 from .options import AtLeastOne
 
-COMPLETIONS: Final = Group("Which completions", sort_key=0)
+COMPLETIONS: Final = Group("Selection", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE: Final = re.compile(r"(\d{1,6})([mhdw])")
 

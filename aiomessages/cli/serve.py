@@ -68,7 +68,7 @@ async def serve(
         ),
     ] = None,
     latency: Annotated[
-        NotNegative, Parameter(metavar="SECONDS", help="Delay of each answer.")
+        NotNegative, Parameter(metavar="SECONDS", help="Delay of each response.")
     ] = 0.0,
     rate: Annotated[
         Positive | None,

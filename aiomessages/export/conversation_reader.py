@@ -77,7 +77,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def state_of(error: APIError, *, waited: bool) -> State | None:
     """Return the state that an error means for a completion; None for any other error.
 
-    `waited` is true if the completion was asked for until it should have been visible.
+    `waited` is true if the completion was requested until it should have been visible.
     """
     absent = isinstance(error, NotFoundError) and error.is_of_api
     if error.cursor is None:
@@ -108,7 +108,7 @@ class ConversationReader:
         self._page_size = PageSize(self.limit)
 
     async def read(self, item: Item, reservation: Reservation) -> Outcome:
-        """Return the outcome for a completion. Raises APIError where another run may read it."""
+        """Return the outcome for a completion. Raises APIError if another run may read it."""
         first = await self._read(item, reservation, waiting=item.listed)
         if first.state == "gone" and is_young(first.completion, first.error):
             return await self._read(item, reservation, waiting=True)

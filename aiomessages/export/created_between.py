@@ -51,7 +51,7 @@ class EndOfRange:
     when all of this holds; otherwise it is read to its end:
 
     - each item of the page lies beyond the edge of the range by `MARGIN` or more, and so do the
-      last `STEPS` items where pages are smaller;
+      last `STEPS` items if pages are smaller;
     - no item so far contradicts the requested order (equal times do not);
     - the items so far show that order: the time moved in its direction in `STEPS` places or more,
       and by more than `MARGIN` in all, which delays of storage cannot cause in a list of the
@@ -92,9 +92,9 @@ class CreatedBetween:
     """A source for `export`: the completions of a list that were created in a range of time.
 
     `since` (included) and `until` (excluded) are Unix seconds. `order` is the order in which the
-    list was requested: reading ends early where the items prove that the rest lies outside the
-    range. Without it the whole list is read. The replies that the list carries are exported, as
-    with the list itself.
+    list was requested: reading ends early if the items prove that the rest lies outside the range.
+    Without it the whole list is read. The replies that the list carries are exported, as with the
+    list itself.
 
     `selection` replaces the two times in the export's ledger, for a range that moves with the
     clock: `{"since": "30d"}`.

@@ -238,11 +238,11 @@ def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
         refuse(path, "is a symbolic link")
     if not stat.S_ISREG(found.st_mode):
-        refuse(path, "is no regular file")
+        refuse(path, "is not a regular file")
     if _is_foreign(found, path):
         refuse(path, "belongs to another user")
     if alone and found.st_nlink > 1:
-        refuse(path, "has a second name, a hard link, and is to be written to")
+        refuse(path, "has a second name (a hard link), and writing would change both")
 
 
 def _owner_in(directory: Path) -> int:

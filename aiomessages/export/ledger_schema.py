@@ -85,7 +85,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def read_settings(db: sqlite3.Connection) -> dict[str, Any]:
-    """Return the settings of the export by name, `finished` among them where it is finished."""
+    """Return the settings of the export by name, with `finished` if it is finished."""
     rows = db.execute("SELECT name, value FROM settings")
     return {name: json.loads(value) for name, value in rows}
 

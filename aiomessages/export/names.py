@@ -45,7 +45,7 @@ class Names:
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
-            raise ConfigurationError(f"{str(destination)!r} is no name of a destination")
+            raise ConfigurationError(f"{str(destination)!r} cannot name a destination")
         try:
             parent, name = path.parent.resolve(), path.name
             if name in ("", ".."):  # "." has no name of its own
@@ -53,7 +53,7 @@ class Names:
         except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
             raise ConfigurationError(f"{destination} cannot be found: {error}") from None
         if not name:
-            raise ConfigurationError(f"{destination} is no destination: give it a name")
+            raise ConfigurationError(f"{destination} is no destination: name a file or a directory")
         return cls(parent / name)
 
     def beside(self, ending: str) -> Path:
@@ -64,8 +64,8 @@ class Names:
 def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
     """Create and remove a file with the longest name that an export needs; check existing files.
 
-    The directory is created. Raises ConfigurationError where no such file can be created, and
-    CorruptError where a name is taken by a link, a directory or another user's file.
+    The directory is created. Raises ConfigurationError if no such file can be created, and
+    CorruptError if a name is taken by a link, a directory or another user's file.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))

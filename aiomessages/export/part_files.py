@@ -79,7 +79,7 @@ class PartFiles:
     # --- recovery ---------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Restore every file to its recorded state. Raises CorruptError where that fails."""
+        """Restore every file to its recorded state. Raises CorruptError if that fails."""
         for part in self.listed[:]:
             self._recover(part)
         if self._is_joining:
@@ -131,7 +131,7 @@ class PartFiles:
         if size is None or size < part.committed:
             raise CorruptError(
                 f"{path} has {size or 0} bytes, and the ledger has recorded {part.committed}:"
-                " somebody cut or removed it; delete the export with its ledger and begin anew"
+                " somebody cut or removed it; delete the export with its ledger and start again"
             )
         if size > part.committed:
             if not may_be_longer or checksums_of(path, part.committed).crc32 != part.crc32:

@@ -184,7 +184,7 @@ def _row(line: bytes, table: Table) -> bytes:
 
 
 def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
-    """Return the values of an object that fit; none where a server sends another type."""
+    """Return the values of an object that fit; none if a server sends another type."""
     try:
         keys, _ = _decode(_KEYS, item)
     except ValidationError:

@@ -76,13 +76,13 @@ class Run:
         self.tracker.report(at_once=True)
 
     def _refuse_wrong_address(self, source: Source) -> None:
-        """Raise NotFoundError where ids were given and the server knows none of them."""
+        """Raise NotFoundError if ids were given and the server knows none of them."""
         if self._gone is None or isinstance(source, ListedSource):
             return
         counts = self.ledger.query(count_states)
         if counts.keys() == {"gone"}:
             raise NotFoundError(
-                f"none of these exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
+                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
                 " check base_url, and the project of the key",
                 status=self._gone.status,
                 headers=self._gone.headers,

@@ -91,7 +91,7 @@ def _batched(ids: Collection[str]) -> Iterator[list[str]]:
 def _listed(completion_id: str, completion: bytes) -> SourceItem:
     # A lone surrogate is read as U+FFFD. Two ids could become equal that way, and one be left out.
     if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
-        raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
+        raise SchemaError(f"the id of a listed completion holds a lone surrogate: {completion_id}")
     return SourceItem(completion_id, on_one_line(completion))
 
 

@@ -34,7 +34,7 @@ _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm gro
 def create_private(path: Path) -> Stamp | None:
     """Create a missing file of a database, private and durable, and return its stamp.
 
-    Raises CorruptError where it, or a file that SQLite would read with
+    Raises CorruptError if it, or a file that SQLite would read with
     it, is not this user's.
     """
     files = Files()
@@ -112,7 +112,7 @@ def _tables_and_version(db: sqlite3.Connection) -> tuple[dict[str, str], str | N
 
 
 def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
-    """Return what `read` returns for a database at one moment; leave every file as it is.
+    """Return the result of `read` for a database at one moment; leave every file unchanged.
 
     With a log beside the database (`-wal`), SQLite's locks give a snapshot. Without one nobody is
     writing, and the database is opened as immutable, which also works where nothing can be written.
@@ -130,7 +130,7 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
         else:
             if is_locked or _stamps(path) == before:
                 return found
-    raise ExportError(f"{path} changes all the time: try it again")
+    raise ExportError(f"{path} keeps changing: try again")
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, Stamp | None]:

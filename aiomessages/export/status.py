@@ -47,7 +47,7 @@ class ExportStatus(msgspec.Struct, frozen=True):
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:
-    """Return the status of an export, or None without one. Raises CorruptError for no ledger."""
+    """Return the status of an export, or None without one; raise CorruptError for another file."""
     target = Path(destination)
     path = Names.of(destination).ledger
     if not path.is_file():

@@ -96,7 +96,7 @@ def read_stored(completion: bytes | None) -> Stored:
     try:
         found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
     except msgspec.ValidationError as error:
-        raise SchemaError(f"a stored completion has another shape than expected: {error}") from None
+        raise SchemaError(f"a stored completion has an unexpected shape: {error}") from None
     choices = [_message_of(choice) for choice in _items(found.choices) or ()]
     numbers = [number for number, message in enumerate(choices) if _is_object(message)]
     messages = sent_items(completion, readable, [choices[number] for number in numbers])

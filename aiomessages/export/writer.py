@@ -1,4 +1,4 @@
-"""The writer: it collects lines in batches, which a thread commits while fetching goes on."""
+"""The writer: it collects lines in batches, which a thread commits while fetching continues."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence

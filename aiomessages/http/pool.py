@@ -66,7 +66,7 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request: an idle one of the pool, or a new one."""
         self.keys[str(req.url.origin())] = req.connection_key
-        self.release_kept()  # else a full pool waits for connections that carry nothing
+        self.release_kept()  # otherwise a full pool waits for unused connections
         if self._has_waiters():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
@@ -108,7 +108,7 @@ class Pool(aiohttp.TCPConnector):
     def _release(
         self, key: "ConnectionKey", protocol: "ResponseHandler", *, should_close: bool = False
     ) -> None:
-        """Take a connection back. All that arrives on it from now on is unsolicited."""
+        """Take a connection back. All later bytes on it are unsolicited."""
         super()._release(key, protocol, should_close=should_close)
         self._used.add(protocol)
         drop_parser(protocol)
@@ -175,8 +175,9 @@ async def _no_connection() -> None:
 def _read_in_small_steps(transport: object) -> None:
     """Set asyncio's read size to READ_SIZE; leave a transport without that setting as it is.
 
-    Measured on CPython 3.11 where malloc fetches large blocks from the system each time: 98 µs of
-    CPU per page of 20 messages instead of 145. Where malloc keeps such blocks, no difference.
+    Measured on CPython 3.11 with a malloc that fetches large blocks from the system each time: 98
+    µs of CPU per page of 20 messages instead of 145. With a malloc that keeps such blocks there is
+    no difference.
     """
     if getattr(transport, "max_size", 0) > READ_SIZE:
         with contextlib.suppress(AttributeError):

@@ -45,7 +45,7 @@ async def _send_once(
 async def _send_on_clean_connection(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Do the same in a pool that does not check idle connections by itself."""
+    """Send once, in a pool that does not check idle connections by itself."""
     await close_unclean(request.session.connector, request.connection_key)
     return await _send_once(request, handler)
 
@@ -218,5 +218,5 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
         total=timeout.total,
         sock_connect=timeout.connect,
         sock_read=timeout.read,
-        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, beyond a deadline
+        ceil_threshold=float("inf"),  # else aiohttp rounds up to whole seconds, past a deadline
     )

@@ -11,14 +11,14 @@ from .pydantic_schema import SerializableStruct
 
 
 class PromptTokensDetails(TypedDict, total=False):
-    """How the tokens of the prompt are made up."""
+    """The parts of the prompt's token count."""
 
     audio_tokens: int | None
     cached_tokens: int | None
 
 
 class CompletionTokensDetails(TypedDict, total=False):
-    """How the tokens of the reply are made up."""
+    """The parts of the reply's token count."""
 
     accepted_prediction_tokens: int | None
     audio_tokens: int | None
@@ -27,7 +27,7 @@ class CompletionTokensDetails(TypedDict, total=False):
 
 
 class CompletionUsage(TypedDict, total=False):
-    """The tokens that a completion took.
+    """The number of tokens that a completion took, as the server counts them.
 
     The value is the dict that the server sent: any key may be missing, and others may be there.
     """
@@ -59,7 +59,7 @@ class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
 
     @property
     def text(self) -> str:
-        """`content`, or the empty string where there is none; a refusal is not part of it."""
+        """`content`, or the empty string without one; a refusal is not part of it."""
         return self.content or ""
 
     def _repr_html_(self) -> str:
@@ -69,7 +69,7 @@ class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
 
 
 class Choice(CompactRepr, Struct, frozen=True):
-    """One reply of a completion and the reason why it ended; `index` is None if it was not sent."""
+    """One reply of a completion, and why it ended; `index`, from 0, is None if it was not sent."""
 
     index: int | None
     message: Reply

@@ -65,7 +65,7 @@ class Message(SerializableStruct, Wire, frozen=True):
 
     @property
     def text(self) -> str:
-        """`content`, or the text of the text parts joined where there is no content.
+        """`content`, or the joined text of the text parts if there is no content.
 
         The text is empty if the message has neither. A refusal is not text: see `refusal` and, in
         `content_parts`, `RefusalPart`.
@@ -115,7 +115,7 @@ class OddMessage(Kept, Message, frozen=True, dict=True, gc=True):
     `UnknownToolCall` or `UnknownAnnotation`. Any other field with a wrong type is None; such a role
     is the empty string. A `content` that is a list of parts is read as `content_parts` if the
     message has no others. `mismatches` lists the places that did not fit, as JSON paths in the
-    message: `$.refusal`, `$.tool_calls[0].function.arguments`. What is only new is not listed.
+    message: `$.refusal`, `$.tool_calls[0].function.arguments`. New values are not listed.
 
     `to_dict()` and `to_json()` have everything that the server sent; msgspec's encoders write only
     the fields that this version knows.

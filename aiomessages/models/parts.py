@@ -122,31 +122,31 @@ class PromptPart(Part, frozen=True, kw_only=True):
 
 
 class TextPart(PromptPart, frozen=True, tag="text"):
-    """A text."""
+    """A text: `{"type": "text", "text": …}`."""
 
     text: str  # type: ignore[assignment]  # redefined, as in each kind
 
 
 class ImagePart(PromptPart, frozen=True, tag="image_url"):
-    """An image."""
+    """An image, in `image_url`: a web address or a data: URI."""
 
     image_url: ImageURL  # type: ignore[assignment]
 
 
 class InputAudioPart(PromptPart, frozen=True, tag="input_audio"):
-    """Audio that was sent to the model."""
+    """Audio that was sent to the model, as base64 in `input_audio`."""
 
     input_audio: InputAudio  # type: ignore[assignment]
 
 
 class FilePart(PromptPart, frozen=True, tag="file"):
-    """A file that was sent to the model."""
+    """A file that was sent to the model: its id, or its name and content, in `file`."""
 
     file: FileRef  # type: ignore[assignment]
 
 
 class RefusalPart(Part, frozen=True, tag="refusal"):
-    """The model's refusal, as a part of its message."""
+    """The model's refusal as a part of its message: a text, in `refusal`."""
 
     refusal: str
 
@@ -184,7 +184,7 @@ class CustomCall(Wire, frozen=True):
 
 
 class CustomToolCall(Tagged, frozen=True, tag="custom"):
-    """A call of a custom tool; `id` and `index` are as in a FunctionToolCall."""
+    """A call of a custom tool, in `custom`; `id` and `index` are as in a FunctionToolCall."""
 
     id: str | None
     custom: CustomCall
@@ -205,7 +205,7 @@ class URLCitation(Wire, frozen=True):
 
 
 class URLCitationAnnotation(Tagged, frozen=True, tag="url_citation"):
-    """An annotation that cites a web page."""
+    """An annotation that cites a web page: its address, title and place in `url_citation`."""
 
     url_citation: URLCitation
 

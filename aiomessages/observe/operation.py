@@ -1,8 +1,8 @@
 """An operation, such as a list or an export: its pages, items and retries, and how it ended.
 
-A listener follows the operations and the attempts of a client; without one, only the log hears of
-an end. A listener gets counts, seconds, names of errors and ids of completions, and nothing else:
-no content, header, key, or text of an error.
+A listener follows the operations and the attempts of a client; without one, an end only writes a
+log record. A listener gets counts, seconds, names of errors and ids of completions, and nothing
+else: no content, header, key, or text of an error.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Operation:
     """Count what an operation does, and report its end once.
 
     It begins with its first request, and may never begin. As a context manager it is the current
-    operation of its block, which is the whole of it.
+    operation during its block, and ends with it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Operation:
         self._retries += 1
 
     def over(self, error: BaseException | None = None) -> None:
-        """End by an error, or because the rest is not wanted. The first end counts."""
+        """End with an error, or because the rest is not wanted. Only the first end counts."""
         self._end("closed" if error is None else "error", error)
 
     def dropped(self, loop: asyncio.AbstractEventLoop) -> None:

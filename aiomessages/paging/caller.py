@@ -87,7 +87,7 @@ class Caller:
 
         A 429 fails no call of it, unless there was nothing else for ten minutes, or it asks to wait
         for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called once for
-        each request as it goes out, whatever becomes of it.
+        each request that is sent, whatever its outcome.
         """
         rules = self.attempts.rules
         policy = rules.policy
@@ -125,7 +125,7 @@ class Caller:
         self, wanted: PageOptions, query: Mapping[str, str], options: CallOptions = DEFAULT
     ) -> Listing:
         """Return the list of the stored completions. Raises ConfigurationError as `messages`."""
-        # The order is always sent, since servers differ in what they do without.
+        # The order is always sent, since servers differ in their defaults.
         order = {"order": wanted.order or "asc"}
         merged = self._query({**order, **query}, options)
         return Listing(self.attempts, self._call(self._api.completions(merged), options), wanted)
@@ -141,7 +141,7 @@ class Caller:
     ) -> PlainWalk[Any]:
         """Return the pages of `messages`, none of which is fetched ahead.
 
-        A page that is too large is asked for again with half the limit, down to 1. The walks of one
+        A page that is too large is requested again with half the limit, down to 1. The walks of one
         run may share a `page_size`; `limit` is for a walk that shares none.
         """
         wanted = PageOptions(None, limit, None, None)

@@ -48,7 +48,7 @@ class Listing:
     ) -> StreamT:
         """Return a stream of the given kind over the items that the codec reads.
 
-        `lookahead` is the number of pages to fetch in advance where the ids are numbered.
+        `lookahead` is the number of pages to fetch in advance if the ids are numbered.
         """
         operation = self._operation()
         fetch = partial(self._fetch, codec, operation)
@@ -124,9 +124,9 @@ class Listing:
     ) -> Fetched[Page[Any]]:
         """Fetch a page; request one that is too large again with half the limit, down to 1.
 
-        So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
-        the server may only be down, as with 504 or a timeout in the body, the retry quota pays for
-        each halving as for a retry.
+        So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default. If
+        the server may only be down, as with a 504 or a timeout in the body, the retry quota pays
+        for each halving as for a retry.
         """
         sent = 0
         while True:

@@ -1,4 +1,4 @@
-"""The number of items to ask for in a page where many lists are read.
+"""The number of items to request in a page when many lists are read.
 
 A page can be too large for the client's memory, for a gateway, or for the time that a request has.
 Some of that is a matter of one list (120 screenshots), some of the server (25 a page and no more).
@@ -31,7 +31,7 @@ class _Bound:
         self._tried = 0
 
     def next(self) -> int:
-        """Return the size to ask for: after enough good pages, once, the double of it."""
+        """Return the size to request: after enough good pages, the double of it, once."""
         if self._good < self._needed or self.size >= self.most:
             return self.size
         self._good = 0
@@ -50,12 +50,12 @@ class _Bound:
             self._wait_longer()
 
     def fall(self, size: int) -> None:
-        """Ask for no more than a size, until pages of it were good."""
+        """Request no more than a size, until pages of it succeeded."""
         self.size = min(self.size, max(size, 1))
         self._good = 0
 
     def refuse(self, asked: int) -> None:
-        """Never ask for so many again."""
+        """Never request so many again."""
         self.most = min(self.most, max(asked // 2, 1))
         self.fall(self.most)
 
@@ -65,7 +65,7 @@ class _Bound:
 
 
 class _Fall(NamedTuple):
-    """A walk that had to ask for less: a page of `failed` items did not come, of `passed` did."""
+    """A walk that had to shrink: a page of `failed` items failed, one of `passed` succeeded."""
 
     walk: "WalkSize"
     failed: int
@@ -90,7 +90,7 @@ class PageSize(_Bound):
             self._last_fall = None
 
     def fell(self, walk: "WalkSize", failed: int, passed: int) -> None:
-        """Note a walk that got less and not more; a second one in a row lowers the size of all."""
+        """Note a walk that had to shrink; a second one in a row lowers the size of all."""
         before, self._last_fall = self._last_fall, _Fall(walk, failed, passed)
         if before is None or before.walk is walk:
             return
@@ -115,11 +115,11 @@ class WalkSize:
         """Return the limit of the next page."""
         own, run = self._own, self._run
         if self._failed:
-            return min(own.size, run.size)  # no tries while things go wrong
+            return min(own.size, run.size)  # no tries after a failure
         return run.next() if own.size >= run.size else min(own.next(), run.size)
 
     def passed(self, asked: int, count: int) -> None:
-        """Count a page of `count` items that came where `asked` were asked for."""
+        """Count a page of `count` items, of which `asked` were requested."""
         if self._failed:
             self._run.fell(self, self._failed, asked)
             self._failed = 0
@@ -128,7 +128,7 @@ class WalkSize:
             self._run.passed(asked)
 
     def asks_for_less(self, error: APIError, asked: int) -> bool:
-        """Return whether a page failed because of its size; then ask for less from now on."""
+        """Return whether a page failed because of its size; if so, request less from now on."""
         if not is_too_large(error) or asked <= 1:
             return False
         if is_about_limit(error):
@@ -153,7 +153,7 @@ def is_too_large(error: APIError) -> bool:
 
 
 def is_too_slow(error: APIError) -> bool:
-    """Return whether an error may be one of size, or just of a server that is down for now."""
+    """Return whether an error may be due to size, or to a server that is down for now."""
     if isinstance(error, APITimeoutError):
         return error.in_body
     return isinstance(error, APIStatusError) and error.status in _TOO_SLOW

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class _Fetcher(Generic[PageT]):
     """Fetches pages in a task, and hands them to the walk that holds it.
 
-    The task knows the fetcher and the fetcher does not know the walk, so that a walk can be dropped
-    while its task runs. The task goes on for as long as there is room for a page, and then ends.
+    The task refers to the fetcher, and the fetcher not to the walk, so that a walk can be dropped
+    while its task runs. The task continues while there is room for a page, and then ends.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class _Fetcher(Generic[PageT]):
         self._traceback: TracebackType | None = None
         # Pages that the walk has not delivered yet; the error or the end comes after them.
         self.pages: deque[PageT] = deque()
-        # Whether the walk takes a page now, so that the one after it may come as well.
+        # Whether the walk is taking a page now, so that the one after it may be fetched as well.
         self.taking = False
 
     @property
@@ -101,7 +101,7 @@ class _Fetcher(Generic[PageT]):
             raise self.error.with_traceback(self._traceback)
 
     def arrival(self) -> "asyncio.Future[None]":
-        """Return a future that is done when a page or an error comes, or the task was cancelled."""
+        """Return a future that is done at the next page or error, or the task's cancellation."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -158,7 +158,7 @@ class _Fetcher(Generic[PageT]):
 
 
 class Walk(Generic[PageT]):
-    """Go from page to page, one fetch at a time, the next one ahead of its need."""
+    """Go from page to page with one fetch at a time, which prefetches the next page."""
 
     def __init__(
         self,

@@ -1,14 +1,14 @@
 """The prefetching stream, over any function that fetches one page.
 
-A `Walk` goes from page to page around one task that fetches the next
-one while the caller works on the current; the iterators over it hand out items or pages. They are
-classes rather than async generators, for two measured reasons: a task group around a `yield` kills
-innocent tasks when the consumer leaves, and a timeout around one `__anext__` finalises a generator,
-whose next call then says that the stream is complete. Here
+A `Walk` goes from page to page around one task, which fetches the next page while the caller works
+on the current one. The iterators over it yield items or pages. They are classes rather than async
+generators, for two measured reasons: a task group around a `yield` cancels unrelated tasks when the
+consumer leaves, and a timeout around one `__anext__` finalises a generator, whose next call then
+reports that the stream is complete. Here
 
-- a consumer's wait can be cancelled at any moment: the fetch goes on, and the page is kept;
-- items in front of an error are delivered first, the error is raised at each call after that, and
-  StopAsyncIteration means that the end was really reached;
+- a consumer's wait can be cancelled at any moment: the fetch continues, and the page is kept;
+- items before an error are delivered first, the error is raised at each call after that, and
+  StopAsyncIteration means that the end was reached;
 - two pages at most are held: the one being consumed, and one ahead.
 """
 
@@ -130,7 +130,7 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
             self._ids, self._unread = page.ids, iter(page.data)
 
     def _put_down(self) -> None:
-        """Drop the page that was read, before the next one comes."""
+        """Drop the page that was read, before the next one arrives."""
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
 
@@ -138,8 +138,8 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
         """Return the items that are left, at most `max_items`, as a list.
 
         Without `max_items` here or in the call that made the stream, a list of any length is held
-        in memory. Raise what iterating raises, and return nothing then: iterate the stream if the
-        items before an error are needed.
+        in memory. An error of iterating is raised, and the items before it are lost: iterate the
+        stream if you need them.
         """
         items: list[ItemT] = []
         while max_items is None or len(items) < max_items:
@@ -166,7 +166,7 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
     def _look_through(self, view: ViewT) -> ViewT:
         self._refuse_second_reader()
         if self._walk.begun:
-            raise RuntimeError("this stream is being read already; list anew with after=cursor")
+            raise RuntimeError("this stream is being read already; list again with after=cursor")
         self._view = view
         return view
 

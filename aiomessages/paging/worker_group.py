@@ -1,4 +1,4 @@
-"""The tasks that pull items from one shared source and work on them, and how that ends.
+"""The tasks that pull items from one shared source and work on them, and their end.
 
 The source is never read further ahead than the items that are worked on or whose results wait to be
 taken: at most `concurrency` items at any time. That is also the cheapest way to share
@@ -6,8 +6,8 @@ work in asyncio: measured, a tenth of what a semaphore with gather costs an item
 
 The end is one number: the place of the first item without a result. Work on the items before it
 finishes, all other work is cancelled. The end of the source has the place behind the last item
-read, and so has an error of the source. An error of work has the place of its item where the order
-counts, and the first place where it does not.
+read, and so has an error of the source. An error of work has the place of its item if the order
+counts, and the first place if not.
 """
 
 import asyncio
@@ -208,7 +208,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
     async def _leave(self) -> None:
         """Wait up to 5 s for the tasks to end and the source to close.
 
-        They go on to do so if the wait is cancelled.
+        They continue if the wait is cancelled.
         """
         closing = self._close_soon()
         with anyio.CancelScope(shield=True):

@@ -19,13 +19,13 @@ ResultT = TypeVar("ResultT")
 class Results(ClosableIterator[ResultT]):
     """The results of work on each item, as they are done or in the order of the items.
 
-    Nothing begins before the first result is asked for. An error of the work is raised after the
+    No work begins before the first result is requested. An error of the work is raised after the
     results that were ready, and again at each further call; all other work is cancelled at once. In
     order, the work on earlier items finishes first. An error of the items is raised after the
     results of all items before it. If something that the items or the work waited for was
-    cancelled, that is an error too: MessagesError.
+    cancelled, a MessagesError is raised.
 
-    The iterator over the items is closed when the results end, however they end.
+    The iterator over the items is always closed when the results end.
     """
 
     def __init__(
@@ -47,5 +47,5 @@ class Results(ClosableIterator[ResultT]):
         return await workers.take()
 
     async def aclose(self) -> None:
-        """Stop the work and give up what was not taken. Any task of the loop may call it."""
+        """Stop the work and drop the results not taken. Any task of the loop may call it."""
         await self._workers.stop(ClientClosedError("the results were closed before their end"))

@@ -169,9 +169,9 @@ class LocalServer:
     async def import_records(self, source: Source) -> int:
         """Import records while serving, and return the number of completions.
 
-        Requests wait until the import ends. If the caller is cancelled the import goes on, because
-        a thread cannot be stopped; it still stores all records or none.
-        Raises RecordError for an invalid record, and stores nothing then.
+        Requests wait until the import ends. If the caller is cancelled the import continues,
+        because a thread cannot be stopped; it still stores all records or none. Raises RecordError
+        for an invalid record, and stores nothing then.
         """
         return await asyncio.shield(asyncio.create_task(self._import(source)))
 

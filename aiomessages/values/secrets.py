@@ -23,7 +23,7 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
+        raise TypeError("a secret cannot be pickled: make a client in each process")
 
 
 class SecretStr(Secret, str):

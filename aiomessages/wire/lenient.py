@@ -94,7 +94,7 @@ def _reader(name: str, kind: Any) -> Reader:
 
 
 def _default_of(name: str) -> Json:
-    """Return the value of a field that was not sent: None where its type allows it."""
+    """Return the value of a field that was not sent: None if its type allows it."""
     match name:
         case "role" | "object":
             return ""

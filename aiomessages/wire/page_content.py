@@ -20,8 +20,8 @@ HangUp = Callable[[], object]
 class Envelope(Struct, Generic[ItemT]):
     """The JSON body of a list response.
 
-    `data` may be null for an empty list, and `has_more` is None where a server omits it. `object`
-    and `first_id` decide nothing, and `last_id` only where a page follows, so they may be any JSON.
+    `data` may be null for an empty list, and `has_more` is None if a server omits it. `object` and
+    `first_id` decide nothing, and `last_id` only if a page follows, so they may be any JSON.
     """
 
     data: list[ItemT] | None
@@ -39,7 +39,7 @@ class Envelope(Struct, Generic[ItemT]):
 class PageContent(Struct, Generic[PageT], frozen=True):
     """The content of one response; `page` adds its position in the walk.
 
-    `promised` is whether the server said that there is more. `hang_up` closes the connection that
+    `promised` is true if the server said that there is more. `hang_up` closes the connection that
     the response arrived on; a walk that refuses the page calls it.
     """
 

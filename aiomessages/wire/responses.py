@@ -125,7 +125,7 @@ def read_completion(
 
 
 def _answer_to_another() -> APIConnectionError:
-    return APIConnectionError("the answer to another request arrived on this connection")
+    return APIConnectionError("the response to another request arrived on this connection")
 
 
 def _decode(response: Response, decode: Callable[[bytes], ResultT], asked: Asked) -> ResultT:
@@ -164,7 +164,7 @@ def _not_json(body: bytes) -> Exception | None:
 def _schema_error(response: Response, complaint: str) -> SchemaError:
     what, _, path = complaint.partition(" - at `")
     return SchemaError(
-        f"the answer has another shape than expected: {what}",
+        f"the answer has an unexpected shape: {what}",
         path=path.rstrip("`") or "$",
         status=response.status,
         headers=response.headers,
@@ -190,7 +190,7 @@ def _decode_error(response: Response, what: str, *, retryable: bool | None = Non
 def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
     """Return why a walk over this page would lose or repeat messages; None if it would not.
 
-    `last_id` is compared only where another page may follow: Steady, a mock of this API, sends an
+    `last_id` is compared only if another page may follow: Steady, a mock of this API, sends an
     invented one with each list. `first_id` is not used by any walk.
     """
     if page.has_more and not ids:

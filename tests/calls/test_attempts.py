@@ -66,7 +66,7 @@ def status_of(response: Response, secret: str) -> int:
 
 
 class Notes:
-    """A listener that notes the names of its calls, and what an attempt came to."""
+    """Notes the calls that a listener gets, and the outcome of each attempt."""
 
     def __init__(self) -> None:
         self.notes: list[object] = []
@@ -89,7 +89,7 @@ class Notes:
         self.notes.append("waited")
 
 
-async def test_what_a_listener_gets() -> None:
+async def test_calls_of_a_listener() -> None:
     """A listener follows each attempt: the wait in the queue, the body, the outcome, the retry."""
     attempts = attempts_over(Scripted(500, 429, 200), queue=SendQueue(Pace()))
     listener: Any = Notes()
@@ -125,7 +125,7 @@ async def test_a_request_ahead_gives_way() -> None:
 
 
 async def test_attempts_that_are_paced_like_others() -> None:
-    """They wait in the queue of the others and retry as those do, with a key of their own."""
+    """Paced attempts wait in the queue of the others and retry as those do, with their own key."""
     sent: list[None] = []
     retries: list[object] = []
     transport, queue = Scripted(500, 200), SendQueue(Pace(), lambda: sent.append(None))

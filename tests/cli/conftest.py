@@ -26,7 +26,7 @@ def messages_server() -> Iterator[MessagesServer]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the environment of whoever runs the tests out of them."""
+    """Keep the environment of the person who runs the tests out of them."""
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name in _OURS:
             monkeypatch.delenv(name)
@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """Take the library's log back from the program, which keeps it for the rest of its process."""
+    """Restore the library's log, which the program changes for the rest of its process."""
     log = logging.getLogger("aiomessages")
     handlers, level, propagate = log.handlers[:], log.level, log.propagate
     yield

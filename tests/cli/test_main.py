@@ -35,7 +35,7 @@ def test_version_loads_little() -> None:
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
 def test_without_the_extra(missing: str) -> None:
-    """Where the program's packages are missing, one line says how to install them."""
+    """If the program's packages are missing, one line says how to install them."""
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from aiomessages.__main__ import main; sys.exit(main(['list', 'x', '--local']))"
@@ -56,7 +56,7 @@ def test_a_package_of_ours_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_interrupted_early(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    """Ctrl-C while the program is still being loaded ends it without a word."""
+    """Ctrl-C while the program is being loaded ends it silently."""
 
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
@@ -107,7 +107,7 @@ def test_groups_of_options(run: Run, command: str) -> None:
 
 
 def test_no_command(run: Run) -> None:
-    """Without a command the program shows what there is."""
+    """Without a command the program lists its commands."""
     ran = run()
     assert ran.code == 0
     assert b"list" in ran.out
@@ -150,7 +150,7 @@ PLACES = [
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 @pytest.mark.parametrize("words", PLACES, ids=str)
 def test_hostile_arguments(run: Run, words: list[str], hostile: str) -> None:
-    """Whatever stands in a command line, what is said of it acts on no terminal."""
+    """A message about a hostile command line never acts on the terminal."""
     code, out, err = run(*words, hostile)
     assert (code, out) in [(2, b""), (3, b"")]
     assert err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Data arrives whole in its file, or the file is not there."""
+"""Data arrives whole in its file, or the file does not exist."""
 
 import errno
 import os
@@ -53,13 +53,13 @@ def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             write(b"one")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError, match=r"out: Input/output error"):
+    with pytest.raises(CommandError, match=r"out: Input/output error"):
         written()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_signals_are_as_they_were(tmp_path: Path) -> None:
-    """One that is ignored stays ignored, and afterwards nothing of ours hears any."""
+    """An ignored signal stays ignored, and no handler of ours is left afterwards."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with output.opened(tmp_path / "out"):
@@ -71,7 +71,7 @@ def test_signals_are_as_they_were(tmp_path: Path) -> None:
 
 
 def test_another_thread(tmp_path: Path) -> None:
-    """A thread that may not listen to signals writes all the same."""
+    """A thread that may not handle signals can write as well."""
 
     def write_there() -> None:
         with output.opened(tmp_path / "out") as write:
@@ -110,7 +110,7 @@ def test_a_link(tmp_path: Path) -> None:
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:
-    """What is no regular file is written to, and never replaced."""
+    """A path that is not a regular file is written to, and never replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     got: list[bytes] = []
@@ -187,7 +187,7 @@ def test_no_terminal_by_its_path(path: str) -> None:
 
 
 def test_a_terminal_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it can be written to is told where it is opened."""
+    """A terminal that cannot be opened for writing fails when it is opened."""
 
     def refused(*_: object) -> int:
         raise PermissionError

@@ -29,11 +29,11 @@ from aiomessages.wire.responses import Response
 
 KEY = "sk-canary-0123456789"
 Begin = Callable[..., asyncio.Task[Response]]
-SOON = 5.0  # seconds, within which all that a test waits for has happened
+SOON = 5.0  # seconds, enough for every event that a test waits for
 
 
 class Wire(FakeTransport):
-    """A transport without a socket; the test itself sends the response."""
+    """A transport without a socket; the test sends the response."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Store the request."""

@@ -1,4 +1,4 @@
-"""A stream at a prompt: its repr says what it lists and how far it was read; collect() reads it."""
+"""The repr of a stream shows its list and how far it was read; collect() reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "sk-canary-0123456789"
 
 
 def service(asked: Asked) -> Answer:
-    """Serve five messages in pages of two; fail behind the third of the completion `broken`."""
+    """Serve five messages in pages of two; fail after the third of the completion `broken`."""
     after = asked.query.get("after")
     first = int(after.rpartition("-")[2]) + 1 if after else 0
     if "broken" in asked.path and first >= 2:
@@ -146,7 +146,7 @@ async def test_all_items_as_a_list(client: AsyncMessagesClient) -> None:
 
 
 async def test_a_bounded_list(client: AsyncMessagesClient) -> None:
-    """collect(max_items=…) returns no more than that, and the stream goes on behind them."""
+    """collect(max_items=…) returns no more than that, and the stream continues after them."""
     stream: MessageStream = client.list("c-1")
     collected = [[m.id for m in await stream.collect(max_items=n)] for n in (0, 1, 2, 9)]
     assert collected == [[], ids(0), ids(1, 2), ids(3, 4)]

@@ -26,7 +26,7 @@ def line(messages: str = "") -> bytes:
     return (GOOD % messages).encode()
 
 
-def test_a_record_keeps_what_the_server_looks_for(record: Build) -> None:
+def test_a_record_has_the_fields_that_the_server_filters_by(record: Build) -> None:
     """A record has the id, time, model and metadata of its completion."""
     given = record("a", 2, created=7, model="m1", metadata={"k": "v"})
     read = parse_record(json.dumps(given).encode())
@@ -64,7 +64,7 @@ def test_a_message_without_id_gets_the_one_of_the_api() -> None:
         '{"role":"assistant","content":null,"tool_calls":[{"type":"gesture"}]}',
     ],
 )
-def test_what_the_future_brings_is_accepted(message: str) -> None:
+def test_unknown_values_are_accepted(message: str) -> None:
     """A record may have unknown roles, fields, part types and tool calls."""
     assert len(parse_record(line(message)).messages) == 1
 

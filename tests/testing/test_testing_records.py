@@ -125,7 +125,7 @@ def test_no_reply() -> None:
     assert written(1)["completion"]["choices"] == []
 
 
-def test_what_is_no_message() -> None:
+def test_an_invalid_message() -> None:
     """The error holds the position of the message and its type."""
     with pytest.raises(TypeError, match="message 1 must be a str, a dict or a Message, not bytes"):
         record("chatcmpl-1", 0, ["Hi", b"Hi"], None, OPTIONS)  # type: ignore[list-item]

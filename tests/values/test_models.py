@@ -179,7 +179,7 @@ def test_an_unknown_kind() -> None:
     ids=str,
 )
 def test_refused_messages(fields: dict[str, Any]) -> None:
-    """The Structs refuse a message of which they would drop something."""
+    """The Structs refuse a message with an unknown field, so that no field is dropped."""
     with pytest.raises(msgspec.ValidationError):
         read(**fields)
 
@@ -222,7 +222,7 @@ def test_a_pickled_value(value: Any) -> None:
 
 
 def test_a_message_in_a_set() -> None:
-    """Messages can stand in a set, also those with parts, which are lists."""
+    """Messages can be in a set, even with parts, which are lists."""
     one = read(content_parts=[{"type": "text", "text": "t"}])
     assert {one, read(content_parts=[{"type": "text", "text": "t"}])} == {one}
 
@@ -310,7 +310,7 @@ def test_a_changed_value() -> None:
     ],
 )
 def test_the_text_of_a_message(fields: dict[str, Any], text: str) -> None:
-    """`text` is the content or, where there is none, the text of the text parts; always a str."""
+    """`text` is the content, else the text of the text parts joined; it is always a str."""
     assert read(**fields).text == text
 
 
@@ -376,7 +376,7 @@ def test_a_repr_by_rich() -> None:
 
 
 def test_usage_is_a_dict() -> None:
-    """Usage is what the server sent, whatever keys and types it has; CompletionUsage types it."""
+    """Usage is the dict that the server sent, with any keys and types; CompletionUsage types it."""
     sent = {"prompt_tokens": "many", "cost": 0.1}
     assert (
         msgspec.convert({"id": "c", "choices": [], "usage": sent}, StoredCompletion).usage == sent

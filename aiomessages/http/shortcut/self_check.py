@@ -1,4 +1,4 @@
-"""Check that the installed aiohttp has what the shortcut relies on: once, without a socket."""
+"""Check that the installed aiohttp has the names that the shortcut needs, without a socket."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Send a request on an open connection, without what a page of a walk has no use for.
+"""Send a request on an open connection, without the steps that a page of a list does not need.
 
 `ClientSession` builds a URL, a request, a response, cookies and redirects for every request. Of the
 CPU time of a page that is more than half (measured on CPython 3.11). Here the head of a request is
@@ -7,7 +7,7 @@ response.
 
 The session does the rest. It opens every connection, so that DNS, TLS and the timeout of connecting
 are its own, and it sends each request whose headers are new. This package relies on names that
-aiohttp does not document, so `is_supported` checks them first; where one is gone or does something
+aiohttp does not document, so `is_supported` checks them first; if one is missing or does something
 else, every request goes through the session.
 """
 
