@@ -75,10 +75,6 @@ class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True)
 class ConversationStream(Results[Conversation]):
     """Conversations, as they are read or in the order of their ids."""
 
-    async def collect(self) -> list[Conversation]:
-        """Return all conversations that are left, as a list. Raise what iterating raises."""
-        return [conversation async for conversation in self]
-
 
 class Reader:
     """Read one conversation, given the id of a completion or a listed completion."""

@@ -28,6 +28,7 @@ from aiomessages import (
     AsyncMessagesClient,
     ClientClosedError,
     ConfigurationError,
+    InternalServerError,
     NotFoundError,
     RetryPolicy,
 )
@@ -69,6 +70,13 @@ def each_by_its_id(asked: Asked) -> Answer:
     if last == "messages":
         return Answer(page([message(0, completion_id=completion_id)]))
     return error(404)
+
+
+def failing_after_a_page(asked: Asked) -> Answer:
+    """Answer with a page that is not the last, and fail behind it; `chatcmpl-2` has one message."""
+    if "chatcmpl-2" in asked.path:
+        return each_by_its_id(asked)
+    return error(500) if "after" in asked.query else conversation(THREE_PAGES)(asked)
 
 
 async def nothing() -> None:
@@ -505,6 +513,45 @@ def test_an_interrupted_walk_loses_nothing(serve: Any) -> None:
                 break
         assert interrupted == 3
         assert seen == [item["id"] for item in THREE_PAGES]
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("by_page", [True, False])
+def test_an_interrupted_collect_loses_nothing(serve: Any, *, by_page: bool) -> None:
+    """After Ctrl-C collect() returns every message, also those that it had read before."""
+    with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
+        stream: Any = client.list("chatcmpl-1", prefetch=False)
+        stream = stream.pages() if by_page else stream
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                stream.collect()
+        items = [item for found in stream.collect() for item in getattr(found, "data", [found])]
+        assert [item.id for item in items] == [item["id"] for item in THREE_PAGES]
+
+
+def test_a_collect_that_fails(serve: Any) -> None:
+    """The error is raised, and what was read before it is kept."""
+    with client_of(serve(failing_after_a_page), retry=RetryPolicy(max_retries=0)) as client:
+        stream = client.list("chatcmpl-1")
+        with pytest.raises(InternalServerError):
+            stream.collect()
+        assert stream.cursor is None
+        assert len(stream.collect(100)) == 100
+        with pytest.raises(ConfigurationError, match="max_items"):
+            stream.collect(-1)
+        conversations = client.conversations(["chatcmpl-2", "chatcmpl-1"], ordered=True)
+        with pytest.raises(InternalServerError):
+            conversations.collect()
+        assert next(conversations).completion_id == "chatcmpl-2"
+
+
+def test_all_conversations_as_a_list(serve: Any) -> None:
+    """collect() of conversations returns those that are left."""
+    with client_of(serve(each_by_its_id)) as client:
+        conversations = client.conversations(IDS, ordered=True)
+        assert next(conversations).completion_id == IDS[0]
+        assert [found.completion_id for found in conversations.collect()] == IDS[1:]
+        assert conversations.collect() == []
 
 
 @pytest.mark.usefixtures("_ctrl_c")
