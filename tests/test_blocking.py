@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import inspect
 import json
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,11 @@ def failing_after_a_page(asked: Asked) -> Answer:
     if "chatcmpl-2" in asked.path:
         return each_by_its_id(asked)
     return error(500) if "after" in asked.query else conversation(THREE_PAGES)(asked)
+
+
+def crossed(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
 
 
 async def nothing() -> None:
@@ -159,6 +165,9 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
         assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
         assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        assert page_of_20.index(page_of_20[3]) == 3
+        assert json.loads(page_of_20.to_json()) == page_of_20.to_dict()
+        assert page_of_20.to_dict()["data"] == THREE_PAGES[:20]
         empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
         assert empty
         assert len(empty) == 0
@@ -166,6 +175,23 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert [item.id for item in stream.collect(2)] == ["chatcmpl-1-0", "chatcmpl-1-1"]
         assert "cursor='chatcmpl-1-1'" in repr(stream)
         assert len(stream.collect()) == 248
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, crossed])
+def test_a_copied_page(serve: Any, way: Callable[[Any], Any]) -> None:
+    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        first = client.list("chatcmpl-1").page()
+    twin = way(first)
+    assert (type(twin), [*twin], twin.ids, twin.body) == (
+        type(first),
+        [*first],
+        first.ids,
+        first.body,
+    )
+    assert twin.has_next_page()
+    with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
+        twin.get_next_page()
 
 
 def test_completions(serve: Any) -> None:

@@ -22,8 +22,9 @@ from aiomessages import (
     Reply,
     StoredCompletion,
 )
+from aiomessages.blocking.streams import Page as BlockingPage
 from aiomessages.models import keep
-from aiomessages.pages import CompletionPage
+from aiomessages.pages import CompletionPage, RawPage
 
 HI = Message("m-1", "user", "hi")
 HI_SENT = {"id": "m-1", "role": "user", "content": "hi", "name": None, "content_parts": None}
@@ -56,6 +57,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
             "last_id": None,
             "has_more": True,
         },
+    ),
+    "a page of bytes": (
+        RawPage([json.dumps(NEWER).encode()], ["m-2"]),
+        {"object": "list", "data": [NEWER], "first_id": None, "last_id": None, "has_more": False},
     ),
     "a conversation": (
         FOUND,
@@ -111,6 +116,11 @@ async def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
     assert await answer(lambda: {"held": value}, response_model=dict[str, Any]) == {"held": sent}
 
 
+async def test_a_route_may_return_a_page_of_the_blocking_client() -> None:
+    """It is written like the async client's page."""
+    assert await answer(lambda: BlockingPage(None, PAGE)) == PAGE_SENT
+
+
 @pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
 def test_dict_makes_what_to_dict_returns(value: Any) -> None:
     """`dict(message)` and `{**message}` have the fields under the names of the API."""
@@ -153,7 +163,7 @@ def test_a_model_refuses_what_is_no_page() -> None:
 def schemas() -> dict[str, Any]:
     """Return the named schemas of an app that returns each kind of value."""
     app = FastAPI()
-    for kind in (Message, StoredCompletion, MessagePage, CompletionPage, Conversation):
+    for kind in (Message, StoredCompletion, MessagePage, CompletionPage, RawPage, Conversation):
         app.add_api_route(f"/{kind.__name__}", lambda: None, response_model=kind)
         app.add_api_route(f"/more/{kind.__name__}", lambda: None, response_model=list[kind])  # type: ignore[valid-type]
     document = app.openapi()
@@ -166,8 +176,8 @@ def schemas() -> dict[str, Any]:
 def test_openapi_describes_each_value_by_name() -> None:
     """Each class has one schema of its name, which refers to no place outside of it."""
     found = schemas()
-    kinds = {"Message", "StoredCompletion", "MessagePage", "CompletionPage", "Conversation"}
-    assert set(found) == kinds
+    kinds = {"Message", "StoredCompletion", "MessagePage", "CompletionPage", "RawPage"}
+    assert set(found) == kinds | {"Conversation"}
     assert "$ref" not in json.dumps(found)
     assert found["Message"]["description"] == "One message of a stored completion."
     assert found["Message"]["required"] == ["id", "role"]

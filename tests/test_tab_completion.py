@@ -19,6 +19,7 @@ from aiomessages import (
     Reply,
     StoredCompletion,
 )
+from aiomessages.blocking.streams import Page as BlockingPage
 from aiomessages.export import ExportReport
 from aiomessages.export.report import Progress
 from aiomessages.models import keep
@@ -30,8 +31,8 @@ MESSAGE = (
     " to_json tool_call_id tool_calls"
 )
 PAGE = (
-    "attempts body completion_id data first_id get_next_page has_more has_next_page headers ids"
-    " last_id next_cursor object request_id to_dict"
+    "attempts body completion_id count data first_id get_next_page has_more has_next_page headers"
+    " ids index last_id next_cursor object request_id to_dict to_json"
 )
 REPORT = (
     "complete destination failed failed_ids finished gone layout lost pending progress removed rows"
@@ -52,10 +53,8 @@ REPLY = "annotations audio content function_call mismatches refusal role text to
         (CLIENT.list("c").raw(), STREAM),
         (CLIENT.list("c").pages(), "aclose asend athrow cursor"),
         (CLIENT.conversations([]), "aclose asend athrow collect"),
-        (
-            MessagePage([], []),
-            PAGE,
-        ),
+        (MessagePage([], []), PAGE),
+        (BlockingPage(None, MessagePage([], [])), PAGE),
         (Message("m", "user"), MESSAGE),
         (keep(OddMessage("m", "user"), {"id": "m"}), f"{MESSAGE} mismatches"),
         (keep(Reply(), {}), f"{REPLY} tool_calls"),

@@ -181,9 +181,12 @@ def async_stream(stream: Stream[ItemT]) -> PageStream[ItemT, Any]:
 
 
 class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
-    """One page of a list: the async client's Page, whose `get_next_page` waits."""
+    """One page of a list: the async client's Page, whose `get_next_page` waits.
 
-    def __init__(self, thread: LoopThread, page: pages.Page[ItemT]) -> None:
+    A copy of a page, pickled or not, has no client and cannot fetch the next page.
+    """
+
+    def __init__(self, thread: LoopThread | None, page: pages.Page[ItemT]) -> None:
         self._thread = thread
         self._page = page
         self.data: Final[list[ItemT]] = page.data
@@ -205,6 +208,18 @@ class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
     def _repr_html_(self) -> str:
         return self._page._repr_html_()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (None, self._page)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the page in the API's shape, as a dict of its own. `body` has the exact bytes."""
+        plain: dict[str, Any] = self._page.to_dict()  # type: ignore[attr-defined]  # each kind has it
+        return plain
+
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return str(self._page.to_json())  # type: ignore[attr-defined]
+
     def has_next_page(self) -> bool:
         """Return whether there is a next page."""
         return self._page.has_next_page()
@@ -214,4 +229,6 @@ class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
 
         Raises RuntimeError if there is none: see has_next_page().
         """
+        if self._thread is None:
+            raise RuntimeError(pages.NO_CLIENT)
         return Page(self._thread, self._thread.run(self._page.get_next_page))

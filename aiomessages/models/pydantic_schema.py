@@ -99,14 +99,22 @@ class SerializablePage(Serializable):
     def to_dict(self) -> dict[str, Json]:
         """Return the page in the API's shape, as a dict of its own. `body` has the exact bytes."""
         page = {name: getattr(self, name) for name in _page_fields({})}
-        return page | {"data": [item.to_dict() for item in page["data"]]}
+        return page | {"data": [_plain(item) for item in page["data"]]}
+
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return msgspec.json.encode(self.to_dict()).decode()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Json]:
         (item,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
-        fields = _page_fields(_schema_of(item))
+        fields = _page_fields({"type": "object"} if item is bytes else _schema_of(item))
         described = {"title": cls.__name__, "description": _summary(str(cls.__doc__))}
         return {**described, "type": "object", "properties": fields, "required": list(fields)}
+
+
+def _plain(item: Any) -> Json:
+    return msgspec.json.decode(item) if isinstance(item, bytes) else item.to_dict()
 
 
 _NULL: Final = {"type": "null"}
