@@ -14,16 +14,24 @@ from web import serving
 
 import aiomessages.fastapi  # noqa: F401 - it teaches FastAPI to encode pages
 from aiomessages import (
+    Choice,
+    CompletionUsage,
     Conversation,
+    FunctionCall,
+    FunctionToolCall,
+    ImagePart,
+    ImageURL,
     Message,
     MessagePage,
     NotFoundError,
     OddMessage,
     Reply,
     StoredCompletion,
+    TextPart,
+    UnknownPart,
 )
 from aiomessages.blocking.streams import Page as BlockingPage
-from aiomessages.models import keep
+from aiomessages.models import ContentPart, keep
 from aiomessages.pages import CompletionPage, RawPage
 
 HI = Message("m-1", "user", "hi")
@@ -40,6 +48,8 @@ PAGE_SENT = {
     "has_more": False,
 }
 FOUND = Conversation("c-1", [HI, ODD], keep(Reply(content="yes"), {"content": "yes", "new": 1}))
+CALL = FunctionToolCall("call-1", FunctionCall("f", "{}"))
+CALL_SENT = {"type": "function", "id": "call-1", "function": {"name": "f", "arguments": "{}"}}
 MISSED = Conversation("c-2", [], error=NotFoundError("not here"))
 
 VALUES: dict[str, tuple[Any, Any]] = {
@@ -57,6 +67,13 @@ VALUES: dict[str, tuple[Any, Any]] = {
             "last_id": None,
             "has_more": True,
         },
+    ),
+    "a content part": (TextPart("hi"), {"type": "text", "text": "hi"}),
+    "a tool call": (CALL, CALL_SENT),
+    "a choice": (
+        Choice(0, FOUND.reply or Reply()),
+        {"index": 0, "message": {"content": "yes", "new": 1}}
+        | {"finish_reason": None, "logprobs": None},
     ),
     "a page of bytes": (
         RawPage([json.dumps(NEWER).encode()], ["m-2"]),
@@ -121,7 +138,30 @@ async def test_a_route_may_return_a_page_of_the_blocking_client() -> None:
     assert await answer(lambda: BlockingPage(None, PAGE)) == PAGE_SENT
 
 
-@pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
+async def test_a_route_may_name_the_kinds_of_parts() -> None:
+    """Each part is written as its kind, and one of a kind that is not known as it was sent."""
+    parts = [TextPart("hi"), ImagePart(ImageURL("u")), UnknownPart({"type": "new", "x": [1]})]
+    assert await answer(lambda: parts, response_model=list[ContentPart]) == [
+        {"type": "text", "text": "hi"},
+        {"type": "image_url", "image_url": {"url": "u"}},
+        {"type": "new", "x": [1]},
+    ]
+
+
+async def test_a_route_may_return_the_usage() -> None:
+    """The dict keeps the keys that its type does not name."""
+    usage: Any = {"total_tokens": 3, "new_tokens": 1}
+    assert await answer(lambda: usage, response_model=CompletionUsage | None) == usage
+
+
+def test_a_message_is_no_sequence() -> None:
+    """What asks a message for its items gets a TypeError that says so."""
+    for ask in (list, iter, lambda value: "role" in value):
+        with pytest.raises(TypeError, match=r"not (iterable|a container)"):
+            ask(HI)
+
+
+@pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND, CALL, Choice(0, Reply())])
 def test_dict_makes_what_to_dict_returns(value: Any) -> None:
     """`dict(message)` and `{**message}` have the fields under the names of the API."""
     assert dict(value) == {**value} == value.to_dict()

@@ -12,12 +12,14 @@ import pytest
 import aiomessages
 from aiomessages import (
     AsyncMessagesClient,
+    Choice,
     Conversation,
     Message,
     MessagePage,
     OddMessage,
     Reply,
     StoredCompletion,
+    TextPart,
 )
 from aiomessages.blocking.streams import Page as BlockingPage
 from aiomessages.export import ExportReport
@@ -56,6 +58,11 @@ REPLY = "annotations audio content function_call mismatches refusal role text to
         (MessagePage([], []), PAGE),
         (BlockingPage(None, MessagePage([], [])), PAGE),
         (Message("m", "user"), MESSAGE),
+        (
+            TextPart("hi"),
+            "file image_url input_audio prompt_cache_breakpoint text to_dict to_json type",
+        ),
+        (Choice(0, Reply()), "finish_reason index logprobs message to_dict to_json"),
         (keep(OddMessage("m", "user"), {"id": "m"}), f"{MESSAGE} mismatches"),
         (keep(Reply(), {}), f"{REPLY} tool_calls"),
         (
