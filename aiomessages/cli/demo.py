@@ -110,7 +110,7 @@ async def _exported(client: "AsyncMessagesClient") -> list[str]:
         path = Path(folder, name)
         report = await export(client, client.completions(), path)
         return [
-            f"\nExported them, replies included: {report.rows} rows in {name}.\n",
+            f"\nExported them, replies included: {report.rows} rows in {name}, a temporary file.\n",
             *(_asked(duckdb, path) if duckdb else [_NO_DUCKDB]),
         ]
 
