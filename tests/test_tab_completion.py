@@ -90,6 +90,15 @@ def test_names_of_the_package() -> None:
     assert dir(aiomessages) == sorted([*aiomessages.__all__, "__version__"])
 
 
+@pytest.mark.parametrize(
+    "name", ["blocking", "export", "fastapi", "models", "server", "testing"], ids=str
+)
+def test_names_of_a_module(name: str) -> None:
+    """A public module offers its public names, and neither its imports nor its files."""
+    module = import_module(f"aiomessages.{name}")
+    assert dir(module) == sorted(module.__all__)
+
+
 def test_names_of_the_package_for_type_checkers() -> None:
     """Type checkers and users get each name from the same module."""
     tree = ast.parse(Path(aiomessages.__file__).read_text("utf-8"))

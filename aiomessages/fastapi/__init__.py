@@ -57,3 +57,7 @@ else:
             stacklevel=2,
         )
         return ClientDependency
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

@@ -111,6 +111,9 @@ class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True)
     metadata: dict[str, str] | None = None
     response_format: Json = None
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # equal completions have equal ids; a list of choices has no hash
+
     def _repr_html_(self) -> str:
         from .notebook import completion_html  # noqa: PLC0415 only notebooks need it
 

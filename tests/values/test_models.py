@@ -435,6 +435,13 @@ def test_the_json_of_an_unknown_part(sent: Any) -> None:
         assert part["x"] == [1]
 
 
+def test_completions_in_a_set() -> None:
+    """Equal completions are one element of a set; a list of choices keeps none out of it."""
+    sent = {"id": "c", "choices": [], "new": 1}
+    one, same = (keep(StoredCompletion("c", []), sent) for _ in range(2))
+    assert {one, same, StoredCompletion("d", [])} == {one, StoredCompletion("d", [])}
+
+
 def test_the_json_of_a_part_and_a_choice() -> None:
     """Each value has to_dict() and to_json()."""
     assert TextPart("hi").to_dict() == {"type": "text", "text": "hi"}
