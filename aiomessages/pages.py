@@ -3,16 +3,18 @@
 Nothing here performs I/O.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from .models import Message, StoredCompletion
 from .models.pydantic_schema import SerializablePage
 
+NO_CLIENT: Final = "a copied page has no client: ask for a list after page.next_cursor"
+
 ItemT = TypeVar("ItemT")
 
 
-class ItemSequence(Generic[ItemT]):
+class ItemSequence(Sequence[ItemT], Generic[ItemT]):
     """The sequence of the items in `data`, for the pages of both clients."""
 
     __slots__ = ()
@@ -43,8 +45,9 @@ class ItemSequence(Generic[ItemT]):
 class Page(ItemSequence[ItemT], Generic[ItemT]):
     """One page of a list: a sequence of its items, which are also in `data`.
 
-    A page is true even if it is empty, and complete when it is made: nothing of the package writes
-    to it. A copy of a page, pickled or not, has no client and cannot fetch the next page.
+    A page is true even if it is empty, and equal to itself alone. It is complete when it is made:
+    nothing of the package writes to it. A copy of a page, pickled or not, has no client and cannot
+    fetch the next page.
     """
 
     __slots__ = {
@@ -132,7 +135,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
         if self.next_cursor is None:
             raise RuntimeError("there is no next page: check page.has_next_page() first")
         if self._fetch_next is None:
-            raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
+            raise RuntimeError(NO_CLIENT)
         page: Self = await self._fetch_next()
         return page
 
@@ -145,5 +148,8 @@ class CompletionPage(Page[StoredCompletion], SerializablePage):
     """One page of stored completions."""
 
 
-class RawPage(Page[bytes]):
-    """One page whose items are the exact bytes of each message or completion."""
+class RawPage(Page[bytes], SerializablePage):
+    """One page whose items are the exact bytes of each message or completion.
+
+    `to_dict()` decodes them, and raises msgspec.DecodeError for half an emoji (a lone surrogate).
+    """

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import inspect
 import json
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from aiomessages import (
     AsyncMessagesClient,
     ClientClosedError,
     ConfigurationError,
+    InternalServerError,
     NotFoundError,
     RetryPolicy,
 )
@@ -69,6 +71,18 @@ def each_by_its_id(asked: Asked) -> Answer:
     if last == "messages":
         return Answer(page([message(0, completion_id=completion_id)]))
     return error(404)
+
+
+def failing_after_a_page(asked: Asked) -> Answer:
+    """Answer with a page that is not the last, and fail behind it; `chatcmpl-2` has one message."""
+    if "chatcmpl-2" in asked.path:
+        return each_by_its_id(asked)
+    return error(500) if "after" in asked.query else conversation(THREE_PAGES)(asked)
+
+
+def crossed(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
 
 
 async def nothing() -> None:
@@ -151,6 +165,9 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
         assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
         assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        assert page_of_20.index(page_of_20[3]) == 3
+        assert json.loads(page_of_20.to_json()) == page_of_20.to_dict()
+        assert page_of_20.to_dict()["data"] == THREE_PAGES[:20]
         empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
         assert empty
         assert len(empty) == 0
@@ -158,6 +175,23 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert [item.id for item in stream.collect(2)] == ["chatcmpl-1-0", "chatcmpl-1-1"]
         assert "cursor='chatcmpl-1-1'" in repr(stream)
         assert len(stream.collect()) == 248
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, crossed])
+def test_a_copied_page(serve: Any, way: Callable[[Any], Any]) -> None:
+    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        first = client.list("chatcmpl-1").page()
+    twin = way(first)
+    assert (type(twin), [*twin], twin.ids, twin.body) == (
+        type(first),
+        [*first],
+        first.ids,
+        first.body,
+    )
+    assert twin.has_next_page()
+    with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
+        twin.get_next_page()
 
 
 def test_completions(serve: Any) -> None:
@@ -505,6 +539,45 @@ def test_an_interrupted_walk_loses_nothing(serve: Any) -> None:
                 break
         assert interrupted == 3
         assert seen == [item["id"] for item in THREE_PAGES]
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("by_page", [True, False])
+def test_an_interrupted_collect_loses_nothing(serve: Any, *, by_page: bool) -> None:
+    """After Ctrl-C collect() returns every message, also those that it had read before."""
+    with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
+        stream: Any = client.list("chatcmpl-1", prefetch=False)
+        stream = stream.pages() if by_page else stream
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                stream.collect()
+        items = [item for found in stream.collect() for item in getattr(found, "data", [found])]
+        assert [item.id for item in items] == [item["id"] for item in THREE_PAGES]
+
+
+def test_a_collect_that_fails(serve: Any) -> None:
+    """The error is raised, and what was read before it is kept."""
+    with client_of(serve(failing_after_a_page), retry=RetryPolicy(max_retries=0)) as client:
+        stream = client.list("chatcmpl-1")
+        with pytest.raises(InternalServerError):
+            stream.collect()
+        assert stream.cursor is None
+        assert len(stream.collect(100)) == 100
+        with pytest.raises(ConfigurationError, match="max_items"):
+            stream.collect(-1)
+        conversations = client.conversations(["chatcmpl-2", "chatcmpl-1"], ordered=True)
+        with pytest.raises(InternalServerError):
+            conversations.collect()
+        assert next(conversations).completion_id == "chatcmpl-2"
+
+
+def test_all_conversations_as_a_list(serve: Any) -> None:
+    """collect() of conversations returns those that are left."""
+    with client_of(serve(each_by_its_id)) as client:
+        conversations = client.conversations(IDS, ordered=True)
+        assert next(conversations).completion_id == IDS[0]
+        assert [found.completion_id for found in conversations.collect()] == IDS[1:]
+        assert conversations.collect() == []
 
 
 @pytest.mark.usefixtures("_ctrl_c")

@@ -206,6 +206,24 @@ def test_the_guide_names_every_session() -> None:
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sessions()
 
 
+def test_contributors_are_sent_to_files_that_exist() -> None:
+    """Each path in contributing.md is one of the repository, the package or the tests.
+
+    A name in its "Where the next feature goes" stands before the file that defines it.
+    """
+    guide = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    paths = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|md|json))`", guide)) - {
+        *("aiomessages/x/y.py", "tests/x/test_y.py"),  # stand for any module
+    }
+    roots = [ROOT / folder for folder in ("", "aiomessages", "tests")]
+    assert {path for path in paths if not any((root / path).exists() for root in roots)} == set()
+    named = re.findall(r"`(_?[A-Z_]{3,})` (?:of|in) `([\w/.]+\.py)`", guide.replace("\n", " "))
+    assert len(named) > 5
+    for name, path in named:
+        (file,) = {root / path for root in roots if (root / path).exists()}
+        assert re.search(rf"^{name}\b", file.read_text("utf-8"), re.MULTILINE), (name, path)
+
+
 def test_the_design_names_every_module() -> None:
     """The table of layers in design.md has each module of the package, and no other."""
     design = (ROOT / "docs" / "design.md").read_text("utf-8")

@@ -138,7 +138,7 @@ MISTAKES = {
         "        if self._closed:\n            return True\n            raise ClientClosedError(",
     ),
     "a half-read page that looks complete": (
-        "all_delivered = not length_hint(self._unread)",
+        "all_delivered = not self._has_items()",
         "all_delivered = True",
     ),
     "an unread page that looks complete": (

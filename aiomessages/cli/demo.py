@@ -109,7 +109,8 @@ async def _exported(client: "AsyncMessagesClient") -> str:
         path = Path(folder, name)
         report = await export(client, client.completions(), path)
         about = "".join(_asked(path)) if has_duckdb else _NO_DUCKDB
-        return f"\nExported them, replies included: {report.rows} rows in {name}.\n{about}"
+        rows = f"{report.rows} rows in {name}, a temporary file"
+        return f"\nExported them, replies included: {rows}.\n{about}"
 
 
 _NO_DUCKDB: Final = (

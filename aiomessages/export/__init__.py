@@ -41,4 +41,4 @@ if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
 
 
 def __dir__() -> list[str]:
-    return listed(_MODULES)
+    return listed(_MODULES)  # a prompt would also offer the imports and the files

@@ -71,3 +71,7 @@ __all__ = [
     "UnknownToolCall",
     "keep",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

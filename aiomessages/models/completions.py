@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, TypedDict
 
+import msgspec
 from msgspec import Struct
 
 from .as_sent import Kept
 from .compact_repr import CompactRepr
 from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
-from .pydantic_schema import SerializableStruct
+from .pydantic_schema import SerializableStruct, open_dict_schema
 
 
 class PromptTokensDetails(TypedDict, total=False):
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     Usage = CompletionUsage
 else:
     Usage = dict[str, Json]
+    # Nor would Pydantic keep them; it refuses typing.TypedDict before Python 3.12 altogether.
+    CompletionUsage.__get_pydantic_core_schema__ = open_dict_schema
 
 
 class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
@@ -68,13 +71,18 @@ class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
         return message_html(self)
 
 
-class Choice(CompactRepr, Struct, frozen=True):
-    """One reply of a completion, and why it ended; `index`, from 0, is None if it was not sent."""
+class Choice(CompactRepr, SerializableStruct, Struct, frozen=True):
+    """One reply of a completion and the reason why it ended; `index` is None if it was not sent."""
 
     index: int | None
     message: Reply
     finish_reason: str | None = None
     logprobs: Json = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with the fields; that of the message has every field it was sent."""
+        plain: dict[str, Json] = msgspec.to_builtins(self)
+        return plain | {"message": self.message.to_dict()}
 
 
 class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True):
@@ -102,6 +110,9 @@ class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True)
     tools: Json = None
     metadata: dict[str, str] | None = None
     response_format: Json = None
+
+    def __hash__(self) -> int:
+        return hash(self.id)  # equal completions have equal ids; a list of choices has no hash
 
     def _repr_html_(self) -> str:
         from .notebook import completion_html  # noqa: PLC0415 only notebooks need it

@@ -30,7 +30,6 @@ from .parts import (
     ToolCall,
     Wire,
 )
-from .pydantic_schema import SerializableStruct
 
 # --- messages -------------------------------------------------------------------------------------
 
@@ -39,7 +38,7 @@ def _null() -> None:
     """Default to a null that is encoded, as the live API does for these fields."""
 
 
-class Message(SerializableStruct, Wire, frozen=True):
+class Message(Wire, frozen=True):
     """One message of a stored completion.
 
     `role` is an open set (`user, assistant, system, developer, tool, function`, …). A message with
@@ -85,15 +84,6 @@ class Message(SerializableStruct, Wire, frozen=True):
 
     def __hash__(self) -> int:
         return hash(self.id)  # equal messages have equal ids; a list of parts has no hash
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return a new dict with every field that the server sent."""
-        plain: dict[str, Json] = msgspec.to_builtins(self)
-        return plain
-
-    def to_json(self) -> str:
-        """Return the JSON of `to_dict()`, on one line."""
-        return msgspec.json.encode(self).decode()
 
     def __rich_repr__(self) -> list[tuple[str, Json]]:
         return shown_fields(self, Message)  # a received message requires more, to its decoder

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from .compact_repr import CompactRepr
+from .pydantic_schema import SerializableStruct
 
 Json = Any
 Nil = None | UnsetType
@@ -28,9 +29,20 @@ else:
 
 
 class Wire(
-    CompactRepr, Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+    CompactRepr,
+    SerializableStruct,
+    Struct,
+    frozen=True,
+    gc=False,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
 ):
     """A value that knows all of its fields and refuses any other."""
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with every field that the server sent."""
+        plain: dict[str, Json] = msgspec.to_builtins(self)
+        return plain
 
 
 class Tagged(Wire, frozen=True, tag_field="type"):
@@ -43,6 +55,10 @@ class Tagged(Wire, frozen=True, tag_field="type"):
     def type(self) -> str:
         """The kind, as it is named on the wire."""
         return str(self.__struct_config__.tag)
+
+    @classmethod
+    def _accepts(cls, value: object) -> bool:
+        return isinstance(value, cls | Unknown)  # a list of parts may hold some that are unknown
 
 
 class Unknown(dict[str, Json]):
@@ -77,6 +93,15 @@ class Unknown(dict[str, Json]):
     def raw(self) -> bytes:
         """The JSON, compact."""
         return msgspec.json.encode(dict(self) or self.__dict__.get("_instead", {}))
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with the same keys."""
+        plain: dict[str, Json] = msgspec.to_builtins(dict(self))
+        return plain
+
+    def to_json(self) -> str:
+        """Return the JSON, on one line."""
+        return self.raw.decode()
 
 
 # --- content parts --------------------------------------------------------------------------------

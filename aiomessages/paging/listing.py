@@ -67,7 +67,7 @@ class Listing:
             fetch_one=first,
             raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             bulk=partial(self._bulk_pages, prefetch=prefetch),
-            arguments=self._arguments(),
+            arguments=self._arguments,
         )
 
     def _arguments(self) -> dict[str, Json]:

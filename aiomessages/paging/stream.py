@@ -14,12 +14,14 @@ reports that the stream is complete. Here
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from itertools import islice
 from operator import length_hint
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiomessages.models import Json, Message, StoredCompletion
 from aiomessages.pages import CompletionPage, MessagePage, RawPage
+from aiomessages.settings import check_count
 from aiomessages.values.redaction import shown
 from aiomessages.wire.page_content import PageT
 
@@ -28,6 +30,14 @@ from .prefetch import Walk
 
 ItemT = TypeVar("ItemT")
 ViewT = TypeVar("ViewT", bound="WalkIterator[Any]")
+
+
+class Collected(NamedTuple, Generic[ItemT]):
+    """The items that `collect()` took out of a stream, their ids, and the cursor before them."""
+
+    cursor: str | None
+    ids: list[str]
+    items: list[ItemT]
 
 
 class WalkIterator(ClosableIterator[YieldT]):
@@ -79,11 +89,12 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
         fetch_one: Callable[[], Awaitable[PageT]],
         raw: Callable[[], "PageStream[bytes, Any]"],
         bulk: Callable[[Any], PageIterator[Any]],
-        arguments: Mapping[str, object] = MappingProxyType({}),
+        arguments: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         super().__init__(walk, after=after)
         self._ids: list[str] = []
         self._unread: Iterator[ItemT] = iter(())
+        self._returned: list[Collected[ItemT]] = []  # read by a collect() that did not end
         self._arguments = arguments
         self._fetch_one = fetch_one
         self._raw = raw
@@ -92,7 +103,7 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
 
     def __repr__(self) -> str:
         reader = self if self._view is None else self._view
-        words = [f"{name}={value!r}" for name, value in self._arguments.items()]
+        words = [f"{name}={value!r}" for name, value in self._arguments().items()]
         if reader.cursor is not None:
             words.append(f"cursor={shown(reader.cursor)!r}")
         return f"<{' '.join([type(self).__name__, *words])}: {reader._state}>"  # noqa: SLF001 a view is its own
@@ -107,7 +118,10 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
 
     @property
     def _state(self) -> str:
-        return "reading" if length_hint(self._unread) else super()._state
+        return "reading" if self._has_items() else super()._state
+
+    def _has_items(self) -> bool:
+        return length_hint(self._unread) > 0 or bool(self._returned)
 
     def __await__(self) -> Generator[Any, None, PageT]:
         return self._fetch_one().__await__()
@@ -124,6 +138,10 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
             if length_hint(self._unread):
                 return  # another task turned it
             self._put_down()
+            if self._returned:
+                back = self._returned.pop()
+                self._delivered, self._ids, self._unread = back.cursor, back.ids, iter(back.items)
+                return
             page = await self._walk.next_page()
             if page is None:
                 raise StopAsyncIteration
@@ -134,26 +152,50 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
         self._delivered = self.cursor
         self._ids, self._unread = [], iter(())
 
+    async def _collect(self, collected: Collected[ItemT], max_items: int | None) -> list[ItemT]:
+        """Move the items that are left, at most `max_items`, into `collected`; return them."""
+        if max_items is not None:
+            check_count("max_items", max_items, least=0)
+        try:
+            while not self._take(collected, max_items):
+                await self._turn_page()
+        except StopAsyncIteration:
+            pass
+        except BaseException:
+            self._put_back(collected)
+            raise
+        return collected.items
+
+    def _take(self, collected: Collected[ItemT], max_items: int | None) -> bool:
+        """Move items of the current page; return whether that makes `max_items`."""
+        count = len(collected.items)
+        first = len(self._ids) - length_hint(self._unread)
+        room = None if max_items is None else max_items - count
+        collected.items.extend(islice(self._unread, room))
+        collected.ids.extend(self._ids[first : first + len(collected.items) - count])
+        return len(collected.items) == max_items
+
+    def _put_back(self, collected: Collected[ItemT]) -> None:
+        """Let what was collected be read again, before the items that are left."""
+        if not collected.items:
+            return
+        self._take(collected, None)  # the rest of the page follows it
+        self._returned.append(Collected(collected.cursor, [*collected.ids], [*collected.items]))
+        self._delivered, self._ids = collected.cursor, []
+        collected.ids.clear()  # putting back once more does nothing
+        collected.items.clear()
+
     async def collect(self, max_items: int | None = None) -> list[ItemT]:
         """Return the items that are left, at most `max_items`, as a list.
 
         Without `max_items` here or in the call that made the stream, a list of any length is held
-        in memory. An error of iterating is raised, and the items before it are lost: iterate the
-        stream if you need them.
+        in memory. Raise what iterating raises. If it raises or is cancelled, the stream keeps the
+        items that were read: the next to read it gets them first.
         """
-        items: list[ItemT] = []
-        while max_items is None or len(items) < max_items:
-            try:
-                items.append(await anext(self))
-            except StopAsyncIteration:
-                break
-        return items
+        return await self._collect(Collected(self.cursor, [], []), max_items)
 
     def pages(self) -> PageIterator[PageT]:
-        """Return an iterator over whole pages.
-
-        Raises RuntimeError once the stream was begun in another way.
-        """
+        """Return an iterator over whole pages. Raises RuntimeError once the stream was begun."""
         return self._look_through(PageIterator(self._walk, after=self._delivered))
 
     def raw(self) -> "PageStream[bytes, Any]":
@@ -176,8 +218,9 @@ class PageStream(WalkIterator[ItemT], Generic[ItemT, PageT]):
 
     async def aclose(self) -> None:
         """Stop fetching and drop the items not delivered. Any task of the loop may call it."""
-        all_delivered = not length_hint(self._unread)
+        all_delivered = not self._has_items()
         self._put_down()
+        self._returned = []
         await self._walk.aclose(all_delivered=all_delivered)
         if self._view is not None:
             await self._view.aclose()
@@ -204,6 +247,18 @@ def unread_items(stream: PageStream[ItemT, Any]) -> Iterator[ItemT]:
 async def turn_page(stream: PageStream[Any, Any]) -> None:
     """Make the next page the current one. Raises StopAsyncIteration at the end of the list."""
     await stream._turn_page()  # noqa: SLF001 of this module
+
+
+async def collect(
+    stream: PageStream[ItemT, Any], collected: Collected[ItemT], max_items: int | None
+) -> list[ItemT]:
+    """Move the items that are left, at most `max_items`, into `collected`; return them."""
+    return await stream._collect(collected, max_items)  # noqa: SLF001 of this module
+
+
+def put_back(stream: PageStream[ItemT, Any], collected: Collected[ItemT]) -> None:
+    """Let what was collected be read again, before the items that are left."""
+    stream._put_back(collected)  # noqa: SLF001 of this module
 
 
 class MessageStream(PageStream[Message, MessagePage]):

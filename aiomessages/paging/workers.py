@@ -4,6 +4,7 @@ How the tasks share the work is decided in `worker_group`.
 """
 
 import weakref
+from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -39,13 +40,32 @@ class Results(ClosableIterator[ResultT]):
         self._workers: WorkerGroup[Any, ResultT] = WorkerGroup(
             items, work, concurrency=concurrency, ordered=ordered
         )
+        self._returned: deque[ResultT] = deque()  # read by a collect() that did not end
 
     async def __anext__(self) -> ResultT:
+        if self._returned:
+            return self._returned.popleft()
         workers = self._workers
         if workers.start():
             weakref.finalize(self, workers.abandon).atexit = False
         return await workers.take()
 
+    async def collect(self) -> list[ResultT]:
+        """Return all results that are left, as a list.
+
+        Raise what iterating raises. If it raises or is cancelled, what was read is kept: the next
+        to iterate gets it first.
+        """
+        collected: list[ResultT] = []
+        try:
+            async for result in self:
+                collected.append(result)  # noqa: PERF401 an error keeps them
+        except BaseException:
+            self._returned.extendleft(reversed(collected))
+            raise
+        return collected
+
     async def aclose(self) -> None:
         """Stop the work and drop the results not taken. Any task of the loop may call it."""
+        self._returned.clear()
         await self._workers.stop(ClientClosedError("the results were closed before their end"))

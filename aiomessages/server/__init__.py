@@ -13,3 +13,7 @@ from .records import RecordError
 from .store import import_records
 
 __all__ = ["LocalServer", "RecordError", "import_records"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

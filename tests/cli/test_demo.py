@@ -44,7 +44,7 @@ def test_the_export_without_duckdb(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     """Without DuckDB there is still an export, and a hint how to install it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
     text = run("demo").out.decode()
-    assert "rows in sample.jsonl.gz" in text
+    assert "rows in sample.jsonl.gz, a temporary file." in text
     assert "pip install 'aiomessages[parquet]'" in text
 
 

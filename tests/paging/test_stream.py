@@ -123,6 +123,56 @@ async def test_every_item_once_and_in_order(*, prefetch: bool) -> None:
     assert pages.most_running == 1
 
 
+async def collecting_the_second_page(
+    stream: PageStream[str, Page[str]], pages: Pages
+) -> asyncio.Task[list[str]]:
+    """Begin to collect, and return when the second page is asked for."""
+    collecting = asyncio.create_task(stream.collect())
+    while len(pages.asked) < 2:
+        pages.arrived.clear()
+        await pages.arrived.wait()
+    return collecting
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_cancelled_collect_loses_nothing(first: int) -> None:
+    """After a time limit, collect() returns every item, also those that it had read before."""
+    pages = Pages(["a", "b"], ["c"], Exception())
+    stream = pages.stream(prefetch=False)
+    read = await stream.collect(first)
+    cursor = stream.cursor
+    collecting = await collecting_the_second_page(stream, pages)
+    collecting.cancel()
+    await asyncio.wait({collecting})
+    assert stream.cursor == cursor
+    assert read + await stream.collect(3 - first) == ["A", "B", "C"]
+    assert stream.cursor == "c"
+
+
+async def test_a_cancelled_collect_beside_another_reader() -> None:
+    """Another task that waits for the next page at that moment does not overwrite the items."""
+    pages = three_pages()
+    stream = pages.stream(prefetch=False)
+    collecting = await collecting_the_second_page(stream, pages)
+    pages.gate.clear()
+    other = asyncio.create_task(anext(stream))
+    await until_idle()
+    collecting.cancel()
+    await until_idle()
+    pages.gate.set()
+    assert {await other, *await stream.collect()} == {"A", "B", "C", "D", "E"}
+
+
+async def test_closing_a_stream_drops_what_a_collect_has_put_back() -> None:
+    """A closed stream gives none of it."""
+    stream = Pages(["a"], Exception("broken")).stream()
+    with pytest.raises(Exception, match="broken"):
+        await stream.collect()
+    await stream.aclose()
+    with pytest.raises(Exception, match="broken"):
+        await anext(stream)
+
+
 async def test_an_empty_list() -> None:
     """An empty list ends at once."""
     assert [item async for item in Pages([]).stream()] == []

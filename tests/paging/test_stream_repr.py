@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from loopback import Answer, Asked, Loopback, error, message, page
@@ -10,6 +10,7 @@ from loopback import Answer, Asked, Loopback, error, message, page
 from aiomessages import (
     AsyncMessagesClient,
     ClientClosedError,
+    ConfigurationError,
     InternalServerError,
     MessageStream,
     RetryPolicy,
@@ -121,7 +122,7 @@ async def test_a_stream_that_failed(client: AsyncMessagesClient) -> None:
     await anext(stream)
     assert repr(stream).endswith(": reading>")
     with pytest.raises(InternalServerError):
-        await stream.collect()
+        [_ async for _ in stream]
     assert repr(stream).endswith(f" cursor={ids(1)[0]!r}: failed>")
 
 
@@ -158,3 +159,24 @@ async def test_collecting_from_a_closed_stream(client: AsyncMessagesClient) -> N
     await stream.aclose()
     with pytest.raises(ClientClosedError):
         await stream.collect()
+
+
+async def test_what_was_collected_before_an_error(client: AsyncMessagesClient) -> None:
+    """The stream keeps it: the cursor is in front of it, and who reads on gets it and the error."""
+    stream = client.list("broken")
+    await anext(stream)
+    for _ in range(2):
+        with pytest.raises(InternalServerError):
+            await stream.collect()
+        assert repr(stream).endswith(f" cursor={ids(0)[0]!r}: reading>")
+    assert [m.id for m in await stream.collect(1)] == ids(1)
+    with pytest.raises(InternalServerError):
+        await stream.collect()
+    assert repr(stream).endswith(f" cursor={ids(1)[0]!r}: failed>")
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, "3"])
+async def test_a_bound_that_is_none(client: AsyncMessagesClient, count: Any) -> None:
+    """collect() refuses what is no number of items."""
+    with pytest.raises(ConfigurationError, match="max_items must be an int of 0 or more"):
+        await client.list("c-1").collect(count)

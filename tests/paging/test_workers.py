@@ -886,3 +886,56 @@ print(asyncio.new_event_loop().run_until_complete(anext(results)))
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "0\n")
     assert "dropped" not in run.stderr
+
+
+# --- collect() ------------------------------------------------------------------------------------
+
+
+async def test_results_collected_before_an_error() -> None:
+    """The results keep them: who reads on gets them in their order, and then the error."""
+
+    async def fails_at_2(item: int) -> int:
+        if item == 2:
+            raise ZeroDivisionError
+        return item
+
+    results = Results(range(5), fails_at_2, concurrency=1, ordered=True)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await results.collect()
+    got, error = await drained(results)
+    assert (got, type(error)) == ([0, 1], ZeroDivisionError)
+
+
+async def test_a_cancelled_collect_loses_no_result() -> None:
+    """The next collect() returns every result, and no more than `concurrency` items are begun."""
+    begun: list[int] = []
+    blocked, gate = asyncio.Event(), asyncio.Event()
+
+    async def waits_at_2(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            blocked.set()
+            await gate.wait()
+        return item
+
+    results = Results(range(9), waits_at_2, concurrency=1)
+    collecting = asyncio.create_task(results.collect())
+    await blocked.wait()
+    collecting.cancel()
+    await asyncio.wait({collecting})
+    assert [await anext(results) for _ in range(2)] == [0, 1]
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2]
+    gate.set()
+    assert await results.collect() == [*range(2, 9)]
+
+
+async def test_closing_results_drops_what_a_collect_has_put_back() -> None:
+    """Nothing is given after the close."""
+    results = Results([1, 0], lambda item: same(1 // item), concurrency=1)
+    with pytest.raises(ZeroDivisionError):
+        await results.collect()
+    await results.aclose()
+    with pytest.raises(ZeroDivisionError):
+        await anext(results)

@@ -420,3 +420,32 @@ def test_recorded_messages() -> None:
     read = msgspec.json.decode(msgspec.json.encode(wire), type=list[ReceivedMessage])
     assert wire
     assert [message.to_dict() for message in read] == wire
+
+
+@pytest.mark.parametrize("sent", [{"type": "new", "x": [1]}, 5, None, ["a"]])
+def test_the_json_of_an_unknown_part(sent: Any) -> None:
+    """It is what was sent, as for any other part; to_dict() is a new dict, empty for no object."""
+    part = UnknownPart.of(sent)
+    assert json.loads(part.to_json()) == sent
+    copied = part.to_dict()
+    assert copied == (sent if isinstance(sent, dict) else {})
+    assert type(copied) is dict
+    if isinstance(sent, dict):
+        copied["x"].append(2)
+        assert part["x"] == [1]
+
+
+def test_completions_in_a_set() -> None:
+    """Equal completions are one element of a set; a list of choices keeps none out of it."""
+    sent = {"id": "c", "choices": [], "new": 1}
+    one, same = (keep(StoredCompletion("c", []), sent) for _ in range(2))
+    assert {one, same, StoredCompletion("d", [])} == {one, StoredCompletion("d", [])}
+
+
+def test_the_json_of_a_part_and_a_choice() -> None:
+    """Each value has to_dict() and to_json()."""
+    assert TextPart("hi").to_dict() == {"type": "text", "text": "hi"}
+    assert TextPart("hi").to_json() == '{"type":"text","text":"hi"}'
+    choice = Choice(0, keep(Reply(content="yes"), {"content": "yes", "new": 1}), "stop")
+    assert json.loads(choice.to_json()) == choice.to_dict()
+    assert choice.to_dict()["message"] == {"content": "yes", "new": 1}

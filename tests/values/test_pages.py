@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import pickle
 import threading
 from collections.abc import Callable
@@ -48,9 +49,9 @@ def test_names_that_an_editor_offers() -> None:
     """A page has no internal names, and each name has a description."""
     got = page(content())
     assert {name for name in dir(got) if not name.startswith("_")} == {
-        *("attempts", "body", "completion_id", "data", "first_id", "get_next_page", "has_more"),
-        *("has_next_page", "headers", "ids", "last_id", "next_cursor", "object", "request_id"),
-        "to_dict",
+        *("attempts", "body", "completion_id", "count", "data", "first_id", "get_next_page"),
+        *("has_more", "has_next_page", "headers", "ids", "index", "last_id", "next_cursor"),
+        *("object", "request_id", "to_dict", "to_json"),
     }
     assert all(inspect.getdoc(getattr(MessagePage, name)) for name in ("ids", "object", "attempts"))
 
@@ -115,6 +116,27 @@ def test_a_sequence_of_items() -> None:
     assert got.data[1] in got
     with pytest.raises(IndexError):
         got[3]
+    assert (got.index(got[1]), got.count(got[0]), [*reversed(got)]) == (1, 1, got.data[::-1])
+
+
+def test_a_match_statement() -> None:
+    """A page matches the pattern of a sequence, and that of a class."""
+    match page(content(3)):
+        case [first, *others]:
+            assert (first.id, len(others)) == ("m-0", 2)
+        case _:
+            pytest.fail("a page is a sequence")
+
+
+def test_the_json_of_a_page() -> None:
+    """It is the envelope of the API on one line, also of a page of bytes."""
+    item, sent = Message("m-0", "user"), {"id": "m-0", "role": "user", "content": None}
+    frame = {"object": "list", "first_id": "m-0", "last_id": "m-0", "has_more": False}
+    raw = RawPage([json.dumps(sent).encode()], ["m-0"], first_id="m-0", last_id="m-0")
+    typed = MessagePage([item], ["m-0"], first_id="m-0", last_id="m-0")
+    assert raw.to_dict() == json.loads(raw.to_json()) == {**frame, "data": [sent]}
+    assert typed.to_dict() == json.loads(typed.to_json()) == {**frame, "data": [item.to_dict()]}
+    assert "\n" not in typed.to_json()
 
 
 @pytest.mark.parametrize("count", [0, 1])
