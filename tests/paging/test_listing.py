@@ -287,6 +287,29 @@ async def test_a_list_of_completions_in_bulk(limit: int | None, prefetch: bool) 
     assert {asked.query["order"] for asked in server.asked} == {"desc"}
 
 
+async def test_a_list_in_bulk_without_prefetch() -> None:
+    """With prefetch=False, no page of a list that is read in bulk is requested ahead."""
+    script = completions(100, lambda: REFUSED)
+    async with (
+        Loopback(
+            lambda asked: Answer(stored(0)) if asked.path.endswith("/c-0") else script(asked)
+        ) as server,
+        client_of(server) as client,
+        bulk_pages(client.completions(limit=20, prefetch=False)) as pages,
+    ):
+        for read in (1, 2, 3):
+            await anext(pages)
+            await client.completion("c-0")  # a request ahead would have been sent before this one
+            assert len(server.asked) == 2 * read
+
+
+async def test_the_cursor_of_a_list_in_bulk_before_its_first_page() -> None:
+    """Before a page is read in bulk, the cursor is the `after` of the list."""
+    async with AsyncMessagesClient(KEY) as client:
+        stream = client.completions(after="c-55")
+        assert bulk_pages(stream).cursor == stream.cursor == "c-55"
+
+
 async def test_a_list_that_grows_again() -> None:
     """After a stretch of large completions, pages of full size are requested again."""
     script = conversation(stored(n) for n in range(2000))
