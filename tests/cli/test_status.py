@@ -9,6 +9,7 @@ import pytest
 from conftest_cli import Ran
 
 from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
 
@@ -38,6 +39,29 @@ def test_for_a_program(run: Run, finished: Path) -> None:
     assert (found["finished"], found["layout"], found["rows"]) == (True, "finetune", rows)
     assert found["bytes"] == finished.stat().st_size
     assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
+
+
+def line_of(text: bytes, name: str) -> str:
+    """Return the value on the line of a name."""
+    (line,) = [line for line in text.decode().splitlines() if line.startswith(f"  {name} ")]
+    return line.split(maxsplit=1)[1]
+
+
+def test_completions_by_state(run: Run, finished: Path) -> None:
+    """It counts the completions in each state."""
+    counted = json.loads(run("status", finished, "--format", "json").out)["completions"]
+    shown = line_of(run("status", finished).out, "completions")
+    numbers = [f"{count['completions']} {state}" for state, count in counted.items()]
+    assert (shown, sorted(counted)) == (", ".join(numbers), ["done", "skipped"])
+
+
+def test_no_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export of nothing has no completion yet."""
+    with MessagesServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--quiet"]
+        assert run("export", "--all", "-o", tmp_path / "out.jsonl", *words).code == 0
+    assert line_of(run("status", tmp_path / "out.jsonl").out, "completions") == "none yet"
 
 
 def test_json_to_read(run: Run, tmp_path: Path) -> None:
