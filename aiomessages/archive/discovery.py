@@ -11,9 +11,9 @@ from aiomessages.calls.attempts import Attempts
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import APIError
 from aiomessages.export.created_between import EndOfRange, Order, TimeRange, created_of
-from aiomessages.export.stored import one_line
 from aiomessages.export.writer import run_to_end
 from aiomessages.paging.stream import bulk_pages
+from aiomessages.values.json_lines import on_one_line
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
@@ -112,7 +112,7 @@ class Discovery:
         async with bulk_pages(stream, self._attempts) as pages:
             async for page in pages:
                 self._hear(page.headers)
-                lines = map(one_line, page.data)
+                lines = map(on_one_line, page.data)
                 yield [
                     Listed(completion_id, body, created_of(body))
                     for completion_id, body in zip(page.ids, lines, strict=True)

@@ -26,7 +26,7 @@ Examples:
   aiomessages demo                              try it: no key, no network
   aiomessages list chatcmpl-abc123              read one conversation
   aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
-  aiomessages completions --since 3d            list what is stored
+  aiomessages completions --since 3d            list the stored completions
   aiomessages export --all -o all.jsonl.gz      write every conversation to a file
   aiomessages serve                             run a local test server
 """
