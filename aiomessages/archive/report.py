@@ -8,9 +8,9 @@ import msgspec
 class SyncReport(msgspec.Struct):
     """The result of one sync; counts and ids are of this run.
 
-    `new` completions with `messages` messages were added, and `changed` ones updated.
-    `missing` ids are kept in the archive, but the server lists them no more (`recheck=True` finds
-    them).
+    Of the `listed` completions, `new` ones with `messages` messages were added, and `changed` ones
+    updated. `missing` ids are kept in the archive, but the server lists them no more: a recheck
+    finds them.
 
     Ids that are not in the archive: `pending` (not visible yet) and `failed` (by id, the error),
     which every later run tries again; `gone` (they vanished before they could be read).
@@ -18,6 +18,7 @@ class SyncReport(msgspec.Struct):
     """
 
     path: Path
+    listed: int = 0
     new: int = 0
     messages: int = 0
     changed: int = 0

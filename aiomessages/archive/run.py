@@ -135,6 +135,7 @@ class Sync:
     async def _unknown(self, page: list[tuple[Listed, Place]]) -> list[Work]:
         """Record the completions of a page that the archive has; return the others."""
         known = await run_to_end(changes.look_up, self._discovery.db, [item for item, _ in page])
+        self._report.listed += len(page)
         seen, changed, unknown = list[str](), list[bytes](), list[Work]()
         for item, place in page:
             self._waiting.pop(item.completion_id, None)

@@ -34,6 +34,7 @@ async def sync(
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
     since: float | None = None,
+    since_name: str | None = None,
     recheck: bool = False,
     # the requests
     limit: int | None = None,
@@ -57,6 +58,8 @@ async def sync(
     - `path`: the SQLite file; created, for this user alone, if it is missing.
     - `model`, `metadata`, `since` (Unix seconds): which completions to keep. Another selection adds
       to the archive.
+    - `since_name`: the name of `since` in the archive's record, for a time that moves with the
+      clock, such as "30d".
     - `recheck`: list everything again, to update changed metadata and to mark what is gone.
     - `limit`: messages per page (the server's default).
     - `concurrency`: conversations to read at once, at most.
@@ -76,7 +79,7 @@ async def sync(
     more than ten minutes, and a list that cannot be read.
     """
     check_count("concurrency", concurrency)
-    selection, path = Selection(model, dict(metadata or {}), since), Path(path)
+    selection, path = Selection(model, dict(metadata or {}), since, since_name), Path(path)
     base = caller_of(client)
     operation = base.operation("sync")
     tracker = ProgressTracker(on_progress, operation)

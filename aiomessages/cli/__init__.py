@@ -43,6 +43,7 @@ _COMMANDS = {
     "list": "Show the messages of a stored chat completion.",
     "completions": "List the stored chat completions.",
     "export": "Export conversations to files, each exactly once.",
+    "sync": "Keep every stored completion in one SQLite file that stays current.",
     "status": "Show the progress of an export.",
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",

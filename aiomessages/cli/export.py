@@ -20,7 +20,7 @@ from . import running
 from .exits import UsageError
 from .export_run import explained, run
 from .ids import STANDARD_INPUT, read_ids
-from .options import SAMPLE, AtLeastOne, Connection, Positive, options_of
+from .options import AtLeastOne, Connection, Positive, options_of
 from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def export_conversations(
                     max_rps=max_rps,
                     on_error=on_error,
                     refresh=refresh,
-                    origin=_origin(connection.local),
+                    origin=connection.origin(),
                 )
                 return await run(start, destination, quiet=quiet)
 
@@ -230,10 +230,3 @@ def _listed(
         order=order,
         selection={name: text for name, text in texts.items() if text},
     )
-
-
-def _origin(local: str | None) -> str | None:
-    """Return the identity of an embedded server, whose port changes with each run."""
-    if local is None:
-        return None
-    return "the sample" if local == SAMPLE else f"embedded: {Path(local).resolve()}"

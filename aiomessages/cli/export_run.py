@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import structs
 
@@ -35,6 +35,7 @@ _STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", sig
 # Seconds within which a repeated signal counts once: `timeout` sends it to the process and to its
 # group, and a parent program forwards a Ctrl-C that the terminal sent to both.
 _TOGETHER: Final = 1.0
+ReportT = TypeVar("ReportT")
 
 
 async def run(
@@ -52,12 +53,12 @@ async def run(
 
 
 async def stoppable(
-    exporting: Awaitable[ExportReport], close_display: Callable[[], None]
-) -> ExportReport | None:
-    """Return the report of an export, None if a signal stopped it.
+    exporting: Awaitable[ReportT], close_display: Callable[[], None]
+) -> ReportT | None:
+    """Return the report of an export or a sync, None if a signal stopped it.
 
-    The first Ctrl-C, SIGTERM, or SIGHUP (a terminal was closed) lets the export commit what it has;
-    the second ends the process.
+    The first Ctrl-C, SIGTERM, or SIGHUP (a terminal was closed) lets it commit what it has; the
+    second ends the process.
     """
     task, loop = asyncio.ensure_future(exporting), asyncio.get_running_loop()
     first: tuple[int, float] | None = None
@@ -66,7 +67,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends the export at once")
+            stderr.say("committing what was fetched; a second signal ends it at once")
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()

@@ -175,6 +175,12 @@ class Connection:
         key = None if self.api_key_file is None else _read_key(self.api_key_file)
         return self._opened(key, self.base_url)
 
+    def origin(self) -> str | None:
+        """Return the identity of an embedded server, whose port changes with each run."""
+        if self.local is None:
+            return None
+        return "the sample" if self.local == SAMPLE else f"embedded: {Path(self.local).resolve()}"
+
     @asynccontextmanager
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
         from .local import serving  # noqa: PLC0415 - it imports aiohttp.web

@@ -460,9 +460,7 @@ def test_stopped(
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     first, last = err.decode().splitlines()
-    assert (
-        first == "aiomessages: committing what was fetched; a second signal ends the export at once"
-    )
+    assert first == "aiomessages: committing what was fetched; a second signal ends it at once"
     assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)
