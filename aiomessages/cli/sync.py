@@ -126,7 +126,10 @@ def _print(report: "SyncReport | None", archive: Path, *, quiet: bool) -> int:
         stderr.say(f"stopped; what was committed to {archive} is safe; {GO_ON}")
         return exits.INTERRUPTED
     if not quiet or not report.complete:
-        stderr.say("\n  ".join(lines_of(report)))
+        first, *rest = lines_of(report)
+        stderr.say(first)
+        for line in rest:
+            stderr.say_all(f"  {line}")
     return exits.OK if report.complete else exits.RUNTIME
 
 
