@@ -534,6 +534,26 @@ async def test_closing_with_the_last_page_unread() -> None:
             await anext(stream)
 
 
+async def test_closing_twice_with_the_last_page_unread() -> None:
+    """A second closing makes no end of a stream whose last page was not read."""
+    stream = Pages(["a"], ["b"]).stream()
+    await anext(stream)
+    await until_idle()
+    for _ in range(2):
+        await stream.aclose()
+    with pytest.raises(ClientClosedError):
+        await anext(stream)
+
+
+async def test_closing_pages_at_the_end() -> None:
+    """Pages that were closed behind the last one have ended, and stay so."""
+    pages = Pages(["a"]).stream().pages()
+    await anext(pages)
+    await pages.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(pages)
+
+
 async def test_closing_at_the_end() -> None:
     """A stream that is closed after its last item has ended, and stays so."""
     stream = Pages(["a"]).stream()

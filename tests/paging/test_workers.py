@@ -725,6 +725,29 @@ def test_closing_cancels_the_work_on_every_item() -> None:
     virtual_time.run(main())
 
 
+async def test_closing_while_another_task_closes() -> None:
+    """Each task that closes the results waits until the source is closed."""
+    closing, go, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            closed.set()
+
+    results = Results(source(), same, concurrency=1)
+    await anext(results)
+    first = asyncio.create_task(results.aclose())
+    await closing.wait()
+    asyncio.get_running_loop().call_soon(go.set)
+    await results.aclose()
+    assert closed.is_set()
+    await first
+
+
 async def test_closing_inside_a_cancelled_scope() -> None:
     """In a cancelled anyio scope, work that takes long to clean up has ended after closing."""
     begun, ended = asyncio.Event(), asyncio.Event()
