@@ -111,7 +111,6 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             self._fail(me, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop for these
-        self._at.pop(me, None)
 
     async def _read(self, me: int) -> ItemT | _End:
         """Return the next item, with its place noted, or the end."""
