@@ -97,7 +97,6 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             self._fail(me, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop for these
-        self._at.pop(me, None)
 
     async def _read(self, me: int) -> list[ItemT]:
         """Return the next item, with its place noted; nothing at the end."""

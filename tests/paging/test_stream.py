@@ -194,6 +194,17 @@ async def test_the_next_page_is_under_way_while_the_caller_works() -> None:
     await stream.aclose()
 
 
+async def test_a_page_that_lay_ready_starts_the_next_fetch() -> None:
+    """Taking a page that was ready sends the next request, though the caller never waits."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    await until_idle()
+    assert [await anext(stream), await anext(stream)] == ["B", "C"]
+    assert pages.asked == [None, "b", "d"]
+    await stream.aclose()
+
+
 async def test_without_prefetch() -> None:
     """With prefetch=False a page is fetched only when its first item is asked for."""
     pages = three_pages()
