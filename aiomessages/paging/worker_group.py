@@ -241,7 +241,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             "results were dropped while they were being worked on; leave them by `async with`"
             " or `await results.aclose()`",
             ResourceWarning,
-            stacklevel=2,
+            stacklevel=3,  # behind the finalizer: the line that dropped it
         )
 
     def _give_up(self) -> None:

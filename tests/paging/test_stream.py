@@ -669,13 +669,14 @@ async def test_sending_and_throwing() -> None:
 
 
 async def test_a_dropped_stream_cancels_its_fetch() -> None:
-    """A stream dropped during a fetch leaves no task, and warns that it was not closed."""
+    """A stream dropped during a fetch leaves no task, and warns at the line that dropped it."""
     pages = three_pages()
     stream = pages.stream()
     await anext(stream)
     assert pages.running == 1
-    with pytest.warns(ResourceWarning, match="aclose"):
+    with pytest.warns(ResourceWarning, match="aclose") as warned:
         del stream  # its last reference
+    assert warned[0].filename == __file__
     await until_idle()
     assert pages.running == 0
 

@@ -576,7 +576,7 @@ async def test_an_iterator_that_cannot_be_closed(leave: Any) -> None:
 
 
 async def test_a_dropped_source_is_closed() -> None:
-    """Results that are dropped close their source, and warn once."""
+    """Results that are dropped close their source, and warn once, at the line that did it."""
     source = Source(50)
     results = Results(source, same, concurrency=3)
     await anext(results)
@@ -585,6 +585,7 @@ async def test_a_dropped_source_is_closed() -> None:
         gc.collect()
     await others_to_leave()
     assert (len(warned), source.closed) == (1, 1)
+    assert warned[0].filename == __file__
 
 
 async def test_dropped_results_cancel_all_their_work() -> None:
