@@ -613,7 +613,7 @@ async def test_closing_inside_a_cancelled_scope_waits_for_the_fetch() -> None:
             await until_idle()
             ended.set()
 
-    stream = PageStream(fetch, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
+    stream = PageStream(Walk(fetch, WalkState()), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
     waiting = asyncio.create_task(anext_of(stream))
     await begun.wait()
     with anyio.CancelScope() as scope:
