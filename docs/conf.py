@@ -27,6 +27,7 @@ NOT_IMPORTED = (
     "|Source|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
+    ("py:class", r"integer -- .*"),  # the signature in Python's docstrings of Sequence
     ("py:.*", rf"({OTHER_PACKAGES})\..*"),
     ("py:.*", rf"(.*\.)?({NOT_IMPORTED})"),
     ("py:.*", r"'.*'"),  # the strings of a Literal

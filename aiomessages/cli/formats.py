@@ -19,7 +19,7 @@ from .output import Screen, Write
 from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
-shown_by = options_of("How they are shown", 1)
+shown_by = options_of("Output", 1)
 Option = Annotated[
     Name,
     shown_by(

@@ -32,7 +32,7 @@ Examples:
   pass show openai | aiomessages list chatcmpl-abc123 --api-key-file -
 """
 
-_WHICH = Group("Which messages", sort_key=0)
+_WHICH = Group("Selection", sort_key=0)
 app = App(name="list", group_parameters=_WHICH, help_epilogue=_EXAMPLES)
 
 

@@ -102,8 +102,8 @@ def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> 
 def test_groups_of_options(run: Run, command: str) -> None:
     """Help begins with the options that select, then come those of the format and the server."""
     text = run(command, "--help").out.decode()
-    headings = re.findall(r"^╭─ (Which|How|Server)", text, re.MULTILINE)
-    assert headings == ["Which", "How", "Server"]
+    headings = re.findall(r"^╭─ (Selection|Output|Server)", text, re.MULTILINE)
+    assert headings == ["Selection", "Output", "Server"]
 
 
 def test_no_command(run: Run) -> None:
