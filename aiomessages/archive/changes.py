@@ -21,7 +21,7 @@ from .listing import Anchor, Listed
 from .replies import unlisted_replies
 from .report import SyncReport
 from .rows import replies_of
-from .selection import Selection
+from .sync_selection import Selection
 
 RETENTION: Final = 30 * 86_400.0  # for which the API keeps a completion, by default
 _MAX_VALUES: Final = 500  # of one statement; SQLite before 3.32 takes 999

@@ -19,7 +19,7 @@ from aiomessages.wire.retry_after import date_of
 
 from .changes import anchors_of, prepare_to_list
 from .listing import Anchor, AnchorTracker, Listed, NewestPair, Place
-from .selection import Selection
+from .sync_selection import Selection
 
 Pages = AsyncGenerator[list[tuple[Listed, Place]], None]
 

@@ -23,7 +23,7 @@ from .database import open_to_read, open_to_write
 from .discovery import Discovery
 from .report import SyncReport
 from .run import MAX_RETRY_AFTER, RefusedRequests, Sync
-from .selection import Selection
+from .sync_selection import Selection
 
 
 async def sync(

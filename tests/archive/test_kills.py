@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest_archive import HOUR, PlayedServer
+from conftest_played import HOUR, PlayedServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.archive.schema import APPLICATION_ID

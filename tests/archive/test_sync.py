@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, Completion, PlayedServer
+from conftest_played import DAY, HOUR, Completion, PlayedServer
 
 import aiomessages
 from aiomessages import AsyncMessagesClient, RetryPolicy

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, RETENTION, Completion, PlayedServer
+from conftest_played import DAY, HOUR, RETENTION, Completion, PlayedServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.archive.sync import sync
