@@ -1,8 +1,8 @@
 """Every job of the repository, one session each: demo, tests, lint, types, docs, site, bench, ….
 
-`python3 noxfile.py -s tests` needs nothing but Python: it builds nox's own environment in
-`.nox/bootstrap` first, and runs this file under it. With nox at hand, `nox -s tests` does the same.
-No session fails for want of an interpreter, of uv, or of anything else that is optional.
+`python3 noxfile.py -s tests` needs only Python: it builds nox's own environment in `.nox/bootstrap`
+first, and runs this file under it. If nox is installed, `nox -s tests` does the same. No session
+fails because an interpreter, uv or another optional tool is missing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_CORES = ("--numprocesses", "auto")
 
-DOCS = ("--ignore", "tests/test_docs.py")  # what `docs` runs
-# Kills prove an order of writes, which no other interpreter changes; `tests` has them.
+DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
+# Kills prove an order of writes, which no other interpreter changes; `tests` runs them.
 KILLS = ("--ignore", "tests/export/test_crash.py")
 PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
-# What is above the client never sees which parser reads the answers, nor does what only counts.
+# Modules above the client do not depend on aiohttp's parser, nor do pure computations.
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
@@ -39,7 +39,7 @@ ABOVE = tuple(
 
 
 def _bootstrapped_python() -> Path:
-    """Return the Python of `.nox/bootstrap`, built anew unless a whole one stands there."""
+    """Return the Python of `.nox/bootstrap`; build it unless it is complete."""
     home = ROOT / ".nox" / "bootstrap"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp, expected = home / "whole", f"{NOX} on {sys.version}"
@@ -47,7 +47,7 @@ def _bootstrapped_python() -> Path:
         print(f"noxfile.py: installing {NOX} into {home} (once)", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", NOX], check=True)
-        stamp.write_text(expected, "utf-8")  # last, so that a build cut short is never taken
+        stamp.write_text(expected, "utf-8")  # last, so that an interrupted build is never used
     return python
 
 
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 import nox
 
 nox.options.sessions = ["demo"]
-nox.options.default_venv_backend = "uv|venv"  # uv where it is installed: it is much faster
+nox.options.default_venv_backend = "uv|venv"  # uv if it is installed: it is much faster
 
 
 @nox.session
@@ -80,7 +80,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the suite on this Python and hold branch coverage at 100 %."""
+    """Run the suite on this Python, and require a branch coverage of 100 %."""
     _install_for_tests(session)
     session.run("coverage", "erase")
     c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
@@ -108,7 +108,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """Kill exports some two thousand times, at moments that are new each time."""
+    """Kill exports about two thousand times, at different moments in each run."""
     _install_for_tests(session)
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
@@ -118,7 +118,7 @@ def crash(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def storage(session: nox.Session) -> None:
-    """Write tables with the newest DuckDB that is allowed, and open them with the oldest."""
+    """Write tables with the newest allowed DuckDB, and open them with the oldest."""
     requirements = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
     (requirement,) = requirements["optional-dependencies"]["parquet"]
     (oldest,) = re.findall(r">=([\d.]+)", requirement)
@@ -138,7 +138,7 @@ def storage(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
-    """Run the suite without aiohttp's C parser, then on each other Python that is installed."""
+    """Run the suite without aiohttp's C parser, then on each other installed Python."""
     _run_nox(session, "--session", "suite", posargs=ABOVE, env=PURE)
     found = {version: _interpreter(version) for version in SUPPORTED if version != _version()}
     for interpreter in filter(None, found.values()):
@@ -149,7 +149,7 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session(python=False, default=False)
 def edges(session: nox.Session) -> None:
-    """Run the client's own tests where both differ from `tests`: newest Python, no C parser."""
+    """Run the client's own tests on the newest installed Python, without aiohttp's C parser."""
     others = (_interpreter(version) for version in reversed(SUPPORTED) if version != _version())
     newest = next(filter(None, others), sys.executable)
     _run_nox(session, "--session", "suite", "--force-python", newest, posargs=ABOVE, env=PURE)
@@ -157,7 +157,7 @@ def edges(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check rules and layout with ruff."""
+    """Check rules and formatting with ruff."""
     session.install(*_group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
@@ -173,17 +173,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run what the documentation shows, against the package as a user installs it."""
+    """Run the code of the documentation, against the package as a user installs it."""
     session.install(".[cli]", *_group("docs"))
     session.run("pytest", "tests/test_docs.py", *ALL_CORES, *session.posargs)
 
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """Build the documentation into build/site; check its links, names, and what it loads."""
+    """Build the documentation into build/site; check its links, names and loaded resources."""
     session.install("-e", ".[fastapi,otel]", *_group("site"))
     built = "build/site"
-    shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was given up must not stay
+    shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was removed must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
     session.run("python", "docs/check.py", built)
     session.log(f"open {ROOT / built / 'index.html'}")
@@ -191,7 +191,7 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Look at the example app's page in Chromium, which apt installs where this is root."""
+    """Test the example app's page in Chromium, which apt installs if this is root."""
     if not _chromium() and not _install_chromium(session):
         session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
     session.install("-e", ".[fastapi]", *_group("browser"))
@@ -200,7 +200,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure; what is given after `--` goes to `python -m benchmarks`."""
+    """Measure; arguments after `--` go to `python -m benchmarks`."""
     session.install(".", *_group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
@@ -223,14 +223,14 @@ def _chromium() -> str | None:
 
 
 def _install_chromium(session: nox.Session) -> bool:
-    """Install Debian's where that takes no question and not long; tell whether it is there now."""
+    """Install Debian's Chromium if that needs no question and little time; return the success."""
     if not shutil.which("apt-get") or os.geteuid() != 0:
         return False
     session.log("installing Debian's chromium (once)")
     apt = ["apt-get", "--quiet=2", "--yes", "--no-install-recommends"]
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        # Only what leaves nothing half done is given up when it takes long.
+        # Only steps that leave nothing half done have a timeout.
         subprocess.run([*apt, "update"], check=True, env=quietly, timeout=30)
         fetch = [*apt, "--download-only", "install", "chromium"]
         subprocess.run(fetch, check=True, env=quietly, timeout=60)
@@ -241,7 +241,7 @@ def _install_chromium(session: nox.Session) -> bool:
 
 
 def _group(name: str) -> tuple[str, ...]:
-    """Return a dependency group's requirements, for a pip too old to read groups itself."""
+    """Return a dependency group's requirements, since an old pip cannot read groups."""
     return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
 
 
@@ -266,7 +266,7 @@ def _interpreter(version: str) -> str | None:
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """Yield where a Python of this version may be: each folder on PATH, then pyenv's own."""
+    """Yield the places of a Python of this version: each folder on PATH, then pyenv's own."""
     pyenv = [os.environ.get("PYENV_ROOT"), "~/.pyenv"]
     roots = [Path(root).expanduser() / "versions" for root in pyenv if root]
     homes = [home for root in roots for home in sorted(root.glob(f"{version}*"))]
@@ -276,7 +276,7 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _is_python(path: str, version: str) -> bool:
-    """Ask it: a pyenv shim stands on PATH for versions that it then refuses to run."""
+    """Run it: a pyenv shim may be on PATH for versions that it then refuses to run."""
     ask = "import ensurepip, sqlite3, ssl, sys; print('%d.%d' % sys.version_info[:2])"
     answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, check=False)
     return answer.returncode == 0 and answer.stdout.strip() == version

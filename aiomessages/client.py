@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypedDict
 from msgspec import UNSET, UnsetType
 
 from ._version import __version__
-from .calls.api_key import key_of
-from .calls.attempts import Attempts, Shared
+from .calls.api_key import Key
+from .calls.attempts import Attempts
 from .calls.request import OnRetry, Rules
 from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
@@ -32,8 +32,8 @@ from .settings import (
     check_query,
     check_seconds,
     log_level,
-    metadata_query,
 )
+from .values.plain import as_plain
 from .values.secrets import hide, hide_values
 from .wire.decoding import COMPLETIONS, MESSAGES
 from .wire.requests import ACCEPT_ENCODING, check_page_options
@@ -83,8 +83,8 @@ class AsyncMessagesClient:
       wait.
     - `max_response_bytes`: the largest body of a response, decompressed.
     - `default_headers`, `default_query`: sent with each request.
-    - `allow_http`: allow plain HTTP to other hosts than this machine. The key can be read on its
-      way then.
+    - `allow_http`: allow plain HTTP to other hosts than this machine. Others on the network can
+      then read the key.
     - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
 
     `AIOMESSAGES_LOG=debug` or `info` in the environment writes the log to standard error. A client
@@ -92,8 +92,6 @@ class AsyncMessagesClient:
 
     Raises ConfigurationError for options that cannot be used.
     """
-
-    _base_url: str | None = None  # a client that could not be built has a repr as well
 
     def __init__(
         self,
@@ -120,7 +118,7 @@ class AsyncMessagesClient:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
 
         show_log(log_level())
-        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        api_key = hide(api_key)  # before an error can show it in a traceback
         base_url, default_headers = hide(base_url), hide_values(default_headers)
         self._settings = Settings.load(
             api_key=api_key,
@@ -131,7 +129,7 @@ class AsyncMessagesClient:
             default_query=default_query,
             allow_http=allow_http,
         )
-        # With what the environment said, so that a client derived later is of the same account.
+        # With the values of the environment, so that a client derived later has the same account.
         self._options: ClientOptions = {
             "api_key": self._settings.api_key,
             "base_url": self._settings.base_url,
@@ -146,7 +144,6 @@ class AsyncMessagesClient:
             "allow_http": allow_http,
             "on_retry": on_retry,
         }
-        self._base_url = self._settings.base_url
         self._session = session
         check_seconds("deadline", deadline)
         constant_headers = {
@@ -154,8 +151,9 @@ class AsyncMessagesClient:
             "accept-encoding": ACCEPT_ENCODING,
             "user-agent": f"aiomessages/{__version__}",
         }
+        key = self._settings.api_key
         rules = Rules(
-            key_of(self._settings.api_key),
+            Key(key) if isinstance(key, str) else key,
             policy=_checked_policy(retry),
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
@@ -163,17 +161,19 @@ class AsyncMessagesClient:
         transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
         self._caller = Caller(
             self._settings,
-            Attempts(Shared(transport), rules),
+            Attempts(transport, rules),
             headers={**({} if session is None else constant_headers), **self._settings.headers},
             timeout=Timeout.of(timeout),
             deadline=deadline,
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._base_url!r})"
+        # A traceback may show a client that could not be built.
+        base_url = self.base_url if hasattr(self, "_settings") else None
+        return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client is not pickled: make one in each process")
+        raise TypeError("a client cannot be pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with other options that shares this one's session.
@@ -192,7 +192,7 @@ class AsyncMessagesClient:
 
     @property
     def base_url(self) -> str:
-        """The address of the API, without a slash at the end."""
+        """The URL of the API, without a slash at its end, such as `https://api.openai.com/v1`."""
         return self._settings.base_url
 
     # --- calls ------------------------------------------------------------------------------------
@@ -220,17 +220,17 @@ class AsyncMessagesClient:
 
         The arguments:
 
-        - `after`: the id of a message. The list begins behind it.
+        - `after`: the id of a message. The list begins with the message after it.
         - `limit`: messages a page. Default: the server's (20) for one page, 100 for an iteration.
         - `order`: `"asc"` or `"desc"`. Default: the server's, which is `asc`.
         - `max_items`: the number of messages in all.
         - `prefetch`: fetch the next page while the current one is consumed.
-        - `lookahead`: fetch the middle of a long conversation at once, where the ids at both ends
-          are numbered without a gap. At most `lookahead_window` pages are fetched in advance then.
-          The messages come in the order that was asked for in any case.
-        - `wait_until_visible`: seconds in which a 404 is asked for again, as a completion becomes
-          visible only some seconds after it was stored.
-        - `timeout`, `deadline`: as for the client, whose they are by default. The deadline counts
+        - `lookahead`: fetch the middle of a long conversation at once, if the ids at both ends are
+          numbered without a gap. At most `lookahead_window` pages (32) are fetched in advance. The
+          order of the messages is the requested one in any case.
+        - `wait_until_visible`: seconds in which a 404 is requested again, because a completion
+          becomes visible only some seconds after it was stored.
+        - `timeout`, `deadline`: in seconds, by default those of the client. The deadline counts
           from the first request of this list to its last.
         - `extra_headers`, `extra_query`: sent with each request of this list.
 
@@ -244,7 +244,8 @@ class AsyncMessagesClient:
             from .paging.lookahead import checked_window  # noqa: PLC0415 few need it
 
             window = checked_window(lookahead, lookahead_window, prefetch=prefetch)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         listing = self._caller.messages(completion_id, wanted, options)
         codec = MESSAGES.fresh()
         return listing.stream(MessageStream, codec, prefetch=prefetch, lookahead=window)
@@ -275,15 +276,17 @@ class AsyncMessagesClient:
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
         model_query = {} if model is None else {"model": model}
-        selecting = check_query({**model_query, **metadata_query(metadata)})
-        options = CallOptions(timeout, deadline, extra_headers, extra_query)
+        filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
+        selecting = check_query({**model_query, **filters})
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra)
         listing = self._caller.completions(wanted, selecting, options)
         stream = listing.stream(CompletionStream, COMPLETIONS, prefetch=prefetch)
-        # The order decides only where the list is cut: a whole list holds the same in both.
+        # The order matters only if the list is cut: a whole list has the same items in both.
         is_cut = wanted.after or wanted.max_items
         order_of_cut = (wanted.order or "asc") if is_cut else None
         cut = {"after": wanted.after, "max_items": wanted.max_items, "order": order_of_cut}
-        asked = {**selecting, "extra_query": check_query(extra_query or {}) or None, **cut}
+        asked = {**selecting, "extra_query": extra or None, **cut}
         stream.selection = {name: value for name, value in asked.items() if value is not None}
         return stream
 
@@ -303,14 +306,15 @@ class AsyncMessagesClient:
         ClientClosedError.
         """
         extra_headers = hide_values(extra_headers)
-        options = CallOptions(timeout, deadline, extra_headers, extra_query, wait_until_visible)
+        extra = check_query(extra_query or {})
+        options = CallOptions(timeout, deadline, extra_headers, extra, wait_until_visible)
         return await self._caller.completion(completion_id, options)
 
     async def raw_completion(self, completion_id: str) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent.
 
-        Only its id is checked: the bytes are JSON with the id that was asked for. Raises the errors
-        of `completion`.
+        Only its id is checked: the bytes are JSON with the requested id. Raises the errors of
+        `completion`.
         """
         return await self._caller.raw_completion(completion_id)
 
@@ -332,14 +336,14 @@ class AsyncMessagesClient:
           `client.completions()`, which carries the replies already. It is never read further ahead
           than `concurrency` conversations. An async iterator is closed with the stream.
         - `concurrency`: the number of conversations that are read at a time.
-        - `ordered`: yield them in the order of `ids`, and not as they are done.
+        - `ordered`: yield them in the order of `ids`, and not in the order of completion.
         - `include_reply`: fetch the completion of each conversation as well, with its reply.
         - `on_error`: `"raise"` stops at the first failure; `"continue"` yields a conversation with
-          its `error`, and goes on. An error that every other id would meet is raised in any case: a
-          refused key, a used-up quota, three refused permissions in a row, and a Retry-After beyond
-          the policy's `max_retry_after`.
-        - `limit`: messages a page (100). Where a page is too large for the client or the server,
-          smaller ones are asked for.
+          its `error`, and continues. An error that every other id would meet is raised in any case:
+          a refused key, a used-up quota, three refused permissions in a row, and a Retry-After
+          beyond the policy's `max_retry_after`.
+        - `limit`: messages a page (100). If a page is too large for the client or the server,
+          smaller ones are requested.
 
         Raises ConfigurationError for arguments that cannot be used; iterating raises APIError and
         ClientClosedError.
@@ -363,7 +367,7 @@ class AsyncMessagesClient:
     async def aclose(self) -> None:
         """End the calls under way, which raise ClientClosedError, and close the client's session.
 
-        A session that was handed in stays open. Closing again does nothing.
+        A session that was passed in stays open. A second call does nothing.
         """
         await self._caller.attempts.aclose()
 
@@ -376,23 +380,23 @@ class AsyncMessagesClient:
 
 def _checked_policy(retry: object) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
-        raise ConfigurationError("retry must be a RetryPolicy; RetryPolicy(max_retries=0) is none")
+        raise ConfigurationError("retry must be a RetryPolicy, such as RetryPolicy(max_retries=0)")
     return retry
 
 
 def _checked_hook(hook: OnRetry | None) -> OnRetry | None:
     if inspect.iscoroutinefunction(hook):
         raise ConfigurationError(
-            "on_retry must be a plain function; have it start a task if need be"
+            "on_retry must be a plain function; start a task in it for async work"
         )
     return hook
 
 
 @singledispatch
 def caller_of(client: object) -> Caller:
-    """Return the caller of a client, by which exports and telemetry work.
+    """Return the caller of a client, for exports and telemetry.
 
-    Raises TypeError for anything else than a client.
+    Raises TypeError for any other object.
     """
     raise TypeError(f"{type(client).__name__} is not a client")
 

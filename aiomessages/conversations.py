@@ -60,10 +60,6 @@ class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True)
             "completion": None if self.completion is None else self.completion.to_dict(),
         }
 
-    def to_json(self) -> str:
-        """Return the JSON of `to_dict()`, on one line."""
-        return msgspec.json.encode(self.to_dict()).decode()
-
     def _repr_html_(self) -> str:
         from .models.notebook import box, boxes  # noqa: PLC0415 only notebooks need it
 
@@ -74,10 +70,6 @@ class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True)
 
 class ConversationStream(Results[Conversation]):
     """Conversations, as they are read or in the order of their ids."""
-
-    async def collect(self) -> list[Conversation]:
-        """Return all conversations that are left, as a list. Raise what iterating raises."""
-        return [conversation async for conversation in self]
 
 
 class Reader:
@@ -115,12 +107,9 @@ class Reader:
                 raise
             return Conversation(completion_id, messages, error=error, completion=completion)
         self._refusals.succeeded()
-        reply = _first_reply(completion) if self._include_reply else None
+        choices = completion.choices if self._include_reply and completion else []
+        reply = choices[0].message if choices else None
         return Conversation(completion_id, messages, reply, completion=completion)
-
-
-def _first_reply(completion: StoredCompletion | None) -> Reply | None:
-    return completion.choices[0].message if completion and completion.choices else None
 
 
 def check_options(ids: object, *, concurrency: object, on_error: object) -> None:

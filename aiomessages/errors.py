@@ -28,7 +28,8 @@ only sets the attribute. Longer than 300 lines, so that the whole tree is in one
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from .values.headers import Headers
+from multidict import CIMultiDict
+
 from .values.redaction import shown
 
 
@@ -74,7 +75,7 @@ class APIError(MessagesError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with args alone, and loses the facts between processes.
+        # The default calls the class with only its args, and loses the facts between processes.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def at(self, *, completion_id: str | None, cursor: str | None, attempts: int) -> Self:
@@ -151,7 +152,7 @@ class APIResponseError(APIError):
     ) -> None:
         super().__init__(message, retryable=retryable)
         self.status = status
-        self.headers = Headers((name.lower(), value) for name, value in (headers or {}).items())
+        self.headers = CIMultiDict((name.lower(), value) for name, value in (headers or {}).items())
         self.request_id = self.headers.get("x-request-id")
 
     def _facts(self) -> list[str]:
@@ -170,10 +171,10 @@ class DecodeError(APIResponseError):
 class SchemaError(APIResponseError):
     """The body is JSON of the wrong shape; `path` is the place, such as `$.data[3].id`.
 
-    A page must have a list as its `data`, and each item an id. Nothing else is an error.
+    A page must have a list as its `data`, and each item an id. Any other mismatch is no error.
     """
 
-    hint = "A list cannot be read on without ids, not even by raw(): check base_url."
+    hint = "A list cannot continue without ids, not even by raw(): check base_url."
 
     def __init__(
         self,

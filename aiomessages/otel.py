@@ -7,10 +7,11 @@ metrics go, and without an SDK they go nowhere. opentelemetry-instrumentation-ai
 the spans of the HTTP requests; they are children of the list that sends them.
 
 A span is INTERNAL, lasts from the first request until the last page has come, and names the
-completion: `gen_ai.response.id`, by which it meets the span of the call that made it. Metrics name
-none. Neither has any content, key, header, or text of an error.
+completion: `gen_ai.response.id`, as the span of the call that made it does. Metrics name none.
+Neither has any content, key, header, or text of an error.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -50,10 +51,10 @@ def instrument(
     """Make spans and metrics of a client's work from now on, and return the client.
 
     Clients that `with_options` derives from it afterwards are instrumented as well. Without
-    providers the global ones are used, also where they are set later. Instrumenting a client again
+    providers the global ones are used, even if they are set later. Instrumenting a client again
     replaces its providers.
 
-    Raises TypeError for anything else than an AsyncMessagesClient or a blocking MessagesClient.
+    Raises TypeError for an object other than an AsyncMessagesClient or a blocking MessagesClient.
     """
     caller_of(client).instrument(_OpenTelemetry(tracer_provider, meter_provider))
     return client
@@ -68,15 +69,15 @@ class _OpenTelemetry:
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
         meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
         self._requests = meter.create_counter(
-            "aiomessages.client.requests", "{request}", "Requests, each retry one more."
+            "aiomessages.client.requests", "{request}", "Requests, retries included."
         )
         self._retries = meter.create_counter(
-            "aiomessages.client.retries", "{retry}", "Requests that follow one that failed."
+            "aiomessages.client.retries", "{retry}", "Requests that repeat a failed one."
         )
         self._waits = meter.create_histogram(
             "aiomessages.client.slot.wait_time",
             "s",
-            "How long a request of an export waited for its turn at the pace.",
+            "Time that a request of an export waited for the rate limit.",
         )
         self._bytes = meter.create_histogram(
             "aiomessages.client.response.body.size",
@@ -115,7 +116,8 @@ class _Span:
         self._items = items
 
     def context(self) -> Context:
-        # The task has a context of its own, so that the caller's stays the same between two items.
+        # The task has a context of its own, so that the caller's context stays unchanged between
+        # two items.
         context = copy_context()
         context.run(current_context.attach, trace.set_span_in_context(self._span))
         return context
@@ -124,21 +126,13 @@ class _Span:
         # The text of an exception may quote the server, so it goes to its handler alone.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
-    def end(
-        self,
-        outcome: Outcome,
-        *,
-        pages: int,
-        items: int,
-        retries: int,
-        error_type: str | None,
-    ) -> None:
+    def end(self, outcome: Outcome, counts: Mapping[str, int], error_type: str | None) -> None:
         self._span.set_attributes(
             {
                 "aiomessages.outcome": outcome,
-                "aiomessages.pages": pages,
-                self._items: items,
-                "aiomessages.retries": retries,
+                "aiomessages.pages": counts["pages"],
+                self._items: counts["items"],
+                "aiomessages.retries": counts["retries"],
             }
         )
         if error_type is not None:

@@ -3,17 +3,18 @@
 Nothing here performs I/O.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from .models import Message, StoredCompletion
 from .models.pydantic_schema import SerializablePage
-from .values.headers import Headers
+
+NO_CLIENT: Final = "a copied page has no client: ask for a list after page.next_cursor"
 
 ItemT = TypeVar("ItemT")
 
 
-class ItemSequence(Generic[ItemT]):
+class ItemSequence(Sequence[ItemT], Generic[ItemT]):
     """The sequence of the items in `data`, for the pages of both clients."""
 
     __slots__ = ()
@@ -44,8 +45,9 @@ class ItemSequence(Generic[ItemT]):
 class Page(ItemSequence[ItemT], Generic[ItemT]):
     """One page of a list: a sequence of its items, which are also in `data`.
 
-    A page is true even if it is empty, and complete when it is made: nothing of the package writes
-    to it. A copy of a page, pickled or not, has no client and cannot fetch the next page.
+    A page is true even if it is empty, and equal to itself alone. It is complete when it is made:
+    nothing of the package writes to it. A copy of a page, pickled or not, has no client and cannot
+    fetch the next page.
     """
 
     __slots__ = {
@@ -55,7 +57,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
         "completion_id": "The completion whose messages these are; None on a page of completions.",
         "data": "The items.",
         "first_id": "The id of the first item, None on an empty page.",
-        "has_more": "True if the list goes on after this page.",
+        "has_more": "True if the list continues after this page.",
         "headers": "The response headers; names match in any case.",
         "ids": "The ids of the items.",
         "last_id": "The id of the last item, None on an empty page.",
@@ -108,8 +110,7 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
 
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         state: Any = super().__getstate__()  # a pair, for a class with slots
-        headers = Headers((name.lower(), value) for name, value in self.headers.items())
-        return state[0], state[1] | {"headers": headers, "_fetch_next": None}
+        return state[0], state[1] | {"_fetch_next": None}
 
     @property
     def request_id(self) -> str | None:
@@ -123,18 +124,18 @@ class Page(ItemSequence[ItemT], Generic[ItemT]):
     async def get_next_page(self) -> Self:
         """Fetch the next page.
 
-        Raise RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
-        Raise APIError if the request fails.
+        Raises RuntimeError if there is none, or none within `max_items`: see `has_next_page()`.
+        Raises APIError if the request fails.
         """
         if self.next_cursor is None and self.has_more:
             raise RuntimeError(
-                "there is no further page within max_items: look at page.has_next_page() first, or"
+                "there is no further page within max_items: check page.has_next_page() first, or"
                 " ask for a list after the last item's id"
             )
         if self.next_cursor is None:
-            raise RuntimeError("there is no next page: look at page.has_next_page() first")
+            raise RuntimeError("there is no next page: check page.has_next_page() first")
         if self._fetch_next is None:
-            raise RuntimeError("a copied page has no client: ask for a list after page.next_cursor")
+            raise RuntimeError(NO_CLIENT)
         page: Self = await self._fetch_next()
         return page
 
@@ -147,5 +148,8 @@ class CompletionPage(Page[StoredCompletion], SerializablePage):
     """One page of stored completions."""
 
 
-class RawPage(Page[bytes]):
-    """One page whose items are the exact bytes of each message or completion."""
+class RawPage(Page[bytes], SerializablePage):
+    """One page whose items are the exact bytes of each message or completion.
+
+    `to_dict()` decodes them, and raises msgspec.DecodeError for half an emoji (a lone surrogate).
+    """

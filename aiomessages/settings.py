@@ -45,8 +45,9 @@ _NO_URL: Final = "is not a URL: its host or port is invalid"
 class Timeout(msgspec.Struct, frozen=True):
     """The limits of one attempt, in seconds; None means no limit.
 
-    `total` covers everything from the wait for a pool slot to the last byte of the body,
-    `connect` the wait for a connection, `read` each gap between two reads.
+    `total` covers everything from the wait for a pool slot to the last byte of the body, `connect`
+    the wait for a connection, `read` each gap between two reads. Raises ConfigurationError for a
+    limit that is not a positive number.
     """
 
     total: float | None = 60.0
@@ -219,7 +220,7 @@ def check_framing(headers: Iterable[str]) -> None:
     if framing := sorted(_FRAMING & {name.lower() for name in headers}):
         raise ConfigurationError(
             f"the session that you handed in sends {' and '.join(framing)} with each request,"
-            " which frames a body where there is none: hand in one without it"
+            " which announces a body that no request has: hand in one without it"
         )
 
 
@@ -250,11 +251,6 @@ def check_query(query: Mapping[str, object]) -> dict[str, str]:
             f"{' and '.join(taken)} cannot be query parameters of your own: use list({taken[0]}=)"
         )
     return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
-
-
-def metadata_query(metadata: Mapping[str, object] | None) -> dict[str, object]:
-    """Return the query parameters that filter completions by metadata, not yet checked."""
-    return {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
 
 
 def _query_value(name: object, value: object) -> str:

@@ -1,4 +1,4 @@
-"""Measurements of the client, one question per file; `python -m benchmarks` asks them.
+"""Measurements of the client, one question per file: `python -m benchmarks` runs them.
 
-Nothing here is installed with the package, and nothing of the package imports it.
+They are not installed with the package, and the package imports none of them.
 """

@@ -1,6 +1,6 @@
-"""Ask one question: `python -m benchmarks [QUESTION] [OPTIONS]`; without one, all that is claimed.
+"""Run one question: `python -m benchmarks [QUESTION] [OPTIONS]`; without one, all claims.
 
-`python -m benchmarks plot FILE` draws what `--json FILE` of all questions has written.
+`python -m benchmarks plot FILE` draws the figures that `--json FILE` of all questions has written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUESTIONS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Hand the options over to the question that is named first."""
+    """Run the question that is named first, with the other options."""
     question, options = "all", arguments
     if arguments and not arguments[0].startswith("-"):
         question, *options = arguments

@@ -1,4 +1,4 @@
-"""Claims: what is to hold of the speed, beside what was measured of it. Measures nothing itself."""
+"""Claims about speed: a target for each measured figure. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Bound = Literal["≥", "≤"]
 
 
 class Claim(NamedTuple):
-    """A figure that was measured once a round, and the bound that its median is to keep."""
+    """A figure that was measured once a round, and the target for its median."""
 
     row: int
     subject: str
@@ -25,30 +25,30 @@ class Claim(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Tell whether the median keeps the bound."""
+        """Whether the median meets the target."""
         middle = median(self.figures)
         return middle >= self.target if self.bound == "≥" else middle <= self.target
 
 
 def at_least(target: float, row: int, subject: str, figures: Iterable[float]) -> Claim:
-    """Claim a ratio of at least so much."""
+    """Return the claim that a ratio is at least the target."""
     return Claim(row, subject, "≥", target, "×", list(figures))
 
 
 def at_most(
     target: float, row: int, subject: str, figures: Iterable[float], unit: str = "×"
 ) -> Claim:
-    """Claim a ratio, or a figure in the unit, of at most so much."""
+    """Return the claim that a ratio, or a figure in the unit, is at most the target."""
     return Claim(row, subject, "≤", target, unit, list(figures))
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Divide the figures of the same round, which were taken close to each other."""
+    """Divide the figures of each round, which were measured close to each other."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def table(claims: Sequence[Claim]) -> str:
-    """Render a line for each claim: its target, the median, the spread, and whether it holds."""
+    """Render a line for each claim: its target, the median, the spread, and the verdict."""
     rows = [["", "target", "median", "(min-max)", ""]]
     for claim in claims:
         middle, least_to_most = report.spread(claim.figures, digits=2)

@@ -1,9 +1,8 @@
 """The clients that are compared, each as its documentation or its experts would use it.
 
-A contender is an async context manager over a base URL that gives a walk: a function that reads a
-whole conversation at one page size (0: as it does where nobody says how) and returns the number of
-messages it saw. What is opened once in a service (client, session, decoder) is opened once here,
-outside the walk.
+A contender is an async context manager over a base URL that yields a walk: a function that reads a
+whole conversation at one page size (0: the client's default) and returns the number of messages.
+Objects that a service opens once (client, session, decoder) are opened once here, outside the walk.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Walk = Callable[[int], Awaitable[int]]
 Contender = Callable[[str], AbstractAsyncContextManager[Walk]]
 
 MAX_BYTES = 64 * 1024 * 1024
-LARGEST = 100  # page: by hand, nobody would ask for less
+LARGEST = 100  # page: a hand-written loop would not request less
 
 
 @asynccontextmanager
@@ -47,7 +46,7 @@ async def aiomessages_typed(base_url: str) -> AsyncIterator[Walk]:
 
 @asynccontextmanager
 async def aiomessages_raw(base_url: str) -> AsyncIterator[Walk]:
-    """Iterate this client's messages as the bytes that were sent."""
+    """Iterate this client's messages as raw bytes."""
     async with AsyncMessagesClient(KEY, base_url=base_url) as client:
 
         async def walk(limit: int) -> int:
@@ -68,7 +67,7 @@ async def openai_default(base_url: str) -> AsyncIterator[Walk]:
 
 @asynccontextmanager
 async def openai_aiohttp(base_url: str) -> AsyncIterator[Walk]:
-    """Do the same over the official client's aiohttp backend; RuntimeError where it is missing."""
+    """Iterate the official client's list over its aiohttp backend, or raise RuntimeError."""
     backend = openai.DefaultAioHttpClient()
     async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, http_client=backend) as client:
         yield _openai_walk(client)
@@ -86,17 +85,17 @@ def _openai_walk(client: openai.AsyncOpenAI) -> Walk:
 
 
 class BareMessage(msgspec.Struct, gc=False):
-    """The five keys that the live API sends, and no more: the least a typed walk can decode."""
+    """The five keys that the live API sends: the least that a typed walk can decode."""
 
     id: str
     role: str
     content: str | None
-    content_parts: list[dict[str, Any]] | None = None  # the contract knows neither it
-    name: str | None = None  # nor this
+    content_parts: list[dict[str, Any]] | None = None  # not in the contract
+    name: str | None = None  # not in the contract
 
 
 class BarePage(msgspec.Struct):
-    """What a hand-written walk needs of a page."""
+    """The fields of a page that a hand-written walk needs."""
 
     data: list[BareMessage]
     has_more: bool
@@ -107,14 +106,14 @@ BARE_PAGE: Final = msgspec.json.Decoder(BarePage)
 
 @asynccontextmanager
 async def bare(base_url: str) -> AsyncIterator[Walk]:
-    """Do only what has to be done, by hand, in the cheapest way that aiohttp documents.
+    """Walk by hand, with as little work as possible, in the cheapest way that aiohttp documents.
 
-    It bounds a request as this client does: in time, in bytes, to one server. No retries, no
-    prefetching, no checks of cursors, no error types: a floor, not a peer.
+    It limits a request as this client does: in time, in bytes, to one server. It has no retries, no
+    prefetching, no checks of cursors and no error types, so it is a lower bound and no equal.
     """
     url = f"{base_url}/chat/completions/{COMPLETION_ID}/messages"
     timeout = aiohttp.ClientTimeout(total=60)
-    headers = {"Authorization": f"Bearer {KEY}"}  # of the session: cheaper than of each request
+    headers = {"Authorization": f"Bearer {KEY}"}  # in the session: cheaper than in each request
     async with aiohttp.ClientSession(
         headers=headers, timeout=timeout, raise_for_status=True
     ) as session:
@@ -143,7 +142,7 @@ async def bare(base_url: str) -> AsyncIterator[Walk]:
 
 
 def rust_client() -> Client:
-    """Return pyreqwest's client, bound in time; RuntimeError where it is not installed."""
+    """Return pyreqwest's client with a timeout. Raises RuntimeError if it is not installed."""
     try:
         from pyreqwest.client import ClientBuilder  # noqa: PLC0415 an extra of the benchmarks
     except ImportError:
@@ -154,7 +153,7 @@ def rust_client() -> Client:
 
 @asynccontextmanager
 async def rust(base_url: str) -> AsyncIterator[Walk]:
-    """Do the same by pyreqwest, a client in Rust; RuntimeError where it is not installed."""
+    """Walk by pyreqwest, a client in Rust. Raises RuntimeError if it is not installed."""
     url = f"{base_url}/chat/completions/{COMPLETION_ID}/messages"
     async with rust_client() as client:
 

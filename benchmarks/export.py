@@ -1,13 +1,13 @@
-"""The question: how many pages a second come from many conversations, and at what cost in CPU.
+"""The question: how many pages a second, and how much CPU time, do many conversations take.
 
-Every conversation is one page. All clients run in this one process against a server in another;
-for each latency and concurrency they are opened anew and take turns in rounds, in an order that
-rotates. Rates are of wall time, from the call to its end: what an export writes, syncs and records
-is within. CPU time is user and system, of this process with all its threads.
+Every conversation is one page. All clients run in this process against a server in another one. For
+each latency and concurrency they are opened again, and take turns in rounds, in a rotating order.
+Rates are of wall time, from the call to its end, and include all that an export writes, syncs and
+records. CPU time is user and system time of this process with all its threads.
 
-An export begins at the pace's FIRST_RATE and grows from there, which takes seconds whatever the
-number of pages. So it is measured twice: as it is, in fewer and longer runs, as its rate depends on
-their length; and with FIRST_RATE raised out of the way, which is its rate once the ramp is over.
+An export begins at FIRST_RATE, and its rate takes seconds to grow, whatever the number of pages. So
+it is measured twice: from its start, in fewer and longer runs, because the rate depends on their
+length; and with a FIRST_RATE above all rates, which shows the rate after the growth.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from benchmarks.contenders import BARE_PAGE, rust_client
 from benchmarks.rounds import opened, rotated
 from benchmarks.server import KEY, serving
 
-# Reads the conversations of these ids, so many at a time, with a directory to write to; returns
-# the number of messages that it saw.
+# Reads the conversations of these ids, with a concurrency and a directory to write to, and returns
+# the number of messages.
 Read = Callable[[list[str], int, Path], Awaitable[int]]
 Contender = Callable[[str], AbstractAsyncContextManager[Read]]
 
 
 class Run(NamedTuple):
-    """What one run came to, in seconds."""
+    """The result of one run: its pages, and its seconds."""
 
     pages: int
     wall: float
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 Setting = tuple[float, int]  # latency in milliseconds, concurrency
 Runs = dict[Setting, dict[str, list[Run]]]
 
-# --- who is compared ------------------------------------------------------------------------------
+# --- the contenders -------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def conversations(base_url: str) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def exported(base_url: str) -> AsyncIterator[Read]:
-    """Export to a JSONL file, as it is."""
+    """Export to a JSONL file, from its first rate on."""
     async with AsyncMessagesClient(KEY, base_url=base_url) as client:
 
         async def read(ids: list[str], concurrency: int, directory: Path) -> int:
@@ -83,20 +83,20 @@ async def exported(base_url: str) -> AsyncIterator[Read]:
 
 
 @asynccontextmanager
-async def exported_after_ramp(base_url: str) -> AsyncIterator[Read]:
-    """Export to a JSONL file, at a pace that stands above all rates from the start."""
-    async with exported(base_url) as read_as_it_is:
+async def exported_at_full_rate(base_url: str) -> AsyncIterator[Read]:
+    """Export to a JSONL file, with a first rate above all rates."""
+    async with exported(base_url) as read_export:
 
         async def read(ids: list[str], concurrency: int, directory: Path) -> int:
             with patch("aiomessages.calls.rate_limit.FIRST_RATE", 1e6):
-                return await read_as_it_is(ids, concurrency, directory)
+                return await read_export(ids, concurrency, directory)
 
         yield read
 
 
 @asynccontextmanager
 async def openai_gather(base_url: str) -> AsyncIterator[Read]:
-    """Gather over the official client's lists, under a semaphore."""
+    """Gather the official client's lists, under a semaphore."""
     async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url) as client:
 
         async def read(ids: list[str], concurrency: int, _: Path) -> int:
@@ -114,7 +114,7 @@ async def openai_gather(base_url: str) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def rust_gather(base_url: str) -> AsyncIterator[Read]:
-    """Gather over pages by pyreqwest and msgspec; RuntimeError where it is not installed."""
+    """Gather pages by pyreqwest and msgspec. Raises RuntimeError if it is not installed."""
     async with rust_client() as client:
 
         async def read(ids: list[str], concurrency: int, _: Path) -> int:
@@ -131,12 +131,12 @@ async def rust_gather(base_url: str) -> AsyncIterator[Read]:
         yield read
 
 
-OPENAI, RAMP_OVER, RAMPED = "openai + gather", "export, ramp over", "export, as it is"
+OPENAI, FULL_RATE, FROM_START = "openai + gather", "export, at full rate", "export, from its start"
 CONVERSATIONS, RUST = "conversations", "pyreqwest + gather"
 CONTENDERS: dict[str, Contender] = {
     CONVERSATIONS: conversations,
-    RAMP_OVER: exported_after_ramp,
-    RAMPED: exported,
+    FULL_RATE: exported_at_full_rate,
+    FROM_START: exported,
     OPENAI: openai_gather,
     RUST: rust_gather,
 }
@@ -145,13 +145,15 @@ CONTENDERS: dict[str, Contender] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the tables, and write the raw figures where `--json` says."""
+    """Measure, print the tables, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     runs = asyncio.run(measure(options))
     for name, fact in report.environment().items():
         print(f"{name}: {fact}")
     print(f"pages of {options.messages} messages of {options.size} bytes, {options.rounds} rounds")
-    print(f"{RAMPED}: from {FIRST_RATE:.0f} pages a second upwards, {options.ramps} of the rounds")
+    print(
+        f"{FROM_START}: from {FIRST_RATE:.0f} pages a second upwards, {options.ramps} of the rounds"
+    )
     for (latency, concurrency), measured in runs.items():
         print("\n" + table(f"{latency:g} ms, concurrency {concurrency}", measured))
     if options.json:
@@ -159,7 +161,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks export")
     add = parser.add_argument
     add("--messages", type=int, default=100, help="of a conversation, at most 100: one page")
@@ -167,9 +169,9 @@ def parser() -> argparse.ArgumentParser:
     add("--latencies", type=float, nargs="+", default=[0, 50], metavar="MS")
     add("--concurrency", type=int, nargs="+", default=[16, 64, 256], metavar="N")
     add("--rounds", type=int, default=5)
-    add("--seconds", type=float, default=0.4, help="about that long, each run")
-    add("--ramps", type=int, default=1, help="rounds in which an export runs as it is, too")
-    add("--ramp-seconds", type=float, default=1, help="its pages: what would take so long at once")
+    add("--seconds", type=float, default=0.4, help="approximate length of a run")
+    add("--ramps", type=int, default=1, help="rounds with a run from the start")
+    add("--ramp-seconds", type=float, default=1, help="length of that run at full rate")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
 
@@ -194,7 +196,7 @@ async def compare(
         runs: dict[str, list[Run]] = {name: [] for name in reads}
         for number in range(options.rounds):
             for name in rotated(list(reads), number):
-                if name != RAMPED or number < options.ramps:
+                if name != FROM_START or number < options.ramps:
                     runs[name].append(
                         await timed(reads[name], pages[name], concurrency, options.messages)
                     )
@@ -204,27 +206,27 @@ async def compare(
 async def warm_up(
     reads: dict[str, Read], concurrency: int, options: argparse.Namespace
 ) -> dict[str, int]:
-    """Run twice with everybody who has no ramp, and return how many pages each is to read.
+    """Run each contender without growth twice, and return the number of pages for each.
 
-    That is as many as take about the wanted time, judged by the second time, when the connections
-    are there; but no fewer than use each connection twice.
+    So many pages take about the wanted time, judged by the second run, when the connections are
+    open. They are enough to use each connection twice.
     """
     pages = {}
     for name, read in reads.items():
-        if name != RAMPED:
+        if name != FROM_START:
             some = max(64, concurrency)
             await timed(read, some, concurrency, options.messages)
             run = await timed(read, some, concurrency, options.messages)
             pages[name] = max(int(options.seconds * run.pages / run.wall), 2 * concurrency)
     share = options.ramp_seconds / options.seconds
-    pages[RAMPED] = int(pages[RAMP_OVER] * share)
+    pages[FROM_START] = int(pages[FULL_RATE] * share)
     gc.collect()
-    gc.freeze()  # else a collection in one contender's run traverses what all have loaded
+    gc.freeze()  # else a collection in one contender's run traverses the objects of all
     return pages
 
 
 async def timed(read: Read, pages: int, concurrency: int, messages: int) -> Run:
-    """Return what one run took, which must see every message."""
+    """Return one run, which must see every message."""
     ids = [f"conversation-{number}" for number in range(pages)]
     with TemporaryDirectory() as directory:
         gc.collect()
@@ -235,11 +237,11 @@ async def timed(read: Read, pages: int, concurrency: int, messages: int) -> Run:
     return run
 
 
-# --- what is shown --------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 
 def table(title: str, measured: dict[str, list[Run]]) -> str:
-    """Render one setting: medians, spread, and ratios within the rounds, above 1 where better."""
+    """Render one setting: medians, spread, and ratios within the rounds, above 1 if better."""
     head = ["pages", "pages/s", "(min-max)", "÷ openai", "CPU µs/page", "(min-max)", "openai ÷ it"]
     rows = [[title, *head]]
     peers = measured[OPENAI]
@@ -251,13 +253,13 @@ def table(title: str, measured: dict[str, list[Run]]) -> str:
 
 
 def rates(runs: list[Run], peers: list[Run]) -> list[str]:
-    """Return the cells of pages a second."""
+    """Return the cells for pages a second."""
     own, others = ([run.pages / run.wall for run in each] for each in (runs, peers))
     return [*report.spread(own, digits=0), report.ratio(own, others[: len(own)])]
 
 
 def costs(runs: list[Run], peers: list[Run]) -> list[str]:
-    """Return the cells of CPU time a page."""
+    """Return the cells for CPU time a page."""
     own, others = ([1e6 * run.cpu / run.pages for run in each] for each in (runs, peers))
     return [*report.spread(own, digits=0), report.ratio(others[: len(own)], own)]
 

@@ -1,10 +1,11 @@
-"""The question: what memory does an export take, and does it depend on how much is exported.
+"""The question: how much memory does an export take, and does it depend on the number of messages.
 
-Each export runs in a process of its own, whose peak of resident memory is what is counted, against
-a server with pre-rendered pages in another process. By default the table has conversations of one
+Each export runs in a process of its own, whose peak of resident memory is measured, against a
+server with pre-rendered pages in another process. By default the table has conversations of one
 page and of a hundred, each with few messages and with many; large messages, of which fewer pages
-are then fetched at once; and columns, which another process makes at the end, whose peak is counted
-apart: importing and opening duckdb takes 50 MB by itself. While it is at work there are both.
+are fetched at once; and columns. Another process makes the columns at the end. Its peak is shown in
+a column of its own: importing and opening duckdb takes 50 MB by itself. While it works there are
+both processes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks.server import serving
 
 
 class Row(NamedTuple):
-    """An export: so many messages in conversations of a `length`, each of `size` bytes."""
+    """One export: its messages, in conversations of a `length`, each of `size` bytes."""
 
     messages: int
     length: int
@@ -35,7 +36,7 @@ class Row(NamedTuple):
     ending: str
 
 
-# Few messages and many, which must not differ.
+# Few messages and many: the peaks must not differ.
 FEW, MANY = 100_000, 1_000_000
 TABLE = [
     *(Row(count, length, 400, ".jsonl") for length in (100, 10_000) for count in (FEW, MANY)),
@@ -61,18 +62,18 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory")
     add = parser.add_argument
-    add("--messages", type=int, nargs="+", help="other exports than the table's: of so many")
-    add("--each", type=int, nargs="+", default=[100], help="messages of a conversation, then")
-    add("--size", type=int, nargs="+", default=[400], help="bytes of a message, then")
-    add("--endings", nargs="+", default=[".jsonl"], metavar="ENDING", help="of the files, then")
+    add("--messages", type=int, nargs="+", help="measure exports of so many messages instead")
+    add("--each", type=int, nargs="+", default=[100], help="messages of a conversation")
+    add("--size", type=int, nargs="+", default=[400], help="bytes of a message")
+    add("--endings", nargs="+", default=[".jsonl"], metavar="ENDING", help="file formats")
     return parser
 
 
 def chosen(options: argparse.Namespace) -> list[Row]:
-    """Return the rows that are asked for."""
+    """Return the requested rows."""
     if not options.messages:
         return TABLE
     choices = (options.endings, options.size, options.each, options.messages)
@@ -82,7 +83,7 @@ def chosen(options: argparse.Namespace) -> list[Row]:
 
 
 async def measure(row: Row) -> dict[str, float]:
-    """Export so many messages in a process of its own, and return what it took."""
+    """Export a row in a process of its own, and return its memory and its seconds."""
     async with serving(row.length, row.size) as base_url:
         command = [sys.executable, "-m", "benchmarks.export_memory", base_url, row.ending]
         command += [str(row.messages // row.length), str(row.messages)]
@@ -92,11 +93,11 @@ async def measure(row: Row) -> dict[str, float]:
 
 
 async def run(base_url: str, ending: str, completions: int, messages: int) -> None:
-    """Export to a directory that is removed afterwards, and print what it took."""
+    """Export to a temporary directory, and print the memory and the seconds."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         async with AsyncMessagesClient("key", base_url=base_url) as client:
-            # The server has one conversation; ids in the live API's manner would tell.
+            # The server has one conversation; ids in the live API's form would not match it.
             ids = (f"conversation-{number}" for number in range(completions))
             target = Path(directory) / f"out{ending}"
             report = await export(client, ids, target, include_reply=False)
@@ -106,19 +107,19 @@ async def run(base_url: str, ending: str, completions: int, messages: int) -> No
 
 
 def peak() -> float:
-    """Return this process's peak of resident memory in MB, as Linux knows it.
+    """Return this process's peak of resident memory in MB, from Linux.
 
-    getrusage would count what the parent had before this program was loaded as well.
+    getrusage would include the memory of the parent before this program was loaded.
     """
     status = Path("/proc/self/status").read_text("ascii").split()
     return int(status[status.index("VmHWM:") + 1]) / 1024
 
 
 def columns_peak() -> float:
-    """Return that of the process that made columns, and 0 where there was none.
+    """Return the peak of the columns process in MB, and 0 without one.
 
-    Here getrusage is the one to ask, for that process has ended. What it counts in addition is what
-    this process had when it started that one, so it may say more than there was, and never less.
+    That process has ended, so getrusage knows its peak. It includes the memory of this process at
+    the start of the other one, so the figure may be too high, and never too low.
     """
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 

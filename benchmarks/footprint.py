@@ -1,8 +1,8 @@
-"""The question: what memory does one long conversation take, read along or held as a list.
+"""The question: how much memory does one long conversation take, streamed or held as a list.
 
-Each reader runs in a process of its own, whose peak of resident memory is what is counted, against
-a server in another. The peak is of all of it, with the interpreter and the libraries; what these
-come to, with one page, is measured as well, since what is held comes on top of it.
+Each reader runs in a process of its own, whose peak of resident memory is measured, against a
+server in another process. The peak includes the interpreter and the libraries. Their share is
+measured with one page, so that the memory of the held messages can be computed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Peaks = dict[str, list[float]]  # MB, a figure a round
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the table, and write the raw figures where `--json` says."""
+    """Measure, print the table, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     peaks = asyncio.run(measure(options))
     report.print_environment()
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks footprint")
     parser.add_argument("--messages", type=int, default=100_000, help="length of the conversation")
     parser.add_argument("--size", type=int, default=400, help="bytes of one message")
@@ -59,7 +59,7 @@ async def measure(options: argparse.Namespace) -> Peaks:
 
 
 def claim(peaks: Peaks) -> list[claims.Claim]:
-    """Hold the stream to a bound, and what is held to what the official client takes for it."""
+    """Claim a limit for the stream, and a share of openai's memory for held messages."""
     held, peers = peaks[f"{OURS}, {HELD}"], peaks[f"{OPENAI}, {HELD}"]
     return [
         claims.at_most(40, 5, "peak of a stream", peaks[f"{OURS}, {STREAMED}"], "MB"),
@@ -79,7 +79,7 @@ def _beyond(peaks: Peaks, name: str) -> list[float]:
 
 
 def table(peaks: Peaks, messages: int) -> str:
-    """Render the peaks of each reader, and what a message takes beyond one page of them."""
+    """Render the peaks of each reader, and the bytes of a message beyond one page."""
     rows = [["", "peak MB", "(min-max)", "bytes a message"]]
     for reader, figures in peaks.items():
         name, _, way = reader.partition(", ")

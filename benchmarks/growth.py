@@ -1,9 +1,9 @@
-"""The question: does the cost of a message or of a page grow with how many there are.
+"""The question: does the cost of a message or of a page grow with their number.
 
-First with the length of a conversation: a short one is a stretch of the long one, and walked often.
-Then with the number of conversations that are read at a time, each of one page. Everything runs in
-this one process against a server in another, and takes turns in rounds; what counts is CPU time
-(user and system, of this process).
+First with the length of a conversation: a short one is a part of the long one, and walked often.
+Then with the number of conversations that are read at a time, each of one page. All runs are in
+this process, against a server in another one, and take turns in rounds. The cost is CPU time (user
+and system) of this process.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Costs = dict[int, list[float]]
 """Microseconds of CPU: length or concurrency → one figure a round."""
 
 PAGE = 100
-CLIFF = 1.5  # what ten times the concurrency may cost a page, in terms of before
+CLIFF = 1.5  # the largest factor of a page's cost at ten times the concurrency
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the tables, and write the raw figures where `--json` says."""
+    """Measure, print the tables, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     lengths, concurrencies = asyncio.run(measure(options))
     report.print_environment()
@@ -47,20 +47,20 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth")
     add = parser.add_argument
     add("--lengths", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], metavar="N")
     add("--concurrency", type=int, nargs="+", default=[1, 10, 100, 1000], metavar="N")
     add("--size", type=int, default=400, help="bytes of one message")
-    add("--pages", type=int, default=2000, help="at the least, of a run of many conversations")
+    add("--pages", type=int, default=2000, help="at least so many in a run of many conversations")
     add("--rounds", type=int, default=3)
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
 
 
 async def measure(options: argparse.Namespace) -> tuple[Costs, Costs]:
-    """Return the costs of a message by the length, and of a page by the concurrency."""
+    """Return the costs of a message by length, and of a page by concurrency."""
     _allow_files(3 * max(options.concurrency) + 100)
     return await by_length(options), await by_concurrency(options)
 
@@ -76,7 +76,8 @@ async def by_length(options: argparse.Namespace) -> Costs:
         await walk(client, range(0, longest, longest), min(options.lengths))
         for number in range(options.rounds):
             for length in rotated(costs, number):
-                # Each begins elsewhere: no page is cheaper because the server has kept it.
+                # Each begins at another message, so that no page is cheaper because the server
+                # cached it.
                 starts = range(0, longest, max(length, longest // 10))
                 work = walk(client, starts, length)
                 costs[length].append(await cost(work, length * len(starts)))
@@ -84,7 +85,7 @@ async def by_length(options: argparse.Namespace) -> Costs:
 
 
 async def walk(client: AsyncMessagesClient, starts: range, length: int) -> None:
-    """Walk through so many messages from each start on."""
+    """Walk `length` messages from each start."""
     seen = 0
     for start in starts:
         after = f"{COMPLETION_ID}-{start - 1}" if start else None
@@ -94,7 +95,7 @@ async def walk(client: AsyncMessagesClient, starts: range, length: int) -> None:
 
 
 async def by_concurrency(options: argparse.Namespace) -> Costs:
-    """Read conversations of one page each, so many at a time."""
+    """Read conversations of one page each, at each concurrency."""
     costs: Costs = {concurrency: [] for concurrency in options.concurrency}
     async with (
         serving(PAGE, options.size) as base_url,
@@ -109,7 +110,7 @@ async def by_concurrency(options: argparse.Namespace) -> Costs:
 
 
 async def read(client: AsyncMessagesClient, pages: int, concurrency: int) -> None:
-    """Read so many conversations of one page."""
+    """Read a number of conversations of one page."""
     seen = 0
     ids = (f"conversation-{number}" for number in range(pages))
     async for conversation in client.conversations(ids, concurrency=concurrency):
@@ -118,7 +119,7 @@ async def read(client: AsyncMessagesClient, pages: int, concurrency: int) -> Non
 
 
 async def cost(work: Awaitable[None], units: int) -> float:
-    """Return the microseconds of CPU that each unit of some work takes."""
+    """Return the microseconds of CPU time for each unit of some work."""
     gc.collect()
     start = time.process_time()
     await work
@@ -126,7 +127,7 @@ async def cost(work: Awaitable[None], units: int) -> float:
 
 
 def _allow_files(number: int) -> None:
-    """Raise the limit of open files, as far as that is allowed; the server inherits it."""
+    """Raise the limit of open files as far as allowed; the server inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < number:
         most = number if hard == resource.RLIM_INFINITY else min(number, hard)
@@ -134,7 +135,7 @@ def _allow_files(number: int) -> None:
 
 
 def claim(lengths: Costs, concurrencies: Costs) -> list[claims.Claim]:
-    """Hold the longest to the shortest, and each concurrency to the one before it."""
+    """Compare the longest with the shortest, and each concurrency with the one before it."""
     shortest, longest = min(lengths), max(lengths)
     grown = f"CPU a message of {longest:,} ÷ of {shortest:,}"
     steps = sorted(concurrencies)
@@ -153,7 +154,7 @@ def claim(lengths: Costs, concurrencies: Costs) -> list[claims.Claim]:
 
 
 def tables(lengths: Costs, concurrencies: Costs) -> list[str]:
-    """Render the costs by the length, and by the concurrency."""
+    """Render the costs by length, and by concurrency."""
     return [
         table("messages", "CPU µs/message", lengths),
         table("at a time", "CPU µs/page", concurrencies),

@@ -1,6 +1,6 @@
 """One reader in a process of its own: `python -m benchmarks.held URL READER` prints its memory.
 
-It loads nothing but what its reader needs, since that counts: whoever asks is another module.
+It loads only the modules of its reader, because they count; `footprint` starts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 OURS, RAW, OPENAI = "aiomessages", "aiomessages raw", "openai"
-OPENED, STREAMED, HELD = "opened", "streamed", "held"  # opened: its first message, and no more
+OPENED, STREAMED, HELD = "opened", "streamed", "held"  # opened: only the first message
 READERS = [
     *(f"{OURS}, {way}" for way in (OPENED, STREAMED, HELD)),
     *(f"{name}, {way}" for name in (RAW, OPENAI) for way in (OPENED, HELD)),
@@ -25,7 +25,7 @@ READERS = [
 
 
 async def read(base_url: str, reader: str) -> dict[str, float]:
-    """Read in one way, and return what was seen and the peak of memory, in MB."""
+    """Read in one way; return the number of messages, and the peak of memory in MB."""
     name, _, way = reader.partition(", ")
     messages = openai_messages(base_url) if name == OPENAI else our_messages(base_url, name)
     seen = 0
@@ -62,9 +62,9 @@ async def openai_messages(base_url: str) -> AsyncIterator[object]:
 
 
 def peak() -> float:
-    """Return this process's peak of resident memory in MB, as Linux knows it.
+    """Return this process's peak of resident memory in MB, from Linux.
 
-    getrusage would count what the parent had before this program was loaded as well.
+    getrusage would include the memory of the parent before this program was loaded.
     """
     status = Path("/proc/self/status").read_text("ascii").split()
     return int(status[status.index("VmHWM:") + 1]) / 1024

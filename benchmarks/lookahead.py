@@ -1,8 +1,8 @@
-"""The question: how much sooner is one long conversation read, and with how many requests.
+"""The question: how much faster is one long conversation read, and with how many requests.
 
 The client walks one conversation plainly and with `lookahead=True`, in an order that rotates from
-round to round, from a server in another process that takes its time for each answer. Wall time is
-what is counted here, from the first request to the last message: nearly all of it is waiting.
+round to round, from a server in another process that delays each response. The figure is wall time,
+from the first request to the last message: nearly all of it is waiting.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Readings = dict[str, list[Reading]]
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the table, and write the raw figures where `--json` says."""
+    """Measure, print the table, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     readings = asyncio.run(measure(options))
     for name, fact in report.environment().items():
@@ -53,12 +53,12 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks lookahead")
     parser.add_argument("--pages", type=int, default=20)
     parser.add_argument("--limit", type=int, default=100, help="messages of a page")
     parser.add_argument("--size", type=int, default=400, help="bytes of one message")
-    parser.add_argument("--latency", type=float, default=0.05, help="seconds of one answer")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds of one response")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
@@ -73,7 +73,7 @@ async def measure(options: argparse.Namespace) -> Readings:
         serving(count, options.size, options.latency) as base_url,
         AsyncMessagesClient(KEY, base_url=base_url, trace_configs=[requests.trace()]) as client,
     ):
-        for number in range(-1, options.rounds):  # the first time only opens the connections
+        for number in range(-1, options.rounds):  # the first round only opens the connections
             for name in rotated(list(MODES), number):
                 reading = await read(client, MODES[name], options.limit, count, requests)
                 readings[name] += [reading] if number >= 0 else []
@@ -81,13 +81,13 @@ async def measure(options: argparse.Namespace) -> Readings:
 
 
 class Requests:
-    """Counts what is sent."""
+    """Counts the requests that are sent."""
 
     def __init__(self) -> None:
         self.sent = 0
 
     def trace(self) -> aiohttp.TraceConfig:
-        """Return what tells of each request."""
+        """Return a trace config that counts each request."""
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._count)
         return trace
@@ -103,7 +103,7 @@ async def read(
     count: int,
     requests: Requests,
 ) -> Reading:
-    """Read the conversation, which must come whole and in order."""
+    """Read the conversation, and check that it is complete and in order."""
     before, began = requests.sent, time.perf_counter()
     got = [item.id async for item in client.list(COMPLETION_ID, limit=limit, lookahead=mode)]
     spent = time.perf_counter() - began
@@ -112,7 +112,7 @@ async def read(
 
 
 def table(readings: Readings) -> str:
-    """Render medians, spread, and how many times sooner each is done than the plain walk."""
+    """Render medians, spread, and the factor by which each is faster than the plain walk."""
     rows = [["", "ms", "(min-max)", "plain ÷ it", "requests"]]
     plain = [each.seconds for each in readings["plain"]]
     for name, walks in readings.items():

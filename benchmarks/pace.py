@@ -119,7 +119,7 @@ async def serving(rate: float, latency: float) -> AsyncIterator[str]:
     try:
         yield (await process.stdout.readline()).decode().strip()
     finally:
-        process.stdin.close()  # the server ends then, also where this process is killed
+        process.stdin.close()  # this ends the server, even if this process is killed
         await process.wait()
 
 

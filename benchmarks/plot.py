@@ -1,7 +1,7 @@
-"""Draw what `python -m benchmarks --json FILE` has written: bars as SVG, for light and for dark.
+"""Draw the figures that `python -m benchmarks --json FILE` has written: an SVG for light and dark.
 
 `python -m benchmarks plot FILE -o docs/benchmarks.svg`. A bar is a median, and the thin line on it
-reaches from the least to the most.
+reaches from the lowest to the highest figure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import export, held, start
 
-WIDTH, LABELS, VALUES = 720, 210, 90  # pixels: of all, of the names, and kept for the figures
+WIDTH, LABELS, VALUES = 720, 210, 90  # pixels: the whole, the names, the figures
 BARS = WIDTH - LABELS - VALUES
 LINE, BAR, MARGIN = 22, 12, 10
 
@@ -52,22 +52,22 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks plot")
-    parser.add_argument("file", type=Path, help="what --json has written")
+    parser.add_argument("file", type=Path, help="the file that --json has written")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/benchmarks.svg"))
     return parser
 
 
 def panels(figures: dict[str, Any]) -> list[Panel]:
-    """Pick out what can be drawn, of the questions that were asked."""
+    """Return the panels for the measured questions."""
     drawn = [
         Panel(f"A walk, {title}: CPU a message", "µs", costs)
         for title, costs in figures.get("walk", {}).items()
     ]
     if runs := figures.get("export"):
         costs = _by(runs, "contender", lambda run: 1e6 * run["cpu"] / run["pages"])
-        costs.pop(export.RAMPED, None)  # it tells of how fast one may begin, not of what it costs
+        costs.pop(export.FROM_START, None)  # its rate depends on the length of the run
         title = "Many conversations of 100 messages, 64 at a time: CPU a page"
         drawn.append(Panel(title, "µs", costs))
     if peaks := figures.get("footprint"):
@@ -87,7 +87,7 @@ def _by(runs: list[dict[str, Any]], key: str, figure: Any) -> dict[str, list[flo
 
 
 def note(document: dict[str, Any]) -> list[str]:
-    """Say where and with what it was measured."""
+    """Return the line with the machine and the number of rounds."""
     facts, rounds = document["environment"], document["settings"]["rounds"]
     versions = [f"{name} {facts[name]}" for name in VERSIONS if name in facts]
     machine = f"{facts['machine']}; medians, least and most of {rounds} interleaved rounds"
@@ -98,7 +98,7 @@ VERSIONS = ("aiomessages", "openai", "aiohttp", "msgspec", "pyreqwest")
 
 
 def svg(panels: list[Panel], note: list[str]) -> str:
-    """Render the panels below each other."""
+    """Render the panels, one below the other."""
     y, parts = MARGIN, []
     for panel in panels:
         y += LINE
@@ -131,7 +131,7 @@ def _bar(y: int, name: str, figures: list[float], scale: float, unit: str) -> li
 
 
 def _short(figure: float) -> str:
-    """Return three digits of it, or all that it has before the point."""
+    """Return the figure with three digits, or all digits before the point."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 

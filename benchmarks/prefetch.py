@@ -1,9 +1,9 @@
-"""The question: what is left of the time that fetching takes, when each page is worked on.
+"""The question: how much fetching time is left when each page is worked on.
 
-A walk fetches a page ahead. So it should take as long as the longer of both takes by itself: all
-fetches, one after the other, or all of the work, which waits as for a database. Both are measured,
-not reckoned: the fetches by a walk that prefetches nothing and does no work, in the same round, and
-the work within each walk. Seconds are of wall time.
+A walk fetches one page ahead. So it should take as long as the longer of two parts: all fetches,
+one after the other, or all of the work, which waits as for a database. Both are measured and not
+computed: the fetches by a walk without prefetching and work, in the same round, and the work within
+each walk. Seconds are wall time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMIT = 10
 
 
 class Run(NamedTuple):
-    """One walk, in seconds: all of it, its work, and what its fetches take by themselves."""
+    """One walk, in seconds: in all, of its work, and of the fetches by themselves."""
 
     wall: float
     work: float
@@ -35,7 +35,7 @@ Runs = dict[float, list[Run]]  # work on a page, in latencies → a run a round
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the table, and write the raw figures where `--json` says."""
+    """Measure, print the table, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     runs = asyncio.run(measure(options))
     report.print_environment()
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks prefetch")
     add = parser.add_argument
     add("--pages", type=int, default=40)
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def measure(options: argparse.Namespace) -> Runs:
-    """Return all runs, by how much work there was, in order of rounds."""
+    """Return all runs, by the amount of work, in order of rounds."""
     latency = options.latency / 1000
     runs: Runs = {factor: [] for factor in options.work}
     async with (
@@ -77,7 +77,7 @@ async def measure(options: argparse.Namespace) -> Runs:
 async def walk(
     client: AsyncMessagesClient, pages: int, work: float, *, prefetch: bool
 ) -> tuple[float, float]:
-    """Work on each page; return the seconds that all of it took, and those of the work."""
+    """Work on each page; return the seconds in all, and those of the work."""
     seen, worked = 0, 0.0
     began = time.perf_counter()
     async for _ in client.list(COMPLETION_ID, limit=LIMIT, prefetch=prefetch).pages():
@@ -91,7 +91,7 @@ async def walk(
 
 
 def claim(runs: Runs) -> list[claims.Claim]:
-    """Hold each walk to the longer of its fetches and its work."""
+    """Compare each walk with the longer of its fetches and its work."""
     return [
         claims.at_most(
             1.05,

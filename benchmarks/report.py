@@ -1,4 +1,4 @@
-"""Measured figures as a table for people and as JSON for machines; measures nothing itself."""
+"""Measured figures as a table for people and as JSON for machines. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def table(
 
 
 def limit_name(limit: int) -> str:
-    """Return what a page size is called."""
+    """Return the name of a page size."""
     return f"limit {limit}" if limit else "own defaults"
 
 
 def spread(figures: list[float], *, digits: int) -> tuple[str, str]:
-    """Return the median, and the least and the greatest."""
+    """Return the median, and the lowest and highest figure."""
     least, middle, most = (f"{f(figures):.{digits}f}" for f in (min, median, max))
     return middle, f"({least}-{most})"
 
 
 def ratio(above: list[float], below: list[float]) -> str:
-    """Return the median over the rounds of one contender's cost in terms of another's."""
+    """Return the median over the rounds of the ratio of two contenders' costs."""
     return f"{median(a / b for a, b in zip(above, below, strict=True)):.2f}"
 
 
@@ -72,20 +72,20 @@ def aligned(rows: list[list[str]]) -> str:
 
 
 def as_json(options: dict[str, object], **figures: object) -> bytes:
-    """Encode every single figure with what is needed to read it later."""
+    """Encode every figure with its environment and settings."""
     settings = {name: value for name, value in options.items() if name != "json"}
     document = {"environment": environment(), "settings": settings, **figures}
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 
 def print_environment() -> None:
-    """Say what the figures belong to, before they are shown."""
+    """Print the environment of the figures, before they are shown."""
     for name, fact in environment().items():
         print(f"{name}: {fact}")
 
 
 def environment() -> dict[str, str]:
-    """Return the machine, the Python and the libraries that the figures belong to."""
+    """Return the machine, the Python and the libraries of the figures."""
     pure = http_parser.HttpResponseParser is http_parser.HttpResponseParserPy
     return {
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
@@ -98,7 +98,7 @@ def environment() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the processor's model, as far as the system tells it."""
+    """Return the processor's model, if the system names it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
     models = (line.partition(": ")[2] for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""What it takes to compare fairly: each contender opened alike, and none always first."""
+"""A fair comparison: every contender is opened alike, and none is always first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def opened(
     base_url: str,
     stack: AsyncExitStack,
 ) -> dict[str, T]:
-    """Open each contender that can be opened here, and say which cannot."""
+    """Open each contender that can be opened here, and print the others."""
     ready = {}
     for name, contender in contenders.items():
         try:
@@ -28,7 +28,7 @@ async def opened(
 
 
 def rotated(items: Iterable[T], by: int) -> list[T]:
-    """Return the items, each round beginning with another."""
+    """Return the items, rotated so that each round begins with another one."""
     listed = list(items)
     start = by % len(listed)
     return listed[start:] + listed[:start]

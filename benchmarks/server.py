@@ -1,8 +1,8 @@
 """A loopback server that answers any messages list with rendered pages, in its own process.
 
-It is as cheap as Python allows (a bare protocol, pages kept once rendered), so that a round trip
-costs little beyond what its client spends. It checks nothing: no key, no path; so each completion
-has the same messages. How many it has costs the server no memory.
+It is as cheap as Python allows (a bare protocol, cached pages), so that a round trip costs little
+beyond the client's share. It checks neither key nor path, so each completion has the same messages.
+Their number does not change the server's memory.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ DESCENDING = re.compile(rb"[?&]order=desc")
 OPENING = "First things first.\nThen the café: "
 FILLER = "the quick brown fox jumps over the lazy dog and comes back for another round of it, "
 
-# What a server writes down for a message that is a text and no more. In the last one, what the
-# live API sends, every hundredth message has a field of the wrong type.
+# The absent values that a server sends as null with a text message. The last shape is that of the
+# live API, with a field of the wrong type in every hundredth message.
 LIVE, ODD = "the live API", "one odd in 100"
 SHAPES: dict[str, dict[str, None]] = {
     LIVE: dict.fromkeys(("content_parts", "name")),
@@ -43,7 +43,7 @@ SHAPES: dict[str, dict[str, None]] = {
     ),
     ODD: dict.fromkeys(("content_parts", "name")),
 }
-ODD_PLACE = 50  # in each hundred
+ODD_PLACE = 50  # of each hundred
 
 HEADERS = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
@@ -65,7 +65,7 @@ async def serving(
         port = int(await process.stdout.readline())
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        process.stdin.close()  # this is what ends it, even if we are killed
+        process.stdin.close()  # this ends the server, even if this process is killed
         await process.wait()
 
 
@@ -78,7 +78,7 @@ def message(number: int, size: int, shape: str) -> bytes:
 
 @cache
 def template(role: str, digits: int, size: int, shape: str, *, odd: bool) -> bytes:
-    """Render a message once a number of so many digits is in its id."""
+    """Render a message whose id has a place for a number of so many digits."""
     about = {"id": f"{COMPLETION_ID}-%d", "role": role}
     least = len(compact({**about, "content": OPENING, **SHAPES[LIVE]})) - len("%d") + digits
     room = max(size - least, 0)
@@ -95,7 +95,7 @@ def compact(value: object) -> bytes:
 def page(
     count: int, size: int, start: int, limit: int, *, descending: bool = False, shape: str = LIVE
 ) -> bytes:
-    """Render one page of `count` messages, from a place in the order that is asked for."""
+    """Render one page of `count` messages, from a position in the requested order."""
     numbers = range(count)[:: -1 if descending else 1][start : start + limit]
     shown = [message(number, size, shape) for number in numbers]
     first, last = (f'"{COMPLETION_ID}-{n}"' for n in (numbers[0], numbers[-1]))
@@ -112,12 +112,12 @@ class PageProtocol(asyncio.Protocol):
         self.respond, self.latency, self.pending = respond, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are written to."""
+        """Keep the transport for the responses."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete by now."""
+        """Answer each request that is complete."""
         *requests, self.pending = (self.pending + data).split(b"\r\n\r\n")
         for request in requests:
             after, limit = AFTER.search(request), LIMIT.search(request)
@@ -125,7 +125,7 @@ class PageProtocol(asyncio.Protocol):
             self.answer(self.respond(number, int(limit[1]) if limit else 20, descending))
 
     def answer(self, response: bytes) -> None:
-        """Send a response, at once or when the latency is over."""
+        """Send a response, at once or after the latency."""
         if self.latency:
             loop = asyncio.get_running_loop()
             loop.call_later(self.latency, self.transport.write, response)

@@ -1,9 +1,8 @@
-"""The question: what does a walk cost where a server writes messages down in another way.
+"""The question: how much does a walk cost if a server sends messages in another shape.
 
-Servers agree on what a message says, and not on the keys that they send for what it does not say.
-The same conversation is served in each shape, and all clients walk all of them in each round, so
-that a slow moment of the machine hits them alike. Counted are the CPU time of this process, and
-what this client's messages take while they are held.
+Servers differ in the keys that they send for absent values. The same conversation is served in each
+shape, and all clients walk all of them in each round, so that a slow moment of the machine affects
+all alike. The figures are the CPU time of this process, and the memory of this client's messages.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from benchmarks.server import COMPLETION_ID, KEY, LIVE, ODD, SHAPES, serving
 from benchmarks.walk import cost, warm_up
 
 LIMIT = 100
-WHO = {name: CONTENDERS[name] for name in (OURS, OPENAI, BARE)}
+COMPARED = {name: CONTENDERS[name] for name in (OURS, OPENAI, BARE)}
 
 
 class Measured(NamedTuple):
-    """CPU seconds of each walk, by shape and client, and bytes that a held message takes."""
+    """CPU seconds of each walk, by shape and client, and bytes of a held message."""
 
     costs: dict[str, report.Walks]
     held: dict[str, float]
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the tables, and write the raw figures where `--json` says."""
+    """Measure, print the tables, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     measured = asyncio.run(measure(options))
     report.print_environment()
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks shapes")
     parser.add_argument("--messages", type=int, default=4000, help="length of the conversation")
     size = "bytes of one message in the live API's shape; others have the same text"
@@ -58,27 +57,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def measure(options: argparse.Namespace) -> Measured:
-    """Return the costs in order of rounds, and what is held."""
-    logging.getLogger("aiomessages").setLevel(logging.ERROR)  # odd pages are told of
+    """Return the costs in order of rounds, and the memory."""
+    logging.getLogger("aiomessages").setLevel(logging.ERROR)  # odd pages are logged
     async with AsyncExitStack() as stack:
         urls, walks = {}, {}
         for shape in SHAPES:
             server = serving(options.messages, options.size, shape=shape)
             urls[shape] = await stack.enter_async_context(server)
-            walks[shape] = await opened(WHO, urls[shape], stack)
+            walks[shape] = await opened(COMPARED, urls[shape], stack)
             await warm_up(walks[shape], [LIMIT])
         held = {shape: await bytes_held(url, options.messages) for shape, url in urls.items()}
-        costs: dict[str, report.Walks] = {shape: {name: [] for name in WHO} for shape in SHAPES}
+        costs: dict[str, report.Walks] = {
+            shape: {name: [] for name in COMPARED} for shape in SHAPES
+        }
         for number in range(options.rounds):
-            for name in rotated(WHO, number):
-                for shape in rotated(SHAPES, number):  # close to each other: these are compared
+            for name in rotated(COMPARED, number):
+                for shape in rotated(SHAPES, number):  # compared, so in sequence
                     spent = await cost(walks[shape][name], LIMIT, options.messages)
                     costs[shape][name].append(spent)
     return Measured(costs, held)
 
 
 async def bytes_held(base_url: str, messages: int) -> float:
-    """Return what each message of a list takes, as Python counts it."""
+    """Return the bytes of each message of a list, as tracemalloc counts them."""
     async with AsyncMessagesClient(KEY, base_url=base_url) as client:
         stream = client.list(COMPLETION_ID, limit=LIMIT)
         await anext(stream)
@@ -94,7 +95,7 @@ async def bytes_held(base_url: str, messages: int) -> float:
 
 
 def claim(measured: Measured) -> list[claims.Claim]:
-    """Hold each shape to what the live API's costs."""
+    """Compare the cost of each shape with the live API's."""
     costs, held = measured
     claimed = []
     for shape in costs:

@@ -1,9 +1,9 @@
-"""The question: what does it cost to begin, from the start of the interpreter.
+"""The question: how much does a start cost, from the start of the interpreter.
 
-Each program is a fresh process; they take turns. What counts is its CPU time (user and system), and
-its wall time is shown beside it: to its end, or to its first message where it reads one. The
-libraries alone are the least that a client on them takes. All modules are compiled before, as they
-are where a package is installed.
+Each program is a fresh process; they take turns. The figure is its CPU time (user and system); its
+wall time is shown beside it: to its end, or to its first message if it reads one. The libraries
+alone are the least that a client on them takes. All modules are compiled before, as in an installed
+package.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Runs = dict[str, list[Run]]
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the table, and write the raw figures where `--json` says."""
+    """Measure, print the table, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     runs = asyncio.run(measure(options))
     report.print_environment()
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks start")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def measure(options: argparse.Namespace) -> Runs:
-    """Return what each program took, in order of rounds."""
+    """Return the runs of each program, in order of rounds."""
     async with serving(1000, 400) as base_url:
         programs = {
             NOTHING: ["-c", "pass"],
@@ -89,8 +89,10 @@ async def measure(options: argparse.Namespace) -> Runs:
         runs: Runs = {name: [] for name in programs}
         for number in range(-1, options.rounds):
             for name in rotated(programs, number):
-                done = await asyncio.to_thread(run, programs[name], to_first_line=name in _TELLING)
-                if number >= 0:  # the first round compiles all, and has it in the file cache
+                done = await asyncio.to_thread(
+                    run, programs[name], to_first_line=name in _PRINTS_CPU_TIME
+                )
+                if number >= 0:  # the first round compiles the modules, and fills the file cache
                     runs[name].append(done)
     return runs
 
@@ -105,9 +107,9 @@ def _script() -> Path | None:
 
 
 def run(program: list[str], *, to_first_line: bool) -> Run:
-    """Run Python with these arguments; return what it took to its end, or to its first line.
+    """Run Python with these arguments; return the time to its end, or to its first line.
 
-    On that line it tells the CPU time itself.
+    On that line the program prints its own CPU time.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     began = time.perf_counter()
@@ -126,25 +128,25 @@ def run(program: list[str], *, to_first_line: bool) -> Run:
 
 
 _FOREIGN = {"PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_CONFIG"}
-_TELLING = {LIBRARIES, OURS, OPENAI}
+_PRINTS_CPU_TIME = {LIBRARIES, OURS, OPENAI}
 
 
 def claim(runs: Runs) -> list[claims.Claim]:
-    """Hold the import to its milliseconds, the program to Python's start, the rest to openai's."""
+    """Claim limits for the import and the program, and a ratio to openai's first message."""
     cpu = {name: [run.cpu for run in each] for name, each in runs.items()}
     wall = {name: [run.wall for run in each] for name, each in runs.items()}
     added = [1e3 * (a - b) for a, b in zip(cpu[IMPORT], cpu[NOTHING], strict=True)]
-    sooner = "openai ÷ aiomessages, first message of a fresh process"
+    faster = "openai ÷ aiomessages, first message of a fresh process"
     return [
         claims.at_most(15, 6, "import aiomessages, beyond python -c pass", added, "ms"),
         claims.at_most(2, 6, f"{VERSION} ÷ {NOTHING}", claims.ratios(cpu[VERSION], cpu[NOTHING])),
-        claims.at_least(3.3, 6, f"{sooner}, CPU", claims.ratios(cpu[OPENAI], cpu[OURS])),
-        claims.at_least(3.3, 6, f"{sooner}, wall", claims.ratios(wall[OPENAI], wall[OURS])),
+        claims.at_least(3.3, 6, f"{faster}, CPU", claims.ratios(cpu[OPENAI], cpu[OURS])),
+        claims.at_least(3.3, 6, f"{faster}, wall", claims.ratios(wall[OPENAI], wall[OURS])),
     ]
 
 
 def table(runs: Runs) -> str:
-    """Render what each program takes, in milliseconds."""
+    """Render the milliseconds of each program."""
     rows = [["", "CPU ms", "(min-max)", "wall ms", "(min-max)"]]
     for name, each in runs.items():
         cpu, wall = ([1e3 * seconds for seconds in figures] for figures in zip(*each, strict=True))

@@ -1,9 +1,9 @@
-"""The question: what does a walk through a conversation cost in CPU, per message and per page.
+"""The question: how much CPU time does a walk through a conversation take, per message and page.
 
-Every client runs in this one process against a server in another. In each round all of them walk
+Every client runs in this process against a server in another one. In each round all of them walk
 the same conversation, in an order that rotates from round to round, so that a slow moment of the
-machine hits them alike. CPU time (user and system, of this process) is what is counted: waiting
-for the network costs nothing here, and is the same for all.
+machine affects all alike. The figure is the CPU time (user and system) of this process: waiting for
+the network costs nothing here, and is the same for all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print the tables, and write the raw figures where `--json` says."""
+    """Measure, print the tables, and write the raw figures to the file of `--json`."""
     options = parser().parse_args(arguments)
     costs = asyncio.run(measure(options))
     report.print_environment()
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks walk")
     limits = "page sizes; 0: each client's own"
     parser.add_argument("--limits", type=int, nargs="+", default=[0, 20, 100], help=limits)
@@ -69,9 +69,9 @@ async def measure(options: argparse.Namespace) -> report.Costs:
 
 
 async def warm_up(walks: dict[str, Walk], limits: list[int]) -> None:
-    """Walk once with everybody, then put all that is alive out of the collector's sight.
+    """Walk once with each contender, then hide all live objects from the garbage collector.
 
-    Else each collection in one contender's walk would also traverse what the others have loaded.
+    Otherwise each collection in one contender's walk would traverse the objects of all.
     """
     for limit in limits:
         for walk in walks.values():

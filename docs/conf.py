@@ -1,4 +1,4 @@
-"""How the pages become a site, by Sphinx, MyST and Furo: `python3 noxfile.py -s site`."""
+"""Build the site of these pages by Sphinx, MyST and Furo: `python3 noxfile.py -s site`."""
 
 import sys
 from pathlib import Path
@@ -16,27 +16,28 @@ language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensions.values"]
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
-# What is not ours stays text: to link it, the build would have to ask other sites.
-NOT_OURS = (
+# Names of other packages stay text: links to them would need requests to other sites.
+OTHER_PACKAGES = (
     "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|msgspec|opentelemetry|os|pathlib"
     "|pytest|starlette|types|typing|web"
 )
-# What our own calls take and return, and nobody imports.
-UNNAMED = (
+# Types of arguments and results that no user imports.
+NOT_IMPORTED = (
     "ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path|Self"
     "|Source|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
-    ("py:.*", rf"({NOT_OURS})\..*"),
-    ("py:.*", rf"(.*\.)?({UNNAMED})"),
-    ("py:.*", r"'.*'"),  # the words of a Literal
+    ("py:class", r"integer -- .*"),  # the signature in Python's docstrings of Sequence
+    ("py:.*", rf"({OTHER_PACKAGES})\..*"),
+    ("py:.*", rf"(.*\.)?({NOT_IMPORTED})"),
+    ("py:.*", r"'.*'"),  # the strings of a Literal
     ("py:.*", r"(.*\.)?[A-Z]\w*T(_co)?"),  # type variables
-    ("py:obj", r".*"),  # `code` in a docstring, which is a link where it names something of ours
+    ("py:obj", r".*"),  # `code` in a docstring, which is a link if it is a public name
 ]
 
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
-default_role = "name"  # of extensions.names: `code` is code, and a link where it can be one
+default_role = "name"  # from extensions.names: `code` is code, and a link if it is a public name
 
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
@@ -59,6 +60,6 @@ highlight_language = "none"
 
 
 def setup(app: Sphinx) -> None:
-    """Name two of Pygments' lexers anew: a shell's would colour `aiomessages export` as its own."""
+    """Replace the lexer of `console`, which would colour `export` as a shell's builtin."""
     app.add_lexer("console", TextLexer)
     app.add_lexer("jsonl", JsonLexer)

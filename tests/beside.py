@@ -1,4 +1,4 @@
-"""What lies beside the checkout: recorded data and the description, neither of them part of it."""
+"""Files beside the checkout: recorded data and the description, which are not part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test may use: a key that must never leak, and no settings from outside."""
+"""Fixtures of every test: a key that must never leak, and no settings from outside."""
 
 import functools
 import signal
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no p
 
 
 def pytest_configure() -> None:
-    """Hear signals also where the shell that started the suite in the background ignores them."""
+    """Handle signals even if the shell that started the suite ignores them in the background."""
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_DFL),
@@ -35,10 +35,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mocking(monkeypatch: pytest.MonkeyPatch) -> "type[aioresponses]":
-    """What gives answers to aiohttp's sessions that nothing sends, while it is entered."""
+    """Return aioresponses, which answers requests of aiohttp's sessions while it is entered."""
     from aioresponses import aioresponses, core  # noqa: PLC0415 not every session has it
 
-    # aioresponses 0.7.9 does not know what aiohttp 3.14 wants besides.
+    # aioresponses 0.7.9 does not pass an argument that aiohttp 3.14 requires.
     response = functools.partial(aiohttp.ClientResponse, stream_writer=Mock())
     monkeypatch.setattr(core, "ClientResponse", response)
     return aioresponses

@@ -1,6 +1,6 @@
-"""A scripted HTTP server on a loopback socket, for tests that say exactly what it answers.
+"""A scripted HTTP server on a loopback socket, for tests that define each response.
 
-It speaks just enough HTTP/1.1 for a GET with keep-alive, and remembers what it was asked.
+It speaks just enough HTTP/1.1 for a GET with keep-alive, and records the requests.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What goes back: a body as bytes, or as what JSON is made from."""
+    """A response: a body as bytes, or a value that is encoded as JSON."""
 
     body: Json = b""
     status: int = 200
@@ -58,7 +58,7 @@ class Loopback:
 
     @property
     def base_url(self) -> str:
-        """Where a client finds it."""
+        """The base URL for a client."""
         port = self._server.sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}/v1"
 
@@ -73,7 +73,7 @@ class Loopback:
         await self.all_gone()
 
     def send(self, data: bytes) -> None:
-        """Send on every open connection, unasked."""
+        """Send unsolicited bytes on every open connection."""
         for writer in self._writers:
             writer.write(data)
 

@@ -1,8 +1,8 @@
 """A list that may change while it is read, and one play of a walk that looks ahead on it.
 
-A `Play` holds everything: the list and its ids, how the server pages and errs, what happens when,
-and what the consumer does. `plain` and `looking_ahead` play it on virtual time and return the
-`Outcome`. No network, no randomness.
+A `Play` holds everything: the list and its ids, the pages and errors of the server, the changes and
+their times, and the steps of the consumer. `plain` and `looking_ahead` play it on virtual time and
+return the `Outcome`, without a network and without randomness.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import pytest
+from schedules import items_of
 from virtual_time import now, run
 
 from aiomessages.errors import APIConnectionError
@@ -26,7 +27,7 @@ from aiomessages.wire.page_content import PageContent
 COMPLETION: Final = "chatcmpl-1"
 LONG: Final = 1000.0  # seconds in which every play is over
 
-# What ids look like, by the place of a message in the list as it was at first.
+# The forms of ids, by the place of a message in the initial list.
 SCHEMES: Final[dict[str, Callable[[int], str]]] = {
     "numbered": lambda n: f"{COMPLETION}-{n}",
     "numbered from 95": lambda n: f"{COMPLETION}-{n + 95}",
@@ -43,7 +44,7 @@ SCHEMES: Final[dict[str, Callable[[int], str]]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the list at a moment: a message vanishes from a place, or appears there.
+    """A change of the list at a moment: a message vanishes from a place, or appears there.
 
     A place of None is the end of the list.
     """
@@ -55,20 +56,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Play:
-    """One play. The seconds that requests take, and what the consumer does, come round again."""
+    """One play: the seconds that requests take and the consumer's steps repeat."""
 
     # the list, and the server
     count: int = 20
     scheme: str = "numbered"
-    most: int = 100  # items of a page, whatever the limit says
+    most: int = 100  # items of a page, whatever the limit is
     says_more: bool = True  # whether pages have has_more
     obeys_order: bool = True
     # how many items a page begins with that are not behind the cursor, and whether they count
     overlap: int = 0
     counted: bool = False
-    forgets: bool = (
-        False  # where what has vanished stood; a cursor that it does not know is an error
-    )
+    forgets: bool = False  # the former places of vanished messages; an unknown cursor is an error
     takes: tuple[int, ...] = (1,)
     changes: tuple[Change, ...] = ()
     # requests that fail: those for these pages, and the one for the end of the list
@@ -88,7 +87,7 @@ class Play:
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The outcome of a play."""
 
     got: list[str]
     error: Exception | None
@@ -102,18 +101,19 @@ class Outcome:
 
 
 class _Ids(list[str]):
-    """Ids of a page, by which can be told whether somebody holds it."""
+    """The ids of a page, in a list whose lifetime can be observed."""
 
     __slots__ = ("__weakref__",)
 
 
 class Server:
-    """Answers for the list as it is at the moment of asking."""
+    """Answers for the list as it is at the moment of the request."""
 
     def __init__(self, play: Play) -> None:
         self._play = play
         name = SCHEMES[play.scheme]
-        # A message's rank is its place for ever; what appears between two has one in between.
+        # A message's rank is its permanent place; a message that appears between two has one in
+        # between.
         self._ranks: dict[str, float] = {name(n): n for n in range(play.count)}
         self._there = dict(self._ranks)
         self._changes = sorted(play.changes, key=lambda change: change.at)
@@ -188,7 +188,8 @@ class Server:
     def _again(self, after: str | None, order: int, limit: int) -> list[str]:
         """Return the items that a page repeats: the one at the cursor, and those in front of it.
 
-        The one at the cursor is in the first page, without which that could not be told.
+        The one at the cursor is in the first page, because the repetition could not be detected
+        without it.
         """
         count = self._play.overlap
         if after is None or not count:
@@ -197,8 +198,8 @@ class Server:
             count = min(count, min(self._play.limit, self._play.most) - 1)
             count = min(count, limit) if after == self.after else count
         if not self._play.says_more:
-            # Behind its last page it gives one more, and all of that page again would be the
-            # answer of a server that ignores cursors.
+            # After its last page it gives one more page. A full repetition of the last page would
+            # look like a server that ignores cursors.
             count = min(count, 1)
         ids = sorted(self._there, key=self._there.__getitem__)[::order]
         rank = self._ranks[after]
@@ -232,8 +233,8 @@ class Server:
         if name not in self._ranks:
             self._ranks[name] = self._there[name] = rank
 
-    def tell(self, outcome: Outcome) -> Outcome:
-        """Add what was there, in the order of the walk and behind where it began."""
+    def add_existing(self, outcome: Outcome) -> Outcome:
+        """Add the items that exist now, in the order of the walk and behind its start."""
         order = self._play.order if self._play.obeys_order else 1
         start = None if self.after is None else self._ranks[self.after] * order
         ids = sorted(self._ranks, key=lambda each: self._ranks[each] * order)
@@ -247,12 +248,12 @@ class Server:
 
 
 def plain(play: Play) -> Outcome:
-    """Walk as ever."""
+    """Walk without lookahead."""
     return run(_read(play, ahead=None))
 
 
 def looking_ahead(play: Play, ahead: Any = Prediction) -> Outcome:
-    """Walk and look ahead, as `ahead` does it."""
+    """Walk with lookahead, as `ahead` does it."""
     return run(_read(play, ahead))
 
 
@@ -270,7 +271,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
             page_size=play.limit,
             numbering=Numbering(COMPLETION, play.order),
         )
-    items = stream.ItemIterator[str](stream.Walk(fetch, state, **options), after=server.after)
+    items = items_of(stream.Walk(fetch, state, **options), after=server.after)
     outcome = Outcome([], None, 0, 0, 0)
     try:
         async with asyncio.timeout(LONG):
@@ -280,7 +281,7 @@ async def _read(play: Play, ahead: Any) -> Outcome:
     outcome.seconds, outcome.requests, outcome.held = now(), server.requests, server.held
     assert items.cursor == (outcome.got[-1] if outcome.got else server.after)
     await _check_end(items, outcome)
-    return server.tell(outcome)
+    return server.add_existing(outcome)
 
 
 async def _consume(items: Any, play: Play, outcome: Outcome) -> None:
@@ -300,7 +301,7 @@ async def _consume(items: Any, play: Play, outcome: Outcome) -> None:
 
 
 async def _check_end(items: Any, outcome: Outcome) -> None:
-    """The end is the same every time, and leaves no task."""
+    """Check that the end is the same every time, and leaves no task."""
     kind = StopAsyncIteration if outcome.error is None else type(outcome.error)
     for _ in range(2):
         with pytest.raises(kind) as caught:

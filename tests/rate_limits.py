@@ -1,4 +1,4 @@
-"""Servers that limit requests, and exports from them, simulated: their clock is just a number."""
+"""Simulated servers that limit requests, and exports from them, on a virtual clock."""
 
 import heapq
 import itertools
@@ -15,7 +15,7 @@ Latency = Callable[[], float]
 
 
 def exactly(wait: float) -> float:
-    """Return the wait to the last digit, as retry-after-ms does nearly."""
+    """Return the exact wait, as retry-after-ms nearly does."""
     return wait
 
 
@@ -58,7 +58,7 @@ class Server:
 
 @dataclass
 class Outcome:
-    """How an export went: seconds, requests sent, those of them that were answered 429."""
+    """The outcome of an export: seconds, requests, and requests answered 429."""
 
     seconds: float
     sent: list[float]
@@ -71,7 +71,7 @@ class Outcome:
 
 
 class Export:
-    """`number` requests by `concurrency` workers, each sent again until it is let through.
+    """`number` requests by `concurrency` workers, each repeated until it succeeds.
 
     Answers are read every `tick` seconds, as by a loop that is busy in between; 0 is at once.
     """
@@ -102,7 +102,7 @@ class Export:
         return Outcome(self.now, self.sent, self.refused)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Put something on the agenda."""
+        """Schedule an event after a delay."""
         heapq.heappush(self.agenda, (self.now + seconds, next(self.order), act))
 
     def next_in_queue(self) -> None:
@@ -112,7 +112,7 @@ class Export:
             self.after(self.pace.wait(self.now), self.wake)
 
     def wake(self) -> None:
-        """Send, or sleep on where a pause has begun."""
+        """Send, or sleep on if a pause has begun."""
         if pause := self.pace.paused(self.now):
             self.after(pause, self.wake)
             return
@@ -123,7 +123,7 @@ class Export:
         self.next_in_queue()
 
     def arrive(self, sent: float) -> None:
-        """Answer, as the local server does: at the end of the latency."""
+        """Answer at the end of the latency, as the local server does."""
         wait = self.server.refusal(self.now)
         if self.tick:
             until_read = math.ceil(self.now / self.tick) * self.tick - self.now
@@ -151,9 +151,9 @@ def export(
     retry_after: RetryAfter = exactly,
     seconds: float = 60,
 ) -> Outcome:
-    """Export what a server of this rate lets through in so many seconds.
+    """Export as many requests as a server of this rate allows in so many seconds.
 
-    64 workers are what an export has; they cannot send 500 requests a second at 200 ms.
+    An export has 64 workers; they cannot send 500 requests a second at 200 ms.
     """
     server = Server(lambda _: rate, capacity, retry_after)
     concurrency = 64 if rate <= 200 else 256

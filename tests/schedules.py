@@ -1,9 +1,9 @@
-"""Seeded schedules that try to break a stream, and the judge of what came out.
+"""Seeded schedules that try to break a stream, and a check of its output.
 
-One seed is one schedule: pages, the time each takes, a fault or none, consumers that share one
-iterator and time out, hop between tasks or are cancelled, and somebody who cancels the fetch,
-closes the stream or drops it. `play(seed, streams)` plays it on the stream module that it is given,
-on virtual time, and raises AssertionError where a promise is broken.
+One seed is one schedule: pages, the time of each, a fault or none, consumers that share one
+iterator and time out, change tasks or are cancelled, and an actor that cancels the fetch, closes
+the stream or drops it. `play(seed, streams)` plays it on the given stream module, on virtual time,
+and raises AssertionError if a promise is broken.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from virtual_time import run, work
 
 from aiomessages.errors import APIConnectionError, ClientClosedError
 from aiomessages.pages import Page
-from aiomessages.paging.cursor import Fetched
+from aiomessages.paging import stream
+from aiomessages.paging.cursor import Fetched, WalkState
 from aiomessages.wire.page_content import PageContent
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ EAGER: Final = sys.version_info >= (3, 12)
 
 
 class _Held(list[str]):
-    """A list that tells whether somebody still holds it."""
+    """A list whose lifetime can be observed."""
 
     __slots__ = ("__weakref__",)
 
@@ -40,7 +41,7 @@ def _content(ids: list[str], *, has_more: bool) -> PageContent[Page[str]]:
 
 
 class _Server:
-    """Gives pages in their time, and holds the stream to what a fetch may find."""
+    """Gives pages after a delay, and checks that no fetch breaks the stream's rules."""
 
     def __init__(self, dice: random.Random, *, prefetch: bool, got: list[str]) -> None:
         self._dice = dice
@@ -61,12 +62,12 @@ class _Server:
         return [item for page in self.pages[: self.fault_at] for item in page]
 
     def held(self) -> set[int]:
-        """Return the numbers of the pages that somebody holds."""
+        """Return the numbers of the pages that are still referenced."""
         self._live = [(n, ref) for n, ref in self._live if ref() is not None]
         return {n for n, _ in self._live}
 
     async def fetch(self, after: str | None, _: int | None, fresh: bool) -> Fetched[Page[str]]:
-        """Give the page behind `after`, in its time."""
+        """Return the page after a cursor, after its delay."""
         assert not fresh or after in self.asked, "fresh at the first look"
         self.asked.append(after)
         number = 0 if after is None else 1 + int(after.partition(".")[0])
@@ -93,7 +94,7 @@ class _Server:
         except asyncio.CancelledError:
             await spin(self._dice.randint(0, 2))  # a connection takes a moment to be given back
             if kind > 0.25:
-                raise  # and some fetches end as if nothing had been
+                raise  # and some fetches ignore their cancellation
 
     def _page(self, number: int) -> Fetched[Page[str]]:
         if number == self.fault_at:
@@ -105,8 +106,13 @@ class _Server:
         return page, 1
 
 
+def items_of(walk: Any, streams: Any = stream, **options: Any) -> Any:
+    """Return a stream over a walk, of this stream module, for a reader of items alone."""
+    return streams.PageStream(walk, fetch_one=None, raw=None, bulk=None, **options)
+
+
 class _Schedule:
-    """One schedule: who does what, and what must come of it."""
+    """One schedule: the actors and the expected outcome."""
 
     def __init__(self, seed: int, streams: ModuleType) -> None:
         self.dice = dice = random.Random(seed)  # noqa: S311 a schedule is repeated from its seed
@@ -118,11 +124,12 @@ class _Schedule:
         if max_items is not None and max_items <= len(self.expected):
             self.expected = self.expected[:max_items]
             self.server.fault_at = None  # no longer in the way
-        walk = streams.Walk(
-            self.server.fetch, streams.WalkState(max_items=max_items), prefetch=prefetch
-        )
-        kind = streams.PageIterator if dice.random() < 0.25 else streams.ItemIterator
-        self.iterator = kind(walk)
+        state = getattr(streams, "WalkState", WalkState)(
+            max_items=max_items
+        )  # perhaps a broken one
+        walk = streams.Walk(self.server.fetch, state, prefetch=prefetch)
+        by_page = dice.random() < 0.25
+        self.iterator = streams.PageIterator(walk) if by_page else items_of(walk, streams)
         self.closed = False
         self.outcomes: list[BaseException] = []
         self.takers: list[asyncio.Task[None]] = []
@@ -130,7 +137,7 @@ class _Schedule:
     # --- what consumers do ------------------------------------------------------------------------
 
     async def take(self) -> None:
-        """Take the next element, or judge the end; what counts is the order of coming back here."""
+        """Take the next element, or check the end; the order of returning here counts."""
         try:
             element = await anext(self.iterator)
         except (StopAsyncIteration, APIConnectionError, ClientClosedError) as end:
@@ -167,7 +174,7 @@ class _Schedule:
         await nap(self.dice)
 
     async def consume(self) -> None:
-        """Do some of these things."""
+        """Do some of the consumer's actions."""
         ways: list[Callable[[], Awaitable[None]]] = [
             self.take,
             self._take_within_timeout,
@@ -184,7 +191,7 @@ class _Schedule:
     # --- what others do ---------------------------------------------------------------------------
 
     async def cancel_fetches(self) -> None:
-        """Cancel the task that fetches, now and then."""
+        """Cancel the fetching task at random."""
         for _ in range(self.dice.randint(0, 3)):
             await (spin(self.dice.randint(0, 8)) if self.dice.random() < 0.5 else nap(self.dice))
             task = self.server.task
@@ -208,7 +215,7 @@ class _Schedule:
     # --- the play ---------------------------------------------------------------------------------
 
     async def play(self) -> None:
-        """Let everybody act, read the rest, and judge."""
+        """Let all actors run, read the rest, and check the outcome."""
         if EAGER and self.dice.random() < 0.2:
             asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         actors = [asyncio.create_task(self.consume()) for _ in range(self.dice.randint(1, 3))]
@@ -223,7 +230,7 @@ class _Schedule:
         await asyncio.wait([*self.takers, *actors])
         _raise_failures(actors + others + self.takers)
         self.takers.clear()
-        del actors, others  # a task keeps the cancellation that ended it, and what that passed
+        del actors, others  # a task keeps its CancelledError, and the frames of its traceback
         if ending > 0.85:
             await self._drop()
         else:
@@ -239,7 +246,7 @@ class _Schedule:
         del self.iterator
 
     def _judge(self, end: BaseException) -> None:
-        """Hold what a take raised against what was delivered, and what was raised before."""
+        """Compare the error of a step with the delivered items and with earlier errors."""
         whole = self.got == self.expected
         if isinstance(end, StopAsyncIteration):
             assert whole, "unfinished, and looks finished"
@@ -266,11 +273,11 @@ class _Schedule:
     async def _check_nothing_is_left(self) -> None:
         self.outcomes.clear()
         await spin(8)
-        self.server.task = None  # a cancelled task keeps what its cancellation passed
+        self.server.task = None  # a cancelled task keeps the frames of its CancelledError
         assert self.got == self.expected[: len(self.got)], "not the items in their order"
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
         assert not self.server.running
-        errors = self.server.fault_at is not None  # an error's traceback may hold what it passed
+        errors = self.server.fault_at is not None  # an error's traceback keeps frames alive
         assert errors or not self.server.held(), "pages are held after the end"
         looks_twice = len(self.server.pages) > 1 and not self.server.pages[-1]
         most = len(self.server.pages) + self.server.cancelled + looks_twice
@@ -284,7 +291,7 @@ def _raise_failures(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def spin(turns: int) -> None:
-    """Give everybody else some turns."""
+    """Let all other tasks run for some iterations."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
@@ -295,5 +302,5 @@ async def nap(dice: random.Random) -> None:
 
 
 def play(seed: int, streams: ModuleType) -> None:
-    """Play one schedule on a stream module; raises AssertionError where a promise is broken."""
+    """Play one schedule on a stream module; raise AssertionError if a promise is broken."""
     run(_Schedule(seed, streams).play())

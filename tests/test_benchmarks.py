@@ -1,4 +1,4 @@
-"""The benchmarks run: each question at a size that says nothing, to see that it can be asked."""
+"""The benchmarks run: each question, at a size too small for its figures to matter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 pytest.importorskip("openai", reason="the benchmarks compare with it")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux for the memory")
 
-# Each question by itself, as small as it goes, and a word of what it prints.
+# Each question by itself, at its smallest size, and a word of its output.
 TINY = {
     "walk --messages 40 --limits 0 20 --rounds 1": "own defaults",
     "shapes --messages 200 --rounds 1": "one odd in 100",
@@ -32,21 +32,21 @@ TINY = {
 
 
 def benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask as from a shell."""
+    """Run the benchmarks as from a shell."""
     command = [sys.executable, "-m", "benchmarks", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("question", TINY)
 def test_each_question_can_be_asked(question: str) -> None:
-    """It measures and prints its table, whatever the figures are."""
+    """Each question is measured and prints its table, whatever the figures are."""
     done = benchmarks(*question.split())
     assert done.returncode == 0, done.stderr
     assert TINY[question] in done.stdout
 
 
-def test_claims_are_told_with_their_targets_and_drawn(tmp_path: Path) -> None:
-    """Without a question, each claim stands in the table and in the file, and bars are drawn."""
+def test_claims_are_shown_with_their_targets_and_drawn(tmp_path: Path) -> None:
+    """Without a question, each claim is in the table and in the file, and bars are drawn."""
     figures, picture = tmp_path / "all.json", tmp_path / "all.svg"
     few = ("--rounds", "1", "--scale", "0.002", "--json", str(figures))
     done = benchmarks(*few, "--only", "walk", "export")
@@ -65,7 +65,7 @@ def test_claims_are_told_with_their_targets_and_drawn(tmp_path: Path) -> None:
 
 
 def test_an_unknown_question_names_those_that_there_are() -> None:
-    """A slip of the pen is told, with what could have been meant."""
+    """A misspelled question is an error that names the nearest ones."""
     done = benchmarks("wlak")
     assert done.returncode == 1
     assert "no question 'wlak'" in done.stderr

@@ -1,7 +1,8 @@
-"""The blocking client: the calls of the async one from threads that wait, and how that ends."""
+"""The blocking client: the calls of the async client from waiting threads, and their end."""
 
 import asyncio
 import contextlib
+import copy
 import gc
 import inspect
 import json
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from aiomessages import (
     AsyncMessagesClient,
     ClientClosedError,
     ConfigurationError,
+    InternalServerError,
     NotFoundError,
     RetryPolicy,
 )
@@ -44,14 +46,14 @@ IDS = [f"chatcmpl-{n}" for n in range(100)]
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
-    """Where the servers run."""
+    """The portal in which the servers run."""
     with start_blocking_portal() as portal:
         yield portal
 
 
 @pytest.fixture
 def serve(portal: BlockingPortal) -> Iterator[Any]:
-    """Return what starts a server in a thread of its own."""
+    """Return a function that starts a server in a thread of its own."""
     with contextlib.ExitStack() as stack:
         yield lambda script: stack.enter_context(
             portal.wrap_async_context_manager(Loopback(script))
@@ -64,11 +66,23 @@ def client_of(server: Loopback, **options: Any) -> MessagesClient:
 
 
 def each_by_its_id(asked: Asked) -> Answer:
-    """Answer with one message of whatever completion, or with what is stored of it."""
+    """Answer with one message of any completion, or with the stored completion."""
     *_, completion_id, last = asked.path.split("/")
     if last == "messages":
         return Answer(page([message(0, completion_id=completion_id)]))
     return error(404)
+
+
+def failing_after_a_page(asked: Asked) -> Answer:
+    """Answer with a page that is not the last, and fail behind it; `chatcmpl-2` has one message."""
+    if "chatcmpl-2" in asked.path:
+        return each_by_its_id(asked)
+    return error(500) if "after" in asked.query else conversation(THREE_PAGES)(asked)
+
+
+def crossed(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
 
 
 async def nothing() -> None:
@@ -100,7 +114,7 @@ def test_a_walk(serve: Any) -> None:
 
 
 def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that reads asks the loop for pages, not for messages."""
+    """The reading thread asks the loop for pages, not for messages."""
     crossings, reader = 0, threading.get_ident()
     cross = asyncio.BaseEventLoop.call_soon_threadsafe
 
@@ -110,10 +124,10 @@ def test_a_walk_crosses_over_once_a_page(serve: Any, monkeypatch: pytest.MonkeyP
         return cross(*args, **options)
 
     server = serve(conversation(THREE_PAGES))
-    gc.collect()  # what other tests have dropped crosses over as well
+    gc.collect()  # objects that other tests dropped call the loop as well
     monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", count, raising=False)
     with client_of(server) as client:
-        # Not in an assert, which would hold the streams: dropping a finished one crosses no more.
+        # Not in an assert, which would hold the streams: dropping a finished one calls no loop.
         items = len(list(client.list("chatcmpl-1")))
         gc.collect()  # the frame that raised the end is in a cycle, and holds the stream
         after_items = crossings
@@ -151,6 +165,9 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert (len(page_of_20), page_of_20[0].id) == (20, "chatcmpl-1-0")
         assert [item.id for item in page_of_20[:2]] == [item.id for item in page_of_20][:2]
         assert "MessagePage: 20 items" in page_of_20._repr_html_()
+        assert page_of_20.index(page_of_20[3]) == 3
+        assert json.loads(page_of_20.to_json()) == page_of_20.to_dict()
+        assert page_of_20.to_dict()["data"] == THREE_PAGES[:20]
         empty = client.list("chatcmpl-1", after="chatcmpl-1-249").page()
         assert empty
         assert len(empty) == 0
@@ -160,8 +177,25 @@ def test_a_page_is_a_sequence_and_a_stream_collects(serve: Any) -> None:
         assert len(stream.collect()) == 248
 
 
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, crossed])
+def test_a_copied_page(serve: Any, way: Callable[[Any], Any]) -> None:
+    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
+    with client_of(serve(conversation(THREE_PAGES))) as client:
+        first = client.list("chatcmpl-1").page()
+    twin = way(first)
+    assert (type(twin), [*twin], twin.ids, twin.body) == (
+        type(first),
+        [*first],
+        first.ids,
+        first.body,
+    )
+    assert twin.has_next_page()
+    with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
+        twin.get_next_page()
+
+
 def test_completions(serve: Any) -> None:
-    """One completion, and the list of them."""
+    """One completion is fetched, and the list of completions is iterated."""
     stored = {"id": "chatcmpl-1", "object": "chat.completion", "choices": []}
     bodies = {"/chatcmpl-1": stored, "/messages": {"data": [{"role": "user"}]}}
     server = serve(
@@ -178,7 +212,7 @@ def test_completions(serve: Any) -> None:
     assert server.asked[-1].query["limit"] == "7"
 
 
-def test_it_takes_what_the_async_client_takes() -> None:
+def test_it_takes_the_arguments_of_the_async_client() -> None:
     """Names, defaults and options are those of the async client, also where help shows them."""
     names = {name for name in vars(AsyncMessagesClient) if not name.startswith("_")}
     assert names - vars(MessagesClient).keys() == {"aclose"}
@@ -194,8 +228,8 @@ def test_it_takes_what_the_async_client_takes() -> None:
 
 
 def test_options_that_cannot_be_used() -> None:
-    """A session of the caller's belongs to another loop; all else is refused as always."""
-    with pytest.raises(ConfigurationError, match="the client has its own"):
+    """A session of the caller's is refused; other arguments are checked as in the async client."""
+    with pytest.raises(ConfigurationError, match="the client runs its own"):
         MessagesClient(KEY, session=object())  # type: ignore[arg-type]
     client = MessagesClient(KEY)
     with pytest.raises(ConfigurationError, match="limit"):
@@ -204,7 +238,7 @@ def test_options_that_cannot_be_used() -> None:
         client.conversations("chatcmpl-1")
     with pytest.raises(ConfigurationError, match="iterable of ids"):
         client.conversations(1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(client)
     client.close()
     assert threads() == []  # nothing was ever asked for
@@ -237,7 +271,7 @@ def test_errors_are_the_same_and_short(serve: Any) -> None:
 
 
 def test_a_failure_of_another_kind_keeps_its_traceback(serve: Any) -> None:
-    """What is no error of ours says where it happened."""
+    """An error of another package keeps its traceback."""
 
     async def no_key() -> str:
         raise LookupError("the vault is shut")
@@ -255,7 +289,7 @@ def test_a_failure_of_another_kind_keeps_its_traceback(serve: Any) -> None:
 
 
 def test_ids_are_read_by_the_thread_that_waits(serve: Any) -> None:
-    """A cursor of a database, which only its own thread may read, can be what names the ids."""
+    """Ids are read in the waiting thread, so a cursor of a database can supply them."""
     database = sqlite3.connect(":memory:")
     database.execute("create table stored (id text)")
     database.executemany("insert into stored values (?)", [(name,) for name in IDS])
@@ -267,7 +301,7 @@ def test_ids_are_read_by_the_thread_that_waits(serve: Any) -> None:
 
 
 def test_ids_that_come_from_the_client_itself(serve: Any) -> None:
-    """The iterable may use the client in turn, and a plain list needs nobody to read it."""
+    """The iterable may use the client itself, and a plain list is read by the loop."""
     stored = [{"id": name, "object": "chat.completion", "choices": []} for name in IDS]
 
     def script(asked: Asked) -> Answer:
@@ -285,7 +319,7 @@ def test_ids_that_come_from_the_client_itself(serve: Any) -> None:
 
 
 def test_an_iterable_that_fails(serve: Any) -> None:
-    """What the iterable raises is raised where the conversations are taken."""
+    """The error of the iterable is raised at the next conversation."""
 
     def ids() -> Iterator[str]:
         yield IDS[0]
@@ -322,7 +356,7 @@ def test_an_iterable_that_is_interrupted(serve: Any) -> None:
 
 
 def test_conversations_that_are_closed(serve: Any) -> None:
-    """Closed in the middle, they say so, and no further id is read."""
+    """Conversations that are closed in the middle raise an error, and read no further id."""
     read = []
     ids = (read.append(name) or name for name in IDS)  # type: ignore[func-returns-value]
     with client_of(serve(each_by_its_id)) as client:
@@ -336,7 +370,7 @@ def test_conversations_that_are_closed(serve: Any) -> None:
 
 
 def test_an_iterable_that_closes_the_client(serve: Any) -> None:
-    """What waits for an id when the client is closed says that it was."""
+    """If the iterable closes the client, the error says so."""
     client = client_of(serve(each_by_its_id))
 
     def ids() -> Iterator[str]:
@@ -348,7 +382,7 @@ def test_an_iterable_that_closes_the_client(serve: Any) -> None:
 
 
 def test_an_iterable_that_closes_the_conversations(serve: Any) -> None:
-    """What is read for conversations that were closed meanwhile is dropped, and they say so."""
+    """If the iterable closes the conversations, its id is dropped, and the error says so."""
 
     def ids() -> Iterator[str]:
         kept[0].close()
@@ -395,7 +429,7 @@ def test_an_item_that_was_asked_for_before_an_interrupt() -> None:
     thread.close()
 
 
-def test_items_that_nobody_waits_for_any_more() -> None:
+def test_items_that_are_no_longer_wanted() -> None:
     """An item that is no longer wanted is not read from the iterable."""
     thread = LoopThread(nothing)
     items = CallerItems(IDS)
@@ -416,7 +450,7 @@ def test_items_that_nobody_waits_for_any_more() -> None:
 
 
 def test_an_item_that_is_read_too_late() -> None:
-    """An item that arrives when the loop has ended is dropped in silence."""
+    """An item that arrives after the loop has ended is dropped silently."""
     thread = LoopThread(nothing)
 
     def close_and_yield() -> Iterator[str]:
@@ -433,7 +467,7 @@ def test_an_item_that_is_read_too_late() -> None:
 
 
 def test_an_export(serve: Any, tmp_path: Path) -> None:
-    """An export of any iterable of ids, and one that goes on where it was."""
+    """An export reads any iterable of ids, and a second one continues."""
     server = serve(each_by_its_id)
     with client_of(server) as client:
         target = tmp_path / "out.jsonl"
@@ -492,7 +526,7 @@ def _ctrl_c() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupted_walk_loses_nothing(serve: Any) -> None:
-    """After Ctrl-C the stream goes on where it was, with every message once."""
+    """After Ctrl-C the stream continues where it was, with every message once."""
     with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
         stream, seen = client.list("chatcmpl-1", prefetch=False), []
         interrupted = 0
@@ -508,8 +542,47 @@ def test_an_interrupted_walk_loses_nothing(serve: Any) -> None:
 
 
 @pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("by_page", [True, False])
+def test_an_interrupted_collect_loses_nothing(serve: Any, *, by_page: bool) -> None:
+    """After Ctrl-C collect() returns every message, also those that it had read before."""
+    with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
+        stream: Any = client.list("chatcmpl-1", prefetch=False)
+        stream = stream.pages() if by_page else stream
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                stream.collect()
+        items = [item for found in stream.collect() for item in getattr(found, "data", [found])]
+        assert [item.id for item in items] == [item["id"] for item in THREE_PAGES]
+
+
+def test_a_collect_that_fails(serve: Any) -> None:
+    """The error is raised, and what was read before it is kept."""
+    with client_of(serve(failing_after_a_page), retry=RetryPolicy(max_retries=0)) as client:
+        stream = client.list("chatcmpl-1")
+        with pytest.raises(InternalServerError):
+            stream.collect()
+        assert stream.cursor is None
+        assert len(stream.collect(100)) == 100
+        with pytest.raises(ConfigurationError, match="max_items"):
+            stream.collect(-1)
+        conversations = client.conversations(["chatcmpl-2", "chatcmpl-1"], ordered=True)
+        with pytest.raises(InternalServerError):
+            conversations.collect()
+        assert next(conversations).completion_id == "chatcmpl-2"
+
+
+def test_all_conversations_as_a_list(serve: Any) -> None:
+    """collect() of conversations returns those that are left."""
+    with client_of(serve(each_by_its_id)) as client:
+        conversations = client.conversations(IDS, ordered=True)
+        assert next(conversations).completion_id == IDS[0]
+        assert [found.completion_id for found in conversations.collect()] == IDS[1:]
+        assert conversations.collect() == []
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupted_call_is_over(serve: Any) -> None:
-    """Ctrl-C cancels the call that was waited for, and the client is as good as before."""
+    """Ctrl-C cancels the call that is waited for, and the client can be used again."""
     with client_of(serve(interrupting(conversation(THREE_PAGES), 1))) as client:
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
@@ -517,7 +590,7 @@ def test_an_interrupted_call_is_over(serve: Any) -> None:
 
 
 def test_an_interrupted_begin(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C before the work has crossed over leaves nothing to wait for."""
+    """Ctrl-C before the work has reached the loop leaves nothing to wait for."""
     cross = asyncio.BaseEventLoop.call_soon_threadsafe
     pressed = [True]
 
@@ -568,11 +641,11 @@ def test_an_interrupt_just_after_the_begin(
     assert ended == [True]
     thread.close()
     gc.collect()
-    assert not caplog.records  # asyncio logs an error that nobody asks for
+    assert not caplog.records  # asyncio logs an error that nobody retrieves
 
 
 def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that finds the loop closed, after the client looked open, says that it was."""
+    """A call that finds the loop closed, after the client looked open, says that it is closed."""
     cross, thread, todo = asyncio.BaseEventLoop.call_soon_threadsafe, LoopThread(nothing), [True]
     thread.run(nothing)
 
@@ -587,7 +660,7 @@ def test_a_close_just_before_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[threading.Thread]:
-    """Do something before or after the next start of a client's thread; return those started."""
+    """Call a function before or after the next start of a client's thread; return those started."""
     start, todo = threading.Thread.start, [True]
     started: list[threading.Thread] = []
 
@@ -607,20 +680,20 @@ def starting(monkeypatch: pytest.MonkeyPatch, before: Any, after: Any) -> list[t
     return started
 
 
-def press() -> None:
-    """Do what Ctrl-C does."""
+def interrupt_here() -> None:
+    """Interrupt this thread as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interrupted_start(serve: Any, monkeypatch: pytest.MonkeyPatch, *, begun: bool) -> None:
     """Ctrl-C while the thread starts leaves none behind, and the next call starts another."""
-    steps = (lambda: None, press) if begun else (press, lambda: None)
+    steps = (lambda: None, interrupt_here) if begun else (interrupt_here, lambda: None)
     started = starting(monkeypatch, *steps)
     with client_of(serve(conversation(THREE_PAGES))) as client:
         with pytest.raises(KeyboardInterrupt):
             client.list("chatcmpl-1").page()
-        if not begun:  # it comes up late
+        if not begun:  # it starts late
             started[0].start()
         started[0].join(5)
         assert threads() == []
@@ -674,8 +747,8 @@ def test_a_call_from_a_signal_handler(
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_an_interrupted_export_has_left_when_that_is_told(serve: Any, tmp_path: Path) -> None:
-    """After Ctrl-C the destination is free, and the next run goes on."""
+def test_an_interrupted_export_has_ended_when_it_raises(serve: Any, tmp_path: Path) -> None:
+    """After Ctrl-C the destination is unlocked, and the next run continues."""
     with client_of(serve(interrupting(each_by_its_id, 1))) as client:
         target = tmp_path / "out.jsonl"
         with pytest.raises(KeyboardInterrupt):
@@ -685,8 +758,8 @@ def test_an_interrupted_export_has_left_when_that_is_told(serve: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_what_arrives_at_an_interrupted_wait_is_kept() -> None:
-    """A result that comes although its wait was interrupted is the next one to be taken."""
+def test_a_result_of_an_interrupted_wait_is_kept() -> None:
+    """A result that arrives after its wait was interrupted is returned by the next call."""
     main = threading.get_ident()
 
     async def results() -> AsyncGenerator[int, None]:
@@ -704,7 +777,7 @@ def test_what_arrives_at_an_interrupted_wait_is_kept() -> None:
     thread.close()
 
 
-def test_closing_ends_what_other_threads_wait_for(serve: Any) -> None:
+def test_closing_ends_the_calls_of_other_threads(serve: Any) -> None:
     """A call under way raises ClientClosedError when the client is closed, and so does a later."""
     arrived = threading.Event()
     failed: list[Exception] = []
@@ -736,8 +809,8 @@ def test_closing_ends_what_other_threads_wait_for(serve: Any) -> None:
             call()
 
 
-def test_what_waits_for_no_request_ends_as_well() -> None:
-    """Closing ends also a wait that no closing of the session would."""
+def test_a_wait_without_a_request_ends_as_well() -> None:
+    """Closing also ends a wait that the end of the session would not end."""
     asked = threading.Event()
 
     async def no_key() -> str:
@@ -758,7 +831,7 @@ def test_what_waits_for_no_request_ends_as_well() -> None:
     closer.join()
 
 
-def test_calls_end_before_what_they_use() -> None:
+def test_calls_end_before_the_async_client() -> None:
     """Closing cancels the work and waits for its end, before it closes the async client."""
     begun, order = threading.Event(), []
 
@@ -787,14 +860,14 @@ def test_calls_end_before_what_they_use() -> None:
     assert order == ["work", "client"]
 
 
-def test_a_twin_shares_the_thread(serve: Any) -> None:
+def test_a_derived_client_shares_the_thread(serve: Any) -> None:
     """`with_options` shares session and thread; closing it leaves the other one open."""
     with client_of(serve(conversation(THREE_PAGES))) as client:
-        with client.with_options(timeout=10) as twin:
-            assert len(list(twin.list("chatcmpl-1"))) == 250
+        with client.with_options(timeout=10) as derived:
+            assert len(list(derived.list("chatcmpl-1"))) == 250
             assert threads() == ["aiomessages"]
         with pytest.raises(ClientClosedError):
-            twin.list("chatcmpl-1").page()
+            derived.list("chatcmpl-1").page()
         assert len(list(client.list("chatcmpl-1"))) == 250
         other = client.with_options()
     with pytest.raises(ClientClosedError):
@@ -819,11 +892,11 @@ def test_threads_share_a_stream(serve: Any) -> None:
 
 
 def test_a_dropped_client_warns_and_ends(serve: Any) -> None:
-    """Who forgets to close is told by a ResourceWarning, and the thread ends all the same."""
+    """A client that is dropped without being closed warns, and its thread ends all the same."""
     clients = [client_of(serve(conversation(THREE_PAGES)))]
     next(clients[0].list("chatcmpl-1", prefetch=False))
     (thread,) = (t for t in threading.enumerate() if t.name == "aiomessages")
-    gc.collect()  # what was left in cycles by other tests warns now, or never
+    gc.collect()  # objects in cycles of other tests warn now, or never
     with pytest.warns(ResourceWarning, match="dropped without being closed"):
         clients.clear()
     thread.join(5)
@@ -869,7 +942,7 @@ print(next(stream).id)
 
 
 def test_a_script_that_goes_on_when_all_is_over(serve: Any) -> None:
-    """A call in the interpreter's last moments, when the thread has ended, says that it has."""
+    """A call in the interpreter's last moments, after the thread has ended, raises an error."""
     run = run_script(
         """
 import atexit, threading
@@ -893,7 +966,7 @@ atexit.register(thread._end_all)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_is_refused(serve: Any) -> None:
-    """A forked child cannot use the client, is told so rather than left waiting, and ends."""
+    """In a forked child a call raises an error, does not wait, and the child ends."""
     run = run_script(
         """
 import os, warnings
@@ -925,7 +998,7 @@ open_one.close()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts file descriptors")
 def test_a_thread_that_cannot_begin(serve: Any) -> None:
-    """Where no event loop can be had, the call says why, instead of waiting for it."""
+    """If no event loop can be made, the call raises that error, and does not wait."""
     run = run_script(
         """
 import os, resource
@@ -943,10 +1016,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "Too many open files" in run.stdout
 
 
-def test_an_end_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong at the end of the thread is an error of a thread, as any other."""
-    heard: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
+def test_an_end_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error at the end of the thread is reported like that of any other thread."""
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_type))
 
     async def fail() -> None:
         raise LookupError
@@ -954,14 +1027,14 @@ def test_an_end_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = LoopThread(fail)
     thread.run(nothing)
     thread.close()
-    assert heard == [LookupError]
+    assert reported == [LookupError]
 
 
 # --- where it must not be used --------------------------------------------------------------------
 
 
 async def test_it_is_refused_in_async_code() -> None:
-    """Inside an event loop a call says which client to use there, and starts nothing."""
+    """Inside an event loop a call raises an error that names the async client."""
     with (
         MessagesClient(KEY) as client,
         pytest.raises(RuntimeError, match=r"use aiomessages\.AsyncMessagesClient"),
@@ -971,7 +1044,7 @@ async def test_it_is_refused_in_async_code() -> None:
 
 
 async def test_it_works_in_a_notebook(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cells of a notebook run in a loop, and hold it up whatever they do."""
+    """A notebook's cells run in a loop, and block it anyway, so calls are allowed there."""
     server = await asyncio.to_thread(serve, conversation(THREE_PAGES))
     shell = SimpleNamespace(kernel=object())
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
@@ -982,7 +1055,7 @@ async def test_it_works_in_a_notebook(serve: Any, monkeypatch: pytest.MonkeyPatc
 def test_hooks_must_not_wait_for_their_own_loop(
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call in on_retry is refused, in a notebook as well; closing there waits for nothing."""
+    """A call in on_retry is refused, in a notebook as well; closing there does not wait."""
     shell = SimpleNamespace(kernel=object())
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     refused: list[str] = []
@@ -998,11 +1071,11 @@ def test_hooks_must_not_wait_for_their_own_loop(
     )
     with pytest.raises(ClientClosedError):
         client.list("chatcmpl-1").page()
-    assert refused == ["on_retry and on_progress run in the client's loop: use no client there"]
+    assert refused == ["on_retry and on_progress run in the client's loop: call no client"]
 
 
 def test_the_annotations_can_be_read() -> None:
-    """What the public names promise can be resolved at run time, by a generator of docs say."""
+    """The annotations of the public names can be resolved at run time, as docs tools do."""
     for name in ("list", "completions", "completion", "conversations"):
         assert get_type_hints(getattr(MessagesClient, name))["return"]
 
@@ -1036,11 +1109,11 @@ with MessagesClient() as client:
 
 
 def run_patched(library: str, server: Loopback, *steps: str) -> str:
-    """Run a program's steps where a library may patch; return what the last one says."""
+    """Run a program that a library may patch in between; return its last output."""
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     quiet = (
-        "import warnings; warnings.simplefilter('ignore')"  # eventlet says that it is deprecated
+        "import warnings; warnings.simplefilter('ignore')"  # eventlet warns that it is deprecated
     )
     by_name = server.base_url.replace("127.0.0.1", "localhost")  # a name: threads resolve it
     run = subprocess.run(
@@ -1057,7 +1130,7 @@ def run_patched(library: str, server: Loopback, *steps: str) -> str:
 @pytest.mark.parametrize("before", ["", IMPORT, CALL], ids=["first", "imported", "used"])
 @pytest.mark.parametrize("patch", PATCHES)
 def test_it_is_refused_among_greenlets(patch: str, before: str, serve: Any) -> None:
-    """Whenever threads were patched, a call says at once by whom and what to do."""
+    """If threads are patched, a call raises an error that names the library and a solution."""
     library = patch.partition(",")[0]
     said = run_patched(library, serve(conversation(THREE_PAGES)), before, PATCHES[patch], CALL)
     assert said.startswith(f"{library} has patched the threads of this process")
@@ -1067,7 +1140,7 @@ def test_it_is_refused_among_greenlets(patch: str, before: str, serve: Any) -> N
 
 @pytest.mark.parametrize("library", MILDER_PATCHES)
 def test_it_works_beside_greenlets_that_leave_threads_alone(library: str, serve: Any) -> None:
-    """Where only sockets were patched, the client has its thread, as the error advises."""
+    """If only sockets are patched, the client has its thread, as the error advises."""
     server = serve(conversation(THREE_PAGES))
     assert run_patched(library, server, MILDER_PATCHES[library], CALL) == "250"
 

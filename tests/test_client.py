@@ -1,4 +1,4 @@
-"""The client over a real loopback socket: what is asked, what comes back, who closes what."""
+"""The client over a real loopback socket: its requests, its results, and its closing."""
 
 import asyncio
 import json
@@ -47,11 +47,11 @@ async def page_of(client: AsyncMessagesClient) -> MessagePage:
 
 
 async def page_of_nothing(_: RetryDetails) -> None:
-    """Stand for a hook that nobody would await."""
+    """Stand for an async hook, which nobody would await."""
 
 
 async def test_awaiting_a_list() -> None:
-    """An awaited list is one page of the server's own size, with what its answer said."""
+    """An awaited list is one page of the server's default size, with the response's facts."""
     answer = Answer(page([message(0)]), headers={"x-request-id": "req_7"})
     async with Loopback(replies(answer)) as server, client_of(server) as client:
         got = await client.list("chatcmpl-1")
@@ -81,7 +81,7 @@ async def test_turning_pages_by_hand() -> None:
 
 
 async def test_iterating_a_list() -> None:
-    """`async for` gives every message of every page once, in order, and asks for 100 a page."""
+    """`async for` gives every message of every page once, in order, and requests 100 a page."""
     script = conversation(message(n) for n in range(250))
     async with Loopback(script) as server, client_of(server) as client:
         ids = [m.id async for m in client.list("chatcmpl-1")]
@@ -94,7 +94,7 @@ async def test_iterating_a_list() -> None:
 
 
 async def test_max_items() -> None:
-    """max_items bounds the messages, and nothing more than they need is asked for."""
+    """max_items bounds the messages, and no further request is sent."""
     script = conversation(message(n) for n in range(250))
     async with Loopback(script) as server, client_of(server) as client:
         stream = client.list("chatcmpl-1", max_items=130)
@@ -127,7 +127,7 @@ async def test_extra_headers_and_query() -> None:
 
 
 async def test_an_authorization_header_of_the_callers_own() -> None:
-    """A caller who authorizes in another way replaces the bearer token."""
+    """A caller's own Authorization header replaces the bearer token."""
     script = replies(Answer(page([])))
     headers = {"Authorization": "Basic abc"}
     async with Loopback(script) as server, client_of(server, default_headers=headers) as client:
@@ -186,7 +186,7 @@ async def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
     ids=["model", "models", "metadata", "its key", "query", "header"],
 )
 async def test_filters_that_cannot_be_used(arguments: dict[str, Any]) -> None:
-    """So is one of a list of completions."""
+    """A wrong filter of a list of completions is refused at the call as well."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
         with pytest.raises(ConfigurationError):
             client.completions(**arguments)
@@ -217,7 +217,7 @@ def test_a_client_shows_no_key() -> None:
     client = AsyncMessagesClient(KEY, default_headers={"X-Key": KEY})
     assert repr(client) == "AsyncMessagesClient(base_url='https://api.openai.com/v1')"
     assert KEY not in repr(vars(client)) + repr(vars(caller_of(client).attempts))
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(client)
 
 
@@ -274,7 +274,7 @@ async def test_a_borrowed_session_that_its_owner_closed() -> None:
 
 
 async def test_trace_configs() -> None:
-    """Trace configs see the client's requests, and cannot go with somebody else's session."""
+    """Trace configs see the client's requests, and are refused with a borrowed session."""
     paths = []
     trace = aiohttp.TraceConfig()
 
@@ -292,7 +292,7 @@ async def test_trace_configs() -> None:
 
 
 async def test_an_async_key_provider() -> None:
-    """An async callable is asked for the key anew at each attempt."""
+    """An async callable is called for the key at each attempt."""
     keys = iter(["sk-first", "sk-second"])
 
     async def provide() -> str:
@@ -311,7 +311,7 @@ async def test_an_async_key_provider() -> None:
 
 @pytest.mark.parametrize("way", ["one page", "a walk"])
 async def test_a_key_callable_that_was_cancelled(way: str) -> None:
-    """What was cancelled is the key and not the caller: an error, which says of what list."""
+    """A cancelled api_key callable is an error that names the list, and not a cancellation."""
 
     async def provide() -> str:
         raise asyncio.CancelledError
@@ -342,7 +342,7 @@ async def test_a_key_provider_that_hangs() -> None:
 
 
 def hang(times: int, *, seconds: float = 5) -> Callable[[], Any]:
-    """Return a provider of a key that hangs so often."""
+    """Return a provider of a key that hangs so many times."""
     left = times
 
     async def provide() -> str:
@@ -355,7 +355,7 @@ def hang(times: int, *, seconds: float = 5) -> Callable[[], Any]:
 
 
 def fails_by_itself(times: int) -> Callable[[], Any]:
-    """Return a provider of a key that asks an API itself, which fails so often."""
+    """Return a provider of a key that asks an API itself, which fails so many times."""
     left = times
 
     async def provide() -> str:
@@ -372,9 +372,9 @@ def fails_by_itself(times: int) -> Callable[[], Any]:
 
 @pytest.mark.parametrize("provider", [hang, fails_by_itself])
 async def test_attempts_that_are_never_sent(provider: Any) -> None:
-    """Whatever fails before a request is sent is no attempt: of a page, an error, or the hook."""
-    told: list[RetryDetails] = []
-    options: dict[str, Any] = {"timeout": 0.2, "retry": AT_ONCE, "on_retry": told.append}
+    """A failure before a request is sent counts no attempt: in a page, an error, and the hook."""
+    retries: list[RetryDetails] = []
+    options: dict[str, Any] = {"timeout": 0.2, "retry": AT_ONCE, "on_retry": retries.append}
     script = replies(error(500), Answer(page([])), error(400))
     async with (
         Loopback(script) as server,
@@ -382,8 +382,8 @@ async def test_attempts_that_are_never_sent(provider: Any) -> None:
     ):
         got = await client.list("x")
         assert got.attempts == len(server.asked) == 2
-        assert [details.attempt for details in told] == [0, 1]
-        assert {type(details.error).__name__[:1] for details in told} == {"A", "I"}
+        assert [details.attempt for details in retries] == [0, 1]
+        assert {type(details.error).__name__[:1] for details in retries} == {"A", "I"}
         with pytest.raises(BadRequestError) as caught:
             await client.list("x")
         assert caught.value.attempts == 1
@@ -398,7 +398,7 @@ async def test_attempts_that_are_never_sent(provider: Any) -> None:
 
 @pytest.mark.parametrize("way", ["one page", "a walk", "in bulk", "a completion"])
 async def test_a_deadline_that_is_over_before_the_first_request(way: str) -> None:
-    """It is an APITimeoutError without an attempt, by whatever way."""
+    """A deadline that is over is an APITimeoutError without an attempt, in each kind of call."""
     provide = hang(9, seconds=0.05)
     async with (
         Loopback(replies(Answer(page([])))) as server,
@@ -440,7 +440,7 @@ async def test_with_options() -> None:
 
 
 async def test_with_options_of_a_borrowed_session() -> None:
-    """A client with other options sends what its elder does, over the caller's session as well."""
+    """A derived client sends what its parent does, over the borrowed session as well."""
     async with aiohttp.ClientSession() as session, Loopback(replies(Answer(page([])))) as server:
         client = client_of(server, session=session)
         await client.list("x")
@@ -450,7 +450,7 @@ async def test_with_options_of_a_borrowed_session() -> None:
 
 
 async def test_with_options_in_a_changed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment said when a client was made counts for those made from it."""
+    """A derived client keeps the environment's settings of its parent."""
     async with Loopback(replies(Answer(page([])))) as server:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
@@ -468,13 +468,13 @@ async def test_with_options_in_a_changed_environment(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_base_url_that_is_empty() -> None:
-    """An empty base_url is refused: the key is not sent where nobody meant it to go."""
+    """An empty base_url is refused, so that the key is not sent to an unintended host."""
     with pytest.raises(ConfigurationError, match="base_url"):
         AsyncMessagesClient(KEY, base_url="")
 
 
 async def test_an_order_for_every_list() -> None:
-    """An order among the default query counts, and one given to a list goes before it."""
+    """An order in the default query applies, and one given to a list takes precedence."""
     async with (
         Loopback(replies(Answer(page([])))) as server,
         client_of(server, default_query={"order": "desc"}) as client,
@@ -485,7 +485,7 @@ async def test_an_order_for_every_list() -> None:
 
 
 async def test_pages_of_a_bounded_walk() -> None:
-    """Where max_items ends a walk within a page, that page is the last, and the list goes on."""
+    """If max_items ends a walk within a page, that page is the last, and has_more stays true."""
     script = conversation(message(n) for n in range(50))
     async with Loopback(script) as server, client_of(server) as client:
         stream = client.list("chatcmpl-1", limit=20, max_items=30)
@@ -506,7 +506,7 @@ async def test_pages_of_a_bounded_walk() -> None:
 async def test_turning_bounded_pages_by_hand(
     limit: int | None, max_items: int, sizes: list[int]
 ) -> None:
-    """Turning pages ends where max_items do; the page then still says whether the list goes on."""
+    """Turning pages ends at max_items; the page still says whether the list continues."""
     script = conversation(message(n) for n in range(10))
     async with Loopback(script) as server, client_of(server) as client:
         pages = [await client.list("chatcmpl-1", limit=limit, max_items=max_items)]
@@ -520,7 +520,7 @@ async def test_turning_bounded_pages_by_hand(
 
 
 async def test_one_page_of_few_messages() -> None:
-    """An awaited page has no more messages than max_items, even where limit allows them."""
+    """An awaited page has no more messages than max_items, even if limit allows more."""
     script = conversation(message(n) for n in range(9))
     async with Loopback(script) as server, client_of(server) as client:
         got = await client.list("chatcmpl-1", limit=5, max_items=3)
@@ -528,7 +528,7 @@ async def test_one_page_of_few_messages() -> None:
 
 
 async def test_going_on_by_hand_from_a_walk() -> None:
-    """The page behind one of a walk is asked for in the walk's size."""
+    """The page after one of a walk is requested in the walk's size."""
     script = conversation(message(n) for n in range(250))
     async with Loopback(script) as server, client_of(server) as client:
         async with client.list("chatcmpl-1", prefetch=False).pages() as pages:
@@ -538,7 +538,7 @@ async def test_going_on_by_hand_from_a_walk() -> None:
 
 
 async def test_a_client_in_two_loops() -> None:
-    """A client used in a second event loop says so."""
+    """A client that is used in a second event loop raises an error."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
         await client.list("x")
 
@@ -550,7 +550,7 @@ async def test_a_client_in_two_loops() -> None:
 
 
 async def test_a_client_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client used in a forked process says so."""
+    """A client that is used in a forked process raises an error."""
     async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
         monkeypatch.setattr("os.getpid", lambda: -1)
         with pytest.raises(RuntimeError, match="fork"):
@@ -561,24 +561,24 @@ async def test_a_client_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_failure_that_passes() -> None:
-    """What a server cannot do now is asked for again, and on_retry hears of it."""
-    told: list[RetryDetails] = []
+    """A passing failure of the server is retried, and on_retry is called."""
+    retries: list[RetryDetails] = []
     script = replies(error(500), error(429, "rate_limit_exceeded"), Answer(page([message(0)])))
     async with (
         Loopback(script) as server,
-        client_of(server, retry=AT_ONCE, on_retry=told.append) as client,
+        client_of(server, retry=AT_ONCE, on_retry=retries.append) as client,
     ):
         got = await client.list("chatcmpl-1", after="chatcmpl-1-x")
     assert got.attempts == len(server.asked) == 3
-    assert [(d.attempt, type(d.error)) for d in told] == [
+    assert [(d.attempt, type(d.error)) for d in retries] == [
         (1, InternalServerError),
         (2, RateLimitError),
     ]
-    assert (told[0].completion_id, told[0].cursor) == ("chatcmpl-1", "chatcmpl-1-x")
+    assert (retries[0].completion_id, retries[0].cursor) == ("chatcmpl-1", "chatcmpl-1-x")
 
 
 async def test_a_failure_that_stays() -> None:
-    """After the last retry the error says for what, after which cursor and how many attempts."""
+    """After the last retry the error has the completion, the cursor and the attempts."""
     async with Loopback(replies(error(503))) as server, client_of(server, retry=AT_ONCE) as client:
         with pytest.raises(InternalServerError) as caught:
             await client.list("chatcmpl-1", after="chatcmpl-1-3")
@@ -603,9 +603,9 @@ async def test_on_retry_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_spent_quota() -> None:
-    """When the retries of all calls together have spent the quota, a failing call is not repeated.
+    """Once the retries of all calls have spent the quota, a failing call is not repeated.
 
-    500 tokens, 5 a retry: 100 retries, whoever makes them.
+    500 tokens at 5 a retry pay for 100 retries, whichever call makes them.
     """
     async with Loopback(replies(error(500))) as server, client_of(server, retry=AT_ONCE) as client:
         for _ in range(60):
@@ -615,7 +615,7 @@ async def test_a_spent_quota() -> None:
 
 
 async def test_a_server_that_loses_connections() -> None:
-    """A connection lost before the answer is one attempt, and the next one follows at once."""
+    """A connection that is lost before the response is one attempt; the next follows at once."""
     waits: list[float] = []
     script = replies(None, Answer(page([])))
     async with (
@@ -644,7 +644,7 @@ async def test_a_timeout_of_an_attempt() -> None:
 
 
 async def test_a_deadline_of_a_call() -> None:
-    """A deadline cuts the attempts short, and what would wait beyond it is not waited for."""
+    """A deadline cuts the attempts short, and a wait beyond it does not start."""
 
     async def never(_: Asked) -> None:
         await asyncio.Event().wait()
@@ -656,7 +656,7 @@ async def test_a_deadline_of_a_call() -> None:
 
 
 async def test_a_deadline_that_is_over() -> None:
-    """A walk whose deadline is over ends with an error that says so, after what it had."""
+    """A walk whose deadline is over raises an error, after the items before it."""
     script = conversation(message(n) for n in range(3))
     async with Loopback(script) as server, client_of(server) as client:
         stream = client.list("chatcmpl-1", limit=1, deadline=0.05, prefetch=False)
@@ -668,7 +668,7 @@ async def test_a_deadline_that_is_over() -> None:
 
 
 async def test_a_retry_after_beyond_the_deadline() -> None:
-    """A server that asks to wait beyond the deadline is believed: the error comes now."""
+    """If the server asks to wait beyond the deadline, the error comes at once."""
     script = replies(error(429, "rate_limit_exceeded", retry_after="30"))
     async with Loopback(script) as server, client_of(server, deadline=5) as client:
         with pytest.raises(RateLimitError) as caught:
@@ -689,7 +689,7 @@ async def test_a_retry_after_beyond_the_deadline() -> None:
     ids=str,
 )
 async def test_a_retry_after_beyond_the_policy(status: int, headers: dict[str, str]) -> None:
-    """A wait of more than max_retry_after is raised at once, with what the server asked for."""
+    """A wait of more than max_retry_after raises at once, with the server's wait."""
     script = replies(error(status, "not_found" if status == 404 else "odd", **headers))
     async with Loopback(script) as server, client_of(server) as client:
         with pytest.raises(APIStatusError) as caught:
@@ -699,7 +699,7 @@ async def test_a_retry_after_beyond_the_policy(status: int, headers: dict[str, s
 
 
 async def test_clocks_that_differ() -> None:
-    """A date is read against the answer's own Date: a clock ten minutes off waits as long."""
+    """A Retry-After date is compared with the response's Date, so a wrong clock is harmless."""
     ahead = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     script = replies(error(503, retry_after=ahead, date=ahead), Answer(page([message(0)])))
     async with Loopback(script) as server, client_of(server) as client:
@@ -708,7 +708,7 @@ async def test_clocks_that_differ() -> None:
 
 
 async def test_a_completion_that_is_not_visible_yet() -> None:
-    """With wait_until_visible a 404 is asked about again until the completion is there."""
+    """With wait_until_visible a 404 is polled until the completion exists."""
     script = replies(error(404, "not_found"), Answer(page([message(0)])))
     async with Loopback(script) as server, client_of(server) as client:
         got = await client.list("chatcmpl-1", wait_until_visible=5)
@@ -717,12 +717,14 @@ async def test_a_completion_that_is_not_visible_yet() -> None:
 
 
 async def test_a_completion_that_stays_invisible() -> None:
-    """When the wait is over the 404 is raised, with a hint at how long it was."""
+    """When the wait is over, the 404 is raised with the time that was waited."""
     async with Loopback(replies(error(404, "not_found"))) as server, client_of(server) as client:
         with pytest.raises(NotFoundError):
             await client.list("x")
         with pytest.raises(NotFoundError):
-            await client.list("x", wait_until_visible=0.24)  # less than the first poll would wait
+            await client.list(
+                "x", wait_until_visible=0.24
+            )  # shorter than the wait before the first poll
     assert len(server.asked) == 3
 
 
@@ -748,7 +750,7 @@ async def test_closing_during_a_call() -> None:
 
 
 async def test_cancelling_a_call() -> None:
-    """Somebody else's cancellation passes unchanged, and leaves no connection behind."""
+    """Another task's cancellation passes unchanged, and leaves no connection behind."""
     arrived = asyncio.Event()
 
     async def never(_: Asked) -> None:
@@ -815,7 +817,7 @@ async def test_fetching_one_completion() -> None:
 
 
 async def test_a_raw_completion() -> None:
-    """A completion comes raw as it was sent, whatever is odd in it."""
+    """A raw completion is returned as it was sent, whatever its fields hold."""
     odd = {"created": 1.5, "metadata": {"n": 5}, "seed": 1.0, "choices": [{"message": {}}]}
     sent = json.dumps({"id": "chatcmpl-7", **odd}, indent=2).encode()
     async with Loopback(replies(Answer(sent))) as server, client_of(server) as client:
@@ -823,7 +825,7 @@ async def test_a_raw_completion() -> None:
 
 
 async def test_a_completion_of_another_request() -> None:
-    """An answer to another request is no answer, and the connection that it came on is dropped."""
+    """A response for another request is refused, and its connection is closed."""
     answers = [Answer(completion(8)), Answer(completion(7))] * 2
     async with (
         Loopback(lambda _: answers.pop(0)) as server,
@@ -835,7 +837,7 @@ async def test_a_completion_of_another_request() -> None:
 
 
 async def test_a_400_that_says_not_found() -> None:
-    """A server that answers 400 for a completion it does not have yet is polled like one with 404.
+    """A 400 for a completion that does not exist yet is polled like a 404.
 
     OGX does so, with the id in its text and neither code nor param.
     """
@@ -885,14 +887,14 @@ async def test_no_server() -> None:
     ids=["beside data", "code is a status"],
 )
 async def test_errors_that_come_with_200(body: Any, expected: type[Exception]) -> None:
-    """An error in the body counts, whatever else the answer says."""
+    """An error in the body counts, even with status 200."""
     async with Loopback(replies(Answer(body))) as server, client_of(server) as client:
         with pytest.raises(expected):
             await client.list("x")
 
 
-async def test_a_redirect_to_what_is_no_url() -> None:
-    """A Location that makes no sense is a redirect all the same."""
+async def test_a_redirect_to_an_invalid_url() -> None:
+    """A redirect to an invalid Location is still a RedirectError."""
     answer = Answer(b"", 302, {"location": "http://[::1"})
     async with Loopback(replies(answer)) as server, client_of(server) as client:
         with pytest.raises(RedirectError) as caught:
@@ -911,7 +913,7 @@ async def test_headers_of_an_error() -> None:
 
 
 async def test_a_server_that_ignores_the_limit() -> None:
-    """A page of more than max_items is cut, and says that the list goes on behind it."""
+    """A page of more than max_items is cut, and says that the list continues."""
     script = conversation(message(n) for n in range(6))
 
     def generous(asked: Asked) -> Answer:

@@ -28,7 +28,7 @@ def test_no_two_files_have_one_name() -> None:
 
 
 def test_no_test_imports_a_conftest() -> None:
-    """Every folder's conftest has the same module name: which one came would depend on the call."""
+    """No test imports a conftest, since each folder has a module of that name."""
     culprits = [path.name for path in files() if IMPORTS_A_CONFTEST.search(path.read_text("utf-8"))]
     assert culprits == []
 

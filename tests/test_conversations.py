@@ -1,4 +1,4 @@
-"""Many conversations at once: order, errors, how far ahead is read, what stays behind."""
+"""Many conversations at once: order, errors, reading ahead, and no leftovers."""
 
 import asyncio
 import gc
@@ -115,7 +115,7 @@ async def test_completions_without_replies() -> None:
 
 
 async def test_all_conversations_as_a_list() -> None:
-    """collect() returns the conversations that were not taken yet, and raises what goes wrong."""
+    """collect() returns the conversations that are left, and raises their errors."""
     async with Loopback(service) as server, client_of(server) as client:
         conversations = client.conversations(["c-1", "c-2", "c-3"], ordered=True)
         await anext(conversations)
@@ -263,7 +263,7 @@ async def test_a_key_that_is_cancelled_before_the_reply() -> None:
 async def ends_after(
     client: AsyncMessagesClient, ids: Any, **options: Any
 ) -> tuple[list[Conversation], BaseException | None]:
-    """Return the conversations that come before the end or an error, and the error."""
+    """Return the conversations before the end or an error, and the error."""
     got: list[Conversation] = []
     try:
         async with asyncio.timeout(5), client.conversations(ids, **options) as conversations:
@@ -277,7 +277,7 @@ async def ends_after(
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
 async def test_ids_that_are_cancelled(concurrency: int, on_error: Any) -> None:
-    """Ids that wait for what is cancelled break off: that is an error, and never the end."""
+    """Ids that wait for something cancelled end with an error, and never normally."""
 
     async def ids() -> AsyncIterator[str]:
         cancelled = asyncio.get_running_loop().create_future()
@@ -294,7 +294,7 @@ async def test_ids_that_are_cancelled(concurrency: int, on_error: Any) -> None:
 
 
 async def test_no_request_after_an_error() -> None:
-    """Once one conversation has failed, nothing more is asked, however slowly the rest is taken."""
+    """Once a conversation has failed, no further request is sent, however slow the taker is."""
 
     def script(asked: Asked) -> Answer:
         return error(404, "not_found") if "c-5/" in asked.path else service(asked)
@@ -347,7 +347,7 @@ async def test_an_error_in_its_turn() -> None:
     ids=["401", "quota", "403", "429 for a day", "503 for a day"],
 )
 async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered: bool) -> None:
-    """An error that every other conversation would meet ends the run at once."""
+    """An error that every other conversation would meet too ends the run at once."""
 
     def script(asked: Asked) -> Answer:
         return service(asked) if len(server.asked) <= 20 else answer
@@ -363,7 +363,7 @@ async def test_an_error_of_all(answer: Answer, kind: type[Exception], *, ordered
 
 
 async def test_completions_that_are_forbidden() -> None:
-    """Completions that are forbidden among others that are not are errors of their own."""
+    """Forbidden completions between readable ones have errors of their own."""
 
     def script(asked: Asked) -> Answer:
         return error(403, "forbidden") if "secret" in asked.path else service(asked)
@@ -392,7 +392,7 @@ async def test_long_conversations() -> None:
 
 
 async def test_how_far_ahead_ids_are_read() -> None:
-    """No more ids are taken than conversations are being read or wait to be taken."""
+    """Ids are read no further ahead than the conversations in work or not yet taken."""
     taken = []
 
     def ids() -> Iterator[str]:
@@ -412,7 +412,7 @@ async def test_how_far_ahead_ids_are_read() -> None:
 
 
 async def test_async_ids_that_fail() -> None:
-    """An error of the iterable comes after what was read, and every time from then on."""
+    """An error of the iterable comes after the conversations that were read, and is repeated."""
 
     async def ids() -> AsyncIterator[str]:
         yield "c-1"
@@ -428,7 +428,7 @@ async def test_async_ids_that_fail() -> None:
 
 
 async def test_no_ids() -> None:
-    """No ids are no conversations, every time one is asked for."""
+    """Without ids there are no conversations, at every call."""
     async with Loopback(service) as server, client_of(server) as client:
         conversations = client.conversations([])
         for _ in range(2):
@@ -459,7 +459,7 @@ async def test_a_cancelled_taker(turns: int) -> None:
 
 
 async def test_leaving_early() -> None:
-    """Leaving ends all that is under way, and what was not taken never seems to be the end."""
+    """Leaving ends all work under way; the conversations left do not look complete."""
     async with Loopback(service) as server, client_of(server) as client:
         async with client.conversations([f"c-{n}" for n in range(50)]) as conversations:
             async for _ in conversations:
@@ -491,18 +491,18 @@ async def leave_by_break(conversations: ConversationStream) -> None:
 
 
 async def leave_by_aclose(conversations: ConversationStream) -> None:
-    """Close."""
+    """Close the conversations."""
     await conversations.aclose()
 
 
 async def leave_by_error(conversations: ConversationStream) -> None:
-    """Go on to the error."""
+    """Go on until the error."""
     with pytest.raises(NotFoundError):
         [c async for c in conversations]
 
 
 async def leave_by_cancellation(conversations: ConversationStream) -> None:
-    """Be cancelled while the list is waited for."""
+    """Be cancelled while waiting for the list."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01), conversations:
             await asyncio.Event().wait()
@@ -570,7 +570,7 @@ async def test_closing_before_the_beginning_and_after_the_end() -> None:
 
 
 async def test_closing_the_client() -> None:
-    """Closing the client is not an error of one conversation: it ends them all."""
+    """Closing the client ends the whole run, and is not an error of one conversation."""
     arrived = asyncio.Event()
 
     async def never(_: Asked) -> None:

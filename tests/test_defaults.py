@@ -1,4 +1,4 @@
-"""Defaults that users rely on: what a signature says, and what the documentation says of it."""
+"""Defaults that users rely on: those of the signatures, and those in the documentation."""
 
 import inspect
 from collections.abc import Callable
@@ -104,7 +104,7 @@ DEFAULTS: list[tuple[Callable[..., object], dict[str, object]]] = [
     ids=[f"{one.__module__}.{one.__qualname__}" for one, _ in DEFAULTS],
 )
 def test_defaults(documented: Callable[..., object], defaults: dict[str, object]) -> None:
-    """Each default is the one that users rely on."""
+    """Each default has the value that users rely on."""
     parameters = inspect.signature(documented).parameters
     assert {name: parameters[name].default for name in defaults} == defaults
 

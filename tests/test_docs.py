@@ -1,4 +1,4 @@
-"""What the documentation shows, runs: each python and console block of the Markdown pages.
+"""The documentation runs: each python and console block of the Markdown pages.
 
 A comment in front of a block, `<!-- not run: the reason -->`, exempts it.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
-# Any other word for a language we run ("bash", "py", none at all) would escape the tests below.
+# Another name of a language that runs ("bash", "py", none) would escape the tests below.
 LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
 # The directives to the site's generator.
 DIRECTIVES = {"{eval-rst}", "{include} ../CHANGELOG.md", "{toctree}"}
@@ -40,12 +40,12 @@ BLOCK = re.compile(
 )
 
 
-# A block that begins so is that file, for the blocks behind it to import; pytest runs its tests.
+# A block that begins like this is a file, which later blocks can import; pytest runs its tests.
 FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 
 class Block(NamedTuple):
-    """A fenced block of a page, and where it stands."""
+    """A fenced block of a page, and its place."""
 
     page: str
     line: int
@@ -69,7 +69,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in FILES for block in blocks(page)]
-# What several pages show is run once: each starts in an empty folder.
+# A block of several pages runs once: each page starts in an empty folder.
 FIRST_SHOWN = {
     command: f"{block.page}:{block.line}: {command}"
     for block in reversed(BLOCKS)
@@ -103,7 +103,7 @@ def save(block: Block) -> Path | None:
 
 
 def run_tests(files: list[Path]) -> None:
-    """Run the files of tests as their reader does, and be stricter with warnings."""
+    """Run the test files of a page as a reader does, with stricter warnings."""
     command = [sys.executable, "-m", "pytest", "-W", "error"]
     scope = ["-o", "asyncio_default_fixture_loop_scope=function"]  # else pytest-asyncio warns
     without = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # which take their time
@@ -139,14 +139,14 @@ def test_python_blocks_run(page: Path) -> None:
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_console_commands_run(command: str) -> None:
-    """What a page tells a person to type works."""
+    """Each command that a page shows works."""
     check = next((check for start, check in CHECKS.items() if command.startswith(start)), None)
     assert check is not None, f"nothing here knows how to check {command!r}"
     check(command)
 
 
 def run_cli(command: str) -> None:
-    """Run a command line of ours in a shell, and require success."""
+    """Run one of this package's command lines in a shell, and require success."""
     here = str(Path(sys.executable).parent)
     if shutil.which("aiomessages", path=here) is None:
         pytest.skip("the package is not installed beside this Python: nox installs it")
@@ -186,7 +186,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_names_a_known_language(page: Path) -> None:
-    """No block escapes being run by its indentation, or by calling its language something else."""
+    """Each block has a known language, and none escapes being run by its indentation."""
     found = blocks(page)
     assert {block.language for block in found} <= LANGUAGES | DIRECTIVES
     assert page.read_text("utf-8").count("```") == 2 * len(found)
@@ -194,16 +194,34 @@ def test_every_block_names_a_known_language(page: Path) -> None:
 
 @pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
-    """A page that is read where it lies, and not as a site, leads on as well."""
+    """Every link of a page to a file leads to one, even outside of the built site."""
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     paths = [link.partition("#")[0] for link in links if "://" not in link]
     assert [path for path in paths if not (page.parent / path).exists()] == []
 
 
-def test_contributors_are_told_of_every_session() -> None:
-    """The table of sessions in contributing.md has each of the noxfile, and no other."""
+def test_the_guide_names_every_session() -> None:
+    """The table of sessions in contributing.md has each session of the noxfile, and no other."""
     table = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## Where")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sessions()
+
+
+def test_contributors_are_sent_to_files_that_exist() -> None:
+    """Each path in contributing.md is one of the repository, the package or the tests.
+
+    A name in its "Where the next feature goes" stands before the file that defines it.
+    """
+    guide = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    paths = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|md|json))`", guide)) - {
+        *("aiomessages/x/y.py", "tests/x/test_y.py"),  # stand for any module
+    }
+    roots = [ROOT / folder for folder in ("", "aiomessages", "tests")]
+    assert {path for path in paths if not any((root / path).exists() for root in roots)} == set()
+    named = re.findall(r"`(_?[A-Z_]{3,})` (?:of|in) `([\w/.]+\.py)`", guide.replace("\n", " "))
+    assert len(named) > 5
+    for name, path in named:
+        (file,) = {root / path for root in roots if (root / path).exists()}
+        assert re.search(rf"^{name}\b", file.read_text("utf-8"), re.MULTILINE), (name, path)
 
 
 def test_the_design_names_every_module() -> None:

@@ -1,4 +1,4 @@
-"""The check of the built documentation finds what it is there to find, and nothing else."""
+"""The check of the built documentation finds each fault, and reports nothing else."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("html", "fault"), FAULTS.items())
-def test_what_a_page_must_not_have_is_found(site: Path, html: str, fault: str) -> None:
-    """A thing that a browser would fetch from elsewhere, or a link that leads nowhere, is told."""
+def test_a_fault_of_a_page_is_found(site: Path, html: str, fault: str) -> None:
+    """A resource from another host, and a link that leads nowhere, are reported."""
     (site / "index.html").write_text(html)
     assert list(faults(site)) == [fault]
 
 
 @pytest.mark.parametrize("html", GOOD)
-def test_what_a_page_may_have_is_not_told(site: Path, html: str) -> None:
-    """Links to other sites, and what comes from the site itself, are no faults."""
+def test_an_allowed_link_is_not_reported(site: Path, html: str) -> None:
+    """Links to other sites, and resources of the site itself, are no faults."""
     (site / "index.html").write_text(html)
     assert list(faults(site)) == []
 
@@ -64,14 +64,14 @@ def test_what_a_page_may_have_is_not_told(site: Path, html: str) -> None:
         ("a.js", 'import("https://fonts.example/b")'),
     ],
 )
-def test_what_a_style_sheet_or_a_script_loads_is_found(site: Path, name: str, text: str) -> None:
-    """A font or a script from elsewhere is told, whoever asks for it."""
+def test_a_fault_of_a_style_sheet_or_a_script_is_found(site: Path, name: str, text: str) -> None:
+    """A font or a script from another host is reported in style sheets and scripts too."""
     (site / name).write_text(text)
     assert list(faults(site)) == [f"{name} loads https://fonts.example/b"]
 
 
-def test_a_public_name_that_is_missing_is_told(site: Path) -> None:
-    """A name that users may import has a place in the reference."""
+def test_a_missing_public_name_is_reported(site: Path) -> None:
+    """A public name without a place in the reference is reported."""
     page = site / "sub/page.html"
     page.write_text(page.read_text("utf-8").replace('id="aiomessages.Message"', ""))
     assert list(faults(site)) == ["the reference has no aiomessages.Message"]

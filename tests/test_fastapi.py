@@ -1,4 +1,4 @@
-"""aiomessages in a FastAPI app: what a reader gets over a real socket, byte by byte."""
+"""The package in a FastAPI app: the bytes that a reader gets over a real socket."""
 
 import asyncio
 import gc
@@ -40,12 +40,12 @@ five = conversation(message(n) for n in range(5))
 
 
 def client_of(base_url: str, **options: Any) -> Callable[[], AsyncMessagesClient]:
-    """Return what makes a client of a server, one that tries once."""
+    """Return a function that makes a client of a server, without retries."""
     return partial(AsyncMessagesClient, KEY, base_url=base_url, **{"retry": ONCE, **options})
 
 
 def app_of(base_url: str, **options: Any) -> FastAPI:
-    """Return an app with everything that the module has."""
+    """Return an app with everything from aiomessages.fastapi."""
     app = FastAPI(lifespan=messages_lifespan(client=client_of(base_url, **options)))
     add_exception_handlers(app)
     app.include_router(messages_router())
@@ -75,18 +75,18 @@ def wire(*numbers: int) -> list[bytes]:
 
 
 def fails_behind(*numbers: int, answer: Answer | bytes | None) -> Any:
-    """Return a script that gives one page with more behind it, and then this answer."""
+    """Return a script that gives one page with has_more, and then this response."""
     return replies(Answer(page((message(n) for n in numbers), has_more=True)), answer)
 
 
 # --- one client for the app -----------------------------------------------------------------------
 
 
-async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -> None:
-    """The client is there before the app's own lifespan begins, and until that has ended."""
+async def test_an_app_opens_one_client_and_closes_it_after_its_own_lifespan() -> None:
+    """The client is open before the app's own lifespan begins, until after that has ended."""
     happened: list[str] = []
 
-    class Told(AsyncMessagesClient):
+    class Observed(AsyncMessagesClient):
         async def __aenter__(self) -> Self:
             happened.append("client opened")
             return self
@@ -101,7 +101,7 @@ async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -
         yield {"colour": "green"}
         happened.append("app closed")
 
-    app = FastAPI(lifespan=messages_lifespan(own, client=partial(Told, KEY)))
+    app = FastAPI(lifespan=messages_lifespan(own, client=partial(Observed, KEY)))
 
     @app.get("/")
     async def show(client: ClientDependency, request: Request) -> list[Any]:
@@ -110,12 +110,12 @@ async def test_an_app_opens_one_client_and_closes_it_behind_its_own_lifespan() -
     async with reading(app) as session:
         first, second = [await (await session.get("/")).json() for _ in range(2)]
     assert first == second
-    assert first[1:] == ["Told", "green"]
+    assert first[1:] == ["Observed", "green"]
     assert happened == ["client opened", "app opened", "app closed", "client closed"]
 
 
 async def test_a_lifespan_of_the_apps_own_may_yield_nothing() -> None:
-    """What most lifespans yield, nothing, goes together with the client."""
+    """A lifespan that yields nothing works together with the client's."""
 
     @asynccontextmanager
     async def own(_: FastAPI) -> AsyncIterator[None]:
@@ -128,15 +128,15 @@ async def test_a_lifespan_of_the_apps_own_may_yield_nothing() -> None:
 
 
 async def test_the_key_is_asked_for_when_the_app_starts() -> None:
-    """An app can be made, and imported, where there is no key; it does not start there."""
+    """An app can be imported without a key, and fails when it starts without one."""
     lifespan = messages_lifespan()
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         async with lifespan(FastAPI()):
             pass
 
 
-async def test_an_app_without_the_lifespan_is_told_so() -> None:
-    """What was forgotten is named, by the words to write."""
+async def test_an_app_without_the_lifespan_gets_an_error() -> None:
+    """The error for a missing lifespan names the code to write."""
     words = r"lifespan=messages_lifespan\(\).*with TestClient\(app\)"
     with pytest.raises(RuntimeError, match=words):
         await get_messages_client(SimpleNamespace(state=SimpleNamespace()))  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ async def test_a_test_may_override_the_client() -> None:
 
 
 async def test_a_client_of_a_dependency_lives_as_long_as_the_stream() -> None:
-    """FastAPI before 0.118 would close it behind the endpoint, before anything was sent."""
+    """The client of a dependency stays open until the stream has ended."""
     async with Loopback(five) as upstream:
 
         async def mine() -> AsyncIterator[AsyncMessagesClient]:
@@ -177,7 +177,7 @@ async def test_a_client_of_a_dependency_lives_as_long_as_the_stream() -> None:
 
 
 async def test_a_page_is_passed_on_byte_by_byte() -> None:
-    """One page is the API's own bytes, with what no model knows in them."""
+    """A page is the API's own bytes, with fields that no model knows."""
     body = json.dumps(page([message(0, mood={"calm": True})]), indent=2).encode()
     async with app_over(replies(Answer(body))) as session, session.get(PATH) as response:
         assert await response.read() == body
@@ -186,7 +186,7 @@ async def test_a_page_is_passed_on_byte_by_byte() -> None:
 
 
 async def test_jsonl_has_a_message_a_line_as_the_api_wrote_it() -> None:
-    """Each line is the exact bytes of a message, over all pages."""
+    """Each line of jsonl is the exact bytes of a message, over all pages."""
     async with app_over(five) as session, session.get(f"{PATH}/stream?limit=2") as response:
         assert await response.read() == b"".join(line + b"\n" for line in wire(0, 1, 2, 3, 4))
         assert response.content_type == "application/jsonl"
@@ -223,7 +223,7 @@ async def test_json_is_one_array() -> None:
     [("jsonl", b""), ("sse", b"event: end\nid: #end\ndata: {}\n\n"), ("json", b"[]")],
 )
 async def test_a_conversation_without_messages_is_complete(form: str, body: bytes) -> None:
-    """Nothing to send is an end like any other."""
+    """A conversation without messages ends as complete."""
     async with (
         app_over(replies(Answer(page([])))) as session,
         session.get(f"{PATH}/stream?format={form}") as response,
@@ -231,8 +231,8 @@ async def test_a_conversation_without_messages_is_complete(form: str, body: byte
         assert (response.status, await response.read()) == (200, body)
 
 
-async def test_an_indented_message_is_brought_to_one_line() -> None:
-    """A server that indents breaks neither lines nor events."""
+async def test_an_indented_message_becomes_one_line() -> None:
+    """An indented message of the server breaks neither lines nor events."""
     body = json.dumps(page([message(0, content="two\nlines")]), indent=1).replace("\n", "\r\n")
     async with app_over(replies(Answer(body.encode()))) as session:
         async with session.get(f"{PATH}/stream") as response:
@@ -244,7 +244,7 @@ async def test_an_indented_message_is_brought_to_one_line() -> None:
 
 
 async def test_an_id_that_is_no_header_cannot_forge_an_event() -> None:
-    """What a server calls a message never breaks out of its event."""
+    """An id with line breaks never breaks out of its event."""
     forged = "x\ndata: {}\n\nevent: end"
     script = replies(Answer(page([message(0, id=forged)])))
     async with app_over(script) as session, session.get(f"{PATH}/stream?format=sse") as response:
@@ -265,8 +265,8 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
-async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -> None:
-    """The event keeps its message and has no id, so a reader resumes behind the one before it."""
+async def test_a_message_with_an_unusable_id_is_sent_without_it(unfit: str) -> None:
+    """An event without a usable id has its message, and a reader resumes before it."""
     stored = [message(0), message(1, id=unfit), message(2)]
     url = f"{PATH}/stream?format=sse"
     async with app_over(conversation(stored)) as session:
@@ -279,8 +279,8 @@ async def test_a_message_whose_id_cannot_come_back_is_sent_without(unfit: str) -
             assert (await response.read()).startswith(second)
 
 
-async def test_an_id_as_long_as_servers_take_back_is_sent_and_resumed_behind() -> None:
-    """The longest id that is sent comes back in a header and goes on to the API in its URL."""
+async def test_the_longest_id_is_sent_and_resumed_after() -> None:
+    """The longest id that is sent comes back in a header, and is sent to the API."""
     longest = "%" * 1_024  # in a URL three times as long
     url = f"{PATH}/stream?format=sse"
     async with app_over(conversation([message(0, id=longest), message(1)])) as session:
@@ -291,7 +291,7 @@ async def test_an_id_as_long_as_servers_take_back_is_sent_and_resumed_behind() -
 
 
 async def test_a_large_page_goes_out_in_pieces() -> None:
-    """No more than a piece of a page at a time waits in the server for a slow reader."""
+    """At most a piece of a page waits in the server for a slow reader."""
     sent: list[int] = []
 
     async def send(event: Any) -> None:
@@ -307,8 +307,8 @@ async def test_a_large_page_goes_out_in_pieces() -> None:
     assert sum(sent) > 300_000
 
 
-async def test_who_asks_for_the_head_alone_makes_nobody_read_the_rest() -> None:
-    """HEAD has the status and the headers that GET would have, for the price of a page."""
+async def test_a_head_request_costs_one_page() -> None:
+    """HEAD has the status and headers of GET, for the cost of one page."""
     many = conversation(message(n) for n in range(50))
     async with Loopback(many) as upstream:
         app = app_of(upstream.base_url)
@@ -323,7 +323,7 @@ async def test_who_asks_for_the_head_alone_makes_nobody_read_the_rest() -> None:
 
 
 async def test_a_response_runs_its_background_tasks() -> None:
-    """What an endpoint wants done behind the answer is done."""
+    """A response runs the background tasks of its endpoint."""
     done = asyncio.Event()
     async with Loopback(five) as upstream:
         app = app_of(upstream.base_url)
@@ -339,7 +339,7 @@ async def test_a_response_runs_its_background_tasks() -> None:
 
 
 async def test_a_format_that_does_not_exist_is_refused() -> None:
-    """The formats that there are stand in the error."""
+    """An unknown format is refused with the names of the known ones."""
     async with AsyncMessagesClient(KEY) as client:
         with pytest.raises(ConfigurationError, match="'jsonl', 'sse' or 'json', not 'xml'"):
             stream_messages(client.list("chatcmpl-1"), "xml")  # type: ignore[arg-type]
@@ -349,7 +349,7 @@ async def test_a_format_that_does_not_exist_is_refused() -> None:
 
 
 async def test_an_event_source_that_comes_back_goes_on_where_it_was() -> None:
-    """Last-Event-ID counts for more than the `after` that stands in its URL from the beginning."""
+    """Last-Event-ID takes precedence over the `after` in the URL."""
     url = f"{PATH}/stream?format=json&after=chatcmpl-1-0"
     async with app_over(five) as session:
         async with session.get(url) as response:
@@ -360,7 +360,7 @@ async def test_an_event_source_that_comes_back_goes_on_where_it_was() -> None:
 
 @pytest.mark.parametrize("format", ["jsonl", "sse", "json"])
 async def test_an_event_source_that_comes_back_to_an_api_that_repeats(format: str) -> None:  # noqa: A002
-    """Where the API takes `after` inclusively, no reader is sent a message a second time."""
+    """If the API repeats the `after` message, the reader does not get it again."""
     messages = [message(n) for n in range(5)]
 
     def inclusive(asked: Asked) -> Answer:
@@ -379,7 +379,7 @@ async def test_an_event_source_that_comes_back_to_an_api_that_repeats(format: st
 
 
 async def test_an_event_source_that_has_seen_the_end_is_sent_away_for_good() -> None:
-    """204 is how HTML has an EventSource stop coming back; the API is not asked."""
+    """After the end an EventSource gets 204, which stops it; the API is not asked."""
     async with Loopback(five) as upstream, reading(app_of(upstream.base_url)) as session:
         headers = {"Last-Event-ID": "#end"}
         async with session.get(f"{PATH}/stream?format=sse", headers=headers) as response:
@@ -392,7 +392,7 @@ async def test_an_event_source_that_has_seen_the_end_is_sent_away_for_good() -> 
 
 @pytest.mark.parametrize("path", [PATH, *(f"{PATH}/stream?format={f}" for f in ("jsonl", "sse"))])
 async def test_an_unknown_completion_is_a_clean_404(path: str) -> None:
-    """Nothing is answered before the first page is here, so that its error is the answer."""
+    """The answer begins after the first page, so an unknown completion is a 404."""
     async with app_over(replies(error(404, "not_found"))) as session, session.get(path) as response:
         assert response.status == 404
         assert (await response.json())["code"] == "not_found"
@@ -420,7 +420,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_an_error_is_answered_by_the_status_that_it_means(fault: str) -> None:
-    """Status and code say what happened; neither the key nor the API's own words are in there."""
+    """Status and code describe the error, without the key or the API's own words."""
     async with LocalServer(sample=True, faults=fault, api_key=KEY) as server:
         app = app_of(server.base_url, timeout=0.3 if fault == "stalled-body" else 10)
         async with reading(app) as session:
@@ -444,14 +444,14 @@ async def test_an_error_is_answered_by_the_status_that_it_means(fault: str) -> N
         (error(429, "insufficient_quota"), None),
     ],
 )
-async def test_a_reader_is_told_when_to_come_again(answer: Answer, wait: str | None) -> None:
-    """Retry-After is in whole seconds, and is there where waiting helps."""
+async def test_a_reader_gets_retry_after(answer: Answer, wait: str | None) -> None:
+    """Retry-After is in whole seconds, and is sent if waiting helps."""
     async with app_over(replies(answer)) as session, session.get(PATH) as response:
         assert response.headers.get("retry-after") == wait
 
 
 async def test_an_argument_that_cannot_be_used_is_the_readers_matter() -> None:
-    """A 422 says what to change, whoever checked it."""
+    """An unusable argument is a 422 that says what to change."""
     async with app_over(five) as session:
         async with session.get("/completions/a%20b/messages") as response:
             assert response.status == 422
@@ -463,7 +463,7 @@ async def test_an_argument_that_cannot_be_used_is_the_readers_matter() -> None:
 async def test_a_key_that_cannot_be_sent_is_not_the_readers_matter(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What an api_key callable gave in the wrong form is a 500 for the reader, and a warning."""
+    """An unusable key from an api_key callable is a 500, and a warning in the log."""
 
     async def key() -> str:
         return f"{KEY}\n"
@@ -486,7 +486,7 @@ async def test_a_key_that_cannot_be_sent_is_not_the_readers_matter(
 
 
 async def test_a_client_that_was_closed_is_a_503() -> None:
-    """An app that is going down says so."""
+    """A closed client is a 503 with the code `closing`."""
     async with Loopback(five) as upstream, client_of(upstream.base_url)() as mine:
         app = app_of(upstream.base_url)
         app.dependency_overrides[get_messages_client] = lambda: mine
@@ -507,11 +507,11 @@ async def test_the_log_of_an_app_is_safe_to_show(caplog: pytest.LogCaptureFixtur
     assert line.endswith(r"request r\x1b[2J\u202e")
 
 
-async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The completion and the status stand in one warning; a 404 is the reader's own matter."""
+async def test_the_log_has_the_details(caplog: pytest.LogCaptureFixture) -> None:
+    """The completion and the status are in one warning; a 404 writes none."""
     caplog.set_level(logging.WARNING, "aiomessages")
-    told = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
-    async with app_over(replies(error(404), told)) as session:
+    failure = Answer({"error": {"message": "it hurts", "code": "hurts"}}, 500)
+    async with app_over(replies(error(404), failure)) as session:
         async with session.get(PATH) as response:
             assert response.status == 404
         assert caplog.messages == []
@@ -528,7 +528,7 @@ async def test_the_log_has_what_the_reader_was_not_told(caplog: pytest.LogCaptur
 
 
 async def test_jsonl_that_fails_midway_is_cut_in_a_torn_line() -> None:
-    """The messages so far are whole; the last line is no JSON, and the body has no end."""
+    """After a failure the messages so far are whole, and the last line is no JSON."""
     async with (
         app_over(fails_behind(0, 1, answer=error(500))) as session,
         session.get(f"{PATH}/stream") as response,
@@ -540,7 +540,7 @@ async def test_jsonl_that_fails_midway_is_cut_in_a_torn_line() -> None:
 
 
 async def test_json_that_fails_midway_is_cut_without_its_bracket() -> None:
-    """No parser takes it for a whole document."""
+    """After a failure no parser takes the JSON for a whole document."""
     async with (
         app_over(fails_behind(0, 1, answer=error(500))) as session,
         session.get(f"{PATH}/stream?format=json") as response,
@@ -556,7 +556,7 @@ async def test_json_that_fails_midway_is_cut_without_its_bracket() -> None:
     ],
 )
 async def test_sse_that_fails_midway_ends_in_an_error_event(answer: Answer, head: bytes) -> None:
-    """The event `error` says why, in the words of a Problem, and when to come back."""
+    """After a failure the event `error` has a Problem, and the time to wait."""
     async with (
         app_over(fails_behind(0, 1, answer=answer)) as session,
         session.get(f"{PATH}/stream?format=sse") as response,
@@ -570,7 +570,7 @@ async def test_sse_that_fails_midway_ends_in_an_error_event(answer: Answer, head
 
 @pytest.mark.parametrize("form", ["jsonl", "sse", "json"])
 async def test_no_middleware_makes_a_failed_stream_look_finished(form: str) -> None:
-    """Starlette's BaseHTTPMiddleware ends a body that was cut; the reader can tell all the same."""
+    """A reader notices a failure even behind BaseHTTPMiddleware, which ends a cut body."""
     async with Loopback(fails_behind(0, 1, answer=error(500))) as upstream:
         app = app_of(upstream.base_url)
 
@@ -591,7 +591,7 @@ async def test_no_middleware_makes_a_failed_stream_look_finished(form: str) -> N
 
 
 async def test_a_reader_who_leaves_before_the_answer_disturbs_no_middleware() -> None:
-    """BaseHTTPMiddleware wants an answer also where nobody is left to read it: it is a 499."""
+    """BaseHTTPMiddleware needs an answer even after the reader left: it is a 499."""
     asked, left = asyncio.Event(), asyncio.Event()
     statuses: list[int] = []
 
@@ -621,7 +621,7 @@ async def test_a_reader_who_leaves_before_the_answer_disturbs_no_middleware() ->
 
 @pytest.mark.parametrize("form", ["jsonl", "sse", "json"])
 async def test_no_error_of_another_kind_looks_finished_either(form: str) -> None:
-    """What the app's own api_key callable raises ends a stream as our errors do, unquoted."""
+    """An error of the app's own api_key callable cuts a stream too, without its text."""
     keys = iter([KEY])
 
     async def key() -> str:
@@ -656,8 +656,8 @@ async def test_no_error_of_another_kind_looks_finished_either(form: str) -> None
             json.loads(received.splitlines()[-1] if form == "jsonl" else received)
 
 
-async def test_what_cuts_a_body_names_its_cause() -> None:
-    """The server's log shows one error of ours, with the API's behind it."""
+async def test_a_cut_body_names_its_cause_in_the_log() -> None:
+    """The server's log has one StreamCutError, with the API's error as its cause."""
 
     async def ignore(_: Any) -> None:
         pass
@@ -673,7 +673,7 @@ async def test_what_cuts_a_body_names_its_cause() -> None:
 
 
 def test_a_shutdown_waits_a_second_for_a_reader_who_reads_nothing() -> None:
-    """There is that long for last words; the cancellation then goes its way."""
+    """A shutdown waits a second for the last bytes; then the cancellation continues."""
 
     async def cancelled_in_the_middle() -> float:
         begun = asyncio.Event()
@@ -700,7 +700,7 @@ def test_a_shutdown_waits_a_second_for_a_reader_who_reads_nothing() -> None:
 
 
 async def test_two_pages_are_held_for_a_slow_reader_and_no_more() -> None:
-    """While one page is being sent the one behind it arrives, and a third is not asked for."""
+    """While one page is sent, the next one is fetched, and no third is requested."""
     held: list[int] = []
     asked: list[int] = []
 
@@ -718,7 +718,7 @@ async def test_two_pages_are_held_for_a_slow_reader_and_no_more() -> None:
         return await asyncio.Event().wait()
 
     many = conversation(message(n) for n in range(12))
-    gc.freeze()  # what is there already need not be looked through each time
+    gc.freeze()  # the bytes so far need not be searched each time
     try:
         async with Loopback(many) as upstream, client_of(upstream.base_url)() as client:
             response = stream_messages(client.list("chatcmpl-1", limit=2))
@@ -733,7 +733,7 @@ async def test_two_pages_are_held_for_a_slow_reader_and_no_more() -> None:
 
 
 def test_the_routes_are_documented_with_their_types() -> None:
-    """OpenAPI has both routes, the shape of what they give, and each status that an error has."""
+    """OpenAPI has both routes, their types, and each status of an error."""
     schema = app_of("http://127.0.0.1:9/v1").openapi()
     paths = schema["paths"]
     one = paths["/completions/{completion_id}/messages"]["get"]
@@ -745,7 +745,7 @@ def test_the_routes_are_documented_with_their_types() -> None:
     )
     content = whole["responses"]["200"]["content"]
     assert set(content) == {"application/jsonl", "text/event-stream", "application/json"}
-    # By the words of OpenAPI 3.1, of which these documents are: `itemSchema` is of 3.2.
+    # With the keywords of OpenAPI 3.1, the version of these documents: `itemSchema` is of 3.2.
     assert {name for shape in content.values() for name in shape} == {"schema"}
     assert content["application/jsonl"]["schema"]["contentSchema"]["title"] == "StoredMessage"
     assert content["application/json"]["schema"]["items"]["title"] == "StoredMessage"

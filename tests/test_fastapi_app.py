@@ -1,6 +1,6 @@
-"""The example app at work: many readers, some slow, some who leave, and an API that fails.
+"""The example app at work: many readers, slow readers, readers who leave, a failing API.
 
-uvicorn and the API run in the test's own loop, so that what is left behind can be counted.
+uvicorn and the API run in the test's own loop, so that leftover tasks can be counted.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Running:
     def at_rest(self) -> bool:
         """Tell whether no request of the app is under way, and no task of one is left."""
         connector: Any = self._upstream.connector
-        return not connector._acquired and not self._new_tasks()  # noqa: SLF001 nothing public tells
+        return not connector._acquired and not self._new_tasks()  # noqa: SLF001 no public name
 
     def _new_tasks(self) -> set[asyncio.Task[Any]]:
         left = asyncio.all_tasks() - self._tasks
@@ -71,7 +71,7 @@ def stored(number: int, *, content: str = "a text") -> Callable[[Asked], Answer]
 
 
 def hangs_behind(first: Answer, *, waiting: asyncio.Event) -> Any:
-    """Return a script that gives one page, and the second one never; it tells who waits."""
+    """Return a script that gives one page and never the second; it reports who waits."""
     asked: list[Asked] = []
 
     async def never() -> None:
@@ -86,7 +86,7 @@ def hangs_behind(first: Answer, *, waiting: asyncio.Event) -> Any:
 
 
 async def lines_of(running: Running, query: str = "") -> list[str]:
-    """Read a stream to its end and return the ids that came."""
+    """Read a stream to its end, and return its ids."""
     async with running.readers.get(STREAM + query) as response:
         return [json.loads(line)["id"] async for line in response.content]
 
@@ -95,7 +95,7 @@ async def lines_of(running: Running, query: str = "") -> list[str]:
 
 
 async def test_many_readers_at_once_each_get_the_whole_conversation() -> None:
-    """Twenty readers of one app share its client and its connections, and miss nothing."""
+    """Twenty readers of one app share its client and its connections, and get all messages."""
     async with Loopback(stored(50)) as upstream, running(upstream.base_url) as app:
         found = await asyncio.gather(*(lines_of(app, "?limit=10") for _ in range(20)))
         assert found == [[f"chatcmpl-1-{n}" for n in range(50)]] * 20
@@ -104,7 +104,7 @@ async def test_many_readers_at_once_each_get_the_whole_conversation() -> None:
 
 
 async def test_a_reader_who_leaves_closes_the_upstream_request() -> None:
-    """A page that is under way is given up at once; nothing more is asked, nothing is left."""
+    """When a reader leaves, the request under way is cancelled, and no other follows."""
     waiting = asyncio.Event()
     first = Answer(page([message(0)], has_more=True))
     async with (
@@ -120,7 +120,7 @@ async def test_a_reader_who_leaves_closes_the_upstream_request() -> None:
 
 
 async def test_a_reader_who_leaves_before_the_first_page_closes_the_request_as_well() -> None:
-    """Also who was not answered yet may leave."""
+    """A reader may leave before the first page as well."""
     waiting = asyncio.Event()
     async with (
         Loopback(hangs_behind(Answer(), waiting=waiting)) as upstream,
@@ -135,7 +135,7 @@ async def test_a_reader_who_leaves_before_the_first_page_closes_the_request_as_w
 
 
 async def test_readers_who_leave_do_not_disturb_those_who_stay() -> None:
-    """Half of them leave after a line; the others get everything."""
+    """Half of the readers leave after a line; the others get everything."""
 
     async def leave(app: Running) -> None:
         async with app.readers.get(f"{STREAM}?limit=5") as response:
@@ -151,7 +151,7 @@ async def test_readers_who_leave_do_not_disturb_those_who_stay() -> None:
 
 @asynccontextmanager
 async def who_reads_nothing(app: Running) -> AsyncIterator[asyncio.StreamReader]:
-    """Ask for a stream with a page a message, over a socket of small buffers, and wait."""
+    """Request a stream with one message a page, over a socket of small buffers, and wait."""
     host, _, port = app.url.removeprefix("http://").partition(":")
     mine = socket.socket()
     mine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
@@ -167,7 +167,7 @@ async def who_reads_nothing(app: Running) -> AsyncIterator[asyncio.StreamReader]
 
 
 async def test_a_slow_reader_slows_the_stream_down() -> None:
-    """While nobody reads, the app asks for no more than is under way, and the page behind it."""
+    """While nobody reads, the app requests no page beyond the next one."""
     text = "x" * 500_000  # two of them are more than fits into the buffers of the sockets
     async with (
         Loopback(stored(30, content=text)) as upstream,
@@ -175,7 +175,7 @@ async def test_a_slow_reader_slows_the_stream_down() -> None:
         who_reads_nothing(app) as reader,
     ):
         await until(lambda: len(upstream.asked) >= 2)
-        # Who does not wait for its reader asks for all thirty in the time that another takes.
+        # A stream that does not wait for its reader requests all thirty pages meanwhile.
         async with AsyncMessagesClient(KEY, base_url=upstream.base_url) as another:
             assert len([item async for item in another.list("chatcmpl-1", limit=1)]) == 30
         assert len(upstream.asked) - 30 <= 5
@@ -187,7 +187,7 @@ async def test_a_slow_reader_slows_the_stream_down() -> None:
 
 
 async def test_a_slow_reader_who_leaves_leaves_nothing() -> None:
-    """A stream that waits for its reader ends when that one goes."""
+    """A stream that waits for its reader ends when the reader leaves."""
     async with (
         Loopback(stored(30, content="x" * 500_000)) as upstream,
         running(upstream.base_url, app_options={"send_buffer": 65_536}) as app,
@@ -199,7 +199,7 @@ async def test_a_slow_reader_who_leaves_leaves_nothing() -> None:
 
 
 async def test_a_shutdown_cuts_the_streams_that_do_not_end_in_time() -> None:
-    """The reader sees that the stream is not complete, and the upstream request is closed."""
+    """At a shutdown the reader sees a cut stream, and the upstream request is closed."""
     waiting = asyncio.Event()
     first = Answer(page([message(0)], has_more=True))
     async with Loopback(hangs_behind(first, waiting=waiting)) as upstream:
@@ -223,10 +223,10 @@ async def test_a_shutdown_cuts_the_streams_that_do_not_end_in_time() -> None:
         ("json", rb'"content_parts": null\}'),
     ],
 )
-async def test_a_shutdown_is_told_to_a_reader_of_the_old_http(form: str, ending: bytes) -> None:
-    """HTTP/1.0, which many a proxy speaks, knows no cut: there the body itself says that it is one.
+async def test_a_shutdown_is_visible_over_http_1_0(form: str, ending: bytes) -> None:
+    """Over HTTP/1.0, which has no cut, the body itself says that it is incomplete.
 
-    A connection that is closed is then all that an end has.
+    Its only end is a closed connection.
     """
     waiting = asyncio.Event()
     first = Answer(page([message(0)], has_more=True))
@@ -251,15 +251,15 @@ async def test_a_shutdown_is_told_to_a_reader_of_the_old_http(form: str, ending:
 @pytest.mark.parametrize(
     "fault", ["server-error@3", "rate-limited@3", "chunked-cut@3", "reset@3", "stalled-body@3"]
 )
-async def test_an_api_that_fails_midway_gives_what_came_before_and_no_end(fault: str) -> None:
-    """Two pages arrive whole, in every format, and nobody can take them for everything."""
+async def test_an_api_that_fails_midway_gives_its_earlier_pages_and_no_end(fault: str) -> None:
+    """Two pages arrive whole in every format, and never look like everything."""
     url = "/api/completions/chatcmpl-vocabulary/messages/stream?limit=5&format="
     async with (
         LocalServer(sample=True, api_key=KEY) as server,
         running(server.base_url, timeout=0.3) as app,
     ):
         for form in ("jsonl", "sse", "json"):
-            server.faults = fault  # which counts requests anew
+            server.faults = fault  # which restarts the count of requests
             async with app.readers.get(url + form) as response:
                 received, cut = await read_until_cut(response)
             assert cut == (form != "sse")
@@ -271,7 +271,7 @@ async def test_an_api_that_fails_midway_gives_what_came_before_and_no_end(fault:
 
 
 async def test_a_fault_that_passes_is_not_seen() -> None:
-    """What the client's own retries mend, a reader never hears of."""
+    """A fault that the client's retries overcome never reaches the reader."""
     async with LocalServer(sample=True, faults="server-error:1@2", api_key=KEY) as server:
         async with running(server.base_url) as app:
             url = "/api/completions/chatcmpl-vocabulary/messages/stream?format=json"
@@ -284,7 +284,7 @@ async def test_a_fault_that_passes_is_not_seen() -> None:
 
 
 async def test_the_app_lists_conversations_and_has_their_replies() -> None:
-    """The newest come first; the reply, which no message list has, is there as well."""
+    """The newest conversations come first, and their replies are available."""
     async with LocalServer(sample=True, api_key=KEY) as server, running(server.base_url) as app:
         async with app.readers.get("/api/completions?limit=3") as response:
             listed = await response.json()
@@ -296,15 +296,15 @@ async def test_the_app_lists_conversations_and_has_their_replies() -> None:
 
 
 async def test_the_app_answers_to_no_other_name() -> None:
-    """A page elsewhere whose name leads to this machine reads nothing."""
+    """The app refuses requests for another host name."""
     async with Loopback(stored(1)) as upstream, running(upstream.base_url) as app:
         async with app.readers.get(STREAM, headers={"host": "evil.example"}) as response:
             assert response.status == 400
         assert upstream.asked == []
 
 
-async def test_the_page_asks_nothing_of_anyone_else() -> None:
-    """All that the page is made of comes from the app, and its policy lets nothing else in."""
+async def test_the_page_loads_nothing_from_other_hosts() -> None:
+    """Everything on the page comes from the app, and its policy allows nothing else."""
     async with Loopback(stored(1)) as upstream, running(upstream.base_url) as app:
         texts = {}
         for name in ("", "page.js", "page.css", "icon.svg"):
@@ -321,7 +321,7 @@ async def test_the_page_asks_nothing_of_anyone_else() -> None:
 
 
 async def test_the_example_runs_by_itself() -> None:
-    """`python -m examples.fastapi_app` serves the sample, and ends when told to."""
+    """`python -m examples.fastapi_app` serves the sample, and ends on a signal."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,6 +1,6 @@
 """The example's page in a real browser: a conversation arrives, is interrupted, is stopped.
 
-Skipped where there is no Chromium, or no playwright to drive it: `nox -s browser` has both.
+Skipped without Chromium or playwright: `nox -s browser` has both.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Api:
 async def shown(
     browser: Any, messages: Callable[[Asked], Any], path: str = "/#chatcmpl-1"
 ) -> AsyncIterator[Any]:
-    """Open the page over an API; what goes wrong in there, or is asked elsewhere, is a failure."""
+    """Open the page over an API; errors and requests to other hosts are failures."""
     wrong: list[str] = []
     async with Loopback(messages) as upstream:
         options = {"base_url": upstream.base_url, "retry": RetryPolicy(max_retries=0)}
@@ -86,7 +86,7 @@ def _elsewhere(url: str, app: str) -> list[str]:
 
 
 async def state(tab: Any, name: str) -> str:
-    """Wait for a state of the stream, and return what the page says of it."""
+    """Wait for a state of the stream, and return the page's text about it."""
     await tab.wait_for_selector(f"#status[data-state={name}]")
     return str(await tab.text_content("#said"))
 
@@ -97,7 +97,7 @@ async def texts(tab: Any, kind: str = "") -> list[str]:
 
 
 async def test_a_conversation_is_seen_arriving_and_then_its_reply(browser: Any) -> None:
-    """What is here is shown while the rest is on its way; at the end comes the model's reply."""
+    """Messages are shown as they arrive; at the end comes the model's reply."""
     more = asyncio.Event()
     ten = conversation(message(n) for n in range(10))
 
@@ -117,7 +117,7 @@ async def test_a_conversation_is_seen_arriving_and_then_its_reply(browser: Any) 
 
 
 async def test_an_interrupted_conversation_is_resumed_where_it_was(browser: Any) -> None:
-    """The browser comes back by itself, behind the last message: none is lost, none comes twice."""
+    """The browser reconnects by itself after the last message: none is lost or repeated."""
     ten = conversation(message(n) for n in range(10))
     limits = [error(429, "rate_limit_exceeded", retry_after="1")]
     script = Api(lambda asked: limits.pop() if limits and "after" in asked.query else ten(asked))
@@ -131,7 +131,7 @@ async def test_an_interrupted_conversation_is_resumed_where_it_was(browser: Any)
 
 
 async def test_a_conversation_can_be_stopped_and_gone_on_with(browser: Any) -> None:
-    """Stop ends the request to the API; the rest is asked for from there."""
+    """Stop ends the request to the API; continuing requests the rest."""
     more = asyncio.Event()
     ten = conversation(message(n) for n in range(10))
 
@@ -151,7 +151,7 @@ async def test_a_conversation_can_be_stopped_and_gone_on_with(browser: Any) -> N
 
 
 async def test_an_unknown_conversation_is_explained(browser: Any) -> None:
-    """An EventSource knows no status; the page finds out what was wrong."""
+    """An EventSource has no status, so the page finds out the error itself."""
     script = Api(lambda _: error(404, "not_found"))
     async with shown(browser, script, "/#chatcmpl-nobody") as tab:
         said = await state(tab, "failed")
@@ -159,8 +159,8 @@ async def test_an_unknown_conversation_is_explained(browser: Any) -> None:
         await tab.get_by_role("button", name="Try again").wait_for()
 
 
-async def test_what_a_message_says_does_nothing(browser: Any) -> None:
-    """Markup is shown as it was written, and no picture is fetched from elsewhere."""
+async def test_markup_in_a_message_does_nothing(browser: Any) -> None:
+    """Markup in a message is shown as text, and no picture is loaded from elsewhere."""
     markup = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     picture = {"type": "image_url", "image_url": {"url": "https://elsewhere.example/x.png"}}
     stored = [
@@ -184,7 +184,7 @@ async def test_what_a_message_says_does_nothing(browser: Any) -> None:
 
 
 FLAG = {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}
-# A message of an odd shape, and what stands for it on the page.
+# A message of an odd shape, and its text on the page.
 ODD_MESSAGES = [
     ({"content": None}, "no content"),
     ({"content": ""}, "no content"),
@@ -265,7 +265,7 @@ def every_odd_message() -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def shown_as_they_are(browser: Any, sent: list[dict[str, Any]]) -> AsyncIterator[Any]:
-    """Open the page, which is sent these messages whatever the client would make of them."""
+    """Open the page with these messages, without the client's conversions."""
     events = [f"data: {json.dumps(item)}\n\n" for item in sent]
     body = "".join([*events, "event: end\nid: #end\ndata: {}\n\n"])
 
@@ -281,7 +281,7 @@ async def shown_as_they_are(browser: Any, sent: list[dict[str, Any]]) -> AsyncIt
 
 
 async def test_a_message_of_an_odd_shape_is_shown_as_far_as_it_goes(browser: Any) -> None:
-    """What is not as expected is named or shown as JSON, and its neighbours are shown as ever."""
+    """Odd values are named or shown as JSON, and other messages as usual."""
     sent = [{"id": f"m-{n}", "role": "user", **odd} for n, (odd, _) in enumerate(ODD_MESSAGES)]
     async with shown_as_they_are(browser, sent) as tab:
         assert await texts(tab, ":not(.reply)") == [said for _, said in ODD_MESSAGES]
@@ -299,7 +299,7 @@ async def test_no_shape_of_a_message_stops_the_page(browser: Any) -> None:
 
 
 async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
-    """Behind a message whose id is not sent the stream goes on before it; the page knows it."""
+    """A message that is sent again, because its id could not be resumed, is shown once."""
     without_id = [message(0, id="é" * n, content=f"message {n}") for n in range(1, 6)]
     limits = [error(429, "rate_limit_exceeded", retry_after="1")]
     five = conversation(without_id)
@@ -311,7 +311,7 @@ async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
     assert script.cursors == [None, "éééé", None, "éééé"]
 
 
-async def test_an_address_that_is_not_encoded_opens_what_it_says(browser: Any) -> None:
-    """A lone % in the address is part of an id, and no error of the page's script."""
+async def test_an_address_that_is_not_encoded(browser: Any) -> None:
+    """An unencoded % in the address is part of an id, and no error of the page's script."""
     async with shown(browser, Api(conversation([])), "/#100%") as tab:
         await tab.get_by_role("heading", name="100%").wait_for()

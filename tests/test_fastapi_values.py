@@ -14,16 +14,25 @@ from web import serving
 
 import aiomessages.fastapi  # noqa: F401 - it teaches FastAPI to encode pages
 from aiomessages import (
+    Choice,
+    CompletionUsage,
     Conversation,
+    FunctionCall,
+    FunctionToolCall,
+    ImagePart,
+    ImageURL,
     Message,
     MessagePage,
     NotFoundError,
     OddMessage,
     Reply,
     StoredCompletion,
+    TextPart,
+    UnknownPart,
 )
-from aiomessages.models import keep
-from aiomessages.pages import CompletionPage
+from aiomessages.blocking.streams import Page as BlockingPage
+from aiomessages.models import ContentPart, keep
+from aiomessages.pages import CompletionPage, RawPage
 
 HI = Message("m-1", "user", "hi")
 HI_SENT = {"id": "m-1", "role": "user", "content": "hi", "name": None, "content_parts": None}
@@ -39,6 +48,8 @@ PAGE_SENT = {
     "has_more": False,
 }
 FOUND = Conversation("c-1", [HI, ODD], keep(Reply(content="yes"), {"content": "yes", "new": 1}))
+CALL = FunctionToolCall("call-1", FunctionCall("f", "{}"))
+CALL_SENT = {"type": "function", "id": "call-1", "function": {"name": "f", "arguments": "{}"}}
 MISSED = Conversation("c-2", [], error=NotFoundError("not here"))
 
 VALUES: dict[str, tuple[Any, Any]] = {
@@ -56,6 +67,17 @@ VALUES: dict[str, tuple[Any, Any]] = {
             "last_id": None,
             "has_more": True,
         },
+    ),
+    "a content part": (TextPart("hi"), {"type": "text", "text": "hi"}),
+    "a tool call": (CALL, CALL_SENT),
+    "a choice": (
+        Choice(0, FOUND.reply or Reply()),
+        {"index": 0, "message": {"content": "yes", "new": 1}}
+        | {"finish_reason": None, "logprobs": None},
+    ),
+    "a page of bytes": (
+        RawPage([json.dumps(NEWER).encode()], ["m-2"]),
+        {"object": "list", "data": [NEWER], "first_id": None, "last_id": None, "has_more": False},
     ),
     "a conversation": (
         FOUND,
@@ -82,7 +104,7 @@ each_value = pytest.mark.parametrize(("value", "sent"), VALUES.values(), ids=VAL
 
 
 async def answer(route: Callable[..., Any], **options: Any) -> Any:
-    """Return what a reader gets of a route that is built with these options."""
+    """Return the response to a reader of a route with these options."""
     app = FastAPI()
     app.add_api_route("/", route, **options)
     async with serving(app) as url, aiohttp.ClientSession(url) as reader, reader.get("/") as got:
@@ -92,7 +114,7 @@ async def answer(route: Callable[..., Any], **options: Any) -> Any:
 
 @each_value
 async def test_a_route_without_an_annotation_may_return_it(value: Any, sent: Any) -> None:
-    """A bare `return` writes every field that came."""
+    """A route without an annotation may return a value, with every field that was sent."""
     assert await answer(lambda: value) == sent
 
 
@@ -107,18 +129,46 @@ async def test_a_route_may_name_its_class(value: Any, sent: Any) -> None:
 
 @each_value
 async def test_a_route_may_return_it_as_any(value: Any, sent: Any) -> None:
-    """Inside of a value of no type that Pydantic knows it is written all the same."""
+    """A value inside an untyped field is written as well."""
     assert await answer(lambda: {"held": value}, response_model=dict[str, Any]) == {"held": sent}
 
 
-@pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND])
-def test_dict_makes_what_to_dict_returns(value: Any) -> None:
+async def test_a_route_may_return_a_page_of_the_blocking_client() -> None:
+    """It is written like the async client's page."""
+    assert await answer(lambda: BlockingPage(None, PAGE)) == PAGE_SENT
+
+
+async def test_a_route_may_name_the_kinds_of_parts() -> None:
+    """Each part is written as its kind, and one of a kind that is not known as it was sent."""
+    parts = [TextPart("hi"), ImagePart(ImageURL("u")), UnknownPart({"type": "new", "x": [1]})]
+    assert await answer(lambda: parts, response_model=list[ContentPart]) == [
+        {"type": "text", "text": "hi"},
+        {"type": "image_url", "image_url": {"url": "u"}},
+        {"type": "new", "x": [1]},
+    ]
+
+
+async def test_a_route_may_return_the_usage() -> None:
+    """The dict keeps the keys that its type does not name."""
+    usage: Any = {"total_tokens": 3, "new_tokens": 1}
+    assert await answer(lambda: usage, response_model=CompletionUsage | None) == usage
+
+
+def test_a_message_is_no_sequence() -> None:
+    """What asks a message for its items gets a TypeError that says so."""
+    for ask in (list, iter, lambda value: "role" in value):
+        with pytest.raises(TypeError, match=r"not (iterable|a container)"):
+            ask(HI)
+
+
+@pytest.mark.parametrize("value", [HI, ODD, COMPLETION, FOUND, CALL, Choice(0, Reply())])
+def test_dict_equals_to_dict(value: Any) -> None:
     """`dict(message)` and `{**message}` have the fields under the names of the API."""
     assert dict(value) == {**value} == value.to_dict()
 
 
 async def test_a_message_comes_out_of_a_request_as_it_went_in() -> None:
-    """A route may take a message; one that does not fit is refused with the reason."""
+    """A route may take a message as its body; one that does not fit is refused."""
     app = FastAPI()
 
     @app.post("/")
@@ -144,8 +194,8 @@ def test_a_model_holds_messages_and_reads_them_again() -> None:
     assert Held.model_validate_json(held.model_dump_json()) == held
 
 
-def test_a_model_refuses_what_is_no_page() -> None:
-    """A page is made by a client only, so a dict is none."""
+def test_a_model_refuses_a_dict_as_a_page() -> None:
+    """A dict is not accepted as a page, since only a client makes pages."""
     with pytest.raises(ValidationError, match="Expected `MessagePage`"):
         TypeAdapter(MessagePage).validate_python(PAGE_SENT)
 
@@ -153,7 +203,7 @@ def test_a_model_refuses_what_is_no_page() -> None:
 def schemas() -> dict[str, Any]:
     """Return the named schemas of an app that returns each kind of value."""
     app = FastAPI()
-    for kind in (Message, StoredCompletion, MessagePage, CompletionPage, Conversation):
+    for kind in (Message, StoredCompletion, MessagePage, CompletionPage, RawPage, Conversation):
         app.add_api_route(f"/{kind.__name__}", lambda: None, response_model=kind)
         app.add_api_route(f"/more/{kind.__name__}", lambda: None, response_model=list[kind])  # type: ignore[valid-type]
     document = app.openapi()
@@ -166,8 +216,8 @@ def schemas() -> dict[str, Any]:
 def test_openapi_describes_each_value_by_name() -> None:
     """Each class has one schema of its name, which refers to no place outside of it."""
     found = schemas()
-    kinds = {"Message", "StoredCompletion", "MessagePage", "CompletionPage", "Conversation"}
-    assert set(found) == kinds
+    kinds = {"Message", "StoredCompletion", "MessagePage", "CompletionPage", "RawPage"}
+    assert set(found) == kinds | {"Conversation"}
     assert "$ref" not in json.dumps(found)
     assert found["Message"]["description"] == "One message of a stored completion."
     assert found["Message"]["required"] == ["id", "role"]
@@ -179,7 +229,7 @@ def test_openapi_describes_each_value_by_name() -> None:
 
 
 def test_openapi_promises_nothing_that_a_newer_api_breaks() -> None:
-    """Other fields, roles and kinds of parts are allowed, and null where a field may be absent."""
+    """The schema allows other fields, roles and kinds, and null for absent fields."""
     found = schemas()
     assert '"additionalProperties": false' not in json.dumps(found)
     fields = found["Message"]["properties"]

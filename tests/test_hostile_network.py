@@ -1,9 +1,9 @@
-"""The faults of the network, of servers and of callers: one table, and what must come of each.
+"""The faults of the network, of servers and of callers: one table of their outcomes.
 
-Each fault is played over a real loopback socket, most of them on the second page of three. Whatever
-it is: what came before it is delivered once and in order; a failed stream never looks finished; the
-server saw as many requests as the error says; no task, connection or slot of the pool is left; and
-the key, which the servers send back wherever they can, shows nowhere.
+Each fault is played over a real loopback socket, most of them on the second page of three. For
+every fault: earlier items are delivered once and in order; a failed stream never looks finished;
+the server saw as many requests as the error says; no task, connection or slot of the pool is left;
+and the key, which the servers send back in every possible place, is never shown.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ from aiomessages.settings import UnusableKeyError
 BACKOFF = 0.001
 AT_ONCE = RetryPolicy(initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
 ONE_RETRY = RetryPolicy(max_retries=1, initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
-SMALL = 1 << 20  # bytes that a body may have, where one is too large
+SMALL = 1 << 20  # the limit of a body in bytes, for a case of one that is too large
 SHORT = 0.4  # seconds, for an attempt that runs out; long enough for a page on a busy machine
 
 Address = Callable[[], AbstractContextManager[str]]
@@ -72,20 +72,20 @@ class Case:
     row: str
     fault: str
     error: type[BaseException] | None = None
-    attempts: int = 1  # at the page that it strikes
+    attempts: int = 1  # for the affected page
     page: int = 2  # that page; 0 for every page
     facts: Mapping[str, Any] = field(default_factory=dict)  # attributes of the error
-    says: str = ""  # what stands in its text
-    delays: tuple[float, ...] | None = None  # seconds before each retry, as on_retry is told
+    says: str = ""  # a part of its text
+    delays: tuple[float, ...] | None = None  # seconds before each retry, as on_retry gets them
     give_or_take: float = 0.0  # seconds, where a delay is by the clock
     messages: int | None = None  # delivered; without it, all up to the fault
     requests: int | None = None  # seen by the server; without it, a page each and the attempts
     check: Callable[[Outcome, RawServer], None] | None = None
-    # what is out of the ordinary in its setting
+    # special settings of the case
     consumer: Consumer = consumers.walk
     client: Mapping[str, Any] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
-    host: str = "127.0.0.1"  # by which the server is called
+    host: str = "127.0.0.1"  # the host name of the server
     address: Address | None = None
     session: Session | None = None
     certificate: str | None = None
@@ -111,22 +111,22 @@ class Case:
 
 
 def fails(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say that a fault is not retried."""
+    """Return the outcome of a fault that is not retried."""
     return Case(str(row), fault, error, **more)
 
 
 def retried(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say that a fault is retried, and what it is in the end."""
+    """Return the outcome of a fault that is retried, and its final error."""
     return Case(str(row), fault, error, **{"attempts": 3, **more})
 
 
 def works(row: int | str, fault: str, **more: Any) -> Case:
-    """Say that a fault is none: all messages arrive."""
+    """Return the outcome of a harmless fault: all messages arrive."""
     return Case(str(row), fault, **more)
 
 
 def lasts(row: int | str, fault: str, says: str, *, in_body: bool = False, **timeout: Any) -> Case:
-    """Say that a fault ends with the attempt's time, before the headers or behind them."""
+    """Return the outcome of a fault that times out, before the headers or after them."""
     options = {"timeout": Timeout(**timeout), "retry": ONE_RETRY}
     return retried(
         row,
@@ -140,7 +140,7 @@ def lasts(row: int | str, fault: str, says: str, *, in_body: bool = False, **tim
 
 
 def refused(row: int, fault: str, setting: str, value: Any) -> Case:
-    """Say that something is refused before anything is sent."""
+    """Return the outcome of a call that is refused before anything is sent."""
     where = {"completion_id": "call"}.get(setting, "client")
     fields: dict[str, Any] = {where: {setting: value}}
     error = {"api_key": UnusableKeyError}.get(setting, ConfigurationError)
@@ -148,35 +148,35 @@ def refused(row: int, fault: str, setting: str, value: Any) -> Case:
 
 
 def unreachable(row: int | str, fault: str, error: type[BaseException], **more: Any) -> Case:
-    """Say what comes of a server that no request reaches."""
+    """Return the outcome for a server that no request reaches."""
     return retried(row, fault, error, **{"page": 1, "requests": 0, **more})
 
 
 def leaves(fault: str, consumer: Consumer, **more: Any) -> Case:
-    """Say what comes of a consumer that leaves while page 2 is held back."""
+    """Return the outcome of a consumer that leaves while page 2 is held back."""
     return Case("40", fault, consumer=consumer, **{"messages": LIMIT, "requests": 2, **more})
 
 
-def odd_one(outcome: Outcome) -> Any:
-    """Return the first message of the page that was struck."""
+def affected_message(outcome: Outcome) -> Any:
+    """Return the first message of the affected page."""
     return outcome.items[LIMIT]
 
 
 def all_of_it(outcome: Outcome, _: RawServer) -> None:
-    """Nothing that is new in a message is lost."""
-    sent = odd_one(outcome).to_dict()
+    """Check that every unknown value of a message is delivered."""
+    sent = affected_message(outcome).to_dict()
     assert (sent["role"], sent["mood"]) == ("critic", "new")
     assert sent["content_parts"] == [{"type": "hologram", "hologram": {"x": 1}}]
 
 
-def its_mood(outcome: Outcome, _: RawServer) -> None:
-    """Nor where all else in the message is known."""
-    assert odd_one(outcome).to_dict()["mood"] == "new"
+def unknown_role(outcome: Outcome, _: RawServer) -> None:
+    """Check that an unknown role is delivered among known fields."""
+    assert affected_message(outcome).to_dict()["mood"] == "new"
 
 
 def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
-    """A message is delivered whose fields are of another type, and says which."""
-    message = odd_one(outcome)
+    """Check that a message with wrong types is delivered, with its mismatches."""
+    message = affected_message(outcome)
     places = ("$.role", "$.content", "$.tool_calls[0].type", "$.refusal")
     assert {*message.mismatches} >= {*places}
     assert (message.role, message.content, message.refusal) == ("", None, None)
@@ -184,29 +184,29 @@ def what_does_not_fit(outcome: Outcome, _: RawServer) -> None:
 
 
 def nobody_elsewhere(_: Outcome, server: RawServer) -> None:
-    """No request follows a redirect."""
+    """Check that no request follows a redirect."""
     assert server.strangers == 0
 
 
 def no_cookies(_: Outcome, server: RawServer) -> None:
-    """No cookie goes back, on whatever connection."""
+    """Check that no cookie is sent back on any connection."""
     assert server.connections == 3
-    assert not any("cookie" in turn.headers for turn in server.asked)
+    assert not any("cookie" in exchange.headers for exchange in server.asked)
 
 
 def new_connections(_: Outcome, server: RawServer) -> None:
-    """A connection that is out of step is not used again."""
-    assert len({turn.connection for turn in server.asked if turn.number == 2}) == 3
+    """Check that a broken connection is not used again."""
+    assert len({exchange.connection for exchange in server.asked if exchange.number == 2}) == 3
 
 
 def replacement(outcome: Outcome, _: RawServer) -> None:
-    """Half an emoji is replaced."""
-    assert odd_one(outcome).content == "a \ufffd emoji"
+    """Check that a lone surrogate is replaced."""
+    assert affected_message(outcome).content == "a \ufffd emoji"
 
 
 def untouched(outcome: Outcome, _: RawServer) -> None:
-    """The bytes are those that the server sent."""
-    assert rb"a \ud83d emoji" in odd_one(outcome)
+    """Check that the bytes are those that the server sent."""
+    assert rb"a \ud83d emoji" in affected_message(outcome)
 
 
 WRONG_HTTP: dict[str, Any] = {"says": "rules of HTTP", "facts": {"retryable": False}}
@@ -372,7 +372,7 @@ TABLE = [
     fails(30, "wrong-type", SchemaError, facts={"path": "$.data[0].id"}),
     works("30b", "misfits", check=what_does_not_fit, logged="1 of 2 items"),
     works(31, "unknown-fields", check=all_of_it),
-    works(31, "unknown-field", check=its_mood),
+    works(31, "unknown-field", check=unknown_role),
     fails(32, "deep-nesting", DecodeError, says="nested"),
     works("32b", "lone-surrogate", check=replacement),
     works("32b-raw", "lone-surrogate", check=untouched, consumer=consumers.walk_raw),
@@ -460,7 +460,7 @@ PASSING = [
 
 @pytest.fixture(params=["fast path", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The way that requests take once the connection is there: both must be as safe."""
+    """The way of requests on an open connection: both must be equally safe."""
     chosen: str = request.param
     monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: chosen == "fast path"})
     return chosen
@@ -469,7 +469,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", TABLE, ids=str)
 async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault gives the error that the table names, or none; nothing is lost, leaked or left."""
+    """A lasting fault gives the error of the table, or none; nothing is lost, leaked or left."""
     caplog.set_level(logging.DEBUG)
     others = asyncio.all_tasks()
     retries: list[RetryDetails] = []
@@ -494,7 +494,7 @@ async def test_a_fault_that_lasts(case: Case, caplog: pytest.LogCaptureFixture) 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", PASSING, ids=str)
 async def test_a_fault_that_passes(case: Case) -> None:
-    """A fault that is retried, and strikes once, costs one request more and no message."""
+    """A fault that passes after one request costs one request more and no message."""
     async with _server(case, times=1) as server:
         outcome = await _play(case, server, [])
     assert outcome.error is None
@@ -540,13 +540,13 @@ async def _play(case: Case, server: RawServer, retries: list[RetryDetails]) -> O
 
 
 async def _nothing_in_use(client: AsyncMessagesClient) -> None:
-    """Hold that every connection went back to the pool, as soon as a cancelled task has left."""
-    session = caller_of(client).attempts.shared.transport._session  # noqa: SLF001 there is no public way to ask
+    """Check that every connection is back in the pool once a cancelled task has ended."""
+    session = caller_of(client).attempts.transport._session  # noqa: SLF001 there is no public way to ask
     connector = getattr(session, "connector", None)
     async with asyncio.timeout(5):
         while getattr(connector, "_acquired", None):
             if isinstance(connector, Pool):
-                connector.release_kept()  # what it only holds for a time
+                connector.release_kept()  # connections that are only kept for a time
             await asyncio.sleep(0)
 
 
@@ -575,12 +575,12 @@ def _check_error(case: Case, error: BaseException | None) -> None:
 
 def _check_retries(case: Case, retries: list[RetryDetails]) -> None:
     assert len(retries) == (max(case.attempts - 1, 0) if case.error else len(case.delays or ()))
-    for details in retries if case.error else ():  # the first alone takes the fast path
+    for details in retries if case.error else ():  # only the first uses the shortcut
         assert type(details.error) is case.error, repr(details.error)
         assert case.says in str(details.error)
     if case.delays is not None:
-        told = [details.delay for details in retries]
-        assert told == pytest.approx(case.delays, rel=0, abs=case.give_or_take)
+        delays = [details.delay for details in retries]
+        assert delays == pytest.approx(case.delays, rel=0, abs=case.give_or_take)
 
 
 def _shown(error: BaseException | None) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 That package runs its tests on a mock made from the contract: each route by a plain call, by its raw
 and by its streamed response, by the sync and by the async client, with validation loose and strict.
-Here the server holds conversations in the shape of the contract, so what comes back is compared as
+Here the server holds conversations in the shape of the contract, so the results are compared as
 well. Its tests ask for `limit=0`, which the API refuses; here it is 1.
 """
 
@@ -28,7 +28,7 @@ SECOND, FIRST = "chatcmpl-b", "chatcmpl-a"  # the newest first, as they are list
 
 
 def _completion(completion_id: str, created: int) -> JSON:
-    """Return a completion with all that the contract requires, and nothing of another shape."""
+    """Return a completion with all fields that the contract requires, of the right types."""
     reply = {"role": "assistant", "content": f"reply of {completion_id}", "refusal": None}
     return {
         "id": completion_id,
@@ -41,7 +41,7 @@ def _completion(completion_id: str, created: int) -> JSON:
 
 
 def _message(completion_id: str, number: int) -> JSON:
-    """Return a message of the contract, whose every role is `assistant`."""
+    """Return a message of the contract, in which every role is `assistant`."""
     text = f"message {number}"
     return {
         "id": f"{completion_id}-{number}",
@@ -63,7 +63,7 @@ RECORDS = [
 
 
 class Use(NamedTuple):
-    """A call of the package, the type that it gives, and what must be in it."""
+    """A call of the package, the type of its result, and the content of that."""
 
     resource: str
     method: str
@@ -117,7 +117,7 @@ def _options(server: MessagesServer, *, strict: bool) -> JSON:
         "api_key": server.api_key,
         "base_url": server.base_url,
         "max_retries": 0,
-        "_strict_response_validation": strict,  # else it takes whatever JSON comes
+        "_strict_response_validation": strict,  # otherwise it accepts any JSON
     }
 
 
@@ -135,7 +135,7 @@ def asynchronous(
 
 
 def hold(use: Use, result: Any, page: Any) -> None:
-    """Hold a result against its use: its type, the type of each item, and every field of those."""
+    """Compare a result with its use: its type, the type of each item, and every field."""
     assert type(result) is (page[use.kind] if use.method == "list" else use.kind)
     items = result.data if use.method == "list" else [result]
     assert [type(item) for item in items] == [use.kind] * len(items)
@@ -238,7 +238,7 @@ WITH_AN_ID = {"the messages": (STORED, "list"), "one completion": (CHAT, "retrie
 
 @contextmanager
 def nothing_sent(server: MessagesServer) -> Iterator[None]:
-    """Expect the package's own refusal of an empty id, and no request."""
+    """Expect the package's own error for an empty id, and no request."""
     before = len(server.requests)
     with pytest.raises(ValueError, match="non-empty value for `completion_id`"):
         yield
@@ -249,7 +249,7 @@ def nothing_sent(server: MessagesServer) -> Iterator[None]:
 async def test_an_empty_id_is_never_sent(
     resource: str, method: str, server: MessagesServer
 ) -> None:
-    """Both clients refuse it themselves: it would ask for another route."""
+    """Both clients refuse an empty id themselves: it would be another route."""
     use = Use(resource, method, {"completion_id": ""}, ChatCompletion, [])
     with blocking(server) as client, nothing_sent(server):
         use.of(client, "with_raw_response")()
@@ -276,8 +276,8 @@ WRITING = {
 
 
 @pytest.mark.parametrize("method", WRITING)
-def test_what_writes_is_no_route_of_the_server(method: str, server: MessagesServer) -> None:
-    """It serves what is stored: create, update and delete are answered 405, and change nothing."""
+def test_the_server_is_read_only(method: str, server: MessagesServer) -> None:
+    """The server is read-only: create, update and delete are answered 405, and change nothing."""
     with blocking(server) as client:
         with pytest.raises(openai.APIStatusError) as caught:
             Use(CHAT, method, WRITING[method], ChatCompletion, []).of(client)()

@@ -1,4 +1,4 @@
-"""OpenTelemetry: what becomes a span or a metric, whose child it is, what never gets into it."""
+"""OpenTelemetry: the spans and metrics, their parents, and the data that never enter them."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ THREE_PAGES = [message(n) for n in range(250)]
 
 
 class Observed:
-    """Providers that keep what they are told, and clients that tell them."""
+    """Providers that keep all telemetry, and instrumented clients."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -54,12 +54,12 @@ class Observed:
         return instrument(client, **self._providers)
 
     def http(self) -> Any:
-        """Return what makes aiohttp's spans."""
+        """Return aiohttp's spans."""
         return create_trace_config(tracer_provider=self.tracer_provider)
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Every span that has ended, in that order."""
+        """Every finished span, in order of its end."""
         return list(self._exporter.get_finished_spans())
 
     def named(self, name: str) -> list[ReadableSpan]:
@@ -79,7 +79,7 @@ class Observed:
         return [point for m in found for point in m.data.data_points]
 
     def everything(self) -> str:
-        """Return all that was told, as text."""
+        """Return all telemetry as text."""
         data = self._reader.get_metrics_data()
         assert data is not None
         return "".join([*(span.to_json() for span in self.spans), data.to_json()])
@@ -87,7 +87,7 @@ class Observed:
 
 @pytest.fixture
 def observed() -> Observed:
-    """Return providers of the test's own: the global ones are left alone."""
+    """Return providers of the test's own: the global ones stay unchanged."""
     return Observed()
 
 
@@ -131,7 +131,7 @@ async def test_a_walk_is_one_span(observed: Observed) -> None:
 
 
 async def test_each_awaited_page_is_a_span(observed: Observed) -> None:
-    """An awaited page is a list of one page, and the page behind it another."""
+    """An awaited page is a list of one page, and the next page another."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server) as client,
@@ -143,7 +143,7 @@ async def test_each_awaited_page_is_a_span(observed: Observed) -> None:
 
 
 async def test_each_of_many_conversations_is_a_span(observed: Observed) -> None:
-    """Conversations that are read at once are one list each, side by side below the caller's."""
+    """Conversations that are read at once have a span each, all children of the caller's."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server) as client,
@@ -158,7 +158,7 @@ async def test_each_of_many_conversations_is_a_span(observed: Observed) -> None:
 
 
 async def test_completions_are_counted_by_their_name(observed: Observed) -> None:
-    """A list of completions says how many completions came, and names none."""
+    """A list of completions counts its completions, and names none."""
     async with Loopback(replies(Answer(page([])))) as server, observed.client(server) as client:
         await client.completions()
     span = observed.only("list completions")
@@ -166,7 +166,7 @@ async def test_completions_are_counted_by_their_name(observed: Observed) -> None
 
 
 async def test_a_failed_list_names_its_error_and_no_more(observed: Observed) -> None:
-    """A span that ends by an error has its type and its status, and nothing of its text."""
+    """A failed span has the error's type and status, and nothing of its text."""
     async with (
         Loopback(replies(error(404, "gone"))) as server,
         observed.client(server) as client,
@@ -187,7 +187,7 @@ async def test_a_failed_list_names_its_error_and_no_more(observed: Observed) -> 
 
 
 async def test_a_page_that_is_cancelled(observed: Observed) -> None:
-    """Who gives up waiting for a page leaves a span that says so."""
+    """A cancelled wait for a page ends its span with that outcome."""
     arrived = asyncio.Event()
 
     async def never(_: Asked) -> None:
@@ -206,7 +206,7 @@ async def test_a_page_that_is_cancelled(observed: Observed) -> None:
 async def test_a_list_that_is_ended_from_outside_is_ended_once(
     observed: Observed, ended_by: str
 ) -> None:
-    """A client that is closed, and a deadline, are errors; closing the stream adds nothing."""
+    """A closed client and a deadline are errors; closing the stream afterwards adds nothing."""
     arrived = asyncio.Event()
 
     async def never(_: Asked) -> None:
@@ -227,7 +227,7 @@ async def test_a_list_that_is_ended_from_outside_is_ended_once(
 
 
 async def test_a_list_that_is_left_is_closed(observed: Observed) -> None:
-    """Leaving a list in the middle ends its span at once, with what came until then."""
+    """Leaving a list in the middle ends its span at once, with the counts so far."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server) as client,
@@ -242,7 +242,7 @@ async def test_a_list_that_is_left_is_closed(observed: Observed) -> None:
 
 
 async def test_a_list_that_is_dropped_is_closed(observed: Observed) -> None:
-    """Dropping a list ends its span as well, in a turn of the loop of its own."""
+    """Dropping a list ends its span as well, in a later iteration of the loop."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server) as client,
@@ -256,8 +256,8 @@ async def test_a_list_that_is_dropped_is_closed(observed: Observed) -> None:
         assert facts(observed.only("list messages"))["outcome"] == "closed"
 
 
-def test_a_list_that_outlives_its_loop_is_not_told_of(observed: Observed) -> None:
-    """Once the loop is closed nobody is there to end the span, and nothing breaks."""
+def test_a_list_that_outlives_its_loop_is_not_reported(observed: Observed) -> None:
+    """A list that is dropped after its loop was closed ends no span, and breaks nothing."""
     kept: list[Any] = []
 
     async def read() -> None:
@@ -271,8 +271,8 @@ def test_a_list_that_outlives_its_loop_is_not_told_of(observed: Observed) -> Non
     assert observed.spans == []
 
 
-async def test_a_list_that_never_began_is_none(observed: Observed) -> None:
-    """A stream that is closed, or looked at through another, before its first item has no span."""
+async def test_a_list_that_never_began_has_no_span(observed: Observed) -> None:
+    """A stream that is closed before its first item has no span."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server) as client,
@@ -286,8 +286,8 @@ async def test_a_list_that_never_began_is_none(observed: Observed) -> None:
 # --- whose child it is ----------------------------------------------------------------------------
 
 
-async def test_requests_stand_below_the_list_that_sends_them(observed: Observed) -> None:
-    """Aiohttp's own spans are the list's children, also where the next page is fetched ahead."""
+async def test_requests_are_children_of_their_list(observed: Observed) -> None:
+    """The spans of aiohttp are children of the list, even for pages that are fetched ahead."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server, trace_configs=[observed.http()]) as client,
@@ -300,14 +300,14 @@ async def test_requests_stand_below_the_list_that_sends_them(observed: Observed)
                         await anext(stream)
     lists, requests = observed.named("list messages"), observed.named("GET")
     works = {identity(span) for span in observed.named("work on a message")}
-    assert {parent(span) for span in lists} <= works  # who asked first
+    assert {parent(span) for span in lists} <= works  # the first request
     assert sorted(parent(s) or 0 for s in requests) == sorted(identity(s) for s in lists * 3)
     trace_id = above.get_span_context().trace_id
     assert {s.context.trace_id for s in observed.spans if s.context} == {trace_id}
 
 
-async def test_what_is_fetched_further_ahead_stands_below_its_list(observed: Observed) -> None:
-    """Each page of a list that looks ahead in tasks of its own is fetched below the one span."""
+async def test_requests_ahead_are_children_of_their_list(observed: Observed) -> None:
+    """Each page of a list with lookahead is a child of its one span."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server, trace_configs=[observed.http()]) as client,
@@ -323,7 +323,7 @@ async def test_what_is_fetched_further_ahead_stands_below_its_list(observed: Obs
 
 
 async def test_the_readers_context_stays_its_own(observed: Observed) -> None:
-    """Between two items the current span, and all of the context, is what it was before."""
+    """Between two items the current span, and the whole context, is what it was before."""
     async with (
         Loopback(conversation(THREE_PAGES)) as server,
         observed.client(server, trace_configs=[observed.http()]) as client,
@@ -354,7 +354,7 @@ async def test_aiohttps_instrumentor_needs_nothing_else(observed: Observed) -> N
 
 
 def test_the_blocking_client_is_part_of_the_callers_trace(observed: Observed) -> None:
-    """A list of the blocking client stands below the span of the thread that reads it."""
+    """A list of the blocking client is a child of the span of its reading thread."""
     server = Loopback(conversation(THREE_PAGES))
     with (
         start_blocking_portal() as portal,
@@ -372,7 +372,7 @@ def test_the_blocking_client_is_part_of_the_callers_trace(observed: Observed) ->
 
 
 async def test_an_export_is_one_span_above_its_lists(observed: Observed, tmp_path: Path) -> None:
-    """An export is one INTERNAL span with its sums, and each of its lists one below it."""
+    """An export is one INTERNAL span with its sums, and its lists are children."""
     ids = ["chatcmpl-1", "chatcmpl-2"]
     stored = {
         f"/v1/chat/completions/{name}/messages": conversation(
@@ -410,7 +410,7 @@ async def test_an_export_that_fails(observed: Observed, tmp_path: Path) -> None:
 
 
 async def test_metrics_of_requests(observed: Observed) -> None:
-    """Each attempt is a request by status and error, each retry is counted, each body measured."""
+    """Each attempt is counted by status and error, each retry is counted, each body measured."""
     body = Answer(page([message(0)]))
     async with (
         Loopback(replies(error(503), None, body)) as server,
@@ -435,7 +435,7 @@ async def test_metrics_of_requests(observed: Observed) -> None:
 
 
 async def test_to_instrument_twice_is_to_do_it_once(observed: Observed) -> None:
-    """Nothing is told a second time."""
+    """Instrumenting twice reports nothing twice."""
     async with Loopback(conversation(THREE_PAGES)) as server, observed.client(server) as client:
         await observed.instrument(client).list("chatcmpl-1")
     assert len(observed.spans) == 1
@@ -443,7 +443,7 @@ async def test_to_instrument_twice_is_to_do_it_once(observed: Observed) -> None:
 
 
 async def test_clients_made_of_it_are_instrumented(observed: Observed) -> None:
-    """A client of `with_options` tells as well, unless it was made before."""
+    """A client from `with_options` is instrumented as well, unless it was made before."""
     async with Loopback(conversation(THREE_PAGES)) as server:
         client = AsyncMessagesClient(KEY, base_url=server.base_url)
         before = client.with_options()
@@ -455,8 +455,8 @@ async def test_clients_made_of_it_are_instrumented(observed: Observed) -> None:
     assert len(observed.spans) == 1
 
 
-async def test_nothing_private_is_told(observed: Observed) -> None:
-    """No content, key, header, or text of the server's is in any span or metric."""
+async def test_nothing_private_is_reported(observed: Observed) -> None:
+    """No content, key, header, or text of the server is in any span or metric."""
     secret = "the patient said it hurts"
     script = replies(
         Answer({"error": {"message": secret, "code": secret}}, 500, {"x-request-id": secret}),
@@ -471,11 +471,11 @@ async def test_nothing_private_is_told(observed: Observed) -> None:
     ):
         with pytest.raises(Exception, match="hurts"):
             [m async for m in client.list("chatcmpl-1", extra_headers={"x-more": secret})]
-    told = observed.everything()
-    assert "list messages" in told
-    assert "chatcmpl-1" in told
-    assert "hurts" not in told
-    assert KEY not in told
+    recorded = observed.everything()
+    assert "list messages" in recorded
+    assert "chatcmpl-1" in recorded
+    assert "hurts" not in recorded
+    assert KEY not in recorded
 
 
 async def test_without_an_sdk_nothing_is_made() -> None:
@@ -487,7 +487,7 @@ async def test_without_an_sdk_nothing_is_made() -> None:
         assert len([m async for m in client.list("chatcmpl-1")]) == 250
 
 
-def test_what_is_no_client() -> None:
+def test_an_argument_that_is_no_client() -> None:
     """Only a client can be instrumented."""
     with pytest.raises(TypeError, match="int is not a client"):
         instrument(42)  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""The client held against others: the official package, recorded traffic, real conversations.
+"""The client compared with others: the official package, recorded traffic, real conversations.
 
 The recordings and the conversations are read from ../shared/data, and skipped where it is missing.
 """
@@ -52,7 +52,7 @@ def plain(message: Any) -> JSON:
 
 
 def assert_same(message: Message, expected: JSON) -> None:
-    """Hold a message against its JSON: as a dict, and attribute by attribute."""
+    """Compare a message with its JSON: as a dict, and attribute by attribute."""
     assert message.to_dict() == expected
     for name in ("id", "role", "content", "name", "refusal", "tool_call_id"):
         assert getattr(message, name) == expected.get(name)
@@ -84,7 +84,7 @@ async def test_the_official_package_sees_the_same_messages(limit: int, order: An
 
 
 async def test_the_official_package_sees_the_same_page() -> None:
-    """One page without options, and the one behind a cursor, agree in their members."""
+    """One page without options, and the one after a cursor, agree in their members."""
     async with LocalServer(sample=True) as server, ours(server) as client, theirs(server) as peer:
         for after in (None, "chatcmpl-lighthouse-40", "chatcmpl-lighthouse-60"):
             query = {} if after is None else {"after": after}
@@ -112,7 +112,7 @@ async def test_the_official_package_sees_the_same_completions() -> None:
 
 
 async def test_the_official_package_knows_the_servers_errors() -> None:
-    """It maps them as it maps the live API's, with the same code and parameter as ours."""
+    """The official package maps errors as those of the live API, with the same code and param."""
     async with LocalServer(sample=True) as server, ours(server) as client, theirs(server) as peer:
         with pytest.raises(openai.NotFoundError) as their_error:
             await peer.chat.completions.messages.list("chatcmpl-none")
@@ -141,13 +141,13 @@ def answer(exchange: JSON) -> Answer:
     body = json.dumps(exchange["body"], ensure_ascii=False, **how).encode()
     framing = ("connection", "content-length", "transfer-encoding")
     headers = {k: v for k, v in exchange["headers"].items() if k not in framing}
-    # The recordings say how long the short ones were: so they are rebuilt to the byte.
+    # The recordings have the lengths of short bodies, so these are rebuilt to the byte.
     assert exchange["headers"].get("content-length") in (None, str(len(body)))
     return Answer(body, exchange["status"], headers)
 
 
 def call(client: AsyncMessagesClient, url: str) -> Any:
-    """Make the call that asks for a recorded URL."""
+    """Make the call that requests a recorded URL."""
     path, query = unquote(urlsplit(url).path), dict(parse_qsl(urlsplit(url).query))
     limit = {"limit": int(query["limit"])} if "limit" in query else {}
     paging: JSON = {key: query[key] for key in ("after", "order") if key in query} | limit
@@ -161,7 +161,7 @@ def call(client: AsyncMessagesClient, url: str) -> Any:
 
 
 async def replay(exchange: JSON) -> tuple[Any, Asked]:
-    """Answer one call as it was recorded; return what the client made of it."""
+    """Answer one call as it was recorded; return the client's result."""
     async with (
         Loopback(lambda _: answer(exchange)) as server,
         AsyncMessagesClient("sk-replay", base_url=server.base_url) as client,
@@ -175,7 +175,7 @@ async def replay(exchange: JSON) -> tuple[Any, Asked]:
 
 
 def succeeded(exchange: JSON) -> bool:
-    """Tell whether the answer was what had been asked for."""
+    """Return whether a call succeeded."""
     return bool(exchange["status"] == 200)
 
 
@@ -195,7 +195,7 @@ async def test_recorded_pages_decode_as_they_were() -> None:
 
 @needs_wire
 async def test_recorded_messages_decode_attribute_by_attribute() -> None:
-    """The attributes of each message say what its JSON says."""
+    """The attributes of each message equal its JSON."""
     lists = [x for x in recorded() if succeeded(x) and "/messages" in x["url"]]
     expected = [message for exchange in lists for message in exchange["body"]["data"]]
     pages = [(await replay(exchange))[0] for exchange in lists]
@@ -206,7 +206,7 @@ async def test_recorded_messages_decode_attribute_by_attribute() -> None:
 
 @needs_wire
 async def test_recorded_urls_are_asked_for() -> None:
-    """The client asks for the recorded path, with every parameter that was recorded."""
+    """The client requests the recorded path, with every recorded parameter."""
     for exchange in recorded():
         _, asked = await replay(exchange)
         url = urlsplit(exchange["url"])
@@ -230,7 +230,7 @@ async def test_recorded_errors_are_raised_as_they_were() -> None:
 
 @needs_wire
 async def test_a_recorded_completion_decodes_as_it_was() -> None:
-    """The one that was fetched singly has every member that was recorded."""
+    """A completion that was fetched by itself has every recorded member."""
     single = [x for x in recorded() if succeeded(x) and x["body"]["object"] != "list"]
     assert single
     for exchange in single:
@@ -239,7 +239,7 @@ async def test_a_recorded_completion_decodes_as_it_was() -> None:
 
 
 def conversation_of_two_pages() -> tuple[str, dict[str | None, JSON]]:
-    """Find the recorded walk: a completion, and its pages by the cursor that asked for them."""
+    """Find the recorded walk: a completion, and its pages by their cursors."""
     pages = [x for x in recorded() if succeeded(x) and "/messages" in x["url"]]
     (first,) = [exchange for exchange in pages if exchange["body"]["has_more"]]
     path = urlsplit(first["url"]).path
@@ -250,7 +250,7 @@ def conversation_of_two_pages() -> tuple[str, dict[str | None, JSON]]:
 
 @needs_wire
 async def test_a_recorded_walk_is_walked_again() -> None:
-    """The client goes from page to page as was recorded, and gets each message once."""
+    """The client walks the pages as recorded, and gets each message once."""
     completion_id, walk = conversation_of_two_pages()
     script: Callable[[Asked], Answer] = lambda asked: answer(walk[asked.query.get("after")])  # noqa: E731
     async with (

@@ -1,4 +1,4 @@
-"""What the project says of itself: its dependencies, its Pythons and its sessions."""
+"""The project's own claims: its dependencies, its Pythons and its sessions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALLED_FOR_TESTS = [
 
 
 def requirements() -> dict[str, set[str]]:
-    """Return each name that an install for the tests asks for, with the floors given for it."""
+    """Return each requirement of an install for the tests, with its lowest versions."""
     floors: dict[str, set[str]] = {}
     for wanted in INSTALLED_FOR_TESTS:
         name, floor = re.fullmatch(r"([\w.-]+)[^>]*(?:>=([\w.]+))?.*", wanted, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -30,7 +30,7 @@ def requirements() -> dict[str, set[str]]:
 
 
 def test_every_dependency_has_one_floor() -> None:
-    """`nox -s lowest` installs the floors, so one that is missing or disputed would not be run."""
+    """`nox -s lowest` installs the lowest versions, so each requirement has exactly one."""
     either = {"pytest"}  # the suite asks for a newer one than the plugin does
     disputed = {
         name: floors
@@ -41,7 +41,7 @@ def test_every_dependency_has_one_floor() -> None:
 
 
 def test_the_classifiers_name_the_pythons_that_are_run() -> None:
-    """Each Python that is claimed is one of `nox -s matrix`, from the lowest allowed one on."""
+    """Each claimed Python is one of `nox -s matrix`, from the lowest allowed one on."""
     run = re.findall(r'"(3\.\d+)"', re.search(r"SUPPORTED = (.*)", NOXFILE)[1])  # type: ignore[index]
     claimed = [
         kind.rpartition(" ")[2]
@@ -61,5 +61,5 @@ def test_the_table_of_sessions_is_whole() -> None:
 
 @pytest.mark.parametrize("name", ["Documentation", "Changelog", "Source"])
 def test_the_urls_are_filled(name: str) -> None:
-    """A reader of the package's page is led somewhere."""
+    """Each URL of the project is set."""
     assert PROJECT["urls"][name].startswith("https://")

@@ -1,6 +1,6 @@
-"""The recipes of docs/recipes.md, in the places that they are for: real sockets and a real kernel.
+"""The recipes of docs/recipes.md at work: over real sockets, and in a real kernel.
 
-That each block runs at all is tested along with every other page's.
+test_docs.py runs each block, as those of every page.
 """
 
 import ast
@@ -51,7 +51,7 @@ async def recipe(title: str) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def upstream(script: Script) -> AsyncIterator[Loopback]:
-    """Run the server that a client finds by the environment."""
+    """Run the server to which the environment points."""
     with pytest.MonkeyPatch.context() as environment:
         async with Loopback(script) as server:
             environment.setenv("OPENAI_API_KEY", KEY)
@@ -60,7 +60,7 @@ async def upstream(script: Script) -> AsyncIterator[Loopback]:
 
 
 def stored(asked: Asked) -> Answer:
-    """Answer with one conversation of 250 messages; no other is known."""
+    """Answer with one conversation of 250 messages; no other exists."""
     known = asked.path.endswith("/chatcmpl-1/messages")
     return LONG(asked) if known else error(404)
 
@@ -70,7 +70,7 @@ LONG = conversation(message(n) for n in range(250))
 
 @contextlib.asynccontextmanager
 async def asking(app: web.Application) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-    """Serve an aiohttp.web app, and give a browser for it with its address."""
+    """Serve an aiohttp.web app, and give a session and the app's address."""
     async with TestServer(app) as server, aiohttp.ClientSession() as browser:
         yield browser, str(server.make_url("/conversations/"))
 
@@ -80,7 +80,7 @@ async def asking(app: web.Application) -> AsyncIterator[tuple[aiohttp.ClientSess
 
 @pytest.mark.parametrize("app", ["app", "sharing"])
 async def test_aiohttp_web_streams_a_conversation(app: str) -> None:
-    """Each message is a line, and an unknown id is a 404, with an own session and a shared one."""
+    """Each message is a line, and an unknown id is a 404, with an own and with a shared session."""
     names = await recipe("aiohttp.web")
     async with upstream(stored) as server:
         async with asking(names[app]) as (browser, url):
@@ -92,7 +92,7 @@ async def test_aiohttp_web_streams_a_conversation(app: str) -> None:
     assert [json.loads(line)["id"] for line in lines] == [f"chatcmpl-1-{n}" for n in range(250)]
 
 
-async def test_aiohttp_web_cuts_what_failed_midway() -> None:
+async def test_aiohttp_web_cuts_a_list_that_fails_midway() -> None:
     """A list that fails after its first page does not look whole to the reader."""
     answers = [Answer(page([message(0)], has_more=True)), error(404)]
     async with (
@@ -106,7 +106,7 @@ async def test_aiohttp_web_cuts_what_failed_midway() -> None:
 
 
 async def test_aiohttp_web_stops_with_its_reader() -> None:
-    """A reader who leaves in the middle ends the list: the rest of it is never asked for."""
+    """A reader who leaves in the middle ends the list: its rest is never requested."""
     large = conversation(message(n, content="x" * 100_000) for n in range(500))
     async with upstream(large) as server:
         async with asking((await recipe("aiohttp.web"))["app"]) as (browser, url):
@@ -135,8 +135,8 @@ async def test_starlette_passes_a_page_on() -> None:
 # --- workers --------------------------------------------------------------------------------------
 
 
-async def test_a_worker_takes_what_it_works_on() -> None:
-    """Ids stay in the queue until they are worked on, and one that fails stops nothing."""
+async def test_a_worker_marks_handled_ids() -> None:
+    """Ids stay in the queue until they are handled, and one that fails stops no other."""
     async with upstream(stored):
         work = (await recipe("A worker that takes ids from a queue"))["work"]
         queue: asyncio.Queue[str | None] = asyncio.Queue()

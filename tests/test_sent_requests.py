@@ -1,4 +1,4 @@
-"""Requests: what is sent, however the arguments of a call were given; and what is never sent."""
+"""Requests: what a call sends for each form of its arguments, and what is never sent."""
 
 import copy
 import gzip
@@ -30,14 +30,14 @@ PAGE = Answer(page([message(0)]))
 
 @pytest.fixture(params=["fast path", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way that requests take once the connection is there."""
+    """The way of requests on an open connection."""
     fast = request.param == "fast path"
     monkeypatch.setattr(self_check, "_RESULTS", {aiohttp.__version__: fast})
 
 
 @asynccontextmanager
 async def client_of(server: Loopback, **options: Any) -> AsyncIterator[AsyncMessagesClient]:
-    """Give a client that tries once."""
+    """Give a client that sends each request once."""
     options = {"api_key": KEY, "base_url": server.base_url, "retry": ONCE, **options}
     async with AsyncMessagesClient(**options) as client:
         yield client
@@ -47,7 +47,7 @@ async def client_of(server: Loopback, **options: Any) -> AsyncIterator[AsyncMess
 
 
 class Old(str, Enum):  # noqa: UP042 the older way, which formats as Old.MODEL
-    """Strings that format otherwise."""
+    """Strings that format as another text."""
 
     ID = "chatcmpl-1"
     MODEL = "gpt-4o-mini"
@@ -59,7 +59,7 @@ class Old(str, Enum):  # noqa: UP042 the older way, which formats as Old.MODEL
 
 
 class New(StrEnum):
-    """The same strings, which format as what they are."""
+    """The same strings, which format as their value."""
 
     ID = "chatcmpl-1"
     MODEL = "gpt-4o-mini"
@@ -71,13 +71,13 @@ class New(StrEnum):
 
 
 class Limit(int, Enum):
-    """An int that formats otherwise."""
+    """An int that formats as another text."""
 
     FIVE = 5
 
 
 class Integer:
-    """What numpy's integers are: no int, but as good as one."""
+    """An integer that is no int, as numpy's are."""
 
     def __index__(self) -> int:
         return 5
@@ -86,7 +86,7 @@ class Integer:
 @pytest.mark.parametrize("names", [Old, New])
 @pytest.mark.parametrize("five", [Limit.FIVE, Integer()], ids=["enum", "integer"])
 async def test_members_are_sent_by_their_value(names: Any, five: Any) -> None:
-    """An enum member that is a string, or a number, goes out as its value in every place."""
+    """An enum member that is a string or a number is sent as its value in every place."""
     script: Callable[[Asked], Answer] = lambda asked: (  # noqa: E731 one line of it
         Answer(page([message(1)]))
         if asked.path.endswith("/messages")
@@ -163,7 +163,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "value"), REFUSED, ids=[name for name, _ in REFUSED])
 async def test_headers_that_are_not_the_callers(name: str, value: str) -> None:
-    """A header that frames a request is refused wherever it is given, before anything is sent."""
+    """A header that frames a request is refused in any place, before anything is sent."""
     headers = {name: value}
     async with Loopback(replies(PAGE)) as server, client_of(server) as client:
         for call in CALLS.values():
@@ -191,10 +191,10 @@ async def test_headers_that_are_not_the_callers(name: str, value: str) -> None:
 )
 @pytest.mark.usefixtures("way")
 async def test_a_part_of_a_page(headers: dict[str, str], status: int) -> None:
-    """What a server answers to a conditional request is a page or an error, never part of one."""
+    """The answer to a conditional request is a page or an error, never part of a page."""
     answers = iter([PAGE, PAGE, Answer(page([message(0)]) if status == 206 else b"", status)])
     async with Loopback(lambda _: next(answers)) as server, client_of(server) as client:
-        for _ in range(2):  # a server may pass over such headers
+        for _ in range(2):  # a server may ignore such headers
             assert len((await client.list("chatcmpl-1", extra_headers=headers)).data) == 1
         with pytest.raises(APIResponseError) as caught:
             await client.list("chatcmpl-1", extra_headers=headers)
@@ -222,7 +222,7 @@ CODED = {
 @pytest.mark.parametrize("status", [200, 203])
 @pytest.mark.parametrize(("coding", "body"), CODED.items(), ids=CODED.keys())
 async def test_codings_of_the_answer(coding: str, body: bytes, status: int) -> None:
-    """A page is read whatever its coding is called, and whether or not a proxy has touched it."""
+    """A page is read whatever its coding is called, and whether or not a proxy changed it."""
     answer = Answer(body, status, {"content-encoding": coding})
     async with Loopback(replies(answer)) as server, client_of(server) as client:
         for _ in range(2):
@@ -233,7 +233,7 @@ async def test_codings_of_the_answer(coding: str, body: bytes, status: int) -> N
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("coding", ["br", "gzip, br", "gzip, gzip, gzip", "compress"])
 async def test_an_unknown_coding(coding: str) -> None:
-    """A page in a coding that nobody here undoes is an error, and asked for once."""
+    """A page in an unknown coding is an error, and requested once."""
     answers = iter([PAGE, PAGE, Answer(BODY, headers={"content-encoding": coding})])
     retry = RetryPolicy(initial_backoff=0.001)
     async with (
@@ -251,7 +251,7 @@ async def test_an_unknown_coding(coding: str) -> None:
 
 
 async def test_a_session_with_a_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials from a .netrc cannot go along with the key: the error says what to change."""
+    """Credentials from a .netrc cannot be sent with the key: the error says what to change."""
     async with (
         Loopback(replies(PAGE)) as server,
         aiohttp.ClientSession(trust_env=True) as session,
@@ -281,7 +281,7 @@ async def test_a_session_with_credentials() -> None:
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Expect"])
 async def test_a_session_with_framing_headers(name: str) -> None:
-    """A session that frames a body in each request is refused as well."""
+    """A session that sends framing headers is refused as well."""
     async with (
         Loopback(replies(PAGE)) as server,
         aiohttp.ClientSession(headers={name: "1"}) as session,
@@ -292,7 +292,7 @@ async def test_a_session_with_framing_headers(name: str) -> None:
 
 
 async def test_a_session_that_closes_each_connection() -> None:
-    """What a session says of its connections is its owner's to say."""
+    """The session decides how its connections are used."""
     async with (
         Loopback(replies(PAGE)) as server,
         aiohttp.ClientSession(headers={"Connection": "close"}) as session,
@@ -303,7 +303,7 @@ async def test_a_session_that_closes_each_connection() -> None:
 
 
 async def test_a_value_error_of_a_middleware() -> None:
-    """A ValueError of somebody else's passes as it is."""
+    """A ValueError of a middleware passes unchanged."""
 
     async def middleware(_: aiohttp.ClientRequest, __: aiohttp.ClientHandlerType) -> Any:
         raise ValueError("mine")
@@ -345,7 +345,7 @@ async def test_a_request_that_is_copied() -> None:
     assert copy.deepcopy(got.headers) == got.headers
 
 
-async def test_a_base_url_that_is_none() -> None:
-    """What aiohttp would make an error of its own of is refused at the door."""
+async def test_an_invalid_base_url() -> None:
+    """A base URL that aiohttp could not parse is refused before any request."""
     with pytest.raises(ConfigurationError, match="not a URL"):
         AsyncMessagesClient(KEY, base_url="http://localhost[::1%25x]")

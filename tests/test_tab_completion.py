@@ -1,4 +1,4 @@
-"""The names that a prompt or an editor offers on each public object: the documented ones alone."""
+"""The names that a prompt or an editor offers on each public object: the documented ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import pytest
 import aiomessages
 from aiomessages import (
     AsyncMessagesClient,
+    Choice,
     Conversation,
     Message,
     MessagePage,
     OddMessage,
     Reply,
     StoredCompletion,
+    TextPart,
 )
+from aiomessages.blocking.streams import Page as BlockingPage
 from aiomessages.export import ExportReport
 from aiomessages.export.report import Progress
 from aiomessages.models import keep
@@ -30,8 +33,8 @@ MESSAGE = (
     " to_json tool_call_id tool_calls"
 )
 PAGE = (
-    "attempts body completion_id data first_id get_next_page has_more has_next_page headers ids"
-    " last_id next_cursor object request_id to_dict"
+    "attempts body completion_id count data first_id get_next_page has_more has_next_page headers"
+    " ids index last_id next_cursor object request_id to_dict to_json"
 )
 REPORT = (
     "complete destination failed failed_ids finished gone layout lost pending progress removed rows"
@@ -52,11 +55,14 @@ REPLY = "annotations audio content function_call mismatches refusal role text to
         (CLIENT.list("c").raw(), STREAM),
         (CLIENT.list("c").pages(), "aclose asend athrow cursor"),
         (CLIENT.conversations([]), "aclose asend athrow collect"),
-        (
-            MessagePage([], []),
-            PAGE,
-        ),
+        (MessagePage([], []), PAGE),
+        (BlockingPage(None, MessagePage([], [])), PAGE),
         (Message("m", "user"), MESSAGE),
+        (
+            TextPart("hi"),
+            "file image_url input_audio prompt_cache_breakpoint text to_dict to_json type",
+        ),
+        (Choice(0, Reply()), "finish_reason index logprobs message to_dict to_json"),
         (keep(OddMessage("m", "user"), {"id": "m"}), f"{MESSAGE} mismatches"),
         (keep(Reply(), {}), f"{REPLY} tool_calls"),
         (
@@ -82,6 +88,15 @@ def test_names_on_an_object(value: Any, names: str) -> None:
 def test_names_of_the_package() -> None:
     """The package offers its public names, also those that were not loaded yet, and no others."""
     assert dir(aiomessages) == sorted([*aiomessages.__all__, "__version__"])
+
+
+@pytest.mark.parametrize(
+    "name", ["blocking", "export", "fastapi", "models", "server", "testing"], ids=str
+)
+def test_names_of_a_module(name: str) -> None:
+    """A public module offers its public names, and neither its imports nor its files."""
+    module = import_module(f"aiomessages.{name}")
+    assert dir(module) == sorted(module.__all__)
 
 
 def test_names_of_the_package_for_type_checkers() -> None:

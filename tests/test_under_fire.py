@@ -1,7 +1,7 @@
-"""The stream and the client under fire: cancelled, timed out, dropped, closed, in an outage.
+"""The stream and the client under stress: cancelled, timed out, dropped, closed, in an outage.
 
-Schedules of many things at once run on virtual time, over a server of Python lists; what needs a
-connection runs over a real loopback socket. No test waits for a clock.
+Schedules of many concurrent steps run on virtual time, over a server of Python lists; tests that
+need a connection run over a real loopback socket. No test waits for a clock.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import schedules
 from loopback import Answer, Asked, Loopback, conversation, error, message, page, replies
 from schedules import EAGER, play, spin
 from virtual_time import now, run, work
@@ -44,7 +45,7 @@ BATCH = 300
 
 @pytest.mark.parametrize("batch", range(8))
 def test_a_stream_under_fire(batch: int) -> None:
-    """Whatever the schedule: each item once and in order, and unfinished never looks finished.
+    """In any schedule each item comes once and in order, and a failed stream never looks complete.
 
     At most one fetch is in flight, two pages are held, and no task is left. See schedules.py.
     """
@@ -52,7 +53,7 @@ def test_a_stream_under_fire(batch: int) -> None:
 
 
 def play_all(seeds: range, streams: types.ModuleType) -> None:
-    """Play one schedule after another; the one that fails is told by its seed."""
+    """Play one schedule after another; a failure names its seed."""
     for seed in seeds:
         try:
             play(seed, streams)
@@ -61,7 +62,7 @@ def play_all(seeds: range, streams: types.ModuleType) -> None:
             raise
 
 
-# Each is a mistake that was made, or nearly, by somebody who wrote such a stream.
+# Mistakes that were made, or nearly made, in such streams.
 MISTAKES = {
     "a page given up when its consumer is cancelled": (
         "            await asyncio.sleep(0)\n        fetcher.taking",
@@ -93,14 +94,14 @@ MISTAKES = {
         "return fetcher.pages[0] if",
     ),
     "an error swallowed": (
-        "self._error, self._traceback = error, error.__traceback__",
+        "self.error, self._traceback = error, error.__traceback__",
         "self._state.ended = True",
     ),
     "an error raised once": (
-        "            raise self._error.with",
+        "            raise self.error.with",
         (
             "            self._state.ended = True\n"
-            "            error, self._error = self._error, None\n"
+            "            error, self.error = self.error, None\n"
             "            raise error.with"
         ),
     ),
@@ -109,7 +110,7 @@ MISTAKES = {
         "        fetcher.raise_error()\n        while not fetcher.pages:\n",
     ),
     "a second fetch at once": (
-        "if self.running or not",
+        "if is_running or not",
         "if not",
     ),
     "three pages held": (
@@ -137,7 +138,7 @@ MISTAKES = {
         "        if self._closed:\n            return True\n            raise ClientClosedError(",
     ),
     "a half-read page that looks complete": (
-        "all_delivered = not length_hint(self._unread)",
+        "all_delivered = not self._has_items()",
         "all_delivered = True",
     ),
     "an unread page that looks complete": (
@@ -188,17 +189,17 @@ MISTAKES = {
 
 
 def stream_with(mistake: tuple[str, str]) -> types.ModuleType:
-    """Return the stream module with one mistake in it, or in one of the two that it builds on."""
+    """Return the stream module with one mistake in it, or in one of the two below it."""
     sources = [Path(str(each.__file__)).read_text("utf-8") for each in (cursor, prefetch, stream)]
     found = sum(source.count(mistake[0]) for source in sources)
-    assert found == 1, "the source has changed: write the mistake anew"
+    assert found == 1, "the source has changed: write the mistake again"
     states, walks, mistaken = (module_of(source.replace(*mistake)) for source in sources)
     vars(mistaken).update(WalkState=states.WalkState, Walk=walks.Walk)
     return mistaken
 
 
 def module_of(source: str) -> types.ModuleType:
-    """Return a module of the package that was made of this source."""
+    """Return a module of the package, made from this source."""
     module = types.ModuleType("aiomessages.paging.mistaken")
     exec(compile(source, "<mistaken>", "exec"), vars(module))  # noqa: S102 our own source
     return module
@@ -207,11 +208,11 @@ def module_of(source: str) -> types.ModuleType:
 @pytest.mark.filterwarnings("ignore")  # a broken stream may leave anything behind
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
 def test_a_stream_with_a_mistake(mistake: tuple[str, str]) -> None:
-    """The schedules find each of these mistakes: they can fail."""
+    """The schedules find each of these mistakes."""
     broken = stream_with(mistake)
     with pytest.raises(AssertionError):
         play_all(range(8 * BATCH), broken)
-    gc.collect()  # what was left behind complains now, and not in another test
+    gc.collect()  # leftovers warn now, and not in another test
 
 
 # --- streams: single shots ------------------------------------------------------------------------
@@ -223,18 +224,18 @@ def numbered(number: int, of: int) -> Fetched[Page[int]]:
     return PageContent(Page, [number], [str(number)], has_more=more, promised=more), 1
 
 
-def items_of(fetch: Any, **options: Any) -> stream.ItemIterator[int]:
+def items_of(fetch: Any, **options: Any) -> stream.PageStream[int, Any]:
     """Return a stream of items."""
-    return stream.ItemIterator(stream.Walk(fetch, WalkState(), **options))
+    return schedules.items_of(stream.Walk(fetch, WalkState(), **options))
 
 
 def number_behind(after: str | None) -> int:
-    """Return which page stands behind a cursor."""
+    """Return the number of the page after a cursor."""
     return 0 if after is None else int(after) + 1
 
 
 async def test_a_fetch_that_is_cancelled_from_within() -> None:
-    """Where what a fetch waits for was cancelled, the stream fails, and does not try for ever."""
+    """If something that a fetch waits for is cancelled, the stream fails, without endless tries."""
     asked = 0
 
     async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
@@ -253,7 +254,7 @@ async def test_a_fetch_that_is_cancelled_from_within() -> None:
 
 
 async def test_an_error_raised_again_and_again() -> None:
-    """A stream that is asked on after its error holds no more for it each time."""
+    """A stream that raises its error again and again holds no more memory each time."""
 
     async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
         raise APIConnectionError("lost")
@@ -269,7 +270,7 @@ async def test_an_error_raised_again_and_again() -> None:
 
 
 async def test_a_stream_that_another_thread_drops() -> None:
-    """The garbage collector may run in any thread: the fetch is cancelled in its own loop."""
+    """A stream that another thread drops cancels its fetch in its own loop."""
     left = asyncio.Event()
 
     async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[int]]:
@@ -291,7 +292,7 @@ async def test_a_stream_that_another_thread_drops() -> None:
 
 @pytest.mark.skipif(not EAGER, reason="tasks that start at once are new in Python 3.12")
 async def test_a_fetch_that_is_done_at_once() -> None:
-    """Where tasks start at once, a page that is there at once does not wait for the next one."""
+    """With eager tasks, a page that is ready at once does not wait for the next one."""
     never = asyncio.Event()
 
     async def fetch(after: str | None, _: int | None, __: bool) -> Fetched[Page[int]]:
@@ -312,7 +313,7 @@ MS = 1.0  # virtual: whole numbers, so that sums are exact
 
 
 async def time_of_ten_pages(latency: float, effort: Callable[[], Any], *, prefetch: bool) -> float:
-    """Return how long a consumer takes that does some work for each page of one item."""
+    """Return the time of a consumer that works on each page of one item."""
 
     async def fetch(after: str | None, _: int | None, __: bool) -> Fetched[Page[int]]:
         await asyncio.sleep(latency)
@@ -340,14 +341,14 @@ KINDS_OF_WORK = {"awaits": asyncio.sleep, "blocks the loop": work}
 def test_ten_pages(
     kind: Callable[[float], Any], latency: float, effort: float, *, prefetch: bool, takes: float
 ) -> None:
-    """With prefetch ten pages take what the slower side takes, without it the sum, to the tick."""
+    """With prefetch ten pages take the time of the slower side, without it the sum."""
     assert run(time_of_ten_pages(latency, lambda: kind(effort), prefetch=prefetch)) == takes
 
 
 # --- the client: cancellations --------------------------------------------------------------------
 
-# Where a test has sockets and a clock that jumps, it jumps once nothing moved on any of them for
-# this many real seconds.
+# In a test with sockets, the virtual clock jumps after no socket had data for this many real
+# seconds.
 GRACE = 0.05
 KEY = "sk-canary-0123456789"
 AT_ONCE = RetryPolicy(initial_backoff=0, max_backoff=0)
@@ -383,13 +384,13 @@ def in_use(session: aiohttp.ClientSession) -> tuple[int, int]:
 
 
 async def tasks_of(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Return the tasks that came since and stayed, once everybody could leave."""
+    """Return the new tasks that stayed after all others could end."""
     await spin(50)
     return asyncio.all_tasks() - before
 
 
 class Unsteady:
-    """A list of three pages, answered after some turns of the loop, or not, or with a 503."""
+    """A list of three pages, answered after some iterations, or not, or with a 503."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -399,7 +400,7 @@ class Unsteady:
         ]
 
     async def __call__(self, asked: Asked) -> Answer | None:
-        """Answer as said."""
+        """Answer as planned."""
         await spin(self._dice.randint(0, 3))
         if self.faulty and self._dice.random() < 0.1:
             return self._dice.choice([None, error(503)])
@@ -412,7 +413,7 @@ WORKERS = 40
 
 
 async def test_ten_thousand_cancellations() -> None:
-    """However many calls and walks are cancelled at any moment, nothing of them stays."""
+    """However many calls and walks are cancelled at any moment, nothing is left of them."""
     dice = random.Random(48)  # noqa: S311 the same moments each time
     before = asyncio.all_tasks()
     cancelled = 0
@@ -456,13 +457,13 @@ PAID = RetryQuota.CAPACITY // RetryQuota.RETRY_COST
 
 
 class Outage:
-    """Fails until it is over."""
+    """Fails until the outage is over."""
 
     def __init__(self) -> None:
         self.over = False
 
     def __call__(self, _: Asked) -> Answer:
-        """Answer as things are."""
+        """Answer according to the state of the outage."""
         return Answer(page([])) if self.over else error(503)
 
 
@@ -474,10 +475,10 @@ async def call_and_fail(client: AsyncMessagesClient, times: int) -> None:
 
 
 async def test_an_outage() -> None:
-    """In a full outage requests stay within 1.05 of the calls, and retries come back after it.
+    """In a full outage requests stay within 1.05 of the calls, and retries return after it.
 
-    Once the quota is spent a call is one request, whoever makes it, a twin as well. A success earns
-    a fifth of a retry.
+    Once the quota is spent a call is one request, whichever client makes it. A success earns a
+    fifth of a retry.
     """
     script = Outage()
     async with Loopback(script) as server, client_of(server, retry=AT_ONCE) as client:
@@ -499,7 +500,7 @@ async def test_an_outage() -> None:
 
 
 def test_a_retry_that_is_not_made_costs_nothing() -> None:
-    """Calls that give up since their deadline is too near leave the quota to the others."""
+    """Calls that give up because of their deadline leave the quota to the others."""
     slowly = RetryPolicy(initial_backoff=100, max_backoff=100)
 
     async def main() -> float:
@@ -523,7 +524,7 @@ STEADY = {"jitter": 0.0, "max_backoff": 100.0}
 
 
 async def ends_at(call: Awaitable[Any], kind: type[BaseException]) -> float:
-    """Return how long a call takes that ends with that error."""
+    """Return the time of a call that ends with that error."""
     began = now()
     with pytest.raises(kind):
         await call
@@ -531,18 +532,18 @@ async def ends_at(call: Awaitable[Any], kind: type[BaseException]) -> float:
 
 
 async def never(_: Asked) -> None:
-    """Answer nothing, ever."""
+    """Never answer."""
     await asyncio.Event().wait()
 
 
 async def key_after(seconds: float) -> str:
-    """Give a key that takes its time."""
+    """Return a key after a delay."""
     await asyncio.sleep(seconds)
     return KEY
 
 
 def answer_with_no_end(body: bytes = b"") -> bytes:
-    """Return an answer whose body stops short, on a connection that stays open."""
+    """Return a response whose body stops short, on a connection that stays open."""
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n" + body
 
 
@@ -591,7 +592,7 @@ SLOW = [
 def test_one_deadline(
     script: Any, options: dict[str, Any], kind: type[BaseException], takes: float
 ) -> None:
-    """A call is over at its deadline, whatever it waits for, or before it where waiting is vain."""
+    """A call ends at its deadline, whatever it waits for, or before it if waiting is useless."""
 
     async def main() -> float:
         async with (
@@ -604,7 +605,7 @@ def test_one_deadline(
 
 
 def test_a_deadline_in_a_full_pool() -> None:
-    """The wait for a connection counts, and giving it up leaves the pool to the others."""
+    """The wait for a connection counts, and giving up leaves the pool to the others."""
 
     async def main() -> float:
         connector = aiohttp.TCPConnector(limit=1)
@@ -651,33 +652,33 @@ def test_a_deadline_of_a_walk() -> None:
 
 @contextlib.asynccontextmanager
 async def fire(script: Any, **options: Any) -> AsyncIterator[tuple[Loopback, AsyncMessagesClient]]:
-    """Give a server and a client of it that the test closes; then nothing of it must be left."""
+    """Give a server and a client that the test closes; then nothing may be left."""
     before = asyncio.all_tasks()
     async with Loopback(script) as server:
         client = client_of(server, **options)
         yield server, client
-        await server.all_gone()  # while nothing but the client closes its connections
+        await server.all_gone()  # as only the client closes its connections
     assert await tasks_of(before) == set()
 
 
 class State:
-    """The moment at which a call is where the client shall be closed, and how it comes there."""
+    """The state in which a call is when the client is closed, and how it gets there."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
 
     async def hang(self, *_: object) -> Any:
-        """Tell that the call is here, and keep it."""
+        """Signal that the call is here, and hold it."""
         self.reached.set()
         await asyncio.Event().wait()
 
     async def half_a_body(self, _: Asked) -> bytes:
-        """Answer with what has no end."""
+        """Answer with an endless body."""
         asyncio.get_running_loop().call_later(0, self.reached.set)
         return answer_with_no_end(b"{")
 
     def reach(self, *_: object) -> None:
-        """Tell that the call is here."""
+        """Signal that the call is here."""
         self.reached.set()
 
 
@@ -714,7 +715,7 @@ in_every_state = pytest.mark.parametrize("state", STATES, ids=lambda state: stat
 
 
 async def watched(call: Awaitable[Any], count: list[int]) -> Any:
-    """Await a call, and tell how many cancellations its task still has on it after an error."""
+    """Await a call, and return how many cancellations its task still has after an error."""
     try:
         return await call
     finally:
@@ -730,9 +731,9 @@ async def closed_within_bounds(client: AsyncMessagesClient) -> None:
 @in_every_state
 @pytest.mark.parametrize("use", [page_of, items_from])
 def test_closing(use: Any, state: Any) -> None:
-    """Closing ends a call or a walk in any state with ClientClosedError, and nothing is left.
+    """Closing ends a call or a walk in any state with ClientClosedError, and leaves nothing.
 
-    It takes no time on the loop's clock: nothing of it waits for a timer.
+    It takes no time on the loop's clock, as no step waits for a timer.
     """
     counts = list[int]()
 
@@ -755,15 +756,15 @@ def test_closing(use: Any, state: Any) -> None:
 
 
 @in_every_state
-async def test_closing_twins_together(state: Any) -> None:
-    """A client and its twin closed at once both end their calls with ClientClosedError, once."""
+async def test_closing_parent_and_child_together(state: Any) -> None:
+    """A client and its child that are closed at once end their calls with ClientClosedError."""
     moment, counts = State(), list[int]()
     async with fire(**state(moment)) as (_, client):
-        twin = client.with_options(timeout=7)
-        calls = [asyncio.create_task(watched(page_of(c), counts)) for c in (client, twin)]
+        child = client.with_options(timeout=7)
+        calls = [asyncio.create_task(watched(page_of(c), counts)) for c in (client, child)]
         await moment.reached.wait()
         await spin(10)
-        await asyncio.gather(*(closed_within_bounds(c) for c in (twin, client)))
+        await asyncio.gather(*(closed_within_bounds(c) for c in (child, client)))
         for call in calls:
             with pytest.raises(ClientClosedError):
                 await call
@@ -771,22 +772,22 @@ async def test_closing_twins_together(state: Any) -> None:
 
 
 @in_every_state
-async def test_closing_a_twin(state: Any) -> None:
-    """Closing a twin ends its calls alone, also where their task calls the other client next."""
+async def test_closing_a_child(state: Any) -> None:
+    """Closing a child ends only its own calls, even if their task calls the parent next."""
     moment = State()
     options = state(moment)
     async with fire(**options) as (_, client):
-        twin = client.with_options(timeout=7)
+        child = client.with_options(timeout=7)
 
         async def both() -> None:
             with pytest.raises(ClientClosedError):
-                await page_of(twin)
+                await page_of(child)
             await page_of(client)
 
         calls = [asyncio.create_task(call) for call in (page_of(client), both())]
         await moment.reached.wait()
         await spin(10)
-        await closed_within_bounds(twin)
+        await closed_within_bounds(child)
         await spin(10)
         assert [call.done() for call in calls] == [False, False]
         await closed_within_bounds(client)
@@ -798,7 +799,7 @@ async def test_closing_a_twin(state: Any) -> None:
 @in_every_state
 @pytest.mark.parametrize("first", ["cancel", "close"])
 async def test_cancelling_and_closing_at_once(state: Any, first: str) -> None:
-    """A cancellation at the moment of closing is a cancellation, and counted as one."""
+    """A cancellation at the moment of closing is a CancelledError, and counts once."""
     moment, counts = State(), list[int]()
     async with fire(**state(moment)) as (_, client):
         call = asyncio.create_task(watched(page_of(client), counts))
@@ -815,7 +816,7 @@ async def test_cancelling_and_closing_at_once(state: Any, first: str) -> None:
 
 @in_every_state
 async def test_a_timeout_at_the_moment_of_closing(state: Any) -> None:
-    """A timeout that runs out at the moment of closing is a TimeoutError, and leaves no count."""
+    """A timeout at the moment of closing is a TimeoutError, and leaves no cancellation."""
     moment, counts = State(), list[int]()
 
     async def call_within(limit: asyncio.Timeout) -> None:
@@ -835,7 +836,7 @@ async def test_a_timeout_at_the_moment_of_closing(state: Any) -> None:
 
 @in_every_state
 async def test_a_closer_that_is_cancelled(state: Any) -> None:
-    """Closing that is itself cancelled has closed the session all the same, and says no more."""
+    """If closing is cancelled itself, the session is closed all the same."""
     moment = State()
     async with fire(**state(moment)) as (_, client):
         call = asyncio.create_task(page_of(client))
@@ -849,7 +850,7 @@ async def test_a_closer_that_is_cancelled(state: Any) -> None:
 
 
 async def test_a_closer_that_is_cancelled_with_nothing_under_way() -> None:
-    """An idle client's connections are closed by a cancelled closer, too."""
+    """A cancelled closing also closes the connections of an idle client."""
     async with fire(replies(Answer(page([])))) as (_, client):
         await page_of(client)
         asyncio.current_task().cancel()  # type: ignore[union-attr]
@@ -859,7 +860,7 @@ async def test_a_closer_that_is_cancelled_with_nothing_under_way() -> None:
 
 
 async def test_closing_under_an_idle_stream() -> None:
-    """What a stream has ahead is delivered after the client was closed; then it says so."""
+    """Pages fetched ahead are delivered after the client was closed; then the error comes."""
     script = conversation(message(n, completion_id="x") for n in range(3))
     async with Loopback(script) as server, aiohttp.ClientSession() as session:
         client = client_of(server, session=session)
@@ -877,7 +878,7 @@ async def test_closing_under_an_idle_stream() -> None:
 
 
 async def test_closing_a_client_and_its_stream_at_once() -> None:
-    """A stream and its client closed at the same moment leave nothing, whichever is first."""
+    """A stream and its client that are closed at once leave nothing, in either order."""
     for order in (1, -1):
         moment = State()
         async with fire(moment.hang) as (_, client):
@@ -890,7 +891,7 @@ async def test_closing_a_client_and_its_stream_at_once() -> None:
 
 
 async def test_closing_before_a_connection_was_free() -> None:
-    """Calls that wait for a connection of a full pool leave the queue when the client is closed."""
+    """Calls that wait for a connection leave the queue when the client is closed."""
     connector = aiohttp.TCPConnector(limit=1)
     script = replies(answer_with_no_end())
     async with Loopback(script) as server, aiohttp.ClientSession(connector=connector) as session:
@@ -911,8 +912,8 @@ async def test_closing_before_a_connection_was_free() -> None:
 # --- the client: api_key callables that make trouble ----------------------------------------------
 
 
-async def test_a_key_that_comes_through_a_twin() -> None:
-    """An api_key callable may itself make a call with the client's twin."""
+async def test_a_key_that_comes_through_a_child() -> None:
+    """An api_key callable may call through a child of its client."""
     async with fire(replies(Answer(page([])))) as (server, plain):
 
         async def key() -> str:
@@ -926,7 +927,7 @@ async def test_a_key_that_comes_through_a_twin() -> None:
 
 
 async def test_a_key_that_comes_although_the_client_was_closed() -> None:
-    """An api_key callable that holds up its cancellation cannot bring a closed client back."""
+    """An api_key callable that delays its cancellation does not reopen a closed client."""
     moment, counts = State(), list[int]()
 
     async def key() -> str:

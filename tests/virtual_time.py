@@ -1,6 +1,6 @@
-"""An event loop whose clock jumps: where nothing can run, the next timer is due at once.
+"""An event loop with a virtual clock: if nothing can run, the next timer is due at once.
 
-A test with it sees exact times and takes none. Nothing here knows of streams or clients.
+A test with it sees exact times and takes no time. Nothing here depends on streams or clients.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ Events = list[tuple[selectors.SelectorKey, int]]
 
 
 class StalledError(AssertionError):
-    """Nothing can run, and no timer is set: somebody waits for what will never come."""
+    """Nothing can run, and no timer is set: a task waits for something that never comes."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -1,6 +1,7 @@
 """An ASGI app on a real socket, for tests.
 
-uvicorn runs in the test's own event loop, so that the tasks and connections of all sides count.
+uvicorn runs in the test's own event loop, so that the tasks and connections of both sides can be
+counted.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import uvicorn
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells when it listens, ends when told to, and leaves the process its signals."""
+    """A uvicorn server that signals when it listens, ends on request, and handles no signals."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -27,12 +28,12 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as ever, and tell."""
+        """Start as uvicorn does, and signal that."""
         await super().startup(sockets)
         self.listening.set()
 
     async def main_loop(self) -> None:
-        """Wait to be told; uvicorn's own looks ten times a second."""
+        """Wait for the request to end; uvicorn's own loop polls ten times a second."""
         await self.leave.wait()
 
 
@@ -64,14 +65,14 @@ async def serving(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what tells nobody when it happens, for five seconds at most."""
+    """Poll a condition that has no event, for five seconds at most."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 it tells nobody
+        while not condition():  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0.001)
 
 
 async def read_until_cut(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Return all that came, and whether the body was cut rather than ended."""
+    """Return all received bytes, and whether the body was cut."""
     received = b""
     try:
         async for data in response.content.iter_any():

@@ -4,7 +4,7 @@ The caller holds the transaction. A conversation that the archive has already is
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from .rows import completion_row, message_row, replies_of
@@ -15,6 +15,12 @@ INSERT INTO completions
     (id, created, model, service_tier, finish_reason, prompt_tokens, completion_tokens,
      total_tokens, state, message_count, first_seen, last_seen, imported, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, CAST(? AS TEXT))
+"""
+_UPDATE: Final = """
+UPDATE completions SET created = ?, model = ?, service_tier = ?, finish_reason = ?,
+    prompt_tokens = ?, completion_tokens = ?, total_tokens = ?, last_seen = ?,
+    body = CAST(? AS TEXT), state = 'complete', gone_since = NULL
+WHERE id = ?
 """
 _MESSAGE: Final = """
 INSERT INTO messages (number, completion, n, choice, id, role, name, text, body)
@@ -45,14 +51,32 @@ def insert_conversation(
     imported = seen if imported is None else imported
     values = (*row, state, first_seen, seen, imported, body)
     number = db.execute(_COMPLETION, values).lastrowid or 0  # an INSERT has one
-    db.executemany(
-        "INSERT INTO metadata VALUES (?, ?, ?)",
-        [(number, name, value) for name, value in metadata.items()],
-    )
+    _insert_metadata(db, number, metadata)
     inputs = _insert_messages(db, number, 0, ((None, message) for message in messages))
     _insert_messages(db, number, inputs, iter(replies_of(body) if replies is None else replies))
     db.execute("UPDATE completions SET message_count = ? WHERE number = ?", (inputs, number))
     return inputs
+
+
+def update_completion(db: sqlite3.Connection, body: bytes, *, seen: float) -> None:
+    """Replace the JSON of a completion and its derived columns; its messages stay.
+
+    Raises ValueError for JSON that is no completion.
+    """
+    (completion_id, *columns), metadata = completion_row(body)
+    db.execute(_UPDATE, (*columns, seen, body, completion_id))
+    (number,) = db.execute(
+        "SELECT number FROM completions WHERE id = ?", (completion_id,)
+    ).fetchone()
+    db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
+    _insert_metadata(db, number, metadata)
+
+
+def _insert_metadata(
+    db: sqlite3.Connection, number: int, metadata: Mapping[str, str | None]
+) -> None:
+    rows = [(number, name, value) for name, value in metadata.items()]
+    db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
 
 
 def remove(db: sqlite3.Connection, completion_id: str) -> float | None:

@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -38,22 +38,18 @@ class RecordError(ValueError):
         return f"line {self.line}: {self.reason}"
 
 
-class StoredMessage(Struct, frozen=True):
-    """A message: its id, and the JSON text that the server sends for it."""
-
-    id: str
-    body: bytes
-
-
 class Record(Struct, frozen=True):
-    """A completion: the fields that the server filters by, its JSON text, and its messages."""
+    """A completion: the fields that the server filters by, its JSON text, and its messages.
+
+    A message is its id, and the JSON text that the server sends for it.
+    """
 
     id: str
     created: int
     model: str
     metadata: Mapping[str, str]
     body: bytes
-    messages: tuple[StoredMessage, ...]
+    messages: tuple[tuple[str, bytes], ...]
 
 
 class _Typed(Struct, frozen=True):
@@ -123,7 +119,7 @@ def parse_record(line: bytes) -> Record:
         metadata=completion.metadata or {},
         body=_compact(texts.completion),
         messages=tuple(
-            StoredMessage(id, _with_id(id, message, _compact(text)))
+            (id, _with_id(id, message, _compact(text)))
             for id, message, text in zip(
                 fields.message_ids(), fields.messages, texts.messages, strict=True
             )
@@ -137,7 +133,8 @@ def read_records(source: Source) -> Iterator[Record]:
     Memory holds one record at a time. Blank lines of a file are skipped.
     Raises RecordError with the number of the invalid line or dict, counted from 1.
     """
-    for number, line in _lines(source):
+    lines = _file_lines(source) if isinstance(source, str | os.PathLike) else _encoded(source)
+    for number, line in lines:
         try:
             yield parse_record(line)
         except _BAD_JSON as error:
@@ -153,25 +150,15 @@ def _compact(text: Raw) -> bytes:
     return msgspec.json.format(bytes(text), indent=-1)
 
 
-def _lines(source: Source) -> Iterator[tuple[int, bytes]]:
-    if isinstance(source, (str, os.PathLike)):
-        return _file_lines(Path(source))
-    return _encoded(source)
-
-
-def _file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    with _opened(path) as file:
+def _file_lines(file: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+    path, number = Path(file), 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         try:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line
         except _BAD_FILE as error:
             raise RecordError(number + 1, f"damaged gzip data: {error}") from error
-
-
-def _opened(path: Path) -> gzip.GzipFile | IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def _encoded(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:

@@ -19,7 +19,7 @@ from .insert import insert_conversation
 from .records import Source, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Order = Literal["asc", "desc"]
 
@@ -79,20 +79,16 @@ class Store:
         with self._transaction("IMMEDIATE"):
             count = 0
             for record in read_records(source):
-                messages = (message.body for message in record.messages)
+                messages = (body for _, body in record.messages)
                 insert_conversation(self._db, record.body, messages, seen=now)
                 count += 1
             return count
 
     def completion(self, completion_id: str) -> bytes:
         """Return the JSON text of one completion. Raises UnknownCompletionError."""
-        row = self._one(
-            f"SELECT CAST(body AS BLOB) FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
-            (completion_id, self._latest_visible()),
-        )
-        if row is None:
-            raise UnknownCompletionError(completion_id)
-        body: bytes = row[0]
+        body: bytes
+        columns = "CAST(body AS BLOB)"
+        (body,) = self._visible(columns, completion_id, UnknownCompletionError)
         return body
 
     def messages(self, completion_id: str, *, after: str | None, limit: int, order: Order) -> Rows:
@@ -102,12 +98,16 @@ class Store:
         """
         comparison, direction = _ORDERS[order]
         with self._transaction("DEFERRED"):
-            number = self._number(completion_id)
+            (number,) = self._visible("number", completion_id, UnknownCompletionError)
             where = "completion = ? AND choice IS NULL"
             values: list[Any] = [number]
             if after is not None:
                 where += f" AND n {comparison} ?"
-                values.append(self._position(number, after))
+                values += self._one(
+                    UnknownCursorError(after),
+                    "SELECT n FROM messages WHERE completion = ? AND id = ? AND choice IS NULL",
+                    (number, after),
+                )
             return self._rows(f"messages WHERE {where} ORDER BY n {direction}", values, limit)
 
     def completions(
@@ -129,7 +129,7 @@ class Store:
             where = _VISIBLE
             values: list[Any] = [self._latest_visible()]
             if after is not None:
-                created, id = self._sort_key(after)
+                created, id = self._visible("ifnull(created, 0), id", after, UnknownCursorError)
                 # The first term is what SQLite finds in the index; without it, it reads all rows.
                 where += (
                     f" AND ifnull(created, 0) {comparison}= ?"
@@ -161,38 +161,20 @@ class Store:
         """Return the latest time of import at which a completion is visible by now."""
         return self._clock() - self._visibility_delay
 
-    def _number(self, completion_id: str) -> int:
-        row = self._one(
-            f"SELECT number FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
+    def _visible(self, columns: str, completion_id: str, missing: type[LookupError]) -> Any:
+        """Return columns of a completion; raise `missing` if no visible one has the id."""
+        return self._one(
+            missing(completion_id),
+            f"SELECT {columns} FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
             (completion_id, self._latest_visible()),
         )
-        if row is None:
-            raise UnknownCompletionError(completion_id)
-        number: int = row[0]
-        return number
 
-    def _position(self, number: int, after: str) -> int:
-        row = self._one(
-            "SELECT n FROM messages WHERE completion = ? AND id = ? AND choice IS NULL",
-            (number, after),
-        )
+    def _one(self, missing: LookupError, query: str, values: tuple[Any, ...]) -> Any:
+        """Return the first row of a query; raise `missing` without one."""
+        row = self._db.execute(query, values).fetchone()
         if row is None:
-            raise UnknownCursorError(after)
-        position: int = row[0]
-        return position
-
-    def _sort_key(self, after: str) -> tuple[int, str]:
-        row = self._one(
-            f"SELECT ifnull(created, 0), id FROM completions WHERE id = ? AND {_VISIBLE}",  # noqa: S608
-            (after, self._latest_visible()),
-        )
-        if row is None:
-            raise UnknownCursorError(after)
-        created, id = row
-        return created, id
-
-    def _one(self, query: str, values: Iterable[Any]) -> Any:
-        return self._db.execute(query, tuple(values)).fetchone()
+            raise missing
+        return row
 
     def _rows(self, query: str, values: list[Any], limit: int) -> Rows:
         """Return the first `limit` rows of a query; one more row shows whether others follow."""

@@ -28,7 +28,7 @@ def read_items(codec: PageCodec[T], bodies: Sequence[bytes]) -> list[T]:
 def read_completion(body: bytes) -> StoredCompletion:
     """Return a completion. Raises CorruptError."""
     try:
-        return decode_completion(body)
+        return decode_completion(body)[1]
     except _UNREADABLE as error:
         raise CorruptError(f"the JSON of a completion cannot be read: {error}") from error
 

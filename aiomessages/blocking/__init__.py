@@ -14,3 +14,7 @@ from .client import MessagesClient, export
 from .streams import Page, Results, Stream
 
 __all__ = ["MessagesClient", "Page", "Results", "Stream", "export"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

@@ -1,7 +1,7 @@
 """Items that the calling thread reads for the event loop, one at a time, while it waits.
 
-The iterable is so read where the caller made it: a cursor of a database must stay in its thread,
-and a generator may block.
+The iterable is read in the thread that made it, because a cursor of a database must stay in its
+thread, and a generator may block.
 """
 
 import asyncio

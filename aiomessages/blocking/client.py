@@ -58,8 +58,8 @@ class MessagesClient:
     loop. The first call starts one thread with one event loop; it runs until the client is closed,
     and calls `on_retry` and an async `api_key`. Several threads may use a client.
 
-    A call raises RuntimeError in async code, where waiting would hold up the event loop (not in a
-    notebook), and where gevent or eventlet has replaced threads.
+    A call raises RuntimeError in async code, because it would block the event loop (a notebook is
+    no async code here), and if gevent or eventlet has replaced threads.
 
     Raises ConfigurationError for arguments that cannot be used.
     """
@@ -70,12 +70,14 @@ class MessagesClient:
 
     @_like(AsyncMessagesClient.__init__)
     def __init__(self, api_key: Any = None, **options: Any) -> None:
-        api_key = hide(api_key)  # before anything can fail and show it in a traceback
+        api_key = hide(api_key)  # before an error can show it in a traceback
         options = {name: hide(value) for name, value in options.items()}
         if options.get("default_headers") is not None:
             options["default_headers"] = hide_values(options["default_headers"])
         if options.get("session") is not None:
-            raise ConfigurationError("a session belongs to your event loop: the client has its own")
+            raise ConfigurationError(
+                "pass no session: it belongs to your event loop, and the client runs its own"
+            )
         self._client = AsyncMessagesClient(api_key, **options)
         self._thread = LoopThread(self._client.aclose)
         self._owns_thread = True
@@ -86,7 +88,7 @@ class MessagesClient:
         return f"{type(self).__name__}({base_url=})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client is not pickled: make one in each process")
+        raise TypeError("a client cannot be pickled: make one in each process")
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """Return a client with some options changed that shares this one's session and thread.
@@ -101,7 +103,7 @@ class MessagesClient:
 
     @property
     def base_url(self) -> str:
-        """The address of the API, without a slash at the end."""
+        """The URL of the API, without a slash at its end, such as `https://api.openai.com/v1`."""
         return self._client.base_url
 
     @_like(AsyncMessagesClient.list)
@@ -192,8 +194,9 @@ def export(
 ) -> "ExportReport":
     """Write the conversations of many completions to files, each exactly once.
 
-    The options and errors are those of `aiomessages.export.export`. `source` is what
-    `client.conversations` takes. `on_progress` is called in the client's thread.
+    The options and errors are those of `aiomessages.export.export`. `source` is an iterable of ids,
+    a list of completions of this client, or a CreatedBetween. `on_progress` is called in the
+    client's thread. Returns an ExportReport.
     """
     from aiomessages import export as exporting  # noqa: PLC0415 a list needs no sqlite3
 
@@ -204,7 +207,7 @@ def export(
 
 
 def _for_the_loop(ids: Any) -> tuple[Any, CallerItems[Any] | None]:
-    """Return the ids as the loop may iterate them, and what the calling thread has to read."""
+    """Return the ids for the loop to iterate, and the items for the calling thread to read."""
     if isinstance(ids, Stream):
         return async_stream(ids), None
     if isinstance(ids, Collection | AsyncIterable) or not isinstance(ids, Iterable):

@@ -9,7 +9,7 @@ import sys
 
 
 def refuse_greenlets() -> None:
-    """Raise RuntimeError where threads are greenlets.
+    """Raise RuntimeError if threads are greenlets.
 
     Check before every call: the patch may come after the import, and after the first call.
     """

@@ -1,15 +1,21 @@
-"""Lists and results that are iterated without `async`, over those that are."""
+"""Lists and results for iteration without `async`, over those of the async client."""
 
 import contextlib
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, Final, Generic, Self, TypeVar
 
 from aiomessages import pages
 from aiomessages.errors import ClientClosedError
-from aiomessages.paging.stream import PageStream, turn_page, unread_items
+from aiomessages.paging.stream import (
+    Collected,
+    PageStream,
+    collect,
+    put_back,
+    turn_page,
+    unread_items,
+)
 
 from .caller_items import CallerItems
 from .thread import LoopThread
@@ -32,7 +38,7 @@ class _Closable:
         self._finalizer.detach()
 
     def close(self) -> None:
-        """Stop fetching, and discard what was not delivered. Closing again does nothing."""
+        """Stop fetching, and drop the items not delivered. A second call does nothing."""
         self._keep_open()
         with contextlib.suppress(ClientClosedError):  # closing the client has closed the source
             self._thread.run(self._aclose)
@@ -45,7 +51,7 @@ class _Closable:
 
 
 class Results(_Closable, Iterator[ResultT]):
-    """An iterator over pages of a list, or over conversations. For one thread at a time."""
+    """An iterator over pages of a list, or over conversations, for one thread at a time."""
 
     def __init__(
         self,
@@ -62,12 +68,32 @@ class Results(_Closable, Iterator[ResultT]):
         self._arrived: list[Any] = []
 
     def __next__(self) -> ResultT:
+        if not self._arrives():
+            raise StopIteration
+        return self._convert(self._arrived.pop())
+
+    def collect(self) -> list[ResultT]:
+        """Return all that are left, as a list.
+
+        Raises what iterating raises. If it raises or is interrupted, what was read is kept for the
+        next to read this.
+        """
+        collected: list[Any] = []
+        try:
+            while self._arrives():
+                collected.append(self._arrived.pop())
+        except BaseException:
+            self._arrived += reversed(collected)
+            raise
+        return [self._convert(result) for result in collected]
+
+    def _arrives(self) -> bool:
+        """Wait for the next result; return False at the end."""
         if not self._arrived:
             self._thread.run(self._fetch, self._ids)
         if not self._arrived:
             self._keep_open()
-            raise StopIteration
-        return self._convert(self._arrived.pop())
+        return bool(self._arrived)
 
     async def _fetch(self) -> None:
         # Stored and not returned: an interrupted wait would lose what it returns.
@@ -103,9 +129,15 @@ class Stream(_Closable, Iterator[ItemT], Generic[ItemT]):
     def collect(self, max_items: int | None = None) -> list[ItemT]:
         """Return the items that are left, at most `max_items`, as a list.
 
-        Raises what iterating raises, and returns nothing then.
+        Raises what iterating raises. If it raises or is interrupted, the stream keeps the items
+        that were read: the next to read it gets them first.
         """
-        return list(islice(self, max_items))
+        collected = Collected[ItemT](self.cursor, [], [])
+        try:
+            return self._thread.run(partial(collect, self._stream, collected, max_items))
+        except BaseException:
+            put_back(self._stream, collected)  # an interrupt may come when the work has ended
+            raise
 
     def page(self) -> "Page[ItemT]":
         """Return one page, as awaiting the async client's list does.
@@ -149,9 +181,12 @@ def async_stream(stream: Stream[ItemT]) -> PageStream[ItemT, Any]:
 
 
 class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
-    """One page of a list: the async client's Page, whose `get_next_page` waits."""
+    """One page of a list: the async client's Page, whose `get_next_page` waits.
 
-    def __init__(self, thread: LoopThread, page: pages.Page[ItemT]) -> None:
+    A copy of a page, pickled or not, has no client and cannot fetch the next page.
+    """
+
+    def __init__(self, thread: LoopThread | None, page: pages.Page[ItemT]) -> None:
         self._thread = thread
         self._page = page
         self.data: Final[list[ItemT]] = page.data
@@ -173,6 +208,18 @@ class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
     def _repr_html_(self) -> str:
         return self._page._repr_html_()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (None, self._page)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the page in the API's shape, as a dict of its own. `body` has the exact bytes."""
+        plain: dict[str, Any] = self._page.to_dict()  # type: ignore[attr-defined]  # each kind has it
+        return plain
+
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return str(self._page.to_json())  # type: ignore[attr-defined]
+
     def has_next_page(self) -> bool:
         """Return whether there is a next page."""
         return self._page.has_next_page()
@@ -182,4 +229,6 @@ class Page(pages.ItemSequence[ItemT], Generic[ItemT]):
 
         Raises RuntimeError if there is none: see has_next_page().
         """
+        if self._thread is None:
+            raise RuntimeError(pages.NO_CLIENT)
         return Page(self._thread, self._thread.run(self._page.get_next_page))

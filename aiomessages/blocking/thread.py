@@ -85,7 +85,7 @@ class LoopThread:
             self._thread = self._thread or thread  # the handler of a signal may have been quicker
         finally:
             if self._thread is not thread:  # or the start was interrupted
-                thread.at_end = NOTHING  # the client goes on in another thread
+                thread.at_end = NOTHING  # the client continues in another thread
                 thread.leave()
         return self._thread
 
@@ -106,7 +106,7 @@ class LoopThread:
 
 
 class _Thread(threading.Thread):
-    """The thread. It holds no reference to its LoopThread, which can so be garbage-collected."""
+    """The thread. It holds no reference to its LoopThread, so that one can be collected."""
 
     def __init__(self, at_end: Work[object]) -> None:
         super().__init__(name="aiomessages", daemon=True)
@@ -164,7 +164,8 @@ class _Thread(threading.Thread):
             if task is None:  # interrupted before `start` was passed on
                 end()
             else:
-                task.add_done_callback(_look_at_error)
+                # asyncio logs an error that nobody looks at.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 task.cancel()
 
         def end(done: Any = None) -> None:
@@ -242,16 +243,10 @@ def _end_all() -> None:
             thread.join(CLOSE_TIMEOUT)
 
 
-def _look_at_error(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from logging the error of work that was interrupted."""
-    if not task.cancelled():
-        task.exception()
-
-
 def _refuse_in_async_code() -> None:
-    """Raise RuntimeError where waiting would hold up an event loop, or would never end."""
+    """Raise RuntimeError if waiting would block an event loop, or would never end."""
     if type(threading.current_thread()) is _Thread:
-        raise RuntimeError("on_retry and on_progress run in the client's loop: use no client there")
+        raise RuntimeError("on_retry and on_progress run in the client's loop: call no client")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -260,6 +255,6 @@ def _refuse_in_async_code() -> None:
     if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         # A notebook, which runs each cell inside an event loop, may wait.
         raise RuntimeError(
-            "MessagesClient waits, and would hold up this event loop:"
+            "MessagesClient would block this event loop:"
             " use aiomessages.AsyncMessagesClient in async code"
         )

@@ -1,10 +1,10 @@
-"""The API key of an attempt: a constant, or what a callable gives for each attempt anew."""
+"""The API key of an attempt: a constant, or the result of a callable for each attempt."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiomessages.errors import APITimeoutError
-from aiomessages.settings import ApiKey, check_key
+from aiomessages.settings import check_key
 from aiomessages.values.secrets import SecretStr, hide
 
 ProvideKey = Callable[[], Awaitable[str]]
@@ -18,11 +18,6 @@ class Key:
     def __init__(self, key: str) -> None:
         self.secret = SecretStr(key)
         self.header = SecretStr(f"Bearer {key}")
-
-
-def key_of(api_key: ApiKey) -> "Key | ProvideKey":
-    """Return the key where it is known by now, else the callable that gives it."""
-    return Key(api_key) if isinstance(api_key, str) else api_key
 
 
 async def provided(provide: ProvideKey, seconds: float | None) -> Key:

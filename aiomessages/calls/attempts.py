@@ -1,10 +1,11 @@
 """A call is made of attempts: send, read, and decide whether to send again.
 
-`wire` says what an answer means, `retry` whether and when to try again. This module holds them
-together, within one deadline, for as long as the client is open.
+`wire` reads a response, and `retry` decides whether and when to try again. This module connects
+them, within one deadline, while the client is open.
 """
 
 import asyncio
+import copy
 import itertools
 import random
 import time
@@ -27,7 +28,6 @@ from aiomessages.wire.errors import is_foreign_404
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, provided
-from .cancellation import translate_cancellation
 from .request import Read, Request, RetryDetails, Rules, is_beyond, within
 from .retry import (
     RetryQuota,
@@ -36,7 +36,7 @@ from .retry import (
     retry_delay,
     visibility_delay,
 )
-from .running import RunningCall, RunningCalls
+from .running import RunningCall, RunningCalls, translate_cancellation
 
 if TYPE_CHECKING:
     from aiomessages.http.transport import Transport
@@ -47,27 +47,25 @@ ResultT = TypeVar("ResultT")
 ErrorT = TypeVar("ErrorT", bound=APIError)
 
 
-class Shared:
-    """The transport, the retry quota and the calls under way, for a client and its children."""
-
-    def __init__(self, transport: "Transport") -> None:
-        self.transport = transport
-        self.quota = RetryQuota()
-        self.running = RunningCalls()
-
-
 class Attempts:
-    """Make calls by certain rules until closed. A child ends with its parent."""
+    """Make calls by certain rules until closed. A child ends with its parent.
 
-    def __init__(self, shared: Shared, rules: Rules, parent: "Attempts | None" = None) -> None:
-        self.shared, self.rules = shared, rules
-        self.listener: Listener | None = None if parent is None else parent.listener
-        self._parent = parent
+    It shares the transport, the retry quota and the set of calls under way.
+    """
+
+    def __init__(self, transport: "Transport", rules: Rules) -> None:
+        self.transport, self.rules = transport, rules
+        self.quota = RetryQuota()
+        self.listener: Listener | None = None
+        self._running = RunningCalls()
+        self._parent: Attempts | None = None
         self._closed = False
 
     def child(self, rules: Rules) -> "Attempts":
         """Return attempts by other rules, over the same transport."""
-        return Attempts(self.shared, rules, self)
+        child = copy.copy(self)
+        child.rules, child._parent, child._closed = rules, self, False  # noqa: SLF001 its own class
+        return child
 
     def paced_like(self, other: "Attempts") -> "Attempts":
         """Return attempts that wait in the queue of others, and retry as those do."""
@@ -79,8 +77,8 @@ class Attempts:
         )
 
     def pay_for_one_more(self) -> bool:
-        """Take what a retry costs from the quota; return False if too little is left."""
-        return self.shared.quota.take()
+        """Take the cost of a retry from the quota; return False if too little is left."""
+        return self.quota.take()
 
     @property
     def closed(self) -> bool:
@@ -92,20 +90,20 @@ class Attempts:
 
         Raises APIError, and ClientClosedError when the client is closed before the end.
         """
-        self.shared.transport.stay_in_one_process()
+        self.transport.stay_in_one_process()
         self._refuse_once_closed()
         running = RunningCall(self)
-        self.shared.running.enter(running)
+        self._running.enter(running)
         try:
             return await self._attempt_until_done(request, read, running)
         except asyncio.CancelledError:
-            # Closing interrupts a call as asyncio.timeout does: by a cancellation of our own, which
-            # is taken back. Anybody else's goes its way.
+            # Closing interrupts a call as asyncio.timeout does: by a cancellation of its own, which
+            # is taken back. Another cancellation is passed on.
             if running.was_only_interrupted():
                 raise ClientClosedError("the client was closed during the call") from None
             raise
         finally:
-            self.shared.running.leave(running)
+            self._running.leave(running)
 
     def _refuse_once_closed(self) -> None:
         if self.closed:
@@ -120,7 +118,8 @@ class Attempts:
             try:
                 result = await self._attempt_in_turn(request, read, running)
             except asyncio.CancelledError as cancelled:
-                # It was waiting for a key, or for a name to be resolved: nothing was sent yet.
+                # The attempt was waiting for a key, or for a name to be resolved: nothing was sent
+                # yet.
                 raise self._locate(translate_cancellation(cancelled), request, running) from None
             except APIError as error:
                 self._locate(error, request, running)
@@ -133,7 +132,7 @@ class Attempts:
                     raise
                 self._report_retry(request, error, delay)
             else:
-                self.shared.quota.succeed()
+                self.quota.succeed()
                 return result, running.sent
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")  # pragma: no cover  # count() has no end
@@ -149,9 +148,9 @@ class Attempts:
         )
 
     def _is_put_off(self, request: Request, error: APIError) -> bool:
-        """Return whether the next turn in the queue is the remedy, and comes before the deadline.
+        """Return whether another turn in the queue helps, and comes before the deadline.
 
-        Report it as a retry then.
+        If so, report a retry.
         """
         queue = self.rules.queue
         if queue is None or not is_only_early(self.rules.policy, error, starved=queue.starved()):
@@ -176,13 +175,13 @@ class Attempts:
             dice = random.random()  # noqa: S311 jitter
             delay = retry_delay(policy, error, attempt=attempt, dice=dice)
         if delay is None or is_beyond(request.call.deadline, delay):
-            return None  # to say now what is known is better than to wait for nothing
-        # A poll is no retry, and only a retry that will be made is paid for. Neither is one paid
-        # for that comes after a pause for all: the pause holds senders back more surely than the
-        # quota does.
+            return None  # raise now: the wait would be in vain
+        # A poll is no retry, and only a retry that will be made is paid for. A retry after a pause
+        # of all calls is not paid for either: the pause limits the requests more than the quota
+        # does.
         if poll is not None or (paused and self.rules.queue is not None):
             return delay
-        return delay if self.shared.quota.take() else None
+        return delay if self.quota.take() else None
 
     def _report_retry(self, request: Request, error: APIError, delay: float) -> None:
         log_retry(error, delay)
@@ -196,7 +195,7 @@ class Attempts:
             try:
                 on_retry(details)
             except Exception:  # noqa: BLE001 whatever the hook does, the call goes on
-                log.exception("on_retry failed; the call goes on")
+                log.exception("on_retry failed; the call continues")
 
     async def _attempt_in_turn(
         self, request: Request, read: Read[ResultT], running: RunningCall
@@ -228,14 +227,14 @@ class Attempts:
         key = rules.api_key
         if not isinstance(key, Key):
             key = await provided(key, timeout.total)
-            self._refuse_once_closed()  # the key may have come in spite of a cancellation
-            timeout = within(call.deadline, call.timeout)  # anew: the key took its time
+            self._refuse_once_closed()  # the callable may ignore a cancellation
+            timeout = within(call.deadline, call.timeout)  # once more, as the key took time
         if rules.queue is not None:
             rules.queue.on_sent()
         began = time.monotonic()
         running.sent += 1
         try:
-            response = await self.shared.transport.get(
+            response = await self.transport.get(
                 call.resource.origin,
                 request.target,
                 {"authorization": key.header, **call.headers},
@@ -264,22 +263,22 @@ class Attempts:
             return
         self._closed = True
         try:
-            # A session that is closed under a body that is being read leaves the reader waiting for
-            # ever, so the readers go first.
-            await self.shared.running.end(lambda owner: owner.closed)
-        finally:  # also where the closer is cancelled: the readers are leaving by then
+            # If the session is closed while a body is read, its reader waits forever, so the
+            # readers end first.
+            await self._running.end()
+        finally:  # even if closing is cancelled: the readers are ending by then
             if self._parent is None:
-                await self.shared.transport.aclose()
+                await self.transport.aclose()
 
 
-# After one of these, the answer may have been somebody else's, and so may what follows it.
+# After one of these errors, the response may belong to another request, and so may the next bytes.
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
 
 
 def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
     """Read a response; end the connection of a wrong one."""
     try:
-        return read(response, secret=secret)
+        return read(response, secret)
     except _WRONG_ANSWERS:
         if response.hang_up is not None:
             response.hang_up()

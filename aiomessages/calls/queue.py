@@ -1,7 +1,6 @@
 """A queue of callers that wait to send, as a Pace allows it.
 
-The queue reads the loop's clock and sleeps; the pace decides how fast, and `retry` whether to try
-again.
+The queue reads the loop's clock and sleeps. The pace decides on the rate, and `retry` on retries.
 """
 
 import asyncio
@@ -24,18 +23,20 @@ class SendQueue:
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._first = asyncio.Lock()
-        self.on_sent = on_sent or _do_nothing
+        self.on_sent = on_sent or (lambda: None)
 
     async def take(self, seconds: float | None) -> float:
-        """Wait for a slot, at most so many seconds, and return its clock reading.
+        """Wait for a slot, at most so many seconds (None: for ever), and return its clock reading.
 
         Raises APITimeoutError. Report the outcome to `succeeded` or `failed`.
         """
-        if seconds is None:
-            return await self._take()
         try:
-            async with asyncio.timeout(seconds):
-                return await self._take()
+            async with asyncio.timeout(seconds), self._first:
+                delay = self._pace.wait(_now())
+                while delay > 0:
+                    await asyncio.sleep(delay)
+                    delay = self._pace.paused(_now())  # one may have begun meanwhile
+                return _now()
         except TimeoutError:
             raise APITimeoutError("the deadline of the whole call ran out in the queue") from None
 
@@ -53,7 +54,7 @@ class SendQueue:
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self._pace.limited(_now(), seconds, sent=sent)
         elif isinstance(error, APIStatusError) and not error.retryable:
-            self.succeeded(sent)  # an answer like any other: a 404, say
+            self.succeeded(sent)  # an answer like any other, such as a 404
 
     def pause(self) -> float:
         """Return the seconds that the pause of all requests still takes."""
@@ -62,18 +63,6 @@ class SendQueue:
     def starved(self) -> float:
         """Return the seconds since the first 429 after the last success; 0 without one."""
         return self._pace.starved(_now())
-
-    async def _take(self) -> float:
-        async with self._first:
-            delay = self._pace.wait(_now())
-            while delay > 0:
-                await asyncio.sleep(delay)
-                delay = self._pace.paused(_now())  # one may have begun meanwhile
-            return _now()
-
-
-def _do_nothing() -> None:
-    """Count no request."""
 
 
 def _now() -> float:

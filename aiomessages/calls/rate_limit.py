@@ -35,7 +35,7 @@ GAIN: Final = 0.2
 UNDER_WAY: Final = 3.0
 SHORTEST_LATENCY: Final = 0.001  # two clock readings may be the same
 
-# A timer is late by a millisecond or two, and that is made up for; longer idle time earns no burst.
+# A timer is late by a millisecond or two, which is compensated; longer idle time earns no burst.
 CATCH_UP: Final = 0.01
 
 FALL: Final = 2.0  # the first 429 gives no lower bound, so half of the rate stands in for it
@@ -45,7 +45,7 @@ ENOUGH: Final = 30  # passed requests, for a measured rate that is exact to 3 %
 # until the rate is found, and each takes a whole second. Probing mends what is lost outside.
 LOST: Final = 0.25
 RISE: Final = 1.5  # seconds from the lower bound to the upper; longer wastes time, less is refused
-MARGIN: Final = 0.99  # what is sent of the rate that was measured, so that the bucket fills a bit
+MARGIN: Final = 0.99  # the share of the measured rate that is sent, so that the bucket fills slowly
 
 # A rate is held until what the last 429 cost is this share of the requests and of the time.
 REFUSED_SHARE: Final = 0.008
@@ -75,7 +75,7 @@ class Pace:
         self._slot = _NEVER  # when the last request was due
         self._limiting_until = _NEVER  # until when the rate, and no lack of work, bounds the speed
         self._resume = _NEVER
-        self._event_ends = _NEVER  # a 429 to what was sent until then belongs to the last event
+        self._event_ends = _NEVER  # a 429 to a request sent before then belongs to the last event
         self._refused = 0  # in this event
         self._fruitless = 0  # events since the last success
         self._starved_since: float | None = None
@@ -106,7 +106,7 @@ class Pace:
     def succeeded(self, now: float, *, sent: float) -> None:
         """Record an answer other than 429, to a request that was sent at `sent`."""
         if self._fruitless:
-            self.rate = self._measured  # a server that refused all of it said nothing of its rate
+            self.rate = self._measured  # if all requests were refused, nothing was measured
         self._fruitless = 0
         self._starved_since = None
         self._passed += 1
@@ -144,7 +144,7 @@ class Pace:
             lower, upper = self.rate / FALL, self.rate
         else:
             elapsed = now - self._emptied
-            paused = min(self._paused, elapsed)  # a pause may end later than now
+            paused = min(self._paused, elapsed)  # a pause may end in the future
             lower = self._passed / (elapsed - LOST * paused)
             upper = min(self._passed / (elapsed - (1 - LOST) * paused), self.rate)
         if self._emptied is None or self._passed >= ENOUGH:

@@ -1,7 +1,7 @@
 """Find the errors of one completion that all others would meet, so that a run should end.
 
 Nothing here performs I/O. A key that was revoked, or a quota that is used up, fails every request
-that follows, and a thousand of those tell no more than the first.
+that follows, and the first failure is as informative as a thousand.
 """
 
 from typing import Final
@@ -13,8 +13,8 @@ from aiomessages.errors import (
     PermissionDeniedError,
 )
 
-# A key may lack access to one completion. After three refusals in a row, without a completion
-# that was read between them, it has access to none.
+# A key may lack access to one completion. After three refusals in a row, without a readable
+# completion between them, it lacks access to all.
 FORBIDDEN_IN_A_ROW: Final = 3
 
 _FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaError)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from .api_key import Key, ProvideKey
 from .queue import SendQueue
 from .retry import RetryPolicy
 
-ResultT_co = TypeVar("ResultT_co", covariant=True)
+ResultT = TypeVar("ResultT")
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
@@ -33,6 +33,9 @@ class RetryDetails(msgspec.Struct, frozen=True):
 
 
 OnRetry = Callable[[RetryDetails], object]
+
+Read = Callable[[Response, str], ResultT]
+"""Return the result in a response, or raise the error that it is; the str, the key, is in none."""
 
 
 class Deadline:
@@ -58,7 +61,7 @@ def is_beyond(deadline: Deadline | None, delay: float) -> bool:
 def within(deadline: Deadline | None, timeout: Timeout) -> Timeout:
     """Return the timeout of one attempt, cut to what the deadline leaves.
 
-    Raises APITimeoutError where it leaves nothing.
+    Raises APITimeoutError if no time is left.
     """
     if deadline is None:
         return timeout
@@ -74,7 +77,7 @@ class Call(msgspec.Struct, frozen=True):
     """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
-    yet, and is asked for again.
+    yet, and is requested again.
     """
 
     resource: Resource
@@ -86,9 +89,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One GET request with all that its attempts need to know.
+    """One GET request, with all facts that its attempts need.
 
-    A request that is sent `ahead` of its need is not repeated where the server asks all to wait: it
+    A request that is sent `ahead` of its need is not repeated if the server asks all to wait: it
     gives way to the others. A `fresh` request goes on a connection that carried none before.
     """
 
@@ -113,11 +116,3 @@ class Rules(msgspec.Struct, frozen=True):
     max_bytes: int
     on_retry: OnRetry | None
     queue: SendQueue | None = None
-
-
-class Read(Protocol[ResultT_co]):
-    """A function from a response to a result. It raises the error that the response is."""
-
-    def __call__(self, response: Response, *, secret: str) -> ResultT_co:
-        """Read a response; `secret` stands in no error."""
-        ...

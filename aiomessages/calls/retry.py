@@ -18,8 +18,8 @@ from aiomessages.errors import (
 )
 from aiomessages.settings import check_count
 
-# A body that cannot be decoded was garbled on its way, or the server always sends it so: two more
-# tries show which, whatever the policy allows.
+# A body that cannot be decoded was garbled in transit, or the server always sends it like that: two
+# more tries show which, whatever the policy allows.
 MAX_DECODE_RETRIES: Final = 2
 
 # Polls for a completion that is not visible yet: the live API takes 3 to 7 seconds.
@@ -35,8 +35,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     The wait before retry n is `initial_backoff` doubled n - 1 times, at most `max_backoff`, less up
     to the share `jitter` of it, so that callers who failed together do not come back together. A
-    Retry-After of the server replaces it. One of more than `max_retry_after` is not waited for: the
-    error is raised at once, and carries it as `retry_after`.
+    Retry-After of the server replaces it. If it is longer than `max_retry_after`, the error is
+    raised at once, with the seconds as `retry_after`. Raises ConfigurationError for a number out of
+    range.
     """
 
     max_retries: int = 2
@@ -50,9 +51,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         for name in ("initial_backoff", "max_backoff", "jitter", "max_retry_after"):
             _check_number(name, getattr(self, name))
         if not 0 <= self.initial_backoff <= self.max_backoff < float("inf"):
-            raise ConfigurationError("backoff must hold 0 <= initial_backoff <= max_backoff")
+            raise ConfigurationError("0 <= initial_backoff <= max_backoff must hold")
         if not 0 <= self.jitter <= 1:
-            raise ConfigurationError("jitter is a share of the wait, from 0 to 1")
+            raise ConfigurationError("jitter must be a share of the wait, from 0 to 1")
         if not self.max_retry_after >= 0:
             raise ConfigurationError("max_retry_after must be 0 or more seconds")
 
@@ -135,8 +136,8 @@ def visibility_delay(
 ) -> float | None:
     """Return the seconds until the next look for a completion that is not visible yet.
 
-    A server that asks to wait is asked again no sooner, and not at all where that is for longer
-    than the policy or the patience allows. A 404 that is retried as a gateway's says nothing of the
+    If the server asks to wait, the next look comes no sooner, and not at all if the wait is longer
+    than the policy or the patience allows. A 404 that is retried as a gateway's is not about the
     completion, and is not polled.
     """
     if not isinstance(error, NotFoundError) or error.retryable or waited >= patience:

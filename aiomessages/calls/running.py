@@ -1,22 +1,18 @@
-"""Calls under way, and how closing a client ends them."""
+"""Calls under way: how closing a client ends them, and a cancellation that is not theirs."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
+
+from aiomessages.errors import APIConnectionError
+
+if TYPE_CHECKING:
+    from .attempts import Attempts
 
 # Seconds. A fetch that was cancelled needs a moment to give its connection back. If it does not end
 # by then, it does not hold up the closing of a stream, of results or of a client.
 CLOSE_TIMEOUT: Final = 5.0
-
-
-class Owner(Protocol):
-    """The attempts that a call belongs to."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether its calls have to end."""
 
 
 class RunningCall:
@@ -28,7 +24,7 @@ class RunningCall:
 
     __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner", "sent")
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: "Attempts") -> None:
         self.owner = owner
         self.sent = 0
         self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
@@ -71,9 +67,9 @@ class RunningCalls:
         if self._left is not None:
             self._left.set()
 
-    async def end(self, doomed: Callable[[Owner], bool]) -> None:
-        """Interrupt the calls of doomed owners, and wait up to 5 s for them to leave."""
-        calls = {call for call in self._calls if doomed(call.owner)}
+    async def end(self) -> None:
+        """Interrupt the calls whose owner is closed, and wait up to 5 s for them to leave."""
+        calls = {call for call in self._calls if call.owner.closed}
         for call in calls:
             call.interrupt()
         self._left = left = self._left or asyncio.Event()
@@ -81,3 +77,14 @@ class RunningCalls:
             while calls & self._calls:
                 left.clear()
                 await left.wait()
+
+
+def translate_cancellation(cancelled: asyncio.CancelledError) -> APIConnectionError:
+    """Return the error for a CancelledError that did not target this task.
+
+    Somebody cancelled what the task waited for, and a retry would meet the same. Raises the
+    CancelledError where this task was the target.
+    """
+    if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
+        raise cancelled
+    return APIConnectionError("what the fetch of a page waited for was cancelled")

@@ -26,7 +26,7 @@ Examples:
   aiomessages demo                              try it: no key, no network
   aiomessages show chatcmpl-abc123              read one conversation, with its reply
   aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
-  aiomessages completions --since 3d            list what is stored
+  aiomessages completions --since 3d            list the stored completions
   aiomessages export --all -o all.jsonl.gz      write every conversation to a file
   aiomessages search archive.db umbrella        find messages in an archive
   aiomessages serve                             run a local test server
@@ -46,6 +46,7 @@ _COMMANDS = {
     "completions": "List the stored chat completions.",
     "search": "Find messages in an archive by their words.",
     "export": "Export conversations to files, each exactly once.",
+    "sync": "Keep every stored completion in one SQLite file that stays current.",
     "status": "Show the progress of an export, or what an archive holds.",
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",

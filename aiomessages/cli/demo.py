@@ -5,7 +5,7 @@ a temporary directory, queries the export with DuckDB if that is installed, and 
 try next. Every figure is measured in this run and includes the server's own work.
 """
 
-import importlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cyclopts import App
@@ -58,7 +57,7 @@ async def demo() -> None:
             conversations = await _read_all(client)
             seconds = time.perf_counter() - began
             requests = server.requests
-            exported = "".join(await _exported(client))
+            exported = await _exported(client)
         _show(_worth_reading(conversations), write)
         write(_figures(conversations, requests, seconds).encode())
         write(exported.encode())
@@ -102,17 +101,16 @@ def _figures(conversations: list[_Conversation], requests: int, seconds: float) 
     )
 
 
-async def _exported(client: "AsyncMessagesClient") -> list[str]:
+async def _exported(client: "AsyncMessagesClient") -> str:
     """Export the sample, and return the text about it."""
-    duckdb = _duckdb()
-    name = "sample.parquet" if duckdb else "sample.jsonl.gz"
+    has_duckdb = importlib.util.find_spec("duckdb") is not None
+    name = "sample.parquet" if has_duckdb else "sample.jsonl.gz"
     with tempfile.TemporaryDirectory(prefix="aiomessages-") as folder:
         path = Path(folder, name)
         report = await export(client, client.completions(), path)
-        return [
-            f"\nExported them, replies included: {report.rows} rows in {name}.\n",
-            *(_asked(duckdb, path) if duckdb else [_NO_DUCKDB]),
-        ]
+        about = "".join(_asked(path)) if has_duckdb else _NO_DUCKDB
+        rows = f"{report.rows} rows in {name}, a temporary file"
+        return f"\nExported them, replies included: {rows}.\n{about}"
 
 
 _NO_DUCKDB: Final = (
@@ -120,16 +118,9 @@ _NO_DUCKDB: Final = (
 )
 
 
-def _duckdb() -> ModuleType | None:
-    try:
-        return importlib.import_module("duckdb")
-    except ImportError:
-        return None
-
-
-def _asked(duckdb: ModuleType, path: Path) -> Iterator[str]:
+def _asked(path: Path) -> Iterator[str]:
     """Yield the text of a query and DuckDB's table of results."""
-    with duckdb.connect() as db:
+    with importlib.import_module("duckdb").connect() as db:
         answer = db.sql(_QUERY.format(path))
         table: list[tuple[Any, ...]] = [tuple(answer.columns), *answer.fetchall()]
     yield f"DuckDB queries it:\n\n{_QUERY.format(path.name)}\n\n"

@@ -31,14 +31,6 @@ class CommandError(Exception):
     """The command failed for a reason outside of this program, which its text names."""
 
 
-class OutputError(CommandError):
-    """The output could not be written."""
-
-
-class TransformError(CommandError):
-    """A --transform expression fails on a message, such as the length of a number."""
-
-
 class NoLedgerError(CommandError):
     """The destination has no export."""
 

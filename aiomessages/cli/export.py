@@ -1,36 +1,36 @@
 """`aiomessages export`: conversations to files, in one command that can be killed and run again.
 
-It reads the options; `export_run` runs the export. `aiomessages.export` says what is written, and
-when it is safe.
+It reads the options; `export_run` runs the export. `aiomessages.export` describes the files, and
+when they are safe.
 """
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from aiomessages.errors import ConfigurationError
-from aiomessages.export import CreatedBetween
+from aiomessages.export import CreatedBetween, export
 from aiomessages.export.output import ending_of
 from aiomessages.wire.requests import check_completion_id
 
 from . import running
 from .exits import UsageError
-from .export_run import SourceOf, explained, run
+from .export_run import explained, run
 from .ids import STANDARD_INPUT, read_ids
-from .options import SAMPLE, AtLeastOne, Connection, Positive
-from .selection import Metadata, Model, Since, Until, metadata_of, span_of
+from .options import AtLeastOne, Connection, Positive, options_of
+from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from aiomessages import AsyncMessagesClient
-    from aiomessages.export.source import Source
+    from aiomessages.export.created_between import TimeRange
 
-_WHICH = Group("Which completions", sort_key=0)
-_WHAT = Group("What is written", sort_key=1)
-_HOW = Group("How it is fetched", sort_key=2)
+_written = options_of("Output", 1)
+_fetched = options_of("Requests", 2)
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
@@ -40,29 +40,30 @@ Examples:
   aiomessages completions --since 1d | jq -r .id |
     aiomessages export --ids-file - -o today.duckdb
 
-Stopped by Ctrl-C or killed, the same command continues where it was.
+After Ctrl-C or a kill, run the same command again to continue.
 Exit codes: 0 complete, 1 some completions failed or were lost (named),
-2 wrong usage, or other options than before, 3 none of the ids exists,
+2 wrong usage, or options that differ, 3 none of the ids exists,
 4 key refused, 5 rate limit or quota, 65 a file was changed, 74 disk full,
 75 another process is writing, 130 stopped.
 """
 
-app = App(name="export", help_epilogue=_EXAMPLES)
+app = App(name="export", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
 
 
 @app.default
 def export_conversations(
     *ids: Annotated[
         str,
-        Parameter(name="COMPLETION_ID", group=_WHICH, help="Ids of the completions to export."),
+        Parameter(
+            name="COMPLETION_ID", group=COMPLETIONS, help="Ids of the completions to export."
+        ),
     ],
     destination: Annotated[
         Path,
-        Parameter(
+        _written(
             name=["--output", "-o"],
-            group=_WHAT,
             metavar="DEST",
-            allow_leading_hyphen=True,  # so that _check_destination explains a bare -
+            allow_leading_hyphen=True,  # so that an error explains a bare -
             help="A file that ends in .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .duckdb, or a"
             " directory, which gets files part-00001.jsonl and so on.",
         ),
@@ -70,17 +71,15 @@ def export_conversations(
     ids_file: Annotated[
         str | None,
         Parameter(
-            group=_WHICH,
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the ids from FILE, one per line; from standard input if FILE is -.",
+            help="Read the ids from FILE, one per line, or from standard input if FILE is -.",
         ),
     ] = None,
     every: Annotated[
         bool,
         Parameter(
             name="--all",
-            group=_WHICH,
             negative="",
             show_default=False,
             help="Export all stored completions, or those that the options below select.",
@@ -92,132 +91,120 @@ def export_conversations(
     until: Until = None,
     layout: Annotated[
         Literal["messages", "conversations", "finetune"],
-        Parameter(
-            group=_WHAT, help="One row per message, one per completion, or fine-tuning examples."
-        ),
+        _written(help="One row per message, one per completion, or fine-tuning examples."),
     ] = "messages",
     include_reply: Annotated[
         bool,
-        Parameter(
-            group=_WHAT,
+        _written(
+            negative="--no-include-reply",
             show_default=False,
             help="Include the model's replies. Default.",
         ),
     ] = True,
     media: Annotated[
         Path | None,
-        Parameter(
-            group=_WHAT,
+        _written(
             metavar="DIR",
-            help="Write images, sounds and files to DIR, and their names instead of the base64."
+            help="Write images, sounds and files to DIR, and put file names in place of the base64."
             " Not with --layout finetune, whose lines hold their images.",
         ),
     ] = None,
     limit: Annotated[
         AtLeastOne | None,
-        Parameter(
-            group=_HOW,
+        _fetched(
             metavar="N",
-            help="Messages per page [100]. Halved automatically where a page is too large.",
+            help="Messages per page [100]. Halved automatically if a page is too large.",
         ),
     ] = None,
     concurrency: Annotated[
         AtLeastOne,
-        Parameter(group=_HOW, metavar="N", help="Maximum conversations read at the same time."),
+        _fetched(metavar="N", help="Maximum conversations read at the same time."),
     ] = 64,
     max_rps: Annotated[
         Positive | None,
-        Parameter(
-            group=_HOW,
+        _fetched(
             metavar="N",
             help="Maximum requests per second. Default: adapts to the server's rate limit.",
         ),
     ] = None,
     on_error: Annotated[
         Literal["raise", "continue"],
-        Parameter(
-            group=_HOW,
-            help="Stop at the first completion that cannot be read, or record it and continue.",
+        _fetched(
+            help="Stop at the first completion that cannot be read, or record it and continue."
         ),
     ] = "raise",
     refresh: Annotated[
         bool,
-        Parameter(
-            group=_HOW,
+        _fetched(
             negative="--no-refresh",
             show_default=False,
             help="With --all, list the completions again after a finished run and add new ones."
             " Default.",
         ),
     ] = True,
-    quiet: Annotated[
-        bool, Parameter(group=_HOW, negative="", show_default=False, help="Print only errors.")
-    ] = False,
+    quiet: Annotated[bool, _fetched(show_default=False, help="Print only errors.")] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.
 
     Choose them by COMPLETION_ID…, --ids-file or --all.
     """
-    _check_one_source(ids, ids_file, every=every)
     selection = {"--model": model, "--metadata": metadata, "--since": since, "--until": until}
-    _check_selection(selection, every=every, refresh=refresh)
-    _check_standard_input(ids_file, connection)
-    _check_destination(destination)
-    settings = {
-        "layout": layout,
-        "include_reply": include_reply,
-        "media": media,
-        "limit": limit,
-        "concurrency": concurrency,
-        "max_rps": max_rps,
-        "on_error": on_error,
-        "refresh": refresh,
-        "origin": _origin(connection.local),
-    }
+    used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
+    _check_source(ids, ids_file, used, every=every)
+    if STANDARD_INPUT == ids_file == connection.api_key_file:
+        raise UsageError("standard input is either the ids or the key, not both")
+    if str(destination).startswith("-"):
+        raise UsageError(f"-o {destination}: name a file or a directory (see --help)")
+    ending_of(destination)
+    span, pairs = span_of(since, until), metadata_of(metadata)
     with explained(destination), ExitStack() as held:
-        source = (
-            _listed(model, metadata_of(metadata), since, until)
-            if every
-            else _given(ids, ids_file, held)
-        )
-        return running.run(run(connection.client(), source, destination, settings, quiet=quiet))
+        named = _given(ids, ids_file, held)
+        opening = connection.client()
+
+        async def exported() -> int:
+            async with opening as client:
+                # The text, as an age is the same selection in each run and another moment.
+                texts = {"since": since, "until": until}
+                start = partial(
+                    export,
+                    client,
+                    _listed(client, model, pairs, span, texts) if every else named,
+                    destination,
+                    layout=layout,
+                    include_reply=include_reply,
+                    media=media,
+                    limit=limit,
+                    concurrency=concurrency,
+                    max_rps=max_rps,
+                    on_error=on_error,
+                    refresh=refresh,
+                    origin=connection.origin(),
+                )
+                return await run(start, destination, quiet=quiet)
+
+        return running.run(exported())
 
 
 # --- the selection ----------------------------------------------------------------------------
 
 
-def _check_one_source(ids: "Sequence[str]", ids_file: str | None, *, every: bool) -> None:
+def _check_source(
+    ids: "Sequence[str]", ids_file: str | None, used: list[str], *, every: bool
+) -> None:
+    """Require one source; refuse options that select from the list if ids are given."""
     given = [bool(ids), ids_file is not None, every]
     if sum(given) != 1:
         said = "choose only one of" if any(given) else "choose"
         raise UsageError(f"{said} COMPLETION_ID…, --ids-file FILE or --all")
-
-
-def _check_selection(selection: dict[str, Any], *, every: bool, refresh: bool) -> None:
-    """Refuse options that select from the list if ids are given: they would have no effect."""
-    used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
     if used and not every:
-        raise UsageError(f"{used[0]} needs --all: ids are exported as they are given")
+        raise UsageError(f"{used[0]} selects from a list, and works only with --all")
 
 
-def _check_standard_input(ids_file: str | None, connection: Connection) -> None:
-    if STANDARD_INPUT == ids_file == connection.api_key_file:
-        raise UsageError("standard input is either the ids or the key, not both")
-
-
-def _check_destination(destination: Path) -> None:
-    if str(destination).startswith("-"):
-        raise UsageError(f"-o {destination}: name a file or a directory (see --help)")
-    ending_of(destination)
-
-
-def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> SourceOf:
-    if ids_file is None:
-        checked = [_checked(name) for name in ids]
-        return lambda _: checked
-    named = held.enter_context(read_ids(ids_file))
-    return lambda _: named
+def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> "Iterable[str]":
+    if ids_file is not None:
+        return held.enter_context(read_ids(ids_file))
+    return [_checked(name) for name in ids]
 
 
 def _checked(name: str) -> str:
@@ -228,26 +215,18 @@ def _checked(name: str) -> str:
 
 
 def _listed(
-    model: str | None, metadata: dict[str, str], since: str | None, until: str | None
-) -> SourceOf:
+    client: "AsyncMessagesClient",
+    model: str | None,
+    metadata: dict[str, str],
+    span: "TimeRange",
+    texts: dict[str, str | None],
+) -> CreatedBetween:
     """Return the listed completions as a source, newest first if --since can end the list."""
-    span = span_of(since, until)
     order: Literal["asc", "desc"] = "asc" if span.since is None else "desc"
-
-    def listed(client: "AsyncMessagesClient") -> "Source":
-        completions = client.completions(model=model, metadata=metadata, order=order)
-        # The text, as an age is the same selection in each run and another moment.
-        given = {"since": since, "until": until}
-        selection = {name: value for name, value in given.items() if value is not None}
-        return CreatedBetween(
-            completions, since=span.since, until=span.until, order=order, selection=selection
-        )
-
-    return listed
-
-
-def _origin(local: str | None) -> str | None:
-    """Return the identity of an embedded server, whose port changes with each run."""
-    if local is None:
-        return None
-    return "the sample" if local == SAMPLE else f"embedded: {Path(local).resolve()}"
+    return CreatedBetween(
+        client.completions(model=model, metadata=metadata, order=order),
+        since=span.since,
+        until=span.until,
+        order=order,
+        selection={name: text for name, text in texts.items() if text},
+    )

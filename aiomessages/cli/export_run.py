@@ -1,13 +1,13 @@
-"""The course of an export at the command line: its display, its signals, and its last lines."""
+"""An export at the command line: its display, its signals, and its last lines."""
 
 import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import structs
 
@@ -18,14 +18,12 @@ from aiomessages.errors import (
     NotFoundError,
     SchemaError,
 )
-from aiomessages.export import ExportReport, export, read_status
+from aiomessages.export import ExportReport, read_status
 
 from . import exits, progress, stderr, summary
 
 if TYPE_CHECKING:
-    from aiomessages import AsyncMessagesClient
     from aiomessages.export import Progress
-    from aiomessages.export.source import Source
 
 # The library's advice for these errors fits other commands.
 _HINTS: "Final[dict[type[APIError], str]]" = {
@@ -37,42 +35,30 @@ _STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", sig
 # Seconds within which a repeated signal counts once: `timeout` sends it to the process and to its
 # group, and a parent program forwards a Ctrl-C that the terminal sent to both.
 _TOGETHER: Final = 1.0
-SourceOf = Callable[["AsyncMessagesClient"], "Source"]
+ReportT = TypeVar("ReportT")
 
 
 async def run(
-    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
-    source_of: SourceOf,
-    destination: Path,
-    settings: dict[str, Any],
-    *,
-    quiet: bool,
+    start: Callable[..., Awaitable[ExportReport]], destination: Path, *, quiet: bool
 ) -> int:
-    """Export to the destination, print the result, and return the exit code.
-
-    The settings are keyword arguments of `aiomessages.export.export`.
-    """
+    """Start an export to the destination, print the result, and return the exit code."""
     gauge = progress.Gauge()
 
     def update(now: "Progress") -> None:
         gauge.progress = now
 
-    async with opening as client:
-        with progress.shown(gauge, quiet=quiet) as close_display:
-            report = await stoppable(
-                export(client, source_of(client), destination, on_progress=update, **settings),
-                close_display,
-            )
+    with progress.shown(gauge, quiet=quiet) as close_display:
+        report = await stoppable(start(on_progress=update), close_display)
     return _report(report, destination, quiet=quiet)
 
 
 async def stoppable(
-    exporting: Awaitable[ExportReport], close_display: Callable[[], None]
-) -> ExportReport | None:
-    """Return the report of an export, None if a signal stopped it.
+    exporting: Awaitable[ReportT], close_display: Callable[[], None]
+) -> ReportT | None:
+    """Return the report of an export or a sync, None if a signal stopped it.
 
-    The first Ctrl-C, SIGTERM, or SIGHUP (a terminal was closed) lets the export commit what it has;
-    the second ends the process.
+    The first Ctrl-C, SIGTERM, or SIGHUP (a terminal was closed) lets it commit what it has; the
+    second ends the process.
     """
     task, loop = asyncio.ensure_future(exporting), asyncio.get_running_loop()
     first: tuple[int, float] | None = None
@@ -81,7 +67,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends at once")
+            stderr.say("committing what was fetched; a second signal ends it at once")
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()
@@ -114,7 +100,7 @@ def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> i
 
 @contextmanager
 def explained(destination: Path) -> Iterator[None]:
-    """Say how to continue after an error of the server, and name the file in a system error."""
+    """Print how to continue after an API error, and name the file in a system error."""
     try:
         yield
     except APIError as error:
@@ -130,4 +116,4 @@ def explained(destination: Path) -> Iterator[None]:
     except MessagesError:
         raise
     except OSError as error:
-        raise exits.OutputError(f"cannot write {destination}: {error.strerror}") from error
+        raise exits.CommandError(f"cannot write {destination}: {error.strerror}") from error

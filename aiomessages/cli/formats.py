@@ -1,14 +1,13 @@
-"""The output formats, in a table from a name to a `Format` for each kind of item.
+"""The output formats: a `Format` for each name, for messages, values, completions and hits.
 
-`MESSAGES` is for messages, `VALUES` for the results of a transform, `COMPLETIONS` for completions,
-`HITS` for the hits of a search.
+Values are the results of a transform, and hits those of a search.
 No format holds more than one item, so a list of any length streams through. Nothing here performs
 I/O.
 """
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,11 +15,28 @@ from aiomessages.values.json_lines import on_one_line
 
 from . import pretty, pretty_completions, pretty_hits, yaml
 from .exits import UsageError
+from .options import options_of
 from .output import Screen, Write
 from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
 HitName = Literal["auto", "pretty", "table", "json", "jsonl"]
+shown_by = options_of("Output", 1)
+Option = Annotated[
+    Name,
+    shown_by(
+        help="auto means pretty at a terminal and jsonl elsewhere; yaml is one list; raw is one"
+        " item per line, as the server sent it."
+    ),
+]
+HitOption = Annotated[
+    HitName,
+    shown_by(
+        help="auto means pretty at a terminal and jsonl elsewhere. The times of json and jsonl"
+        " are Unix seconds."
+    ),
+]
+UTC = Annotated[bool, shown_by(negative="", help="Show times in UTC; else they are local.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +61,21 @@ def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
     Raises UsageError for a transform with the format `raw`.
     """
     chosen = _chosen(name, screen)
-    build = (VALUES if transformed else MESSAGES).get(chosen)
-    if build is None:
+    if not transformed:
+        return _of_items(chosen, screen, pretty.message, pretty.row, pretty.heading_row)
+    if chosen == "raw":
         raise UsageError(
             f"--format {chosen} shows the server's bytes, which --transform would change"
         )
-    return build(screen)
+    if chosen in ("pretty", "table"):
+        return _for_reading(pretty.value(screen), screen)
+    return _for_programs(chosen, screen, msgspec.json.encode, reads_raw=False)
 
 
 def of_completions(name: Name, screen: Screen) -> Format:
     """Return the format of this name for completions; auto as in `named`."""
-    return COMPLETIONS[_chosen(name, screen)](screen)
+    view = pretty_completions
+    return _of_items(_chosen(name, screen), screen, view.completion, view.row, view.heading_row)
 
 
 def of_hits(name: HitName, screen: Screen, *, utc: bool = False) -> Format:
@@ -63,7 +83,13 @@ def of_hits(name: HitName, screen: Screen, *, utc: bool = False) -> Format:
 
     The times of pretty and table are local, or in UTC.
     """
-    return HITS[_chosen(name, screen)](screen, utc)
+    chosen, view = _chosen(name, screen), pretty_hits
+    if chosen == "pretty":
+        return _for_reading(view.hit(screen, utc=utc), screen, between=b"\n")
+    if chosen == "table":
+        heading = _encoded(view.heading_row(screen, utc=utc), screen)
+        return _for_reading(view.row(screen, utc=utc), screen, head=heading)
+    return _for_programs(chosen, screen, msgspec.json.encode, reads_raw=False)
 
 
 def _chosen(name: Name, screen: Screen) -> str:
@@ -79,95 +105,41 @@ async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> N
     write(shown.empty if first else shown.tail)
 
 
-def _pretty(screen: Screen) -> Format:
-    show = pretty.message(screen)
-    return Format(lambda message: _encoded(show(message), screen), between=b"\n")
+def _of_items(
+    chosen: str,
+    screen: Screen,
+    block: Callable[[Screen], Callable[[Any], str]],
+    row: Callable[[Screen], Callable[[Any], str]],
+    heading_row: Callable[[Screen], str],
+) -> Format:
+    """Return the format of items that the server sent; the functions lay them out for reading."""
+    if chosen == "pretty":
+        return _for_reading(block(screen), screen, between=b"\n")
+    if chosen == "table":
+        heading = _encoded(heading_row(screen), screen)
+        return _for_reading(row(screen), screen, head=heading)
+    encode = bytes if chosen == "raw" else on_one_line
+    return _for_programs(chosen, screen, encode, reads_raw=True)
 
 
-def _pretty_values(screen: Screen) -> Format:
-    show = pretty.value(screen)
-    return Format(lambda value: _encoded(show(value), screen))
+def _for_reading(
+    show: Callable[[Any], str], screen: Screen, *, head: bytes = b"", between: bytes = b""
+) -> Format:
+    return Format(lambda item: _encoded(show(item), screen), head=head, between=between, empty=head)
 
 
-def _table(screen: Screen) -> Format:
-    heading = _encoded(pretty.heading_row(screen), screen)
-    show = pretty.row(screen)
-    return Format(lambda message: _encoded(show(message), screen), head=heading, empty=heading)
+def _for_programs(
+    chosen: str, screen: Screen, encode: Callable[[Any], bytes], *, reads_raw: bool
+) -> Format:
+    def written(item: Any) -> bytes:
+        return _safe(encode(item), screen)
 
-
-def _pretty_completions(screen: Screen) -> Format:
-    show = pretty_completions.completion(screen)
-    return Format(lambda found: _encoded(show(found), screen), between=b"\n")
-
-
-def _completions_table(screen: Screen) -> Format:
-    heading = _encoded(pretty_completions.heading_row(screen), screen)
-    show = pretty_completions.row(screen)
-    return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
-
-
-def _pretty_hits(screen: Screen, utc: bool) -> Format:
-    show = pretty_hits.hit(screen, utc=utc)
-    return Format(lambda found: _encoded(show(found), screen), between=b"\n")
-
-
-def _hits_table(screen: Screen, utc: bool) -> Format:
-    heading = _encoded(pretty_hits.heading_row(screen, utc=utc), screen)
-    show = pretty_hits.row(screen, utc=utc)
-    return Format(lambda found: _encoded(show(found), screen), head=heading, empty=heading)
-
-
-def _json(screen: Screen) -> Format:
-    return _array(lambda message: _safe(on_one_line(message), screen), reads_raw=True)
-
-
-def _json_values(screen: Screen) -> Format:
-    return _array(lambda value: _safe(msgspec.json.encode(value), screen), reads_raw=False)
-
-
-def _array(item: Callable[[Any], bytes], *, reads_raw: bool) -> Format:
-    return Format(item, reads_raw, head=b"[\n", between=b",\n", tail=b"\n]\n", empty=b"[]\n")
-
-
-def _jsonl(screen: Screen) -> Format:
-    return Format(lambda message: _safe(on_one_line(message), screen) + b"\n", reads_raw=True)
-
-
-def _jsonl_values(screen: Screen) -> Format:
-    return Format(lambda value: _safe(msgspec.json.encode(value), screen) + b"\n")
-
-
-def _raw(screen: Screen) -> Format:
-    return Format(lambda message: _safe(message, screen) + b"\n", reads_raw=True)
-
-
-def _yaml(_: Screen) -> Format:
-    """Return the format of one list, which stays a document when it is cut or appended to."""
-    return Format(lambda value: yaml.item(value).encode(), empty=b"[]\n")
-
-
-MESSAGES: dict[str, Callable[[Screen], Format]] = {
-    "pretty": _pretty,
-    "table": _table,
-    "json": _json,
-    "jsonl": _jsonl,
-    "yaml": _yaml,
-    "raw": _raw,
-}
-VALUES: dict[str, Callable[[Screen], Format]] = {
-    "pretty": _pretty_values,
-    "table": _pretty_values,
-    "json": _json_values,
-    "jsonl": _jsonl_values,
-    "yaml": _yaml,
-}
-COMPLETIONS = MESSAGES | {"pretty": _pretty_completions, "table": _completions_table}
-HITS: dict[str, Callable[[Screen, bool], Format]] = {
-    "pretty": _pretty_hits,
-    "table": _hits_table,
-    "json": lambda screen, _: _json_values(screen),
-    "jsonl": lambda screen, _: _jsonl_values(screen),
-}
+    match chosen:
+        case "yaml":  # one list, which stays a document when it is cut or appended to
+            return Format(lambda value: yaml.item(value).encode(), empty=b"[]\n")
+        case "json":
+            return Format(written, reads_raw, b"[\n", b",\n", b"\n]\n", empty=b"[]\n")
+    return Format(lambda item: written(item) + b"\n", reads_raw)
 
 
 def _encoded(text: str, screen: Screen) -> bytes:

@@ -39,20 +39,17 @@ def read_ids(source: str) -> Iterator[Ids]:
     """
     with tempfile.TemporaryFile() as copy:
         try:
-            count = _copy(source, copy)
+            if source == STANDARD_INPUT:
+                count = _copy("standard input", sys.stdin.buffer, copy)
+            else:
+                with Path(source).open("rb") as file:
+                    count = _copy(source, file, copy)
         except OSError as error:
             raise UsageError(f"--ids-file {source}: {error.strerror}") from None
         yield Ids(copy, count)
 
 
-def _copy(source: str, copy: IO[bytes]) -> int:
-    if source == STANDARD_INPUT:
-        return _copy_ids("standard input", sys.stdin.buffer, copy)
-    with Path(source).open("rb") as file:
-        return _copy_ids(source, file, copy)
-
-
-def _copy_ids(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
+def _copy(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:
     count = 0
     for number, line in enumerate(lines, 1):
         completion_id = _id(line, f"{name}, line {number}")
@@ -67,9 +64,9 @@ def _id(line: bytes, place: str) -> str:
     try:
         text = line.decode("utf-8-sig").strip()
         if text.startswith('"'):
-            raise UsageError(f"{place}: an id in quotes; jq prints ids without them with -r")
+            raise UsageError(f"{place}: the id is in quotes; jq -r prints ids without quotes")
         return "" if not text or text.startswith("#") else check_completion_id(text)
     except UnicodeDecodeError:
-        raise UsageError(f"{place}: it is not text") from None
+        raise UsageError(f"{place}: it is not UTF-8 text") from None
     except ConfigurationError as error:
         raise UsageError(f"{place}: {error}") from None

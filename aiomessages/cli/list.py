@@ -14,16 +14,13 @@ from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
 from . import formats, output, running, stderr
-from .exits import TransformError, UsageError
-from .options import SAMPLE, AtLeastOne, Connection, NotNegative
+from .exits import CommandError, UsageError
+from .options import SAMPLE, Connection, NotNegative
+from .selection import After, Limit, MaxItems
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from aiomessages import MessageStream
 
-    from aiomessages import AsyncMessagesClient, MessageStream
-
-_WHICH = Group("Which messages", sort_key=0)
-_HOW = Group("How they are shown", sort_key=1)
 Transform = Callable[[Any], Any]
 
 _EXAMPLES = """\
@@ -36,7 +33,8 @@ Examples:
   pass show openai | aiomessages list chatcmpl-abc123 --api-key-file -
 """
 
-app = App(name="list", help_epilogue=_EXAMPLES)
+_WHICH = Group("Selection", sort_key=0)
+app = App(name="list", group_parameters=_WHICH, help_epilogue=_EXAMPLES)
 
 
 @app.default
@@ -45,55 +43,31 @@ def list_messages(
         str, Parameter(metavar="COMPLETION_ID", help="Id of the stored completion, chatcmpl-….")
     ],
     *,
-    after: Annotated[
-        str | None,
-        Parameter(group=_WHICH, metavar="ID", help="Start after the message with this id."),
-    ] = None,
-    limit: Annotated[
-        AtLeastOne | None,
-        Parameter(
-            group=_WHICH, metavar="N", help="Messages per page; --max-items limits their total."
-        ),
-    ] = None,
+    after: After = None,
+    limit: Limit = None,
     order: Annotated[
         Literal["asc", "desc"] | None,
-        Parameter(
-            group=_WHICH, help="Oldest first (asc, the server's default) or newest first (desc)."
-        ),
+        Parameter(help="Oldest first (asc, the server's default) or newest first (desc)."),
     ] = None,
-    max_items: Annotated[
-        AtLeastOne | None,
-        Parameter(group=_WHICH, metavar="N", help="Stop after N messages."),
-    ] = None,
+    max_items: MaxItems = None,
     wait_until_visible: Annotated[
         NotNegative,
         Parameter(
-            group=_WHICH,
             metavar="SECONDS",
             help="Keep retrying a 404 for this long; new completions take seconds to appear.",
         ),
     ] = 0,
-    format: Annotated[  # noqa: A002 - the name of the option
-        formats.Name,
-        Parameter(
-            group=_HOW,
-            help="auto means pretty at a terminal and jsonl elsewhere; yaml is one list; raw is one"
-            " message per line, as the server sent it.",
-        ),
-    ] = "auto",
+    format: formats.Option = "auto",  # noqa: A002 - the name of the option
     transform: Annotated[
         str | None,
-        Parameter(
-            group=_HOW,
-            metavar="JMESPATH",
-            help="Show the result of this expression for each message.",
+        formats.shown_by(
+            metavar="JMESPATH", help="Show the result of this expression for each message."
         ),
     ] = None,
     output_file: Annotated[
         Path,
-        Parameter(
+        formats.shown_by(
             name=["--output", "-o"],
-            group=_HOW,
             metavar="FILE",
             allow_leading_hyphen=True,
             show_default=False,
@@ -111,18 +85,23 @@ def list_messages(
     screen = output.screen_for(output_file)
     shown = formats.named(format, screen, transformed=change is not None)
 
-    def asked(client: "AsyncMessagesClient") -> "MessageStream":
-        return client.list(
-            completion_id,
-            after=after,
-            limit=limit,
-            order=order,
-            max_items=max_items,
-            wait_until_visible=wait_until_visible,
-        )
+    opening = connection.client()
+
+    async def show(write: output.Write) -> None:
+        async with opening as client:
+            stream = client.list(
+                completion_id,
+                after=after,
+                limit=limit,
+                order=order,
+                max_items=max_items,
+                wait_until_visible=wait_until_visible,
+            )
+            async with stream:
+                await formats.write_all(_items(stream, shown, change), shown, write)
 
     with output.opened(output_file) as write:
-        running.run(_write(connection.client(), asked, shown, change, write))
+        running.run(show(write))
     if screen.terminal:
         stderr.say(
             "the model's reply is not in this list: aiomessages show"
@@ -135,17 +114,6 @@ def _local(connection: Connection) -> str:
     if connection.local is None:
         return ""
     return " --local" + ("" if connection.local == SAMPLE else f" {shlex.quote(connection.local)}")
-
-
-async def _write(
-    opening: "AbstractAsyncContextManager[AsyncMessagesClient]",
-    asked: Callable[["AsyncMessagesClient"], "MessageStream"],
-    shown: formats.Format,
-    change: Transform | None,
-    write: output.Write,
-) -> None:
-    async with opening as client, asked(client) as stream:
-        await formats.write_all(_items(stream, shown, change), shown, write)
 
 
 async def _items(
@@ -165,18 +133,33 @@ _BY_EXPRESSION = ("sort_by", "min_by", "max_by", "map")  # the functions that ta
 
 
 def _compiled(expression: str | None) -> Transform | None:
-    """Return the expression as a function. Raises UsageError if it can fit no message."""
+    """Return the expression as a function. Raises UsageError if it can fit no message.
+
+    Errors name the expression, also those of the function: some depend on the message.
+    """
     if expression is None:
         return None
+    quoted = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
+    named = f"--transform {quoted}"
+    too_deep = UsageError(f"{named}: nested too deep")
     try:
         compiled = jmespath.compile(expression)
         _check({"type": "expression", "children": [compiled.parsed]})
     except RecursionError:
-        raise _too_deep(expression) from None
+        raise too_deep from None
     except ValueError as error:  # JMESPathError is one
         reason = str(error).splitlines()[0].rstrip(":")
-        raise UsageError(f"{_named(expression)}: {reason}") from None
-    return _reporting(compiled.search, expression)
+        raise UsageError(f"{named}: {reason}") from None
+
+    def change(message: Any) -> Any:
+        try:
+            return compiled.search(message)
+        except RecursionError:
+            raise too_deep from None
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise CommandError(f"{named}: {error}") from None
+
+    return change
 
 
 def _check(node: dict[str, Any]) -> None:
@@ -201,26 +184,3 @@ def _check_function(name: str, arguments: int) -> None:
     variadic = bool(signature) and signature[-1].get("variadic", False)
     if arguments < len(signature) or (arguments > len(signature) and not variadic):
         raise ValueError(f"{name}() expects arguments: {len(signature)}, not {arguments}")
-
-
-def _reporting(search: Transform, expression: str) -> Transform:
-    """Return the search with errors that name the expression; some depend on the message."""
-
-    def change(message: Any) -> Any:
-        try:
-            return search(message)
-        except RecursionError:
-            raise _too_deep(expression) from None
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise TransformError(f"{_named(expression)}: {error}") from None
-
-    return change
-
-
-def _too_deep(expression: str) -> UsageError:
-    return UsageError(f"{_named(expression)}: nested too deep")
-
-
-def _named(expression: str) -> str:
-    shown = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
-    return f"--transform {shown}"

@@ -20,20 +20,15 @@ async def serving(
     Raises CommandError if the server cannot start.
     """
     async with AsyncExitStack() as held:
-        with _explained(database):
+        with explained(database):
             server = LocalServer(str(database or ":memory:"), port=port, **settings)
             await held.enter_async_context(server)
         yield server
 
 
-async def imported(server: LocalServer, records: Path) -> int:
-    """Import a file of records; return the number of completions. Raises CommandError."""
-    with _explained(records):
-        return await server.import_records(records)
-
-
 @contextmanager
-def _explained(path: Path | None) -> Iterator[None]:
+def explained(path: Path | None) -> Iterator[None]:
+    """Raise CommandError, with the path if there is one, for an error of the local server."""
     named = f"{path}: " if path else ""
     try:
         yield

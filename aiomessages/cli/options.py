@@ -5,11 +5,13 @@ process of the machine can read argv.
 """
 
 import math
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from getpass import getpass
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +21,6 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 import aiomessages
-from aiomessages.errors import ConfigurationError
-from aiomessages.settings import Settings
 
 from . import stderr
 from .exits import UsageError
@@ -42,7 +42,7 @@ _SPELLING = {
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
-    "raise max_response_bytes=": "only a program can, with max_response_bytes",
+    "raise max_response_bytes=": "use the Python client with a larger max_response_bytes",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
@@ -50,6 +50,12 @@ _SPELLING = {
 # An export refuses other options than before by these names, each in front of its two values.
 _DIFFERS = re.compile(r"\b(layout|include_reply|media|model|metadata\[.*?\]|since|until)(?= was )")
 _EMPTY = re.compile(r"(--?[\w-]+)=")
+
+
+def options_of(title: str, place: int) -> "partial[Parameter]":
+    """Return the maker of the options of a group, which has its place in the help."""
+    return partial(Parameter, group=Group(title, sort_key=place), negative="")
+
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
@@ -117,7 +123,7 @@ class Connection:
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the API key from FILE, from standard input if FILE is -. Default:"
+            help="Read the API key from FILE, or from standard input if FILE is -. Default:"
             " OPENAI_API_KEY.",
         ),
     ] = None
@@ -162,13 +168,18 @@ class Connection:
         """Check the options, read the key, and return the context manager of the client.
 
         Call it outside of an event loop, in which a prompt for the key could not be interrupted.
-        Raises UsageError before anything is sent or started.
+        Raises UsageError or ConfigurationError before anything is sent or started.
         """
         if self.local is not None:
             return self._embedded(self._database())
-        key = self._key()
-        _check(self, key)
+        key = None if self.api_key_file is None else _read_key(self.api_key_file)
         return self._opened(key, self.base_url)
+
+    def origin(self) -> str | None:
+        """Return the identity of an embedded server, whose port changes with each run."""
+        if self.local is None:
+            return None
+        return "the sample" if self.local == SAMPLE else f"embedded: {Path(self.local).resolve()}"
 
     @asynccontextmanager
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
@@ -178,10 +189,10 @@ class Connection:
             serving(database, sample=database is None) as server,
             self._opened(server.api_key, server.base_url) as client,
         ):
-            stderr.conceal(server.api_key)
             yield client
 
     def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
+        stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))
         return aiomessages.AsyncMessagesClient(
             api_key,
             base_url=base_url,
@@ -190,9 +201,6 @@ class Connection:
             timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
             retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
         )
-
-    def _key(self) -> str | None:
-        return None if self.api_key_file is None else _read_key(self.api_key_file)
 
     def _database(self) -> Path | None:
         """Return the database of --local; None for the sample."""
@@ -208,47 +216,22 @@ class Connection:
         return database
 
 
-def _check(account: Connection, api_key: str | None) -> None:
-    """Check the settings before there is a client, and conceal the key in all output.
-
-    Raises UsageError, which names options instead of arguments.
-    """
-    try:
-        settings = Settings.load(
-            api_key=api_key,
-            base_url=account.base_url,
-            organization=account.organization,
-            project=account.project,
-            default_headers=None,
-            default_query=None,
-            allow_http=False,
-        )
-    except ConfigurationError as error:
-        raise UsageError(in_options(str(error))) from None
-    stderr.conceal(str(settings.api_key))
-
-
 def _read_key(source: str) -> str:
     """Return the key without surrounding white space. No error names the source.
 
     A user may have given the key itself instead of the name of a file.
     """
     try:
-        key = _ask() if source == "-" else _head(source)
+        if source != "-":
+            with Path(source).open(encoding="utf-8") as file:
+                key = file.read(_LONGEST_KEY).strip()
+        elif sys.stdin is None or sys.stdin.isatty():
+            key = getpass("API key: ").strip()
+        else:
+            key = sys.stdin.read(_LONGEST_KEY).strip()
     except (OSError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"cannot read the file of --api-key-file: {reason}") from None
     if not key:
         raise UsageError("--api-key-file holds no key")
     return key
-
-
-def _ask() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        return getpass("API key: ").strip()
-    return sys.stdin.read(_LONGEST_KEY).strip()
-
-
-def _head(path: str) -> str:
-    with Path(path).open(encoding="utf-8") as file:
-        return file.read(_LONGEST_KEY).strip()

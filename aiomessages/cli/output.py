@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .exits import OutputError, ReaderGone, UsageError
+from .exits import CommandError, ReaderGone, UsageError
 
 Write = Callable[[bytes], None]
 STANDARD_OUTPUT = Path("-")
@@ -75,7 +75,7 @@ def opened(path: Path) -> Iterator[Write]:
     the block ends without an error: an incomplete file never looks complete. A pipe or a device is
     written directly.
 
-    Raises UsageError if the path cannot be opened, OutputError if it cannot be written, ReaderGone
+    Raises UsageError if the path cannot be opened, CommandError if it cannot be written, ReaderGone
     if the reader of standard output closed it.
     """
     if path == STANDARD_OUTPUT:
@@ -90,7 +90,7 @@ def opened(path: Path) -> Iterator[Write]:
 
 def _write_standard_output(data: bytes) -> None:
     if sys.stdout is None:
-        raise OutputError("standard output is closed")
+        raise CommandError("standard output is closed")
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -99,7 +99,7 @@ def _write_standard_output(data: bytes) -> None:
         raise ReaderGone from None
     except OSError as error:
         _silence_standard_output()
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+        raise CommandError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _silence_standard_output() -> None:
@@ -128,10 +128,10 @@ def _replaced(path: Path) -> Iterator[Write]:
         with _gone_with_the_process(unfinished):
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 yield _writer(path, file)
-                with _reported(path, OutputError):
+                with _reported(path, CommandError):
                     file.flush()
                     os.fsync(file.fileno())
-            with _reported(path, OutputError):
+            with _reported(path, CommandError):
                 unfinished.replace(path)
     finally:
         with suppress(OSError):
@@ -165,7 +165,7 @@ _DEADLY = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 def _writer(path: Path, file: BinaryIO) -> Write:
     def write(data: bytes) -> None:
-        with _reported(path, OutputError):
+        with _reported(path, CommandError):
             file.write(data)
 
     return write

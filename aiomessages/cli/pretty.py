@@ -10,14 +10,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
 from .output import Screen
-from .pretty_parts import blocks, json_block, size_of, text_block
+from .pretty_parts import blocks, cut, json_block, size_of, text_block
 from .safe_text import one_line
 
 Json = Any
@@ -80,8 +80,7 @@ def heading_row(screen: Screen) -> str:
 
 def _row(screen: Screen, number: str, role: str, size: str, text: str) -> str:
     cells = f"{number:>5}  {set_cell_size(one_line(role), 9)}  {size:>8}  {one_line(text[:2000])}"
-    width = screen.width
-    return (cells if cell_len(cells) <= width else set_cell_size(cells, width - 1) + "…") + "\n"
+    return cut(cells, screen.width) + "\n"
 
 
 def _number(found: Json, position: int) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .output import Screen
+from .pretty_parts import cut, get, listed, name_of_call
 from .safe_text import one_line
 
 Json = Any
@@ -58,8 +59,8 @@ def heading_row(screen: Screen) -> str:
 
 
 def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
-    cells = f"{created:16}  {name:24}  {set_cell_size(_cut(model, 14), 14)}  {said}"
-    return _cut(cells, screen.width) + "\n"
+    cells = f"{created:16}  {name:24}  {set_cell_size(cut(model, 14), 14)}  {said}"
+    return cut(cells, screen.width) + "\n"
 
 
 def _rule(found: Json, screen: Screen) -> str:
@@ -70,11 +71,7 @@ def _rule(found: Json, screen: Screen) -> str:
 def _wrapped(text: str, width: int) -> list[str]:
     """Return the beginning of a text on at most two lines."""
     lines = [line.plain.rstrip() for line in Text(text).wrap(Console(), max(width, 2))]
-    return lines if len(lines) <= 2 else [lines[0], _cut(f"{lines[1]} {lines[2]}", width)]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+    return lines if len(lines) <= 2 else [lines[0], cut(f"{lines[1]} {lines[2]}", width)]
 
 
 def _id(found: Json) -> str:
@@ -101,35 +98,21 @@ def time_of(found: Json, *, utc: bool = False) -> str:
 
 def _tokens(found: Json) -> str:
     """Return the tokens of the prompt, the reply and both; an empty string if they are unknown."""
-    usage = _object(found.get("usage"))
     names = {"prompt_tokens": "prompt", "completion_tokens": "reply", "total_tokens": "total"}
-    counts = [(name, usage.get(key)) for key, name in names.items()]
+    counts = [(name, get(found, "usage", key)) for key, name in names.items()]
     said = [f"{name} {count:,}" for name, count in counts if isinstance(count, int)]
     return f"tokens: {', '.join(said)}" if said else ""
 
 
 def _metadata(found: Json) -> str:
-    pairs = _object(found.get("metadata")).items()
+    metadata = found.get("metadata")
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
     return one_line(" ".join(f"{key}={value}" for key, value in pairs))
 
 
 def _reply(found: Json) -> str:
     """Return the first words of the reply, else the names of the tools that it calls."""
-    choice = next(iter(_list(found.get("choices"))), None)
-    message = _object(_object(choice).get("message"))
-    calls = (f"→ {_called(_object(call))}" for call in _list(message.get("tool_calls")))
-    said = message.get("content") or message.get("refusal") or " ".join(calls)
+    message = get(next(iter(listed(found.get("choices"))), None), "message")
+    calls = (f"→ {name_of_call(call)}" for call in listed(get(message, "tool_calls")))
+    said = get(message, "content") or get(message, "refusal") or " ".join(calls)
     return one_line(str(said)[:_FIRST_WORDS])
-
-
-def _called(call: Json) -> str:
-    return str(_object(call.get(str(call.get("type")))).get("name"))
-
-
-def _object(value: Json) -> Json:
-    """Return an object unchanged, and an empty one for any other value."""
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> Json:
-    return value if isinstance(value, list) else []

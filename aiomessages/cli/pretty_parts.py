@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from rich.highlighter import JSONHighlighter
 from rich.padding import Padding
 from rich.text import Text
@@ -27,11 +28,11 @@ def blocks(message: Json) -> Iterator[Text | Padding]:
         yield _labelled("refusal", refusal)
     if audio := message.get("audio"):
         yield from _reply_audio(audio)
-    for call in _listed(message.get("tool_calls")):
+    for call in listed(message.get("tool_calls")):
         yield from _call(call)
     if legacy := message.get("function_call"):
         yield from _call({"type": "function", "function": legacy})
-    for note in _listed(message.get("annotations")):
+    for note in listed(message.get("annotations")):
         yield _labelled("annotation", _compact(note).decode("utf-8", "surrogatepass"))
 
 
@@ -39,9 +40,9 @@ def _content(message: Json) -> Iterator[Text]:
     """Yield the content parts if there are any; `content` then repeats their text or holds them."""
     content = message.get("content")
     if parts := message.get("content_parts"):
-        yield from map(_part, _listed(parts))
+        yield from map(_part, listed(parts))
     elif content and not isinstance(content, str):
-        yield from map(_part, _listed(content))
+        yield from map(_part, listed(content))
     elif content:
         laid_out = _document(content) if message.get("role") in ("tool", "function") else None
         yield text_block(content) if laid_out is None else json_block(laid_out)
@@ -52,41 +53,33 @@ def _part(part: Json) -> Text:
     return show(part) if show else _unknown(part)
 
 
-def _text_part(part: Json) -> Text:
-    return text_block(str(_get(part, "text") or ""))
-
-
 def _image(part: Json) -> Text:
-    return _label("image", *_url(_get(part, "image_url", "url")), _get(part, "image_url", "detail"))
+    return _label("image", *_url(get(part, "image_url", "url")), get(part, "image_url", "detail"))
 
 
 def _audio(part: Json) -> Text:
-    sound = _get(part, "input_audio", "data")
-    return _label("audio", _get(part, "input_audio", "format"), _base64_size(sound))
+    sound = get(part, "input_audio", "data")
+    return _label("audio", get(part, "input_audio", "format"), _base64_size(sound))
 
 
 def _file(part: Json) -> Text:
-    data = _get(part, "file", "file_data")
+    data = get(part, "file", "file_data")
     size = _url(data)[-1] if _is_data_uri(data) else _base64_size(data)
-    return _label("file", _get(part, "file", "filename"), _get(part, "file", "file_id"), size)
-
-
-def _refusal_part(part: Json) -> Text:
-    return _labelled("refusal", str(_get(part, "refusal") or ""))
+    return _label("file", get(part, "file", "filename"), get(part, "file", "file_id"), size)
 
 
 _PARTS: dict[str, Callable[[Json], Text]] = {
-    "text": _text_part,
+    "text": lambda part: text_block(str(get(part, "text") or "")),
     "image_url": _image,
     "input_audio": _audio,
     "file": _file,
-    "refusal": _refusal_part,
+    "refusal": lambda part: _labelled("refusal", get(part, "refusal") or ""),
 }
 
 
 def _reply_audio(audio: Json) -> Iterator[Text]:
-    yield _label("audio", _get(audio, "id"), _base64_size(_get(audio, "data")))
-    if transcript := _get(audio, "transcript"):
+    yield _label("audio", get(audio, "id"), _base64_size(get(audio, "data")))
+    if transcript := get(audio, "transcript"):
         yield text_block(str(transcript))
 
 
@@ -96,9 +89,8 @@ def _unknown(thing: Json) -> Text:
 
 
 def _call(call: Json) -> Iterator[Text | Padding]:
-    kind = _kind(call)
-    name = _get(call, kind, "name")
-    given = _get(call, kind, "arguments") or _get(call, kind, "input")
+    kind, name = _kind(call), name_of_call(call)
+    given = get(call, kind, "arguments") or get(call, kind, "input")
     if name is None:
         yield _unknown(call)
         return
@@ -109,6 +101,11 @@ def _call(call: Json) -> Iterator[Text | Padding]:
     )
 
 
+def name_of_call(call: Json) -> Json:
+    """Return the name of the function or tool that is called; None without one."""
+    return get(call, _kind(call), "name")
+
+
 def _of(call: Json) -> str:
     return f" · {one_line(str(call['id']))}" if call.get("id") else ""
 
@@ -117,7 +114,7 @@ def _url(url: Json) -> tuple[str, ...]:
     """Return a data: URI as its media type and size, another URL itself, shortened."""
     if found := _is_data_uri(url):
         return found[1] or "text/plain", _base64_size(url[found.end() :]) or ""
-    return (_shortened(str(url or "without a URL"), 200),)
+    return (cut(str(url or "without a URL"), 200),)
 
 
 def _is_data_uri(url: Json) -> re.Match[str] | None:
@@ -181,7 +178,7 @@ def _compact(document: Json) -> bytes:
     return compact.encode("utf-8", "surrogatepass")
 
 
-def _listed(items: Json) -> list[Json]:
+def listed(items: Json) -> list[Json]:
     """Return a list unchanged, and any other non-empty value as a list of one."""
     if isinstance(items, list):
         return items
@@ -190,16 +187,17 @@ def _listed(items: Json) -> list[Json]:
 
 def _kind(thing: Json) -> str:
     """Return the `type` of a part or a call; an empty string where it is no string."""
-    kind = _get(thing, "type")
+    kind = get(thing, "type")
     return kind if isinstance(kind, str) else ""
 
 
-def _get(thing: Json, *path: str) -> Json:
+def get(thing: Json, *path: str) -> Json:
     """Return the value at a path of keys; None where a key or an object is missing."""
     for name in path:
         thing = thing.get(name) if isinstance(thing, dict) else None
     return thing
 
 
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+def cut(text: str, width: int) -> str:
+    """Return text that fits a width in character cells, with an ellipsis where it is cut."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"

@@ -26,6 +26,7 @@ DISPLAY_SECONDS: Final = 0.2
 LINE_SECONDS: Final = 5.0
 SHOWN_PAUSE: Final = 2.0  # seconds; a shorter pause would flicker
 _WINDOW_SECONDS: Final = 10.0  # the window of the request rate
+_ASIDES: Final = ("retries", "skipped", "gone", "pending", "lost", "failed")  # shown if not 0
 
 
 class Gauge:
@@ -80,7 +81,10 @@ def shown(gauge: Gauge, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """Show a gauge while the block runs; yield a function that restores the terminal at once."""
     with ExitStack() as held:
         if not quiet:
-            show, seconds = _display(gauge, held) if _at_terminal() else _lines(gauge)
+            if _at_terminal():
+                show, seconds = _display(gauge, held), DISPLAY_SECONDS
+            else:
+                show, seconds = lambda: say(line(gauge)), LINE_SECONDS
             ticking = asyncio.create_task(_tick(gauge, show, seconds))
             held.callback(ticking.cancel)
         yield held.close
@@ -98,15 +102,11 @@ async def _tick(gauge: Gauge, show: Callable[[], None], seconds: float) -> None:
         show()
 
 
-def _lines(gauge: Gauge) -> tuple[Callable[[], None], float]:
-    return lambda: say(line(gauge)), LINE_SECONDS
-
-
-def _display(gauge: Gauge, held: ExitStack) -> tuple[Callable[[], None], float]:
-    """Open the display until `held` is closed; return its refresh and the seconds between two."""
+def _display(gauge: Gauge, held: ExitStack) -> Callable[[], None]:
+    """Open the display until `held` is closed; return its refresh."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     live = held.enter_context(Live(console=console, auto_refresh=False, transient=True))
-    return lambda: live.update(display(gauge, console.width), refresh=True), DISPLAY_SECONDS
+    return lambda: live.update(display(gauge, console.width), refresh=True)
 
 
 def line(gauge: Gauge) -> str:
@@ -137,14 +137,7 @@ def _completions(gauge: Gauge) -> str:
 
 def _details(gauge: Gauge) -> list[str]:
     progress = gauge.progress
-    asides = {
-        "retries": progress.retries,
-        "skipped": progress.skipped,
-        "gone": progress.gone,
-        "pending": progress.pending,
-        "lost": progress.lost,
-        "failed": progress.failed,
-    }
+    asides = {name: getattr(progress, name) for name in _ASIDES}
     return [
         counted(progress.messages, "message"),
         megabytes(progress.bytes),

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from aiomessages.archive import Archive, Hit
 
 from . import exits, formats, output, running, stderr
 from .options import AtLeastOne
-from .selection import Metadata, Model, Since, Until, metadata_of, span_of
+from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
 
-_WHICH = Group("Which messages", sort_key=0)
-_HOW = Group("How they are shown", sort_key=1)
 _EXAMPLES = """\
 Words must all occur; accents and capitals do not count. "a phrase" (quoted for the shell as well),
 begin*, OR, NOT and ( ) are understood.
@@ -31,7 +29,7 @@ Examples:
 The exit code is 1 if nothing is found.
 """
 
-app = App(name="search", help_epilogue=_EXAMPLES)
+app = App(name="search", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
 
 
 @app.default
@@ -42,7 +40,7 @@ def search(
     *words: Annotated[str, Parameter(metavar="WORDS", help="What to search for.")],
     role: Annotated[
         str | None,
-        Parameter(group=_WHICH, metavar="ROLE", help="Only messages of this role: user, …"),
+        Parameter(metavar="ROLE", help="Only messages of this role: user, …"),
     ] = None,
     model: Model = None,
     metadata: Metadata = None,
@@ -50,26 +48,13 @@ def search(
     until: Until = None,
     limit: Annotated[
         AtLeastOne | None,
-        Parameter(group=_WHICH, metavar="N", help="Stop after N messages."),
+        Parameter(metavar="N", help="Stop after N messages."),
     ] = None,
     best: Annotated[
-        bool,
-        Parameter(
-            group=_HOW, negative="", help="The best matches first; else the newest come first."
-        ),
+        bool, formats.shown_by(help="The best matches first; else the newest come first.")
     ] = False,
-    utc: Annotated[
-        bool,
-        Parameter(group=_HOW, negative="", help="Show times in UTC; else they are local."),
-    ] = False,
-    format: Annotated[  # noqa: A002 - the name of the option
-        formats.HitName,
-        Parameter(
-            group=_HOW,
-            help="auto means pretty at a terminal and jsonl elsewhere. The times of json and jsonl"
-            " are Unix seconds.",
-        ),
-    ] = "auto",
+    utc: formats.UTC = False,
+    format: formats.HitOption = "auto",  # noqa: A002 - the name of the option
 ) -> int:
     """Find messages and replies in an archive by their words."""
     if not words:

@@ -1,6 +1,7 @@
-"""The options that select stored completions by model, metadata and time of creation.
+"""The options that select a part of a list: by position, model, metadata and time of creation.
 
-A time is a date or an age; without a zone it is local time. Nothing here performs I/O.
+They belong to the first group of their command. A time is a date or an age; without a zone it is
+local time. Nothing here performs I/O.
 """
 
 import re
@@ -13,18 +14,22 @@ from cyclopts import Group, Parameter
 from aiomessages.export.created_between import TimeRange
 
 from .exits import UsageError
+from .options import AtLeastOne
 
-_WHICH = Group("Which completions", sort_key=0)
+COMPLETIONS: Final = Group("Selection", sort_key=0)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE: Final = re.compile(r"(\d{1,6})([mhdw])")
 
-Model = Annotated[
-    str | None, Parameter(group=_WHICH, metavar="NAME", help="Only completions of this model.")
+After = Annotated[str | None, Parameter(metavar="ID", help="Start after the item with this id.")]
+Limit = Annotated[
+    AtLeastOne | None,
+    Parameter(metavar="N", help="Items per page; --max-items limits their total."),
 ]
+MaxItems = Annotated[AtLeastOne | None, Parameter(metavar="N", help="Stop after N items.")]
+Model = Annotated[str | None, Parameter(metavar="NAME", help="Only completions of this model.")]
 Metadata = Annotated[
     list[str] | None,
     Parameter(
-        group=_WHICH,
         metavar="KEY=VALUE",
         negative="",
         help="Only completions with this metadata; may be repeated.",
@@ -33,15 +38,13 @@ Metadata = Annotated[
 Since = Annotated[
     str | None,
     Parameter(
-        group=_WHICH,
         metavar="WHEN",
         help="Only completions created since a date, a time (2026-11-01T08:00) or an age"
         " (30m, 6h, 3d, 2w).",
     ),
 ]
 Until = Annotated[
-    str | None,
-    Parameter(group=_WHICH, metavar="WHEN", help="Only completions created before this time."),
+    str | None, Parameter(metavar="WHEN", help="Only completions created before this time.")
 ]
 
 

@@ -17,7 +17,7 @@ from aiomessages.server.faults import FAULTS, Plan
 
 from . import output
 from .exits import UsageError
-from .local import imported, serving
+from .local import explained, serving
 from .options import NotNegative, Positive
 from .stderr import say, say_all
 
@@ -68,7 +68,7 @@ async def serve(
         ),
     ] = None,
     latency: Annotated[
-        NotNegative, Parameter(metavar="SECONDS", help="Delay of each answer.")
+        NotNegative, Parameter(metavar="SECONDS", help="Delay of each response.")
     ] = 0.0,
     rate: Annotated[
         Positive | None,
@@ -85,8 +85,8 @@ async def serve(
     ] = None,
 ) -> None:
     """Serve stored completions on this machine like the API."""
-    faults = _known(fault or [])
-    _check(database, import_file)
+    faults = fault or []
+    _check(database, import_file, faults)
     stop = _stop_signal()
     async with serving(
         database,
@@ -97,26 +97,23 @@ async def serve(
         faults=faults,
     ) as server:
         if import_file:
-            say(f"imported {await imported(server, import_file)} completions")
+            with explained(import_file):
+                say(f"imported {await server.import_records(import_file)} completions")
         _show(server, database)
         await stop.wait()
     say("stopped")
 
 
-def _check(database: Path | None, import_file: Path | None) -> None:
+def _check(database: Path | None, import_file: Path | None, faults: list[str]) -> None:
+    """Raise UsageError before a database is opened."""
     if database and (database.is_dir() or not database.parent.is_dir()):
         raise UsageError(f"{database}: cannot create a database there")
     if import_file and not import_file.is_file():
         raise UsageError(f"--import {import_file}: no such file")
-
-
-def _known(faults: list[str]) -> list[str]:
-    """Return the faults. Raises UsageError for an unknown one, before a database is opened."""
     try:
         Plan(faults)
     except ValueError as error:
         raise UsageError(f"--fault: {error}") from None
-    return faults
 
 
 def _stop_signal() -> asyncio.Event:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from aiomessages.values.json_lines import on_one_line
 
-from . import output, pretty, pretty_completions, running
+from . import formats, output, pretty, pretty_completions, running
 from .options import Connection
 from .safe_text import visible_json
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from aiomessages import AsyncMessagesClient
 
-_HOW = Group("How it is shown", sort_key=1)
 _EXAMPLES = """\
 Examples:
   aiomessages show chatcmpl-abc123
@@ -41,22 +40,17 @@ def show(
     *,
     format: Annotated[  # noqa: A002 - the name of the option
         Name,
-        Parameter(
-            group=_HOW,
+        formats.shown_by(
             help="auto means pretty at a terminal and jsonl elsewhere. The others are one object"
             ' {"completion": …, "messages": […]}, the form that `serve --import` reads: indented'
             " (json), on one line (jsonl), or with the bytes of the server (raw).",
         ),
     ] = "auto",
-    utc: Annotated[
-        bool,
-        Parameter(group=_HOW, negative="", help="Show the time in UTC; else it is local time."),
-    ] = False,
+    utc: formats.UTC = False,
     output_file: Annotated[
         Path,
-        Parameter(
+        formats.shown_by(
             name=["--output", "-o"],
-            group=_HOW,
             metavar="FILE",
             allow_leading_hyphen=True,
             show_default=False,

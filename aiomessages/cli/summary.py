@@ -24,10 +24,20 @@ _MEANINGS: Final = {
 
 def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
     """Return the lines of an export that ended by itself, finished or not."""
-    return [
-        _outcome(report, status),
-        *_indented(_written(status), *_nothing(status), *_this_run(report), *_asides(report)),
-    ]
+    details = [_written(status)]
+    if not status.completions:  # else a misspelled name would look like success
+        details.append("no completion was given or selected")
+    progress = report.progress
+    if progress.requests:
+        retries = f", {progress.retries:,} of them retries" if progress.retries else ""
+        details.append(
+            f"in this run: {counted(progress.completions, 'completion')},"
+            f" {counted(progress.requests, 'request')}{retries}, {duration(progress.seconds)}"
+        )
+    details += [*reasons("skipped", report.skipped), *named(report)]
+    if report.removed:
+        details.append(f"no longer listed by the server; kept in the file: {report.removed:,}")
+    return [_outcome(report, status), *(f"  {line}" for line in details)]
 
 
 def of_interruption(status: ExportStatus | None) -> str:
@@ -49,22 +59,13 @@ def of_wait(retry_after: float, now: datetime) -> str:
 def _outcome(report: ExportReport, status: ExportStatus) -> str:
     if not report.finished:
         return f"not finished: {report.destination}; {GO_ON}"
-    if _is_unchanged(report):
-        if not report.progress.listed:
-            return f"already complete, and not listed again (--no-refresh): {report.destination}"
-        return f"already complete; nothing new{_since(status)}: {report.destination}"
-    return f"finished: {report.destination}"
-
-
-def _is_unchanged(report: ExportReport) -> bool:
-    """Return whether this run added nothing to an export that had finished before."""
     progress = report.progress
-    return report.was_finished and not progress.completions and not progress.skipped
-
-
-def _since(status: ExportStatus) -> str:
-    finished_at = datetime.fromtimestamp(status.finished_at or 0.0).astimezone()
-    return f" since {finished_at:%Y-%m-%d %H:%M}"
+    if not report.was_finished or progress.completions or progress.skipped:
+        return f"finished: {report.destination}"
+    if not progress.listed:
+        return f"already complete, and not listed again (--no-refresh): {report.destination}"
+    since = datetime.fromtimestamp(status.finished_at or 0.0).astimezone()
+    return f"already complete; nothing new since {since:%Y-%m-%d %H:%M}: {report.destination}"
 
 
 def _written(status: ExportStatus) -> str:
@@ -74,30 +75,6 @@ def _written(status: ExportStatus) -> str:
         f"{counted(done.completions if done else 0, 'completion')},"
         f" {counted(status.rows, 'row')}, {megabytes(status.bytes)}{files}"
     )
-
-
-def _nothing(status: ExportStatus) -> list[str]:
-    """Return a line if the export is empty: else a misspelled name would look like success."""
-    return [] if status.completions else ["no completion was given or selected"]
-
-
-def _this_run(report: ExportReport) -> list[str]:
-    progress = report.progress
-    if not progress.requests:
-        return []
-    retries = f", {progress.retries:,} of them retries" if progress.retries else ""
-    return [
-        (
-            f"in this run: {counted(progress.completions, 'completion')},"
-            f" {counted(progress.requests, 'request')}{retries}, {duration(progress.seconds)}"
-        )
-    ]
-
-
-def _asides(report: ExportReport) -> list[str]:
-    removed = report.removed
-    kept = [f"no longer listed by the server; kept in the file: {removed:,}"] if removed else []
-    return [*reasons("skipped", report.skipped), *named(report), *kept]
 
 
 def named(export: ExportReport | ExportStatus) -> list[str]:
@@ -124,7 +101,3 @@ def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:
     most_first = sorted(numbers.items(), key=lambda item: -item[1])
     counts = ", ".join(f"{number:,} × {reason}" for reason, number in most_first)
     return [f"{what}: {counts}"] if counts else []
-
-
-def _indented(*lines: str) -> list[str]:
-    return [f"  {line}" for line in lines]

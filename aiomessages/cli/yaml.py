@@ -2,8 +2,8 @@
 
 A string of several lines becomes a literal block, a plain word stays plain, and every other string
 is double-quoted, with unsafe characters as escapes: the text is harmless on a terminal and loses
-nothing. PyYAML would leave the marks that reverse the reading direction as they are, and recurse
-into each level of a value.
+nothing. PyYAML would leave the marks that reverse the reading direction as they are, write emoji as
+escapes beside them, and fail for a value that is nested deeper than Python's stack.
 """
 
 import json
@@ -19,35 +19,28 @@ _RESERVED = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 def item(value: Any) -> str:
     """Return the value as one item of a YAML list, ending with a newline."""
-    lines: list[str] = []
-    # Values to write, the next one last: the text in front, the indentation of further lines, and
-    # the value. It is a stack, as a message may be nested deeper than Python recurses.
-    waiting: list[tuple[str, int, Any]] = [("- ", 2, value)]
-    while waiting:
-        lead, indent, found = waiting.pop()
-        margin = " " * indent
-        children = _children(found)
-        if lead.endswith(":"):  # a key: a collection begins on the next line
-            if children:
-                lines.append(lead)
-            lead = margin if children else f"{lead} "
-        if not children:
-            first, *rest = _scalar(found)
-            lines += [lead + first, *(line and margin + line for line in rest)]
-        leads = [lead] + [margin] * (len(children) - 1)
-        nested = [
-            (start + mark, indent + 2, held)
-            for start, (mark, held) in zip(leads, children, strict=False)
-        ]
-        waiting += reversed(nested)
-    return "\n".join(lines) + "\n"
+    try:
+        return f"- {_written(value, '  ')}\n"
+    except RecursionError:  # deeper than Python's stack: JSON is YAML as well
+        return f"- {visible(json.dumps(value, ensure_ascii=False))}\n"
 
 
-def _children(value: Any) -> list[tuple[str, Any]]:
-    """Return what a collection holds, each with the mark in front of it; nothing for a scalar."""
-    if isinstance(value, dict):
-        return [(f"{_string(key)}:", held) for key, held in value.items()]
-    return [("- ", held) for held in value] if isinstance(value, list) else []
+def _written(value: Any, margin: str) -> str:
+    """Return the text of a value behind a mark; its further lines begin with the margin."""
+    deeper, line = margin + "  ", f"\n{margin}"
+    if value and isinstance(value, list):
+        return line.join(f"- {_written(held, deeper)}" for held in value)
+    if value and isinstance(value, dict):
+        return line.join(f"{_string(key)}:{_held(held, margin)}" for key, held in value.items())
+    first, *rest = _scalar(value)
+    return "\n".join([first, *(line and margin + line for line in rest)])
+
+
+def _held(value: Any, margin: str) -> str:
+    """Return what follows a key: a collection begins on the next line."""
+    deeper = margin + "  "
+    begin = f"\n{deeper}" if value and isinstance(value, dict | list) else " "
+    return begin + _written(value, deeper)
 
 
 def _scalar(value: Any) -> list[str]:

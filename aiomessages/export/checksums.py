@@ -24,9 +24,9 @@ class Checksums:
         self.size = 0
         self._sha256 = hashlib.sha256()
 
-    def add(self, data: Buffer, crc32: int | None = None) -> None:
-        """Add the next bytes; `crc32` is the CRC-32 of all bytes so far, if it is known already."""
-        self.crc32 = zlib.crc32(data, self.crc32) if crc32 is None else crc32
+    def add(self, data: Buffer) -> None:
+        """Add the next bytes."""
+        self.crc32 = zlib.crc32(data, self.crc32)
         self.size += len(data)
         self._sha256.update(data)
 

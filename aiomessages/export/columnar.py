@@ -34,10 +34,10 @@ def make_columns(source: Path, output: Path, layout: str, *, target: Path) -> in
     """Write the lines of a layout as columns, in this process, and return the number of rows.
 
     The output's ending is `.parquet` or `.duckdb`. Its directory is for this call alone: rows and
-    temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB
-    file holds one table, named after the layout, and takes much more memory than Parquet where
-    messages are long, for 2048 of them are held at once. The rows keep the order of the lines.
-    Raises ExportError without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
+    temporary files of duckdb stay there. Errors name `target`, the final path. A DuckDB file holds
+    one table, named after the layout, and takes much more memory than Parquet if messages are long,
+    because 2048 of them are held at once. The rows keep the order of the lines. Raises ExportError
+    without duckdb, CorruptError for a line that is not JSON, and DiskFullError.
     """
     duckdb = _duckdb()
     try:
@@ -91,7 +91,7 @@ def _duckdb() -> ModuleType:
         raise ExportError(_NO_DUCKDB) from None
 
 
-_NO_DUCKDB: Final = "columns are written by duckdb: pip install 'aiomessages[parquet]'"
+_NO_DUCKDB: Final = "columns need duckdb: pip install 'aiomessages[parquet]'"
 
 
 def _write(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> None:
@@ -137,13 +137,13 @@ def _write_database(rows: Rows, paths: _PlainPaths, layout: str) -> Iterator[str
     options = f"ROW_GROUP_SIZE {group}, STORAGE_VERSION '{_STORAGE_VERSION}'"
     yield f"ATTACH {_quoted(paths.made)} AS made ({options})"
     yield f"CREATE TABLE made.{layout} AS {_select(rows, paths, layout)}"
-    # Both happen at the end of a connection as well, where duckdb tells nobody of an error.
+    # Both happen at the end of a connection as well, but duckdb reports no error there.
     yield "CHECKPOINT made"
     yield "DETACH made"
 
 
 _MEMORY: Final = {".parquet": 64 * 2**20, ".duckdb": 48 * 2**20}
-_ADVICE: Final = "memory_limit"  # to raise it; at a commit nothing else tells of wanting memory
+_ADVICE: Final = "memory_limit"  # duckdb's advice; at a commit, the only sign of too little
 _MOST: Final = 32  # times the size of all rows: more of it would not be for want of memory
 _VECTOR: Final = 2048  # rows that duckdb handles at once; a group of a table is a multiple
 _STORAGE_VERSION: Final = "v1.2.0"  # any duckdb from 1.2 on opens it; 2.0's own is for 2.0 alone
@@ -170,7 +170,7 @@ def _check(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> N
         query = f"SELECT count(*) FROM {source}"  # noqa: S608 - nothing of it is from outside
         ((count,),) = connection.execute(query).fetchall()
     if count != rows.number:
-        raise OSError(f"{count} of {rows.number} rows are read back")
+        raise OSError(f"{count} of {rows.number} rows were read back")
 
 
 # --- names for duckdb -----------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class _PlainPaths(NamedTuple):
 
 @contextlib.contextmanager
 def _plain_paths(output: Path) -> Iterator[_PlainPaths]:
-    """Give plain names for the directory of an output, by a symbolic link where it has others."""
+    """Give plain names for the directory of an output, by a symbolic link if it has others."""
     real, name = Path(os.path.realpath(output.parent)), f"table{output.suffix}"
     if _PLAIN.fullmatch(str(real)):
         yield _PlainPaths(real, real / name, real / name)
@@ -222,14 +222,9 @@ def _select(rows: Rows, paths: _PlainPaths, layout: str) -> str:
     kinds = table.line | table.inner | {table.whole: TEXT}
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
     files = ", ".join(_quoted(paths.work / path.parent.name / path.name) for path in rows.paths)
-    options = ", ".join(
-        [
-            "format = 'newline_delimited'",
-            f"maximum_object_size = {max(rows.longest, 2**20)}",
-            "hive_partitioning = false",  # no part of a path is a column
-            "filename = false",
-            "union_by_name = false",
-        ]
+    options = (  # without `hive_partitioning`, no part of a path is a column
+        f"format = 'newline_delimited', maximum_object_size = {max(rows.longest, 2**20)},"
+        " hive_partitioning = false, filename = false, union_by_name = false"
     )
     names = ", ".join(f'"{name}"' for name in kinds)
     source = f"read_json([{files}], {options}, columns = {{{columns}}})"

@@ -77,11 +77,8 @@ _RANDOM: Final = "[a-z0-9_]" * 8  # as mkdtemp makes names
 def _settle(files: Files, output: Path, target: Path) -> None:
     """Make the file private and durable, and move it out of its directory."""
     output.chmod(PRIVATE)
-    descriptor = os.open(output, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        files.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with output.open("rb+") as file:
+        files.fsync(file.fileno())
     files.rename(output, target)
 
 
@@ -98,20 +95,13 @@ def _make(source: Path, output: Path, layout: str, target: Path) -> int:
         done = subprocess.run(  # noqa: S603 - this very Python
             [*command, output, layout, target, source],
             stdin=lifeline,
-            env=_environment(),
+            # The other process takes over this one's module path, so it needs no PYTHONPATH.
+            env={name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)},
             capture_output=True,
             start_new_session=True,  # Ctrl-C goes to a process group; the export decides
             check=False,
         )
     return _answer(done, target)
-
-
-def _environment() -> dict[str, str]:
-    """Return the variables that Python needs to start; none of them holds a key.
-
-    The other process takes over this one's module path, so it needs no PYTHONPATH.
-    """
-    return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)}
 
 
 @contextlib.contextmanager
@@ -130,17 +120,15 @@ def _answer(done: subprocess.CompletedProcess[bytes], target: Path) -> int:
     try:
         answer = json.loads(_last_line(done.stdout))
     except ValueError:
-        raise ExportError(f"{target.name} could not be made: {_early_end(done)}") from None
+        code, words = done.returncode, _last_line(done.stderr)
+        how = signal.strsignal(-code) if code < 0 else f"exit code {code}"
+        raise ExportError(
+            f"{target.name} could not be made: its process ended early ({how})"
+            f"{words and ': '}{words}"
+        ) from None
     if "error" in answer:
         raise _ERRORS[answer["error"]](answer["text"])
     return int(answer["rows"])
-
-
-def _early_end(done: subprocess.CompletedProcess[bytes]) -> str:
-    code = done.returncode
-    how = signal.strsignal(-code) if code < 0 else f"exit code {code}"
-    words = _last_line(done.stderr)
-    return f"its process ended early ({how}){words and ': '}{words}"
 
 
 def _last_line(printed: bytes) -> str:
@@ -151,7 +139,7 @@ _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
     f" from {__name__} import main; main()"
 )
-_NEEDED: Final = re.compile(
+_NEEDED: Final = re.compile(  # by Python, to start; none of these variables holds a key
     "PATH|HOME|USERPROFILE|SYSTEMROOT|TMPDIR|TEMP|TMP|LANG|LC_[A-Z]+"
     "|(?:LD|DYLD)_[A-Z_]+"  # where the interpreter's own libraries are
     "|PYTHON(?:HOME|UTF8|COERCECLOCALE|PLATLIBDIR|DONTWRITEBYTECODE|PYCACHEPREFIX)"

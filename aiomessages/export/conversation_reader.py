@@ -13,7 +13,7 @@ Nothing here writes to the output.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
@@ -23,6 +23,7 @@ from aiomessages.pages import RawPage
 from aiomessages.paging.caller import Caller
 from aiomessages.paging.page_size import PageSize
 from aiomessages.paging.plain_walk import PlainWalk
+from aiomessages.values.json_lines import on_one_line
 from aiomessages.wire.decoding import RAW
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
@@ -32,7 +33,6 @@ from .ledger_schema import Entry, State
 from .media import MediaStore
 from .memory_budget import MemoryBudget, Reservation
 from .message_buffer import MessageBuffer
-from .stored import one_line
 from .writer import run_to_end
 
 # The live API shows a completion 3 to 7 seconds after its creation.
@@ -61,8 +61,7 @@ class Item(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """The state of a completion, with its messages if it is `done`, and those read if `lost`.
 
-    `error` is the server's answer if it is `gone`, `pending` or `lost`. Leaving the `with` block
-    closes the messages.
+    `error` is the server's answer if it is `gone`, `pending` or `lost`. Close it after use.
     """
 
     state: State
@@ -70,17 +69,15 @@ class Outcome(msgspec.Struct, frozen=True):
     completion: bytes | None = None
     error: APIError | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Delete the file of the messages."""
         self.messages.close()
 
 
 def state_of(error: APIError, *, waited: bool) -> State | None:
     """Return the state that an error means for a completion; None for any other error.
 
-    `waited` is true if the completion was asked for until it should have been visible.
+    `waited` is true if the completion was requested until it should have been visible.
     """
     absent = isinstance(error, NotFoundError) and error.is_of_api
     if error.cursor is None:
@@ -111,7 +108,7 @@ class ConversationReader:
         self._page_size = PageSize(self.limit)
 
     async def read(self, item: Item, reservation: Reservation) -> Outcome:
-        """Return the outcome for a completion. Raises APIError where another run may read it."""
+        """Return the outcome for a completion. Raises APIError if another run may read it."""
         first = await self._read(item, reservation, waiting=item.listed)
         if first.state == "gone" and is_young(first.completion, first.error):
             return await self._read(item, reservation, waiting=True)
@@ -134,25 +131,21 @@ class ConversationReader:
 
     async def _read(self, item: Item, reservation: Reservation, *, waiting: bool) -> Outcome:
         """Read a conversation once; with `waiting`, ask until it should be visible."""
-        messages = MessageBuffer(self.directory)
-        completion: bytes | None = item.completion
+        messages, completion = MessageBuffer(self.directory), item.completion
         try:
             completion = await self._completion(item) if self.include_reply else None
             with self._pages(item, waiting=waiting) as pages:
                 while await self._read_page(pages, reservation, messages):
                     pass
-        except APIError as error:
-            if state := state_of(error, waited=waiting):
+        except BaseException as error:
+            if isinstance(error, APIError) and (state := state_of(error, waited=waiting)):
                 return Outcome(state, messages, completion, error)
-            messages.close()
-            raise
-        except BaseException:
             messages.close()
             raise
         return Outcome("done", messages, completion)
 
     async def _completion(self, item: Item) -> bytes:
-        body = item.completion or one_line(await self.caller.raw_completion(item.completion_id))
+        body = item.completion or on_one_line(await self.caller.raw_completion(item.completion_id))
         return body if self.media is None else (await _without_blobs([body], self.media))[0]
 
     def _pages(self, item: Item, *, waiting: bool) -> PlainWalk[RawPage]:
@@ -175,7 +168,7 @@ class ConversationReader:
         page = await anext(pages)
         self.operation.page(len(page.ids))
         reservation.hold_page(len(page.body))
-        lines = [*map(one_line, page.data)] if _is_indented(page.body) else page.data
+        lines = [*map(on_one_line, page.data)] if _is_indented(page.body) else page.data
         messages.add(lines if self.media is None else await _without_blobs(lines, self.media))
         return page.next_cursor is not None
 

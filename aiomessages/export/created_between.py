@@ -3,6 +3,7 @@
 The API cannot select by time. Nothing here performs I/O of its own, or reads a clock.
 """
 
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Literal
@@ -50,7 +51,7 @@ class EndOfRange:
     when all of this holds; otherwise it is read to its end:
 
     - each item of the page lies beyond the edge of the range by `MARGIN` or more, and so do the
-      last `STEPS` items where pages are smaller;
+      last `STEPS` items if pages are smaller;
     - no item so far contradicts the requested order (equal times do not);
     - the items so far show that order: the time moved in its direction in `STEPS` places or more,
       and by more than `MARGIN` in all, which delays of storage cannot cause in a list of the
@@ -64,8 +65,7 @@ class EndOfRange:
         # Negated times turn a descending list into an ascending one.
         self._sign = -1 if order == "desc" else 1
         self._edge = None if edge is None else self._sign * edge + MARGIN
-        self._first: float | None = None
-        self._last: float | None = None
+        self._first = self._last = math.nan  # unknown, and neither later nor earlier than any time
         self._steps = 0
         self._outside = 0  # the number of last items beyond the edge
         self._contradicted = False
@@ -76,32 +76,25 @@ class EndOfRange:
         for time in known:
             self._follow(time)
         is_behind = bool(known) and self._outside >= max(len(known), STEPS)
-        return is_behind and self._order_is_shown()
+        is_shown = self._steps >= STEPS and self._last > self._first + MARGIN
+        return is_behind and is_shown and not self._contradicted
 
     def _follow(self, time: float) -> None:
-        if self._first is None or self._last is None:
-            self._first = time
-        elif time < self._last:
-            self._contradicted = True
-        elif time > self._last:
-            self._steps += 1
+        self._first = time if math.isnan(self._first) else self._first
+        self._contradicted = self._contradicted or time < self._last
+        self._steps += time > self._last
         self._last = time
         is_outside = self._edge is not None and time >= self._edge
         self._outside = self._outside + 1 if is_outside else 0
-
-    def _order_is_shown(self) -> bool:
-        if self._contradicted or self._steps < STEPS or self._first is None or self._last is None:
-            return False
-        return self._last > self._first + MARGIN
 
 
 class CreatedBetween:
     """A source for `export`: the completions of a list that were created in a range of time.
 
     `since` (included) and `until` (excluded) are Unix seconds. `order` is the order in which the
-    list was requested: reading ends early where the items prove that the rest lies outside the
-    range. Without it the whole list is read. The replies that the list carries are exported, as
-    with the list itself.
+    list was requested: reading ends early if the items prove that the rest lies outside the range.
+    Without it the whole list is read. The replies that the list carries are exported, as with the
+    list itself.
 
     `selection` replaces the two times in the export's ledger, for a range that moves with the
     clock: `{"since": "30d"}`.
@@ -168,15 +161,14 @@ def _chosen(page: RawPage, wanted: TimeRange) -> tuple[list[tuple[str, bytes]], 
     return [items[n] for n, time in enumerate(times) if wanted.contains(time)], times
 
 
-def _check(since: object, until: object, order: object) -> None:
+def _check(since: float | None, until: float | None, order: object) -> None:
     for name, moment in (("since", since), ("until", until)):
         if moment is not None and (_number(moment) is None or moment != moment):  # noqa: PLR0124 NaN
             raise ConfigurationError(
                 f"{name} must be a number of Unix seconds, such as datetime.timestamp() returns,"
                 f" not {moment!r}"
             )
-    begin, finish = _number(since), _number(until)
-    if begin is not None and finish is not None and begin >= finish:
+    if since is not None and until is not None and since >= until:
         raise ConfigurationError(f"since must be earlier than until, not {since!r} and {until!r}")
     if order not in (None, "asc", "desc"):
         raise ConfigurationError(f"order must be 'asc', 'desc' or None, not {order!r}")

@@ -15,31 +15,34 @@ from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, go on, or be finished; committed batches are safe."""
+    """An export cannot begin, continue or be finished; committed batches are safe.
+
+    `exit_code` is the exit code of `aiomessages export` for the error.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
 class ChangedError(ExportError):
-    """The destination holds an export with other options, or of another server."""
+    """The destination holds an export with other options, or of another server: exit code 2."""
 
     exit_code = 2
 
 
 class CorruptError(ExportError):
-    """A file differs from its record in the ledger."""
+    """A file differs from its record in the ledger, or belongs to others: exit code 65."""
 
     exit_code = 65
 
 
 class DiskFullError(ExportError):
-    """The disk is full; free some room and run the same export again."""
+    """The disk is full: exit code 74. Free some room and run the same export again."""
 
     exit_code = 74
 
 
 class LockedError(ExportError):
-    """Another process is writing to this destination."""
+    """Another process is writing to this destination: exit code 75."""
 
     exit_code = 75
 
@@ -57,13 +60,13 @@ def refuse(path: Path, why: str) -> NoReturn:
 
 def refuse_taken(path: Path) -> NoReturn:
     """Raise CorruptError for a file of somebody else at a path that is needed."""
-    refuse(path, "came from elsewhere, and this export is about to use that name")
+    refuse(path, "belongs to another program, and this export needs that name")
 
 
 def refuse_unknown(path: Path) -> NoReturn:
     """Raise CorruptError for a file that the ledger does not record."""
     raise CorruptError(
-        f"{path} is there, and the ledger does not know of it:"
+        f"{path} exists, but the ledger has no record of it:"
         " move it away, or export to another destination"
     )
 
@@ -72,7 +75,7 @@ def refuse_changed(path: Path) -> NoReturn:
     """Raise CorruptError for a file whose bytes are not those that were written."""
     raise CorruptError(
         f"{path} was changed since it was written, or is another file: move it away;"
-        " then delete the export with its ledger and begin anew"
+        " then delete the export with its ledger and start again"
     )
 
 
@@ -93,7 +96,7 @@ def disk_full_errors(path: Path) -> Iterator[None]:
 def has_room(directory: Path, size: int, *, at: int = 0) -> bool:
     """Return whether a file in a directory takes `size` more bytes behind the first `at`.
 
-    Return true as well where the write fails for another reason than a full disk.
+    Return true as well if the write fails for another reason than a full disk.
     """
     try:
         with tempfile.TemporaryFile(dir=directory) as file:

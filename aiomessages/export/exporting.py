@@ -61,11 +61,12 @@ async def export(
     - `include_reply`: whether to export the replies. Ids cost one more request each.
     - `media`: a directory for the images, sounds and files that messages and replies hold as
       base64; not for `finetune`, whose lines hold their images.
-    - `part_bytes`: the approximate size of a part file.
+    - `part_bytes`: the bytes after which a part file of a directory is complete (256 MiB).
     - `limit`: messages per page (the server's default). Pages that are too large for the server, a
-      gateway or `max_response_bytes` are asked for again with half of it.
-    - `concurrency`: conversations to fetch at once, at most.
-    - `max_rps`: requests per second, at most. The rate adapts to the server's limit without it.
+      gateway or `max_response_bytes` are requested again with half of it.
+    - `concurrency`: the largest number of conversations to fetch at once.
+    - `max_rps`: the largest number of requests per second. Without it the rate adapts to the
+      server's limit.
     - `on_error`: `raise` ends the run with the first completion that cannot be read; `continue`
       records it as `failed`, and the next run tries it again. A refused key, a used-up quota and a
       Retry-After of more than ten minutes end the run in any case.
@@ -74,8 +75,8 @@ async def export(
     - `on_progress`: a function to call with the Progress, at most ten times a second.
     - `files`: the file operations to use.
 
-    Returns a report. It names the completions that do not exist any more (`gone`), are not visible
-    yet (`pending`), changed while they were read (`lost`) or could not be read (`failed`).
+    Returns an ExportReport. It names the completions that do not exist any more (`gone`), are not
+    visible yet (`pending`), changed while they were read (`lost`) or could not be read (`failed`).
 
     Raises ConfigurationError for arguments that cannot be used; ExportError if the output cannot be
     written or belongs to another export; APIError if a completion could not be read; NotFoundError
@@ -129,6 +130,6 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout == "finetune" and not include_reply:
         raise ConfigurationError("a fine-tuning example ends with the reply: include replies")
     if media is not None and (not str(media) or "\0" in str(media)):
-        raise ConfigurationError(f"{str(media)!r} is no name of a directory for the media")
+        raise ConfigurationError(f"{str(media)!r} cannot name a directory for the media")
     if layout == "finetune" and media is not None:
         raise ConfigurationError("a fine-tuning example holds its images: omit media")

@@ -47,27 +47,26 @@ class Files:
 
         Raises CorruptError if the file has another size than `at`.
         """
+        self.append_all(path, [data], at=at)
+
+    def append_all(self, path: Path, pieces: Iterable[Buffer], *, at: int | None) -> None:
+        """Append many pieces as `append` does, and make them durable together."""
         with disk_full_errors(path):
             is_new = self.size(path) is None
-            self._append(path, [data], at=at)
+            with self._open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
+                if at not in (None, os.fstat(descriptor).st_size):
+                    refuse_changed(path)
+                for piece in pieces:
+                    self._write_all(descriptor, piece)
+                self.fsync(descriptor)
+                drop_cached_pages(descriptor)
             if is_new:
                 self.fsync_directory(path.parent)  # the name has to be durable as well
 
-    def append_all(self, path: Path, pieces: Iterable[Buffer], *, at: int) -> None:
-        """Append many pieces to a file of `at` bytes, and make them durable together."""
-        with disk_full_errors(path):
-            self._append(path, pieces, at=at)
-
-    def _append(self, path: Path, pieces: Iterable[Buffer], *, at: int | None) -> None:
-        with self._open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
-            if at not in (None, os.fstat(descriptor).st_size):
-                refuse_changed(path)
-            for piece in pieces:
-                view = memoryview(piece)
-                while view:
-                    view = view[self.write(descriptor, view) :]
-            self.fsync(descriptor)
-            drop_cached_pages(descriptor)
+    def _write_all(self, descriptor: int, data: Buffer) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self.write(descriptor, left) :]
 
     def create(self, path: Path) -> None:
         """Create an empty file durably. Raises CorruptError if the path exists."""
@@ -180,9 +179,7 @@ class Files:
             descriptor = os.open(partial, flags, PRIVATE)
             undo.callback(partial.unlink, missing_ok=True)
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[self.write(descriptor, view) :]
+                self._write_all(descriptor, data)
                 self.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -241,11 +238,11 @@ def _check(found: os.stat_result, path: Path, *, alone: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
         refuse(path, "is a symbolic link")
     if not stat.S_ISREG(found.st_mode):
-        refuse(path, "is no regular file")
+        refuse(path, "is not a regular file")
     if _is_foreign(found, path):
         refuse(path, "belongs to another user")
     if alone and found.st_nlink > 1:
-        refuse(path, "has a second name, a hard link, and is to be written to")
+        refuse(path, "has a second name (a hard link), and writing would change both")
 
 
 def _owner_in(directory: Path) -> int:

@@ -12,7 +12,7 @@ checked. A stored completion lacks `parallel_tool_calls`, the deprecated `functi
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
@@ -28,6 +28,7 @@ Json = Any
 JsonObject = dict[str, Json]
 RawObject = dict[str, Raw]  # only the fields of an example are read; the rest may be anything
 NULL: Final = Raw(b"null")
+ReadT = TypeVar("ReadT")
 
 
 class Reason(StrEnum):
@@ -107,13 +108,11 @@ class _Sent(Struct):
 
 
 _SENT: Final = msgspec.json.Decoder(_Sent)
+_CALL: Final = msgspec.json.Decoder(_Call)
 
 
 def _message(sent: bytes) -> JsonObject:
-    try:
-        wire, _ = despite_lone_surrogates(_SENT.decode, sent)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise SkipError(Reason.NOT_A_MESSAGE) from None
+    wire = _read(_SENT, sent, Reason.NOT_A_MESSAGE)
     if wire.role not in _ROLES:
         raise SkipError(Reason.ROLE)
     if bytes(wire.audio) != b"null":
@@ -122,6 +121,14 @@ def _message(sent: bytes) -> JsonObject:
     if not message.keys() & {"content", "tool_calls", "function_call"}:
         raise SkipError(Reason.NO_CONTENT)
     return message
+
+
+def _read(decoder: msgspec.json.Decoder[ReadT], sent: bytes, reason: Reason) -> ReadT:
+    """Read JSON. Raises SkipError with the reason if it does not fit."""
+    try:
+        return despite_lone_surrogates(decoder.decode, sent)[0]
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise SkipError(reason) from None
 
 
 def _fields(wire: _Sent) -> JsonObject:
@@ -140,20 +147,13 @@ def _fields(wire: _Sent) -> JsonObject:
 
 
 def _call(wire: RawObject) -> _Call:
-    try:
-        return msgspec.json.decode(msgspec.json.encode(wire), type=_Call)
-    except ValidationError:
-        raise SkipError(Reason.CALL) from None
+    return _read(_CALL, msgspec.json.encode(wire), Reason.CALL)
 
 
 # FineTuneChatRequestInput has no developer message, only a system message.
 _ROLES: Final = {
-    "system": "system",
+    **{role: role for role in ("system", "user", "assistant", "tool", "function")},
     "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "function",
 }
 
 
@@ -234,11 +234,7 @@ _EQUIPPED: Final = msgspec.json.Decoder(_Equipped)
 
 def _tools(completion: bytes) -> list[_Tool]:
     """Return the tools of a completion, if they are stored."""
-    try:
-        equipped, _ = despite_lone_surrogates(_EQUIPPED.decode, completion)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise SkipError(Reason.TOOL) from None
-    return equipped.tools or []
+    return _read(_EQUIPPED, completion, Reason.TOOL).tools or []
 
 
 def _check_answers(said: list[JsonObject]) -> None:

@@ -11,10 +11,6 @@ from .errors import ExportError
 Buffer = bytes | bytearray
 
 
-def _plain(data: Buffer) -> Buffer:
-    return data
-
-
 def _gzip(data: Buffer) -> Buffer:
     return gzip.compress(data, compresslevel=6, mtime=0)
 
@@ -40,7 +36,7 @@ class Format(NamedTuple):
 
 # Each batch is one complete gzip member or zstd frame, so that a file cut after any batch is valid.
 FORMATS: Final[dict[str, Format]] = {
-    ".jsonl": Format(_plain),
+    ".jsonl": Format(lambda data: data),
     ".jsonl.gz": Format(_gzip),
     ".jsonl.zst": Format(_zstd),
     ".parquet": Format(_gzip, rows=".rows.jsonl.gz"),

@@ -58,12 +58,8 @@ def _numbers(first: int, count: int) -> list[bytes]:
 def conversations_layout(fetched: Fetched) -> Iterator[Lines]:
     """Yield one line: the id, model, time, metadata, messages, first reply and completion."""
     stored = read_stored(fetched.completion)
-    head = {
-        "completion_id": fetched.completion_id,
-        "model": stored.model,
-        "created": stored.created,
-        "metadata": stored.metadata,
-    }
+    head = {"completion_id": fetched.completion_id}
+    head |= {name: getattr(stored.completion, name) for name in ("model", "created", "metadata")}
     tail = {
         "reply": Raw(stored.replies[0].message) if stored.replies else None,
         "completion": Raw(fetched.completion) if fetched.completion else None,

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -24,9 +23,6 @@ from .ledger_schema import (
     Entry,
     Part,
     State,
-    count_reasons,
-    count_states,
-    list_ids,
 )
 from .sqlite_files import check_same, check_schema, create_private, sqlite_errors
 
@@ -75,12 +71,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -91,8 +82,8 @@ class Ledger:
         with sqlite_errors(self._path):
             return self._reader.execute(query, arguments).fetchall()
 
-    def _query(self, query: Callable[..., T], *arguments: object) -> T:
-        """Return the result of a query of `ledger_schema`."""
+    def query(self, query: Callable[..., T], *arguments: object) -> T:
+        """Return the result of a query of `ledger_schema` with its arguments."""
         with sqlite_errors(self._path):
             return query(self._reader, *arguments)
 
@@ -126,13 +117,24 @@ class Ledger:
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():
             before, now = _flattened(known, differing), _flattened(wanted, differing)
+            differences = [
+                f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
+                for name in sorted(before.keys() | now)
+                if before.get(name) != now.get(name)
+            ]
             raise ChangedError(
-                "this destination holds an export with other options:"
-                f" {', '.join(_differences(before, now))};"
+                f"this destination holds an export with other options: {', '.join(differences)};"
                 " give it another destination, or delete that one with its ledger"
             )
         if differing or wanted.keys() - known.keys():
-            self._record_settings(wanted, anew=bool(differing))
+            with self._transaction():
+                if differing:
+                    self._db.execute("DELETE FROM settings")
+                    self._db.execute("DELETE FROM completions")
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO settings VALUES (?, ?)", wanted.items()
+                )
+            self._finished = self._finished and not differing
 
     def _is_empty(self) -> bool:
         query = (
@@ -140,14 +142,6 @@ class Ledger:
             " UNION ALL SELECT 1 FROM parts WHERE rows > 0"
         )
         return not self._read(query)
-
-    def _record_settings(self, wanted: Mapping[str, str], *, anew: bool) -> None:
-        with self._transaction():
-            if anew:
-                self._db.execute("DELETE FROM settings")
-                self._db.execute("DELETE FROM completions")
-            self._db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", wanted.items())
-        self._finished = self._finished and not anew
 
     @property
     def finished(self) -> bool:
@@ -163,7 +157,9 @@ class Ledger:
         self._finished = True
 
     def reopen(self) -> None:
-        """Record that the output is not finished."""
+        """Record that the output is not finished, if it was."""
+        if not self._finished:
+            return
         with self._transaction():
             self._db.execute("DELETE FROM settings WHERE name = 'finished'")
         self._finished = False
@@ -223,18 +219,6 @@ class Ledger:
             rows = [(kind, sha256, size) for sha256, size in files.items()]
             self._db.executemany("INSERT INTO made VALUES (?, ?, ?)", rows)
 
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Return, by state, the number of completions and of their messages."""
-        return self._query(count_states)
-
-    def reasons(self, state: State) -> dict[str, int]:
-        """Return, by reason, the number of completions in a state."""
-        return self._query(count_reasons, state)
-
-    def ids(self, state: State) -> list[str]:
-        """Return the ids of the completions in a state, sorted."""
-        return self._query(list_ids, state)
-
     # --- ids seen by this run ---------------------------------------------------------------------
 
     def first_sights(self, completion_ids: Sequence[str]) -> set[str]:
@@ -262,12 +246,6 @@ class Ledger:
             " WHERE state = 'failed' AND reason IS NOT ? AND id IN seen"
         )
         return int(self._read(query, REFUSED)[0][0])
-
-
-def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(before.keys() | now):
-        if before.get(name) != now.get(name):
-            yield f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
 
 
 def _flattened(settings: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

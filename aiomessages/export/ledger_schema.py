@@ -49,6 +49,14 @@ State = Literal["done", "skipped", "gone", "pending", "lost", "failed"]
 - `failed`: it could not be read.
 """
 
+# The states of completions that are missing in the output, by the fields that list their ids.
+NAMED: Final[dict[str, State]] = {
+    "gone": "gone",
+    "pending": "pending",
+    "lost": "lost",
+    "failed_ids": "failed",
+}
+
 REFUSED: Final = "ConfigurationError"
 """The reason of a permanent failure: an id that this client sends to no server."""
 
@@ -77,7 +85,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def read_settings(db: sqlite3.Connection) -> dict[str, Any]:
-    """Return the settings of the export by name, `finished` among them where it is finished."""
+    """Return the settings of the export by name, with `finished` if it is finished."""
     rows = db.execute("SELECT name, value FROM settings")
     return {name: json.loads(value) for name, value in rows}
 
@@ -92,6 +100,12 @@ def count_reasons(db: sqlite3.Connection, state: State) -> dict[str, int]:
     """Return, by reason, the number of completions in a state."""
     query = "SELECT reason, count(*) FROM completions WHERE state = ? GROUP BY reason"
     return dict(db.execute(query, (state,)))
+
+
+def describe_missing(db: sqlite3.Connection) -> dict[str, Any]:
+    """Return the fields of a report or status about completions that are not in the output."""
+    ids = {name: list_ids(db, state) for name, state in NAMED.items()}
+    return {"skipped": count_reasons(db, "skipped"), "failed": count_reasons(db, "failed"), **ids}
 
 
 def list_ids(db: sqlite3.Connection, state: State) -> list[str]:

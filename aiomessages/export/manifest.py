@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .report import NAMED
+from .ledger_schema import NAMED
 
 
 class FileDigest(msgspec.Struct, frozen=True):
@@ -28,12 +28,12 @@ class _Manifest(msgspec.Struct):
 def encode_manifest(
     layout: str, files: Sequence[FileDigest], rows: int, named: Mapping[str, Sequence[str]]
 ) -> bytes:
-    """Return the JSON; `named` has the ids of completions by their state."""
+    """Return the JSON; `named` has the ids of completions by the fields of NAMED."""
     manifest: dict[str, object] = {
         "layout": layout,
         "rows": rows,
         "files": msgspec.to_builtins(files),
-        **{state: list(named.get(state, ())) for state in NAMED.values()},
+        **{state: list(named.get(name, ())) for name, state in NAMED.items()},
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
     return text.encode("utf-8", "backslashreplace")  # which spells a lone surrogate as JSON does

@@ -21,6 +21,7 @@ from errno import EACCES, EEXIST, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, 
 from typing import TYPE_CHECKING, Final
 
 from .blobs import find_blobs
+from .checksums import checksums_of
 from .errors import ExportError
 from .files import Files
 
@@ -109,18 +110,11 @@ class MediaStore:
 def _holds(path: Path, digest: str) -> bool:
     """Return whether the path is a regular file, not a link, whose bytes have this SHA-256."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return stat.S_ISREG(path.lstat().st_mode) and checksums_of(path).sha256 == digest
     except OSError as error:
         if error.errno in _NO_FILE:
             return False
         raise
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        with open(descriptor, "rb", closefd=False) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -133,6 +127,6 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         place = path if os.path.isdir(path.parent) else path.parent  # noqa: PTH112 - never raises
         raise ExportError(
-            f"{place} cannot be written: {error.strerror}; move what stands there out of the way,"
+            f"{place} cannot be written: {error.strerror}; move it out of the way,"
             " or choose another directory for the media, and run the same export again"
         ) from error

@@ -23,29 +23,16 @@ class MemoryBudget:
     def __init__(self, size: int) -> None:
         self._left = size
         self._page = FIRST_PAGE_BYTES
-        self._reservations: dict[Reservation, None] = {}  # the oldest first
+        self.reservations: dict[Reservation, None] = {}  # those that are open, the oldest first
         self._released = asyncio.Event()
-        self._waiting = 0
-
-    def open(self, reservation: "Reservation") -> None:
-        """Add a reservation to the open ones."""
-        self._reservations[reservation] = None
-
-    def close(self, reservation: "Reservation") -> None:
-        """Remove a reservation from the open ones."""
-        del self._reservations[reservation]
 
     async def reserve_page(self, reservation: "Reservation") -> int:
         """Wait until a page fits, and return the number of bytes reserved for it.
 
         The oldest reservation never waits: there may be no other one that could release bytes.
         """
-        while self.is_exhausted() and reservation is not next(iter(self._reservations)):
-            self._waiting += 1
-            try:
-                await self._released.wait()
-            finally:
-                self._waiting -= 1
+        while self.is_exhausted() and reservation is not next(iter(self.reservations)):
+            await self._released.wait()
         self._left -= self._page
         return self._page
 
@@ -53,16 +40,16 @@ class MemoryBudget:
         """Return whether the next page does not fit."""
         return self._left < self._page
 
-    def record_page_size(self, size: int) -> None:
-        """Count the size of a page in the average."""
+    def replace_page(self, expected: int, size: int) -> None:
+        """Count the size of a page that has arrived, instead of the bytes reserved for it."""
         self._page += int((size - self._page) * _WEIGHT)
+        self.release(expected - size)
 
     def release(self, size: int) -> None:
         """Return bytes to the budget."""
         self._left += size
-        if self._waiting:
-            self._released.set()
-            self._released.clear()  # wakes the tasks that wait now; a later one waits
+        self._released.set()
+        self._released.clear()  # wakes the tasks that wait now; a later one waits
 
 
 class Reservation:
@@ -81,8 +68,7 @@ class Reservation:
 
     def hold_page(self, size: int) -> None:
         """Hold the page that was reserved for, with its size in bytes."""
-        self._budget.record_page_size(size)
-        self._budget.release(self._expected - size)
+        self._budget.replace_page(self._expected, size)
         self._expected, self._held = 0, self._held + size
 
     @property
@@ -96,10 +82,10 @@ class Reservation:
         self._held = 0
 
     def __enter__(self) -> Self:
-        self._budget.open(self)
+        self._budget.reservations[self] = None
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.close(self)
+        del self._budget.reservations[self]
         # Wakes the waiting ones even without any bytes: another one may be the oldest now.
         self._budget.release(self._expected + self._held)

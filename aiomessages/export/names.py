@@ -14,21 +14,11 @@ from .files import PRIVATE, Files
 # The endings that are added to a destination's name; the longest decides whether a name fits. The
 # random part in the name of the directory for columns has eight characters.
 _ENDINGS: Final = (
-    ".lock",
-    ".ledger",
-    ".ledger-wal",
-    ".ledger-shm",
-    ".ledger-journal",
-    ".partial",
-    ".manifest.json",
-    ".manifest.json.tmp",
-    ".incomplete.jsonl",
+    *(".lock", ".ledger", ".ledger-wal", ".ledger-shm", ".ledger-journal", ".partial"),
+    *(".manifest.json", ".manifest.json.tmp", ".incomplete.jsonl"),
 )
 _ENDINGS_WITH_COLUMNS: Final = (
-    ".rows.jsonl.gz",
-    ".rows.jsonl.gz.partial",
-    ".tmp",
-    ".tmp.abcdefgh.work",
+    *(".rows.jsonl.gz", ".rows.jsonl.gz.partial", ".tmp", ".tmp.abcdefgh.work"),
 )
 _PART: Final = "part-00001.jsonl.partial"
 
@@ -55,7 +45,7 @@ class Names:
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
-            raise ConfigurationError(f"{str(destination)!r} is no name of a destination")
+            raise ConfigurationError(f"{str(destination)!r} cannot name a destination")
         try:
             parent, name = path.parent.resolve(), path.name
             if name in ("", ".."):  # "." has no name of its own
@@ -63,7 +53,7 @@ class Names:
         except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
             raise ConfigurationError(f"{destination} cannot be found: {error}") from None
         if not name:
-            raise ConfigurationError(f"{destination} is no destination: give it a name")
+            raise ConfigurationError(f"{destination} is no destination: name a file or a directory")
         return cls(parent / name)
 
     def beside(self, ending: str) -> Path:
@@ -74,30 +64,27 @@ class Names:
 def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: bool) -> None:
     """Create and remove a file with the longest name that an export needs; check existing files.
 
-    The directory is created. Raises ConfigurationError where no such file can be created, and
-    CorruptError where a name is taken by a link, a directory or another user's file.
+    The directory is created. Raises ConfigurationError if no such file can be created, and
+    CorruptError if a name is taken by a link, a directory or another user's file.
     """
     endings = _ENDINGS + (_ENDINGS_WITH_COLUMNS if with_columns else ())
     longest = max(map(len, endings))
     destination = names.destination
     try:
         files.make_directory(destination.parent)
-        _try(names.beside(_random().ljust(longest, "x")))
+        random = f".{secrets.token_hex(4)}"
+        _try(names.beside(random.ljust(longest, "x")))
         for ending in endings:
             files.check(names.beside(ending))
         if is_directory:
             files.check_link(destination)  # of one's own, it is followed
             files.check(destination / _PART)
             if destination.is_dir():
-                _try(destination / f"{_PART}{_random()}")
+                _try(destination / f"{_PART}{random}")
     except OSError as error:
         raise ConfigurationError(
             f"no export can be written to {names.destination}: {_reason(error, longest)}"
         ) from None
-
-
-def _random() -> str:
-    return f".{secrets.token_hex(4)}"
 
 
 def _try(path: Path) -> None:

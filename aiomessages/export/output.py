@@ -7,7 +7,6 @@ Only a finished file has its final name, and it keeps the name while a later run
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from aiomessages.errors import ConfigurationError
@@ -27,7 +26,6 @@ from .stored import Lines
 
 _UNKNOWN: Final = ""  # the SHA-256 of a file that is being made
 PART_BYTES: Final = 256 * 1024 * 1024  # of one file of a directory, as a start
-_NOBODY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Output:
@@ -44,24 +42,16 @@ class Output:
         self._ending = ending_of(self.destination)
         self.in_parts = not self._ending  # a directory of part files
         self.format = FORMATS[self._ending or ".jsonl"]
-        self._parts = PartFiles(
+        self.parts = PartFiles(
             self.names, ledger, files, in_directory=self.in_parts, rows=self.format.rows
         )
         self._manifest = GeneratedFile(self.names.manifest, "manifest", ledger, files)
         self._columns = GeneratedFile(self.destination, "columns", ledger, files)
 
-    def path(self, number: int) -> Path:
-        """Return the final path of a part; for columns, of the rows that they are made from."""
-        return self._parts.path(number)
-
-    def partial(self, number: int) -> Path:
-        """Return the path of a part while it is written."""
-        return self._parts.partial(number)
-
     @property
     def rows(self) -> int:
         """The number of committed lines."""
-        return sum(part.rows for part in self._parts.listed)
+        return sum(part.rows for part in self.parts.listed)
 
     def recover(self) -> None:
         """Restore every file to its recorded state.
@@ -72,7 +62,7 @@ class Output:
             self._files.make_directory(self.destination, mode=0o700)
             # A killed process may have created it without making it durable.
             self._files.fsync_directory(self.destination.parent)
-        self._parts.recover()
+        self.parts.recover()
         self._manifest.recover()
         if self.format.rows:
             self._columns.recover()
@@ -82,67 +72,54 @@ class Output:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
-        """Commit a batch, and return the number of its bytes in the output.
-
-        After an error no more batches may be written: a new run has to recover first.
-        """
-        return self.write_pieces([lines], entries)
-
-    def write_pieces(
+    def write(
         self, lines: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes] = ()
     ) -> int:
-        """Commit one batch of lines that comes in pieces, as `write` does.
+        """Commit a batch that comes in pieces, and return the number of its bytes in the output.
 
-        `incomplete` is lines of lost conversations, for part 0.
+        `incomplete` is lines of lost conversations, for part 0. After an error no more batches may
+        be written: a new run has to recover first.
         """
         part, aside, size = None, None, 0
         for piece in lines:
             if piece.text:
                 data = self.format.encode(piece.text)
-                part, size = self._parts.append(data, piece.number, part), size + len(data)
+                part, size = self.parts.append(data, piece.number, part), size + len(data)
         for piece_of_lost in incomplete:
-            aside = self._parts.append_incomplete(piece_of_lost, aside)
+            aside = self.parts.append_incomplete(piece_of_lost, aside)
         written = [one for one in (part, aside) if one is not None]
         self._ledger.commit(written, entries)
-        self._parts.keep(*written)
+        self.parts.keep(*written)
         if part is not None and self.in_parts and part.committed >= self._part_bytes:
-            self._parts.close()
+            self.parts.close()
         return size
 
     # --- finishing --------------------------------------------------------------------------------
 
-    def finish(self, layout: str, named: Mapping[str, Sequence[str]] = _NOBODY) -> None:
+    def finish(self, layout: str, named: Mapping[str, Sequence[str]] | None = None) -> None:
         """Check the files, give them their final names, and write the manifest last.
 
-        `named` has the ids that the manifest lists, by state. If nothing is new, no file changes.
+        `named` has the ids that the manifest lists. If nothing is new, no file changes.
         """
-        if not self._parts.listed:  # 0 bytes are no gzip file
-            self._parts.record(self._parts.append(self.format.encode(b""), 0))
-        before = self._finished_before()
-        digests = self._parts.complete()
+        if not self.parts.listed:  # 0 bytes are no gzip file
+            self.parts.record(self.parts.append(self.format.encode(b""), 0))
+        before = {} if self._manifest.current() is None else self.manifest()
+        digests = self.parts.complete()
         if self.format.rows:
             digests.append(self._make_columns(layout, digests[0], before))
-        self._write_manifest(encode_manifest(layout, digests, self.rows, named))
+        self._write_manifest(encode_manifest(layout, digests, self.rows, named or {}))
         if not self._ledger.finished:
             self._ledger.finish()
 
-    def manifest(self) -> dict[str, str]:
-        """Return the SHA-256 of each finished file by its name, from the manifest."""
+    def manifest(self) -> dict[str, FileDigest]:
+        """Return the files of the manifest by name."""
         try:
-            files = decode_manifest(self.names.manifest.read_bytes())
+            return decode_manifest(self.names.manifest.read_bytes())
         except (OSError, ValueError) as error:
             raise CorruptError(
                 f"{self.names.manifest.name} cannot be read: remove it, and run the same export"
                 " again"
             ) from error
-        return {name: file.sha256 for name, file in files.items()}
-
-    def _finished_before(self) -> dict[str, FileDigest]:
-        """Return the files of the existing manifest by name, or none without one."""
-        if self._manifest.current() is None:
-            return {}
-        return decode_manifest(self.names.manifest.read_bytes())
 
     def _make_columns(
         self, layout: str, rows: FileDigest, before: Mapping[str, FileDigest]
@@ -154,7 +131,7 @@ class Output:
             if there is not None and there.sha256 == known.sha256:
                 return known
         made.begin()
-        write_columns(self.path(1), made.temporary, self._ending, layout, files=self._files)
+        write_columns(self.parts.path(1), made.temporary, self._ending, layout, files=self._files)
         sums = checksums_of(made.temporary)
         self._refuse_log()
         self._files.remove(self.names.manifest)  # it is about to become false

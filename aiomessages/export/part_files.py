@@ -79,7 +79,7 @@ class PartFiles:
     # --- recovery ---------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Restore every file to its recorded state. Raises CorruptError where that fails."""
+        """Restore every file to its recorded state. Raises CorruptError if that fails."""
         for part in self.listed[:]:
             self._recover(part)
         if self._is_joining:
@@ -131,7 +131,7 @@ class PartFiles:
         if size is None or size < part.committed:
             raise CorruptError(
                 f"{path} has {size or 0} bytes, and the ledger has recorded {part.committed}:"
-                " somebody cut or removed it; delete the export with its ledger and begin anew"
+                " somebody cut or removed it; delete the export with its ledger and start again"
             )
         if size > part.committed:
             if not may_be_longer or checksums_of(path, part.committed).crc32 != part.crc32:
@@ -178,8 +178,7 @@ class PartFiles:
         elif self._files.size(path) is not None:
             refuse_taken(path)
         self._files.create(self.partial(part.number))
-        if self._ledger.finished:
-            self._ledger.reopen()
+        self._ledger.reopen()
         self.record(part)
         return part
 
@@ -191,14 +190,9 @@ class PartFiles:
             self._written[part.number] = Checksums(before)
         written = self._written.get(part.number)
         if written is not None and written.stamp == before:  # only this run has written to it
-            written.add(data, crc32)
+            written.add(data)
             written.stamp = self._files.stamp(path)
-        return Part(
-            part.number,
-            committed=part.committed + len(data),
-            crc32=crc32,
-            rows=part.rows + rows,
-        )
+        return Part(part.number, part.committed + len(data), crc32, part.rows + rows)
 
     def record(self, part: Part) -> None:
         """Record a part in the ledger."""

@@ -11,27 +11,21 @@ from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
 from aiomessages.observe.operation import Operation
 
-from .ledger_schema import Entry, State
+from .ledger_schema import Entry
 
 PROGRESS_SECONDS: Final = 0.1  # at least, between two calls of `on_progress`
-# The states of completions that are missing in the output; a report lists their ids.
-NAMED: Final[dict[str, State]] = {
-    "gone": "gone",
-    "pending": "pending",
-    "lost": "lost",
-    "failed_ids": "failed",
-}
 
 
 class Progress(msgspec.Struct):
     """The progress of an export. Counts are of this run.
 
-    `total` is the number of ids, or None if it is unknown. `completions` counts those written by
-    this run, `already` those written by earlier runs; `skipped`, `gone`, `pending`, `lost` and
-    `failed` are as in ExportReport. `requests` counts all requests, also those for the list, and
-    `retries` the attempts after a failed one. `listed` is false if the source was not read.
-    `paused_until` is the `time.monotonic()` until which the server asked to wait.
-    `writing_columns` is true while columns are made at the end.
+    `total` is the number of ids, or None if it is unknown. `completions`, `messages` and `bytes`
+    are those written by this run, in `seconds` so far; `already` counts the completions of earlier
+    runs; `skipped`, `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests`
+    counts all requests, also those for the list, and `retries` the attempts after a failed one.
+    `listed` is false if the source was not read. `paused_until` is the `time.monotonic()` until
+    which the server asked to wait (0: never). `writing_columns` is true while columns are made at
+    the end.
     """
 
     total: int | None = None

@@ -152,25 +152,18 @@ class Rows(NamedTuple):
 
 
 def _read(path: Path, layout: str) -> Iterator[bytes]:
-    """Yield the row of each line of a file."""
+    """Yield the row of each line of a file. Raises CorruptError for invalid JSON."""
     table = TABLES[layout]
     try:
         with gzip.open(path) as file:
             for number, line in enumerate(file, 1):
-                with _named(path, number):
+                try:
                     row = _row(line, table)
+                except (DecodeError, UnicodeDecodeError) as error:  # which does not quote the line
+                    raise CorruptError(f"{path.name}, line {number}: {error}") from error
                 yield row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorruptError(f"{path.name} is cut or damaged: {error}") from error
-
-
-@contextlib.contextmanager
-def _named(path: Path, number: int) -> Iterator[None]:
-    """Raise CorruptError, with the line's number and not its text, for invalid JSON."""
-    try:
-        yield
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise CorruptError(f"{path.name}, line {number}: {error}") from error
 
 
 # --- one line -------------------------------------------------------------------------------------
@@ -191,7 +184,7 @@ def _row(line: bytes, table: Table) -> bytes:
 
 
 def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
-    """Return the values of an object that fit; none where a server sends another type."""
+    """Return the values of an object that fit; none if a server sends another type."""
     try:
         keys, _ = _decode(_KEYS, item)
     except ValidationError:

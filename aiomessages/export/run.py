@@ -4,7 +4,7 @@ A run after a kill continues from the record in the ledger.
 """
 
 from collections.abc import AsyncIterator, Sized
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,10 +21,10 @@ from aiomessages.wire.requests import check_completion_id
 from .conversation_reader import ConversationReader, Item, Outcome
 from .layouts import incomplete_lines, lay_out
 from .ledger import Ledger
-from .ledger_schema import REFUSED, Entry
+from .ledger_schema import REFUSED, Entry, count_states, describe_missing
 from .memory_budget import Reservation
 from .output import Output
-from .report import NAMED, ExportReport, ProgressTracker
+from .report import ExportReport, ProgressTracker
 from .source import ListedSource, Source, batches
 from .stored import Lines, SkipError
 from .writer import Writer, run_to_end
@@ -76,13 +76,13 @@ class Run:
         self.tracker.report(at_once=True)
 
     def _refuse_wrong_address(self, source: Source) -> None:
-        """Raise NotFoundError where ids were given and the server knows none of them."""
+        """Raise NotFoundError if ids were given and the server knows none of them."""
         if self._gone is None or isinstance(source, ListedSource):
             return
-        counts = self.ledger.counts()
+        counts = self.ledger.query(count_states)
         if counts.keys() == {"gone"}:
             raise NotFoundError(
-                f"none of these exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
+                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
                 " check base_url, and the project of the key",
                 status=self._gone.status,
                 headers=self._gone.headers,
@@ -94,23 +94,19 @@ class Run:
     async def _finish(self) -> None:
         """Give the output its final name, unless a completion is to be tried again."""
         if self.ledger.to_be_tried_again():
-            self._reopen()
+            self.ledger.reopen()
         elif not self.ledger.finished:
             self._progress.writing_columns = bool(self.output.format.rows)
             self.tracker.report(at_once=True)
-            named: dict[str, list[str]] = {s: self.ledger.ids(s) for s in NAMED.values()}
+            named = self.ledger.query(describe_missing)
             await run_to_end(self.output.finish, self.layout, named)
             self._progress.writing_columns = False
-
-    def _reopen(self) -> None:
-        if self.ledger.finished:
-            self.ledger.reopen()
 
     # --- fetching ---------------------------------------------------------------------------------
 
     async def _items(self, source: Source | tuple[()]) -> AsyncIterator[Item]:
         """Yield each completion that is not done, once; then the pending ones of earlier runs."""
-        known = bool(self.ledger.counts())  # an empty ledger needs no look-up
+        known = bool(self.ledger.query(count_states))  # an empty ledger needs no look-up
         async with aclosing(batches(source, self.caller.attempts)) as listed:
             async for batch in listed:
                 new = self.ledger.first_sights([named.completion_id for named in batch])
@@ -139,19 +135,17 @@ class Run:
         try:
             with (
                 Reservation(self.reader.budget) as held,
-                await self.reader.read(item, held) as outcome,
+                closing(await self.reader.read(item, held)) as outcome,
             ):
                 self._refusals.succeeded()
                 await self._write(item, outcome)
         except APIError as error:
-            if self._ends_run(error) or self.on_error == "raise":
+            # After a refusal, or a quota that is used up, no other completion can be read either.
+            is_last = self._refusals.ends_run(error) or isinstance(error, RateLimitError)
+            if is_last or self.on_error == "raise":
                 raise
             reason = type(error).__name__
             await self._record(item, Entry(item.completion_id, "failed", reason=reason))
-
-    def _ends_run(self, error: APIError) -> bool:
-        """Return whether the error means that no other completion can be read either."""
-        return self._refusals.ends_run(error) or isinstance(error, RateLimitError)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -166,7 +160,7 @@ class Run:
             await self._record(item, entry)  # an earlier run has kept a part of a lost one
             return
         self.tracker.count(entry)
-        self._reopen()
+        self.ledger.reopen()
         blocks = outcome.messages.blocks()
         await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
 
@@ -178,7 +172,7 @@ class Run:
             await self._record(item, structs.replace(entry, state="skipped", reason=str(reason)))
             return
         self.tracker.count(entry)
-        self._reopen()
+        self.ledger.reopen()
         if isinstance(lines, Lines):
             if lines.left_out:
                 entry = structs.replace(entry, reason=", ".join(lines.left_out))
@@ -195,22 +189,21 @@ class Run:
             entry = item.known
         self.tracker.count(entry)
         if entry != item.known:
-            self._reopen()
+            self.ledger.reopen()
             await self._writer.add(Lines(), entry)
 
     def report(self) -> ExportReport:
         """Return the report of the export."""
         finished = self.ledger.finished
+        files = self.output.manifest() if finished else {}
         return ExportReport(
             destination=self.output.destination,
             layout=self.layout,
             progress=self._progress,
             finished=finished,
             rows=self.output.rows,
-            sha256=self.output.manifest() if finished else {},
-            skipped=self.ledger.reasons("skipped"),
-            failed=self.ledger.reasons("failed"),
+            sha256={name: file.sha256 for name, file in files.items()},
             removed=self._removed,
             was_finished=self._was_finished,
-            **{name: self.ledger.ids(state) for name, state in NAMED.items()},
+            **self.ledger.query(describe_missing),
         )

@@ -4,23 +4,11 @@ The ledger looks up a whole batch at once, which is cheaper than single look-ups
 """
 
 import json
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    MappingView,
-    Sequence,
-)
-from collections.abc import (
-    Set as AbstractSet,
-)
+from collections import abc
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
 from contextlib import aclosing
 from hashlib import sha256
-from itertools import islice
+from itertools import count, islice
 from typing import Final, NamedTuple
 
 from aiomessages.calls.attempts import Attempts
@@ -28,18 +16,18 @@ from aiomessages.errors import ConfigurationError, SchemaError
 from aiomessages.models import Json
 from aiomessages.paging.closable import iterate
 from aiomessages.paging.stream import CompletionStream
+from aiomessages.values.json_lines import on_one_line
 from aiomessages.values.plain import can_be_sent
 
 from .created_between import CreatedBetween, pages_between
 from .ledger import MAX_ROWS
-from .stored import one_line
 
 ListedSource = CompletionStream | CreatedBetween
 Source = Iterable[str] | AsyncIterable[str] | ListedSource
 
 # Containers hold their items, so they are read in batches. Any other iterable may need time for
 # each item, so it is read item by item.
-CONTAINERS: Final = (Sequence, AbstractSet, Mapping, MappingView)
+CONTAINERS: Final = (abc.Sequence, abc.Set, abc.Mapping, abc.MappingView)
 BATCH: Final = MAX_ROWS
 
 
@@ -60,16 +48,19 @@ async def batches(
     for a listed one.
     """
     if isinstance(source, ListedSource):
-        async with aclosing(pages_between(_narrowed(source), attempts)) as pages:
+        chosen = source if isinstance(source, CreatedBetween) else CreatedBetween(source)
+        async with aclosing(pages_between(chosen, attempts)) as pages:
             async for page in pages:
                 for start in range(0, len(page), BATCH):  # a server may send larger pages
                     yield [_listed(*item) for item in page[start : start + BATCH]]
         return
-    count = 0
-    batched = _batched(source) if isinstance(source, CONTAINERS) else _singly(source)
-    async for ids in iterate(batched):
-        yield [_named(completion_id, count + n) for n, completion_id in enumerate(ids, 1)]
-        count += len(ids)
+    numbers = count(1)
+    if isinstance(source, CONTAINERS):
+        for ids in _batched(source):
+            yield [_named(completion_id, next(numbers)) for completion_id in ids]
+    else:
+        async for completion_id in iterate(source):
+            yield [_named(completion_id, next(numbers))]
 
 
 def selection_of(source: Source) -> dict[str, Json] | None:
@@ -89,10 +80,6 @@ def _hashed(value: str) -> str:
     return f"sha256:{sha256(value.encode()).hexdigest()[:16]}"
 
 
-def _narrowed(source: ListedSource) -> CreatedBetween:
-    return CreatedBetween(source) if isinstance(source, CompletionStream) else source
-
-
 def _batched(ids: Collection[str]) -> Iterator[list[str]]:
     rest, read = iter(ids), 0
     for first in rest:  # not read ahead to its end: a list may grow
@@ -101,16 +88,11 @@ def _batched(ids: Collection[str]) -> Iterator[list[str]]:
         yield batch
 
 
-async def _singly(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[list[str]]:
-    async for completion_id in iterate(ids):
-        yield [completion_id]
-
-
 def _listed(completion_id: str, completion: bytes) -> SourceItem:
     # A lone surrogate is read as U+FFFD. Two ids could become equal that way, and one be left out.
     if "\ufffd" in completion_id and json.loads(completion, parse_int=str)["id"] != completion_id:
-        raise SchemaError(f"the id of a listed completion holds half a character: {completion_id}")
-    return SourceItem(completion_id, one_line(completion))
+        raise SchemaError(f"the id of a listed completion holds a lone surrogate: {completion_id}")
+    return SourceItem(completion_id, on_one_line(completion))
 
 
 def _named(completion_id: object, number: int) -> SourceItem:

@@ -31,10 +31,10 @@ _ATTEMPTS: Final = 20  # at a ledger that changes: an export begins or ends a fe
 _TRIAL_BYTES: Final = 64 * 1024  # more than SQLite asks for at once: a -shm grows by 32 KiB
 
 
-def create_private(path: Path) -> tuple[int, int]:
-    """Create a missing file of a database, private and durable.
+def create_private(path: Path) -> Stamp | None:
+    """Create a missing file of a database, private and durable, and return its stamp.
 
-    Return its device and inode. Raises CorruptError where it, or a file that SQLite would read with
+    Raises CorruptError if it, or a file that SQLite would read with
     it, is not this user's.
     """
     files = Files()
@@ -44,7 +44,7 @@ def create_private(path: Path) -> tuple[int, int]:
         if not _has_magic(companion, magic):
             refuse_unknown(companion)
     files.append(path, b"")
-    return _identity(path)
+    return files.stamp(path)
 
 
 def _has_magic(path: Path, magic: Collection[bytes]) -> bool:
@@ -61,25 +61,22 @@ def _has_magic(path: Path, magic: Collection[bytes]) -> bool:
     return any(begin.startswith(found) for begin in magic) or not any(found)
 
 
-def check_same(path: Path, identity: tuple[int, int]) -> None:
+def check_same(path: Path, created: Stamp | None) -> None:
     """Raise CorruptError if the file was replaced since `create_private`.
 
     SQLite opens by name, and follows links. This function opens nothing: closing any descriptor of
     the file would release the POSIX locks that SQLite holds on it.
     """
-    _check(path, Files())
-    if _identity(path) != identity:
+    files = Files()
+    _check(path, files)
+    found = files.stamp(path)
+    if not found or not created or found[:2] != created[:2]:  # another device or inode
         raise CorruptError(f"{path} was replaced while it was opened; run the same export again")
 
 
 def _check(path: Path, files: Files) -> None:
     for ending in ("", *_MAGIC):
         files.check(path.with_name(path.name + ending), alone=True)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.lstat()
-    return found.st_dev, found.st_ino
 
 
 def check_schema(path: Path, schema: str, version: str) -> None:
@@ -89,14 +86,12 @@ def check_schema(path: Path, schema: str, version: str) -> None:
     settings records.
     """
     with sqlite_errors(path):
-        found = read_snapshot(path, _tables)
-        if not found:
-            return
+        found, known = read_snapshot(path, _tables_and_version)
         with contextlib.closing(sqlite3.connect(":memory:")) as db:
             db.executescript(schema)
-            if found.items() >= _tables(db).items():
-                return
-        known = read_snapshot(path, _version) if "settings" in found else None
+            expected, _ = _tables_and_version(db)
+        if not found or found.items() >= expected.items():
+            return
     if known is None or known == version:
         raise CorruptError(f"{path}: not a ledger of an export: move it away")
     raise ChangedError(
@@ -105,20 +100,19 @@ def check_schema(path: Path, schema: str, version: str) -> None:
     )
 
 
-def _tables(db: sqlite3.Connection) -> dict[str, str]:
-    return dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
-
-
-def _version(db: sqlite3.Connection) -> str | None:
-    rows = db.execute("SELECT value FROM settings WHERE name = 'version'").fetchone()
-    return None if rows is None else str(rows[0])
+def _tables_and_version(db: sqlite3.Connection) -> tuple[dict[str, str], str | None]:
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    if "settings" not in tables:
+        return tables, None
+    version = db.execute("SELECT value FROM settings WHERE name = 'version'").fetchone()
+    return tables, None if version is None else str(version[0])
 
 
 # --- reading without a trace ----------------------------------------------------------------------
 
 
 def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
-    """Return what `read` returns for a database at one moment; leave every file as it is.
+    """Return the result of `read` for a database at one moment; leave every file unchanged.
 
     With a log beside the database (`-wal`), SQLite's locks give a snapshot. Without one nobody is
     writing, and the database is opened as immutable, which also works where nothing can be written.
@@ -136,7 +130,7 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
         else:
             if is_locked or _stamps(path) == before:
                 return found
-    raise ExportError(f"{path} changes all the time: try it again")
+    raise ExportError(f"{path} keeps changing: try again")
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, Stamp | None]:

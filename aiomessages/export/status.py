@@ -6,9 +6,8 @@ from pathlib import Path
 import msgspec
 
 from .errors import CorruptError
-from .ledger_schema import count_reasons, count_states, list_ids, read_settings
+from .ledger_schema import count_states, describe_missing, read_settings
 from .names import Names
-from .report import NAMED
 from .sqlite_files import read_snapshot
 
 
@@ -48,7 +47,7 @@ class ExportStatus(msgspec.Struct, frozen=True):
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:
-    """Return the status of an export, or None without one. Raises CorruptError for no ledger."""
+    """Return the status of an export, or None without one; raise CorruptError for another file."""
     target = Path(destination)
     path = Names.of(destination).ledger
     if not path.is_file():
@@ -81,9 +80,7 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         rows=rows,
         bytes=size,
         files=files,
-        skipped=count_reasons(db, "skipped"),
-        failed=count_reasons(db, "failed"),
         # A ledger of version 1 has `true` in place of the time.
         finished_at=finished if isinstance(finished, float) else None,
-        **{name: list_ids(db, state) for name, state in NAMED.items()},
+        **describe_missing(db),
     )

@@ -44,19 +44,6 @@ class Lines(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-def one_line(item: bytes) -> bytes:
-    """Return JSON on one line: unchanged if it is on one line already, else without indentation.
-
-    In a JSON string a line break is always escaped, so a raw one is indentation.
-    """
-    if b"\n" not in item and b"\r" not in item:
-        return item
-    try:
-        return msgspec.json.format(item, indent=-1)
-    except (msgspec.DecodeError, RecursionError):  # lone surrogates, deep nesting
-        return b"".join(line.strip() for line in item.splitlines())
-
-
 # --- the stored completion ------------------------------------------------------------------------
 
 
@@ -67,25 +54,9 @@ class Reply(NamedTuple):
     message: bytes
 
 
-class Stored(NamedTuple):
-    """The parts of a stored completion that layouts need.
+class Completion(msgspec.Struct):
+    """The fields of a completion that layouts need, as the server sent them."""
 
-    `inputs` is the number of input messages, if the completion has it; `is_live` is true if the
-    live API stored it.
-    """
-
-    replies: tuple[Reply, ...] = ()
-    inputs: int | None = None
-    is_live: bool = False
-    model: Raw = Raw(b"null")
-    created: Raw = Raw(b"null")
-    metadata: Raw = Raw(b"null")
-
-
-_NOTHING: Final = Stored()
-
-
-class _Completion(msgspec.Struct):
     choices: Raw = Raw(b"null")
     input_messages: Raw = Raw(b"null")
     request_id: Raw | UnsetType = UNSET
@@ -94,11 +65,22 @@ class _Completion(msgspec.Struct):
     metadata: Raw = Raw(b"null")
 
 
+class Stored(NamedTuple):
+    """A stored completion, its replies, and the number of its input messages, if it has that."""
+
+    completion: Completion
+    replies: tuple[Reply, ...] = ()
+    inputs: int | None = None
+
+
+_NOTHING: Final = Stored(Completion())
+
+
 class _Choice(msgspec.Struct):
     message: Raw = Raw(b"null")
 
 
-_COMPLETION: Final = msgspec.json.Decoder(_Completion)
+_COMPLETION: Final = msgspec.json.Decoder(Completion)
 _CHOICE: Final = msgspec.json.Decoder(_Choice)
 _ITEMS: Final = msgspec.json.Decoder(list[Raw] | None)
 
@@ -114,19 +96,13 @@ def read_stored(completion: bytes | None) -> Stored:
     try:
         found, readable = despite_lone_surrogates(_COMPLETION.decode, completion)
     except msgspec.ValidationError as error:
-        raise SchemaError(f"a stored completion has another shape than expected: {error}") from None
+        raise SchemaError(f"a stored completion has an unexpected shape: {error}") from None
     choices = [_message_of(choice) for choice in _items(found.choices) or ()]
     numbers = [number for number, message in enumerate(choices) if _is_object(message)]
     messages = sent_items(completion, readable, [choices[number] for number in numbers])
     inputs = _items(found.input_messages)
-    return Stored(
-        tuple(map(Reply, numbers, messages)),
-        None if inputs is None else len(inputs),
-        found.request_id is not UNSET,
-        found.model,
-        found.created,
-        found.metadata,
-    )
+    count = None if inputs is None else len(inputs)
+    return Stored(found, tuple(map(Reply, numbers, messages)), count)
 
 
 def _items(listed: Raw) -> list[Raw] | None:
@@ -186,7 +162,8 @@ def _count_replies(held: Sequence[bytes], first: int, stored: Stored) -> int:
 
 
 def _compare_end(end: Sequence[bytes], most: int, stored: Stored) -> int:
-    if stored.is_live and _read(end[-1]).keys() == _OF_THE_LIVE_API:
+    is_live = stored.completion.request_id is not UNSET
+    if is_live and _read(end[-1]).keys() == _OF_THE_LIVE_API:
         return 0
     listed = [*map(_compared, end)]
     replies = [_compared(reply.message) for reply in stored.replies]

@@ -1,7 +1,7 @@
-"""The writer: it collects lines in batches, which a thread commits while fetching goes on."""
+"""The writer: it collects lines in batches, which a thread commits while fetching continues."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
 from .ledger_schema import Entry
@@ -56,7 +56,7 @@ class Writer:
         """
         await self.flush()
         async with self._writing:
-            await self._commit(self._output.write_pieces, lines, [entry], incomplete)
+            await self._commit(lines, [entry], incomplete)
 
     async def flush(self) -> None:
         """Commit the collected batch. Raises the error of an earlier batch."""
@@ -65,13 +65,15 @@ class Writer:
                 return  # another task wrote it
             lines, entries = Lines(self._text, self._number), list(self._entries.values())
             self._begin()
-            await self._commit(self._output.write, lines, entries)
+            await self._commit([lines], entries)
 
-    async def _commit(self, write: Callable[[*ArgsT], int], *batch: *ArgsT) -> None:
+    async def _commit(
+        self, lines: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes] = ()
+    ) -> None:
         if self._error is not None:
             raise self._error  # the file may end with half a batch
         try:
-            self._on_commit(await run_to_end(write, *batch))
+            self._on_commit(await run_to_end(self._output.write, lines, entries, incomplete))
         except Exception as error:
             self._error = error
             raise

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.encoders import ENCODERS_BY_TYPE
 
-from aiomessages.pages import CompletionPage, MessagePage
+from aiomessages.blocking.streams import Page as BlockingPage
+from aiomessages.pages import CompletionPage, MessagePage, RawPage
 
 from .formats import Format
 from .lifespan import ClientDependency, get_messages_client, messages_lifespan
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 # Without a return annotation FastAPI would turn a page into an empty object.
-ENCODERS_BY_TYPE[MessagePage] = MessagePage.to_dict
-ENCODERS_BY_TYPE[CompletionPage] = CompletionPage.to_dict
+for _kind in (MessagePage, CompletionPage, RawPage, BlockingPage):
+    ENCODERS_BY_TYPE[_kind] = _kind.to_dict
 
 if TYPE_CHECKING:
     MessagesClient = ClientDependency
@@ -56,3 +57,7 @@ else:
             stacklevel=2,
         )
         return ClientDependency
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

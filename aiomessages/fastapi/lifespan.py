@@ -20,7 +20,7 @@ def messages_lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan that holds one client open, around the app's own lifespan if it has one.
 
-    The app calls `client` when it starts, so that it can be imported where there is no key. The
+    The app calls `client` when it starts, so that it can be imported without a key. The
     app's own lifespan ends first and may use the client until its last line.
     """
 
@@ -44,7 +44,7 @@ async def get_messages_client(connection: HTTPConnection) -> AsyncMessagesClient
     client: AsyncMessagesClient | None = getattr(connection.state, _STATE, None)
     if client is None:
         raise RuntimeError(
-            "the app has no client: make it by FastAPI(lifespan=messages_lifespan()), and in tests"
+            "the app has no client: create it with FastAPI(lifespan=messages_lifespan()); in tests"
             " run it by `with TestClient(app)`; the lifespan of a mounted app is never run"
         )
     return client

@@ -31,14 +31,14 @@ from aiomessages.settings import UnusableKeyError
 
 
 class Problem(BaseModel):
-    """The body of an error answer: a `code` for programs, a sentence for people."""
+    """The body of an error answer: a `code` for programs, and a sentence for people in `detail`."""
 
     code: str
     detail: str
 
 
 class InvalidParameters(BaseModel):
-    """The parameters that FastAPI itself refuses, each with its place and the reason."""
+    """The parameters that FastAPI itself refuses: `detail` has the `loc` and `msg` of each."""
 
     detail: list[dict[str, Any]]
 
@@ -83,8 +83,8 @@ _MISTAKES: Final = {400, 404, 422}
 def add_exception_handlers(app: FastAPI) -> None:
     """Answer a request that fails with a MessagesError by a fitting status and a Problem.
 
-    404 for what does not exist, 422 for an unusable argument, 429 with Retry-After, 504 for a
-    timeout, 502 for the API's other failures. The log has the details.
+    The status is 404 for a missing completion, 422 for an unusable argument, 429 with Retry-After,
+    504 for a timeout, and 502 for the API's other failures. The log has the details.
     """
 
     async def respond(_: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from .streaming import stream_messages
 
 
 class StoredMessage(BaseModel):
-    """One message. Fields that a newer API adds are there as well."""
+    """One message, with all fields that the API sends, even those of newer versions."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -60,7 +60,7 @@ async def resume_after(
         str | None, Header(description="An EventSource sends it when it reconnects.")
     ] = None,
 ) -> str | None:
-    """Return the id of the message after which a reader goes on, None for the first message.
+    """Return the id of the message after which a reader continues, None for the first message.
 
     Raises HTTPException (204) for an EventSource that has seen the end: it never reconnects then.
     """

@@ -20,7 +20,7 @@ from .problems import answer_to, seconds_to_wait
 # than this waits in the server for a slow reader.
 _CHUNK_SIZE: Final = 65_536  # bytes
 
-# The longest delay of a server's shutdown to tell one reader that the stream ends.
+# The longest delay of a server's shutdown for the last bytes of one stream.
 _GOODBYE_TIMEOUT: Final = 1.0  # seconds
 
 # nginx's status for a client that closed the connection. Only middlewares and logs see it.
@@ -34,7 +34,7 @@ def stream_messages(
     """Return a response with the messages of a stream, as the exact bytes that the API sends.
 
     `jsonl` is one message per line, `sse` one event per message and then the event `end`, `json`
-    one array. The answer begins when the first page is there, so an unknown id is raised as a
+    one array. The answer begins when the first page has arrived, so an unknown id is raised as a
     NotFoundError; see add_exception_handlers. A stream that fails later ends with the event
     `error`, or its body is cut: in a torn line, or without its closing bracket.
 

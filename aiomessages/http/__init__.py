@@ -1,1 +1,1 @@
-"""Sockets: one request goes out, one response comes in. No decision is taken here."""
+"""Sockets: send one request, and read one response. No decision is taken here."""

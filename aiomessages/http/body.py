@@ -12,7 +12,7 @@ from multidict import MultiMapping
 
 from aiomessages.errors import APIResponseError, DecodeError, ResponseTooLargeError
 
-from .compression import Decompressor, TwiceDecompressor, decompressor_for
+from .compression import Decompressor, decompressor_for
 from .failures import BodyTimeoutError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _TooLargeError(Exception):
 def check_length(headers: MultiMapping[str]) -> None:
     """Raise HttpProcessingError for a second Content-Length.
 
-    aiohttp's parser in pure Python takes the first one; RFC 9112, section 6.3, has it refused.
+    aiohttp's parser in pure Python takes the first one; RFC 9112, section 6.3, requires an error.
     """
     if len(headers.getall(hdrs.CONTENT_LENGTH, ())) > 1:
         raise HttpProcessingError(message="Duplicate Content-Length")
@@ -42,7 +42,7 @@ async def read_body(
 ) -> tuple[bytes, APIResponseError | None]:
     """Return the decompressed body, of at most `max_bytes`; or no bytes and the error that it has.
 
-    `protocol` is that of the connection on which the rest arrives, None where all has arrived.
+    `protocol` is that of the connection on which the rest arrives, or None if all has arrived.
     Raises aiohttp's errors, and BodyTimeoutError for a timeout.
     """
     try:
@@ -102,7 +102,7 @@ def _check_size(body: bytes | bytearray, max_bytes: int) -> None:
         raise _TooLargeError
 
 
-def _check_end(decompressor: Decompressor | TwiceDecompressor | None) -> None:
+def _check_end(decompressor: Decompressor | None) -> None:
     if decompressor is not None and not decompressor.complete:
         raise zlib.error("cut short")
 

@@ -25,37 +25,47 @@ CHUNK: Final = 1024
 MAX_INTERMEDIATE: Final = 2 * 1024 * 1024
 
 
-def decompressor_for(headers: Mapping[str, str]) -> "Decompressor | TwiceDecompressor | None":
+def decompressor_for(headers: Mapping[str, str]) -> "Decompressor | None":
     """Return the decompressor for a body with these headers; None if it is not compressed.
 
     None as well for a coding that is unknown: the reader of the response refuses that.
     """
-    match compressions_of(headers):
-        case (only,):
-            return Decompressor(only)
-        case (inner, outer):
-            return TwiceDecompressor(Decompressor(outer), Decompressor(inner))
-    return None
+    compressions = compressions_of(headers)
+    return Decompressor(*compressions) if compressions else None
 
 
 class Decompressor:
-    """Decompress a body chunk by chunk. `encoding` is gzip or deflate.
+    """Decompress a body chunk by chunk. `encodings` are gzip or deflate, in the order applied.
 
     `feed` raises zlib.error for damaged data, and for data that continue after their end.
     """
 
-    def __init__(self, encoding: str) -> None:
-        self._gzip = encoding == "gzip"
+    def __init__(self, *encodings: str) -> None:
+        *inner, outer = encodings
+        self._inner = Decompressor(*inner) if inner else None
+        self._gzip = outer == "gzip"
         self._members_left = MAX_MEMBERS if self._gzip else 1
         self._member: zlib._Decompress | None = None
 
     @property
     def complete(self) -> bool:
         """Return whether a body may end after the data so far. An empty body may."""
-        return self._member is None or self._member.eof
+        ended = self._member is None or self._member.eof
+        return ended and (self._inner is None or self._inner.complete)
 
     def feed(self, data: bytes, max_bytes: int) -> bytes:
         """Return the decompressed data, cut at `max_bytes`; the rest is then lost."""
+        if self._inner is None:
+            return self._undo(data, max_bytes)
+        out = b""
+        for start in range(0, len(data), CHUNK):
+            intermediate = self._undo(data[start : start + CHUNK], MAX_INTERMEDIATE)
+            out += self._inner.feed(intermediate, max_bytes - len(out))
+            if len(out) >= max_bytes:
+                break
+        return out
+
+    def _undo(self, data: bytes, max_bytes: int) -> bytes:
         out = b""
         while data and len(out) < max_bytes:
             if self._member is None or self._member.eof:
@@ -73,26 +83,3 @@ class Decompressor:
         # Servers disagree on whether "deflate" has the header of zlib (RFC 9110, section 8.4.1.2).
         # Where it has, the low four bits of the first byte name the method, which is 8.
         return zlib.decompressobj(ZLIB if first & 0x0F == 8 else RAW_DEFLATE)
-
-
-class TwiceDecompressor:
-    """Decompress a body that was compressed twice; same interface as Decompressor."""
-
-    def __init__(self, outer: Decompressor, inner: Decompressor) -> None:
-        self._outer = outer
-        self._inner = inner
-
-    @property
-    def complete(self) -> bool:
-        """Return whether both bodies may end after the data so far."""
-        return self._outer.complete and self._inner.complete
-
-    def feed(self, data: bytes, max_bytes: int) -> bytes:
-        """Return the decompressed data, cut at `max_bytes`; the rest is then lost."""
-        out = b""
-        for start in range(0, len(data), CHUNK):
-            intermediate = self._outer.feed(data[start : start + CHUNK], MAX_INTERMEDIATE)
-            out += self._inner.feed(intermediate, max_bytes - len(out))
-            if len(out) >= max_bytes:
-                break
-        return out

@@ -49,7 +49,7 @@ def session_closed() -> ClientClosedError:
 
 
 def translate(error: BaseException, timeout: Timeout) -> APIError:
-    """Return this package's error for one of FAILURES, with its cause where that is safe to keep.
+    """Return this package's error for one of FAILURES, with its cause if that is safe to keep.
 
     `timeout` gives the limits that the text of a timeout names.
     """
@@ -70,7 +70,7 @@ def translate(error: BaseException, timeout: Timeout) -> APIError:
 
 
 def _limits(timeout: Timeout) -> dict[str, str]:
-    """Return the limits as short texts: what a deadline leaves is a fraction with many digits."""
+    """Return the limits as short texts: the rest of a deadline has many digits."""
     seconds = msgspec.structs.asdict(timeout)
     return {name: f"{value:.3g} s" if value else "no limit" for name, value in seconds.items()}
 

@@ -5,7 +5,7 @@ import contextlib
 import weakref
 from collections.abc import Coroutine, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.tracing import Trace
+
+    from .shortcut.connection import KeptConnection
 
 # aiohttp's default of 100 halves the speed of a walk through many completions at once. The
 # work is bounded by `concurrency`, not by the pool.
@@ -42,24 +44,6 @@ def fresh_connections() -> Iterator[None]:
         _fresh.reset(token)
 
 
-class Kept(Protocol):
-    """A connection that is kept for the next request: see `shortcut.connection`."""
-
-    @property
-    def usable(self) -> bool:
-        """Return whether it is open and has received no unsolicited bytes."""
-        ...
-
-    @property
-    def clean(self) -> bool:
-        """Return whether it is usable and its socket is empty."""
-        ...
-
-    def release(self) -> None:
-        """Return it to the pool."""
-        ...
-
-
 class Pool(aiohttp.TCPConnector):
     """A connection pool without two races of aiohttp's: stale bytes, and queue jumping.
 
@@ -71,7 +55,7 @@ class Pool(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__(limit=MAX_CONNECTIONS)
-        self._kept: dict[ConnectionKey, list[Kept]] = {}
+        self._kept: dict[ConnectionKey, list[KeptConnection]] = {}
         self._release_timer: asyncio.TimerHandle | None = None
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
         self.keys: dict[str, ConnectionKey] = {}
@@ -82,7 +66,7 @@ class Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection for a request: an idle one of the pool, or a new one."""
         self.keys[str(req.url.origin())] = req.connection_key
-        self.release_kept()  # else a full pool waits for connections that carry nothing
+        self.release_kept()  # otherwise a full pool waits for unused connections
         if self._has_waiters():
             await asyncio.sleep(0)
         connection = await super().connect(req, traces, timeout)
@@ -100,11 +84,11 @@ class Pool(aiohttp.TCPConnector):
         """
         if self._has_waiters():
             await asyncio.sleep(0)
-        connection = await self._get(key, [])
-        while connection is not None and not await self._is_fit(connection):
+        while (connection := await self._get(key, [])) is not None:
+            if await self._is_fit(connection):
+                return connection
             connection.close()
-            connection = await self._get(key, [])
-        return connection
+        return None
 
     async def _is_fit(self, connection: Connection) -> bool:
         """Return whether a request may use this connection.
@@ -124,14 +108,14 @@ class Pool(aiohttp.TCPConnector):
     def _release(
         self, key: "ConnectionKey", protocol: "ResponseHandler", *, should_close: bool = False
     ) -> None:
-        """Take a connection back. All that arrives on it from now on is unsolicited."""
+        """Take a connection back. All later bytes on it are unsolicited."""
         super()._release(key, protocol, should_close=should_close)
         self._used.add(protocol)
         drop_parser(protocol)
 
     # --- kept connections -----------------------------------------------------------------------
 
-    def keep(self, key: "ConnectionKey", connection: Kept) -> None:
+    def keep(self, key: "ConnectionKey", connection: "KeptConnection") -> None:
         """Keep a connection for the next request, for at most KEEP_FOR seconds.
 
         aiohttp counts it as in use meanwhile. If a request waits for a connection, that gets it.
@@ -144,7 +128,7 @@ class Pool(aiohttp.TCPConnector):
             loop = asyncio.get_running_loop()
             self._release_timer = loop.call_later(KEEP_FOR, self.release_kept)
 
-    def take_kept(self, key: "ConnectionKey") -> Any:
+    def take_kept(self, key: "ConnectionKey") -> "KeptConnection | None":
         """Return the connection that was kept last and is clean; None without one.
 
         One whose socket is not empty goes back to the pool, which reads the bytes: they may be
@@ -191,8 +175,9 @@ async def _no_connection() -> None:
 def _read_in_small_steps(transport: object) -> None:
     """Set asyncio's read size to READ_SIZE; leave a transport without that setting as it is.
 
-    Measured on CPython 3.11 where malloc fetches large blocks from the system each time: 98 µs of
-    CPU per page of 20 messages instead of 145. Where malloc keeps such blocks, no difference.
+    Measured on CPython 3.11 with a malloc that fetches large blocks from the system each time: 98
+    µs of CPU per page of 20 messages instead of 145. With a malloc that keeps such blocks there is
+    no difference.
     """
     if getattr(transport, "max_size", 0) > READ_SIZE:
         with contextlib.suppress(AttributeError):

@@ -45,7 +45,7 @@ async def _send_once(
 async def _send_on_clean_connection(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Do the same in a pool that does not check idle connections by itself."""
+    """Send once, in a pool that does not check idle connections by itself."""
     await close_unclean(request.session.connector, request.connection_key)
     return await _send_once(request, handler)
 
@@ -64,10 +64,12 @@ class Transport:
         headers: Mapping[str, str],
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
     ) -> None:
-        if session is not None and trace_configs:
-            raise ConfigurationError("give trace_configs to the session that you hand in")
         if session is not None:
-            _check_session(session)
+            if trace_configs:
+                raise ConfigurationError("give trace_configs to the session that you hand in")
+            if getattr(session, "auth", None) is not None:  # aiohttp 4 has none
+                raise _two_credentials("auth=")
+            check_framing(session.headers)
         self._session = session
         self._owns = session is None
         self._headers = headers
@@ -195,13 +197,6 @@ class Transport:
 TWO_CREDENTIALS: Final = "Cannot combine"
 
 
-def _check_session(session: aiohttp.ClientSession) -> None:
-    """Raise ConfigurationError for a session whose own credentials or headers would break ours."""
-    if getattr(session, "auth", None) is not None:  # aiohttp 4 has none
-        raise _two_credentials("auth=")
-    check_framing(session.headers)
-
-
 def _two_credentials(source: str) -> ConfigurationError:
     return ConfigurationError(
         f"the session that you handed in has credentials of its own (from {source}), which cannot"
@@ -223,5 +218,5 @@ def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
         total=timeout.total,
         sock_connect=timeout.connect,
         sock_read=timeout.read,
-        ceil_threshold=float("inf"),  # else it rounds up to whole seconds, beyond a deadline
+        ceil_threshold=float("inf"),  # else aiohttp rounds up to whole seconds, past a deadline
     )

@@ -9,11 +9,7 @@ from .completions import (
     Reply,
     StoredCompletion,
 )
-from .messages import (
-    Message,
-    OddMessage,
-    ReceivedMessage,
-)
+from .messages import Message, OddMessage, ReceivedMessage
 from .parts import (
     Annotation,
     Audio,
@@ -75,3 +71,7 @@ __all__ = [
     "UnknownToolCall",
     "keep",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

@@ -2,23 +2,24 @@
 
 from typing import TYPE_CHECKING, TypedDict
 
+import msgspec
 from msgspec import Struct
 
 from .as_sent import Kept
 from .compact_repr import CompactRepr
 from .parts import Annotation, Audio, FunctionCall, Json, Sent, ToolCall
-from .pydantic_schema import SerializableStruct
+from .pydantic_schema import SerializableStruct, open_dict_schema
 
 
 class PromptTokensDetails(TypedDict, total=False):
-    """How the tokens of the prompt are made up."""
+    """The parts of the prompt's token count."""
 
     audio_tokens: int | None
     cached_tokens: int | None
 
 
 class CompletionTokensDetails(TypedDict, total=False):
-    """How the tokens of the reply are made up."""
+    """The parts of the reply's token count."""
 
     accepted_prediction_tokens: int | None
     audio_tokens: int | None
@@ -27,7 +28,7 @@ class CompletionTokensDetails(TypedDict, total=False):
 
 
 class CompletionUsage(TypedDict, total=False):
-    """The tokens that a completion took.
+    """The number of tokens that a completion took, as the server counts them.
 
     The value is the dict that the server sent: any key may be missing, and others may be there.
     """
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     Usage = CompletionUsage
 else:
     Usage = dict[str, Json]
+    # Nor would Pydantic keep them; it refuses typing.TypedDict before Python 3.12 altogether.
+    CompletionUsage.__get_pydantic_core_schema__ = open_dict_schema
 
 
 class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
@@ -59,7 +62,7 @@ class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
 
     @property
     def text(self) -> str:
-        """`content`, or the empty string where there is none; a refusal is not part of it."""
+        """`content`, or the empty string without one; a refusal is not part of it."""
         return self.content or ""
 
     def _repr_html_(self) -> str:
@@ -68,13 +71,18 @@ class Reply(Kept, SerializableStruct, Struct, frozen=True, dict=True):
         return message_html(self)
 
 
-class Choice(CompactRepr, Struct, frozen=True):
+class Choice(CompactRepr, SerializableStruct, Struct, frozen=True):
     """One reply of a completion and the reason why it ended; `index` is None if it was not sent."""
 
     index: int | None
     message: Reply
     finish_reason: str | None = None
     logprobs: Json = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with the fields; that of the message has every field it was sent."""
+        plain: dict[str, Json] = msgspec.to_builtins(self)
+        return plain | {"message": self.message.to_dict()}
 
 
 class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True):
@@ -102,6 +110,9 @@ class StoredCompletion(Kept, SerializableStruct, Struct, frozen=True, dict=True)
     tools: Json = None
     metadata: dict[str, str] | None = None
     response_format: Json = None
+
+    def __hash__(self) -> int:
+        return hash(self.id)  # equal completions have equal ids; a list of choices has no hash
 
     def _repr_html_(self) -> str:
         from .notebook import completion_html  # noqa: PLC0415 only notebooks need it

@@ -30,7 +30,6 @@ from .parts import (
     ToolCall,
     Wire,
 )
-from .pydantic_schema import SerializableStruct
 
 # --- messages -------------------------------------------------------------------------------------
 
@@ -39,7 +38,7 @@ def _null() -> None:
     """Default to a null that is encoded, as the live API does for these fields."""
 
 
-class Message(SerializableStruct, Wire, frozen=True):
+class Message(Wire, frozen=True):
     """One message of a stored completion.
 
     `role` is an open set (`user, assistant, system, developer, tool, function`, …). A message with
@@ -65,7 +64,7 @@ class Message(SerializableStruct, Wire, frozen=True):
 
     @property
     def text(self) -> str:
-        """`content`, or the text of the text parts joined where there is no content.
+        """`content`, or the joined text of the text parts if there is no content.
 
         The text is empty if the message has neither. A refusal is not text: see `refusal` and, in
         `content_parts`, `RefusalPart`.
@@ -85,15 +84,6 @@ class Message(SerializableStruct, Wire, frozen=True):
 
     def __hash__(self) -> int:
         return hash(self.id)  # equal messages have equal ids; a list of parts has no hash
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return a new dict with every field that the server sent."""
-        plain: dict[str, Json] = msgspec.to_builtins(self)
-        return plain
-
-    def to_json(self) -> str:
-        """Return the JSON of `to_dict()`, on one line."""
-        return msgspec.json.encode(self).decode()
 
     def __rich_repr__(self) -> list[tuple[str, Json]]:
         return shown_fields(self, Message)  # a received message requires more, to its decoder
@@ -115,7 +105,7 @@ class OddMessage(Kept, Message, frozen=True, dict=True, gc=True):
     `UnknownToolCall` or `UnknownAnnotation`. Any other field with a wrong type is None; such a role
     is the empty string. A `content` that is a list of parts is read as `content_parts` if the
     message has no others. `mismatches` lists the places that did not fit, as JSON paths in the
-    message: `$.refusal`, `$.tool_calls[0].function.arguments`. What is only new is not listed.
+    message: `$.refusal`, `$.tool_calls[0].function.arguments`. New values are not listed.
 
     `to_dict()` and `to_json()` have everything that the server sent; msgspec's encoders write only
     the fields that this version knows.

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from .compact_repr import CompactRepr
+from .pydantic_schema import SerializableStruct
 
 Json = Any
 Nil = None | UnsetType
@@ -28,9 +29,20 @@ else:
 
 
 class Wire(
-    CompactRepr, Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+    CompactRepr,
+    SerializableStruct,
+    Struct,
+    frozen=True,
+    gc=False,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
 ):
     """A value that knows all of its fields and refuses any other."""
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with every field that the server sent."""
+        plain: dict[str, Json] = msgspec.to_builtins(self)
+        return plain
 
 
 class Tagged(Wire, frozen=True, tag_field="type"):
@@ -43,6 +55,10 @@ class Tagged(Wire, frozen=True, tag_field="type"):
     def type(self) -> str:
         """The kind, as it is named on the wire."""
         return str(self.__struct_config__.tag)
+
+    @classmethod
+    def _accepts(cls, value: object) -> bool:
+        return isinstance(value, cls | Unknown)  # a list of parts may hold some that are unknown
 
 
 class Unknown(dict[str, Json]):
@@ -77,6 +93,15 @@ class Unknown(dict[str, Json]):
     def raw(self) -> bytes:
         """The JSON, compact."""
         return msgspec.json.encode(dict(self) or self.__dict__.get("_instead", {}))
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return a new dict with the same keys."""
+        plain: dict[str, Json] = msgspec.to_builtins(dict(self))
+        return plain
+
+    def to_json(self) -> str:
+        """Return the JSON, on one line."""
+        return self.raw.decode()
 
 
 # --- content parts --------------------------------------------------------------------------------
@@ -122,31 +147,31 @@ class PromptPart(Part, frozen=True, kw_only=True):
 
 
 class TextPart(PromptPart, frozen=True, tag="text"):
-    """A text."""
+    """A text: `{"type": "text", "text": …}`."""
 
     text: str  # type: ignore[assignment]  # redefined, as in each kind
 
 
 class ImagePart(PromptPart, frozen=True, tag="image_url"):
-    """An image."""
+    """An image, in `image_url`: a web address or a data: URI."""
 
     image_url: ImageURL  # type: ignore[assignment]
 
 
 class InputAudioPart(PromptPart, frozen=True, tag="input_audio"):
-    """Audio that was sent to the model."""
+    """Audio that was sent to the model, as base64 in `input_audio`."""
 
     input_audio: InputAudio  # type: ignore[assignment]
 
 
 class FilePart(PromptPart, frozen=True, tag="file"):
-    """A file that was sent to the model."""
+    """A file that was sent to the model: its id, or its name and content, in `file`."""
 
     file: FileRef  # type: ignore[assignment]
 
 
 class RefusalPart(Part, frozen=True, tag="refusal"):
-    """The model's refusal, as a part of its message."""
+    """The model's refusal as a part of its message: a text, in `refusal`."""
 
     refusal: str
 
@@ -184,7 +209,7 @@ class CustomCall(Wire, frozen=True):
 
 
 class CustomToolCall(Tagged, frozen=True, tag="custom"):
-    """A call of a custom tool; `id` and `index` are as in a FunctionToolCall."""
+    """A call of a custom tool, in `custom`; `id` and `index` are as in a FunctionToolCall."""
 
     id: str | None
     custom: CustomCall
@@ -205,7 +230,7 @@ class URLCitation(Wire, frozen=True):
 
 
 class URLCitationAnnotation(Tagged, frozen=True, tag="url_citation"):
-    """An annotation that cites a web page."""
+    """An annotation that cites a web page: its address, title and place in `url_citation`."""
 
     url_citation: URLCitation
 

@@ -49,12 +49,21 @@ class Serializable:
             """Return the value as a dict of its own."""
             raise NotImplementedError
 
+    def to_json(self) -> str:
+        """Return the JSON of `to_dict()`, on one line."""
+        return msgspec.json.encode(self.to_dict()).decode()
+
+    @classmethod
+    def _accepts(cls, value: object) -> bool:
+        """Return whether Pydantic takes the value as it is."""
+        return isinstance(value, cls)
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> "CoreSchema":
         from pydantic_core import core_schema  # noqa: PLC0415 - the docstring says why
 
         def read(value: Any) -> Any:
-            if isinstance(value, cls):
+            if cls._accepts(value):
                 return value
             made = msgspec.convert(value, cls)  # raises a ValueError, which Pydantic reports
             return keep(made, value) if isinstance(made, Kept) else made
@@ -86,9 +95,19 @@ class SerializableStruct(Serializable):
         def __getitem__(self, key: str) -> Json:
             return self.to_dict()[key]
 
+        __iter__ = None  # Python would ask for the items 0, 1, 2, and raise KeyError
+        __contains__ = None
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Json]:
         return _schema_of(cls)
+
+
+def open_dict_schema(*_: object) -> "CoreSchema":
+    """Return the schema of a dict with any keys: the `__get_pydantic_core_schema__` of a type."""
+    from pydantic_core import core_schema  # noqa: PLC0415 - the docstring says why
+
+    return core_schema.dict_schema()
 
 
 class SerializablePage(Serializable):
@@ -99,14 +118,18 @@ class SerializablePage(Serializable):
     def to_dict(self) -> dict[str, Json]:
         """Return the page in the API's shape, as a dict of its own. `body` has the exact bytes."""
         page = {name: getattr(self, name) for name in _page_fields({})}
-        return page | {"data": [item.to_dict() for item in page["data"]]}
+        return page | {"data": [_plain(item) for item in page["data"]]}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Json]:
         (item,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
-        fields = _page_fields(_schema_of(item))
+        fields = _page_fields({"type": "object"} if item is bytes else _schema_of(item))
         described = {"title": cls.__name__, "description": _summary(str(cls.__doc__))}
         return {**described, "type": "object", "properties": fields, "required": list(fields)}
+
+
+def _plain(item: Any) -> Json:
+    return msgspec.json.decode(item) if isinstance(item, bytes) else item.to_dict()
 
 
 _NULL: Final = {"type": "null"}

@@ -98,42 +98,34 @@ def log_retry(error: "APIError", delay: float) -> None:
     log.info("retry in %.2f s: %s", delay, facts["error_type"], extra=facts)
 
 
-def logs_ends() -> bool:
-    """Return whether the log is on at a level that has the failures of lists."""
-    return log.isEnabledFor(logging.INFO)
-
-
 def log_end(
     operation: str,
     outcome: str,
-    *,
     completion_id: str | None,
-    pages: int,
-    items: int,
-    retries: int,
+    counts: "Mapping[str, int]",
+    *,
     seconds: float,
     error_type: str | None,
 ) -> None:
-    """Log the end of a list or an export."""
+    """Log the end of a list or an export; `counts` are its pages, items and retries."""
+    level = logging.DEBUG if error_type is None else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     facts = {
         "event": "end",
         "operation": operation,
         "outcome": outcome,
         "completion_id": escape_unprintable(shown(completion_id)),
-        "pages": pages,
-        "items": items,
-        "retries": retries,
+        **counts,
         "seconds": seconds,
         "error_type": error_type,
     }
     log.log(
-        logging.DEBUG if error_type is None else logging.INFO,
+        level,
         "%s: %s, %d pages, %d items, %d retries in %.0f ms",
         operation,
         error_type or outcome,
-        pages,
-        items,
-        retries,
+        *counts.values(),
         seconds * 1000,
         extra=facts,
     )

@@ -1,21 +1,22 @@
 """An operation, such as a list or an export: its pages, items and retries, and how it ended.
 
-A listener follows the operations and the attempts of a client; without one, only the log hears of
-an end. A listener gets counts, seconds, names of errors and ids of completions, and nothing else:
-no content, header, key, or text of an error.
+A listener follows the operations and the attempts of a client; without one, an end only writes a
+log record. A listener gets counts, seconds, names of errors and ids of completions, and nothing
+else: no content, header, key, or text of an error.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import Final, Literal, Protocol, Self
 
 from aiomessages.errors import APIError
 
-from .logs import log_end, logs_ends
+from .logs import log_end
 
-Kind = Literal["list messages", "list completions", "export"]
+Kind = Literal["list messages", "list completions", "export", "sync"]
 Outcome = Literal["complete", "closed", "error"]
 
 _NOTHING: Final = nullcontext()  # any number of callers may be in it at once
@@ -30,10 +31,8 @@ class Span(Protocol):
     def current(self) -> AbstractContextManager[object]:
         """Make the operation the current one, for the length of a `with` block."""
 
-    def end(
-        self, outcome: Outcome, *, pages: int, items: int, retries: int, error_type: str | None
-    ) -> None:
-        """Note the end of the operation."""
+    def end(self, outcome: Outcome, counts: Mapping[str, int], error_type: str | None) -> None:
+        """Note the end of the operation, and its `pages`, `items` and `retries`."""
 
 
 class Listener(Protocol):
@@ -59,21 +58,8 @@ class Operation:
     """Count what an operation does, and report its end once.
 
     It begins with its first request, and may never begin. As a context manager it is the current
-    operation of its block, which is the whole of it.
+    operation during its block, and ends with it.
     """
-
-    __slots__ = (
-        "_began",
-        "_completion_id",
-        "_current",
-        "_is_over",
-        "_items",
-        "_kind",
-        "_listener",
-        "_pages",
-        "_retries",
-        "_span",
-    )
 
     def __init__(
         self,
@@ -130,7 +116,7 @@ class Operation:
         self._retries += 1
 
     def over(self, error: BaseException | None = None) -> None:
-        """End by an error, or because the rest is not wanted. The first end counts."""
+        """End with an error, or because the rest is not wanted. Only the first end counts."""
         self._end("closed" if error is None else "error", error)
 
     def dropped(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -147,22 +133,9 @@ class Operation:
             return
         self._is_over = True
         error_type = None if error is None else type(error).__name__
+        counts = {"pages": self._pages, "items": self._items, "retries": self._retries}
         if self._span is not None:
-            self._span.end(
-                outcome,
-                pages=self._pages,
-                items=self._items,
-                retries=self._retries,
-                error_type=error_type,
-            )
-        if logs_ends():
-            log_end(
-                self._kind,
-                outcome,
-                completion_id=self._completion_id,
-                pages=self._pages,
-                items=self._items,
-                retries=self._retries,
-                seconds=time.monotonic() - self._began,
-                error_type=error_type,
-            )
+            self._span.end(outcome, counts, error_type)
+        seconds = time.monotonic() - self._began
+        name = self._completion_id
+        log_end(self._kind, outcome, name, counts, seconds=seconds, error_type=error_type)

@@ -5,6 +5,7 @@ client and telemetry call the API in the client's name through its caller, and u
 client's underscore names.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -15,20 +16,13 @@ from msgspec import UNSET, UnsetType, structs
 from aiomessages.calls.attempts import Attempts
 from aiomessages.calls.queue import SendQueue
 from aiomessages.calls.rate_limit import Pace
-from aiomessages.calls.request import Call, Deadline, OnRetry, Read, Request
+from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
-from aiomessages.settings import Settings, Timeout, check_headers, check_query, check_seconds
-from aiomessages.wire.decoding import MESSAGES
-from aiomessages.wire.page_content import Codec
-from aiomessages.wire.requests import (
-    API,
-    PageOptions,
-    Resource,
-    check_completion_id,
-    check_page_options,
-)
-from aiomessages.wire.responses import read_one_completion, read_raw_completion
+from aiomessages.settings import Settings, Timeout, check_headers, check_seconds
+from aiomessages.wire.decoding import MESSAGES, Codec, decode_completion, decode_raw_completion
+from aiomessages.wire.requests import API, PageOptions, Resource, check_completion_id
+from aiomessages.wire.responses import read_completion
 
 from .listing import Listing
 from .page_size import PageSize
@@ -39,21 +33,20 @@ class CallOptions(msgspec.Struct, frozen=True):
     """The options of one call, as its user gave them.
 
     `timeout` and `deadline` are in seconds, and the client's where they are UNSET. The values of
-    `headers` are hidden already. `patience` is the number of seconds in which a 404 is asked for
-    again.
+    `headers` are hidden already, and `query` is checked. `patience` is the number of seconds in
+    which a 404 is asked for again.
     """
 
     timeout: Timeout | float | UnsetType | None = UNSET
     deadline: float | UnsetType | None = UNSET
     headers: Mapping[str, str] | None = None
-    query: Mapping[str, object] | None = None
+    query: Mapping[str, str] = {}
     patience: float = 0.0
 
 
 ResultT = TypeVar("ResultT")
 
 DEFAULT: Final = CallOptions()
-NO_PAGE_OPTIONS: Final = PageOptions(None, None, None, None)
 
 
 class Caller:
@@ -94,7 +87,7 @@ class Caller:
 
         A 429 fails no call of it, unless there was nothing else for ten minutes, or it asks to wait
         for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called once for
-        each request as it goes out, whatever becomes of it.
+        each request that is sent, whatever its outcome.
         """
         rules = self.attempts.rules
         policy = rules.policy
@@ -109,13 +102,9 @@ class Caller:
         return self._with(self.attempts.child(paced))
 
     def _with(self, attempts: Attempts) -> "Caller":
-        return Caller(
-            self._settings,
-            attempts,
-            headers=self._headers,
-            timeout=self._timeout,
-            deadline=self._deadline,
-        )
+        made = copy.copy(self)
+        made.attempts = attempts
+        return made
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -130,60 +119,61 @@ class Caller:
         order = {"order": wanted.order} if wanted.order else {}
         query = self._query(order, options)
         call = self._call(self._api.messages(completion_id, query), options, completion_id)
-        return self._listing(call, wanted)
+        return Listing(self.attempts, call, wanted)
 
     def completions(
         self, wanted: PageOptions, query: Mapping[str, str], options: CallOptions = DEFAULT
     ) -> Listing:
         """Return the list of the stored completions. Raises ConfigurationError as `messages`."""
-        # The order is always sent, since servers differ in what they do without.
+        # The order is always sent, since servers differ in their defaults.
         order = {"order": wanted.order or "asc"}
         merged = self._query({**order, **query}, options)
-        return self._listing(self._call(self._api.completions(merged), options), wanted)
+        return Listing(self.attempts, self._call(self._api.completions(merged), options), wanted)
 
     def plain_walk(
         self,
         completion_id: str,
-        codec: Codec[Any] = MESSAGES,
+        codec: Codec = MESSAGES,
         *,
-        after: str | None = None,
         limit: int | None = None,
         page_size: PageSize | None = None,
         wait_until_visible: float = 0.0,
     ) -> PlainWalk[Any]:
         """Return the pages of `messages`, none of which is fetched ahead.
 
-        A page that is too large is asked for again with half the limit, down to 1. The walks of one
+        A page that is too large is requested again with half the limit, down to 1. The walks of one
         run may share a `page_size`; `limit` is for a walk that shares none.
         """
-        wanted = check_page_options(after=after, limit=limit, order=None, max_items=None)
+        wanted = PageOptions(None, limit, None, None)
         listing = self.messages(completion_id, wanted, CallOptions(patience=wait_until_visible))
-        return listing.plain_walk(codec, page_size or PageSize(wanted.limit))
+        return listing.plain_walk(codec, page_size or PageSize(limit))
 
     async def completion(
         self, completion_id: str, options: CallOptions = DEFAULT
     ) -> StoredCompletion:
         """Fetch one stored completion."""
-        return await self._fetch_completion(read_one_completion, completion_id, options)
+        return await self._fetch_completion(decode_completion, completion_id, options)
 
     async def raw_completion(self, completion_id: str, options: CallOptions = DEFAULT) -> bytes:
         """Fetch one stored completion as the exact bytes that the server sent."""
-        return await self._fetch_completion(read_raw_completion, completion_id, options)
+        return await self._fetch_completion(decode_raw_completion, completion_id, options)
 
     async def _fetch_completion(
-        self, read: Callable[..., ResultT], completion_id: str, options: CallOptions
+        self,
+        decode: Callable[[bytes], tuple[str, ResultT]],
+        completion_id: str,
+        options: CallOptions,
     ) -> ResultT:
         completion_id = check_completion_id(completion_id)
         resource = self._api.completion(completion_id, self._query({}, options))
         call = self._call(resource, options, completion_id)
         request = Request(call, resource.target(), patience=call.patience)
-        checked: Read[ResultT] = partial(read, completion_id=completion_id)
-        result, _ = await self.attempts.call(request, checked)
+        read = partial(read_completion, decode=decode, completion_id=completion_id)
+        result, _ = await self.attempts.call(request, read)
         return result
 
     def _query(self, query: Mapping[str, str], options: CallOptions) -> dict[str, str]:
-        extra = check_query(options.query) if options.query else {}
-        return {**self._settings.query, **query, **extra}
+        return {**self._settings.query, **query, **options.query}
 
     def _call(
         self, resource: Resource, options: CallOptions, completion_id: str | None = None
@@ -201,15 +191,6 @@ class Caller:
             deadline=None if seconds is None else Deadline(seconds),
             completion_id=completion_id,
             patience=options.patience,
-        )
-
-    def _listing(self, call: Call, wanted: PageOptions) -> Listing:
-        return Listing(
-            self.attempts,
-            call,
-            after=wanted.after,
-            limit=wanted.limit,
-            max_items=wanted.max_items,
         )
 
     # --- observed ---------------------------------------------------------------------------------

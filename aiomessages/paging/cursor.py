@@ -1,7 +1,7 @@
-"""From page to page: which page may follow which, and the plain step to the next one.
+"""The way from page to page: which page may follow, and the plain step to the next one.
 
 A `WalkState` is the position of a walk in its list. It makes a page of each content that is fetched
-at its cursor, and refuses one by which the walk would lose items or never end. It performs no I/O.
+at its cursor, and refuses one that would make the walk lose items or never end. It performs no I/O.
 """
 
 from collections.abc import Awaitable, Callable
@@ -65,8 +65,8 @@ class WalkState(Generic[PageT]):
     def follow(self, content: PageContent[PageT], attempts: int) -> PageT | None:
         """Step onto the page at the cursor, and return it without the items that are not wanted.
 
-        Return None where the page has to be requested again, with `wanted` and `fresh` as they are
-        then. Raises PaginationError for a page that leads astray.
+        Return None if the page has to be requested again, with the new values of `wanted` and
+        `fresh`. Raises PaginationError for a page that would lose items or never end.
         """
         repeated = self._repeated(content.ids)
         nothing_new = len(repeated) >= len(content.ids)
@@ -83,7 +83,7 @@ class WalkState(Generic[PageT]):
             error.attempts += self.spent
 
     def _repeated(self, ids: list[str]) -> frozenset[str]:
-        """Return the ids that the reader has, or has passed, already."""
+        """Return the ids that the walk has already delivered or passed."""
         if self._last_ids is None:  # only the cursor is known: all items up to it were passed
             if self.cursor is None or self.cursor not in ids:
                 return _NOTHING
@@ -107,18 +107,18 @@ class WalkState(Generic[PageT]):
         return short
 
     def _contradiction(self, content: PageContent[PageT], *, nothing_new: bool) -> str | None:
-        """Return why the walk would lose items or never end by this page; None if it would not."""
+        """Return why the walk would lose items or never end with this page, or None."""
         cursor = content.next_cursor
         if cursor is not None and cursor in self._seen_cursors:
-            return f"the cursor {shown(cursor)} came a second time"
+            return f"the cursor {shown(cursor)} is repeated"
         if nothing_new and (cursor is not None or not self._may_end(content.ids)):
             return "the page only repeats what came before it"
         return None
 
     def _may_end(self, ids: list[str]) -> bool:
-        """Return whether a page of nothing new may be all that stands behind the cursor.
+        """Return whether a page without new items may be the end of the list.
 
-        Not so where it is the whole page in front of it once more: then `after` was ignored.
+        It is not if it repeats the whole page before it: then the server ignored `after`.
         """
         if not ids or ids == [self.cursor]:
             return True
@@ -159,12 +159,12 @@ class WalkState(Generic[PageT]):
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 _INCLUSIVE_HINT: Final = (
-    "Where a server begins each page with the message that `after` names, ask for a larger limit=."
+    "If the server begins each page with the message that `after` names, use a larger limit=."
 )
 
 
 async def step(state: WalkState[PageT], fetch: Fetch[PageT]) -> PageT:
-    """Fetch the page at the cursor, again where the state wants that, and step onto it."""
+    """Fetch the page at the cursor, again if the state requires it, and step onto it."""
     page = None
     try:
         while page is None:

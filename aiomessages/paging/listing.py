@@ -14,8 +14,8 @@ from aiomessages.observe.operation import Kind, Operation
 from aiomessages.pages import Page, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
-from aiomessages.wire.decoding import RAW
-from aiomessages.wire.page_content import Codec
+from aiomessages.wire.decoding import RAW, Codec
+from aiomessages.wire.requests import PageOptions
 
 from .cursor import Fetched, WalkState, step
 from .page_size import PageSize, WalkSize, is_too_slow
@@ -27,56 +27,47 @@ if TYPE_CHECKING:
     from .prediction import Prediction
 
 
-def _is_selection(name: str) -> bool:
-    return name in ("model", "order") or name.startswith("metadata[")
-
-
 StreamT = TypeVar("StreamT", bound=PageStream[Any, Any])
 
 
 class Listing:
     """One list: a request without a cursor, and the bounds of the walks over its pages."""
 
-    def __init__(
-        self,
-        attempts: Attempts,
-        call: Call,
-        *,
-        after: str | None,
-        limit: int | None,
-        max_items: int | None,
-    ) -> None:
+    def __init__(self, attempts: Attempts, call: Call, wanted: PageOptions) -> None:
         self._attempts = attempts
         self._call = call
-        self._after = after
-        self._limit = limit
-        self._max_items = max_items
+        self._wanted = wanted
 
     def stream(
         self,
         kind: type[StreamT],
-        codec: Codec[Any],
+        codec: Codec,
         *,
         prefetch: bool,
         lookahead: int | None = None,
     ) -> StreamT:
         """Return a stream of the given kind over the items that the codec reads.
 
-        `lookahead` is the number of pages to fetch in advance where the ids are numbered.
+        `lookahead` is the number of pages to fetch in advance if the ids are numbered.
         """
         operation = self._operation()
         fetch = partial(self._fetch, codec, operation)
         ahead = None if lookahead is None else self._prediction(codec, operation, lookahead)
-        return kind(
+        walk: Walk[Any] = Walk(
             fetch if ahead is None else ahead,
             self._state(codec),
-            fetch_one=partial(self._fetch_first, codec),
-            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             prefetch=prefetch,
             operation=operation,
             ahead=ahead,
-            arguments=self._arguments(),
+        )
+        first = partial(self._fetch_one, codec, None, self._wanted.after, self._wanted.max_items)
+        return kind(
+            walk,
+            after=self._wanted.after,
+            fetch_one=first,
+            raw=lambda: self.stream(RawStream, RAW, prefetch=prefetch, lookahead=lookahead),
             bulk=partial(self._bulk_pages, prefetch=prefetch),
+            arguments=self._arguments,
         )
 
     def _arguments(self) -> dict[str, Json]:
@@ -84,19 +75,20 @@ class Listing:
 
         Extra parameters may hold credentials, so only the API's own ones are shown.
         """
-        call = self._call
+        query = self._call.resource.query
+        names = [name for name in query if name in ("model", "order") or name[:9] == "metadata["]
         given = {
-            "completion_id": call.completion_id,
-            **{name: value for name, value in call.resource.query.items() if _is_selection(name)},
-            "after": shown(self._after),
-            "limit": self._limit,
-            "max_items": self._max_items,
+            "completion_id": self._call.completion_id,
+            **{name: query[name] for name in names},
+            "after": shown(self._wanted.after),
+            "limit": self._wanted.limit,
+            "max_items": self._wanted.max_items,
         }
         return {name: value for name, value in given.items() if value is not None}
 
     # --- in bulk ----------------------------------------------------------------------------------
 
-    def plain_walk(self, codec: Codec[Any], page_size: PageSize) -> PlainWalk[Any]:
+    def plain_walk(self, codec: Codec, page_size: PageSize) -> PlainWalk[Any]:
         """Return the pages of items that the codec reads, each fetched when it is asked for.
 
         A page that is too large is requested again with a smaller limit.
@@ -110,26 +102,21 @@ class Listing:
 
     def _bulk_pages(self, like: Attempts | None, *, prefetch: bool) -> PageIterator[RawPage]:
         """Return raw pages for an export, requested through the queue of `like` if it is given."""
-        listing = Listing(
-            self._attempts if like is None else self._attempts.paced_like(like),
-            self._call,
-            after=self._after,
-            limit=self._limit,
-            max_items=self._max_items,
-        )
-        operation, size = self._operation(), PageSize(self._limit).walk()
+        attempts = self._attempts if like is None else self._attempts.paced_like(like)
+        listing = Listing(attempts, self._call, self._wanted)
+        operation, size = self._operation(), PageSize(self._wanted.limit).walk()
         walk: Walk[Any] = Walk(
             partial(listing._fetch_in_bulk, size, RAW, operation),
             listing._state(RAW),
             prefetch=prefetch,
             operation=operation,
         )
-        return PageIterator(walk, after=self._after)
+        return PageIterator(walk, after=self._wanted.after)
 
     async def _fetch_in_bulk(
         self,
         size: WalkSize,
-        codec: Codec[Any],
+        codec: Codec,
         operation: Operation,
         after: str | None,
         remaining: int | None,
@@ -137,9 +124,9 @@ class Listing:
     ) -> Fetched[Page[Any]]:
         """Fetch a page; request one that is too large again with half the limit, down to 1.
 
-        So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default; where
-        the server may only be down, as with 504 or a timeout in the body, the retry quota pays for
-        each halving as for a retry.
+        So a page costs at most (1 + max_retries) * (1 + log2(limit)) requests, 21 by default. If
+        the server may only be down, as with a 504 or a timeout in the body, the retry quota pays
+        for each halving as for a retry.
         """
         sent = 0
         while True:
@@ -172,37 +159,27 @@ class Listing:
         kind: Kind = "list completions" if completion_id is None else "list messages"
         return Operation(self._attempts.listener, kind, completion_id)
 
-    def _state(
-        self, codec: Codec[Any], default_limit: int | None = requests.WALK_LIMIT
-    ) -> WalkState[Page[Any]]:
+    def _state(self, codec: Codec) -> WalkState[Page[Any]]:
         return WalkState(
-            after=self._after,
-            max_items=self._max_items,
-            fetch_next=partial(self._fetch_behind, codec, default_limit),
+            after=self._wanted.after,
+            max_items=self._wanted.max_items,
+            fetch_next=partial(self._fetch_one, codec, requests.WALK_LIMIT),
         )
 
-    async def _fetch_first(self, codec: Codec[Any]) -> Page[Any]:
-        return await self._fetch_one(codec, None, self._state(codec, None))
-
-    async def _fetch_behind(
+    async def _fetch_one(
         self,
-        codec: Codec[Any],
+        codec: Codec,
         default_limit: int | None,
         after: str | None,
         remaining: int | None,
-        promised: bool,
+        promised: bool = False,
     ) -> Page[Any]:
         state: WalkState[Page[Any]] = WalkState(
             after=after,
             max_items=remaining,
             promised=promised,
-            fetch_next=partial(self._fetch_behind, codec, default_limit),
+            fetch_next=partial(self._fetch_one, codec, default_limit),
         )
-        return await self._fetch_one(codec, default_limit, state)
-
-    async def _fetch_one(
-        self, codec: Codec[Any], default_limit: int | None, state: WalkState[Page[Any]]
-    ) -> Page[Any]:
         operation = self._operation()
         with operation:
             fetch = partial(self._fetch, codec, operation, default_limit=default_limit)
@@ -212,7 +189,7 @@ class Listing:
 
     async def _fetch(
         self,
-        codec: Codec[Any],
+        codec: Codec,
         operation: Operation,
         after: str | None,
         remaining: int | None,
@@ -222,13 +199,23 @@ class Listing:
         size: int | None = None,
         ahead: bool = False,
     ) -> Fetched[Page[Any]]:
-        limit = requests.page_limit(size or self._limit, remaining, default=default_limit)
-        request = self._page_request(after, limit, operation, ahead=ahead, fresh=fresh)
+        call, wanted = self._call, self._wanted
+        limit = requests.page_limit(size or wanted.limit, remaining, default=default_limit)
+        request = Request(
+            call,
+            call.resource.target(limit=limit, after=after),
+            cursor=after,
+            # Only a list that was not seen yet can be one that is not visible yet.
+            patience=call.patience if after == wanted.after else 0.0,
+            ahead=ahead,
+            fresh=fresh,
+            operation=operation,
+        )
         read = partial(
             responses.read_page,
             codec=codec,
-            completion_id=request.call.completion_id,
-            cursor=request.cursor,
+            completion_id=call.completion_id,
+            cursor=after,
             limit=limit,
         )
         return await self._attempts.call(request, read)
@@ -236,7 +223,7 @@ class Listing:
     # --- ahead of the walk ------------------------------------------------------------------------
 
     def _prediction(
-        self, codec: Codec[Any], operation: Operation, window: int
+        self, codec: Codec, operation: Operation, window: int
     ) -> "Prediction[Page[Any]]":
         """Return a function that fetches the pages of this list, most of them ahead."""
         from .lookahead import Numbering, opposite  # noqa: PLC0415 few need it
@@ -247,9 +234,7 @@ class Listing:
         back = Listing(
             self._attempts,
             structs.replace(self._call, resource=resource.with_query(order=order)),
-            after=None,
-            limit=self._limit,
-            max_items=None,
+            self._wanted._replace(after=None, max_items=None),
         )
 
         async def fetch_end() -> list[str]:
@@ -262,26 +247,6 @@ class Listing:
             partial(self._fetch, codec, operation, ahead=True),
             fetch_end,
             window=window,
-            page_size=self._limit or requests.WALK_LIMIT,
+            page_size=self._wanted.limit or requests.WALK_LIMIT,
             numbering=Numbering(str(self._call.completion_id), 1 if order == "desc" else -1),
-        )
-
-    def _page_request(
-        self,
-        after: str | None,
-        limit: int | None,
-        operation: Operation,
-        *,
-        ahead: bool,
-        fresh: bool,
-    ) -> Request:
-        return Request(
-            self._call,
-            self._call.resource.target(limit=limit, after=after),
-            cursor=after,
-            # Only a list that was not seen yet can be one that is not visible yet.
-            patience=self._call.patience if after == self._after else 0.0,
-            ahead=ahead,
-            fresh=fresh,
-            operation=operation,
         )

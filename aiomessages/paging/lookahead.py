@@ -1,7 +1,7 @@
-"""Decisions of looking ahead: which cursors a list of numbered messages will come to.
+"""Decisions of lookahead: the cursors that a list of numbered messages will reach.
 
 A walk learns the cursor of each page from the page before it. The live API numbers the messages of
-a completion: `{completion_id}-{n}`. So the first page of a list and the last two ids of it tell all
+a completion: `{completion_id}-{n}`. So the first page of a list and its last two ids determine all
 cursors in between, and the pages behind them can be requested at once.
 
 A prediction can be wrong and do no harm. The request for the page behind a predicted cursor is the
@@ -36,18 +36,18 @@ def checked_window(mode: object, window: object, *, prefetch: bool) -> int:
         raise ConfigurationError(f"lookahead must be True, 'predict', False or None, not {mode!r}")
     count = check_count("lookahead_window", window)
     if not prefetch:
-        raise ConfigurationError("lookahead fetches ahead, and prefetch=False forbids it")
+        raise ConfigurationError("lookahead fetches pages ahead, and prefetch=False forbids that")
     return count
 
 
 def opposite(query: Mapping[str, str | None]) -> Literal["asc", "desc"]:
     """Return the opposite of the order of a list of messages, which is `asc` by default.
 
-    Raises ConfigurationError where extra_query asks for an order that has no opposite.
+    Raises ConfigurationError if extra_query has an order without an opposite.
     """
     order = query.get("order") or "asc"
     if order not in ("asc", "desc"):
-        raise ConfigurationError(f"lookahead knows no opposite of the order {order!r}")
+        raise ConfigurationError(f"lookahead needs the order asc or desc, not {order!r}")
     return "desc" if order == "asc" else "asc"
 
 
@@ -81,7 +81,7 @@ def predict(
 
     `page` holds the ids of one page in the order of the walk, `end` the last ids of the list in the
     same order, `wanted` is the number of items wanted behind the page (None: all). All pages are
-    taken to be as long as this one. Nothing is predicted where either end is not numbered.
+    assumed to be as long as this one. Nothing is predicted if either end is not numbered.
     """
     first, before_last = numbering.first_of(page), numbering.first_of(end)
     if first is None or before_last is None:

@@ -1,4 +1,4 @@
-"""The number of items to ask for in a page where many lists are read.
+"""The number of items to request in a page when many lists are read.
 
 A page can be too large for the client's memory, for a gateway, or for the time that a request has.
 Some of that is a matter of one list (120 screenshots), some of the server (25 a page and no more).
@@ -31,7 +31,7 @@ class _Bound:
         self._tried = 0
 
     def next(self) -> int:
-        """Return the size to ask for: after enough good pages, once, the double of it."""
+        """Return the size to request: after enough good pages, the double of it, once."""
         if self._good < self._needed or self.size >= self.most:
             return self.size
         self._good = 0
@@ -50,19 +50,14 @@ class _Bound:
             self._wait_longer()
 
     def fall(self, size: int) -> None:
-        """Ask for no more than a size, until pages of it were good."""
+        """Request no more than a size, until pages of it succeeded."""
         self.size = min(self.size, max(size, 1))
         self._good = 0
 
     def refuse(self, asked: int) -> None:
-        """Never ask for so many again."""
+        """Never request so many again."""
         self.most = min(self.most, max(asked // 2, 1))
         self.fall(self.most)
-
-    def fall_for_longer(self, size: int) -> None:
-        """Fall, and take longer to rise: so that what falls again and again costs ever less."""
-        self.fall(size)
-        self._wait_longer()
 
     def _wait_longer(self) -> None:
         self._tried, self._good = 0, 0
@@ -70,52 +65,39 @@ class _Bound:
 
 
 class _Fall(NamedTuple):
-    """A walk that had to ask for less: a page of `failed` items did not come, of `passed` did."""
+    """A walk that had to shrink: a page of `failed` items failed, one of `passed` succeeded."""
 
     walk: "WalkSize"
     failed: int
     passed: int
 
 
-class PageSize:
+class PageSize(_Bound):
     """The page size that the walks of one run share, at most `most` (100 by default)."""
 
     def __init__(self, most: int | None = None) -> None:
-        self._bound = _Bound(most or WALK_LIMIT)
+        super().__init__(most or WALK_LIMIT)
         self._last_fall: _Fall | None = None
-
-    @property
-    def most(self) -> int:
-        """The largest size that is ever asked for."""
-        return self._bound.most
-
-    @property
-    def size(self) -> int:
-        """The size that a walk begins with."""
-        return self._bound.size
 
     def walk(self) -> "WalkSize":
         """Return the size of the pages of one more walk."""
-        return WalkSize(self, self._bound)
+        return WalkSize(self)
 
-    def refuse(self, asked: int) -> None:
-        """Never ask for as many again: the server accepts no limit that large, of any list."""
-        self._bound.refuse(asked)
-
-    def passed(self, count: int) -> None:
-        """Count a full page of `count` items: as many are not too much for the server."""
-        self._bound.passed(count)
-        if self._last_fall is not None and count >= self._last_fall.failed:
+    def passed(self, asked: int) -> None:
+        """Count a full page of that size: as many items are not too much for the server."""
+        super().passed(asked)
+        if self._last_fall is not None and asked >= self._last_fall.failed:
             self._last_fall = None
 
     def fell(self, walk: "WalkSize", failed: int, passed: int) -> None:
-        """Note a walk that got less and not more; a second one in a row lowers the size of all."""
+        """Note a walk that had to shrink; a second one in a row lowers the size of all."""
         before, self._last_fall = self._last_fall, _Fall(walk, failed, passed)
         if before is None or before.walk is walk:
             return
         agreed = max(before.passed, passed)
-        if agreed < self._bound.size:
-            self._bound.fall_for_longer(agreed)
+        if agreed < self.size:
+            self.fall(agreed)
+            self._wait_longer()  # so that what falls again and again costs ever less
 
 
 class WalkSize:
@@ -124,21 +106,20 @@ class WalkSize:
     For one page `next` is called at most 1 + log2(limit) times, 7 for 100, whatever the answers.
     """
 
-    def __init__(self, run: PageSize, bound: _Bound) -> None:
+    def __init__(self, run: PageSize) -> None:
         self._run = run
-        self._run_bound = bound
-        self._own = _Bound(bound.most)
+        self._own = _Bound(run.most)
         self._failed = 0  # the smallest size that failed since a page came
 
     def next(self) -> int:
         """Return the limit of the next page."""
-        own, run = self._own, self._run_bound
+        own, run = self._own, self._run
         if self._failed:
-            return min(own.size, run.size)  # no tries while things go wrong
+            return min(own.size, run.size)  # no tries after a failure
         return run.next() if own.size >= run.size else min(own.next(), run.size)
 
     def passed(self, asked: int, count: int) -> None:
-        """Count a page of `count` items that came where `asked` were asked for."""
+        """Count a page of `count` items, of which `asked` were requested."""
         if self._failed:
             self._run.fell(self, self._failed, asked)
             self._failed = 0
@@ -147,7 +128,7 @@ class WalkSize:
             self._run.passed(asked)
 
     def asks_for_less(self, error: APIError, asked: int) -> bool:
-        """Return whether a page failed because of its size; then ask for less from now on."""
+        """Return whether a page failed because of its size; if so, request less from now on."""
         if not is_too_large(error) or asked <= 1:
             return False
         if is_about_limit(error):
@@ -155,7 +136,7 @@ class WalkSize:
             self._own.refuse(asked)
             return True
         self._own.failed(asked)
-        self._run_bound.failed(asked)
+        self._run.failed(asked)
         self._own.fall(asked // 2)
         self._failed = asked
         return True
@@ -172,7 +153,7 @@ def is_too_large(error: APIError) -> bool:
 
 
 def is_too_slow(error: APIError) -> bool:
-    """Return whether an error may be one of size, or just of a server that is down for now."""
+    """Return whether an error may be due to size, or to a server that is down for now."""
     if isinstance(error, APITimeoutError):
         return error.in_body
     return isinstance(error, APIStatusError) and error.status in _TOO_SLOW

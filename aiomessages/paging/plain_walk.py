@@ -1,14 +1,14 @@
-"""The plain walk: the pages of a list in order, each fetched when it is asked for.
+"""The plain walk: the pages of a list in order, each fetched on request.
 
-It is for readers of many lists at once, who have no use for a page ahead of its need; `stream` goes
-ahead of its reader, and survives the cancellation of a wait.
+It is for readers of many lists at once, who need no prefetching; `stream` prefetches, and survives
+the cancellation of a wait.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Generic, Self
 
-from aiomessages.calls.cancellation import translate_cancellation
+from aiomessages.calls.running import translate_cancellation
 from aiomessages.observe.operation import Operation
 from aiomessages.wire.page_content import PageT
 
@@ -18,7 +18,7 @@ from .cursor import Fetch, WalkState, step
 class PlainWalk(AsyncIterator[PageT], Generic[PageT]):
     """The pages of a list. A fetch runs in the reader's task: cancelling the reader gives it up.
 
-    Leave it as a context manager. After an error there is nothing more to ask for.
+    Use it as a context manager. After an error it has no further page.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""Tasks that look ahead: pages that are requested before the walk arrives at their cursors.
+"""Tasks of lookahead: pages are requested before the walk arrives at their cursors.
 
-A `Prediction` is a function that fetches one page, and stands between a walk and the function that
-really does. Its requests are sent in the walk's own order and from predicted cursors (`lookahead`).
-A page that is there already is returned in place of a request; whatever failed ahead of its time is
-requested again. So only errors of the walk's own requests count, and a prediction that is wrong
-costs requests and time alone.
+A `Prediction` is a function that fetches one page, between a walk and the function that sends
+requests. Its requests are sent in the walk's own order and from predicted cursors (`lookahead`). A
+page that has arrived already is returned in place of a request; a request ahead that failed is
+repeated. So only errors of the walk's own requests count, and a wrong prediction costs only
+requests and time.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ FetchEnd = Callable[[], Awaitable[list[str]]]
 
 
 class Prediction(Generic[PageT]):
-    """Fetch the pages of a numbered list, most of them before they are asked for.
+    """Fetch the pages of a numbered list, most of them ahead of their need.
 
     At most `window` pages are held or under way in advance. The first page and the end of the list
-    are requested at the same time; once both are there, the cursors in between are predicted, once.
-    Nothing is fetched ahead where a page of `page_size` items is enough, after the first page that
-    does not end with a predicted cursor, and once the server has asked to wait.
+    are requested at the same time; once both have arrived, the cursors in between are predicted,
+    once. Nothing is fetched ahead if a page of `page_size` items is enough, after the first page
+    that does not end with a predicted cursor, and once the server has asked to wait.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Prediction(Generic[PageT]):
     ) -> Fetched[PageT]:
         """Return the page behind `after`; raise the error of its request. For one caller at a time.
 
-        A page that is asked for on a `fresh` connection is always requested.
+        A page on a `fresh` connection is always requested.
         """
         if not self._begun:
             self._begun = True
@@ -75,7 +75,11 @@ class Prediction(Generic[PageT]):
                 self._spawn(self._find_end())
         fetched = None if fresh else await self._take_early(after)
         if fetched is None:
-            fetched = await self._fetch_in_order(after, remaining, fresh)
+            self._requested = after
+            try:
+                fetched = await self._fetch(after, remaining, fresh)
+            finally:
+                self._requested = None
         self._follow(fetched[0], remaining)
         return fetched
 
@@ -93,17 +97,8 @@ class Prediction(Generic[PageT]):
         del self._early[after]
         return None if task.cancelled() else task.result()
 
-    async def _fetch_in_order(
-        self, after: str | None, remaining: int | None, fresh: bool
-    ) -> Fetched[PageT]:
-        self._requested = after
-        try:
-            return await self._fetch(after, remaining, fresh)
-        finally:
-            self._requested = None
-
     def _follow(self, page: PageContent[PageT], remaining: int | None) -> None:
-        """Note where the walk has come to, and give up a prediction that it has left."""
+        """Note the position of the walk, and give up a prediction that it has left."""
         cursor, count = page.next_cursor, len(page.ids)
         if cursor is None or (remaining is not None and remaining <= count):
             return  # it is at its end
@@ -116,7 +111,7 @@ class Prediction(Generic[PageT]):
         self._send()
 
     def _predict(self) -> None:
-        """Predict, once, as soon as the end of the list and a page of the walk are there."""
+        """Predict, once, as soon as the end of the list and a page of the walk have arrived."""
         if not self._end or not self._page:
             return
         end, self._end = self._end, []

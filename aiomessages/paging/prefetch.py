@@ -4,12 +4,11 @@ import asyncio
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
-from aiomessages.calls.cancellation import translate_cancellation
-from aiomessages.calls.running import CLOSE_TIMEOUT
+from aiomessages.calls.running import CLOSE_TIMEOUT, translate_cancellation
 from aiomessages.errors import ClientClosedError
 from aiomessages.observe.operation import Operation
 from aiomessages.wire.page_content import PageT
@@ -19,21 +18,14 @@ from .cursor import Fetch, Fetched, WalkState
 if TYPE_CHECKING:
     from types import TracebackType
 
-
-class Ahead(Protocol):
-    """A helper of a walk that fetches further ahead, in tasks that end with the walk."""
-
-    tasks: set[asyncio.Task[Any]]
-
-    def give_up(self) -> None:
-        """Cancel the tasks, and drop the pages that are held."""
+    from .prediction import Prediction
 
 
 class _Fetcher(Generic[PageT]):
     """Fetches pages in a task, and hands them to the walk that holds it.
 
-    The task knows the fetcher and the fetcher does not know the walk, so that a walk can be dropped
-    while its task runs. The task goes on for as long as there is room for a page, and then ends.
+    The task refers to the fetcher, and the fetcher not to the walk, so that a walk can be dropped
+    while its task runs. The task continues while there is room for a page, and then ends.
     """
 
     def __init__(
@@ -43,7 +35,7 @@ class _Fetcher(Generic[PageT]):
         *,
         prefetch: bool,
         operation: Operation | None,
-        ahead: Ahead | None,
+        ahead: "Prediction[PageT] | None",
     ) -> None:
         self._fetch = fetch
         self._operation = operation or Operation()
@@ -53,11 +45,11 @@ class _Fetcher(Generic[PageT]):
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._traceback: TracebackType | None = None
         # Pages that the walk has not delivered yet; the error or the end comes after them.
         self.pages: deque[PageT] = deque()
-        # Whether the walk takes a page now, so that the one after it may come as well.
+        # Whether the walk is taking a page now, so that the one after it may be fetched as well.
         self.taking = False
 
     @property
@@ -65,19 +57,10 @@ class _Fetcher(Generic[PageT]):
         """Whether the last page has come."""
         return self._state.ended
 
-    @property
-    def running(self) -> bool:
-        """Whether a page is being fetched."""
-        return self._task is not None and not self._task.done()
-
-    @property
-    def failed(self) -> bool:
-        """Return whether a fetch raised an error."""
-        return self._error is not None
-
     def start(self) -> bool:
         """Start to fetch if there is room and no fetch runs; return whether one was started."""
-        if self.running or not self._has_room():
+        is_running = self._task is not None and not self._task.done()
+        if is_running or not self._has_room():
             return False
         context = self._operation.context()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=context)
@@ -85,7 +68,7 @@ class _Fetcher(Generic[PageT]):
         return True
 
     def _has_room(self) -> bool:
-        if self.ended or self._stopped or self._error is not None:
+        if self.ended or self._stopped or self.error is not None:
             return False
         if self._prefetch:
             return len(self.pages) < 1 + self.taking
@@ -103,22 +86,22 @@ class _Fetcher(Generic[PageT]):
             except Exception as error:  # noqa: BLE001 any error is raised to the reader
                 self._fail(error)
             self._wake()
-        if self._ahead is not None and (self.ended or self._error is not None):
+        if self._ahead is not None and (self.ended or self.error is not None):
             self._ahead.give_up()
 
     def _fail(self, error: Exception) -> None:
         self._state.count(error)
         self._operation.over(error)
-        self._error, self._traceback = error, error.__traceback__
+        self.error, self._traceback = error, error.__traceback__
 
     def raise_error(self) -> None:
         """Raise the error of the fetch, if it failed."""
-        if self._error is not None:
+        if self.error is not None:
             # With its first traceback: each raise would add frames, and keep their locals alive.
-            raise self._error.with_traceback(self._traceback)
+            raise self.error.with_traceback(self._traceback)
 
     def arrival(self) -> "asyncio.Future[None]":
-        """Return a future that is done when a page or an error comes, or the task was cancelled."""
+        """Return a future that is done at the next page or error, or the task's cancellation."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -161,7 +144,7 @@ class _Fetcher(Generic[PageT]):
         self._operation.dropped(self._task.get_loop())
         running = self._running_tasks()
         # Tasks that run after the end were cancelled, and are about to finish.
-        over = self.ended or self._error is not None
+        over = self.ended or self.error is not None
         if over or not running or any(task.get_loop().is_closed() for task in running):
             return
         for task in running:
@@ -170,12 +153,12 @@ class _Fetcher(Generic[PageT]):
             "a message stream was dropped while it was fetching a page;"
             " leave it by `async with` or `await stream.aclose()`",
             ResourceWarning,
-            stacklevel=2,
+            stacklevel=3,  # behind the finalizer: the line that dropped it
         )
 
 
 class Walk(Generic[PageT]):
-    """Go from page to page, one fetch at a time, the next one ahead of its need."""
+    """Go from page to page with one fetch at a time, which prefetches the next page."""
 
     def __init__(
         self,
@@ -184,7 +167,7 @@ class Walk(Generic[PageT]):
         *,
         prefetch: bool = True,
         operation: Operation | None = None,
-        ahead: Ahead | None = None,
+        ahead: "Prediction[PageT] | None" = None,
     ) -> None:
         self._fetcher = _Fetcher(
             fetch,
@@ -209,7 +192,7 @@ class Walk(Generic[PageT]):
             return "closed" if self._closed else "not started"
         if self._fetcher.pages:
             return "reading"
-        if self._fetcher.failed:
+        if self._fetcher.error is not None:
             return "failed"
         if self._fetcher.ended and self._all_delivered:
             return "ended"

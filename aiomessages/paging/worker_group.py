@@ -1,4 +1,4 @@
-"""The tasks that pull items from one shared source and work on them, and how that ends.
+"""The tasks that pull items from one shared source and work on them, and their end.
 
 The source is never read further ahead than the items that are worked on or whose results wait to be
 taken: at most `concurrency` items at any time. That is also the cheapest way to share
@@ -6,8 +6,8 @@ work in asyncio: measured, a tenth of what a semaphore with gather costs an item
 
 The end is one number: the place of the first item without a result. Work on the items before it
 finishes, all other work is cancelled. The end of the source has the place behind the last item
-read, and so has an error of the source. An error of work has the place of its item where the order
-counts, and the first place where it does not.
+read, and so has an error of the source. An error of work has the place of its item if the order
+counts, and the first place if not.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -40,15 +39,6 @@ _NEVER: Final = sys.maxsize  # the place of no item, and of the end before it is
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-
-class _End(Enum):
-    """The type of `_END`, which stands for the item behind the last one."""
-
-    END = 0
-
-
-_END: Final = _End.END
 
 
 class WorkerGroup(Generic[ItemT, ResultT]):
@@ -81,18 +71,16 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def to_be_started(self) -> bool:
-        """Whether the work was neither begun nor given up."""
-        return not self._tasks and self._end == _NEVER
-
-    def start(self) -> None:
-        """Start the tasks."""
+    def start(self) -> bool:
+        """Start the tasks, unless the work was begun or given up; return whether they were."""
+        if self._tasks or self._end < _NEVER:
+            return False
         self._loop = asyncio.get_running_loop()
         for me in range(self._concurrency):
             self._at[me] = _NEVER
             self._tasks.append(self._loop.create_task(self._pull(me)))
             self._tasks[me].add_done_callback(partial(self._left, me))
+        return True
 
     # --- the work of one worker -------------------------------------------------------------------
 
@@ -100,33 +88,31 @@ class WorkerGroup(Generic[ItemT, ResultT]):
         """Read an item and work on it, for as long as there are any."""
         try:
             while self._end == _NEVER:
-                item = await self._read(me)
-                if item is _END:
-                    break
-                self._put(self._at[me], await self._work(item))
-                self._at[me] = _NEVER
+                for item in await self._read(me):
+                    self._put(self._at[me], await self._work(item))
+                    self._at[me] = _NEVER
         except BaseException as error:
             if self._loop.is_closed():
                 raise  # GeneratorExit: the coroutine is destroyed with its loop
             self._fail(me, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop for these
-        self._at.pop(me, None)
 
-    async def _read(self, me: int) -> ItemT | _End:
-        """Return the next item, with its place noted, or the end."""
+    async def _read(self, me: int) -> list[ItemT]:
+        """Return the next item, with its place noted; nothing at the end."""
         await self._room.acquire()
         async with self._reading:
-            item = await anext(self._source, _END)
-            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
-                return _END
-            if item is _END:
-                del self._at[me]
+            try:
+                item = await anext(self._source)
+            except StopAsyncIteration:
+                self._at.pop(me, None)
                 self._finish(self._begun)
-            else:
-                self._at[me] = self._begun
-                self._begun += 1
-            return item
+                return []
+            if self._end < _NEVER:  # cancelled, and the source gave an item all the same
+                return []
+            self._at[me] = self._begun
+            self._begun += 1
+            return [item]
 
     def _put(self, place: int, result: ResultT) -> None:
         if not self._ordered:
@@ -221,7 +207,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
     async def _leave(self) -> None:
         """Wait up to 5 s for the tasks to end and the source to close.
 
-        They go on to do so if the wait is cancelled.
+        They continue if the wait is cancelled.
         """
         closing = self._close_soon()
         with anyio.CancelScope(shield=True):
@@ -255,7 +241,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             "results were dropped while they were being worked on; leave them by `async with`"
             " or `await results.aclose()`",
             ResourceWarning,
-            stacklevel=2,
+            stacklevel=3,  # behind the finalizer: the line that dropped it
         )
 
     def _give_up(self) -> None:

@@ -8,7 +8,7 @@ The completions lie in an archive (`aiomessages.archive`), of which it uses the 
 store.
 
 Each part imports only parts before it:
-wire, responses, faults, middleware, app, sample, local.
+wire, faults, middleware, app, sample, local.
 """
 
 from aiomessages.archive.records import RecordError
@@ -17,3 +17,7 @@ from aiomessages.archive.store import import_records
 from .local import LocalServer
 
 __all__ = ["LocalServer", "RecordError", "import_records"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

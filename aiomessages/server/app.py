@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
-from aiomessages.archive.store import Order, Store, UnknownCompletionError, UnknownCursorError
-
 from . import wire
-from .responses import json_response
+from .wire import ApiError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from aiohttp.typedefs import Middleware
+
+    from aiomessages.archive.store import Order, Store
 
 DEFAULT_LIMIT = 20
 # int() would also accept "+5", " 5", "1_0", digits of other scripts, and any number of digits.
@@ -28,12 +27,10 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
 
-def build_app(
-    store: Store, lock: asyncio.Lock, middlewares: Sequence[Middleware] = ()
-) -> web.Application:
+def build_app(store: Store, lock: asyncio.Lock, middleware: Middleware) -> web.Application:
     """Return the application that serves `store`. Writers of the store must hold `lock`."""
     routes = _Routes(store, lock)
-    app = web.Application(middlewares=middlewares)
+    app = web.Application(middlewares=[middleware])
     base = "/v1/chat/completions"
     # The API answers HEAD with 405; aiohttp would add a HEAD route to every GET.
     app.router.add_get(base, routes.completions, allow_head=False)
@@ -43,6 +40,8 @@ def build_app(
 
 
 class _Routes:
+    """The handlers. The middleware answers the errors of the store."""
+
     def __init__(self, store: Store, lock: asyncio.Lock) -> None:
         self._store = store
         self._lock = lock
@@ -51,45 +50,33 @@ class _Routes:
         completion_id = request.match_info["completion_id"]
         after, limit, order = _paging(request, default_order="asc")
         async with self._lock:
-            try:
-                rows = self._store.messages(completion_id, after=after, limit=limit, order=order)
-            except UnknownCompletionError:
-                raise wire.completion_not_found(completion_id) from None
-            except UnknownCursorError as error:
-                raise wire.unknown_cursor(str(error)) from None
-        return json_response(wire.page_body(rows))
+            rows = self._store.messages(completion_id, after=after, limit=limit, order=order)
+        return wire.json_response(wire.page_body(rows))
 
     async def completions(self, request: web.Request) -> web.Response:
         # Newest first, like the live API, although its contract says `asc`.
         after, limit, order = _paging(request, default_order="desc")
         async with self._lock:
-            try:
-                rows = self._store.completions(
-                    after=after,
-                    limit=limit,
-                    order=order,
-                    model=request.query.get("model"),
-                    metadata=_metadata(request),
-                )
-            except UnknownCursorError as error:
-                raise wire.unknown_cursor(str(error)) from None
-        return json_response(wire.page_body(rows))
+            rows = self._store.completions(
+                after=after,
+                limit=limit,
+                order=order,
+                model=request.query.get("model"),
+                metadata=_metadata(request),
+            )
+        return wire.json_response(wire.page_body(rows))
 
     async def completion(self, request: web.Request) -> web.Response:
-        completion_id = request.match_info["completion_id"]
         async with self._lock:
-            try:
-                body = self._store.completion(completion_id)
-            except UnknownCompletionError:
-                raise wire.completion_not_found(completion_id) from None
-        return json_response(body)
+            return wire.json_response(self._store.completion(request.match_info["completion_id"]))
 
 
 def _paging(request: web.Request, *, default_order: Order) -> tuple[str | None, int, Order]:
     query = request.query
     order = query.get("order", default_order)
     if order not in ("asc", "desc"):
-        raise wire.unknown_order(order)
+        message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
+        raise ApiError(400, message, param="order", code="invalid_value")
     return query.get("after"), _limit(query.get("limit")), cast("Order", order)
 
 
@@ -98,10 +85,16 @@ def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
     if not _INTEGER.fullmatch(text):
-        raise wire.limit_not_an_integer()
-    if int(text) < 1:
-        raise wire.limit_below_one(int(text))
-    return int(text)
+        message = "Invalid type for 'limit': expected an integer, but got a string instead."
+        raise ApiError(400, message, param="limit", code="invalid_type")
+    limit = int(text)
+    if limit < 1:
+        message = (
+            "Invalid 'limit': integer below minimum value. "
+            f"Expected a value >= 1, but got {limit} instead."
+        )
+        raise ApiError(400, message, param="limit", code="integer_below_min_value")
+    return limit
 
 
 def _metadata(request: web.Request) -> dict[str, str]:

@@ -10,22 +10,20 @@ import ipaddress
 import os
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
 from aiomessages.archive.store import Store
 
-from . import middleware
 from .app import build_app
 from .faults import Plan
+from .middleware import TokenBucket, middleware
 from .sample import sample_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-
-    from aiohttp.typedefs import Middleware
 
     from aiomessages.archive.records import Source
 
@@ -71,16 +69,22 @@ class LocalServer:
             raise ValueError("latency and visibility_delay must be >= 0, and rate > 0")
         self.api_key = api_key or f"sk-local-{secrets.token_urlsafe(24)}"
         self._database = os.fspath(database)
+        self._open = partial(Store, self._database, visibility_delay=visibility_delay, clock=clock)
         self._sample = sample
         self._records = records
         self._host = _loopback(host)
         self._port = port
-        self._latency = latency
-        self._rate = rate
-        self._visibility_delay = visibility_delay
         self._plan = Plan(faults)
-        self._clock = clock
-        self._counter = middleware.RequestCounter(on_request)
+        self._requests = 0
+        self._on_request = on_request
+        self._middleware = middleware(
+            self._count,
+            latency=latency,
+            api_key=self.api_key,
+            bucket=None if rate is None else TokenBucket(rate),
+            plan=lambda: self._plan,
+            clock=clock,
+        )
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -100,7 +104,7 @@ class LocalServer:
     @property
     def requests(self) -> int:
         """The number of requests that arrived, rejected ones included."""
-        return self._counter.count
+        return self._requests
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -118,12 +122,7 @@ class LocalServer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def start(self) -> None:
@@ -133,12 +132,13 @@ class LocalServer:
         """
         if self._store is not None:
             raise RuntimeError("the server is running already")
-        self._store = Store(
-            self._database, visibility_delay=self._visibility_delay, clock=self._clock
-        )
+        self._store = self._open()
         self._lock = asyncio.Lock()
         try:
-            await self._import_initial()
+            if self._sample:
+                await self.import_records(sample_records())
+            if self._records is not None:
+                await self.import_records(self._records)
             await self._listen(self._store, (self._host, self._port))
         except BaseException:
             await self.aclose()
@@ -172,9 +172,9 @@ class LocalServer:
     async def import_records(self, source: Source) -> int:
         """Import records while serving, and return the number of completions.
 
-        Requests wait until the import ends. If the caller is cancelled the import goes on, because
-        a thread cannot be stopped; it still stores all records or none.
-        Raises RecordError for an invalid record, and stores nothing then.
+        Requests wait until the import ends. If the caller is cancelled the import continues,
+        because a thread cannot be stopped; it still stores all records or none. Raises RecordError
+        for an invalid record, and stores nothing then.
         """
         return await asyncio.shield(asyncio.create_task(self._import(source)))
 
@@ -184,16 +184,9 @@ class LocalServer:
                 raise RuntimeError("the server is not running")
             return await asyncio.to_thread(self._store.load, source)
 
-    async def _import_initial(self) -> None:
-        if self._sample:
-            await self.import_records(sample_records())
-        if self._records is not None:
-            await self.import_records(self._records)
-
     async def _listen(self, store: Store, address: tuple[str, int]) -> None:
-        app = build_app(store, self._lock, self._middlewares())
         runner = web.AppRunner(
-            app,
+            build_app(store, self._lock, self._middleware),
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             handler_cancellation=True,  # else a stalling fault would outlive its client
@@ -208,16 +201,10 @@ class LocalServer:
         host, port = runner.addresses[0][:2]
         self._address = (host, port)
 
-    def _middlewares(self) -> list[Middleware]:
-        """Return the middlewares, outermost first."""
-        chain = [middleware.envelope(self._counter)]
-        if self._latency:
-            chain.append(middleware.latency(self._latency))
-        chain.append(middleware.authentication(self.api_key))
-        if self._rate is not None:
-            chain.append(middleware.rate_limit(middleware.TokenBucket(self._rate)))
-        chain.append(middleware.faults(lambda: self._plan))
-        return chain
+    def _count(self, request: web.Request) -> None:
+        self._requests += 1
+        if self._on_request is not None:
+            self._on_request(request)
 
 
 def _loopback(host: str) -> str:

@@ -1,8 +1,7 @@
-"""The middlewares between the socket and the routes, one for each concern.
+"""The middleware between the socket and the routes: the count, the key, the limits, the faults.
 
-From the outside in: the envelope (headers, error bodies, the request count), latency, the key, the
-rate limit, and the faults. Faults come last, so that they apply only to requests that a route
-would have answered. A middleware knows the request and its own settings, never the stored data.
+It turns every error into the API's, and adds the API's headers to every response. It knows the
+request and the server's settings, never the stored data.
 """
 
 from __future__ import annotations
@@ -12,12 +11,14 @@ import hmac
 import logging
 import time
 import uuid
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from aiomessages.archive.store import UnknownCompletionError, UnknownCursorError
+
 from . import wire
-from .responses import error_response
 from .wire import ApiError
 
 if TYPE_CHECKING:
@@ -29,19 +30,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-
-class RequestCounter:
-    """Count the requests that arrive, and call `on_request` with each."""
-
-    def __init__(self, on_request: Callable[[web.Request], object] | None = None) -> None:
-        self.count = 0
-        self._on_request = on_request
-
-    def add(self, request: web.Request) -> None:
-        """Count a request."""
-        self.count += 1
-        if self._on_request is not None:
-            self._on_request(request)
+_MISSING_KEY = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization "
+    "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+)
 
 
 class TokenBucket:
@@ -65,83 +57,66 @@ class TokenBucket:
         return 0.0
 
 
-def envelope(counter: RequestCounter) -> Middleware:
-    """Count each request; add the API's headers to each response and a body to each error."""
+def middleware(
+    on_request: Callable[[web.Request], object],
+    *,
+    latency: float,
+    api_key: str,
+    bucket: TokenBucket | None,
+    plan: Callable[[], Plan],
+    clock: Callable[[], float],
+) -> Middleware:
+    """Return the middleware; `plan` returns the faults that are switched on by then.
+
+    `clock` returns the time in Unix seconds, for the Date of a response.
+    Faults come last, so that they apply only to requests that a route would have answered.
+    """
 
     @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def respond(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.monotonic()
-        counter.add(request)
+        on_request(request)
         try:
-            response = await handler(request)
+            if latency:
+                await asyncio.sleep(latency)
+            _admit(request, api_key, bucket)
+            has_route = request.match_info.http_exception is None
+            answer = plan().respond(request, handler) if has_route else handler(request)
+            response = await answer
+            response.headers["Date"] = formatdate(clock(), usegmt=True)
         except Exception as error:  # noqa: BLE001 - a server always answers
-            response = error_response(_as_api_error(request, error))
+            response = _as_api_error(request, error).response()
         response.headers.update(_headers(time.monotonic() - started))
         return response
 
-    return middleware
+    return respond
 
 
-def latency(seconds: float) -> Middleware:
-    """Delay each response by `seconds`, as a distant server would."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
-        return await handler(request)
-
-    return middleware
-
-
-def authentication(api_key: str) -> Middleware:
-    """Reject requests that do not carry `api_key` as their bearer key."""
-    expected = api_key.encode()
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise wire.missing_key()
-        if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), expected):
-            raise wire.wrong_key(key)
-        return await handler(request)
-
-    return middleware
-
-
-def rate_limit(bucket: TokenBucket) -> Middleware:
-    """Reject requests for which `bucket` has no token."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        wait = bucket.take()
-        if wait:
-            raise wire.rate_limited(wait)
-        return await handler(request)
-
-    return middleware
-
-
-def faults(current: Callable[[], Plan]) -> Middleware:
-    """Pass each request that has a route to the plan that `current` returns."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.match_info.http_exception is not None:
-            return await handler(request)
-        return await current().respond(request, handler)
-
-    return middleware
+def _admit(request: web.Request, api_key: str, bucket: TokenBucket | None) -> None:
+    """Raise an ApiError without `api_key` as the bearer key, and beyond the rate limit."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise ApiError(401, _MISSING_KEY)
+    if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), api_key.encode()):
+        raise wire.wrong_key(key)
+    if bucket is not None and (wait := bucket.take()):
+        raise wire.rate_limited(wait)
 
 
 def _as_api_error(request: web.Request, error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case UnknownCompletionError():
+            return wire.completion_not_found(str(error))
+        case UnknownCursorError():
+            return wire.unknown_cursor(str(error))
         case web.HTTPNotFound():
-            return wire.unknown_url(request.method, request.path)
+            return ApiError(404, f"Invalid URL ({request.method} {request.path})")
         case web.HTTPMethodNotAllowed():
-            return wire.method_not_supported(request.method, request.path)
+            message = f"Not allowed to {request.method} on {request.path}."
+            allowed = {"Allow": "GET"}
+            return ApiError(405, message, code="method_not_supported", headers=allowed)
     _log.error("the local server failed on %s", request.path, exc_info=error)
     return wire.server_failure()
 

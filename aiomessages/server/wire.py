@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
+from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,17 @@ class ApiError(Exception):
         """The body as the API sends it: JSON indented by two spaces, in UTF-8."""
         text = json.dumps({"error": self.error}, indent=2, ensure_ascii=False)
         return text.encode("utf-8", "replace")  # the request may hold bytes that are not UTF-8
+
+    def response(self) -> web.Response:
+        """Return the response that carries this error."""
+        return json_response(self.body, self.status, self.headers)
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a response with this body, which may be invalid; the header says JSON regardless."""
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 def page_body(rows: Rows) -> bytes:
@@ -77,55 +89,10 @@ def unknown_cursor(after: str) -> ApiError:
     return ApiError(400, message, param="after", code="invalid_value")
 
 
-def limit_not_an_integer() -> ApiError:
-    """Return the 400 for a `limit` that is not an integer."""
-    message = "Invalid type for 'limit': expected an integer, but got a string instead."
-    return ApiError(400, message, param="limit", code="invalid_type")
-
-
-def limit_below_one(limit: int) -> ApiError:
-    """Return the 400 for a `limit` below 1."""
-    message = (
-        "Invalid 'limit': integer below minimum value. "
-        f"Expected a value >= 1, but got {limit} instead."
-    )
-    return ApiError(400, message, param="limit", code="integer_below_min_value")
-
-
-def unknown_order(order: str) -> ApiError:
-    """Return the 400 for an `order` other than asc and desc."""
-    message = f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'."
-    return ApiError(400, message, param="order", code="invalid_value")
-
-
-def missing_key() -> ApiError:
-    """Return the 401 for a request without a bearer key."""
-    return ApiError(
-        401,
-        "You didn't provide an API key. You need to provide your API key in an Authorization "
-        "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-    )
-
-
 def wrong_key(key: str) -> ApiError:
     """Return the 401 for a wrong key. It shows at most the last four characters of the key."""
     shown = "*" * max(len(key) - 4, 4) + (key[-4:] if len(key) >= 16 else "")
     return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
-
-
-def unknown_url(method: str, path: str) -> ApiError:
-    """Return the 404 for a path without a route."""
-    return ApiError(404, f"Invalid URL ({method} {path})")
-
-
-def method_not_supported(method: str, path: str) -> ApiError:
-    """Return the 405 for a method other than GET."""
-    return ApiError(
-        405,
-        f"Not allowed to {method} on {path}.",
-        code="method_not_supported",
-        headers={"Allow": "GET"},
-    )
 
 
 def rate_limited(wait: float) -> ApiError:

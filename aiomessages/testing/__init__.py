@@ -8,3 +8,7 @@ from .received import ReceivedRequest
 from .server import MessagesServer
 
 __all__ = ["MessagesServer", "ReceivedRequest"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # a prompt would also offer the imports and the files

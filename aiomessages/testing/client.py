@@ -28,57 +28,44 @@ _CLOSE_TIMEOUT = 5.0  # seconds that a loop in another thread may take to close 
 
 @contextmanager
 def client_of(server: MessagesServer) -> Iterator[AsyncMessagesClient]:
-    """Yield a client of the server that does not wait between attempts, and close it afterwards."""
-    closer = _Closer()
+    """Yield a client of the server that does not wait between attempts, and close it afterwards.
+
+    It closes when the loop of its first request ends, or at the end of the block. asyncio has no
+    hook for the end of a loop, but every runner (asyncio.run, pytest-asyncio, anyio) calls
+    loop.shutdown_asyncgens() just before it closes the loop. That closes an async generator
+    suspended at its `yield`, and the `finally` behind the `yield` closes the client in time.
+    """
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def close_at_end() -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await client.aclose()
+
+    async def on_request_start(*_: object) -> None:
+        nonlocal loop
+        if loop is None:
+            loop = asyncio.get_running_loop()
+            await anext(closing)
+
+    async def close_now() -> None:
+        await closing.aclose()
+
+    closing = close_at_end()
     tracing = aiohttp.TraceConfig()
-    tracing.on_request_start.append(closer.on_request_start)
-    closer.client = AsyncMessagesClient(
+    tracing.on_request_start.append(on_request_start)
+    client = AsyncMessagesClient(
         server.api_key,
         base_url=server.base_url,
         retry=_NO_WAITS,
         timeout=_TIMEOUT,
         trace_configs=[tracing],
     )
-    yield closer.client
-    closer.close()
-
-
-class _Closer:
-    """Closes `client` when the loop of its first request ends, or earlier on `close`.
-
-    asyncio has no hook for the end of a loop, but every runner (asyncio.run, pytest-asyncio, anyio)
-    calls loop.shutdown_asyncgens() just before it closes the loop. That closes an async generator
-    suspended at its `yield`, and the `finally` behind the `yield` closes the client in time.
-    """
-
-    client: AsyncMessagesClient
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def on_request_start(self, *_: object) -> None:
-        """Remember the loop of the first request; aiohttp calls this for each one."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._generator = self._close_at_end()
-            await anext(self._generator)
-
-    async def _close_at_end(self) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            await self.client.aclose()
-
-    async def _close_now(self) -> None:
-        await self._generator.aclose()
-
-    def close(self) -> None:
-        """Close the client, unless it was never used or is closed already."""
-        if self._loop is None or self._loop.is_closed():
-            return
-        if (
-            self._loop.is_running()
-        ):  # in another thread: in this one, a running loop would still hold control
-            asyncio.run_coroutine_threadsafe(self._close_now(), self._loop).result(_CLOSE_TIMEOUT)
-        else:
-            self._loop.run_until_complete(self._close_now())
+    yield client
+    if loop is None or loop.is_closed():
+        return  # it was never used, or is closed already
+    if loop.is_running():  # in another thread: in this one, a running loop would still hold control
+        asyncio.run_coroutine_threadsafe(close_now(), loop).result(_CLOSE_TIMEOUT)
+    else:
+        loop.run_until_complete(close_now())

@@ -34,12 +34,23 @@ def fault_for(kind: str | int, *, retry_after: float | None = None) -> Fault:
 
     Raises ValueError for an unknown name or status, and for a wait below 0 or not finite.
     """
-    fault = fault_named(kind if isinstance(kind, str) else _name_of(kind))
+    if isinstance(kind, int) and kind not in STATUSES:
+        known = ", ".join(map(str, STATUSES))
+        raise ValueError(f"there is no fault with status {kind}; there are {known}")
+    fault = fault_named(STATUSES[kind] if isinstance(kind, int) else kind)
     if retry_after is None:
         return fault
     if not 0 <= retry_after < float("inf"):
         raise ValueError(f"retry_after is a number of seconds from 0, not {retry_after!r}")
-    return _with_headers(fault, retry_after_headers(retry_after))
+    headers = retry_after_headers(retry_after)
+
+    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        response = await fault.inject(request, handler)
+        if response is not None:
+            response.headers.update(headers)
+        return response
+
+    return Fault(f"{fault.description}, with Retry-After", inject)
 
 
 def delayed(seconds: float) -> Fault:
@@ -55,20 +66,3 @@ def delayed(seconds: float) -> Fault:
         return await handler(request)
 
     return Fault(f"the correct response, {seconds} s late", inject)
-
-
-def _name_of(status: int) -> str:
-    if status not in STATUSES:
-        known = ", ".join(map(str, STATUSES))
-        raise ValueError(f"there is no fault with status {status}; there are {known}")
-    return STATUSES[status]
-
-
-def _with_headers(fault: Fault, headers: dict[str, str]) -> Fault:
-    async def inject(request: web.Request, handler: Handler) -> web.StreamResponse | None:
-        response = await fault.inject(request, handler)
-        if response is not None:
-            response.headers.update(headers)
-        return response
-
-    return Fault(f"{fault.description}, with Retry-After", inject)

@@ -22,7 +22,6 @@ from .records import record
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
 
     from anyio.from_thread import BlockingPortal
 
@@ -81,14 +80,9 @@ class MessagesServer:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._portal = None
-        self._stack.__exit__(kind, error, traceback)
+        self._stack.close()
 
     def _running(self) -> BlockingPortal:
         if self._portal is None:

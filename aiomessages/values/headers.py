@@ -1,23 +1,8 @@
-"""Headers of a response, and the content codings that they name."""
+"""The content codings that the headers of a response name."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
-
-
-class Headers(dict[str, str]):
-    """The headers of a response; names are looked up in any case and stored in lower case."""
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        """Return the value of a header, or the default."""
-        return super().get(name.lower(), default)
-
 
 # The compression that a content coding names; None for no compression. The names are those of
 # RFC 9110 (section 8.4.1), older aliases, and names of character sets, which some servers put into

@@ -1,4 +1,4 @@
-"""Turn what callers pass into plain values: str and int themselves, and no subclass."""
+"""Turn arguments of callers into plain values: str and int themselves, and no subclass."""
 
 import operator
 from typing import Final, TypeVar

@@ -2,7 +2,7 @@
 
 A key is found in any case, since hosts and header names become lower case in transit, and in the
 encodings by which servers repeat a request: URLs, JSON (also JSON within JSON), HTML, base64. This
-protects against careless servers. A server that wants to smuggle the key past it can.
+protects against careless servers; a malicious server can hide the key from it.
 """
 
 import base64
@@ -123,7 +123,7 @@ class _Forms:
         """Return the text with `hidden` in place of each form; the same object if it has none."""
         if not self.may_be_in(text):
             return text
-        if self._spelled is None:  # compiling takes milliseconds, and few texts need it
+        if self._spelled is None:  # compiling takes milliseconds, and few texts need the pattern
             spelled = _first(self._key[0]) + "".join(map(_character, self._key[1:]))
             self._spelled = re.compile(spelled)
         text = self._spelled.sub(lambda _: hidden, text)

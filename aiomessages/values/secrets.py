@@ -1,32 +1,38 @@
 """Strings that no repr shows."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from .plain import as_plain
 
 ApiKeyT = TypeVar("ApiKeyT")
 
 
-class SecretStr(str):
-    """A str whose repr is hidden, so that no dict, traceback or log shows it.
+class Secret:
+    """Mix into a type of strings: no repr shows one, and none is pickled.
 
     A copy is the object itself: recorders and middlewares copy the headers of a request.
     """
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return "'**********'"
-
-    def __copy__(self) -> "SecretStr":
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> "SecretStr":
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
+        raise TypeError("a secret cannot be pickled: make a client in each process")
+
+
+class SecretStr(Secret, str):
+    """A str whose repr is hidden, so that no dict, traceback or log shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
 
 
 def hide_values(headers: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class PageCodec(Generic[ItemT]):
 
     def _read(self, item: Raw, n: int) -> ItemT:
         try:
-            return self._read_lenient(_object(item))
+            return self._read_lenient(read_object(item))
         except ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
             raise ValidationError(f"{what} - at `$.data[{n}]{inner.rstrip('`')}`") from None
@@ -108,7 +108,8 @@ class StrictCodec(PageCodec[ItemT]):
         return items
 
 
-def _object(item: bytes | Raw) -> dict[str, Json]:
+def read_object(item: bytes | Raw) -> dict[str, Json]:
+    """Return the fields of an item of any shape; a number that is too long becomes a float."""
     try:
         return _OBJECT.decode(item)
     except ValidationError as error:
@@ -155,6 +156,10 @@ class RawCodec:
         return _RAW_PAGE.decode(body), [item.id for item in _ID_PAGE.decode(body).data or ()]
 
 
+Codec = PageCodec[Any] | RawCodec
+"""A decoder of the bodies of pages."""
+
+
 def _with_items(page: Envelope[Any], items: list[ItemT]) -> Envelope[ItemT]:
     return msgspec.structs.replace(page, data=items)
 
@@ -199,23 +204,20 @@ def _without_lone_surrogates(body: bytes) -> bytes:
     return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
-def decode_completion(body: bytes) -> StoredCompletion:
-    """Read the body of one stored completion. Raise the errors of PageCodec.decode."""
-    wire, _ = despite_lone_surrogates(_object, body)
+def decode_completion(body: bytes) -> tuple[str, StoredCompletion]:
+    """Read the body of one stored completion, and its id. Raise the errors of PageCodec.decode."""
+    wire, _ = despite_lone_surrogates(read_object, body)
     completion = lenient.read_completion(wire)
     _log_mismatches([completion], 1)
-    return completion
+    return completion.id, completion
 
 
-def id_of_completion(body: bytes) -> str:
-    """Return the id in the body of one stored completion of any shape.
-
-    Raise the errors of PageCodec.decode.
-    """
+def decode_raw_completion(body: bytes) -> tuple[str, bytes]:
+    """Do the same without reading more than the id: the completion is the body itself."""
     if not body.isascii():
         body.decode()  # see RawCodec
     frame, _ = despite_lone_surrogates(_FRAME.decode, body)
-    return frame.id
+    return frame.id, body
 
 
 class _Frame(Struct):

@@ -95,10 +95,14 @@ _FOREIGN_HINT: Final = (
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The request of a response: which completion, after which cursor."""
+    """The request of a response: which completion, after which cursor, with which key.
 
-    completion_id: str | None = None
-    cursor: str | None = None
+    A server may repeat the key, so `secret` is removed from all that an error keeps.
+    """
+
+    completion_id: str | None
+    cursor: str | None
+    secret: str
 
 
 def status_error(
@@ -108,15 +112,13 @@ def status_error(
     *,
     asked: Asked,
     received_at: float,
-    secret: str,
 ) -> APIStatusError:
     """Return the error for a response, by its status or, with status 200, by its body.
 
-    A server may repeat the key, so `secret` is removed from all that the error keeps.
     `received_at` is in Unix seconds.
     """
-    headers = headers_without_key(headers, secret)
-    body = body_without_key(body[: MAX_BODY + _MARGIN], secret)[:MAX_BODY]
+    headers = headers_without_key(headers, asked.secret)
+    body = body_without_key(body[: MAX_BODY + _MARGIN], asked.secret)[:MAX_BODY]
     facts = find_error(body) if status in WITH_PAGE else read_error(body)
     meant = _meant_status(facts) if status in WITH_PAGE else status
     missing = _says_not_found(meant, facts, asked)

@@ -10,28 +10,23 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from msgspec import Struct, ValidationError, convert, structs
 
 from aiomessages.models import (
+    Annotation,
     Choice,
-    CustomToolCall,
-    FilePart,
-    FunctionToolCall,
-    ImagePart,
-    InputAudioPart,
+    ContentPart,
     Json,
     Message,
     OddMessage,
-    RefusalPart,
     Reply,
     StoredCompletion,
-    TextPart,
+    ToolCall,
     UnknownAnnotation,
     UnknownPart,
     UnknownToolCall,
-    URLCitationAnnotation,
 )
 from aiomessages.models.as_sent import keep
 from aiomessages.models.parts import Nil, Tagged, Unknown
@@ -99,7 +94,7 @@ def _reader(name: str, kind: Any) -> Reader:
 
 
 def _default_of(name: str) -> Json:
-    """Return the value of a field that was not sent: None where its type allows it."""
+    """Return the value of a field that was not sent: None if its type allows it."""
     match name:
         case "role" | "object":
             return ""
@@ -178,35 +173,18 @@ def _read_strings(value: Json, path: str, paths: Paths) -> dict[str, str] | None
     return {key: item for key, item in value.items() if isinstance(item, str)}
 
 
-_read_parts: Final = functools.partial(
-    _read_list,
-    functools.partial(
-        _read_kind,
-        {
-            "text": TextPart,
-            "image_url": ImagePart,
-            "input_audio": InputAudioPart,
-            "file": FilePart,
-            "refusal": RefusalPart,
-        },
-        UnknownPart,
-    ),
-)
-_read_calls: Final = functools.partial(
-    _read_list,
-    functools.partial(
-        _read_kind, {"function": FunctionToolCall, "custom": CustomToolCall}, UnknownToolCall
-    ),
-)
-_read_annotations: Final = functools.partial(
-    _read_list,
-    functools.partial(_read_kind, {"url_citation": URLCitationAnnotation}, UnknownAnnotation),
-)
+def _list_of(kinds: Any, unknown: type[Unknown]) -> Reader:
+    """Return the reader of a list of several kinds, which are a union of Structs."""
+    by_tag = {str(kind.__struct_config__.tag): kind for kind in get_args(kinds) or (kinds,)}
+    return functools.partial(_read_list, functools.partial(_read_kind, by_tag, unknown))
+
+
+_read_parts: Final = _list_of(ContentPart, UnknownPart)
 _OWN_READERS: Final[dict[str, Reader]] = {
     "role": functools.partial(_read_value, str, None, ""),  # a role may be any string
     "content_parts": _read_parts,
-    "tool_calls": _read_calls,
-    "annotations": _read_annotations,
+    "tool_calls": _list_of(ToolCall, UnknownToolCall),
+    "annotations": _list_of(Annotation, UnknownAnnotation),
     "choices": _read_choices,
     "message": _read_choice_message,
     "metadata": _read_strings,

@@ -4,7 +4,7 @@ Nothing here performs I/O.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from msgspec import Struct, structs
 
@@ -20,8 +20,8 @@ HangUp = Callable[[], object]
 class Envelope(Struct, Generic[ItemT]):
     """The JSON body of a list response.
 
-    `data` may be null for an empty list, and `has_more` is None where a server omits it. `object`
-    and `first_id` decide nothing, and `last_id` only where a page follows, so they may be any JSON.
+    `data` may be null for an empty list, and `has_more` is None if a server omits it. `object` and
+    `first_id` decide nothing, and `last_id` only if a page follows, so they may be any JSON.
     """
 
     data: list[ItemT] | None
@@ -39,7 +39,7 @@ class Envelope(Struct, Generic[ItemT]):
 class PageContent(Struct, Generic[PageT], frozen=True):
     """The content of one response; `page` adds its position in the walk.
 
-    `promised` is whether the server said that there is more. `hang_up` closes the connection that
+    `promised` is true if the server said that there is more. `hang_up` closes the connection that
     the response arrived on; a walk that refuses the page calls it.
     """
 
@@ -140,19 +140,6 @@ class PageContent(Struct, Generic[PageT], frozen=True):
             completion_id=self.completion_id,
             fetch_next=fetch_next,
         )
-
-
-class Codec(Protocol[ItemT]):
-    """A decoder of page bodies: see `decoding`."""
-
-    @property
-    def page_class(self) -> type[Page[ItemT]]:
-        """The class of its pages."""
-        ...
-
-    def decode(self, body: bytes) -> tuple[Envelope[ItemT], list[str]]:
-        """Return the envelope and the ids of its items."""
-        ...
 
 
 def _id_or_none(value: Json) -> str | None:

@@ -6,7 +6,7 @@ target, which is sent (RFC 9112, section 3.2). Nothing here performs I/O.
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from aiomessages.errors import ConfigurationError
@@ -54,7 +54,7 @@ class PageOptions(NamedTuple):
 
 
 def check_page_options(
-    *, after: object, limit: object, order: object, max_items: object
+    *, after: Any, limit: object, order: object, max_items: object
 ) -> PageOptions:
     """Return the options, or raise ConfigurationError for a value that no server accepts.
 
@@ -62,20 +62,14 @@ def check_page_options(
     """
     if order not in (None, "asc", "desc"):
         raise ConfigurationError(f"order must be 'asc' or 'desc', not {order!r}")
+    if after is not None and not (isinstance(after, str) and after and can_be_sent(after)):
+        raise ConfigurationError("after must be the id of a message, or None for the beginning")
     return PageOptions(
-        _checked_after(after),
+        as_plain(after),
         None if limit is None else check_count("limit", limit),
         as_plain(order),
         None if max_items is None else check_count("max_items", max_items),
     )
-
-
-def _checked_after(after: object) -> str | None:
-    if after is None:
-        return None
-    if not isinstance(after, str) or not after or not can_be_sent(after):
-        raise ConfigurationError("after must be the id of a message, or None for the beginning")
-    return as_plain(after)
 
 
 # A text that quote() would not change; this check takes a fifth of its time.

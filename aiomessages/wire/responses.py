@@ -18,7 +18,6 @@ from aiomessages.errors import (
     RedirectError,
     SchemaError,
 )
-from aiomessages.models import StoredCompletion
 from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
@@ -28,13 +27,11 @@ from aiomessages.values.redaction import (
     without_key,
 )
 
-from . import errors as wire_errors
-from .decoding import decode_completion, despite_lone_surrogates, id_of_completion
+from .decoding import Codec, despite_lone_surrogates
 from .error_bodies import find_error
-from .errors import WITH_PAGE, Asked
-from .page_content import Codec, Envelope, PageContent
+from .errors import WITH_PAGE, Asked, status_error
+from .page_content import Envelope, PageContent
 
-ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
@@ -62,19 +59,19 @@ class Response(msgspec.Struct, frozen=True):
 
 def read_page(
     response: Response,
-    codec: Codec[ItemT],
+    secret: str,
     *,
+    codec: Codec,
     completion_id: str | None,
     cursor: str | None = None,
     limit: int | None = None,
-    secret: str,
-) -> PageContent[Page[ItemT]]:
+) -> PageContent[Page[Any]]:
     """Return the content of the page after the cursor, or raise the error of the response."""
-    asked = Asked(completion_id, cursor)
-    check_status(response, asked, secret=secret)
-    envelope, ids = _decode(response, codec.decode, asked, secret=secret)
+    asked = Asked(completion_id, cursor, secret)
+    check_status(response, asked)
+    envelope, ids = _decode(response, codec.decode, asked)
     if envelope.error:  # some gateways send an empty one with each page
-        raise _status_error(response, asked, secret=secret)
+        raise _status_error(response, asked)
     headers = headers_without_key(response.headers, secret)  # errors of the stream carry them
     if problem := _contradiction(envelope, ids):
         raise PaginationError(
@@ -99,8 +96,8 @@ def read_page(
 
 
 def _concealed_ids(
-    envelope: Envelope[ItemT], ids: list[str], secret: str
-) -> tuple[Envelope[ItemT], list[str]]:
+    envelope: Envelope[Any], ids: list[str], secret: str
+) -> tuple[Envelope[Any], list[str]]:
     """Return the ids so that none shows the key: errors of the walk name one of them.
 
     The items stay as they were sent: they belong to the caller.
@@ -111,60 +108,43 @@ def _concealed_ids(
     return msgspec.structs.replace(envelope, first_id=first_id, last_id=last_id), hidden
 
 
-def read_one_completion(
-    response: Response, *, completion_id: str | None = None, secret: str
-) -> StoredCompletion:
-    """Return the completion, or raise the error of the response."""
-    asked = Asked(completion_id)
-    check_status(response, asked, secret=secret)
-    completion = _decode(response, decode_completion, asked, secret=secret)
-    _check_owner(completion.id, completion_id)
+def read_completion(
+    response: Response,
+    secret: str,
+    *,
+    decode: Callable[[bytes], tuple[str, ResultT]],
+    completion_id: str,
+) -> ResultT:
+    """Return a completion as `decode` reads it with its id, or raise the error of the response."""
+    asked = Asked(completion_id, None, secret)
+    check_status(response, asked)
+    received, completion = _decode(response, decode, asked)
+    if received != completion_id:
+        raise _answer_to_another()
     return completion
 
 
-def read_raw_completion(
-    response: Response, *, completion_id: str | None = None, secret: str
-) -> bytes:
-    """Return the completion as it was sent, or raise the error of the response.
-
-    The body must be JSON with the id that was requested; the rest is not read.
-    """
-    asked = Asked(completion_id)
-    check_status(response, asked, secret=secret)
-    _check_owner(_decode(response, id_of_completion, asked, secret=secret), completion_id)
-    return response.body
-
-
-def _check_owner(received: str, completion_id: str | None) -> None:
-    if completion_id is not None and received != completion_id:
-        raise _answer_to_another()
-
-
 def _answer_to_another() -> APIConnectionError:
-    return APIConnectionError("the answer to another request arrived on this connection")
+    return APIConnectionError("the response to another request arrived on this connection")
 
 
-def _decode(
-    response: Response, decode: Callable[[bytes], ResultT], asked: Asked, *, secret: str
-) -> ResultT:
+def _decode(response: Response, decode: Callable[[bytes], ResultT], asked: Asked) -> ResultT:
     try:
         return decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = _unreadable(response, error, asked, secret=secret)
+        problem = _unreadable(response, error, asked)
     raise problem
 
 
-def _unreadable(
-    response: Response, error: Exception, asked: Asked, *, secret: str
-) -> APIResponseError:
+def _unreadable(response: Response, error: Exception, asked: Asked) -> APIResponseError:
     """Return the error for a body that the decoder has refused."""
     if isinstance(error, msgspec.ValidationError):
         error = _not_json(response.body) or error
     if isinstance(error, msgspec.ValidationError):
         if find_error(response.body):
-            return _status_error(response, asked, secret=secret)
-        return _schema_error(_safe(response, secret), without_key(str(error), secret))
-    response = _safe(response, secret)
+            return _status_error(response, asked)
+        return _schema_error(_safe(response, asked), without_key(str(error), asked.secret))
+    response = _safe(response, asked)
     if isinstance(error, RecursionError):
         return _decode_error(response, "is nested too deep", retryable=False)
     if isinstance(error, UnicodeDecodeError):
@@ -184,7 +164,7 @@ def _not_json(body: bytes) -> Exception | None:
 def _schema_error(response: Response, complaint: str) -> SchemaError:
     what, _, path = complaint.partition(" - at `")
     return SchemaError(
-        f"the answer has another shape than expected: {what}",
+        f"the answer has an unexpected shape: {what}",
         path=path.rstrip("`") or "$",
         status=response.status,
         headers=response.headers,
@@ -210,7 +190,7 @@ def _decode_error(response: Response, what: str, *, retryable: bool | None = Non
 def _contradiction(page: Envelope[Any], ids: list[str]) -> str | None:
     """Return why a walk over this page would lose or repeat messages; None if it would not.
 
-    `last_id` is compared only where another page may follow: Steady, a mock of this API, sends an
+    `last_id` is compared only if another page may follow: Steady, a mock of this API, sends an
     invented one with each list. `first_id` is not used by any walk.
     """
     if page.has_more and not ids:
@@ -239,43 +219,34 @@ def _is_of_other_completion(message_id: str, completion_id: str) -> bool:
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # a float holds a number of any size
 
 
-def check_status(response: Response, asked: Asked, *, secret: str) -> None:
-    """Raise the error of a response; return if its body may be a page.
-
-    A server may repeat the key, so `secret` is removed from all that the error keeps.
-    """
+def check_status(response: Response, asked: Asked) -> None:
+    """Raise the error of a response; return if its body may be a page."""
     has_page = response.status in WITH_PAGE
     known = compressions_of(response.headers) is not None
     if has_page and known and response.flaw is None:
         return
     if response.status >= 400:
-        raise _status_error(response, asked, secret=secret)
-    safe = _safe(response, secret)
+        raise _status_error(response, asked)
+    safe = _safe(response, asked)
     if has_page and response.flaw is not None:
         flaw = response.flaw
         raise type(flaw)(flaw.message, status=response.status, headers=safe.headers)
     if has_page:
         raise _decode_error(safe, "has an unknown compression", retryable=False)
     if 300 <= response.status < 400:
-        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), secret))
+        raise _redirect_error(safe, _host_of(response.headers.get("location", ""), asked.secret))
     raise _decode_error(safe, f"cannot be a list with status {response.status}")
 
 
-def _safe(response: Response, secret: str) -> Response:
+def _safe(response: Response, asked: Asked) -> Response:
     """Return the response without the key in its headers."""
-    headers = headers_without_key(response.headers, secret)
+    headers = headers_without_key(response.headers, asked.secret)
     return msgspec.structs.replace(response, headers=headers)
 
 
-def _status_error(response: Response, asked: Asked, *, secret: str) -> APIStatusError:
-    return wire_errors.status_error(
-        response.status,
-        response.headers,
-        response.body,
-        asked=asked,
-        received_at=response.received_at,
-        secret=secret,
-    )
+def _status_error(response: Response, asked: Asked) -> APIStatusError:
+    status, headers, body = response.status, response.headers, response.body
+    return status_error(status, headers, body, asked=asked, received_at=response.received_at)
 
 
 def _redirect_error(response: Response, host: str | None) -> APIResponseError:

@@ -1,6 +1,6 @@
-"""Link every mention of a public name in a docstring to the place that documents it.
+"""Link every mention of a public name in a docstring to its documentation.
 
-Our docstrings name what they raise in plain words, and write `code` as Markdown does.
+Docstrings of the package name errors in plain words, and write `code` as Markdown does.
 """
 
 import builtins
@@ -18,10 +18,10 @@ from sphinx.util.docutils import SphinxRole
 from .public import public_names
 
 _COUNTS: Final = Counter(name for name, _ in public_names())
-# What two modules offer by one name is linked within these alone.
-OFFERED: Final = {name: module for name, module in public_names() if _COUNTS[name] == 1}
-# Capitals inside tell a name from a word of English.
-_CAMEL: Final = [name for name in OFFERED if name[1:] != name[1:].lower()]
+# A name that two modules have is linked only within those modules.
+UNIQUE: Final = {name: module for name, module in public_names() if _COUNTS[name] == 1}
+# A capital inside the word distinguishes a name from an English word.
+_CAMEL: Final = [name for name in UNIQUE if name[1:] != name[1:].lower()]
 _NAME: Final = re.compile(
     rf"(`[^`]*`)|(?<![\w.])((?:{'|'.join(_CAMEL)})(?:\.[a-z]\w*)*)(?!\w)"  # not in code
 )
@@ -29,10 +29,10 @@ _DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
 
 
 class CodeRole(SphinxRole):
-    """`code` as Markdown means it; where it names something of ours, a link."""
+    """`code` as Markdown means it, and a link if it is a public name."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Return a reference for what may be a name, and plain code for all else."""
+        """Return a reference for a possible name, and plain code for any other text."""
         if _DOTTED.fullmatch(self.text):
             named = self.env.domains.python_domain.role("obj")
             return named("py:obj", self.rawtext, self.text, self.lineno, self.inliner)
@@ -51,14 +51,14 @@ def resolve(
 ) -> nodes.Node | None:
     """Find a public name that is referred to without its module."""
     target = node.get("reftarget", "")
-    module = OFFERED.get(target.partition(".")[0])
+    module = UNIQUE.get(target.partition(".")[0])
     return module and env.domains.python_domain.resolve_xref(
         env, node["refdoc"], app.builder, "obj", f"{module}.{target}", node, contnode
     )
 
 
 class PlainBuiltins(SphinxPostTransform):
-    """Leave `object` in an annotation as it is: it is no attribute of that name."""
+    """Leave `object` in an annotation unlinked, as it is no attribute of that name."""
 
     default_priority = 5  # before references are resolved
 
@@ -70,7 +70,7 @@ class PlainBuiltins(SphinxPostTransform):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Take part in the build."""
+    """Register the role and the hooks with Sphinx."""
     app.connect("autodoc-process-docstring", link_names)
     app.connect("missing-reference", resolve)
     app.add_role("name", CodeRole())

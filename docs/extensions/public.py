@@ -1,4 +1,4 @@
-"""Which names of the package are public: a user may import them, and the reference has them."""
+"""The public names of the package: users may import them, and the reference documents them."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,14 +18,14 @@ MODULES: Final = (
 
 
 def public_names() -> Iterator[tuple[str, str]]:
-    """Yield each public name, and the module that offers it."""
+    """Yield each public name, and its module."""
     for module in MODULES:
         for name in names_of(module):
             yield name, module
 
 
 def names_of(module: str) -> list[str]:
-    """Return what a module calls public, or else what it defines without an underscore."""
+    """Return a module's `__all__`, else the names that it defines without an underscore."""
     found = vars(import_module(module))
     made = (name for name, value in found.items() if isinstance(value, type | FunctionType))
     own = (name for name in made if found[name].__module__ == module)

@@ -1,7 +1,7 @@
-"""Show a Struct's fields as a type checker sees them, and its signature where a user builds one.
+"""Show a Struct's fields as a type checker sees them, and its signature if users build one.
 
-At run time the models name what the strict decoder accepts; what a reader may meet is wider, and is
-told to type checkers alone.
+At run time the annotations name the types that the strict decoder accepts. The values that a reader
+may get have wider types, which only type checkers see.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ BUILT_BY_USERS: Final = {"RetryPolicy", "Timeout"}
 
 
 def as_type_checkers_see_it(module: Any) -> dict[str, Any]:
-    """Return the names of a module that is executed as type checkers read it."""
+    """Return the names of a module, executed as type checkers read it."""
     spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
     copy = importlib.util.module_from_spec(spec)
     typing.TYPE_CHECKING = True
@@ -40,15 +40,15 @@ def widen_annotations() -> None:
 def signature(
     _: Sphinx, what: str, __: str, obj: Any, ___: object, shown: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Return the signature to show: none of a Struct that users only read."""
+    """Return the signature to show: empty for a Struct that users only read."""
     if what == "class" and issubclass(obj, msgspec.Struct) and obj.__name__ not in BUILT_BY_USERS:
         return "", None
-    # A default that has no literal, as a function, would keep the whole from being understood.
+    # A default without a literal, such as a function, would make the signature unparsable.
     return shown and re.sub(r"<[^<>]+>", "...", shown), returns
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Take part in the build."""
+    """Register the hooks with Sphinx."""
     widen_annotations()
     app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from aiomessages import DecodeError, InternalServerError, RateLimitError, RetryPolicy, Timeout
 from aiomessages.calls.api_key import Key
-from aiomessages.calls.attempts import Attempts, Shared
+from aiomessages.calls.attempts import Attempts
 from aiomessages.calls.queue import SendQueue
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Request, Rules
@@ -52,10 +52,10 @@ class Scripted:
 
 def attempts_over(transport: Any, **changes: Any) -> Attempts:
     """Return attempts over a transport."""
-    return Attempts(Shared(transport), rules(**changes))
+    return Attempts(transport, rules(**changes))
 
 
-def status_of(response: Response, *, secret: str) -> int:
+def status_of(response: Response, secret: str) -> int:
     """Return the status, or raise the error of a 429 or a 500."""
     assert secret
     if response.status == 429:
@@ -66,7 +66,7 @@ def status_of(response: Response, *, secret: str) -> int:
 
 
 class Notes:
-    """A listener that notes the names of its calls, and what an attempt came to."""
+    """Notes the calls that a listener gets, and the outcome of each attempt."""
 
     def __init__(self) -> None:
         self.notes: list[object] = []
@@ -89,7 +89,7 @@ class Notes:
         self.notes.append("waited")
 
 
-async def test_what_a_listener_gets() -> None:
+async def test_calls_of_a_listener() -> None:
     """A listener follows each attempt: the wait in the queue, the body, the outcome, the retry."""
     attempts = attempts_over(Scripted(500, 429, 200), queue=SendQueue(Pace()))
     listener: Any = Notes()
@@ -125,12 +125,14 @@ async def test_a_request_ahead_gives_way() -> None:
 
 
 async def test_attempts_that_are_paced_like_others() -> None:
-    """They wait in the queue of the others and retry as those do, with a key of their own."""
+    """Paced attempts wait in the queue of the others and retry as those do, with their own key."""
     sent: list[None] = []
     retries: list[object] = []
     transport, queue = Scripted(500, 200), SendQueue(Pace(), lambda: sent.append(None))
     others = attempts_over(transport, queue=queue, on_retry=retries.append)
-    paced = Attempts(others.shared, rules(api_key=Key("sk-2"), policy=RetryPolicy(max_retries=0)))
+    paced = Attempts(
+        others.transport, rules(api_key=Key("sk-2"), policy=RetryPolicy(max_retries=0))
+    )
     assert await paced.paced_like(others).call(REQUEST, status_of) == (200, 2)
     assert transport.keys == ["Bearer sk-2"] * 2
     assert (len(sent), len(retries)) == (2, 1)
@@ -149,7 +151,7 @@ async def test_the_connection_of_a_wrong_response(closes: bool) -> None:
     ended: list[bool] = []
     transport = Scripted(200, hang_up=(lambda: ended.append(True)) if closes else None)
 
-    def read(response: Response, *, secret: str) -> int:
+    def read(response: Response, secret: str) -> int:
         raise DecodeError(f"{response}, and a key of {len(secret)} characters")
 
     with pytest.raises(DecodeError):

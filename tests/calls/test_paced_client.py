@@ -25,11 +25,13 @@ from aiomessages import (
 from aiomessages.calls.rate_limit import FIRST_RATE, Pace
 from aiomessages.calls.retry import MAX_STARVED, asks_all_to_wait, is_only_early
 from aiomessages.client import caller_of
-from aiomessages.paging.caller import NO_PAGE_OPTIONS, CallOptions
+from aiomessages.paging.caller import CallOptions
 from aiomessages.server import LocalServer
 from aiomessages.wire.decoding import MESSAGES
+from aiomessages.wire.requests import PageOptions
 
 KEY = "sk-canary-0123456789"
+NO_PAGE_OPTIONS = PageOptions(None, None, None, None)
 NEVER = RetryPolicy(max_retries=0)
 GOOD = Answer(page([message(0)]))
 SOON = RetryPolicy(max_retries=2, initial_backoff=0, max_backoff=0)
@@ -76,14 +78,14 @@ def resting_pace() -> Pace:
 
 
 async def test_more_refusals_than_retries() -> None:
-    """A 429 puts a call off, and needs neither a retry nor what is left of the quota."""
+    """A 429 delays a call, and takes neither a retry nor a token of the quota."""
     retries: list[RetryDetails] = []
     script = replies(*[LIMITED] * 4, GOOD)
     async with Loopback(script) as server:
         client = client_of(server, retry=NEVER, on_retry=retries.append)
         async with client:
             calls = Paced(client, Pace())
-            calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+            calls.caller.attempts.quota.tokens = 0  # an outage takes longer
             got = await calls.list("x")
     assert got.attempts == len(server.asked) == 5
     assert [details.attempt for details in retries] == list(range(1, 5))
@@ -91,7 +93,7 @@ async def test_more_refusals_than_retries() -> None:
 
 
 async def test_other_errors_between_refusals() -> None:
-    """Retries of other errors are counted apart, and are as many as the policy says."""
+    """Retries of other errors are counted separately, and follow the policy."""
     policy = RetryPolicy(max_retries=1, initial_backoff=0, max_backoff=0)
     script = replies(*[LIMITED] * 3, error(500), LIMITED, error(500), GOOD)
     async with Loopback(script) as server, client_of(server, retry=policy) as client:
@@ -106,7 +108,7 @@ async def test_other_errors_between_refusals() -> None:
     ids=["quota", "x-should-retry"],
 )
 async def test_refusals_that_no_waiting_helps(answer: Answer) -> None:
-    """A used-up quota, and a server that says so, end the call."""
+    """A used-up quota, and a server that refuses retries, end the call."""
     async with Loopback(replies(answer)) as server, client_of(server) as client:
         with pytest.raises(RateLimitError):
             await Paced(client, Pace()).list("x")
@@ -114,7 +116,7 @@ async def test_refusals_that_no_waiting_helps(answer: Answer) -> None:
 
 
 async def test_nothing_but_refusals_for_ten_minutes() -> None:
-    """Then a 429 is an error like any other."""
+    """After ten minutes of nothing but 429s, a 429 is an error like any other."""
     pace = Pace()
     began = now() - MAX_STARVED
     pace.limited(began, 0.0, sent=began)
@@ -140,8 +142,8 @@ async def test_nothing_but_refusals_for_ten_minutes() -> None:
     ],
     ids=lambda value: repr(value) if isinstance(value, APIError) else None,
 )
-def test_what_is_meant_for_all(problem: APIError, all_wait: bool, early: bool) -> None:
-    """A 429 and a 503 with Retry-After stop all; only the former costs no retry."""
+def test_a_wait_of_all_requests(problem: APIError, all_wait: bool, early: bool) -> None:
+    """A 429 and a 503 with Retry-After pause all calls; only the 429 costs no retry."""
     assert asks_all_to_wait(problem) is all_wait
     assert is_only_early(RetryPolicy(), problem, starved=0.0) is early
     assert not is_only_early(RetryPolicy(), problem, starved=MAX_STARVED)
@@ -151,7 +153,7 @@ def test_what_is_meant_for_all(problem: APIError, all_wait: bool, early: bool) -
 
 
 async def test_a_pause_for_all() -> None:
-    """A 503 with Retry-After stops everybody, though its own call may end."""
+    """A 503 with Retry-After pauses all calls, though its own call may end."""
     pace = Pace()
     script = replies(error(503, retry_after="900"))
     never = RetryPolicy(max_retries=0, max_retry_after=900)
@@ -175,11 +177,11 @@ async def test_a_wait_that_is_too_long(answer: Answer) -> None:
 
 
 async def test_a_wait_for_all_is_not_paid_for() -> None:
-    """A retry behind a 503 with Retry-After takes nothing from the quota: all were stopped."""
+    """A retry after a 503 with Retry-After takes nothing from the quota, as all calls paused."""
     script = replies(error(503, retry_after_ms="1"), GOOD)
     async with Loopback(script) as server, client_of(server) as client:
         calls = Paced(client, Pace())
-        calls.caller.attempts.shared.quota.tokens = 0  # an outage takes longer
+        calls.caller.attempts.quota.tokens = 0  # an outage takes longer
         await calls.list("x")
     assert len(server.asked) == 2
 
@@ -190,7 +192,7 @@ FOREIGN = [Answer(b"<html>", 404), Answer({"detail": "Not Found"}, 404), Answer(
 
 
 @pytest.mark.parametrize("answer", FOREIGN, ids=["html", "detail", "empty"])
-async def test_a_404_of_somebody_else(answer: Answer) -> None:
+async def test_a_404_of_a_gateway(answer: Answer) -> None:
     """At a pace, a 404 that is not the API's own is tried again like a 502; elsewhere it is not."""
     async with Loopback(replies(answer, GOOD)) as server, client_of(server, retry=SOON) as client:
         assert (await Paced(client, Pace()).list("x")).attempts == 2
@@ -223,7 +225,7 @@ async def test_a_404_of_the_api(answer: Answer) -> None:
 # --- how many requests were sent ------------------------------------------------------------------
 
 
-async def test_counting_what_is_sent() -> None:
+async def test_counting_requests() -> None:
     """Each attempt is counted as it goes out: retried, failed in the end, cancelled on its way."""
     sent: list[None] = []
     hung = asyncio.Event()
@@ -253,8 +255,8 @@ async def test_counting_what_is_sent() -> None:
     assert len(sent) == 7
 
 
-async def test_what_waits_for_its_turn_is_not_sent() -> None:
-    """A request that is cancelled in the queue was never sent, and is not counted."""
+async def test_a_request_in_the_queue_is_not_sent() -> None:
+    """A request that is cancelled in the queue is not sent and not counted."""
     sent: list[None] = []
     async with Loopback(replies(GOOD)) as server, client_of(server, retry=NEVER) as client:
         calls = Paced(client, resting_pace(), on_sent=partial(sent.append, None))
@@ -274,8 +276,8 @@ async def test_what_waits_for_its_turn_is_not_sent() -> None:
     ],
     ids=["200", "404", "404-foreign", "500", "none"],
 )
-async def test_what_counts_as_let_through(answer: Answer | None, starving: bool) -> None:
-    """An answer of any kind but a failure shows that the server allows the pace."""
+async def test_answers_that_count_as_success(answer: Answer | None, starving: bool) -> None:
+    """Any answer but a failure shows that the server allows the rate."""
     pace = Pace()
     pace.limited(now(), 0.0, sent=now())
     async with Loopback(replies(answer)) as server, client_of(server, retry=NEVER) as client:
@@ -360,9 +362,9 @@ async def test_closing_during_a_wait() -> None:
 
 
 async def test_against_the_local_server() -> None:
-    """No call fails where more is wanted than is allowed, and few requests are refused on the way.
+    """No call fails and few requests are refused if more is wanted than is allowed.
 
-    To find the rate costs 429s to a part of one second's requests, however many there are.
+    Finding the rate costs 429s for a part of one second's requests, however many there are.
     """
     rate, refused = 50, 0
 

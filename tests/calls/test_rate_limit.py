@@ -2,18 +2,19 @@
 
 The targets are 1.15 times N/R for N requests to a server that allows R a second, and 3 % of the
 requests answered 429. They hold for R from 20 to 500, for buckets of half a second's to two
-seconds' worth, for latencies of 10 to 300 ms, steady or varying, and however the server says when
-to come again, where N is at least 5,000 and N/R at least half a minute; a whole minute for 256
-workers, who have more under way when the bucket is empty. Outside of that:
+seconds' worth, for latencies of 10 to 300 ms, steady or varying, and for every form of Retry-After,
+if N is at least 5,000 and N/R at least half a minute (a minute for 256 workers, which have more
+requests under way when the bucket is empty). Outside of these bounds:
 
-- To find the rate costs up to two seconds' worth of 429s, a large share of a small N.
-- A Retry-After of whole seconds makes all wait for one, for a token that comes in milliseconds.
-  What the bucket cannot hold meanwhile is lost: up to 1.25 times N/R with a quarter of a second's.
-- Where the latency varies by more than the distance of the requests, they arrive at random. A
+- Finding the rate costs up to two seconds' worth of 429s, a large share of a small N.
+- A Retry-After of whole seconds makes all wait a second for a token that comes in milliseconds. The
+  tokens that the bucket cannot hold meanwhile are lost: up to 1.25 times N/R for bursts of a
+  quarter of a second's worth.
+- If the latency varies by more than the distance of the requests, they arrive at random. A
   bucket of a tenth of a second's worth then refuses some at any rate, and it takes about twice
   N/R; with a bucket of one token it takes up to 16 times N/R. `max_rps` is the remedy.
-- A server that allows twice as much all of a sudden does not say so. Two half minutes, one before
-  and one after, take up to 1.3 times N/R, and 1.45 times where Retry-After is in whole seconds.
+- A server that suddenly allows twice as much does not announce it. Two half minutes, one before and
+  one after, take up to 1.3 times N/R, and 1.45 times if Retry-After is in whole seconds.
 - A server that halves its rate refuses up to 4 % of the requests of two such half minutes.
 """
 
@@ -59,8 +60,8 @@ LATENCIES = {"50 ms": 0.05, "100 ms": 0.1, "200 ms": 0.2}
 RETRY_AFTER = {"exact": exactly, "whole seconds": in_seconds, "absent": absent}
 
 
-def says(*names: str) -> pytest.MarkDecorator:
-    """Try these kinds of Retry-After."""
+def with_retry_after(*names: str) -> pytest.MarkDecorator:
+    """Parametrize a test by these kinds of Retry-After."""
     return pytest.mark.parametrize("retry_after", [RETRY_AFTER[name] for name in names], ids=names)
 
 
@@ -102,7 +103,7 @@ def seconds_of(rate: float) -> float:
     return max(5000 / rate, 30.0) if rate < 500 else 40.0
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", RATES)
 def test_a_steady_limit(rate: float, capacity: float, retry_after: RetryAfter) -> None:
@@ -112,7 +113,7 @@ def test_a_steady_limit(rate: float, capacity: float, retry_after: RetryAfter) -
     assert share <= SHARE
 
 
-@says("exact", "whole seconds")
+@with_retry_after("exact", "whole seconds")
 @pytest.mark.parametrize("rate", [20, 100])
 def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
     """A bucket of two seconds' worth hides the rate for longer, within the targets."""
@@ -121,17 +122,17 @@ def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
     assert share <= SHARE
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", [20, 50, 200])
 def test_a_latency_that_varies(rate: float, capacity: float, retry_after: RetryAfter) -> None:
-    """Where requests overtake each other, the same buckets are within the targets."""
+    """If requests overtake each other, the same buckets are within the targets."""
     time, share = varying_latencies(rate, rate * capacity, retry_after, seconds_of(rate))
     assert time <= TIME
     assert share <= SHARE
 
 
-@says("exact", "absent")
+@with_retry_after("exact", "absent")
 @pytest.mark.parametrize("rate", [20, 200])
 def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
     """A tenth of a second's worth is enough if the latency is steady and no pause takes seconds."""
@@ -142,20 +143,20 @@ def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
 
 @pytest.mark.parametrize("rate", [20, 200])
 def test_whole_seconds_and_small_bursts(rate: float) -> None:
-    """Where all wait for whole seconds, a quarter of a second's worth costs time, but no 429s."""
+    """If all wait for whole seconds, a quarter of a second's worth costs time but no 429s."""
     time, share = all_latencies(rate, rate / 4, in_seconds, seconds_of(rate))
     assert time <= 1.25
     assert share <= SHARE
 
 
 def test_random_arrivals() -> None:
-    """Where a small bucket refuses requests by chance, time is lost, but few are refused."""
+    """A small bucket that refuses requests by chance costs time, but few refusals."""
     time, share = varying_latencies(50, 5, exactly, seconds_of(50))
     assert time <= 2
     assert share <= SHARE
 
 
-@says("exact", "whole seconds", "absent")
+@with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("rate", [20, 100, 500])
 def test_a_busy_loop(rate: float, retry_after: RetryAfter) -> None:
     """Answers that are read up to 20 ms late, many at once, leave the pace within the targets."""
@@ -189,7 +190,7 @@ def test_no_limit() -> None:
 
 
 def test_no_herd() -> None:
-    """Nothing is sent in a pause, and behind it one by one, at less than the rate before."""
+    """Nothing is sent during a pause; after it, requests go one by one and below the old rate."""
     run = Export(Server(lambda _: 100, 1, lambda _: 2.0), 300, latency=0.1)
     outcome = run.run()
     gaps = [b - a for a, b in itertools.pairwise(outcome.sent)]
@@ -221,7 +222,7 @@ def test_max_rps() -> None:
 
 
 def test_idle_time_earns_no_burst() -> None:
-    """A slot that nobody took is gone."""
+    """A slot that nobody took is lost."""
     pace = Pace()
     pace.wait(0.0)
     assert [pace.wait(5.0), pace.wait(5.0)] == [0, pytest.approx(1 / FIRST_RATE)]
@@ -248,8 +249,8 @@ def test_growth_only_where_the_rate_limits() -> None:
     assert pace.rate == pytest.approx(FIRST_RATE + GAIN / 0.02)
 
 
-def test_growth_with_what_succeeded() -> None:
-    """Where many are under way already, the rate grows only when enough have succeeded."""
+def test_growth_with_successes() -> None:
+    """With many requests under way, the rate grows only after enough of them succeeded."""
     pace, latency, succeeded = Pace(), 0.2, 0
     pace.wait(0.0)
     pace.wait(0.0)
@@ -286,7 +287,7 @@ def test_an_event_counts_once() -> None:
 
 
 def test_measuring() -> None:
-    """The next event measures: the rate starts at the lower bound and rises to the upper one."""
+    """The next event sets the rate to the lower bound, and lets it rise to the upper one."""
     pace = after_the_first_event(retry_after=1.0)
     for _ in range(ENOUGH):
         pace.succeeded(2.0, sent=1.9)
@@ -302,7 +303,7 @@ def test_measuring() -> None:
     assert pace.rate == pytest.approx(upper, rel=0.03)
 
 
-def test_a_measurement_begins_anew() -> None:
+def test_a_measurement_restarts() -> None:
     """Enough requests are a measurement of their own; fewer are counted with the next ones."""
     for passed, rate in (ENOUGH, 10 / 2), (ENOUGH - 1, (ENOUGH + 9) / 4):
         pace = after_the_first_event()
@@ -316,7 +317,7 @@ def test_a_measurement_begins_anew() -> None:
 
 
 def test_the_longer_pause_is_paused_once() -> None:
-    """Pauses that overlap are no time twice: the bounds leave out parts of 3 seconds."""
+    """Overlapping pauses count once: the bounds leave out parts of 3 seconds."""
     pace = after_the_first_event(retry_after=2.0)
     pace.limited(0.5, 2.5, sent=0.0)
     for _ in range(10):
@@ -369,7 +370,7 @@ def test_the_longest_hold() -> None:
 
 
 def test_a_bucket_that_is_not_full_at_first() -> None:
-    """Others may have emptied it: then it looks like a small one, and that is no loss."""
+    """Another client may have emptied the bucket: then it looks small, which costs nothing."""
     server = Server(lambda _: 100, 100)
     server.tokens = 0
     run = Export(server, 6000, latency=0.1)
@@ -380,7 +381,7 @@ def test_a_bucket_that_is_not_full_at_first() -> None:
 
 
 def test_the_longest_pause_holds() -> None:
-    """Of several Retry-Afters the one that ends last counts, and the next slot is behind it."""
+    """The latest end of several Retry-Afters counts, and the next slot comes after it."""
     pace = Pace()
     pace.limited(1.0, 3.0, sent=0.9)
     pace.limited(1.1, 1.0, sent=0.9)
@@ -406,7 +407,7 @@ def test_pauses_of_its_own() -> None:
 
 @pytest.mark.parametrize("events", [1, 2, 4])
 def test_recovering(events: int) -> None:
-    """Where all is refused for a while, the rate falls, and is back with the first success."""
+    """If all requests are refused for a while, the rate falls, and recovers at a success."""
     pace = Pace()
     for number in range(40):
         pace.wait(number / FIRST_RATE)
@@ -422,7 +423,7 @@ def test_recovering(events: int) -> None:
 
 
 def test_starving() -> None:
-    """It counts the seconds from a refusal on, until something comes through."""
+    """`starved` counts the seconds from the first refusal until a success."""
     pace = Pace()
     assert pace.starved(5.0) == 0
     pace.limited(10.0, 1.0, sent=9.0)

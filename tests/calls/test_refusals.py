@@ -1,4 +1,4 @@
-"""Which error ends a run over many completions."""
+"""The errors that end a run over many completions."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_an_error_of_one_completion(error: Exception) -> None:
 
 
 def test_a_run_that_waits_for_nothing() -> None:
-    """An error without Retry-After asks for no wait, so it ends no run by one."""
+    """An error without Retry-After asks for no wait, so it ends no run because of one."""
     assert not Refusals(0).ends_run(RateLimitError("x"))
 
 

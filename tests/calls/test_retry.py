@@ -256,7 +256,7 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "999999999"}, 999_999_999.0),
         ({"retry-after": "\t7"}, 7.0),
         ({"retry-after": "0.0000000000001"}, 1e-13),
-        # for ever, however it is said: 31 years
+        # forever, in any notation: 31 years
         ({"retry-after": "1000000000"}, MAX_RETRY_AFTER),
         ({"retry-after": "9" * 5000}, MAX_RETRY_AFTER),
         ({"retry-after-ms": "9" * 15}, MAX_RETRY_AFTER),
@@ -271,7 +271,8 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "Sun, 06 Nov 1994 09:50:37 +0100"}, 60.0),
         ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
         ({"retry-after": "Sat, 05 Nov 1994 08:49:37 GMT"}, 0.0),
-        # against the answer's own date, if there is one: its clock may be 10 s behind, or wrong
+        # compared with the response's own Date, if it has one: its clock may be 10 s behind, or
+        # wrong
         ({"retry-after": EXAMPLE, "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 10.0),
         ({"retry-after": EXAMPLE, "date": "Sun, 06 Nov 1994 08:50:37 GMT"}, 0.0),
         ({"retry-after": "Sun, 06 Nov 1994 08:50:37 GMT", "date": "today"}, 60.0),
@@ -281,14 +282,14 @@ def test_a_retry_after_beyond_the_policy(most: float, seconds: float, delay: flo
         ({"retry-after": "Sun, 06 Nov 1994 08:50:37 GMT", "date": "0"}, 60.0),
         ({"retry-after": "7", "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 7.0),
         ({"retry-after-ms": "20", "date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 0.02),
-        # in milliseconds, which win
+        # in milliseconds, which take precedence
         ({"retry-after-ms": "20"}, 0.02),
         ({"retry-after-ms": "0"}, 0.0),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
         ({"retry-after-ms": "-5", "retry-after": "9"}, 9.0),
         ({"retry-after-ms": "99999999"}, 99_999.999),
-        # what makes no sense
+        # invalid values
         ({}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "inf"}, None),
@@ -319,7 +320,7 @@ def test_forms_of_retry_after(headers: dict[str, str], seconds: float | None) ->
 
 
 def test_several_retry_after_headers() -> None:
-    """Where a header comes more than once, the first one counts, as for every header."""
+    """If a header comes more than once, the first one counts, as for every header."""
     headers = CIMultiDict([("Retry-After", "7"), ("Retry-After", "9")])
     assert parse_retry_after(headers, now=NOW) == 7.0
 
@@ -358,7 +359,7 @@ def test_any_date(offset: int) -> None:
     ids=str,
 )
 def test_the_date_of_an_answer(headers: dict[str, str], moment: float | None) -> None:
-    """The Date of an answer is Unix seconds, in each form of RFC 9110; else there is none."""
+    """The Date of an answer is read as Unix seconds in each form of RFC 9110, else None."""
     assert date_of(headers) == moment
 
 
@@ -386,7 +387,7 @@ def test_polls(attempt: int, waited: float, delay: float | None) -> None:
 
 
 def test_no_polls() -> None:
-    """Without patience there is no poll, and none but for a 404, unless it is a gateway's."""
+    """Without patience there is no poll, and only a 404 of the API is polled."""
     missing, wrong = NotFoundError("x", status=404), BadRequestError("x", status=400)
     foreign = NotFoundError("x", status=404, retryable=True)
     assert visibility_delay(POLICY, foreign, attempt=1, waited=0.0, patience=10.0) is None

@@ -13,6 +13,9 @@ from conftest_cli import KEY, RECORDS, Ran
 from aiomessages.__main__ import main
 from aiomessages.testing import MessagesServer
 
+# Without a buffer of standard output, what a program leaves in it cannot be seen.
+_OURS = ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR", "PYTHONUNBUFFERED")
+
 
 @pytest.fixture(scope="session")
 def messages_server() -> Iterator[MessagesServer]:
@@ -23,15 +26,15 @@ def messages_server() -> Iterator[MessagesServer]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the environment of whoever runs the tests out of them."""
+    """Keep the environment of the person who runs the tests out of them."""
     for name in list(os.environ):
-        if name.startswith("OPENAI_") or name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
+        if name.startswith("OPENAI_") or name in _OURS:
             monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """Take the library's log back from the program, which keeps it for the rest of its process."""
+    """Restore the library's log, which the program changes for the rest of its process."""
     log = logging.getLogger("aiomessages")
     handlers, level, propagate = log.handlers[:], log.level, log.propagate
     yield

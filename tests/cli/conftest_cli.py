@@ -1,4 +1,4 @@
-"""What the tests of the program share by import: conversations to serve, and what a run came to."""
+"""Names that the tests of the program import: conversations to serve, and a run's result."""
 
 from typing import Any, NamedTuple
 
@@ -36,14 +36,14 @@ RECORDS = [
         {"role": "assistant", "tool_calls": [CALL]},
     ),
     _record("chatcmpl-empty"),
-    # Larger than a pipe holds, so that its writer meets the end of its reader.
+    # Larger than a pipe's buffer, so that its writer notices the end of its reader.
     _record("chatcmpl-long", *({"content": f"{n} " + "word " * 200} for n in range(250))),
 ]
 SHORT: list[dict[str, Any]] = RECORDS[0]["messages"]
 
 
 class Ran(NamedTuple):
-    """What a run of the program came to."""
+    """The result of one run of the program."""
 
     code: int
     out: bytes

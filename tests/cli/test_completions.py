@@ -1,4 +1,4 @@
-"""`aiomessages completions`, against a real server: which ones, in which form."""
+"""`aiomessages completions`, against a real server: its selection and its formats."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def messages_server() -> Iterator[MessagesServer]:
 
 
 def numbers(ran: Ran) -> list[int]:
-    """Return which of the records were listed, in a run that went well."""
+    """Return the numbers of the listed records, after a run that succeeded."""
     assert (ran.code, ran.err) == (0, "")
     return [int(json.loads(line)["id"].partition("-")[2]) for line in ran.out.splitlines()]
 
@@ -76,7 +76,7 @@ def test_all(run: Run) -> None:
     ids=lambda value: " ".join(map(str, value)),
 )
 def test_selection(run: Run, words: list[str], found: list[int]) -> None:
-    """The list can be narrowed down by what the API knows, and by time."""
+    """The list can be narrowed down by model, metadata and time."""
     assert numbers(run("completions", *words)) == found
 
 
@@ -85,21 +85,21 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
     [["--until", "2025-11-15T20:00Z"], ["--since", "2026-01-15T00:00Z", "--order", "desc"]],
     ids=" ".join,
 )
-def test_where_the_span_ends(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    """A list that shows its order is read ten items behind the span, and a page ahead."""
+def test_the_end_of_the_range(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """A list that shows its order is read up to ten items beyond the range, and one page ahead."""
     with MessagesServer(records=[record(n) for n in range(90)], api_key=KEY) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         assert len(numbers(run("completions", "--limit", 5, *words))) == 15
-        assert len(server.requests) <= 6  # three of the span, two behind it, one ahead
+        assert len(server.requests) <= 6  # three in the range, two behind it, one prefetched
 
 
 @pytest.mark.usefixtures("messages_environment")
 def test_the_last_one_asked_for(run: Run, messages_server: MessagesServer) -> None:
-    """A list is not read on behind the last completion that was asked for."""
+    """A list is not read on after the last completion that was asked for."""
     words = ["--since", "2025-11-01T00:00Z", "--max-items", "1"]
     assert len(numbers(run("completions", "--limit", 1, *words))) == 1
-    assert len(messages_server.requests) <= 2  # one is fetched ahead
+    assert len(messages_server.requests) <= 2  # one is prefetched
 
 
 ODD: list[bytes] = [
@@ -117,7 +117,7 @@ class OddServer(BaseHTTPRequestHandler):
     """Answers with a list of odd completions."""
 
     def do_GET(self) -> None:
-        """Send them all."""
+        """Send all of them."""
         items = b",".join(b'{"id":"c%d",%b}' % (n, fields) for n, fields in enumerate(ODD))
         body = b'{"object":"list","has_more":false,"data":[%b]}' % items
         self.send_response(200)
@@ -126,7 +126,7 @@ class OddServer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        """Write no log."""
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def odd_server() -> Iterator[str]:
 def test_odd_completions(
     run: Run, odd_server: str, monkeypatch: pytest.MonkeyPatch, shape: str
 ) -> None:
-    """A completion is shown whatever its fields hold, and costs its neighbours nothing."""
+    """A completion with odd fields is shown, and changes no other completion."""
     monkeypatch.setenv("OPENAI_BASE_URL", odd_server)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     code, out, err = run("completions", "--format", shape)
@@ -172,12 +172,12 @@ def test_formats(run: Run) -> None:
 )
 @pytest.mark.usefixtures("messages_environment")
 def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
-    """What is wrong with a command line is told in one line, before any request."""
+    """A wrong command line is reported in one line, before any request."""
     code, out, err = run("completions", *words)
     assert (code, out, messages_server.requests) == (2, b"", [])
     assert err.count("\n") == 1
 
 
 def test_the_sample(run: Run) -> None:
-    """The sample has completions, too."""
+    """The sample has completions as well."""
     assert len(run("completions", "--local").out.splitlines()) > 20

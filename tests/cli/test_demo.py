@@ -15,8 +15,8 @@ from aiomessages.server import LocalServer
 Run = Callable[..., Ran]
 
 
-def test_what_is_shown(run: Run) -> None:
-    """A conversation with a tool call, its reply, true figures, and what to type next."""
+def test_the_output(run: Run) -> None:
+    """The demo shows a conversation with a tool call, its reply, figures, and further commands."""
     ran = run("demo")
     text = ran.out.decode()
     assert (ran.code, ran.err) == (0, "")
@@ -28,7 +28,7 @@ def test_what_is_shown(run: Run) -> None:
 
 
 def test_the_export(run: Run) -> None:
-    """All of it is exported, and DuckDB counts as many replies as there are conversations."""
+    """All conversations are exported, and DuckDB counts one reply for each."""
     text = run("demo").out.decode()
     count = re.search(r"Read ([\d,]+) messages of (\d+) conversations", text)
     rows = re.search(r"replies included: (\d+) rows in sample.parquet", text)
@@ -41,15 +41,15 @@ def test_the_export(run: Run) -> None:
 
 
 def test_the_export_without_duckdb(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without DuckDB there is still an export, and a word on how to get it."""
+    """Without DuckDB there is still an export, and a hint how to install it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
     text = run("demo").out.decode()
-    assert "rows in sample.jsonl.gz" in text
+    assert "rows in sample.jsonl.gz, a temporary file." in text
     assert "pip install 'aiomessages[parquet]'" in text
 
 
 async def test_every_message_is_read() -> None:
-    """It reads what the server has, every page of every conversation."""
+    """The demo reads every page of every conversation that the server has."""
     async with (
         LocalServer(sample=True) as server,
         AsyncMessagesClient(server.api_key, base_url=server.base_url) as client,
@@ -69,10 +69,10 @@ async def test_every_message_is_read() -> None:
         (None, False, "venv/python -m aiomessages"),
     ],
 )
-def test_what_to_type(
+def test_the_named_program(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str | None, typed: str, *, beside: bool
 ) -> None:
-    """The program that it names is one that starts from here."""
+    """The program that the demo names can be started from here."""
     (tmp_path / "venv").mkdir()
     monkeypatch.delenv("NOX_CURRENT_SESSION", raising=False)  # it may be one that runs the tests
     monkeypatch.chdir(tmp_path)
@@ -84,14 +84,14 @@ def test_what_to_type(
 
 
 def test_a_program_that_is_on_the_path_of_a_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nox has on its path for the demo's sake is named so that it starts outside as well."""
+    """A program on the path of a nox session alone is named so that it starts outside too."""
     monkeypatch.setenv("NOX_CURRENT_SESSION", "demo")
     monkeypatch.setattr(sys, "executable", "/opt/python")
     monkeypatch.setattr("shutil.which", lambda _: "/opt/aiomessages")
     assert demo._program() == "/opt/python -m aiomessages"  # noqa: SLF001 - as above
 
 
-def test_a_program_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_in_another_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A program that is not below this directory is named in full."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", "/opt/python")

@@ -22,7 +22,7 @@ from aiomessages.export import ChangedError, CorruptError, DiskFullError, Export
         (errors.InsufficientQuotaError, 5),
         (errors.InternalServerError, 1),
         (errors.APITimeoutError, 1),
-        (exits.OutputError, 1),
+        (exits.CommandError, 1),
         (exits.NoLedgerError, 3),
         (ExportError, 1),
         (ChangedError, 2),

@@ -57,7 +57,7 @@ def messages_server() -> Iterator[MessagesServer]:
 
 @pytest.fixture
 def dated(messages_server: MessagesServer, messages_environment: None) -> MessagesServer:  # noqa: ARG001
-    """Let the environment lead there."""
+    """Point the environment to this server."""
     return messages_server
 
 
@@ -74,7 +74,7 @@ def exported(path: Path) -> list[str]:
 @pytest.mark.usefixtures("dated")
 @pytest.mark.parametrize("words", [["--all"], IDS], ids=["all", "ids"])
 def test_everything(run: Run, tmp_path: Path, words: list[str]) -> None:
-    """All of them come with their replies, and the summary says where and how many."""
+    """All completions come with their replies, and the summary names the file and the counts."""
     code, out, err = run("export", *words, "-o", tmp_path / "out.jsonl")
     assert (code, out) == (0, b"")
     assert exported(tmp_path / "out.jsonl") == IDS
@@ -83,7 +83,7 @@ def test_everything(run: Run, tmp_path: Path, words: list[str]) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_an_ids_file(run: Run, tmp_path: Path) -> None:
-    """Ids come from a file as well."""
+    """Ids can come from a file."""
     (tmp_path / "ids.txt").write_text("# two\nchatcmpl-1\n\nchatcmpl-3\n")
     ran = run("export", "--ids-file", tmp_path / "ids.txt", "-o", tmp_path / "out.jsonl")
     assert ran.code == 0
@@ -104,14 +104,14 @@ def test_an_ids_file(run: Run, tmp_path: Path) -> None:
 def test_selection(
     run: Run, dated: MessagesServer, tmp_path: Path, words: list[str], found: list[int]
 ) -> None:
-    """Of all, those are exported that were selected: one list, and one request for each."""
+    """Only the selected completions are exported: one list, and one request for each."""
     assert run("export", "--all", *words, "-o", tmp_path / "out.jsonl").code == 0
     assert exported(tmp_path / "out.jsonl") == [f"chatcmpl-{number}" for number in found]
     assert len(dated.requests) == 1 + len(found)
 
 
 def test_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
-    """Run again it lists again, and says that nothing is new; --no-refresh asks for nothing."""
+    """A second run lists again and says that nothing is new; --no-refresh sends no request."""
     words = ["export", "--all", "--since", "2025-11-08T00:00Z", "-o", tmp_path / "out.jsonl"]
     run(*words)
     before = (tmp_path / "out.jsonl").read_bytes()
@@ -139,7 +139,7 @@ def test_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
 def test_another_selection(
     run: Run, dated: MessagesServer, tmp_path: Path, words: list[str]
 ) -> None:
-    """A list that is narrowed down in another way is refused: exit code 2, and what differs."""
+    """A list with another selection is refused with exit code 2, and the difference is named."""
     given = ["--since", "2025-11-08T00:00Z"]
     run("export", "--all", *given, "-o", tmp_path / "out.jsonl")
     dated.requests.clear()
@@ -157,7 +157,7 @@ def test_an_age_is_one_selection(run: Run, dated: MessagesServer, tmp_path: Path
 
 @pytest.mark.usefixtures("dated")
 def test_options(run: Run, tmp_path: Path) -> None:
-    """Layout, replies and the rest reach the export, and quiet says nothing."""
+    """Layout, replies and the other options reach the export, and --quiet prints nothing."""
     words = ["--layout", "conversations", "--no-include-reply", "--max-rps", 1000, "--quiet"]
     words += ["--media", tmp_path / "media", "--concurrency", 2, "--on-error", "continue"]
     assert run("export", "--all", "-o", tmp_path / "out.jsonl", *words) == (0, b"", "")
@@ -200,7 +200,7 @@ def test_a_wrong_command_line(
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
 ) -> None:
-    """What is wrong with a command line is told in one line, before any request or file."""
+    """A wrong command line is reported in one line, before any request or file."""
     monkeypatch.chdir(tmp_path)
     code, out, err = run("export", *words)
     assert (code, out, dated.requests) == (2, b"", [])
@@ -231,7 +231,7 @@ def test_a_local_database(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_columns(run: Run, tmp_path: Path) -> None:
-    """The size that the summary tells is that of the file that was asked for."""
+    """The summary shows the size of the file that was asked for."""
     path = tmp_path / "out.duckdb"
     err = run("export", "--all", "-o", path).err
     assert f"27 rows, {progress.megabytes(path.stat().st_size)}" in err
@@ -239,7 +239,7 @@ def test_columns(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_a_directory(run: Run, tmp_path: Path) -> None:
-    """Of a directory it is that of the parts."""
+    """The summary of a directory shows the size of its parts."""
     err = run("export", "--all", "-o", tmp_path / "out").err
     assert exported(tmp_path / "out" / "part-00001.jsonl") == IDS
     assert "27 rows, " in err
@@ -258,7 +258,7 @@ def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
         run("export", "--all", "--local", "-o", path, "--layout", layout)
         written += [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in written:
-        line.update({"completion": {}} if "completion" in line else {})  # as the guide says
+        line.update({"completion": {}} if "completion" in line else {})  # as in the guide
     samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
     assert len(samples) == 4
     assert all(json.loads(sample) in written for sample in samples)
@@ -285,10 +285,10 @@ def test_an_unknown_id(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_unknown_ids_alone(run: Run, tmp_path: Path) -> None:
-    """Where the server knows none of the ids, that is an error: exit code 3."""
+    """If the server knows none of the ids, the exit code is 3."""
     code, _, err = run("export", "chatcmpl-x", "chatcmpl-y", "-o", tmp_path / "out.jsonl")
     assert code == 3
-    assert err.startswith("aiomessages: none of these exists")
+    assert err.startswith("aiomessages: none of the ids exists")
     assert "--wait" not in err  # this command waits by itself
 
 
@@ -296,15 +296,17 @@ def test_unknown_ids_alone(run: Run, tmp_path: Path) -> None:
 def test_a_long_wait(
     run: Run, dated: MessagesServer, tmp_path: Path, code: int, wait: float
 ) -> None:
-    """A server that asks to wait for hours ends it, and says when to come back."""
+    """A server that asks to wait for hours ends the export; the summary says when to continue."""
     dated.fail(code, retry_after=wait)
     ended, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert ended == 5
     assert "the server asks to wait 2:00:00: run the same command again after 2" in err
 
 
-def test_what_is_safe_when_it_ends(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
-    """An error behind the first completions says what is safe, and how to go on."""
+def test_an_error_after_the_first_completions(
+    run: Run, dated: MessagesServer, tmp_path: Path
+) -> None:
+    """An error after the first completions names the safe ones, and how to continue."""
     assert run("export", *IDS[:3], "-o", tmp_path / "out.jsonl").code == 0
     dated.fail(401)
     code, _, err = run("export", *IDS, "-o", tmp_path / "out.jsonl")
@@ -313,7 +315,7 @@ def test_what_is_safe_when_it_ends(run: Run, dated: MessagesServer, tmp_path: Pa
 
 
 def test_a_hint_of_its_own(tmp_path: Path) -> None:
-    """The hint of this very error is kept, where a general one is put in the command's words."""
+    """An error's own hint is kept; a general hint is put in the command's words."""
     own, general = NotFoundError("elsewhere"), NotFoundError("nowhere")
     own.hint = "Ask somebody else."
     for error in (own, general):
@@ -323,8 +325,8 @@ def test_a_hint_of_its_own(tmp_path: Path) -> None:
     assert general.hint != NotFoundError.hint
 
 
-def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
-    """Completions that could not be read leave the export unfinished: exit code 1, and go on."""
+def test_failed_completions(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
+    """Completions that could not be read leave the export unfinished: exit code 1."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
     dated.fail(400)
     code, _, err = run(*words)
@@ -342,7 +344,7 @@ def test_what_may_be_tried_again(run: Run, dated: MessagesServer, tmp_path: Path
 
 @pytest.mark.usefixtures("dated")
 def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing was fetched, nothing is said to be safe."""
+    """If nothing was fetched, nothing is said to be safe."""
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-0123456789")
     code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 4
@@ -352,7 +354,7 @@ def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("dated")
 def test_changed_options(run: Run, tmp_path: Path) -> None:
-    """Another layout in the same place is exit code 2, and says what differs."""
+    """Another layout in the same place is exit code 2, and the difference is named."""
     run("export", "--all", "-o", tmp_path / "out.jsonl")
     code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl", "--layout", "finetune")
     assert code == 2
@@ -370,7 +372,7 @@ def test_two_writers(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_a_file_that_was_cut(run: Run, tmp_path: Path) -> None:
-    """A file that is not as the ledger says is exit code 65."""
+    """A file that differs from its ledger is exit code 65."""
     run("export", IDS[0], "-o", tmp_path / "out.jsonl")
     (tmp_path / "out.jsonl").write_bytes(b"")
     assert run("export", IDS[1], "-o", tmp_path / "out.jsonl").code == 65
@@ -378,7 +380,7 @@ def test_a_file_that_was_cut(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("dated")
 def test_a_full_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is exit code 74, and the same command goes on when there is room."""
+    """A full disk is exit code 74, and the same command continues once there is room."""
     words = ["export", "--all", "-o", tmp_path / "out.jsonl"]
     with monkeypatch.context() as full:
         full.setattr(Files, "write", no_room)
@@ -391,7 +393,7 @@ def test_a_full_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("dated")
 def test_a_disk_that_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another error of the disk names the destination and what the system says."""
+    """Another error of the disk names the destination and the system's reason."""
     with monkeypatch.context() as broken:
         broken.setattr(Files, "write", lambda *_: no_write())
         code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
@@ -411,7 +413,7 @@ def no_room(*_: object) -> int:
 
 @pytest.mark.usefixtures("dated")
 def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
-    """A place where no file can be made is told in words."""
+    """A place where no file can be created is reported in one line."""
     (tmp_path / "file").touch()
     code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
     assert code == 2
@@ -451,21 +453,21 @@ def test_stopped(
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
 ) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP commit what was fetched, and say how to go on: exit code 130."""
+    """Ctrl-C, SIGTERM and SIGHUP commit the fetched conversations: exit code 130."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with halfway(spawn, tmp_path / "out.jsonl") as process:
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     first, last = err.decode().splitlines()
-    assert first == "aiomessages: committing what was fetched; a second signal ends at once"
+    assert first == "aiomessages: committing what was fetched; a second signal ends it at once"
     assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)
 
 
 def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second Ctrl-C does not wait for anything, and is exit code 130 as well."""
+    """A second Ctrl-C ends the process at once, also with exit code 130."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with halfway(spawn, tmp_path / "out.jsonl") as process:
         process.send_signal(signal.SIGINT)
@@ -490,7 +492,7 @@ async def test_one_signal_twice(
     second: signal.Signals,
     codes: list[int],
 ) -> None:
-    """What `timeout` and other wrappers send twice at once is one signal; another one ends it."""
+    """A signal that `timeout` sends twice at once counts once; a later one ends the process."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
 
@@ -500,15 +502,38 @@ async def test_one_signal_twice(
             await asyncio.Event().wait()
         finally:
             signal.raise_signal(second)
-            for _ in range(3):  # the loop hears of a signal in a later round
+            for _ in range(3):  # the loop handles a signal in a later iteration
                 await asyncio.sleep(0)
 
     assert await export_run.stoppable(exporting(), lambda: None) is None
     assert ended == codes
 
 
+async def test_the_display_at_a_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second signal closes the display before it ends the process."""
+    told: list[Any] = []
+    ended = asyncio.Event()
+
+    def end(code: int) -> None:
+        told.append(code)
+        ended.set()
+
+    async def exporting() -> Any:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            await ended.wait()
+
+    monkeypatch.setattr(os, "_exit", end)
+
+    await export_run.stoppable(exporting(), lambda: told.append("closed"))
+    assert told == ["closed", 130]
+
+
 async def test_a_terminal_that_closes_under_nohup() -> None:
-    """SIGHUP is still ignored where it was: `nohup aiomessages export …` goes on."""
+    """SIGHUP stays ignored under nohup: `nohup aiomessages export …` continues."""
 
     async def exporting() -> Any:
         signal.raise_signal(signal.SIGHUP)
@@ -532,7 +557,7 @@ def test_advice_of_other_commands(run: Run, dated: MessagesServer, tmp_path: Pat
 
 
 async def test_cancelled_by_others() -> None:
-    """Whoever is cancelled without a signal is not told that it was Ctrl-C."""
+    """A run that is cancelled without a signal does not report Ctrl-C."""
 
     async def cancelled() -> Any:
         raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Each format, over messages in memory: what it writes can be read back, or read by a person."""
+"""Each format over messages in memory: its output can be read back, or read by a person."""
 
 import json
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ NAMES: list[formats.Name] = ["pretty", "table", "json", "jsonl", "yaml", "raw"]
 
 
 def written(format_: formats.Format, items: Sequence[Any]) -> bytes:
-    """Return what the format makes of the items."""
+    """Return the output of a format for the items."""
     if not items:
         return format_.empty
     return format_.head + format_.between.join(map(format_.item, items)) + format_.tail
 
 
 def of(name: formats.Name, screen: Screen, messages: Sequence[Any] = MESSAGES) -> bytes:
-    """Return what the format of this name makes of the messages."""
+    """Return the output of the named format for the messages."""
     format_ = formats.named(name, screen)
     items = [json.dumps(m, ensure_ascii=False).encode() for m in messages]
     return written(format_, items if format_.reads_raw else messages)
@@ -67,8 +67,8 @@ def test_jsonl_of_carriage_returns() -> None:
     assert line == b'{"a": 1,"b": 2}\n'
 
 
-def test_jsonl_of_what_no_parser_likes() -> None:
-    """Nothing is decoded on the way: a lone surrogate and a long number stay as they came."""
+def test_jsonl_of_odd_json() -> None:
+    """Nothing is decoded on the way: a lone surrogate and a long number stay unchanged."""
     odd = rb'{"id":"c-0","content":"\ud83d","n":1.00000000000000000000000000000000001}'
     assert formats.named("jsonl", PIPE).item(odd) == odd + b"\n"
 
@@ -118,7 +118,7 @@ HOSTILE += ["\u2066", "\u206f", "\ufeff", "\U000e0041", "\ufff9"]
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 def test_everything_hostile_at_a_terminal(name: formats.Name, hostile: str) -> None:
-    """Wherever it stands, in a key, a name or a part, nothing that acts reaches a terminal."""
+    """Text that acts on a terminal is escaped in a key, a name and a part."""
     odd = f"a{hostile}b"
     call = {"id": odd, "type": "function", "function": {"name": odd, "arguments": odd}}
     message = {
@@ -169,7 +169,7 @@ def test_auto(screen: Screen, chosen: formats.Name) -> None:
     ],
 )
 def test_values_of_a_transform(name: formats.Name, shown: str) -> None:
-    """What a transform made can be of any JSON type, in every format."""
+    """A transform may return any JSON type, in every format."""
     format_ = formats.named(name, PIPE, transformed=True)
     assert written(format_, ["é", {"a": [1]}, None]).decode() == shown
 
@@ -181,7 +181,7 @@ def test_raw_of_a_transform() -> None:
 
 
 def test_a_terminal_without_unicode() -> None:
-    """Where the terminal cannot show a character, its escape stands."""
+    """A terminal without Unicode gets an escape in place of a character that it cannot show."""
     shown = of("pretty", Screen(terminal=True, encoding="ascii"))
     assert rb"Gr\xfc\xdfe" in shown
     assert b"user -----" in shown

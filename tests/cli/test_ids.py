@@ -1,4 +1,4 @@
-"""Ids out of a file."""
+"""Ids from a file."""
 
 import io
 import os
@@ -38,8 +38,8 @@ def test_a_pipe() -> None:
 
 
 @pytest.mark.parametrize("line", [b"a b", b"a/b", b"\xff"])
-def test_what_is_no_id(tmp_path: Path, line: bytes) -> None:
-    """What cannot be an id is refused with the number of its line."""
+def test_an_invalid_id(tmp_path: Path, line: bytes) -> None:
+    """A line that cannot be an id is refused with its number."""
     (tmp_path / "ids.txt").write_bytes(b"# mine\nchatcmpl-1\n" + line)
     with (
         pytest.raises(UsageError, match=r"ids\.txt, line 3: "),
@@ -52,7 +52,7 @@ def test_ids_in_quotes(tmp_path: Path) -> None:
     """Ids as jq prints them without -r are refused with that advice."""
     (tmp_path / "ids.txt").write_text('"chatcmpl-1"\n')
     with (
-        pytest.raises(UsageError, match=r"ids\.txt, line 1: .* jq .* -r"),
+        pytest.raises(UsageError, match=r"ids\.txt, line 1: .* jq -r"),
         read_ids(str(tmp_path / "ids.txt")),
     ):
         pass

@@ -1,4 +1,4 @@
-"""`aiomessages list`, against a real server: what arrives, in which form, with which exit code."""
+"""`aiomessages list` against a real server: its output, formats and exit codes."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ def body(server: MessagesServer) -> bytes:
 
 
 def contents(ran: Ran) -> list[Any]:
-    """Return the values of the JSON lines, of a run that went well."""
+    """Return the values of the JSON lines, after a run that succeeded."""
     assert (ran.code, ran.err) == (0, "")
     return [json.loads(line) for line in ran.out.splitlines()]
 
@@ -118,6 +118,12 @@ def test_transform(run: Run) -> None:
     ]
 
 
+def test_an_array_of_results(run: Run) -> None:
+    """The format json of a transform is one array of its results."""
+    ran = run("list", "chatcmpl-short", "--transform", "role", "--format", "json")
+    assert json.loads(ran.out) == ["system", "user", "assistant"]
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
@@ -170,7 +176,7 @@ def test_a_transform_that_could_fit_nothing(
     ],
 )
 def test_transforms_that_are_fine(run: Run, expression: str) -> None:
-    """Whatever JMESPath can do is accepted."""
+    """Every valid JMESPath expression is accepted."""
     ran = run("list", "chatcmpl-short", "--transform", expression)
     assert (ran.code, ran.err) == (0, "")
 
@@ -179,11 +185,20 @@ def test_transforms_that_are_fine(run: Run, expression: str) -> None:
     "expression", ["contains('abc', `1`)", "ceil(`1e400`)", "sort_by(@, &x)", "keys(role)"]
 )
 def test_a_transform_that_fails_on_a_message(run: Run, expression: str) -> None:
-    """However an expression fails on a message, it is one line and no mistake of ours."""
+    """An expression that fails on a message is reported in one line."""
     ran = run("list", "chatcmpl-short", "--transform", expression)
     assert (ran.code, ran.out) == (1, b"")
     assert ran.err.startswith(f"aiomessages: --transform {expression}: ")
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("length", "shown"), [(80, 80), (81, 80)])
+def test_a_long_transform(run: Run, length: int, shown: int) -> None:
+    """An error quotes at most 80 characters of an expression, and marks what it leaves out."""
+    expression = "[".ljust(length, "a")
+    quoted = expression[:shown] + ("…" if shown < length else "")
+    ran = run("list", "chatcmpl-short", "--transform", expression)
+    assert ran.err.startswith(f"aiomessages: --transform {quoted}: ")
 
 
 def test_a_transform_that_does_not_fit(run: Run) -> None:
@@ -218,7 +233,7 @@ def test_a_transform_that_does_not_fit(run: Run) -> None:
     ],
 )
 def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: list[str]) -> None:
-    """What is wrong with a command line is told in one line, before any request."""
+    """A wrong command line is reported in one line, before any request."""
     messages_server.requests.clear()
     code, out, err = run("list", *words)
     assert (code, out, messages_server.requests) == (2, b"", [])
@@ -227,7 +242,7 @@ def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: 
 
 
 def test_an_unknown_completion(run: Run) -> None:
-    """A completion that is not there is exit code 3, even where an array was asked for."""
+    """An unknown completion is exit code 3, even if an array was asked for."""
     ran = run("list", "chatcmpl-nobody", "--format", "json")
     assert (ran.code, ran.out) == (3, b"")
     assert "chatcmpl-nobody" in ran.err
@@ -243,15 +258,15 @@ def test_a_wrong_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_requests(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rate limit is exit code 5; what came before it was shown."""
+    """A rate limit is exit code 5; the messages before it were shown."""
     with MessagesServer(sample=True, api_key=KEY, rate=0.001) as slow:
         monkeypatch.setenv("OPENAI_BASE_URL", slow.base_url)
         codes = [run("list", "chatcmpl-x", "--max-retries", 0).code for _ in range(3)]
     assert codes[-1] == 5
 
 
-def test_nobody_listens(run: Run) -> None:
-    """A server that is not there is exit code 1."""
+def test_an_unreachable_server(run: Run) -> None:
+    """An unreachable server is exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1"
@@ -268,13 +283,13 @@ def test_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_filled(run: Run, tmp_path: Path) -> None:
-    """A run that fails leaves no file behind."""
+    """A run that fails leaves no file."""
     assert run("list", "chatcmpl-nobody", "-o", tmp_path / "out").code == 3
     assert list(tmp_path.iterdir()) == []
 
 
 def test_debug(run: Run) -> None:
-    """Debug tells the requests, and still keeps data and talk apart."""
+    """--debug logs the requests to standard error, apart from the data."""
     ran = run("list", "chatcmpl-short", "--debug", "--timeout", 20)
     assert [json.loads(line) for line in ran.out.splitlines()] == SHORT
     assert "/chat/completions/chatcmpl-short/messages" in ran.err
@@ -283,7 +298,7 @@ def test_debug(run: Run) -> None:
 
 
 def test_debug_of_an_error(run: Run) -> None:
-    """Debug tells where an error arose, each request, each wait, and never the key."""
+    """--debug shows the origin of an error, each request and each wait, and never the key."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["--base-url", f"http://127.0.0.1:{port}/v1", "--max-retries", 1, "--debug"]
@@ -295,8 +310,8 @@ def test_debug_of_an_error(run: Run) -> None:
     assert KEY not in ran.err
 
 
-def test_an_error_nobody_foresaw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even a mistake of ours is one line and exit code 1."""
+def test_an_unexpected_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is one line and exit code 1."""
     monkeypatch.setattr("aiomessages.cli.formats.on_one_line", lambda _: 1 / 0)
     code, out, err = run("list", "chatcmpl-short")
     assert (code, out) == (1, b"")

@@ -1,5 +1,6 @@
 """The way into the program: cheap for --version, and in words without the extra."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def test_version_loads_little() -> None:
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
 def test_without_the_extra(missing: str) -> None:
-    """Where the program's packages are missing, one line says how to install them."""
+    """If the program's packages are missing, one line says how to install them."""
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from aiomessages.__main__ import main; sys.exit(main(['list', 'x', '--local']))"
@@ -55,7 +56,7 @@ def test_a_package_of_ours_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_interrupted_early(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    """Ctrl-C while the program is still being loaded ends it without a word."""
+    """Ctrl-C while the program is being loaded ends it silently."""
 
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
@@ -73,9 +74,20 @@ def test_arguments_of_the_process(
     assert aiomessages.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
-)
+COMMANDS = [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_without_empty_defaults(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """Help shows no default of a flag, nor the sign for standard output."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = re.sub(r"[│\s]+", " ", run(*command, "--help").out.decode())
+    assert re.findall(r"\[default: (?:False|-)\]", text) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """Every command has help with examples, for a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -86,8 +98,16 @@ def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> 
     assert any(line.startswith("  aiomessages") for line in lines[lines.index("Examples:") :])
 
 
+@pytest.mark.parametrize("command", ["list", "completions"])
+def test_groups_of_options(run: Run, command: str) -> None:
+    """Help begins with the options that select, then come those of the format and the server."""
+    text = run(command, "--help").out.decode()
+    headings = re.findall(r"^╭─ (Selection|Output|Server)", text, re.MULTILINE)
+    assert headings == ["Selection", "Output", "Server"]
+
+
 def test_no_command(run: Run) -> None:
-    """Without a command the program shows what there is."""
+    """Without a command the program lists its commands."""
     ran = run()
     assert ran.code == 0
     assert b"list" in ran.out
@@ -130,7 +150,7 @@ PLACES = [
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 @pytest.mark.parametrize("words", PLACES, ids=str)
 def test_hostile_arguments(run: Run, words: list[str], hostile: str) -> None:
-    """Whatever stands in a command line, what is said of it acts on no terminal."""
+    """A message about a hostile command line never acts on the terminal."""
     code, out, err = run(*words, hostile)
     assert (code, out) in [(2, b""), (3, b"")]
     assert err.count("\n") == 1

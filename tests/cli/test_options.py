@@ -1,4 +1,4 @@
-"""Where the key comes from and never does, and what --local stands for."""
+"""The source of the key, the secrecy of it, and the meaning of --local."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def test_local_with_and_without_a_database(words: list[str], meant: list[str]) -
     "word", ["--api-key", "--api_key=x", "--key", "--token=x", "--openai-api-key", "-api-key=x"]
 )
 def test_a_key_in_argv(word: str) -> None:
-    """Whoever gives a key in argv hears why not, and it is not repeated."""
+    """A key on the command line is refused with the reason, and not repeated."""
     with pytest.raises(UsageError, match="OPENAI_API_KEY") as caught:
         spelled_out(["list", "x", word, "secret"])
     assert "secret" not in str(caught.value)
@@ -65,7 +65,7 @@ def test_an_empty_argument(
     words: list[str],
     named: str,
 ) -> None:
-    """What an unset variable of the shell leaves is refused before anything is made of it."""
+    """An empty argument, as an unset shell variable leaves it, is refused first."""
     monkeypatch.chdir(tmp_path)
     ran = run(*words)
     assert (ran.code, list(tmp_path.iterdir())) == (2, [])
@@ -87,7 +87,7 @@ def test_an_unknown_option_with_a_value(run: Run) -> None:
 
 
 def test_a_key_where_it_does_not_belong(run: Run) -> None:
-    """What looks like a key is hidden wherever someone put it."""
+    """A text that looks like a key is hidden in any argument."""
     ran = run("list", "x", "sk-proj-abcdefghijkl")
     assert ran.code == 2
     assert "abcdefghijkl" not in ran.err
@@ -133,7 +133,7 @@ def test_a_key_typed_at_a_terminal(
     [(b"", "holds no key"), (b"\xff", "not text"), (b"a b", "spaces"), (None, "No such file")],
 )
 def test_a_file_without_a_key(run: Run, tmp_path: Path, content: bytes | None, reason: str) -> None:
-    """A file that cannot be the key's is refused; its name is not repeated, as it may be a key."""
+    """A file without a usable key is refused; its name is not repeated, as it may be a key."""
     path = tmp_path / "name-or-key"
     if content is not None:
         path.write_bytes(content)
@@ -143,8 +143,41 @@ def test_a_file_without_a_key(run: Run, tmp_path: Path, content: bytes | None, r
     assert "name-or-key" not in ran.err
 
 
+@pytest.mark.parametrize(("words", "requests"), [([], 3), (["--max-retries", 1], 2)])
+def test_retries(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[object], requests: int
+) -> None:
+    """A request that fails is retried twice, or as often as --max-retries says."""
+    with MessagesServer() as server:
+        server.fail(500, retry_after=0)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        run("list", "x", "--base-url", server.base_url, *words)
+        assert len(server.requests) == requests
+
+
+def test_a_timeout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that takes longer than --timeout fails, and the message names the option."""
+    with MessagesServer(records=RECORDS) as server:
+        server.fail("stalled-body")
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--max-retries", 0, "--timeout", 0.1]
+        ran = run("list", "chatcmpl-short", *words)
+    assert ran.code == 1
+    assert "--timeout" in ran.err
+
+
+def test_the_key_in_another_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message repeats the key, whatever the key looks like and wherever it was put as well."""
+    with MessagesServer(records=RECORDS, api_key="staple-battery-0123") as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--transform", f"abs('{server.api_key}')"]
+        ran = run("list", "chatcmpl-short", *words)
+    assert (ran.code, ran.out) == (1, b"")
+    assert "staple-battery" not in ran.err
+
+
 def test_local(run: Run) -> None:
-    """The sample needs no key and no network, and not the way that the environment points."""
+    """The sample needs neither key nor network, and ignores the environment's address."""
     ran = run("list", "chatcmpl-nobody", "--local")
     assert ran.code == 3
 
@@ -155,7 +188,7 @@ def test_local(run: Run) -> None:
     ids=["behind", "before"],
 )
 def test_local_with_a_word_that_is_no_database(run: Run, words: list[str]) -> None:
-    """A word that may be meant for one is named where there is an argument too many."""
+    """A word that may name a database is quoted if there are too many arguments."""
     ran = run("list", *words)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.err.startswith(f"aiomessages: too many arguments: {words[-1]}; ")
@@ -163,7 +196,7 @@ def test_local_with_a_word_that_is_no_database(run: Run, words: list[str]) -> No
 
 
 def test_too_many_arguments(run: Run) -> None:
-    """Where --local has nothing to do with it, nothing is said of it."""
+    """If --local is not involved, the error does not mention it."""
     ran = run("list", "chatcmpl-1", "chatcmpl-2", "--local")
     assert ran.err.startswith("aiomessages: too many arguments: chatcmpl-2 (see ")
 
@@ -201,13 +234,13 @@ def every_hint(kind: type[APIError] = APIError) -> set[str]:
 
 @pytest.mark.parametrize("hint", sorted(every_hint() - {""}))
 def test_advice_at_the_terminal(hint: str) -> None:
-    """What an error advises, a person at a terminal can do: it names no argument of the library."""
+    """The hint of an error is usable at a terminal: it names no argument of the library."""
     said = in_options(hint).replace("store=true", "")  # that one is the API's
     assert not re.search(r"\w=|_url|\.raw\(", said), said
 
 
 def test_an_address_with_a_query(run: Run) -> None:
-    """A base URL that cannot be used is told by the option's name, with nothing the CLI lacks."""
+    """An unusable base URL is reported by the option's name, without arguments of the library."""
     ran = run("list", "x", "--base-url", "https://host/v1?a=b")
     assert ran.code == 2
     assert ran.err == "aiomessages: --base-url must not contain a query or fragment\n"

@@ -1,5 +1,6 @@
-"""Data arrives whole in its file, or the file is not there."""
+"""Data arrives whole in its file, or the file does not exist."""
 
+import errno
 import os
 import pty
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aiomessages.cli import output
-from aiomessages.cli.exits import OutputError, UsageError
+from aiomessages.cli.exits import CommandError, UsageError
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -41,8 +42,24 @@ def test_an_error_in_the_middle(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be made durable does not get its name."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def written() -> None:
+        with output.opened(tmp_path / "out") as write:
+            write(b"one")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CommandError, match=r"out: Input/output error"):
+        written()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_signals_are_as_they_were(tmp_path: Path) -> None:
-    """One that is ignored stays ignored, and afterwards nothing of ours hears any."""
+    """An ignored signal stays ignored, and no handler of ours is left afterwards."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with output.opened(tmp_path / "out"):
@@ -54,7 +71,7 @@ def test_signals_are_as_they_were(tmp_path: Path) -> None:
 
 
 def test_another_thread(tmp_path: Path) -> None:
-    """A thread that may not listen to signals writes all the same."""
+    """A thread that may not handle signals can write as well."""
 
     def write_there() -> None:
         with output.opened(tmp_path / "out") as write:
@@ -93,7 +110,7 @@ def test_a_link(tmp_path: Path) -> None:
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:
-    """What is no regular file is written to, and never replaced."""
+    """A path that is not a regular file is written to, and never replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     got: list[bytes] = []
@@ -111,7 +128,7 @@ def test_a_full_device() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with (
-        pytest.raises(OutputError, match="/dev/full: No space left"),
+        pytest.raises(CommandError, match="/dev/full: No space left"),
         output.opened(Path("/dev/full")) as write,
     ):
         write(b"data")
@@ -128,7 +145,7 @@ def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program started without standard output says so."""
     monkeypatch.setattr("sys.stdout", None)
     assert output.screen_for(output.STANDARD_OUTPUT) == output.Screen()
-    with pytest.raises(OutputError, match="closed"), output.opened(Path("-")) as write:
+    with pytest.raises(CommandError, match="closed"), output.opened(Path("-")) as write:
         write(b"data")
 
 
@@ -170,7 +187,7 @@ def test_no_terminal_by_its_path(path: str) -> None:
 
 
 def test_a_terminal_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it can be written to is told where it is opened."""
+    """A terminal that cannot be opened for writing fails when it is opened."""
 
     def refused(*_: object) -> int:
         raise PermissionError

@@ -10,13 +10,13 @@ from aiomessages.cli.output import Screen
 
 
 def shown(*, color: bool = False, width: int = 60, **fields: Any) -> str:
-    """Return what is shown of a user's message with these fields."""
+    """Return the display of a user's message with these fields."""
     screen = Screen(terminal=True, color=color, width=width)
     return pretty.message(screen)({"id": "c-0", "role": "user", "content": None} | fields)
 
 
 def part(kind: str, **fields: Any) -> str:
-    """Return what is shown of a message with one content part, without the heading."""
+    """Return the display of a message with one content part, without the heading."""
     return shown(content_parts=[{"type": kind, **fields}]).split("\n", 1)[1].strip()
 
 
@@ -45,7 +45,7 @@ def test_a_wide_screen() -> None:
 
 
 def test_parts_beside_content() -> None:
-    """Where there are parts, content is their text joined and is not shown again."""
+    """If a message has parts, its content is their text joined and is not shown again."""
     parts = [{"type": "text", "text": "hello"}]
     assert shown(content="hello", content_parts=parts).count("hello") == 1
 
@@ -80,7 +80,7 @@ def test_parts_beside_content() -> None:
     ],
 )
 def test_parts(kind: str, fields: dict[str, Any], label: str) -> None:
-    """What cannot be shown becomes a short label, with its size where that is known."""
+    """A part that cannot be shown becomes a short label, with its size if that is known."""
     assert part(kind, **fields) == label
 
 
@@ -99,7 +99,7 @@ def test_a_long_url() -> None:
 
 
 def test_a_part_that_is_no_object() -> None:
-    """Even a part of the wrong type is told."""
+    """A part of a wrong type is shown as well."""
     assert "[part of no type: 3 B of JSON]" in shown(content_parts=["x"])
 
 
@@ -152,12 +152,12 @@ def test_a_tools_answer() -> None:
 
 
 def test_an_answer_nested_too_deep() -> None:
-    """JSON that no parser follows is shown as text."""
+    """JSON that is nested too deep for a parser is shown as text."""
     assert "[[[[" in shown(role="tool", content="[" * 100_000)
 
 
 def test_a_refusal_and_audio_and_annotations() -> None:
-    """What an assistant's message can hold beside its content is shown too."""
+    """Refusal, audio and annotations of an assistant's message are shown too."""
     text = shown(
         refusal="no",
         audio={"id": "a1", "data": "AAAA", "transcript": "spoken"},
@@ -241,7 +241,7 @@ def test_a_field_of_another_type(name: str, value: object) -> None:
 
 
 def test_content_that_is_a_list_of_parts() -> None:
-    """It is shown as the parts are; content of any other type as JSON that is not known."""
+    """A list as content is shown as parts are; content of any other type as unknown JSON."""
     parts = [{"type": "text", "text": "hello"}, {"type": "text", "text": "there"}]
     assert "hello\nthere" in shown(content=parts)
     assert "7 B of JSON" in shown(content={"a": 1})

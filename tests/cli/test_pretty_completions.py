@@ -1,4 +1,4 @@
-"""Completions for a person: what a list of them shows, and that it harms no terminal."""
+"""Completions laid out for a person, harmless to the terminal."""
 
 import time
 from collections.abc import Iterator
@@ -44,13 +44,13 @@ def test_layout() -> None:
 
 
 def test_without_unicode() -> None:
-    """Where lines cannot be drawn, dashes do."""
+    """If lines cannot be drawn, dashes replace them."""
     text = pretty_completions.completion(Screen(encoding="ascii", width=20))(FOUND)
     assert text.startswith("chatcmpl-1 ---------\n")
 
 
 def test_a_long_reply() -> None:
-    """Of a long reply there are two lines, broken between words, the second with an ellipsis."""
+    """A long reply becomes two lines, broken between words, the second with an ellipsis."""
     text = shown(choices=[{"message": {"content": "seven words " * 40}}])
     _, _, *rest = text.splitlines()
     assert [len(rest), rest[0].split()[-1], rest[1][-1]] == [2, "words", "…"]
@@ -68,12 +68,12 @@ def test_a_long_reply() -> None:
     ],
 )
 def test_replies_without_content(message: Any, words: str) -> None:
-    """A refusal or the functions called stand for what was not said."""
+    """A refusal, or the names of the called functions, replace missing content."""
     assert words in shown(choices=[{"message": message}])
 
 
 @pytest.mark.parametrize("created", [None, "now", 1e30, float("nan")])
-def test_a_time_that_is_none(created: Any) -> None:
+def test_an_invalid_time(created: Any) -> None:
     """A time that no calendar knows is left out."""
     assert shown(created=created).splitlines()[1] == "gpt-4o  team=search run=7"
 

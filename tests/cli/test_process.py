@@ -1,4 +1,4 @@
-"""What only a process of its own can show: terminals, pipes, signals, and what is in argv."""
+"""Behaviour that only a separate process shows: terminals, pipes, signals and argv."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("messages_environment")
 
 
 def at_terminal(spawn: Spawn, *words: object) -> str:
-    """Return what the program shows at a terminal."""
+    """Return the output of the program at a terminal."""
     ours, its = pty.openpty()
     process = spawn(*words, stdin=its, stdout=its, stderr=its)
     os.close(its)
@@ -37,7 +37,7 @@ def at_terminal(spawn: Spawn, *words: object) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # Linux says so where the other end is closed
+    except OSError:  # Linux reports this if the other end is closed
         return b""
 
 
@@ -86,7 +86,7 @@ def test_without_color(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str)
 def test_a_terminal_as_the_output_file(
     spawn: Spawn, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """With -o to a terminal it is shown there as if it were standard output."""
+    """With -o to a terminal the output looks as on standard output."""
     monkeypatch.setenv("NO_COLOR", "1")
     words = ["list", "chatcmpl-short", "--format", name, "-o", "/dev/stdout"]
     shown = at_terminal(spawn, *words)
@@ -124,7 +124,7 @@ def test_no_standard_output_at_all() -> None:
 
 
 def test_a_full_disk(spawn: Spawn) -> None:
-    """Where nothing more can be written, one line says so."""
+    """A full disk is reported in one line."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("wb") as full:
@@ -135,7 +135,7 @@ def test_a_full_disk(spawn: Spawn) -> None:
 
 
 def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:
-    """Ctrl-C in the middle is exit code 130 and a short line; no half file stays."""
+    """Ctrl-C in the middle is exit code 130 and a short line, and leaves no partial file."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         process = spawn("list", "chatcmpl-short", "--base-url", url, "-o", tmp_path / "out")
@@ -150,7 +150,7 @@ def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_by_another_signal(spawn: Spawn, tmp_path: Path, number: signal.Signals) -> None:
-    """It ends the program as it ends others, and no half file stays, not even a hidden one."""
+    """Another signal ends the program as usual, and leaves no partial or hidden file."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         process = spawn("list", "chatcmpl-short", "--base-url", url, "-o", tmp_path / "out")
@@ -165,7 +165,7 @@ def test_ended_by_another_signal(spawn: Spawn, tmp_path: Path, number: signal.Si
 
 
 def test_the_key_from_standard_input(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that comes through a pipe is used, and is nowhere in what is shown."""
+    """A key from a pipe is used, and appears in no output."""
     monkeypatch.delenv("OPENAI_API_KEY")
     words = ["list", "chatcmpl-short", "--debug", "--api-key-file", "-"]
     ran = execute(*words, stdin=KEY.encode())

@@ -1,4 +1,4 @@
-"""How an export is shown while it runs."""
+"""The display of an export while it runs."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
     """A standard error that says it is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
@@ -38,7 +38,7 @@ def test_a_line() -> None:
 
 
 def test_a_line_without_a_total() -> None:
-    """Where the total is not known there is no time left to tell."""
+    """Without a known total, no time left is shown."""
     found = gauge(None, completions=20, skipped=2, failed=1, bytes=512_000)
     assert progress.line(found) == (
         "23 completions · 0 messages · 512 kB · 0 requests/s · 2 skipped · 1 failed"
@@ -47,7 +47,7 @@ def test_a_line_without_a_total() -> None:
 
 @pytest.mark.parametrize("total", [None, 20])
 def test_columns(total: int | None) -> None:
-    """While columns are written at the end, that is said, and no time left is made up."""
+    """While columns are written at the end, the display says so and shows no time left."""
     found = gauge(total, completions=20)
     found.progress.writing_columns = True
     assert progress.line(found).endswith(" requests/s · writing columns …")
@@ -64,8 +64,8 @@ def test_a_pause() -> None:
     assert "asks to wait" not in progress.line(found)
 
 
-def test_what_was_done_before() -> None:
-    """What an earlier run has done counts as done, and not as the pace of this one."""
+def test_completions_of_earlier_runs() -> None:
+    """The work of earlier runs counts as done, and not in this run's rate."""
     found = gauge(completions=10, already=80)
     assert (found.handled, found.left) == (90, 10.0)
 
@@ -119,7 +119,7 @@ def test_sizes() -> None:
 
 
 async def shown(monkeypatch: pytest.MonkeyPatch, file: io.StringIO, *, quiet: bool) -> str:
-    """Show a gauge for a few ticks, and return what was written."""
+    """Show a gauge for a few ticks, and return the output."""
     monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setattr(progress, "DISPLAY_SECONDS", 0)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)

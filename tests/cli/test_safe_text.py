@@ -1,4 +1,4 @@
-"""Nothing that someone else wrote can act on the terminal that shows it."""
+"""Text of others never acts on the terminal that shows it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What --metadata, --since and --until mean."""
+"""The meaning of --metadata, --since and --until."""
 
 import time
 from collections.abc import Iterator
@@ -57,25 +57,25 @@ def test_ages(age: str, seconds: int) -> None:
 
 
 def test_no_bounds() -> None:
-    """Without either there is no bound at all."""
+    """Without either option there is no bound."""
     assert not span_of(None, None)
 
 
 @pytest.mark.parametrize("given", ["3", "3y", "yesterday", "", "2026-13-01", "999999w"])
-def test_what_is_no_time(given: str) -> None:
+def test_an_invalid_time(given: str) -> None:
     """A time that is neither a date nor an age is refused, and the message names every form."""
     forms = r"a date \(2026-11-01\), a time \(2026-11-01T08:00\) or an age \(30m, 6h, 3d, 2w\)"
     with pytest.raises(UsageError, match=rf"^--until {given}: expected {forms}$"):
         span_of(None, given)
 
 
-def test_an_empty_span() -> None:
+def test_an_empty_range() -> None:
     """A span that ends before it begins is refused."""
     with pytest.raises(UsageError, match=r"^--since must be earlier than --until, not 1d and 2d$"):
         span_of("1d", "2d")
 
 
-def test_a_span_of_no_length() -> None:
-    """No completion is created since and before one moment."""
+def test_a_range_of_no_length() -> None:
+    """A range whose ends are equal is refused, as no completion can be in it."""
     with pytest.raises(UsageError, match="--since must be earlier than --until"):
         span_of("2026-11-01", "2026-11-01")

@@ -1,4 +1,4 @@
-"""`aiomessages serve`: a server that tells how to reach it and ends when it is told to."""
+"""`aiomessages serve`: a server that shows how to reach it and ends on a signal."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def exported(process: "subprocess.Popen[bytes]") -> dict[str, str]:
-    """Return what the two lines to paste would set."""
+    """Return the variables that the two lines to paste would set."""
     assert process.stdout
     lines = [process.stdout.readline().decode() for _ in range(2)]
     return dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
@@ -53,7 +53,7 @@ def test_the_sample(spawn: Spawn, number: signal.Signals) -> None:
 
 
 def test_faults(spawn: Spawn) -> None:
-    """They are played in their order, from the first request on, and named on standard error."""
+    """Faults are played in their order, from the first request on, and named on standard error."""
     process = spawn("serve", "--fault", "server-error:1", "--fault", "conflict:1")
     variables = exported(process)
     for status in (500, 409):
@@ -69,7 +69,7 @@ def test_faults(spawn: Spawn) -> None:
 
 
 def test_a_fault_that_does_not_exist(run: Run) -> None:
-    """The nearest names are told."""
+    """The error of an unknown fault names the nearest ones."""
     code, out, err = run("serve", "--fault", "resett")
     assert (code, out) == (2, b"")
     assert "nearest are reset" in err
@@ -77,7 +77,7 @@ def test_a_fault_that_does_not_exist(run: Run) -> None:
 
 
 def test_the_help_names_every_fault(run: Run) -> None:
-    """Whoever has no documentation at hand has this."""
+    """The help names every fault."""
     words = run("serve", "--help").out.decode().split()
     assert set(FAULTS) <= set(words)
 
@@ -98,8 +98,8 @@ def test_a_database(spawn: Spawn, tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-def test_records_that_are_none(execute: Run, tmp_path: Path) -> None:
-    """A file of other things is refused with the number of the line."""
+def test_invalid_records(execute: Run, tmp_path: Path) -> None:
+    """A file without records is refused with the number of the line."""
     records = tmp_path / "records.jsonl"
     records.write_text(json.dumps(RECORDS[0]) + "\n{}\n", "utf-8")
     code, out, err = execute("serve", "--import", records)
@@ -121,7 +121,7 @@ def test_a_file_that_is_no_database(execute: Run, tmp_path: Path) -> None:
 
 
 def test_debug(execute: Run, tmp_path: Path) -> None:
-    """Here as well --debug shows where an error arose."""
+    """--debug shows the origin of an error here as well."""
     (tmp_path / "my.db").write_text("precious " * 1000, "utf-8")
     code, _, err = execute("serve", tmp_path / "my.db", "--debug")
     assert code == 1
@@ -130,7 +130,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
 
 
 def test_a_port_in_use(execute: Run) -> None:
-    """A port that is taken is told in words."""
+    """A port that is taken is reported in one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, out, err = execute("serve", "--port", port)
@@ -153,7 +153,7 @@ def test_a_port_in_use(execute: Run) -> None:
     ],
 )
 def test_a_wrong_command_line(run: Run, words: list[str]) -> None:
-    """What cannot be served is told before a server starts."""
+    """A wrong command line is reported before a server starts."""
     code, out, err = run("serve", *words)
     assert (code, out) == (2, b"")
     assert err.startswith("aiomessages: ")

@@ -1,4 +1,4 @@
-"""`aiomessages status`: what a ledger or an archive knows, for a person and for a program."""
+"""`aiomessages status`: the content of a ledger or an archive, for a person and for a program."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from conftest_cli import RECORDS, Ran
 
 from aiomessages.cli.safe_text import UNSAFE
 from aiomessages.server import import_records
+from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
 
@@ -27,7 +28,7 @@ def finished(run: Run, tmp_path: Path) -> Path:
 
 
 def test_for_a_person(run: Run, finished: Path) -> None:
-    """It says what the export is, how far it is, and what was skipped."""
+    """The status shows the export's settings, its progress, and the skipped completions."""
     ran = run("status", finished)
     first, *rest = ran.out.decode().splitlines()
     assert (ran.code, first) == (0, f"{finished}: finished")
@@ -36,7 +37,7 @@ def test_for_a_person(run: Run, finished: Path) -> None:
 
 
 def test_for_a_program(run: Run, finished: Path) -> None:
-    """As JSON it has the numbers."""
+    """The status as JSON has the numbers."""
     found = json.loads(run("status", finished, "--format", "json").out)
     rows = len(finished.read_bytes().splitlines())
     assert (found["finished"], found["layout"], found["rows"]) == (True, "finetune", rows)
@@ -44,9 +45,41 @@ def test_for_a_program(run: Run, finished: Path) -> None:
     assert found["completions"]["skipped"]["completions"] == sum(found["skipped"].values())
 
 
+def line_of(text: bytes, name: str) -> str:
+    """Return the value on the line of a name."""
+    (line,) = [line for line in text.decode().splitlines() if line.startswith(f"  {name} ")]
+    return line.split(maxsplit=1)[1]
+
+
+def test_completions_by_state(run: Run, finished: Path) -> None:
+    """It counts the completions in each state."""
+    counted = json.loads(run("status", finished, "--format", "json").out)["completions"]
+    shown = line_of(run("status", finished).out, "completions")
+    numbers = [f"{count['completions']} {state}" for state, count in counted.items()]
+    assert (shown, sorted(counted)) == (", ".join(numbers), ["done", "skipped"])
+
+
+def test_no_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export of nothing has no completion yet."""
+    with MessagesServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        words = ["--base-url", server.base_url, "--quiet"]
+        assert run("export", "--all", "-o", tmp_path / "out.jsonl", *words).code == 0
+    assert line_of(run("status", tmp_path / "out.jsonl").out, "completions") == "none yet"
+
+
+def test_json_to_read(run: Run, tmp_path: Path) -> None:
+    """The JSON is indented, and has letters of any language as they are."""
+    path = tmp_path / "Gespräche.jsonl"
+    assert run("export", "chatcmpl-short", "-o", path, "--local", "--quiet").code == 3
+    text = run("status", path, "--format", "json").out.decode()
+    assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
+    assert "Gespräche" in text
+
+
 @pytest.mark.parametrize("name", [b"caf\xe9.jsonl", "\u202e\x1b[31m\n\u00fc.jsonl".encode()])
 def test_any_name(run: Run, tmp_path: Path, name: bytes) -> None:
-    """A name of any bytes is told in both formats, and in JSON Python reads the very name."""
+    """A name of any bytes is shown in both formats, and Python reads it unchanged from the JSON."""
     path, media = tmp_path / os.fsdecode(name), tmp_path / os.fsdecode(name + b".media")
     words = ["--media", media, "--local", "--quiet"]
     assert run("export", "--all", "-o", path, *words).code == 0
@@ -56,14 +89,14 @@ def test_any_name(run: Run, tmp_path: Path, name: bytes) -> None:
 
 
 def test_it_changes_nothing(run: Run, finished: Path) -> None:
-    """It leaves no file behind, and touches none."""
+    """The command leaves no file behind, and changes none."""
     before = {path: path.stat().st_mtime_ns for path in finished.parent.iterdir()}
     run("status", finished)
     assert {path: path.stat().st_mtime_ns for path in finished.parent.iterdir()} == before
 
 
 def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
-    """A directory is told by its number of files."""
+    """The status of a directory shows its number of files."""
     words = ["--no-include-reply", "--local", "--quiet"]
     assert run("export", "--all", "-o", tmp_path / "parts", *words).code == 0
     text = run("status", tmp_path / "parts").out.decode()
@@ -72,7 +105,7 @@ def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
 
 
 def test_media(run: Run, tmp_path: Path) -> None:
-    """It says where images became files."""
+    """The status names the directory of media files."""
     words = ["--media", tmp_path / "media", "--local", "--quiet"]
     assert run("export", "--all", "-o", tmp_path / "all.jsonl", *words).code == 0
     (line,) = [
@@ -84,21 +117,21 @@ def test_media(run: Run, tmp_path: Path) -> None:
 
 
 def test_no_ledger(run: Run, tmp_path: Path) -> None:
-    """Where no export was begun, one line says so, and the exit code is 3."""
+    """Without an export, one line says so, and the exit code is 3."""
     code, out, err = run("status", tmp_path / "none.jsonl")
     assert (code, out) == (3, b"")
     assert err == f"aiomessages: {tmp_path}/none.jsonl: no export has been started there\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ledger_that_is_none(run: Run, tmp_path: Path) -> None:
-    """A file in the ledger's place that is none is exit code 65."""
+def test_an_invalid_ledger(run: Run, tmp_path: Path) -> None:
+    """A file that is not a ledger is exit code 65."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     assert run("status", tmp_path / "out.jsonl").code == 65
 
 
 def test_hostile_names(run: Run, tmp_path: Path) -> None:
-    """What a completion, a file or a server is called acts on no terminal, in either format."""
+    """The names of completions, files and servers never act on a terminal, in either format."""
     odd = "a\u202eb\u2066\ufeff"
     path = tmp_path / f"{odd}\x1b[2J.jsonl"
     words = ["--on-error", "continue", "--local", "--quiet"]

@@ -9,13 +9,13 @@ from aiomessages.cli import stderr
 
 
 def test_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever is said is one line, with what could act on the terminal escaped."""
+    """Every message is one line, with unsafe characters escaped."""
     stderr.say("a\nb \x1b[2J")
     assert capsys.readouterr() == ("", "aiomessages: a b \\x1b[2J\n")
 
 
 def test_concealed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A concealed secret is never shown, nor is anything that looks like a key."""
+    """A concealed secret is never shown, nor is any text that looks like a key."""
     stderr.conceal("correct-horse")
     stderr.conceal(None)
     stderr.say_all("correct-horse\nsk-proj-abcdefgh and sky-high")
@@ -25,8 +25,8 @@ def test_concealed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("key", ["B", "x", "none", "EMPTY", "sk"])
-def test_a_key_that_is_none(capsys: pytest.CaptureFixture[str], key: str) -> None:
-    """What a server without authentication is given for a key garbles no text."""
+def test_a_placeholder_key(capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """A placeholder key, as servers without authentication get it, is not replaced in texts."""
     stderr.conceal(key)
     text = "241 B, task-force-1, disk-usage-100, sk-learn, none of the EMPTY boxes"
     stderr.say(text)
@@ -42,9 +42,9 @@ def test_the_log(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program started without standard error goes on."""
+    """A program started without standard error runs on."""
     monkeypatch.setattr("sys.stderr", None)
-    stderr.say("nobody hears")
+    stderr.say("unread")
 
 
 def test_a_closed_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +55,4 @@ def test_a_closed_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
             raise BrokenPipeError(text)
 
     monkeypatch.setattr("sys.stderr", Gone())
-    stderr.say("nobody hears")
+    stderr.say("unread")

@@ -1,4 +1,4 @@
-"""What is said of an export at its end."""
+"""The last lines of an export."""
 
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +50,7 @@ def changed(**changes: Any) -> ExportStatus:
 
 
 def test_finished() -> None:
-    """What was written where, and what this run did for it."""
+    """The summary names the output and the work of this run."""
     assert summary.of_report(report(), STATUS) == [
         "finished: out.jsonl",
         "  1,200 completions, 6,200 rows, 12.3 MB",
@@ -63,14 +63,14 @@ FINISHED_AT = datetime(2026, 11, 27, 3, 0).astimezone()
 
 @pytest.mark.parametrize("progress", [Progress(requests=1), Progress(already=1200, requests=1)])
 def test_nothing_new(progress: Progress) -> None:
-    """A run that added nothing to a finished export says so, and since when."""
+    """A run that added nothing to a finished export says so, with the time since then."""
     status = changed(finished_at=FINISHED_AT.timestamp())
     first, *_ = summary.of_report(report(progress=progress, was_finished=True), status)
     assert first == "already complete; nothing new since 2026-11-27 03:00: out.jsonl"
 
 
 def test_not_listed_again() -> None:
-    """A run that did not list says why it could not see what is new."""
+    """A run that did not list says why it could not find new completions."""
     progress = Progress(listed=False)
     first, *_ = summary.of_report(report(progress=progress, was_finished=True), STATUS)
     assert first == "already complete, and not listed again (--no-refresh): out.jsonl"
@@ -78,20 +78,20 @@ def test_not_listed_again() -> None:
 
 @pytest.mark.parametrize("progress", [Progress(completions=1), Progress(skipped=1)])
 def test_something_new(progress: Progress) -> None:
-    """A run that added something finished the export anew."""
+    """A run that added completions says that the export is finished."""
     first, *_ = summary.of_report(report(progress=progress, was_finished=True), STATUS)
     assert first == "finished: out.jsonl"
 
 
 def test_empty() -> None:
-    """An export of nothing says why, as a name that is spelled wrong comes to the same."""
+    """An export of nothing says why, because a misspelled name looks the same."""
     _, written, why, *_ = summary.of_report(report(rows=0), changed(**EMPTY))
     assert written == "  0 completions, 0 rows, 0 kB in 0 files"
     assert why == "  no completion was given or selected"
 
 
 def test_not_finished() -> None:
-    """An unfinished export says how to go on, and why it has to: the most frequent reason first."""
+    """An unfinished export says how to continue, and why: the most frequent reason first."""
     lines = summary.of_report(
         report(
             finished=False,
@@ -114,7 +114,7 @@ def test_not_finished() -> None:
 
 
 def test_named() -> None:
-    """What is not in the output is named by id: the first ten of each kind, and how many more."""
+    """Missing completions are named by id: the first ten of each kind, and how many more."""
     gone = [f"g{number}" for number in range(12)]
     assert summary.named(report(gone=gone, pending=["p"], lost=["l"])) == [
         f"gone: 12 ({', '.join(gone[:10])} and 2 more): no longer on the server",
@@ -126,15 +126,21 @@ def test_named() -> None:
     ]
 
 
+def test_one_more_id() -> None:
+    """The eleventh id is counted."""
+    (line,) = summary.named(report(gone=[f"g{number}" for number in range(11)]))
+    assert "g9 and 1 more)" in line
+
+
 def test_when_to_come_back() -> None:
-    """A server that asks to wait for long is told with the time at which to go on."""
+    """A server that asks for a long wait is reported with the time at which to continue."""
     assert summary.of_wait(86_400, FINISHED_AT) == (
         "the server asks to wait 24:00:00: run the same command again after 2026-11-28 03:00"
     )
 
 
 def test_interrupted() -> None:
-    """What is safe is told, and how to go on."""
+    """An interrupted export says what is safe and how to continue."""
     assert summary.of_interruption(STATUS) == (
         "stopped: 1,200 completions, 6,200 rows, 12.3 MB are safe;"
         " run the same command again to continue"
@@ -143,10 +149,10 @@ def test_interrupted() -> None:
 
 @pytest.mark.parametrize("status", [None, changed(**EMPTY)], ids=["no ledger", "nothing in it"])
 def test_interrupted_early(status: ExportStatus | None) -> None:
-    """Where nothing was committed, nothing is claimed."""
+    """If nothing was committed, nothing is said to be safe."""
     assert summary.of_interruption(status).startswith("stopped before anything was written;")
 
 
 def test_nothing_done() -> None:
-    """A part of one conversation is rows and no completion."""
+    """A part of one conversation counts as rows and not as a completion."""
     assert "0 completions, 6,200 rows" in summary.of_interruption(changed(completions={}))

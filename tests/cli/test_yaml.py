@@ -1,4 +1,4 @@
-"""What is written as YAML reads back as the same value, for an independent parser."""
+"""Written YAML reads back as the same value, for an independent parser."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aiomessages.cli import yaml
 from aiomessages.cli.safe_text import UNSAFE
 
-# Text that a YAML reader is likely to stumble over comes up more often than chance would have it.
+# Text that YAML readers often misread is drawn more often than by chance.
 _TRICKY = st.sampled_from(list("ab \n\t\r:#-|>'\"\\{}[],&*!%@`?~=<\x1b\u202e\x85\u2028é漢😀"))
 _TEXT = st.text(st.one_of(_TRICKY, st.characters(exclude_categories=["Cs"])), max_size=30)
 _SCALAR = st.none() | st.booleans() | st.integers() | _TEXT
@@ -31,7 +31,7 @@ def test_any_json(value: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["yes", "No", "null", "~", "1e5", "", "2024-01-01", "0x1f", "on"])
-def test_words_that_look_like_something_else(word: str) -> None:
+def test_words_that_look_like_other_types(word: str) -> None:
     """A string that YAML would take for a number, a date or a truth value stays a string."""
     assert reader.safe_load(yaml.item({word: word})) == [{word: word}]
 

@@ -1,4 +1,4 @@
-"""Bugs that an export must not have, each to be put in and found by the ways of `crashing`."""
+"""Bugs that an export must not have: each is put in, and must be found by `crashing`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiomessages.export.stored import Lines
 from aiomessages.export.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aiomessages.export.ledger_schema import Entry, Part
@@ -24,17 +24,17 @@ Patch = Callable[[Any, str, Any], object]  # such as setattr
 
 
 def no_truncate_on_start(patch: Patch) -> None:
-    """What was written and never recorded is left in the file."""
+    """Bytes that were written and never recorded are left in the file."""
     patch(Files, "truncate", lambda _self, _path, _size: None)
 
 
 def unrecorded_file_left(patch: Patch) -> None:
-    """A file that was begun and never recorded is left, and written on."""
+    """A file that was begun and never recorded is left, and written to."""
     patch(Files, "remove", lambda _self, _path: None)
 
 
 def ledger_before_data(patch: Patch) -> None:
-    """The ledger is told of a batch first, and then its bytes are written."""
+    """The ledger records a batch before its bytes are written."""
     append, commit = Files.append, Ledger.commit
     late: list[tuple[Any, Path, bytes]] = []
 
@@ -54,7 +54,7 @@ def ledger_before_data(patch: Patch) -> None:
 
 
 def no_fsync(patch: Patch) -> None:
-    """Nothing is made durable: the ledger speaks of bytes that only the page cache has."""
+    """Nothing is made durable: the ledger records bytes that only the page cache has."""
 
     def append(self: Files, path: Path, data: bytes, **_: Any) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -68,7 +68,7 @@ def no_fsync(patch: Patch) -> None:
 
 
 def no_fsync_of_directories(patch: Patch) -> None:
-    """Files are made durable, and their names are not."""
+    """Files are made durable, but their names are not."""
     patch(Files, "fsync_directory", lambda _self, _path: None)
 
 
@@ -86,7 +86,7 @@ def rename_before_fsync(patch: Patch) -> None:
 
 
 def joined_unannounced(patch: Patch) -> None:
-    """A file is added to before the ledger says that it is."""
+    """A file is appended to before the ledger records that."""
     record = PartFiles.record
 
     def record_later(self: PartFiles, part: Part) -> None:
@@ -97,7 +97,7 @@ def joined_unannounced(patch: Patch) -> None:
 
 
 def manifest_left(patch: Patch) -> None:
-    """The manifest stays while the file that it speaks of is added to."""
+    """The manifest stays while the file that it describes is appended to."""
     remove = Files.remove
 
     def remove_others(self: Files, path: Path) -> None:
@@ -108,7 +108,7 @@ def manifest_left(patch: Patch) -> None:
 
 
 def added_part_forgotten(patch: Patch) -> None:
-    """The bytes to be added are removed before the ledger knows that they were."""
+    """The bytes to append are removed before the ledger records that they were appended."""
     join = Ledger.join
 
     def forget_first(self: Ledger, part: Part) -> None:
@@ -132,16 +132,19 @@ def no_lock(patch: Patch) -> None:
 def cursor_too_far(patch: Patch) -> None:
     """A batch is recorded with the cursor behind its last line, which is not written yet."""
     write, finish = Output.write, Output.finish
-    kept: dict[Output, list[bytes]] = {}  # what a process that is killed loses
+    kept: dict[Output, list[bytes]] = {}  # lost when the process is killed
 
-    def write_all_but_one(self: Output, lines: Lines, entries: Sequence[Entry], *_: object) -> int:
-        *ready, last = [*kept.get(self, []), *lines.text.splitlines(keepends=True)] or [b""]
+    def write_all_but_one(
+        self: Output, pieces: Iterable[Lines], entries: Sequence[Entry], *_: object
+    ) -> int:
+        text = b"".join(piece.text for piece in pieces)
+        *ready, last = [*kept.get(self, []), *text.splitlines(keepends=True)] or [b""]
         kept[self] = [last]
-        return write(self, Lines(b"".join(ready), len(ready)), entries)
+        return write(self, [Lines(b"".join(ready), len(ready))], entries)
 
     def finish_with_the_last(self: Output, layout: str, *named: Any) -> None:
         last = kept.pop(self, [])
-        write(self, Lines(b"".join(last), len(last)), [])
+        write(self, [Lines(b"".join(last), len(last))], [])
         finish(self, layout, *named)
 
     patch(Output, "write", write_all_but_one)
@@ -149,7 +152,7 @@ def cursor_too_far(patch: Patch) -> None:
 
 
 def goes_on_after_an_error(patch: Patch) -> None:
-    """After a batch that could not be written the next one is written behind it, unseen."""
+    """After a batch that could not be written, the next one is written behind it."""
     flush, append = Writer.flush, Files.append
 
     async def flush_all_the_same(self: Writer) -> None:
@@ -164,12 +167,12 @@ def goes_on_after_an_error(patch: Patch) -> None:
 
 
 def no_transactions(patch: Patch) -> None:
-    """What belongs together is recorded one by one: a file's extent, and then its completions."""
+    """The changes of a batch are recorded one by one: a file's extent, then its completions."""
     patch(Ledger, "_transaction", lambda _self: contextlib.nullcontext())
 
 
 class Bug(NamedTuple):
-    """How to put a bug in, which way of stopping an export finds it, and what is then said."""
+    """A bug: how to put it in, how an export is stopped to find it, and the expected message."""
 
     put_in: Callable[[Patch], None]
     way: str
@@ -181,7 +184,7 @@ _BROKEN = "was changed since it was written"
 
 BUGS: dict[str, Bug] = {
     "no-truncate-on-start": Bug(no_truncate_on_start, "faults", _BROKEN),
-    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", "came from elsewhere"),
+    "unrecorded-file-left": Bug(unrecorded_file_left, "faults", "belongs to another program"),
     "goes-on-after-an-error": Bug(goes_on_after_an_error, "faults", _BROKEN),
     "ledger-before-data": Bug(ledger_before_data, "power", _LOST),
     "joined-unannounced": Bug(joined_unannounced, "faults while added", _BROKEN),

@@ -1,4 +1,4 @@
-"""Let the tests of this folder find what they share, which is no package."""
+"""Let the tests of this folder import their shared modules, which are no package."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A real server with conversations, a client of it, and what an export of them must hold."""
+"""A real server with conversations, a client of it, and the expected content of exports."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def expected_messages(records: list[dict[str, Json]] = RECORDS) -> list[tuple[st
 
 
 def lines(path: Path) -> list[Json]:
-    """Read JSON lines back, however they are compressed."""
+    """Read JSON lines back from a file of any compression."""
     data = path.read_bytes()
     if path.name.endswith(".gz"):
         data = gzip.decompress(data)
@@ -64,13 +64,13 @@ def lines(path: Path) -> list[Json]:
 
 
 def written(path: Path) -> list[tuple[str, int, Json]]:
-    """Return what a file in the layout `messages` holds, in a fixed order."""
+    """Return the content of a file in the layout `messages`, in a fixed order."""
     return sorted((line["completion_id"], line["seq"], line["message"]) for line in lines(path))
 
 
 @pytest.fixture(autouse=True)
 def _at_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin at the rate of a server that bears all: a ramp would only take time."""
+    """Begin at a high rate, as the server has no limit: a ramp would only take time."""
     monkeypatch.setattr("aiomessages.calls.rate_limit.FIRST_RATE", 1e6)
 
 

@@ -1,7 +1,7 @@
-"""Ways to stop an export: a disk that fails, a process that is killed, power that goes away.
+"""Ways to stop an export: a failing disk, a killed process, a power cut.
 
-Each of them watches the steps of the file layer from a subclass of `Files`, and afterwards one
-ordinary run must bring the export to its right end.
+Each of them observes the steps of the file layer in a subclass of `Files`. Afterwards one ordinary
+run must complete the export.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 # --- what is exported -----------------------------------------------------------------------------
 
-# One conversation of several pages, so that it is committed in stretches; the others are short.
+# One conversation has several pages, so that it is committed in pieces; the others are short.
 RECORDS = [record(number, messages=number % 4 + 1) for number in range(9)] + [
     record(9, messages=230)
 ]
 IDS = [item["completion"]["id"] for item in RECORDS]
-FEW = IDS[:5]  # what a first export has, where a second one adds the rest
+FEW = IDS[:5]  # the ids of a first export; a second one adds the rest
 
-# Small enough that the few records above make several batches, stretches and parts.
+# Small enough that the few records above make several batches, pieces and parts.
 SMALL = {
     "aiomessages.export.writer.BATCH_BYTES": 700,
-    # This server bears all: a ramp would only take time.
+    # This server has no rate limit, so a slow start would only take time.
     "aiomessages.calls.rate_limit.FIRST_RATE": 1e6,
 }
 PART_BYTES = 3000
@@ -86,9 +86,9 @@ class _Completion(msgspec.Struct):
 
 
 def check_end(destination: Path, expected: Sequence[bytes], *, is_tidy: bool = True) -> None:
-    """Assert that a finished export holds what it must, once, byte for byte, and nothing else.
+    """Assert that a finished export holds the expected lines, once, byte for byte, and no others.
 
-    One that is not tidy may have more than one name for a file.
+    With `is_tidy=False` a file may have more than one name.
     """
     files = data_files(destination)
     lines = [line for path in files for line in lines_of(path)]
@@ -108,7 +108,7 @@ def check_end(destination: Path, expected: Sequence[bytes], *, is_tidy: bool = T
 
 
 def check_manifest(destination: Path) -> None:
-    """Assert that a manifest, if it is there, is true: each of its files has these bytes."""
+    """Assert that an existing manifest is true: each of its files has the recorded bytes."""
     manifest = beside(destination, ".manifest.json")
     if manifest.exists():
         files = json.loads(manifest.read_bytes())["files"]
@@ -163,18 +163,18 @@ def lines_of(path: Path) -> list[bytes]:
 
 
 def beside(destination: Path, ending: str) -> Path:
-    """Return the path of a file that stands beside a destination."""
+    """Return the path of a file beside a destination."""
     return destination.with_name(destination.name + ending)
 
 
-# --- a file layer that tells of its steps ---------------------------------------------------------
+# --- a file layer that reports its steps ----------------------------------------------------------
 
 
 class SteppedFiles(Files):
-    """Calls `step` before and after whatever could be the last thing that happened."""
+    """Calls `step` before and after each operation that may be the last one before a kill."""
 
     def step(self, name: str) -> None:
-        """Note a step; whoever is interested overrides this."""
+        """Note a step; subclasses override this."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write in two halves, with a step between them."""
@@ -205,7 +205,7 @@ class SteppedFiles(Files):
         self.step(f"after link to {target.name}")
 
     def unlink(self, path: Path) -> None:
-        """Take a name away."""
+        """Remove a name."""
         self.step(f"before unlink of {path.name}")
         super().unlink(path)
         self.step(f"after unlink of {path.name}")
@@ -221,9 +221,9 @@ class SteppedFiles(Files):
 
 
 class FailingFiles(Files):
-    """Fails at the n-th operation of a kind, once; what comes after works again.
+    """Fails at the n-th operation of a kind, once; later operations work again.
 
-    That is the harder case: what goes on as if nothing had happened, must not.
+    That is the harder case: an export that ignores the error must be detected.
     """
 
     def __init__(self, kind: str, number: int) -> None:
@@ -274,7 +274,7 @@ class ShortFiles(Files):
     """Takes seven bytes at most with each write, as a system may."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write a little."""
+        """Write a few bytes."""
         return super().write(descriptor, data[:7])
 
 
@@ -309,18 +309,18 @@ Tree = dict[str, bytes | None]  # path within the directory → content; None fo
 
 
 class PowerCut(NamedTuple):
-    """What a disk may hold if the power goes at some step."""
+    """The possible content of a disk after a power cut at some step."""
 
     step: str
-    names: str  # those of the last fsync of each directory, or those of the moment
-    data: str  # what was not made durable: dropped, torn, turned to zeros, or kept by chance
+    names: str  # the names at the last fsync of each directory, or the current ones
+    data: str  # bytes that were not synced: dropped, torn, zeros, or kept by chance
     tree: Mapping[str, bytes | None]
 
     def __str__(self) -> str:
         return f"{self.step}; names: {self.names}, data: {self.data}"
 
     def restore(self, directory: Path) -> None:
-        """Lay out what the disk holds."""
+        """Lay out the content of the disk."""
         directory.mkdir()
         for name, content in sorted(self.tree.items()):
             if content is None:
@@ -332,9 +332,9 @@ class PowerCut(NamedTuple):
 class PowerFiles(SteppedFiles):
     """Records what is durable: a file's bytes at its last fsync, names at their directory's last.
 
-    The ledger is trusted: SQLite makes it durable before a commit returns, and its name with it.
-    At each step every different way is kept in which the disk may be found: names and bytes that
-    were not made durable may be there, or not, independently of each other.
+    The ledger is trusted: SQLite makes it durable before a commit returns, and its name with it. At
+    each step every possible state of the disk is kept: names and bytes that were not made durable
+    may exist or not, independently of each other.
     """
 
     def __init__(self, root: Path) -> None:
@@ -343,7 +343,7 @@ class PowerFiles(SteppedFiles):
         self._synced: dict[int, bytes] = {}
         self._names: dict[str, dict[str, int]] = {}  # directory → its durable names
         self.cuts: dict[frozenset[tuple[str, bytes | None]], PowerCut] = {}
-        for path in [root, *root.rglob("*")]:  # what is there from before is durable
+        for path in [root, *root.rglob("*")]:  # existing files are durable
             self._sync(path)
         self.steps = 0
 
@@ -371,7 +371,7 @@ class PowerFiles(SteppedFiles):
         return "" if path == self._root else str(path.relative_to(self._root))
 
     def _present(self, directory: Path) -> dict[str, int]:
-        """Return the names in a directory; the ledger's are not this layer's, nor the lock's."""
+        """Return the names in a directory, without those of the ledger and the lock."""
         ours = [path for path in directory.iterdir() if not _is_aside(path.name)]
         return {path.name: self._inode(path) for path in ours}
 
@@ -382,7 +382,7 @@ class PowerFiles(SteppedFiles):
         return inode
 
     def step(self, name: str) -> None:
-        """Keep every way in which the disk may be found now."""
+        """Keep each state in which the disk may be found now."""
         self.steps += 1
         ledger: Tree = {
             path.name: path.read_bytes()
@@ -396,7 +396,7 @@ class PowerFiles(SteppedFiles):
                 self.cuts.setdefault(frozenset(tree.items()), cut)
 
     def _tree(self, name: str, directory: Path, names: str, data: str) -> Tree:
-        """Return what is in a directory."""
+        """Return the content of a directory."""
         durable = names == "durable"
         listed = self._names.get(name, {}) if durable else self._present(directory)
         tree: Tree = {}
@@ -436,7 +436,7 @@ def powered(root: Path) -> Iterator[PowerFiles]:
 
 
 async def survive_power_cuts(run: Run, *, prepare: Sequence[str] = ()) -> int:
-    """Let the power go at every step of an export; return in how many ways that was.
+    """Cut the power at every step of an export; return the number of cuts.
 
     With `prepare` an export of these ids is finished before, and the rest is added.
     """
@@ -452,13 +452,15 @@ async def survive_power_cuts(run: Run, *, prepare: Sequence[str] = ()) -> int:
 
 
 async def survive_power_cuts_in_a_row(run: Run, dice: Random, *, times: int) -> None:
-    """Let the power go again and again, each time while what the last time left is recovered."""
+    """Cut the power again and again, each time during the recovery from the last cut."""
     destination = run.fresh()
     for _ in range(times):
         with powered(destination.parent) as files:
             await run(destination, files=files)
         check_end(destination, run.expected)
-        if not files.cuts:  # all was done before the power went: there was nothing to recover
+        if (
+            not files.cuts
+        ):  # the export had finished before the power cut: there was nothing to recover
             destination = run.fresh()
             continue
         cut = dice.choice([*files.cuts.values()])
@@ -467,7 +469,7 @@ async def survive_power_cuts_in_a_row(run: Run, dice: Random, *, times: int) -> 
 
 
 async def survive(run: Run, cut: PowerCut) -> None:
-    """Let an export go on after the power went; raise AssertionError if it ends wrong."""
+    """Continue an export after a power cut; raise AssertionError if it ends wrong."""
     found = restored(run, cut)
     try:
         check_final_names(found)
@@ -479,7 +481,7 @@ async def survive(run: Run, cut: PowerCut) -> None:
 
 
 def restored(run: Run, cut: PowerCut) -> Path:
-    """Lay out what a disk holds as a destination of its own."""
+    """Lay out the content of a disk as a destination of its own."""
     found = run.fresh()
     found.parent.rmdir()
     cut.restore(found.parent)
@@ -487,12 +489,12 @@ def restored(run: Run, cut: PowerCut) -> Path:
 
 
 def check_final_names(destination: Path) -> None:
-    """Assert that what has its final name is whole: neither torn nor made of nothing."""
+    """Assert that a file with its final name is complete."""
     check_manifest(destination)
     if beside(destination, ".manifest.json").exists():
         return
     files = data_files(destination)
-    # One that is added to at this very moment has no manifest, and the bytes to add beside it.
+    # A file that is being extended has no manifest, and its new bytes lie beside it.
     for path in [
         path for path in files if path.is_file() and not beside(path, ".partial").exists()
     ]:
@@ -549,7 +551,7 @@ class Run:
 
 
 class CancellingFiles(SteppedFiles):
-    """Cancels a task at some step, and once more at the next; looks whether the lock is held."""
+    """Cancels a task at one step and at the next; records whether the lock is held."""
 
     def __init__(self, destination: Path, number: int) -> None:
         self._lock = beside(destination, ".lock")
@@ -570,11 +572,11 @@ class CancellingFiles(SteppedFiles):
         if self.steps in (self._number, self._number + 1):
             assert self.task
             self._loop.call_soon_threadsafe(self.task.cancel)
-            time.sleep(0.001)  # a step of the writing thread: the loop goes on meanwhile
+            time.sleep(0.001)  # a step of the writing thread: the loop continues meanwhile
 
 
 async def survive_cancelling(run: Run, *, every: int) -> int:
-    """Cancel an export at its steps, twice each time; return how often that was."""
+    """Cancel an export at its steps, twice each time; return the number of cancellations."""
     for number in itertools.count(1, every):
         destination = run.fresh()
         files = CancellingFiles(destination, number)
@@ -605,11 +607,11 @@ class Exporter:
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
             assert self._process.stdin
-            self._process.stdin.close()  # this is what ends it
+            self._process.stdin.close()  # this ends the process
             await self._process.wait()
 
     async def _started(self) -> asyncio.subprocess.Process:
-        """Return the process, which is started when it is needed first."""
+        """Return the process; start it when it is first needed."""
         if self._process is None:
             program = Path(__file__).with_name("exporter.py")
             pipe = asyncio.subprocess.PIPE
@@ -627,7 +629,7 @@ class Exporter:
         ids: Sequence[str] = IDS,
         bug: str = "",
     ) -> int:
-        """Export, killed at a step or after some seconds if given; return the exit code."""
+        """Export, and kill it at a step or after some seconds, if given; return the exit code."""
         task = {"destination": str(destination), "step": step, "seconds": seconds}
         task |= {"ids": list(ids), "bug": bug, **self._server}
         process = await self._started()
@@ -640,9 +642,9 @@ class Exporter:
 async def survive_kills(
     exporter: Exporter, run: Run, dice: Random, *, kills: int, bug: str = ""
 ) -> int:
-    """Kill exports at random moments until each is finished; return how many kills that took.
+    """Kill exports at random moments until each is finished; return the number of kills.
 
-    One export after another, until there were as many kills as asked for.
+    Exports run one after another, until there were as many kills as requested.
     """
     done = 0
     while done < kills:
@@ -661,7 +663,7 @@ async def survive_kills(
 async def survive_each_kill(
     exporter: Exporter, run: Run, *, every: int = 1, bug: str = "", prepare: Sequence[str] = ()
 ) -> int:
-    """Kill an export at its steps in turn, each time a new one; return how many kills that were.
+    """Kill an export at each of its steps in turn; return the number of kills.
 
     With `prepare` an export of these ids is finished before, and the rest is added.
     """
@@ -681,14 +683,14 @@ async def survive_each_kill(
 
 
 def moment(dice: Random) -> dict[str, float]:
-    """Return when to kill: mostly at a step, now and then at a time that no step is known of."""
+    """Return when to kill: usually at a step, sometimes at a time between known steps."""
     if dice.random() < 0.2:
         return {"seconds": dice.uniform(0.005, 0.08)}
     return {"step": dice.randint(1, 100)}  # to finish takes up to 80
 
 
 async def refuse_second_writer(exporter: Exporter, run: Run, *, bug: str = "") -> None:
-    """Assert that a process that comes second touches nothing, and says so by its exit code."""
+    """Assert that a second process changes nothing, and ends with exit code 75."""
     destination = run.fresh()
     assert await exporter(destination, ids=FEW) == 0
     lock = beside(destination, ".lock")
@@ -700,6 +702,6 @@ async def refuse_second_writer(exporter: Exporter, run: Run, *, bug: str = "") -
 
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Return each file's bytes and when it was changed."""
+    """Return each file's bytes and modification time."""
     files = [path for path in directory.rglob("*") if path.is_file()]
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}

@@ -1,7 +1,7 @@
-"""A process that exports in children of its own, each killed where its task says.
+"""A process that exports in children of its own, each killed as its task says.
 
-Python and the package are loaded once; a child is a fork of this process, before any thread or loop
-is there, so that a kill costs some milliseconds. It reads a task a line, and writes an exit code.
+Python and the package are loaded once; a child is a fork of this process, before it has any thread
+or loop, so that a kill costs some milliseconds. It reads a task a line, and writes an exit code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Task = dict[str, Any]
 
 
 class Steps:
-    """Counts what could be the last thing that happens, and lets one of them be it."""
+    """Counts the steps that may be the last one, and kills at one of them."""
 
     def __init__(self, last: int) -> None:
         self._left = last
@@ -58,7 +58,7 @@ class KillingFiles(SteppedFiles):
 
 
 def count_statements(steps: Steps) -> None:
-    """Let every statement that changes a ledger be a step."""
+    """Make each statement that changes a ledger a step."""
     connect = sqlite3.connect
 
     def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -72,7 +72,7 @@ def count_statements(steps: Steps) -> None:
 
 
 def child(task: Task) -> int:
-    """Export as the task says; return 0 at the end, an error's exit code, or 99 for a surprise."""
+    """Export as the task says; return 0, the exit code of an error, or 99 for an unexpected one."""
     try:
         prepare(task)
         asyncio.run(run(task))
@@ -86,7 +86,7 @@ def child(task: Task) -> int:
 
 
 def prepare(task: Task) -> None:
-    """Make batches small, and put in the bug that is to be found."""
+    """Make batches small, and put in the bug that must be found."""
     aiomessages.export.writer.BATCH_BYTES = SMALL["aiomessages.export.writer.BATCH_BYTES"]
     if task["bug"]:
         BUGS[task["bug"]].put_in(setattr)
@@ -108,7 +108,7 @@ async def run(task: Task) -> None:
 
 
 def supervise(task: Task) -> int:
-    """Start a child, kill it after `seconds` if there are any, and return how it ended."""
+    """Start a child, kill it after `seconds` if given, and return how it ended."""
     process = os.fork()
     if process == 0:
         os._exit(child(task))

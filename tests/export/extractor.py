@@ -1,6 +1,6 @@
-"""A process that extracts media without an end, in small writes, and is killed in the middle.
+"""A process that extracts media forever, in small writes, and is killed in the middle.
 
-Arguments are the directory and a name of its own; a line is printed for each item that is done,
+The arguments are the directory and a name of its own. It prints a line for each extracted item,
 with the names of its files.
 """
 
@@ -19,10 +19,10 @@ SHARED = 40  # pictures that every process brings
 
 
 class SlowFiles(Files):
-    """Files whose writes take little at a time: a kill then finds most of them half written."""
+    """Files whose writes are small: a kill then finds most of them half written."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write a little."""
+        """Write a few bytes."""
         return super().write(descriptor, data[:512])
 
 
@@ -44,7 +44,7 @@ def names_in(extracted: bytes) -> list[str]:
 
 
 def extract(directory: Path, own: str) -> None:
-    """Extract what all bring, and what this process alone does."""
+    """Extract the items that all processes share, and those of this process alone."""
     for number in itertools.count():
         store = MediaStore(directory, files=SlowFiles())
         done = store.extract(item(f"shared {number % SHARED}", f"{own} {number}"))

@@ -1,7 +1,7 @@
-"""Write tables with one DuckDB, and read them with another.
+"""Write tables with one DuckDB, and read them with another one.
 
 `storage.py write FOLDER` exports the sample in every layout and notes the rows; `storage.py read
-FOLDER` opens the tables with whatever DuckDB is there, and fails where the rows are others.
+FOLDER` opens the tables with the installed DuckDB, and fails if the rows differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def rows(folder: Path) -> str:
 
 
 async def write(folder: Path) -> None:
-    """Export the sample, and note what this DuckDB reads."""
+    """Export the sample, and note the rows that this DuckDB reads."""
     from aiomessages import AsyncMessagesClient  # noqa: PLC0415 - a reader has duckdb alone
     from aiomessages.export import export  # noqa: PLC0415
     from aiomessages.server import LocalServer  # noqa: PLC0415
@@ -45,7 +45,7 @@ async def write(folder: Path) -> None:
 
 
 def read(folder: Path) -> None:
-    """Compare what this DuckDB reads with what the other one did."""
+    """Compare the rows that this DuckDB reads with those that the other one noted."""
     if rows(folder) != (folder / "rows.json").read_text("utf-8"):
         sys.exit(f"DuckDB {duckdb.__version__} reads other rows")
     print(f"DuckDB {duckdb.__version__} reads the same rows")  # noqa: T201

@@ -1,4 +1,4 @@
-"""Blobs: found by their place in the JSON, however it is spelled, and by nothing else."""
+"""Blobs are found by their place in the JSON, in any spelling, and nothing else is."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def document(data: str = BLOB) -> JSON:
 
 
 def spoken() -> JSON:
-    """Return what an assistant spoke."""
+    """Return an assistant's spoken reply."""
     return {"role": "assistant", "audio": {"id": "a", "data": BLOB}}
 
 
@@ -75,7 +75,7 @@ def spelled(text: str, escapes: dict[str, str]) -> str:
 
 
 def written(value: JSON, string: Callable[[str], str], comma: str = ",", colon: str = ":") -> str:
-    """Return JSON, its strings as they are to be spelled."""
+    """Return JSON whose strings have the given spelling."""
     match value:
         case dict():
             held = (
@@ -109,7 +109,7 @@ ITEMS = {
     ("comma", "colon"), [(",", ":"), (", ", ": "), ("\t,\t", "  :\t"), (",\r\n ", " : ")]
 )
 def test_however_it_is_spelled(item: JSON, escapes: dict[str, str], comma: str, colon: str) -> None:
-    """Every blob is found, and what stands around it keeps its bytes."""
+    """Every blob is found in any spelling, and the JSON around it keeps its bytes."""
 
     def marked(text: str) -> str:
         return '"FILE"' if text in (URI, BLOB) else spelled(text, escapes)
@@ -144,15 +144,15 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("item", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_elsewhere(item: JSON) -> None:
-    """What has the same characters and another place is no blob, even beside one."""
+def test_the_same_characters_in_another_place(item: JSON) -> None:
+    """The same characters in another place are no blob, even beside one."""
     sent = json.dumps(item | spoken()).encode()
     expected = item | spoken() | {"audio": {"id": "a", "data": "FILE"}}
     assert json.loads(replaced(sent)) == expected
 
 
 def test_a_key_that_comes_twice() -> None:
-    """Each of its values is a blob: whichever a reader takes, it is a file's name."""
+    """Each value of a repeated key is a blob, so that any reader gets a file name."""
     sent = b'{"audio":{"data":"%b","data":"%b"}}' % (BLOB.encode(), BLOB.encode())
     assert replaced(sent) == b'{"audio":{"data":"FILE","data":"FILE"}}'
 
@@ -161,8 +161,8 @@ ODD = [b"1e400", b"9" * 5000, rb'"\ud83d"', rb'{"\udc00":[]}', b"[" * 2000 + b"]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=["far", "long", "half an emoji", "half a key", "deep"])
-def test_what_stands_beside_it(odd: bytes) -> None:
-    """Nothing that a decoder refuses elsewhere in an item keeps its blobs from being found."""
+def test_odd_json_beside_a_blob(odd: bytes) -> None:
+    """Odd JSON elsewhere in an item, which a decoder may refuse, does not hide its blobs."""
     sent = json.dumps({"content": [picture()], "new": 0}).encode().replace(b": 0", b": " + odd)
     assert replaced(sent) == sent.replace(URI.encode(), b"FILE")
 

@@ -1,4 +1,4 @@
-"""Sums of files, and whether one holds another's bytes."""
+"""Checksums of files, and whether one file holds another's bytes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("count", [None, 0, 5, CHUNK, CHUNK + 5, 2 * CHUNK])
 def test_of_a_file(path: Path, count: int | None) -> None:
-    """They are those of its first bytes, or of all."""
+    """Checksums cover the whole file, or its first bytes."""
     sums, data = checksums_of(path, count), DATA[:count]
     assert (sums.size, sums.crc32) == (len(data), zlib.crc32(data))
     assert sums.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_of_pieces_on_their_way(path: Path) -> None:
-    """Each piece that is handed on is counted."""
+    """Each piece that passes through is counted."""
     sums = Checksums()
     assert b"".join(map(bytes, sums.adding(chunks(path)))) == DATA
     assert sums.sha256 == checksums_of(path).sha256
@@ -57,7 +57,7 @@ def test_the_end_of_a_file(path: Path, tmp_path: Path, tail: bytes, *, holds: bo
 
 
 def test_two_files(path: Path, tmp_path: Path) -> None:
-    """They are the same if both are there and have the same bytes."""
+    """Two files are equal if both exist and have the same bytes."""
     other = tmp_path / "b"
     found = [are_equal(path, other), are_equal(other, path)]
     for data in (DATA[5:], DATA, DATA[::-1]):

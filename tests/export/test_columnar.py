@@ -85,7 +85,7 @@ def conversation_lines(records: Iterable[JSON]) -> list[JSON]:
 
 
 def fitted(kind: Any, value: Any) -> Any:
-    """Say independently what a column must hold of a value, as Python's json has it."""
+    """Return the expected value of a column, decoded independently by Python's json."""
     if isinstance(kind, dict):
         return (
             {k: fitted(of, value.get(k)) for k, of in kind.items()} if value is not None else None
@@ -96,7 +96,7 @@ def fitted(kind: Any, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Bring what a library returns to lists, dicts and None."""
+    """Convert the values of a library to lists, dicts and None."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
@@ -140,7 +140,7 @@ READERS = [by_duckdb, by_polars, by_pandas]
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:
-    """Return what writes lines as JSONL, and columns from them."""
+    """Return a function that writes lines as JSONL, and columns from them."""
 
     def write(lines: Iterable[object], layout: str = "messages", ending: str = ".parquet") -> Path:
         source = tmp_path / "lines.jsonl.gz"
@@ -153,12 +153,12 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 def a_directory(parent: Path) -> Path:
-    """Make a new directory, as columns are made in one of their own."""
+    """Create a new directory, in which columns are made."""
     return Path(tempfile.mkdtemp(dir=parent))
 
 
 def assert_messages(rows: list[JSON], lines: list[JSON]) -> None:
-    """Hold rows against the lines that they were made from, field by field."""
+    """Compare rows with the lines that they were made from, field by field."""
     for row, line in zip(map(plain, rows), lines, strict=True):
         assert json.loads(row.pop("message_json")) == line["message"]
         assert row == {
@@ -216,8 +216,8 @@ def as_mapping(value: Any) -> JSON:
     return dict(item.values() if isinstance(item, dict) else item for item in value)
 
 
-def test_examples_have_text_and_parts_apart(written: Callable[..., Path]) -> None:
-    """The fine-tuning format has both under `content`; columns have one type each."""
+def test_examples_have_columns_for_text_and_parts(written: Callable[..., Path]) -> None:
+    """The fine-tuning format has text and parts under `content`; columns have one for each."""
     parts = [{"type": "text", "text": "Look."}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "I do."}]
     (row,) = by_duckdb(written([{"messages": messages}], "finetune"))
@@ -238,7 +238,7 @@ def described_by_duckdb(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("layout", TABLES)
 def test_no_line_at_all_has_the_same_columns(written: Callable[..., Path], layout: str) -> None:
-    """Types are never inferred: an export of nothing has the columns of any other."""
+    """Types are never inferred: an empty export has the columns of any other."""
     described = []
     for lines in ([], [{"messages": [], "message": {}}]):
         path = written(lines, layout)
@@ -273,10 +273,10 @@ ODD = [
 
 
 @pytest.mark.parametrize(("field", "value"), ODD)
-def test_what_does_not_fit_is_null_and_kept_whole(
+def test_a_value_that_does_not_fit_is_null_and_in_the_json(
     written: Callable[..., Path], field: str, value: Any
 ) -> None:
-    """A field of a wrong type costs its own column alone, and stands in message_json."""
+    """A field of a wrong type is null in its own column only, and complete in message_json."""
     message = {"id": "m", "role": "user", "content": "text", field: value}
     (row,) = by_duckdb(written([{"completion_id": "c", "seq": 0, "message": message}]))
     assert row.get(field) is None
@@ -284,8 +284,8 @@ def test_what_does_not_fit_is_null_and_kept_whole(
     assert json.loads(row["message_json"]) == message
 
 
-def test_parts_and_calls_of_unknown_types_keep_what_is_known(written: Callable[..., Path]) -> None:
-    """A part of a new type has its type, and nothing fails; an item that is none is null."""
+def test_parts_and_calls_of_unknown_types_keep_known_fields(written: Callable[..., Path]) -> None:
+    """A part of a new type keeps its type without an error; an item that is no part is null."""
     message = {
         "content_parts": [{"type": "scent", "scent": 1}, 7, None, {"type": "text", "text": 3}],
         "tool_calls": [{"id": "c", "type": "gesture", "gesture": {}}],
@@ -323,7 +323,7 @@ def test_metadata_with_other_than_texts_is_null(written: Callable[..., Path]) ->
 def test_half_an_emoji_is_replaced_and_kept_whole(
     written: Callable[..., Path], layout: str
 ) -> None:
-    """JSON can hold a lone surrogate and a column of text cannot: it has U+FFFD in its place."""
+    """A lone surrogate, which a text column cannot hold, becomes U+FFFD in its column."""
     message = {"role": "user", "content": "half \ud83d, whole \U0001f600"}
     line = {"completion_id": "c", "message": message, "messages": [message]}
     (row,) = by_duckdb(written([line], layout))
@@ -356,7 +356,7 @@ def test_a_line_longer_than_duckdbs_own_bound(written: Callable[..., Path], endi
 def test_rows_that_need_more_memory_than_was_thought(
     written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    """Where duckdb gives up for want of memory it is allowed more, and begins anew."""
+    """If duckdb runs out of memory, it gets more, and starts again."""
     monkeypatch.setattr("aiomessages.export.columnar._MEMORY", {ending: 2**20})
     path = written(
         [{"seq": n, "message": {"content": "x" * 5000}} for n in range(3000)], ending=ending
@@ -366,7 +366,7 @@ def test_rows_that_need_more_memory_than_was_thought(
 
 
 def test_a_table_whose_commit_needs_more_memory(written: Callable[..., Path]) -> None:
-    """Memory that is wanting at the commit alone is told as a transaction's error, and given."""
+    """If memory runs out only at the commit, as a transaction's error, duckdb gets more."""
     text = "the quick brown fox " * 2000
     path = written(
         ({"seq": n, "message": {"content": text}} for n in range(1000)), ending=".duckdb"
@@ -377,7 +377,7 @@ def test_a_table_whose_commit_needs_more_memory(written: Callable[..., Path]) ->
 def test_memory_that_no_rows_can_need(
     written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What still is not enough when it is many times the rows' size is told as it is."""
+    """If many times the rows' size is not enough memory, the error is raised as it is."""
     monkeypatch.setattr("aiomessages.export.columnar._MEMORY", {".parquet": 2**20})
     monkeypatch.setattr("aiomessages.export.columnar._MOST", 0)
     with pytest.raises(ExportError, match=r"could not be made: Out of Memory"):
@@ -408,7 +408,7 @@ def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
     assert pl.read_parquet(target, columns=["seq"])["seq"].to_list() == [*range(6000)]
 
 
-# Names in which duckdb reads more than a name: columns, patterns, a home, a host, options, quotes.
+# Names that duckdb interprets: columns, patterns, a home, a host, options, quotes.
 ODD_NAMES = [
     b"model=x",
     b"seq=5",
@@ -440,7 +440,7 @@ SAID = [
 
 
 def content(path: Path, ending: str, layout: str = "messages") -> Any:
-    """Return the columns, types and rows of a file, read under a name that says nothing."""
+    """Return the columns, types and rows of a file, read under a neutral name."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         plain = shutil.copy(path, Path(folder) / f"plain{ending}")
         source = f"read_parquet('{plain}', hive_partitioning = false)"
@@ -454,7 +454,7 @@ def content(path: Path, ending: str, layout: str = "messages") -> Any:
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 @pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
 def test_no_path_is_content(tmp_path: Path, name: bytes, ending: str) -> None:
-    """Whatever folders and files are called, columns, types and rows are those of the lines."""
+    """The names of folders and files never change columns, types or rows."""
     folder = tmp_path / os.fsdecode(name) / "deeper"
     folder.mkdir(parents=True)
     source, output = (
@@ -473,7 +473,7 @@ def test_no_path_is_content(tmp_path: Path, name: bytes, ending: str) -> None:
 def test_a_temporary_directory_of_an_odd_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    """Not even the names that are used in place of odd ones come from outside."""
+    """The names that replace odd ones contain nothing from outside either."""
     folder = tmp_path / "a?b" / "model=x"
     folder.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -485,7 +485,7 @@ def test_a_temporary_directory_of_an_odd_name(
 
 # --- a disk without room --------------------------------------------------------------------------
 
-# Makes columns under each of many bounds of a file's size, and prints what came of it.
+# Makes columns under many limits of a file's size, and prints each result.
 BOUNDED = """
 import json, resource, sys, tempfile
 from pathlib import Path
@@ -496,19 +496,19 @@ for bound in map(int, bounds):
     output = Path(tempfile.mkdtemp(dir=Path(source).parent)) / f"columns{ending}"
     resource.setrlimit(resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
     try:
-        told = make_columns(Path(source), output, "messages", target=output)
+        outcome = make_columns(Path(source), output, "messages", target=output)
     except ExportError as error:
-        told = f"{error.exit_code}: {error}"
+        outcome = f"{error.exit_code}: {error}"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    print(json.dumps([str(output), told]))
+    print(json.dumps([str(output), outcome]))
 """
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 @pytest.mark.parametrize("name", [b"plain", b"not UTF-8 \xff", b"a?b"], ids=repr)
 def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
-    """A file has all of its rows, or it has no name and the disk is told to be full."""
+    """A file has all of its rows, or it gets no name and the error is a full disk."""
     folder = tmp_path / os.fsdecode(name)
     folder.mkdir()
     source = folder / "lines.jsonl.gz"
@@ -518,18 +518,18 @@ def test_a_disk_without_room(tmp_path: Path, name: bytes, ending: str) -> None:
     command = [sys.executable, "-c", BOUNDED, source, ending, *map(str, bounds)]
     printed = subprocess.check_output(command, text=True)
     made = 0
-    for path, told in map(json.loads, printed.splitlines()):
-        if told == len(lines):
+    for path, outcome in map(json.loads, printed.splitlines()):
+        if outcome == len(lines):
             assert len(content(Path(path), ending)[2]) == len(lines)
             made += 1
         else:
-            assert told.startswith("74: no room left on the disk of ")
+            assert outcome.startswith("74: no room left on the disk of ")
             assert not Path(path).exists()
     assert 0 < made < len(bounds)
 
 
-def test_an_error_that_does_not_tell_of_a_full_disk(tmp_path: Path) -> None:
-    """Where no room is left, whatever goes wrong is told as a full disk, and only there."""
+def test_an_error_that_does_not_name_a_full_disk(tmp_path: Path) -> None:
+    """Any error is reported as a full disk if no room is left, and only then."""
     vague = OSError("disk I/O error")
     target = tmp_path / "a.duckdb"
     assert type(explained(vague, target, work=tmp_path)) is ExportError
@@ -543,34 +543,39 @@ def test_an_error_that_does_not_tell_of_a_full_disk(tmp_path: Path) -> None:
 
 
 class Careless:
-    """DuckDB, but for a statement that does less, or leaves more, than it was to."""
+    """DuckDB with a statement that does less, or leaves more, than it should."""
 
     def __init__(self, careless: Callable[[str], str]) -> None:
         self.careless = careless
         self.Error = duckdb.Error
         self.OutOfMemoryException = duckdb.OutOfMemoryException
+        self.limits: list[int] = []  # of memory, in bytes
 
     @contextmanager
     def connect(self, *arguments: Any, **options: Any) -> Iterator[Careless]:
         """Open a connection."""
+        limit = options["config"].get("memory_limit")
+        if limit is not None:
+            self.limits.append(int(limit.removesuffix("B")))
         with duckdb.connect(*arguments, **options) as self.connection:
             yield self
 
     def execute(self, statement: str) -> Any:
-        """Execute what is left of a statement."""
+        """Execute the changed statement."""
         return self.connection.execute(self.careless(statement))
 
 
 @pytest.fixture
-def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
-    """Return what has duckdb take a function's statements for those it is given."""
+def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], Careless]:
+    """Return a function that changes the statements which DuckDB executes."""
     real = importlib.import_module
 
-    def put(change: Callable[[str], str]) -> None:
+    def put(change: Callable[[str], str]) -> Careless:
         pretended = Careless(change)
         monkeypatch.setattr(
             importlib, "import_module", lambda name: pretended if name == "duckdb" else real(name)
         )
+        return pretended
 
     return put
 
@@ -579,18 +584,20 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]]
 def test_a_file_that_is_short_of_rows(
     careless: Any, written: Callable[..., Path], tmp_path: Path, ending: str
 ) -> None:
-    """What duckdb reports as written is read back, and rows that are missing are an error."""
+    """A file that duckdb reports as written is read back, and missing rows are an error."""
     careless(lambda sql: re.sub(r"(columns = {.*}\))", r"\1 LIMIT 2", sql))
-    with pytest.raises(ExportError, match=r"could not be made: 2 of 3 rows are read back") as told:
+    with pytest.raises(
+        ExportError, match=r"could not be made: 2 of 3 rows were read back"
+    ) as raised:
         written(SAID, ending=ending)
-    assert type(told.value) is ExportError
+    assert type(raised.value) is ExportError
     assert not [*tmp_path.rglob(f"columns{ending}")]
 
 
 def test_a_table_whose_rows_are_left_in_its_log(
     careless: Any, written: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Where a log is left, the table alone is not whole, and gets no name."""
+    """If a log is left, the table alone is incomplete, and gets no name."""
     left_open = {"CHECKPOINT made": "PRAGMA disable_checkpoint_on_shutdown", "DETACH made": ""}
     careless(lambda sql: left_open.get(sql, sql))
     with pytest.raises(ExportError, match=r"duckdb left table\.duckdb\.wal unmerged"):
@@ -599,7 +606,7 @@ def test_a_table_whose_rows_are_left_in_its_log(
 
 
 def test_a_table_is_for_the_oldest_duckdb(written: Callable[..., Path]) -> None:
-    """The file says that DuckDB 1.2 and anything newer can read it, whichever wrote it."""
+    """The file declares that DuckDB 1.2 and newer can read it, whichever version wrote it."""
     head = written(SAID, ending=".duckdb").read_bytes()[:20]
     assert (head[8:12], int.from_bytes(head[12:], "little")) == (b"DUCK", 65)
 
@@ -609,21 +616,21 @@ def test_a_table_is_for_the_oldest_duckdb(written: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b"{}\n", b"\xff\n"])
 def test_a_line_that_is_no_line_of_an_export(tmp_path: Path, line: bytes) -> None:
-    """It is named by its file and number."""
+    """A line that is not JSON is reported with its file and number."""
     source = tmp_path / "a.jsonl.gz"
     source.write_bytes(gzip.compress(encoded({"message": {}}) + line))
     with pytest.raises(CorruptError, match=r"a\.jsonl\.gz, line 2"):
         make_columns(source, tmp_path / "out.parquet", "messages", target=tmp_path / "out")
 
 
-def test_duckdb_is_told_the_length_of_the_longest_row(
+def test_duckdb_gets_the_length_of_the_longest_row(
     careless: Any, written: Callable[..., Path]
 ) -> None:
-    """The bound of a row is that of the longest, and 1 MiB where all are shorter."""
-    told: list[str] = []
+    """The longest row bounds the size of a row for duckdb, with at least 1 MiB."""
+    sizes: list[str] = []
 
     def listen(sql: str) -> str:
-        told.extend(re.findall(r"maximum_object_size = (\d+)", sql))
+        sizes.extend(re.findall(r"maximum_object_size = (\d+)", sql))
         return sql
 
     careless(listen)
@@ -633,18 +640,27 @@ def test_duckdb_is_told_the_length_of_the_longest_row(
     text = encoded(message).decode().rstrip()
     longest = len(encoded({**message, "message_json": text}))
     assert path.exists()
-    assert [*map(int, told)] == [2**20, longest]
+    assert [*map(int, sizes)] == [2**20, longest]
+
+
+def test_a_long_row_has_more_memory(careless: Any, written: Callable[..., Path]) -> None:
+    """The first limit of memory grows with the longest row."""
+    listening = careless(str)
+    written(SAID)
+    written([{"message": {"role": "user", "content": "x" * 2**20}}])
+    short, long = listening.limits
+    assert long - short > 8 * 2**20
 
 
 def test_duckdb_itself_fails(careless: Any, written: Callable[..., Path]) -> None:
-    """What duckdb complains of is an ExportError with its words."""
+    """An error of duckdb becomes an ExportError with its text."""
     careless(lambda sql: sql.replace("COPY", "COPPY"))
     with pytest.raises(ExportError, match=r"columns\.parquet could not be made: Parser Error: "):
         written(SAID)
 
 
 def test_duckdb_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to install."""
+    """Without duckdb, the error names the extra to install."""
 
     def import_module(asked: str) -> Any:
         if asked == "duckdb":

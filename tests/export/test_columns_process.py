@@ -1,4 +1,4 @@
-"""Columns made by another process: what it leaves, what it tells, and what becomes of it."""
+"""Columns made by another process: its files, its errors, and its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from aiomessages.export import columns_process as apart
+from aiomessages.export import columns_process
 from aiomessages.export.columns_process import write_columns
 from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
 from aiomessages.export.files import Files
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LINE = b'{"completion_id":"c","seq":0,"message":{"role":"user","content":"text"}}\n'
 SECONDS = 60  # far more than a process needs to end
 
-# Writes columns as an export does. Ctrl-C is not its end, as it is not an export's.
+# Writes columns as an export does, and ignores Ctrl-C as an export does.
 WRITER = """
 import signal, sys
 from pathlib import Path
@@ -50,13 +50,13 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Name a file that is not there yet; only the ending that is asked for says what it will be."""
+    """Name a file that does not exist yet; only its ending decides the format."""
     return tmp_path / "columns.tmp"
 
 
 @pytest.fixture
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return what has duckdb be some other code, for a process that has not loaded it yet."""
+    """Return a function that replaces duckdb by other code in the columns process."""
 
     def put(code: str) -> None:
         folder = tmp_path / "first"
@@ -68,7 +68,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def rows(path: Path, ending: str) -> list[Any]:
-    """Read back what was written."""
+    """Read the rows back."""
     with duckdb.connect() as connection:
         if ending == ".duckdb":
             connection.execute(f"ATTACH '{path}' AS made (READ_ONLY)")
@@ -92,15 +92,15 @@ def everything(path: Path, ending: str) -> Any:
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) -> None:
-    """The file is its owner's alone, and nothing is left beside it."""
+    """The file is readable by its owner only, and no other file is left beside it."""
     assert write_columns(source, target, ending, "messages") == 1
     assert rows(target, ending) == [("text",)]
     assert target.stat().st_mode & 0o777 == 0o600
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
-def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> None:
-    """A directory of a run that was killed is removed, and no new one has its name."""
+def test_the_remains_of_a_killed_run_are_no_obstacle(source: Path, target: Path) -> None:
+    """The directory of a killed run is removed, and the new one has another name."""
     left = target.with_name("columns.tmp.a0b1_z9x.work")
     left.mkdir()
     (left / "messages.parquet").write_text("rubbish")
@@ -109,7 +109,7 @@ def test_what_a_killed_run_left_is_no_obstacle(source: Path, target: Path) -> No
 
 
 def test_a_directory_that_is_no_runs(source: Path, target: Path) -> None:
-    """One that has nearly the name of a run's directory, or that a link leads to, is left alone."""
+    """A directory with a similar name, or behind a link, is left unchanged."""
     mine, linked = target.parent / "mine", target.with_name("columns.tmp.a0b1_z9x.work")
     near = target.with_name("columns.tmp.my.work")
     for directory in (mine, near):
@@ -126,7 +126,7 @@ def test_a_directory_that_is_no_runs(source: Path, target: Path) -> None:
 def test_a_name_that_means_more_to_duckdb(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ending: str
 ) -> None:
-    """What begins like a home or a URL is a file of the current directory all the same."""
+    """A name that looks like a home directory or a URL is a file of the current directory."""
     monkeypatch.chdir(tmp_path)
     target = (tmp_path / name).relative_to(tmp_path)
     assert write_columns(source, target, ending, "messages") == 1
@@ -152,7 +152,7 @@ ODD_NAMES = [
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 @pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
 def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: str) -> None:
-    """A file is the same whatever it and the folders above it are called, and is alone there."""
+    """The names of the file and its folders change neither its content nor its neighbours."""
     folder = tmp_path / os.fsdecode(name) / os.fsdecode(name)
     folder.mkdir(parents=True)
     odd, plain = folder / os.fsdecode(name + b".tmp"), tmp_path / "plain"
@@ -166,8 +166,8 @@ def test_no_path_is_content(source: Path, tmp_path: Path, name: bytes, ending: s
 
 
 @pytest.mark.parametrize("option", ["-E", "-I"])
-def test_an_environment_that_is_not_heard(source: Path, target: Path, option: str) -> None:
-    """Where PYTHONPATH is not to hide a module, it does not in the other process either."""
+def test_an_ignored_environment(source: Path, target: Path, option: str) -> None:
+    """If PYTHONPATH is ignored here, the other process ignores it as well."""
     (target.parent / "json.py").write_text("raise ImportError('another one')")
     program = f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}"
     subprocess.run(
@@ -181,7 +181,7 @@ def test_an_environment_that_is_not_heard(source: Path, target: Path, option: st
 def test_a_key_is_no_business_of_it(
     pretend: Callable[[str], None], source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other process sees no key in its environment, under whatever name it stands there."""
+    """The other process gets no key in its environment, whatever the variable's name."""
     key, seen = "sk-very-secret", target.with_name("seen.json")
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "MY_OTHER_KEY", "PYTHONSTARTUP", "lc_all"):
         monkeypatch.setenv(name, key)
@@ -199,24 +199,24 @@ def test_a_key_is_no_business_of_it(
 
 
 class Recorded(Files):
-    """The file layer, noting what is asked of it."""
+    """The file layer with a record of its operations."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     def fsync(self, descriptor: int) -> None:
-        """Note it, and do it."""
+        """Note the operation, and do it."""
         self.asked.append("fsync")
         super().fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Note it, and do it."""
+        """Note the operation, and do it."""
         self.asked.append(f"rename to {target.name}")
         super().rename(source, target)
 
 
 def test_the_file_is_durable_before_it_has_its_name(source: Path, target: Path) -> None:
-    """It is fsynced first and renamed then, so that a name never stands for half a file."""
+    """The file is fsynced before it is renamed, so that a name always means a whole file."""
     files = Recorded()
     write_columns(source, target, ".parquet", "messages", files=files)
     assert files.asked == ["fsync", "rename to columns.tmp"]
@@ -236,10 +236,10 @@ class Failing(Files):
 @pytest.mark.parametrize(
     ("code", "expected"), [(ENOSPC, DiskFullError), (EFBIG, DiskFullError), (EIO, ExportError)]
 )
-def test_a_failing_disk_is_told(
+def test_a_failing_disk_is_reported(
     source: Path, target: Path, code: int, expected: type[Exception]
 ) -> None:
-    """A full disk is told from a broken one, and neither leaves anything behind."""
+    """A full disk and a broken one are reported differently, and neither leaves a file."""
     with pytest.raises(ExportError, match=r"columns\.tmp") as caught:
         write_columns(source, target, ".parquet", "messages", files=Failing(code))
     assert type(caught.value) is expected
@@ -247,16 +247,16 @@ def test_a_failing_disk_is_told(
 
 
 def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
-    """Where not even a directory can be made, it is told as any other error."""
+    """If the directory cannot be made, the error is raised like any other."""
     with pytest.raises(ExportError, match=r"a\.parquet could not be made: .*No such file"):
         write_columns(source, tmp_path / "gone" / "a.parquet", ".parquet", "messages")
 
 
-# --- what it tells --------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None:
-    """It is named by its file and number, as if it were found here."""
+    """A line that is not JSON is reported with its file and number, as in this process."""
     source.write_bytes(gzip.compress(LINE + b"{\n"))
     with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
         write_columns(source, target, ".parquet", "messages")
@@ -264,7 +264,7 @@ def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None
 
 
 def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path) -> None:
-    """What duckdb found full is told as a full disk."""
+    """A full disk that duckdb meets is reported as a full disk."""
     pretend(
         "class Error(Exception): pass\n"
         "class OutOfMemoryException(Error): pass\n"
@@ -274,7 +274,7 @@ def test_a_full_disk(pretend: Callable[[str], None], source: Path, target: Path)
         write_columns(source, target, ".parquet", "messages")
 
 
-# Writes columns as an export does, with a bound of a file's size if there is one.
+# Writes columns as an export does, with a limit of a file's size if one is given.
 FILLER = """
 import resource, sys
 from pathlib import Path
@@ -295,12 +295,12 @@ LINES = 200
 
 
 def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
-    """Write columns where there may be no room; tell whether a whole file came of it.
+    """Write columns where there may be no room; return whether the file is complete.
 
-    Otherwise nothing may, and the disk must be told to be full.
+    Without a complete file there must be none, and the error must be that of a full disk.
     """
     command = [sys.executable, "-c", FILLER, source, target, ending, str(bound)]
-    # Where there is no room, there is none to count coverage in either.
+    # Without room on the disk, there is none for coverage data either.
     counting_nothing = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     done = subprocess.run(
         command, env=counting_nothing, capture_output=True, text=True, check=False
@@ -317,7 +317,7 @@ def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> None:
-    """A file that may not grow is all there, or is told as a full disk and is not there at all."""
+    """A file with a limited size is complete, or is reported as a full disk and does not exist."""
     source.write_bytes(gzip.compress(LINE * LINES))
     kilobytes = [8, 12, 20, 28, 64, 250, 300, 400, 500, 800]
     ended = []
@@ -329,7 +329,7 @@ def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> Non
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Return what mounts a file system of so many kilobytes."""
+    """Return a function that mounts a file system of so many kilobytes."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = False
@@ -352,7 +352,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -> None:
-    """The same of a disk that is really full."""
+    """A really full disk gives the same result."""
     source.write_bytes(gzip.compress(LINE * LINES))
     ended = [
         fill(source, mount(kilobytes) / "columns.tmp", ending)
@@ -367,14 +367,14 @@ def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -
 def test_without_duckdb(
     pretend: Callable[[str], None], source: Path, target: Path, first: str
 ) -> None:
-    """The error says what to install, whatever was printed, and though all were told to end."""
+    """Without duckdb the error names the extra, whatever else the process printed."""
     pretend(f"{first}\nraise ImportError")
     with pytest.raises(ExportError, match=r"pip install 'aiomessages\[parquet\]'"):
         write_columns(source, target, ".parquet", "messages")
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", r"\(Killed\)$"),
         ("os._exit(3)", r"\(exit code 3\)$"),
@@ -387,12 +387,12 @@ def test_an_early_end(
     target: Path,
     capfd: pytest.CaptureFixture[str],
     code: str,
-    told: str,
+    expected: str,
 ) -> None:
-    """A process that is killed or fails is an error in one line, and none of it is printed."""
+    """A process that is killed or fails becomes an error of one line, and prints nothing."""
     pretend(code)
     early = r"^columns\.tmp could not be made: its process ended early "
-    with pytest.raises(ExportError, match=early + told):
+    with pytest.raises(ExportError, match=early + expected):
         write_columns(source, target, ".parquet", "messages")
     assert capfd.readouterr() == ("", "")
 
@@ -417,9 +417,9 @@ def test_no_interpreter_to_start(
 
 @contextmanager
 def writing(source: Path, target: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Write columns of what is written to a pipe, in a group of processes as a shell makes it.
+    """Write columns of the lines in a pipe, in a process group as a shell makes it.
 
-    It begins when the process that makes them reads.
+    The block begins when the columns process reads.
     """
     source.unlink()
     os.mkfifo(source)
@@ -433,7 +433,7 @@ def writing(source: Path, target: Path) -> Iterator[tuple[subprocess.Popen[bytes
 
 
 def test_ctrl_c(source: Path, target: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C goes to each process in front of a terminal; columns are made to their end."""
+    """Ctrl-C reaches every process of the terminal; the columns are still finished."""
     with writing(source, target) as (writer, lines):
         os.killpg(writer.pid, signal.SIGINT)
         os.write(lines, gzip.compress(LINE))
@@ -442,12 +442,12 @@ def test_ctrl_c(source: Path, target: Path, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
-    """The process that it started ends too, and the next run finds nothing in its way."""
+    """If the writer is killed, its columns process ends too, and the next run is not hindered."""
     with writing(source, target) as (writer, lines):
         writer.kill()
         writer.wait()
         reader = select.poll()
-        reader.register(lines, 0)  # an error is all there is to hear of: nobody reads any more
+        reader.register(lines, 0)  # only the error is observed: nobody reads the output any more
         assert reader.poll(SECONDS * 1000)
     assert not target.exists()
     source.unlink()
@@ -456,19 +456,19 @@ def test_a_writer_that_is_killed(source: Path, target: Path) -> None:
     assert sorted(target.parent.iterdir()) == [target, source]
 
 
-def test_the_end_of_whoever_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is waited for at the other end of a pipe that was closed."""
+def test_the_end_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not wait at a pipe that was closed."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     descriptor, held = os.pipe()
     os.close(held)
-    apart._end_with(descriptor)  # noqa: SLF001 - where it works, it takes its coverage along
+    columns_process._end_with(descriptor)  # noqa: SLF001 - a process that it ends loses its coverage data
     os.close(descriptor)
     assert codes == [1]
 
 
-def test_what_is_not_loaded_for_it() -> None:
-    """Its memory is that of duckdb and of little else: no client is loaded."""
+def test_modules_that_are_not_loaded() -> None:
+    """The process loads duckdb and little else: no client."""
     program = "import sys, aiomessages.export.columns_process; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert not {"aiohttp", "aiomessages.client"} & {*loaded}
@@ -476,7 +476,7 @@ def test_what_is_not_loaded_for_it() -> None:
 
 
 def test_the_names_of_the_package() -> None:
-    """Each is loaded when it is used, and what is none of them is an error."""
+    """Each name of the package is loaded on first use, and an unknown name is an error."""
     package = importlib.import_module("aiomessages.export")
     assert all(getattr(package, name) for name in package.__all__)
     assert {*package.__all__} <= {*dir(package)}

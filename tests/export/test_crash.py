@@ -1,7 +1,7 @@
-"""Whatever stops an export, running it again brings it to its right end.
+"""An export that was stopped in any way is completed by the next run.
 
-AIOMESSAGES_KILLS is how often each kind of destination is killed (the session `crash` sets it), and
-AIOMESSAGES_SEED what the moments are drawn from.
+AIOMESSAGES_KILLS is the number of kills for each kind of destination (the session `crash` sets it),
+and AIOMESSAGES_SEED the seed of their moments.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def server() -> AsyncIterator[LocalServer]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in memory, where there is one: no claim here needs a real disk."""
+    """Give a directory in memory if there is one: no claim here needs a real disk."""
     if not os.access(MEMORY, os.W_OK):
         yield tmp_path
         return
@@ -78,13 +78,13 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 
 def dice(name: str = "") -> Random:
-    """Return what moments are drawn from."""
+    """Return the random numbers that choose the moments."""
     return Random(SEED + name)  # noqa: S311 nothing here is secret
 
 
 @pytest.fixture
 def name() -> str:
-    """Name the destination, where a test does not."""
+    """Name the destination for tests that do not."""
     return "out.jsonl"
 
 
@@ -116,19 +116,19 @@ async def test_a_process_that_is_killed(exporter: Exporter, run: Run, name: str)
 
 
 async def test_each_step_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
-    """Whichever step is the last one, the next run ends right."""
+    """Killed at any single step, an export is completed by the next run."""
     assert await survive_each_kill(exporter, run, every=max(1, 126 // KILLS)) > 10
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out"])
 async def test_each_step_of_adding_at_which_to_be_killed(exporter: Exporter, run: Run) -> None:
-    """The same holds while a finished export is added to, and its manifest is never untrue."""
+    """The same holds while a finished export is extended, and its manifest is always true."""
     every = max(1, 126 // KILLS)
     assert await survive_each_kill(exporter, run, every=every, prepare=FEW) > 10
 
 
 async def test_a_second_process(exporter: Exporter, run: Run) -> None:
-    """A second writer ends with exit code 75, and touches no byte."""
+    """A second writer ends with exit code 75, and changes no byte."""
     await refuse_second_writer(exporter, run)
 
 
@@ -138,26 +138,26 @@ async def test_a_second_process(exporter: Exporter, run: Run) -> None:
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_disk_that_fails(run: Run, fault: str) -> None:
-    """Whichever write, fsync or rename fails, the next run ends right."""
+    """After any failed write, fsync or rename, the next run completes the export."""
     assert await survive_faults(run, fault) > 1
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_disk_that_fails_while_ids_are_added(run: Run, fault: str) -> None:
-    """Nor does it cost what was finished before, or make its manifest untrue."""
+    """A failing disk costs no finished part either, and leaves no untrue manifest."""
     assert await survive_faults(run, fault, prepare=FEW) > 1
 
 
 @pytest.mark.parametrize("name", COLUMNS[:1])
 @pytest.mark.parametrize("fault", ["fsync", "rename"])
 async def test_a_disk_that_fails_columns(run: Run, fault: str) -> None:
-    """The same holds for what is made of the lines at the end."""
+    """The same holds for columns, which are made of the lines at the end."""
     assert await survive_faults(run, fault) > 1
 
 
 async def test_writes_that_take_little(run: Run) -> None:
-    """A system may take less of a write than it is given."""
+    """A write that takes fewer bytes than it was given is continued."""
     destination = run.fresh()
     await run(destination, files=ShortFiles())
     check_end(destination, run.expected)
@@ -168,19 +168,19 @@ async def test_writes_that_take_little(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 async def test_power_that_goes_away(run: Run) -> None:
-    """At every step, what is durable is enough for the next run to end right."""
+    """After a power cut at any step, the durable bytes suffice for the next run."""
     assert await survive_power_cuts(run) > 30
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 async def test_power_that_goes_away_while_ids_are_added(run: Run) -> None:
-    """A finished export that is gone on with survives as well."""
+    """A finished export that is extended survives power cuts as well."""
     assert await survive_power_cuts(run, prepare=FEW) > 25
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 async def test_power_that_goes_away_in_a_row(run: Run, name: str) -> None:
-    """What is left of a recovery that the power cut short is recovered in turn."""
+    """A recovery that a power cut interrupted is recovered in turn."""
     await survive_power_cuts_in_a_row(run, dice(name), times=KILLS // 6)
 
 
@@ -188,12 +188,14 @@ async def test_power_that_goes_away_in_a_row(run: Run, name: str) -> None:
 
 
 async def test_an_export_that_is_cancelled(run: Run) -> None:
-    """Cancelled at any step, it leaves no thread at work, and goes on later."""
+    """Cancelled at any step, an export leaves no running thread, and continues later."""
     assert await survive_cancelling(run, every=5) > 5
 
 
-async def test_what_was_fetched_before_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancelled export commits what it has, says that it is not finished, and goes on there."""
+async def test_a_cancelled_export_keeps_fetched_completions(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled export commits what it has, reports it as unfinished, and continues there."""
     monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 10**9)
     destination = run.fresh()
 
@@ -216,7 +218,7 @@ async def test_what_was_fetched_before_is_kept(run: Run, monkeypatch: pytest.Mon
 
 
 async def test_a_ledger_without_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever page of the ledger does not fit, it is told as a full disk, and resumed."""
+    """A ledger that has no room for a page is reported as a full disk, and continues later."""
     connect, room = sqlite3.connect, itertools.count(1)
 
     def connect_with_little_room(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -240,7 +242,7 @@ async def test_a_ledger_without_room(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def stop_by(way: str, exporter: Exporter, run: Run, bug: str) -> None:
-    """Stop exports in one of the ways above."""
+    """Stop exports in one of these ways."""
     if way == "second writer":
         await refuse_second_writer(exporter, run, bug=bug)
     elif way == "faults":
@@ -273,6 +275,6 @@ async def test_the_bug_is_found(
 
 
 async def stop_often(way: str, exporter: Exporter, run: Run, bug: str) -> None:
-    """Stop exports in one way five times: what is gathered when a batch fails is chance."""
+    """Stop exports in one way five times, since the content of a failing batch is random."""
     for _ in range(5):
         await stop_by(way, exporter, run, bug)

@@ -63,7 +63,7 @@ async def found(
     page: int = 10,
     **span: Any,
 ) -> tuple[list[Json], int]:
-    """Return the times that are found in a span, and how many pages were asked for."""
+    """Return the times that are found in a range, and the number of requested pages."""
     listed = times if isinstance(times, Mapping) else {"asc": times, "desc": times}
     async with (
         Listing(asc=listed["asc"], desc=listed["desc"], page=page) as server,
@@ -84,20 +84,20 @@ def client_of(server: Loopback, retries: int = 0) -> AsyncMessagesClient:
 
 
 async def test_bounds() -> None:
-    """The beginning is in the span, the end is not; a time that is not known is in none."""
+    """The lower bound is in the range, the upper is not; an unknown time is in none."""
     assert (await found([9, 10, 19, None, "12", 20], None, since=10, until=20))[0] == [10, 19]
     assert (await found([9, 10, None], None, since=10))[0] == [10]
     assert (await found([9, 10, None], None, until=10))[0] == [9]
 
 
 async def test_no_bounds() -> None:
-    """Without bounds everything is kept, whatever its time."""
+    """Without bounds every completion is kept, whatever its time."""
     assert (await found([1, None, "x", 2], "asc"))[0] == [1, None, "x", 2]
 
 
 @pytest.mark.parametrize("order", ORDERS)
 async def test_a_list_in_the_order_of_storage(order: Order) -> None:
-    """A slow call stands among later ones; those behind it are found as well."""
+    """A slow call is listed among later ones; those behind it are found as well."""
     stored = [n * 60 for n in range(600)]
     times = [time - 1800 if n % 50 == 20 else time for n, time in enumerate(stored)]
     listed = {"asc": times, "desc": times[::-1]}
@@ -109,7 +109,7 @@ async def test_a_list_in_the_order_of_storage(order: Order) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("page", [1, 7, 100])
 async def test_a_server_that_ignores_order(order: Order, page: int) -> None:
-    """The first page lies far outside the span, and the list is read to its end all the same."""
+    """The first page lies far outside the range, and the list is still read to its end."""
     times = [FIRST + n * DAY for n in range(60)]
     wrong = times[::-1] if order == "asc" else times
     span = {"until": times[5]} if order == "asc" else {"since": times[-5]}
@@ -120,7 +120,7 @@ async def test_a_server_that_ignores_order(order: Order, page: int) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("page", [1, 2, 5, 20])
 async def test_a_server_without_any_order(order: Order, page: int) -> None:
-    """A few items that happen to stand in order prove nothing."""
+    """A few items that happen to be in order prove nothing."""
     times = [FIRST + n * DAY for n in range(60)]
     for seed in range(10):
         random.Random(seed).shuffle(times)  # noqa: S311 no secret
@@ -159,8 +159,8 @@ async def test_equal_times(order: Order) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_the_end_of_the_span(order: Order) -> None:
-    """In the order asked for, a list ends with the page behind the span, whatever else it says."""
+async def test_the_end_of_the_range(order: Order) -> None:
+    """In the requested order, a list ends with the page behind the range."""
     times: list[Json] = [FIRST + n * 1800 for n in range(1000)]
     times[50], times[950] = times[51], times[949]
     listed: list[Json] = [*times[:20], None, "today", *times[20:980], None, *times[980:]]
@@ -168,14 +168,14 @@ async def test_the_end_of_the_span(order: Order) -> None:
     bound = {"asc": {"until": times[200]}, "desc": {"since": times[800]}}
     kept, pages = await found(both, order, **bound[order])
     assert len(kept) == 200
-    assert pages <= 23  # twenty-one of the span, one behind it, one ahead
+    assert pages <= 23  # twenty-one in the range, one behind it, one prefetched
 
 
-async def test_an_empty_span() -> None:
-    """Where the first page shows the order and lies behind the span, it is the last one."""
+async def test_an_empty_range() -> None:
+    """If the first page shows the order and lies behind the range, it is the last one."""
     times = [FIRST + n * DAY for n in range(100)]
     kept, pages = await found(times[::-1], "desc", page=20, since=FIRST + 200 * DAY)
-    assert (kept, pages) == ([], 2)  # one was fetched ahead
+    assert (kept, pages) == ([], 2)  # one was prefetched
 
 
 async def test_without_an_order() -> None:
@@ -193,13 +193,13 @@ HOURS = [n * 3600 for n in range(100)]
 
 
 def reached(order: Order | None, *pages: Sequence[float | None], **span: float) -> list[bool]:
-    """Return after which pages a list could end."""
+    """Return the pages after which a list could end."""
     end = EndOfRange(TimeRange(**span), order)
     return [end.is_reached(page) for page in pages]
 
 
 def test_the_whole_page_and_the_margin() -> None:
-    """A page is behind the span with all its items a margin behind the edge, and no sooner."""
+    """A page ends the list only if all its items lie a margin beyond the edge of the range."""
     shown: list[float | None] = [*range(-20_000, -20_000 + STEPS + 1)]
     far = [9e9] * (STEPS - 1)
     assert reached("asc", shown, [MARGIN - 1, *far], until=0) == [False, False]
@@ -211,7 +211,7 @@ def test_the_whole_page_and_the_margin() -> None:
 
 
 def test_small_pages() -> None:
-    """Where pages are small, as many items as show an order have to be behind the span."""
+    """With small pages, as many items as show an order must lie behind the range."""
     behind = [[HOURS[40 + n]] for n in range(STEPS)]
     assert reached("asc", HOURS[:20], *behind, until=HOURS[25]) == [False] * STEPS + [True]
 
@@ -236,7 +236,7 @@ def test_a_contradiction() -> None:
 
 
 def test_pages_that_prove_nothing() -> None:
-    """No page ends a list that is empty or of unknown times, without order or bound in its way."""
+    """A page that is empty or has only unknown times ends no list."""
     behind = HOURS[50:]
     assert reached("asc", [*behind], [], [None], until=0) == [True, False, False]
     assert reached("asc", [*behind], since=0) == [False]
@@ -265,9 +265,10 @@ def test_a_perfect_observer(
     order: Order,
     answered: Order,
 ) -> None:
-    """In a list by time of storage, in the order asked for or the other, nothing is lost.
+    """No completion of the range is lost in a list by time of storage, in either order.
 
-    The observer knows the whole list: behind the page that ends it is nothing of the span.
+    The observer knows the whole list: no completion of the range is behind the last page that is
+    read.
     """
     stored = sorted(calls, key=lambda call: call[0] + call[1], reverse=answered == "desc")
     listed = [created if says else None for created, _, says in stored]
@@ -284,10 +285,10 @@ def test_a_perfect_observer(
     order=st.sampled_from(ORDERS),
     edge=st.integers(),
 )
-def test_what_an_early_end_rests_on(
+def test_conditions_of_an_early_end(
     times: list[float | None], page: int, order: Order, edge: int
 ) -> None:
-    """Whatever a server sends, an early end rests on enough items in order, and a page behind."""
+    """An early end needs enough items in order, and a page behind the range."""
     span = TimeRange(until=edge) if order == "asc" else TimeRange(since=edge)
     end = EndOfRange(span, order)
     for last in range(page, len(times) + page, page):
@@ -305,7 +306,7 @@ def test_what_an_early_end_rests_on(
 async def test_an_export(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path, order: Order
 ) -> None:
-    """The completions of the span are exported, with the replies that the list carried."""
+    """The completions of the range are exported, with the replies that the list carried."""
     source = CreatedBetween(
         client.completions(order=order), since=FIRST + 10, until=FIRST + 15, order=order
     )
@@ -326,8 +327,8 @@ async def test_an_export(
     ],
     ids=str,
 )
-def test_what_is_no_span(client: AsyncMessagesClient, wrong: Any) -> None:
-    """A bound that is no number, an empty span and an unknown order are refused at once."""
+def test_an_invalid_range(client: AsyncMessagesClient, wrong: Any) -> None:
+    """A bound that is no number, an empty range and an unknown order are refused at once."""
     with pytest.raises(ConfigurationError, match=r"since|until|order"):
         CreatedBetween(client.completions(), **wrong)
 

@@ -1,4 +1,4 @@
-"""The file layer: what it leaves on the disk, in which order, and what it says of a full one."""
+"""The file layer: its effects on the disk, their order, and its error for a full disk."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ class Recorded(Files):
         super().fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Note it."""
+        """Note the operation."""
         self._note("rename")
         super().rename(source, target)
 
     def link(self, source: Path, target: Path) -> None:
-        """Note it."""
+        """Note the operation."""
         self._note("link")
         super().link(source, target)
 
     def unlink(self, path: Path) -> None:
-        """Note it."""
+        """Note the operation."""
         self._note("unlink")
         super().unlink(path)
 
 
 def test_appending(tmp_path: Path) -> None:
-    """Bytes are added however little a write takes, then the file and its new name are durable."""
+    """Bytes are appended in full, then the file and its new name are made durable."""
     files = Recorded()
     files.append(tmp_path / "a", b"12345")
     assert files.done == ["write", "write", "fsync", "fsync directory"]
@@ -68,7 +68,7 @@ def test_appending(tmp_path: Path) -> None:
 
 
 def test_appending_many_pieces(tmp_path: Path) -> None:
-    """They are made durable together."""
+    """All pieces are made durable together."""
     files = Recorded()
     (tmp_path / "a").write_bytes(b"12")
     files.append_all(tmp_path / "a", [b"3", b"4"], at=2)
@@ -77,7 +77,7 @@ def test_appending_many_pieces(tmp_path: Path) -> None:
 
 
 def test_appending_to_a_file_of_another_size(tmp_path: Path) -> None:
-    """A file that has not the size that it must have is left as it is."""
+    """A file of an unexpected size is left unchanged."""
     (tmp_path / "a").write_bytes(b"mine")
     with pytest.raises(CorruptError, match="was changed"):
         Files().append(tmp_path / "a", b"1", at=0)
@@ -85,16 +85,16 @@ def test_appending_to_a_file_of_another_size(tmp_path: Path) -> None:
 
 
 def test_creating(tmp_path: Path) -> None:
-    """A file is made empty, durably, and never in another one's place."""
+    """A file is created empty and durable, and never replaces another one."""
     files = Recorded()
     files.create(tmp_path / "a")
     assert (files.done, (tmp_path / "a").read_bytes()) == (["fsync directory"], b"")
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         files.create(tmp_path / "a")
 
 
 def test_naming(tmp_path: Path) -> None:
-    """A file has its new name before it loses the old one."""
+    """A file gets its new name before it loses the old one."""
     files = Recorded()
     (tmp_path / "a").write_bytes(b"1")
     files.publish(tmp_path / "a", tmp_path / "b")
@@ -104,30 +104,30 @@ def test_naming(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 def test_naming_without_hard_links(tmp_path: Path, code: int) -> None:
-    """Where a file system has none, the name is looked at and the file renamed."""
+    """On a file system without hard links, the name is looked up and the file renamed."""
     (tmp_path / "a").write_bytes(b"1")
     files = Recorded("link", code)
     files.publish(tmp_path / "a", tmp_path / "b")
     assert files.done == ["link", "rename", "fsync directory"]
     (tmp_path / "a").write_bytes(b"2")
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         Recorded("link", code).publish(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "link", "link to nothing"])
 def test_a_name_that_is_taken(tmp_path: Path, what: str) -> None:
-    """Whatever has the name is not replaced, and the file keeps its own."""
+    """A file with the name is not replaced, and the new file keeps its old name."""
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(b"1")
     put_there(b, what)
-    with pytest.raises(CorruptError, match="came from elsewhere"):
+    with pytest.raises(CorruptError, match="belongs to another program"):
         Files().publish(a, b)
     assert a.read_bytes() == b"1"
 
 
 def test_another_error_while_naming(tmp_path: Path) -> None:
-    """It is no reason to rename."""
+    """Another error while linking does not lead to a rename."""
     (tmp_path / "a").touch()
     files = Recorded("link")
     with pytest.raises(OSError, match="Input/output"):
@@ -139,7 +139,7 @@ def test_another_error_while_naming(tmp_path: Path) -> None:
 
 
 def put_there(path: Path, what: str) -> None:
-    """Put something under a name."""
+    """Create something under a name."""
     if what == "directory":
         path.mkdir()
     elif what == "pipe":
@@ -165,20 +165,22 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("what", "expected"),
     [
         ("link", "is a symbolic link"),
         ("link to nothing", "is a symbolic link"),
-        ("directory", "is no regular file"),
-        ("pipe", "is no regular file"),
+        ("directory", "is not a regular file"),
+        ("pipe", "is not a regular file"),
         ("second name", "has a second name"),
     ],
 )
-def test_what_is_no_file(tmp_path: Path, operation: str, what: str, told: str) -> None:
-    """It is neither followed nor written to nor waited for, and told as what it is."""
+def test_a_path_that_is_no_regular_file(
+    tmp_path: Path, operation: str, what: str, expected: str
+) -> None:
+    """A path that is not a regular file is neither followed, written nor waited for."""
     put_there(tmp_path / "a", what)
-    told = "came from elsewhere" if operation == "create" else told
-    with pytest.raises(CorruptError, match=f"{told}.*: move it away"):
+    expected = "belongs to another program" if operation == "create" else expected
+    with pytest.raises(CorruptError, match=f"{expected}.*: move it away"):
         OPERATIONS[operation](tmp_path / "a")
     for name in ("linked", "first"):
         if (tmp_path / name).exists():
@@ -189,17 +191,17 @@ def test_what_is_no_file(tmp_path: Path, operation: str, what: str, told: str) -
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_file_of_another_user(tmp_path: Path, operation: str) -> None:
-    """It is not used, whatever may be written to it."""
+    """A file of another user is not used, even if it is writable."""
     (tmp_path / "a").write_bytes(b"mine")
     os.chown(tmp_path / "a", 65534, 65534)
-    told = "came from elsewhere" if operation == "create" else "belongs to another user"
-    with pytest.raises(CorruptError, match=told):
+    expected = "belongs to another program" if operation == "create" else "belongs to another user"
+    with pytest.raises(CorruptError, match=expected):
         OPERATIONS[operation](tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"mine"
 
 
 def test_a_mount_with_one_owner_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each new file is somebody else's, as on vfat, such a file is as good as one's own."""
+    """On a mount where every new file has one owner, as on vfat, such a file is used."""
     (tmp_path / "a").write_bytes(b"1")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     Files().append(tmp_path / "a", b"2")
@@ -207,13 +209,13 @@ def test_a_mount_with_one_owner_for_all(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    """What is no matter of who made it is the system's own error."""
+    """A failure that has nothing to do with the owner is the system's own error."""
     with pytest.raises(FileNotFoundError):
         Files().truncate(tmp_path / "a", 0)
 
 
-def test_putting_what_others_put(tmp_path: Path) -> None:
-    """It is durable under a name of its own before it replaces what is there, and then its name."""
+def test_writing_atomically(tmp_path: Path) -> None:
+    """A file is durable under a temporary name before it replaces the existing one."""
     (tmp_path / "a").write_bytes(b"half")
     files = Recorded()
     files.write_atomically(tmp_path / "a", b"12345")
@@ -224,8 +226,8 @@ def test_putting_what_others_put(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_putting_what_others_put_leaves_nothing_half(tmp_path: Path, step: str) -> None:
-    """Whatever fails, the file is as it was, and nothing stands beside it."""
+def test_writing_atomically_after_a_failure(tmp_path: Path, step: str) -> None:
+    """After any failure the file is unchanged, and no temporary file is left."""
     (tmp_path / "a").write_bytes(b"half")
     with pytest.raises(DiskFullError):
         Recorded(step, errno.ENOSPC).write_atomically(tmp_path / "a", b"12345")
@@ -233,7 +235,7 @@ def test_putting_what_others_put_leaves_nothing_half(tmp_path: Path, step: str) 
 
 
 def test_a_file_is_private(tmp_path: Path) -> None:
-    """Nobody else can read what is appended or written whole, or the lock."""
+    """Appended files, whole files and the lock are readable by their owner only."""
     files = Files()
     files.append(tmp_path / "a", b"1")
     files.write_atomically(tmp_path / "b", b"2")
@@ -251,7 +253,7 @@ def test_truncating(tmp_path: Path) -> None:
 
 
 def test_removing(tmp_path: Path) -> None:
-    """A file is removed durably; where there is none, nothing is done."""
+    """A file is removed durably; a missing file is no error."""
     files = Recorded()
     (tmp_path / "a").touch()
     files.remove(tmp_path / "a")
@@ -260,7 +262,7 @@ def test_removing(tmp_path: Path) -> None:
 
 
 def test_making_directories(tmp_path: Path) -> None:
-    """Each directory that is missing is made, and its name made durable; the rest is left."""
+    """Each missing directory is created durably; existing ones stay."""
     files = Recorded()
     files.make_directory(tmp_path / "a" / "b", mode=0o700)
     files.make_directory(tmp_path / "a" / "b")
@@ -275,20 +277,20 @@ def test_the_size_of_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk(tmp_path: Path, code: int) -> None:
-    """A disk, a quota or a limit that is reached is told as a full disk, with its exit code."""
+    """A full disk, quota or size limit is reported as a full disk, with its exit code."""
     with pytest.raises(DiskFullError, match="free some room") as caught:
         Recorded("write", code).append(tmp_path / "a", b"1")
     assert caught.value.exit_code == 74
 
 
 def test_another_error_of_the_disk(tmp_path: Path) -> None:
-    """Everything else is the system's own error."""
+    """Any other error is the system's own error."""
     with pytest.raises(OSError, match="Input/output"):
         Recorded("rename").write_atomically(tmp_path / "a", b"1")
 
 
 def test_a_lock_that_is_held(tmp_path: Path) -> None:
-    """It is refused at once, with its exit code, and left as it was; then it can be had again."""
+    """A held lock is refused at once with its exit code, and can be taken once it is released."""
     with Files().lock(tmp_path / "a.lock"):
         with (
             pytest.raises(LockedError, match="writing to a;") as caught,
@@ -303,7 +305,7 @@ def test_a_lock_that_is_held(tmp_path: Path) -> None:
 
 
 def test_where_a_system_takes_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is written all the same."""
+    """If a system does not take advice on its cache, a file is written all the same."""
     monkeypatch.setattr("aiomessages.export.files._ADVISE", None)
     Files().append(tmp_path / "a", b"1")
     assert (tmp_path / "a").read_bytes() == b"1"

@@ -1,4 +1,4 @@
-"""Fine-tuning examples: what the format takes, and each reason why it does not."""
+"""Fine-tuning examples: their format, and each reason why a conversation is none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fetched(messages: list[bytes], *replies: Any, **more: Any) -> Fetched:
 
 
 def example(*messages: JSON, reply: Any = REPLY) -> list[JSON]:
-    """Return the messages of the example that a conversation is."""
+    """Return the messages of a conversation's example."""
     lines = finetune_layout(fetched(wire(*messages), reply))
     assert (lines.number, lines.left_out) == (1, ())
     line = json.loads(lines.text)
@@ -39,7 +39,7 @@ def example(*messages: JSON, reply: Any = REPLY) -> list[JSON]:
 
 
 def user(*parts: JSON) -> JSON:
-    """Return what a user said in parts, each with every key as the API sends it."""
+    """Return a user's message in parts, each with every key as the API sends it."""
     empty = {"text": None, "image_url": None, "input_audio": None, "file": None}
     return {"role": "user", "content": "", "content_parts": [{**empty, **part} for part in parts]}
 
@@ -71,8 +71,8 @@ def test_instructions_are_the_systems(role: str) -> None:
     assert said[0] == {"role": "system", "content": "Be brief.", "name": "boss"}
 
 
-def test_text_and_pictures_stand_in_parts() -> None:
-    """A part holds what it is of and nothing else; a detail is kept where there is one."""
+def test_text_and_pictures_in_parts() -> None:
+    """A part holds its type and its content only; the detail is kept if there is one."""
     url = "https://images.example.org/a.png"
     said = example(
         user(
@@ -88,8 +88,8 @@ def test_text_and_pictures_stand_in_parts() -> None:
     ]
 
 
-def test_parts_that_stand_in_content() -> None:
-    """Servers that send a list as content mean parts."""
+def test_parts_in_content() -> None:
+    """A list as content is read as parts."""
     parts = [{"type": "text", "text": "Look."}]
     assert example({"role": "user", "content": parts})[0]["content"] == parts
 
@@ -106,12 +106,12 @@ def test_calls_and_their_answers_are_kept() -> None:
 
 
 def test_a_reply_may_be_a_call() -> None:
-    """To call a tool is what is to be learnt then; it needs no answer."""
+    """A reply may be a call, which needs no answer: calling a tool is to be learnt."""
     assert example(QUESTION, reply=calls("a", content="Wait."))[1]["content"] == "Wait."
 
 
 def test_functions_as_they_once_were() -> None:
-    """The deprecated call and its answer, which the format still takes, go by the name."""
+    """The deprecated call and its answer, which the format still takes, are matched by name."""
     called = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}}
     said = example(QUESTION, called, {"role": "function", "name": "f", "content": "1"})
     assert said[1] == {"role": "assistant", "function_call": {"name": "f", "arguments": ""}}
@@ -124,13 +124,13 @@ def test_a_refusal_is_a_part() -> None:
     assert said[1]["content"] == [{"type": "refusal", "refusal": "No."}]
 
 
-def test_a_reply_that_the_server_lists_is_not_told_twice() -> None:
-    """Some servers list the reply among the messages; an example ends with it once."""
+def test_a_reply_that_the_server_lists_is_written_once() -> None:
+    """A reply that the server lists among the messages is at the end of the example, once."""
     assert len(example(QUESTION, {"id": "m-1", **REPLY})) == 2
 
 
 def test_an_empty_text_is_a_text() -> None:
-    """Nothing said is not the same as no content."""
+    """An empty text is content."""
     assert example({"role": "user", "content": ""})[0] == {"role": "user", "content": ""}
 
 
@@ -140,7 +140,7 @@ def test_half_an_emoji_is_replaced() -> None:
 
 
 def part(**held: Any) -> JSON:
-    """Return what a user said in one part."""
+    """Return a user's message with one part."""
     (kind,) = held
     return user({"type": kind, **held})
 
@@ -180,22 +180,24 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("messages", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_expressed_has_a_reason(messages: list[JSON], reason: Reason) -> None:
-    """Such a conversation is refused for a reason of the closed set, which a report can count."""
+def test_a_conversation_that_cannot_be_expressed_has_a_reason(
+    messages: list[JSON], reason: Reason
+) -> None:
+    """A conversation that is no example is refused for a reason of the closed set."""
     with pytest.raises(SkipError) as caught:
         example(*messages)
     assert caught.value.args == (reason,)
 
 
 @pytest.mark.parametrize("broken", [b"{", b'{"role":"\xff"}', b"[" * 100_000])
-def test_what_is_no_json(broken: bytes) -> None:
-    """It is no message, however it is broken."""
+def test_invalid_json(broken: bytes) -> None:
+    """Invalid JSON is no message."""
     with pytest.raises(SkipError, match=Reason.NOT_A_MESSAGE.value):
         finetune_layout(fetched([broken], REPLY))
 
 
 def test_without_an_assistants_reply_there_is_nothing_to_learn() -> None:
-    """An example ends with what an assistant said."""
+    """A conversation without an assistant's reply is no example."""
     with pytest.raises(SkipError, match=Reason.NO_REPLY.value):
         example(QUESTION, reply=QUESTION)
 
@@ -226,7 +228,7 @@ def test_each_choice_is_an_example_of_its_own() -> None:
 
 @pytest.mark.parametrize("listed", [[0, 1, 2], [0], [2]], ids=["all", "the first", "the last"])
 def test_choices_that_the_server_lists_are_no_turns(listed: list[int]) -> None:
-    """However many of the choices a list ends with, an example has the input and one reply."""
+    """However many choices a list ends with, an example has the input and one reply."""
     replies = [spoken(0), spoken(1), spoken(2)]
     sent = wire(QUESTION, *({"id": f"m-{n}", **replies[n]} for n in listed))
     assert examples(finetune_layout(fetched(sent, *replies))) == [
@@ -235,7 +237,7 @@ def test_choices_that_the_server_lists_are_no_turns(listed: list[int]) -> None:
 
 
 def test_a_choice_that_cannot_be_expressed_leaves_the_others() -> None:
-    """It is left out with its reason, and costs its neighbours nothing."""
+    """A choice that cannot be expressed is left out with its reason; the others stay."""
     odd = {"role": "assistant", "content": None, "audio": {"id": "a"}}
     lines = finetune_layout(fetched(wire(QUESTION), odd, REPLY, {"role": "x", "content": ""}))
     assert examples(lines) == [example(QUESTION)]
@@ -243,14 +245,14 @@ def test_a_choice_that_cannot_be_expressed_leaves_the_others() -> None:
 
 
 def test_where_no_choice_can_be_expressed() -> None:
-    """The conversation is skipped, for the reason of its first choice."""
+    """If no choice can be expressed, the conversation is skipped for the first one's reason."""
     odd = {"role": "assistant", "content": None, "audio": {"id": "a"}}
     with pytest.raises(SkipError, match=r"^audio$"):
         finetune_layout(fetched(wire(QUESTION), odd, {"role": "assistant", "content": None}))
 
 
 def test_choices_without_a_message_are_no_examples() -> None:
-    """One is passed over where another one has a message."""
+    """A choice without a message is passed over if another one has a message."""
     choices = [7, {"index": 1}, {"index": 2, "message": REPLY}]
     completion = json.dumps({"choices": choices}).encode()
     assert examples(finetune_layout(Fetched("c", [wire(QUESTION)], completion))) == [
@@ -263,7 +265,7 @@ HUGE = b'{"n":1e400,"m":-' + b"9" * 5000 + b"}"
 
 @pytest.mark.parametrize("place", [b'"new":', b'"annotations":', b'"logprobs":'])
 def test_numbers_beyond_all_floats(place: bytes) -> None:
-    """They are of no matter where an example has no place for them."""
+    """Numbers too large for a float are accepted in fields that an example leaves out."""
     (question,) = wire(user({"type": "text", "text": "Look.", "new": 7}))
     question = question[:-1].replace(b"7", HUGE) + b"," + place + HUGE + b"}"
     lines = finetune_layout(fetched([question], REPLY))
@@ -294,7 +296,7 @@ LOOK = {
 
 
 def test_the_tools_of_a_completion_go_along() -> None:
-    """The model is to learn the calls of the functions that it was told of, as it was told."""
+    """The tools of a completion are kept in its example as they were sent."""
     line, *_ = finetune_layout(
         equipped(
             {"function": {**LOOK, "returns": "text"}, "type": "function"},
@@ -312,13 +314,13 @@ def test_the_tools_of_a_completion_go_along() -> None:
 
 @pytest.mark.parametrize("tools", [None, []])
 def test_where_no_tools_are_stored(tools: Any) -> None:
-    """A line then holds the messages alone: the format asks for no list of nothing."""
+    """Without stored tools a line has only the messages, and no empty list."""
     lines = finetune_layout(fetched(wire(QUESTION), REPLY, tools=tools))
     assert list(json.loads(lines.text)) == ["messages"]
 
 
 def test_half_an_emoji_in_a_tool_is_replaced() -> None:
-    """As one in a message is."""
+    """A lone surrogate in a tool is replaced, as in a message."""
     tool = {"type": "function", "function": {"name": "look", "parameters": {"a": "\ud83d"}}}
     line, *_ = finetune_layout(equipped(tool))
     assert json.loads(line)["tools"][0]["function"]["parameters"] == {"a": "\ufffd"}
@@ -335,20 +337,20 @@ def test_half_an_emoji_in_a_tool_is_replaced() -> None:
     ids=["custom", "no name", "parameters that are no schema", "no tool"],
 )
 def test_a_tool_that_is_no_function(tool: Any) -> None:
-    """An example without it would be of a model that was told of less."""
+    """A completion with another kind of tool is no example, as the tool would be missing."""
     with pytest.raises(SkipError, match=rf"^{Reason.TOOL.value}$"):
         finetune_layout(equipped(tool))
 
 
 @pytest.mark.parametrize("completion", [None, b'{"choices":[]}'])
-def test_the_layout_skips_what_has_no_reply(completion: bytes | None) -> None:
-    """It is skipped with the reason as its text."""
+def test_the_layout_skips_a_conversation_without_a_reply(completion: bytes | None) -> None:
+    """A conversation without a reply is skipped, with the reason as the text."""
     with pytest.raises(SkipError, match=r"^no reply$"):
         finetune_layout(Fetched("c", [wire(QUESTION)], completion))
 
 
 def test_the_sample() -> None:
-    """Of the sample all but the oddest can be expressed, and these for reasons that can be seen."""
+    """All of the sample but the oddest conversations can be expressed; the reasons are right."""
     refused = {}
     for record in sample_records():
         completion = record["completion"]

@@ -1,4 +1,4 @@
-"""Layouts: what a line is made of. What whole exports hold stands in test_run.py."""
+"""Layouts: the lines that each makes. test_run.py tests whole exports."""
 
 from __future__ import annotations
 
@@ -9,24 +9,9 @@ import pytest
 
 from aiomessages import Message, SchemaError
 from aiomessages.export.layouts import conversations_layout, joined, messages_layout
-from aiomessages.export.stored import Fetched, Lines, one_line
+from aiomessages.export.stored import Fetched, Lines
 
 JSON = dict[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("sent", "line"),
-    [
-        (b'{"a": 1 ,"b":"\\n"}', b'{"a": 1 ,"b":"\\n"}'),
-        (b'{\n  "a": 1,\r\n  "b": "x y"\n}', b'{"a":1,"b":"x y"}'),
-        (b'{\n  "a": "\\ud83d ",\r\n  "b": 2\n}', b'{"a": "\\ud83d ","b": 2}'),
-        (b"[" * 2000 + b"\n" + b"]" * 2000, b"[" * 2000 + b"]" * 2000),
-    ],
-    ids=["on one line", "indented", "half an emoji", "nested deep"],
-)
-def test_one_line(sent: bytes, line: bytes) -> None:
-    """JSON on one line is left as it is; indented JSON is brought to one line."""
-    assert one_line(sent) == line
 
 
 def test_messages() -> None:
@@ -42,7 +27,7 @@ def test_messages() -> None:
 
 
 def test_without_a_completion() -> None:
-    """There are the messages alone, and of nothing no line."""
+    """Without a completion there are only the messages, and no line for an empty list."""
     assert joined(messages_layout(Fetched("c", []))) == Lines(b"", 0)
     assert said_in(Fetched("c", [wire(ASKED)])) == [(None, ASKED)]
     (line,) = conversations_of(Fetched("c", [wire(ASKED)]))
@@ -67,7 +52,7 @@ def fetched(messages: list[JSON], *replies: JSON, **more: Any) -> Fetched:
 
 
 def said_in(conversation: Fetched) -> list[tuple[int | None, JSON]]:
-    """Return the choice and the message of each line; the lines are numbered without gaps."""
+    """Return the choice and the message of each line; check that numbers have no gaps."""
     lines = joined(messages_layout(conversation))
     listed = [json.loads(line) for line in bytes(lines.text).splitlines()]
     assert [line["seq"] for line in listed] == [*range(lines.number)]
@@ -97,7 +82,7 @@ ODD_CHOICES = {
 
 @pytest.mark.parametrize(("choices", "numbers"), ODD_CHOICES.values(), ids=ODD_CHOICES)
 def test_choices_in_another_shape(choices: Any, numbers: list[int]) -> None:
-    """What can be read is written, each reply with its own number, and the completion is whole."""
+    """Readable choices are written with their own numbers, and the completion is complete."""
     completion = {"id": "c", "choices": choices, "created": "now", "metadata": {"n": 5}, "model": 1}
     odd = Fetched("c", [wire(ASKED)], *wire(completion))
     assert said_in(odd) == [(None, ASKED), *((number, SAID) for number in numbers)]
@@ -114,7 +99,7 @@ def test_choices_in_another_shape(choices: Any, numbers: list[int]) -> None:
 
 
 def test_a_completion_that_is_no_object() -> None:
-    """It is an error, told as such."""
+    """A completion that is not an object is a SchemaError."""
     with pytest.raises(SchemaError, match="shape"):
         joined(messages_layout(Fetched("c", [], b"[]")))
 
@@ -143,7 +128,7 @@ REPLIES = {
 
 @pytest.mark.parametrize(("listed", "reply"), REPLIES.values(), ids=REPLIES)
 def test_a_reply_that_is_listed_is_written_once(listed: JSON, reply: JSON) -> None:
-    """The choice's own message is the reply, and the messages are what went in."""
+    """A reply that the server lists among the messages is written once, as the reply."""
     conversation = fetched([ASKED, {**listed, "id": "c-1"}], reply)
     assert said_in(conversation) == [(None, ASKED), (0, reply)]
     (line,) = conversations_of(conversation)
@@ -174,7 +159,7 @@ DIFFERENT = {
 
 @pytest.mark.parametrize(("listed", "reply"), DIFFERENT.values(), ids=DIFFERENT)
 def test_a_last_message_that_is_not_the_reply(listed: JSON, reply: JSON) -> None:
-    """Both are written, however alike they are."""
+    """A last message that differs from the reply is kept, and both are written."""
     sent = [ASKED, {"id": "c-1", **listed}]
     conversation = fetched(sent, reply)
     assert said_in(conversation) == [(None, sent[0]), (None, sent[1]), (0, reply)]
@@ -183,7 +168,7 @@ def test_a_last_message_that_is_not_the_reply(listed: JSON, reply: JSON) -> None
 
 
 def test_only_the_last_message_may_be_the_reply() -> None:
-    """One like it in the middle was said before, and so was one before a listed reply."""
+    """An equal message in the middle, or before a listed reply, is an input."""
     listed = [{"id": f"c-{n}", **SAID} for n in range(3)]
     middle = [ASKED, listed[0], ASKED]
     assert said_in(fetched(middle, SAID)) == [*((None, sent) for sent in middle), (0, SAID)]
@@ -193,7 +178,7 @@ def test_only_the_last_message_may_be_the_reply() -> None:
 
 @pytest.mark.parametrize("ends", [[0, 1, 2], [0], [1], [2]], ids=str)
 def test_several_choices_that_are_listed(ends: list[int]) -> None:
-    """A list may end with all of the choices, or with one: each is written once, as a reply."""
+    """A list may end with all of the choices or with one: each is written once, as a reply."""
     replies = [{**SAID, "content": f"It is {n}."} for n in range(3)]
     sent = [ASKED, *({"id": f"c-{n}", **replies[n]} for n in ends)]
     conversation = fetched(sent, *replies)
@@ -204,7 +189,7 @@ def test_several_choices_that_are_listed(ends: list[int]) -> None:
 
 @pytest.mark.parametrize(("inputs", "kept"), [(0, 0), (1, 1), (2, 2), (3, 2), ("odd", 1)])
 def test_a_server_that_stores_the_input_with_the_completion(inputs: Any, kept: int) -> None:
-    """What went in is told from what came out by how much that was, as OGX stores it."""
+    """The stored number of inputs separates inputs from replies, as OGX stores it."""
     sent = [{"id": f"c-{n}", **SAID} for n in range(2)]
     stored = [SAID] * inputs if isinstance(inputs, int) else inputs
     conversation = fetched(sent, SAID, input_messages=stored)
@@ -213,7 +198,7 @@ def test_a_server_that_stores_the_input_with_the_completion(inputs: Any, kept: i
 
 
 def test_choices_that_are_equal_are_counted_by_the_input() -> None:
-    """An input like the choices is kept where the number of inputs is known."""
+    """An input that equals the choices is kept if the number of inputs is known."""
     sent = [ASKED, *({"id": f"c-{n}", **SAID} for n in range(1, 4))]
     known = fetched(sent, SAID, SAID, input_messages=[ASKED, SAID])
     assert said_in(known)[:2] == [(None, sent[0]), (None, sent[1])]
@@ -223,7 +208,7 @@ def test_choices_that_are_equal_are_counted_by_the_input() -> None:
 
 
 def test_an_input_of_the_live_api_that_equals_the_reply() -> None:
-    """That API lists no replies: a last message like the reply went in, and is kept."""
+    """The live API lists no replies, so a last message that equals the reply is kept."""
     live = {"id": "c-0", "role": "assistant", "content": "It is.", "content_parts": None}
     sent = [{**live, "name": None}]
     assert said_in(fetched(sent, SAID, request_id=None)) == [(None, sent[0]), (0, SAID)]
@@ -232,7 +217,7 @@ def test_an_input_of_the_live_api_that_equals_the_reply() -> None:
 
 
 def test_a_message_too_deep_to_be_compared() -> None:
-    """It is written as it is, and the reply too."""
+    """A message that is too deep to be compared is written unchanged, and the reply too."""
     deep = b'{"id":"c-0","role":"assistant","content":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     completion = b'{"choices":[{"message":{"role":"assistant"}}]}'
     assert joined(messages_layout(Fetched("c", [[deep]], completion))).number == 2
@@ -242,7 +227,7 @@ def test_a_message_too_deep_to_be_compared() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("listed", [0, 1, 3])
 def test_a_conversation_in_pieces(size: int, count: int, listed: int) -> None:
-    """Laid out block by block, it has the lines that it has as a whole."""
+    """Laid out in pieces, a conversation has the same lines as in one piece."""
     replies = [{**SAID, "content": f"It is {n}."} for n in range(3)]
     ends = [{"id": f"r-{n}", **replies[n]} for n in range(listed)]
     whole = fetched([{**ASKED, "id": f"c-{n}"} for n in range(count)] + ends, *replies)

@@ -1,4 +1,4 @@
-"""The ledger: what it records in one transaction, what it refuses, and what it says of itself."""
+"""The ledger: its transactions, its refusals and its reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ import pytest
 
 from aiomessages.export import ChangedError, CorruptError, DiskFullError, ExportError
 from aiomessages.export.ledger import MAX_ROWS, Ledger
-from aiomessages.export.ledger_schema import REFUSED, VERSION, Entry, Part, read_settings
+from aiomessages.export.ledger_schema import (
+    REFUSED,
+    VERSION,
+    Entry,
+    Part,
+    count_reasons,
+    count_states,
+    list_ids,
+    read_settings,
+)
 from aiomessages.export.sqlite_files import sqlite_errors
 
 if TYPE_CHECKING:
@@ -47,8 +56,8 @@ def settings_of(path: Path) -> dict[str, Any]:
         return read_settings(db)
 
 
-def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
-    """Parts and completions come back as they were recorded, the last of each."""
+def test_committed_entries_are_read_back(path: Path) -> None:
+    """Parts and completions come back as they were last recorded."""
     with Ledger(path) as ledger:
         ledger.commit([PART], [GONE])
         ledger.commit([Part(1, 20, 8, 6, closed=True)], [DONE, Entry("b", "done", messages=3)])
@@ -60,7 +69,7 @@ def test_what_is_committed_is_there_for_the_next(path: Path) -> None:
 
 
 def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
-    """It is a log before it is a file, and no file of it is for anybody else."""
+    """A ledger uses WAL from the start, and all of its files are private."""
     ledger.commit([PART], [DONE])
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -73,7 +82,7 @@ def test_a_ledger_is_private_and_durable(path: Path, ledger: Ledger) -> None:
 def test_commits_are_durable_whatever_sqlite_was_built_for(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection whose default is not to sync syncs each commit."""
+    """Each commit is synced, even if SQLite was built to sync nothing by default."""
     connect = sqlite3.connect
 
     def connect_carelessly(name: Any, **options: Any) -> sqlite3.Connection:
@@ -128,18 +137,18 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), OTHER, ids=["changed", "from-null", "new"])
-def test_other_settings(ledger: Ledger, changes: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("changes", "expected"), OTHER, ids=["changed", "from-null", "new"])
+def test_other_settings(ledger: Ledger, changes: dict[str, Any], expected: str) -> None:
     """Another export is refused, and what differs is named."""
     ledger.agree(SETTINGS, None)
     ledger.commit([PART], [DONE])
-    with pytest.raises(ChangedError, match=told) as caught:
+    with pytest.raises(ChangedError, match=expected) as caught:
         ledger.agree({**SETTINGS, **changes}, None)
     assert caught.value.exit_code == 2
 
 
 def test_a_setting_that_is_gone(ledger: Ledger) -> None:
-    """So is one that lacks something."""
+    """An export with a missing setting is refused as well."""
     ledger.agree(SETTINGS, None)
     ledger.commit([PART], [DONE])
     with pytest.raises(ChangedError, match="media was null and is now not set"):
@@ -148,7 +157,7 @@ def test_a_setting_that_is_gone(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("state", ["gone", "pending", "failed"])
 def test_other_settings_of_nothing(path: Path, ledger: Ledger, state: Any) -> None:
-    """An export that holds nothing takes other settings, and forgets what it knew by the old."""
+    """An empty export accepts other settings, and forgets the entries of the old ones."""
     ledger.agree(SETTINGS, {"model": "m"})
     ledger.commit([Part(1)], [Entry("a", state)])
     ledger.finish()
@@ -159,12 +168,12 @@ def test_other_settings_of_nothing(path: Path, ledger: Ledger, state: Any) -> No
         "version": VERSION,
         "selection": {},
     }
-    assert (ledger.finished, ledger.counts(), ledger.parts()) == (False, {}, [Part(1)])
+    assert (ledger.finished, ledger.query(count_states), ledger.parts()) == (False, {}, [Part(1)])
 
 
 @pytest.mark.parametrize("state", ["done", "skipped", "lost"])
 def test_other_settings_of_something(ledger: Ledger, state: Any) -> None:
-    """What is in the output, was left out of it or kept aside, is something."""
+    """A written, skipped or kept completion makes an export non-empty."""
     ledger.agree(SETTINGS, None)
     ledger.commit([Part(1)], [Entry("a", state)])
     with pytest.raises(ChangedError):
@@ -181,19 +190,22 @@ def test_selections(ledger: Ledger) -> None:
     with pytest.raises(ChangedError, match=': since was not set and is now "3d";'):
         ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
     with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
-        ledger.agree({**SETTINGS, "layout": "x"}, None)  # nothing is said of the selection
+        ledger.agree({**SETTINGS, "layout": "x"}, None)  # without a selection
 
 
-def test_what_is_named_by_id(ledger: Ledger) -> None:
-    """Ids are told by state, sorted, and those apart that this run has not seen."""
+def test_ids_by_state(ledger: Ledger) -> None:
+    """Ids are listed by state, sorted; ids that this run has not seen are listed separately."""
     ledger.commit([PART], [DONE, *(Entry(name, "pending") for name in "dcb")])
-    assert (ledger.ids("pending"), ledger.ids("gone")) == (["b", "c", "d"], [])
+    assert (ledger.query(list_ids, "pending"), ledger.query(list_ids, "gone")) == (
+        ["b", "c", "d"],
+        [],
+    )
     ledger.first_sights("ac")
     assert ledger.unseen("pending") == ["b", "d"]
 
 
-def test_what_is_to_be_tried_again(ledger: Ledger) -> None:
-    """That is what failed, was named in this run, and is no id that every server would refuse."""
+def test_completions_to_retry(ledger: Ledger) -> None:
+    """A failed completion that was named in this run is retried, unless its id is invalid."""
     failed = [Entry(name, "failed", reason="InternalServerError") for name in "xy"]
     ledger.commit([PART], [*failed, Entry("z", "failed", reason=REFUSED), DONE])
     assert ledger.to_be_tried_again() == 0
@@ -202,7 +214,7 @@ def test_what_is_to_be_tried_again(ledger: Ledger) -> None:
 
 
 def test_being_finished(ledger: Ledger) -> None:
-    """A ledger is finished from when it is said until there is more to come."""
+    """A ledger is finished from `finish` until `reopen`."""
     states = [ledger.finished]
     for step in (ledger.finish, ledger.finish, ledger.reopen, ledger.reopen):
         step()
@@ -214,13 +226,13 @@ def test_counting(ledger: Ledger) -> None:
     """Completions and messages are counted by state, and by the reasons of one."""
     failed = [Entry(name, "failed", reason="NotFoundError") for name in "xy"]
     ledger.commit([PART], [DONE, GONE, *failed])
-    assert ledger.counts() == {"done": (1, 3), "gone": (1, 0), "failed": (2, 0)}
-    assert ledger.reasons("failed") == {"NotFoundError": 2}
-    assert ledger.reasons("skipped") == {}
+    assert ledger.query(count_states) == {"done": (1, 3), "gone": (1, 0), "failed": (2, 0)}
+    assert ledger.query(count_reasons, "failed") == {"NotFoundError": 2}
+    assert ledger.query(count_reasons, "skipped") == {}
 
 
-def test_what_a_run_has_seen(path: Path) -> None:
-    """A completion is new once a run; of the output, those not named again count as removed."""
+def test_ids_that_a_run_has_seen(path: Path) -> None:
+    """A completion is new once per run; completions that were not named again count as removed."""
     left_out = [Entry(name, "failed") for name in "xy"]
     with Ledger(path) as ledger:
         ledger.commit([PART], [DONE, GONE, *left_out, Entry("z", "done")])
@@ -234,7 +246,7 @@ def test_a_large_batch(ledger: Ledger) -> None:
     """A batch of any number of completions is recorded whole."""
     entries = [Entry(f"chatcmpl-{n}", "done", messages=n) for n in range(2 * MAX_ROWS + 1)]
     ledger.commit([PART], iter(entries))
-    assert ledger.counts() == {"done": (len(entries), sum(range(len(entries))))}
+    assert ledger.query(count_states) == {"done": (len(entries), sum(range(len(entries))))}
     some = entries[MAX_ROWS : 2 * MAX_ROWS]
     found = ledger.entries([entry.completion_id for entry in some])
     assert found == {entry.completion_id: entry for entry in some}
@@ -244,7 +256,7 @@ def test_a_large_batch(ledger: Ledger) -> None:
 
 
 def other_database(path: Path, *statements: str) -> None:
-    """Make a database that is of another kind."""
+    """Create a database of another kind."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         for statement in statements:
             db.execute(statement)
@@ -271,7 +283,7 @@ MADE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", MADE)
 def test_a_file_that_is_no_ledger(path: Path, kind: str) -> None:
-    """It is refused, and neither it nor what is beside it is changed."""
+    """A file that is no ledger is refused, and it and its neighbours stay unchanged."""
     MADE[kind](path)
     before = written(path.parent)
     refused = ChangedError if kind == "of another version" else CorruptError
@@ -281,7 +293,7 @@ def test_a_file_that_is_no_ledger(path: Path, kind: str) -> None:
 
 
 def test_a_database_that_another_program_is_writing(path: Path) -> None:
-    """What is in its log alone tells that it is no ledger, and its log stays."""
+    """A foreign database with unmerged changes is refused, and its log stays."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE other (a)")
@@ -292,13 +304,13 @@ def test_a_database_that_another_program_is_writing(path: Path) -> None:
 
 
 def written(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Return each file's bytes, and when it was written; a -shm is only SQLite's to remember."""
+    """Return each file's bytes and modification time, without SQLite's -shm."""
     found = [path for path in directory.iterdir() if not path.name.endswith("-shm")]
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
 def test_opening_and_closing_a_ledger(path: Path) -> None:
-    """It leaves the file as it was, and nothing beside it."""
+    """Opening and closing leaves the file unchanged, and no other file beside it."""
     with Ledger(path) as ledger:
         ledger.agree(SETTINGS, None)
     before = written(path.parent)
@@ -310,8 +322,8 @@ def test_opening_and_closing_a_ledger(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["link", "second name"])
-def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
-    """Neither a ledger nor a file that SQLite reads with it may be a link, or have two names."""
+def test_a_planted_link(path: Path, ending: str, kind: str) -> None:
+    """A link in place of the ledger, or of a file that SQLite reads with it, is refused."""
     mine = path.with_name("mine")
     mine.write_bytes(b"")
     planted = path.with_name(path.name + ending)
@@ -323,23 +335,23 @@ def test_what_somebody_planted(path: Path, ending: str, kind: str) -> None:
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("known", [False, True], ids=["a new ledger", "a ledger"])
-def test_what_sqlite_did_not_write(path: Path, ending: str, *, known: bool) -> None:
-    """A file of that name is refused, and kept: SQLite would remove it."""
+def test_a_foreign_file_beside_the_ledger(path: Path, ending: str, *, known: bool) -> None:
+    """A foreign file with such a name is refused and kept, although SQLite would remove it."""
     if known:
         with Ledger(path):
             pass
     mine = path.with_name(path.name + ending)
     mine.write_bytes(b"mine")
     before = written(path.parent)
-    with pytest.raises(CorruptError, match="does not know of it: move it away"):
+    with pytest.raises(CorruptError, match="has no record of it: move it away"):
         Ledger(path)
     assert written(path.parent) == before
     assert mine.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4])
-def test_what_is_left_of_shared_memory(path: Path, size: int) -> None:
-    """Killed while it opened a ledger, a process leaves a `-shm` of three bytes: it is SQLite's."""
+def test_a_short_shared_memory_file(path: Path, size: int) -> None:
+    """A `-shm` of three bytes, as a kill during opening leaves it, is accepted."""
     with Ledger(path) as ledger:
         ledger.commit([PART], [DONE])
         begin = path.with_name(path.name + "-shm").read_bytes()[:size]
@@ -349,8 +361,8 @@ def test_what_is_left_of_shared_memory(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -> None:
-    """A log of SQLite's is read, and one that lost its begin with the power is none."""
+def test_the_log_of_a_killed_process(path: Path, tmp_path: Path, *, torn: bool) -> None:
+    """A log of SQLite's is read; one that lost its beginning in a power cut is ignored."""
     with Ledger(path) as ledger:
         ledger.commit([Part(1, committed=5)], [])
         for found in list(tmp_path.iterdir()):
@@ -367,7 +379,7 @@ def test_what_a_killed_process_left(path: Path, tmp_path: Path, *, torn: bool) -
 def test_a_ledger_that_is_replaced_while_it_is_opened(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite opens by name: what it opened must be what was looked at."""
+    """A file that was replaced while SQLite opened it by name is refused."""
     with Ledger(path.with_name("other")):
         pass
     connect = sqlite3.connect
@@ -394,7 +406,7 @@ def test_any_name(path: Path, name: bytes) -> None:
 
 
 def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
-    """A part that holds what another one held is recorded in one step; a part can be taken back."""
+    """A joined part is recorded in one step; a part can be removed again."""
     ledger.commit([Part(0), PART, Part(2), Part(3)], [])
     ledger.join(Part(1, 20, 8, 6, closed=True))
     assert ledger.parts() == [Part(0), Part(1, 20, 8, 6, closed=True)]
@@ -402,8 +414,8 @@ def test_parts_that_are_joined_or_forgotten(ledger: Ledger) -> None:
     assert ledger.parts() == [Part(1, 20, 8, 6, closed=True)]
 
 
-def test_what_is_made(ledger: Ledger) -> None:
-    """The files that may be there are recorded by kind, each time all of them."""
+def test_generated_files(ledger: Ledger) -> None:
+    """The files that may exist are recorded by kind, all of them each time."""
     ledger.record_generated("columns", {"a": 1})
     ledger.record_generated("manifest", {"b": 2, "": 0})
     ledger.record_generated("manifest", {"b": 2, "c": 3})
@@ -413,15 +425,15 @@ def test_what_is_made(ledger: Ledger) -> None:
     )
 
 
-def test_a_ledger_begun_by_a_process_that_was_killed(path: Path) -> None:
-    """An empty file is where a ledger was about to be."""
+def test_an_empty_ledger_of_a_killed_process(path: Path) -> None:
+    """An empty file counts as a ledger that was about to be created."""
     path.touch()
     with Ledger(path) as ledger:
         ledger.agree(SETTINGS, None)
 
 
 def test_a_disk_without_room(ledger: Ledger) -> None:
-    """A ledger that cannot grow is a full disk, and loses nothing of what it had."""
+    """A ledger that cannot grow is a full disk, and loses none of its content."""
     ledger.commit([PART], [DONE])
     ledger._db.execute("PRAGMA max_page_count = 1")  # noqa: SLF001 the only way to fill a disk
     with pytest.raises(DiskFullError, match="no room") as caught:
@@ -431,7 +443,7 @@ def test_a_disk_without_room(ledger: Ledger) -> None:
 
 
 def test_a_file_that_may_not_grow(ledger: Ledger) -> None:
-    """What SQLite calls an I/O error is told as a full disk, if that is what it is."""
+    """An I/O error of SQLite is reported as a full disk if the disk is full."""
     ledger.commit([PART], [DONE])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -444,15 +456,15 @@ def test_a_file_that_may_not_grow(ledger: Ledger) -> None:
 
 
 def test_an_error_of_the_disk(path: Path) -> None:
-    """Where a file can be written, an I/O error is what it says."""
+    """If a file can be written, an I/O error is reported as such."""
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
     with pytest.raises(ExportError, match=r"cannot be used \(disk I/O error"), sqlite_errors(path):
         raise error
 
 
-def test_a_ledger_that_somebody_holds(path: Path, ledger: Ledger) -> None:
-    """What else SQLite says is told as it is."""
+def test_a_ledger_that_is_locked(path: Path, ledger: Ledger) -> None:
+    """Any other error of SQLite keeps its text."""
     ledger._db.execute("PRAGMA busy_timeout = 0")  # noqa: SLF001 so that nobody waits
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

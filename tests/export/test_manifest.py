@@ -1,4 +1,4 @@
-"""The manifest: JSON, whatever files are called."""
+"""The manifest: JSON for files of any name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiomessages.export.manifest import FileDigest, decode_manifest, encode_mani
 
 @pytest.mark.parametrize("name", ["out.jsonl", "é\n\"\\'", "caf\udce9\udcff"])
 def test_a_name(name: str) -> None:
-    """It comes back as it was; the bytes are UTF-8, and so is what is not a name."""
+    """A name comes back unchanged; the bytes are UTF-8, also those of the other values."""
     digest = FileDigest(name, rows=2, bytes=3, sha256="f00")
     data = encode_manifest("messages", [digest], 2, {"lost": ["ü"]})
     assert decode_manifest(data) == {name: digest}
@@ -24,7 +24,7 @@ def test_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"files": [{}]}'])
-def test_what_is_none(data: bytes) -> None:
-    """Whatever it is, it is told by one error."""
+def test_an_invalid_manifest(data: bytes) -> None:
+    """A file that is no manifest raises ValueError."""
     with pytest.raises(ValueError, match=r"."):
         decode_manifest(data)

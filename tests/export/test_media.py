@@ -1,4 +1,4 @@
-"""Media: blobs of messages as files named by what is in them, and everything else untouched."""
+"""Media: blobs become files named by their SHA-256, and all else stays unchanged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def document(data: Any) -> JSON:
 
 @pytest.fixture
 def media(tmp_path: Path) -> Path:
-    """Return a directory that is not there yet."""
+    """Return a directory that does not exist yet."""
     return tmp_path / "all" / "media"
 
 
@@ -84,7 +84,7 @@ FOUND = {
 
 @pytest.mark.parametrize(("part", "blob", "ending"), FOUND.values(), ids=FOUND)
 def test_a_blob_becomes_a_file(media: Path, part: Any, blob: str, ending: str) -> None:
-    """Its bytes are in a private file named by their sha256, whose name stands in its place."""
+    """A blob is a private file named by its SHA-256, and the name replaces the blob."""
     sent = message({"type": "text", "text": "A"}, part(blob))
     assert MediaStore(media).extract(sent) == sent.replace(blob.encode(), (NAME + ending).encode())
     (file,) = media.iterdir()
@@ -95,7 +95,7 @@ def test_a_blob_becomes_a_file(media: Path, part: Any, blob: str, ending: str) -
 
 @pytest.mark.parametrize("kind", ["mp3", "new", None, 7, ["wav"]])
 def test_a_sound_in_a_format_of_its_own(media: Path, kind: Any) -> None:
-    """Its ending is that of its format where that is known, and otherwise says nothing."""
+    """A sound's ending is its format if that is known, and neutral otherwise."""
     MediaStore(media).extract(message(sound(BLOB, kind)))
     assert [file.suffix for file in media.iterdir()] == [".mp3" if kind == "mp3" else ".bin"]
 
@@ -111,8 +111,8 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize(("ending", "data"), SOUNDS.items(), ids=SOUNDS)
-def test_what_was_spoken(media: Path, ending: str, data: bytes) -> None:
-    """An assistant's speech becomes a file, whose ending is by what it looks like."""
+def test_a_spoken_reply(media: Path, ending: str, data: bytes) -> None:
+    """A spoken reply becomes a file, whose ending follows its first bytes."""
     blob = base64.b64encode(data).decode()
     spoken = {"id": "audio_1", "expires_at": 1, "data": blob, "transcript": "Yes."}
     said = encoded({"role": "assistant", "content": None, "audio": spoken})
@@ -122,7 +122,7 @@ def test_what_was_spoken(media: Path, ending: str, data: bytes) -> None:
 
 
 def test_replies_of_a_completion(media: Path) -> None:
-    """What stands in a completion's choices becomes files, and the rest of it keeps its bytes."""
+    """Blobs of a completion's choices become files, and the rest keeps its bytes."""
     spoken = {"role": "assistant", "content": None, "audio": {"id": "a", "data": BLOB}}
     choices = [{"index": 0, "message": spoken}, {"message": {"content": [picture(URI)]}}, 7]
     whole = encoded({"id": "c", "choices": choices, "metadata": {"data": "é"}, "usage": 1.0})
@@ -157,8 +157,8 @@ LEFT = {
 
 
 @pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
-def test_what_is_no_blob_is_left_as_it_is(media: Path, sent: bytes) -> None:
-    """The message keeps every byte, and no file is made."""
+def test_a_message_without_blobs_stays_unchanged(media: Path, sent: bytes) -> None:
+    """A message without blobs keeps every byte, and no file is made."""
     assert MediaStore(media).extract(sent) == sent
     assert not media.exists()
 
@@ -174,28 +174,28 @@ def test_what_is_no_blob_is_left_as_it_is(media: Path, sent: bytes) -> None:
     ],
     ids=["spaces", "slashes", "marks", "a head", "half an emoji"],
 )
-def test_everything_else_keeps_its_bytes(media: Path, spell: Any) -> None:
-    """However a server spells its JSON, only the blob's own characters change."""
+def test_all_other_bytes_stay(media: Path, spell: Any) -> None:
+    """In any spelling of JSON, only the blob's own characters change."""
     before, blob, after = message(picture(URI)).partition(URI.encode())
     changed = MediaStore(media).extract(spell(before + blob + after))
     assert changed == spell(before + NAME.encode() + b".png" + after)
 
 
 def test_a_text_that_quotes_a_blob_keeps_it(media: Path) -> None:
-    """What a message says of a picture is no picture, even when it has the same characters."""
+    """A text that quotes a picture keeps it, even with the same characters."""
     text = {"type": "text", "text": f'"url":"{URI}"'}
     changed = json.loads(MediaStore(media).extract(message(text, picture(URI))))
     assert changed["content_parts"] == [text, picture(NAME + ".png")]
 
 
-def test_parts_that_stand_in_content(media: Path) -> None:
-    """Servers that send a list as content mean parts."""
+def test_parts_in_content(media: Path) -> None:
+    """A list as content is read as parts."""
     changed = MediaStore(media).extract(encoded({"content": [picture(URI)]}))
     assert json.loads(changed) == {"content": [picture(NAME + ".png")]}
 
 
 def test_several_blobs_in_one_message(media: Path) -> None:
-    """Each has its file, and one that comes twice has one."""
+    """Each blob has its file; equal blobs share one."""
     other = base64.b64encode(b"other").decode()
     changed = json.loads(
         MediaStore(media).extract(message(picture(URI), sound(other), picture(URI)))
@@ -206,7 +206,7 @@ def test_several_blobs_in_one_message(media: Path) -> None:
 
 
 class Counted(Files):
-    """The file layer, noting what is asked of it."""
+    """The file layer with a record of its operations."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -214,32 +214,36 @@ class Counted(Files):
         self.failing = False
 
     def fsync_directory(self, path: Path) -> None:
-        """Note it, and do it."""
+        """Note the operation, and do it."""
         if self.failing:
             raise OSError("not synced")
         self.synced.append(path)
         super().fsync_directory(path)
 
     def fsync(self, descriptor: int) -> None:
-        """Note it, and do it."""
+        """Note the operation, and do it."""
         self.asked.append("fsync")
         super().fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Note it, and do it."""
+        """Note the operation, and do it."""
         self.asked.append("rename")
         super().rename(source, target)
 
 
 def test_a_file_is_durable_before_it_has_its_name(media: Path) -> None:
-    """It is written under another name, fsynced, renamed, and its directory fsynced."""
+    """A file is written under a temporary name, fsynced and renamed, and its directory fsynced."""
     files = Counted()
     MediaStore(media, files=files).extract(message(picture(URI)))
-    assert files.asked[-3:] == ["fsync", "rename", "fsync"]  # what is before is of the directory
+    assert files.asked[-3:] == [
+        "fsync",
+        "rename",
+        "fsync",
+    ]  # the operations before belong to the directory
 
 
-def test_what_is_there_is_not_written_again(media: Path) -> None:
-    """A second run, and what has been extracted already, write no file."""
+def test_an_existing_file_is_not_written_again(media: Path) -> None:
+    """A second run writes no file again, and extracted items stay as they are."""
     files = Counted()
     once = MediaStore(media).extract(message(picture(URI)))
     again = MediaStore(media, files=files)
@@ -259,8 +263,8 @@ DAMAGED = {
 
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("known", [False, True], ids=["from before", "by this store"])
-def test_a_file_with_other_bytes_is_made_anew(media: Path, damaged: bytes, known: bool) -> None:
-    """A name is never trusted: only the bytes under it tell what they are."""
+def test_a_file_with_other_bytes_is_replaced(media: Path, damaged: bytes, known: bool) -> None:
+    """A file whose bytes do not match its name is replaced."""
     store = MediaStore(media)
     store.extract(message(picture(URI)))
     (file,) = media.iterdir()
@@ -271,13 +275,13 @@ def test_a_file_with_other_bytes_is_made_anew(media: Path, damaged: bytes, known
 
 @pytest.fixture
 def file(media: Path) -> Path:
-    """Return the path of a picture's file, which is not there yet; its directory is."""
+    """Return the path of a picture's file, which does not exist; its directory does."""
     media.mkdir(parents=True)
     return media / f"{NAME}.png"
 
 
 def no_more_than(media: Path, file: Path) -> bool:
-    """Tell whether the file is a private one of its own with the right bytes, and the only one."""
+    """Return whether the file is private, has the right bytes, and is the only one."""
     assert ([*media.iterdir()], file.read_bytes()) == ([file], DATA)
     found = file.lstat()
     return stat.S_ISREG(found.st_mode) and found.st_mode & 0o777 == 0o600 and found.st_nlink == 1
@@ -287,7 +291,7 @@ def no_more_than(media: Path, file: Path) -> bool:
 def test_a_symbolic_link_at_a_name_is_replaced(
     media: Path, file: Path, tmp_path: Path, right: bool
 ) -> None:
-    """It is not followed: what it points to is neither written nor trusted."""
+    """A symbolic link is replaced, and its target neither written nor trusted."""
     target = tmp_path / "target"
     target.write_bytes(DATA if right else b"theirs")
     file.symlink_to(target)
@@ -297,7 +301,7 @@ def test_a_symbolic_link_at_a_name_is_replaced(
 
 
 def test_a_link_to_nowhere_is_replaced(media: Path, file: Path, tmp_path: Path) -> None:
-    """Nothing is made where it points to."""
+    """A link to a missing file is replaced, and its target is not created."""
     file.symlink_to(tmp_path / "nowhere")
     MediaStore(media).extract(message(picture(URI)))
     assert no_more_than(media, file)
@@ -314,8 +318,8 @@ def test_a_second_name_of_another_file_is_replaced(media: Path, file: Path, tmp_
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_what_is_no_file_is_replaced(media: Path, file: Path, kind: str) -> None:
-    """Nobody waits at a pipe for what will never come."""
+def test_a_pipe_is_replaced(media: Path, file: Path, kind: str) -> None:
+    """A pipe is replaced, and nobody waits at it."""
     if kind == "pipe":
         os.mkfifo(file)
     else:
@@ -325,7 +329,7 @@ def test_what_is_no_file_is_replaced(media: Path, file: Path, kind: str) -> None
 
 
 def test_a_directory_at_a_name_is_an_error(media: Path, file: Path) -> None:
-    """It is left as it is, the error says so, and nothing else is left beside it."""
+    """A directory at a file's name stays, is an error, and leaves no temporary file."""
     (file / "kept").mkdir(parents=True)
     store = MediaStore(media)
     with pytest.raises(ExportError, match=rf"{file.name} cannot be written: .*irectory") as caught:
@@ -339,7 +343,7 @@ def test_a_directory_at_a_name_is_an_error(media: Path, file: Path) -> None:
 
 
 def test_a_file_at_the_place_of_the_directory_is_an_error(media: Path) -> None:
-    """It is left as it is."""
+    """A file in place of the directory stays unchanged."""
     media.parent.mkdir()
     media.write_bytes(b"theirs")
     with pytest.raises(ExportError, match="media cannot be written"):
@@ -349,7 +353,7 @@ def test_a_file_at_the_place_of_the_directory_is_an_error(media: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP])
 def test_a_place_where_no_directory_can_be(media: Path, code: int) -> None:
-    """A file system that is read-only, a name that is too long: the error says where and why."""
+    """A read-only file system or a name that is too long is an error with path and reason."""
 
     class FailingFiles(Files):
         def make_directory(self, *_: object, **__: object) -> None:
@@ -362,7 +366,7 @@ def test_a_place_where_no_directory_can_be(media: Path, code: int) -> None:
 
 
 def test_a_directory_that_is_removed_meanwhile(media: Path, file: Path) -> None:
-    """The error says so, and the next file makes it anew."""
+    """A directory that is removed meanwhile is an error, and the next file creates it again."""
     store = MediaStore(media)
     store.extract(message(sound(BLOB)))
     shutil.rmtree(media)
@@ -373,7 +377,7 @@ def test_a_directory_that_is_removed_meanwhile(media: Path, file: Path) -> None:
 
 
 def test_a_directory_that_is_a_link_to_itself_is_an_error(media: Path, file: Path) -> None:
-    """It leads nowhere, and the error names it."""
+    """A directory that is a link to itself is an error that names it."""
     media.rmdir()
     media.symlink_to(media)
     with pytest.raises(ExportError, match="media cannot be written"):
@@ -386,8 +390,8 @@ def test_a_directory_that_is_a_link_to_itself_is_an_error(media: Path, file: Pat
 LEFT_BEHIND = f".{NAME}.png.0123456789abcdef.tmp"
 
 
-def test_what_a_killed_process_left_is_removed_in_time(media: Path, file: Path) -> None:
-    """Half a file under another name is taken for nothing, and goes when nobody can write it."""
+def test_temporary_files_of_a_killed_process_are_removed(media: Path, file: Path) -> None:
+    """Temporary files of killed processes are ignored, and removed after an hour."""
     fresh, old = media / LEFT_BEHIND, media / LEFT_BEHIND.replace("0", "f")
     others = [media / "notes.tmp", media / f".{NAME}.tmp", media / f"{NAME}.png.tmp"]
     for path in (fresh, old, *others):
@@ -399,16 +403,16 @@ def test_what_a_killed_process_left_is_removed_in_time(media: Path, file: Path) 
     assert file.read_bytes() == DATA
 
 
-def test_what_cannot_be_removed_does_no_harm(media: Path, file: Path) -> None:
-    """A directory of such a name stays."""
+def test_a_directory_with_a_temporary_name_stays(media: Path, file: Path) -> None:
+    """A directory with a temporary name stays."""
     (media / LEFT_BEHIND).mkdir()
     os.utime(media / LEFT_BEHIND, (0, 0))
     MediaStore(media).extract(message(picture(URI)))
     assert {*media.iterdir()} == {file, media / LEFT_BEHIND}
 
 
-def test_what_another_process_named_is_made_durable(media: Path) -> None:
-    """It may have its name for the moment alone, as long as that process has not synced it."""
+def test_a_file_of_another_process_is_made_durable(media: Path) -> None:
+    """A file that another process named is made durable, since that one may not have synced it."""
     files = Counted()
     store = MediaStore(media, files=files)
     store.extract(message(sound(BLOB)))
@@ -422,7 +426,7 @@ def test_what_another_process_named_is_made_durable(media: Path) -> None:
 def test_names_that_are_known_take_bounded_memory(
     media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there are too many, they are forgotten, and synced once more."""
+    """If too many names are known, they are forgotten, and synced again."""
     monkeypatch.setattr("aiomessages.export.media._MOST_KNOWN", 1)
     files = Counted()
     store = MediaStore(media, files=files)
@@ -435,7 +439,7 @@ def test_names_that_are_known_take_bounded_memory(
 
 
 class Extractor:
-    """A process that extracts media until it is killed, and the names that it has told."""
+    """A process that extracts media until it is killed, and the names that it printed."""
 
     def __init__(self, directory: Path, own: str) -> None:
         command = [sys.executable, extractor.__file__, str(directory), own]
@@ -443,39 +447,39 @@ class Extractor:
         self._directory = directory
 
     def read(self, count: int) -> set[str]:
-        """Read lines; each name in them has a whole file by then."""
+        """Read lines; check that each name in them has a complete file."""
         assert self.process.stdout is not None
-        told = {name for _ in range(count) for name in self.process.stdout.readline().split()}
-        for name in told:
+        printed = {name for _ in range(count) for name in self.process.stdout.readline().split()}
+        for name in printed:
             data = (self._directory / name).read_bytes()
             assert hashlib.sha256(data).hexdigest() == name.partition(".")[0]
-        assert told
-        return told
+        assert printed
+        return printed
 
     def kill(self) -> None:
-        """Kill it at once, wherever it is."""
+        """Kill the process at once."""
         self.process.kill()
         self.process.communicate()
 
 
 def test_two_processes_one_of_which_is_killed(media: Path) -> None:
-    """Under every name there is the whole file, always, and what kills leave is named otherwise."""
-    steady, told = Extractor(media, "steady"), set[str]()
+    """A file with its final name is always complete; killed processes leave temporary names."""
+    steady, printed = Extractor(media, "steady"), set[str]()
     for round_ in range(4):
         killed = Extractor(media, f"killed {round_}")
-        told |= killed.read(3 + 5 * round_) | steady.read(5)
+        printed |= killed.read(3 + 5 * round_) | steady.read(5)
         killed.kill()
-    told |= steady.read(5)
+    printed |= steady.read(5)
     assert steady.process.poll() is None
     steady.kill()
     names = {path.name for path in media.iterdir() if not media_left(path.name)}
-    assert told <= names
+    assert printed <= names
     for name in names:
         assert name == hashlib.sha256((media / name).read_bytes()).hexdigest() + ".png"
 
 
 def media_left(name: str) -> bool:
-    """Tell whether a name is one of those that a killed process leaves."""
+    """Return whether a name is one that a killed process leaves."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
@@ -489,8 +493,8 @@ def test_threads_with_stores_of_their_own(media: Path) -> None:
     assert not [path for path in media.iterdir() if media_left(path.name)]
 
 
-def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:
-    """It has its name, perhaps for the moment alone: no line may rely on that."""
+def test_a_file_of_a_killed_process_is_made_durable(media: Path) -> None:
+    """A file that a killed process named is made durable before a line relies on it."""
     MediaStore(media).extract(message(picture(URI)))
     files = Counted()
     store = MediaStore(media, files=files)
@@ -500,8 +504,8 @@ def test_what_a_killed_process_left_is_made_durable(media: Path) -> None:
     assert files.synced == [media, media.parent]
 
 
-def test_what_an_error_left_is_made_durable(media: Path) -> None:
-    """A file that has its name although that could not be made durable is not relied upon."""
+def test_a_file_after_an_error_is_made_durable(media: Path) -> None:
+    """A file whose rename could not be made durable is not relied upon."""
     files = Counted()
     store = MediaStore(media, files=files)
     store.extract(message(sound(BLOB)))
@@ -525,7 +529,7 @@ def test_threads_that_bring_the_same_picture(media: Path) -> None:
 
 
 def test_the_sample_can_be_put_together_again(media: Path) -> None:
-    """Every message of the sample is the same again with the blobs put back for the names."""
+    """Every message of the sample is restored by putting the blobs back for the names."""
     store, names = MediaStore(media), set()
     for record in sample_records():
         for said in record["messages"]:

@@ -1,4 +1,4 @@
-"""Exports with media: files of all that was sent or spoken, there before any line names them."""
+"""Exports with media: each blob is a file before a line names it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def blob(text: str) -> str:
 
 
 def name(text: str, ending: str) -> str:
-    """Return what the file of a text is called."""
+    """Return the name of a text's file."""
     return hashlib.sha256(text.encode()).hexdigest() + ending
 
 
@@ -59,7 +59,7 @@ FILES = {
 
 
 def named(path: Path) -> list[str]:
-    """Return the names of media that the lines of a file hold, with how often each is there."""
+    """Return the names of media in the lines of a file, with their counts."""
     text = json.dumps(lines(path))
     return sorted(media for media in FILES for _ in range(text.count(media)))
 
@@ -77,7 +77,7 @@ async def server() -> AsyncIterator[LocalServer]:
 async def test_messages_and_replies(
     client: AsyncMessagesClient, tmp_path: Path, layout: str, listed: bool
 ) -> None:
-    """Every picture and sound, sent or spoken, is a file, and its name stands in its place."""
+    """Every picture and sound, sent or spoken, is a file, and its name replaces it."""
     source: Any = client.completions() if listed else IDS
     path, media = tmp_path / "out.jsonl", tmp_path / "media"
     await export(client, source, path, layout=layout, media=media)
@@ -90,14 +90,14 @@ async def test_messages_and_replies(
 
 
 async def test_without_media(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """Unless it is asked for, everything is exported as it came."""
+    """Without the option, everything is exported as it was sent."""
     await export(client, IDS, tmp_path / "out.jsonl")
     text = (tmp_path / "out.jsonl").read_text()
     assert all(blob(content.decode()) in text for content in FILES.values())
 
 
 async def test_two_exports_with_one_directory(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """At the same time they neither disturb each other nor leave anything but the files."""
+    """Two exports can use one directory at the same time, and leave only the files."""
     paths, media = [tmp_path / f"{n}.jsonl" for n in range(4)], tmp_path / "media"
     await asyncio.gather(*(export(client, IDS, path, media=media) for path in paths))
     assert {file.name: file.read_bytes() for file in media.iterdir()} == FILES
@@ -107,7 +107,7 @@ async def test_two_exports_with_one_directory(client: AsyncMessagesClient, tmp_p
 async def test_a_current_directory_that_changes(
     client: AsyncMessagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where media are written is what it was when the export began."""
+    """A later change of the current directory does not change the media directory."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
 
@@ -124,7 +124,7 @@ async def test_a_current_directory_that_changes(
 async def test_a_spoken_reply_that_is_listed(
     server: LocalServer, client: AsyncMessagesClient, tmp_path: Path
 ) -> None:
-    """It is written once, also where its sound has become a file."""
+    """A spoken reply that the server lists is written once, even as a file."""
     listed = talk(9)
     (choice,) = listed["completion"]["choices"]
     listed["messages"].append({"id": "m-9", "content_parts": None, **choice["message"]})
@@ -135,14 +135,14 @@ async def test_a_spoken_reply_that_is_listed(
 
 
 class WatchedFiles(PowerFiles):
-    """Looks at each line that is written whether the files that it names are durable."""
+    """Checks for each written line that the files it names are durable."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.looked_for = 0
 
     def append(self, path: Path, data: bytes, *, at: int | None = None) -> None:
-        """Look, and write."""
+        """Check the files, and write."""
         text = gzip.decompress(data) if path.name.endswith(".gz.partial") else data
         for media, content in FILES.items():
             if media.encode() in text:
@@ -155,7 +155,7 @@ class WatchedFiles(PowerFiles):
 async def test_files_are_durable_before_a_line_names_them(
     client: AsyncMessagesClient, tmp_path: Path
 ) -> None:
-    """Their bytes, their names and their directory's: the ledger never speaks of what may go."""
+    """Bytes, names and directory of a file are durable before the ledger records its line."""
     files = WatchedFiles(tmp_path)
     await export(client, IDS, tmp_path / "out.jsonl.gz", media=tmp_path / "media", files=files)
     files.close()
@@ -165,7 +165,7 @@ async def test_files_are_durable_before_a_line_names_them(
 async def test_power_that_goes_away(
     client: AsyncMessagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the disk held then, the next run ends with every line and every file."""
+    """After a power cut at any step, the next run ends with every line and every file."""
     monkeypatch.setattr("aiomessages.export.writer.BATCH_BYTES", 300)
     root = tmp_path / "whole"
     root.mkdir()
@@ -184,7 +184,7 @@ async def test_power_that_goes_away(
 
 @pytest.mark.parametrize("fault", ["write", "full disk", "fsync", "rename"])
 async def test_a_disk_that_fails(client: AsyncMessagesClient, tmp_path: Path, fault: str) -> None:
-    """Whichever step of a file fails, nothing is lost, and the next run ends right."""
+    """After a failure at any step of a file, the next run completes the export."""
     for number in range(1, 200):
         path, files = tmp_path / str(number) / "out.jsonl", FailingFiles(fault, number)
         media = path.with_name("media")

@@ -45,7 +45,7 @@ async def test_leaving_gives_everything_back() -> None:
 
 
 async def test_a_page_that_did_not_come() -> None:
-    """Reserving again, after a page that failed, takes the bytes of one page."""
+    """Reserving again after a page that failed takes the bytes of one page only."""
     budget = MemoryBudget(2 * PAGE)
     with Reservation(budget) as one:
         for _ in range(3):
@@ -68,7 +68,7 @@ async def test_the_first_never_waits() -> None:
 
 
 async def test_small_pages() -> None:
-    """More pages fit where pages are small."""
+    """More pages fit if pages are small."""
     budget = MemoryBudget(2 * PAGE)
     with Reservation(budget) as first, Reservation(budget) as one, Reservation(budget) as other:
         for _ in range(40):
@@ -80,7 +80,7 @@ async def test_small_pages() -> None:
 
 
 async def test_large_pages() -> None:
-    """Fewer pages fit where pages are large."""
+    """Fewer pages fit if pages are large."""
     budget = MemoryBudget(8 * PAGE)
     with Reservation(budget) as first, Reservation(budget) as other:
         for _ in range(40):
@@ -110,7 +110,7 @@ async def test_being_cancelled_while_waiting() -> None:
 
 
 async def test_the_next_oldest_wakes_though_nothing_is_released() -> None:
-    """A reservation that waits goes on when the oldest one ends, which held no bytes."""
+    """A waiting reservation continues when the oldest one ends, even if that held no bytes."""
     budget = MemoryBudget(PAGE)
     oldest = Reservation(budget)
     oldest.__enter__()

@@ -24,8 +24,8 @@ def there(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_what_they_are(tmp_path: Path) -> None:
-    """Each is the destination's name and an ending."""
+def test_the_names(tmp_path: Path) -> None:
+    """Each name is the destination's name with an ending."""
     names = Names.of(tmp_path / "out.jsonl")
     assert names.destination == tmp_path / "out.jsonl"
     found = [names.lock, names.ledger, names.manifest, names.incomplete]
@@ -39,7 +39,7 @@ def test_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_destination_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is absolute, links on the way to it are followed, and `.` and `..` are what they mean."""
+    """A destination is absolute, with links in its directory, `.` and `..` resolved."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a/b")
     monkeypatch.chdir(tmp_path / "a")
@@ -54,10 +54,8 @@ def test_a_destination_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["", "/", "a\0b", "loop/out"])
-def test_what_can_be_no_destination(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """It is told as what the caller got wrong."""
+def test_an_invalid_destination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A destination that cannot be a name is a ConfigurationError."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(ConfigurationError):
@@ -67,7 +65,7 @@ def test_what_can_be_no_destination(
 async def test_a_current_directory_that_changes(
     client: AsyncMessagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where an export is written is what it was when it began."""
+    """A later change of the current directory does not move the export."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     monkeypatch.chdir(tmp_path / "a")
@@ -101,7 +99,7 @@ HOSTILE = [
 async def test_any_name(
     client: AsyncMessagesClient, tmp_path: Path, name: bytes, ending: bytes
 ) -> None:
-    """A name may be of any bytes, that of a directory on the way, too: all is where it belongs."""
+    """The destination and its directories may have names of any bytes."""
     destination = tmp_path / os.fsdecode(name) / os.fsdecode(name + ending)
     for some in (IDS[:5], IDS):
         report = await export(client, some, destination)
@@ -124,7 +122,7 @@ async def test_any_name(
 async def test_a_name_that_is_too_long(
     client: AsyncMessagesClient, tmp_path: Path, ending: str
 ) -> None:
-    """Where the longest name beside it does not fit, nothing is sent, and nothing is left."""
+    """If the longest name beside it does not fit, nothing is sent or left behind."""
     if ending == ".parquet":
         pytest.importorskip("duckdb")
     room = (
@@ -140,7 +138,7 @@ async def test_a_name_that_is_too_long(
 
 
 def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
-    """A directory that is a file, or that cannot be written to, is told in words."""
+    """A directory that is a file, or that cannot be written to, is reported in one line."""
     (tmp_path / "file").touch()
     for place in (tmp_path / "file" / "out.jsonl", Path("/proc/out.jsonl")):
         with pytest.raises(ConfigurationError, match="no export can be written to"):
@@ -148,7 +146,7 @@ def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_parts(tmp_path: Path) -> None:
-    """A directory must be one, and take files; it may be a link of one's own."""
+    """A destination for parts must be a directory that takes files, or one's own link to it."""
     (tmp_path / "file").touch()
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to("own")
@@ -163,7 +161,7 @@ def test_a_directory_of_parts(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
 def test_a_directory_that_is_a_link_of_another_user(tmp_path: Path) -> None:
-    """It is not followed."""
+    """A link of another user is not followed."""
     (tmp_path / "out").symlink_to(tmp_path)
     os.chown(tmp_path / "out", 65534, 65534, follow_symlinks=False)
     with pytest.raises(CorruptError, match="link of another user"):
@@ -171,7 +169,7 @@ def test_a_directory_that_is_a_link_of_another_user(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told as one, and not as a name that is wrong."""
+    """A full disk is reported as such, and not as a wrong name."""
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

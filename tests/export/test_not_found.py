@@ -1,4 +1,4 @@
-"""The table of "not found": what an export makes of a completion that is not, or not yet, there."""
+"""The table of "not found": the state of a completion that is missing or not visible yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def completion(name: str, created: float = 1_700_000_000) -> dict[str, Any]:
 
 
 def missing(name: str = ODD) -> Answer:
-    """Answer as the live API does for a completion that it does not have."""
+    """Answer as the live API does for an unknown completion."""
     error = {
         "message": f"Completion {name} not found",
         "type": "invalid_request_error",
@@ -58,20 +58,20 @@ def missing_in_ogx() -> Answer:
 
 
 def bad_cursor(status: int = 400) -> Answer:
-    """Answer as the API does for a cursor that is none of the list."""
+    """Answer as the API does for a cursor that is not in the list."""
     error = {"message": "No such message", "type": "invalid_request_error", "param": "after"}
     return Answer({"error": error | {"code": None}}, status)
 
 
 class Stored(Loopback):
-    """A server of some completions, one of which answers as `odd` says, else as ever.
+    """A server of completions: those of `odd_ids` answer as `odd` says, the others correctly.
 
-    `odd` gets what was asked and how often that was asked before; None is the ordinary answer.
+    `odd` gets the request and the number of earlier equal ones; None is the ordinary answer.
     """
 
     def __init__(self, odd: Callable[[Asked, int], Answer | None], created: float = 0) -> None:
         super().__init__(self._answer)
-        self.odd = odd
+        self.odd, self.odd_ids = odd, [ODD]
         self.listed = IDS
         self._created = created or 1_700_000_000
         self._times: Counter[tuple[str, str | None]] = Counter()
@@ -80,7 +80,7 @@ class Stored(Loopback):
         name = asked.path.removeprefix("/v1/chat/completions").strip("/").partition("/")[0]
         times = self._times[asked.path, asked.query.get("after")]
         self._times[asked.path, asked.query.get("after")] += 1
-        if name == ODD and (answer := self.odd(asked, times)) is not None:
+        if name in self.odd_ids and (answer := self.odd(asked, times)) is not None:
             return answer
         if not name:
             return Answer(page(completion(name, self._created) for name in self.listed))
@@ -93,7 +93,7 @@ class Stored(Loopback):
 
 
 def first_page(asked: Asked) -> bool:
-    """Tell whether the first page of messages is asked for."""
+    """Return whether a request is for the first page of messages."""
     return asked.path.endswith("/messages") and "after" not in asked.query
 
 
@@ -140,7 +140,7 @@ OTHERS = [name for name in IDS if name != ODD]
 
 @pytest.mark.parametrize("answer", [missing(), missing_in_ogx()], ids=["live API", "OGX"])
 async def test_listed_a_moment_too_early(tmp_path: Path, answer: Answer) -> None:
-    """A completion that is listed before its messages can be read is waited for."""
+    """A completion that is listed before its messages are visible is waited for."""
     async with Stored(lambda asked, n: answer if first_page(asked) and n == 0 else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl")
     assert (report.complete, whole(tmp_path / "out.jsonl")) == (True, IDS)
@@ -148,7 +148,7 @@ async def test_listed_a_moment_too_early(tmp_path: Path, answer: Answer) -> None
 
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 async def test_listed_and_not_visible(tmp_path: Path, on_error: Any) -> None:
-    """One that stays invisible is pending: named everywhere, and the export finishes."""
+    """A completion that stays invisible is pending and named, and the export finishes."""
     async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl", on_error=on_error)
     assert (report.complete, report.pending, report.progress.pending) == (True, [ODD], 1)
@@ -162,8 +162,8 @@ async def test_listed_and_not_visible(tmp_path: Path, on_error: Any) -> None:
 
 @pytest.mark.parametrize("listed", [IDS, OTHERS], ids=["listed", "not listed"])
 @pytest.mark.parametrize("refresh", [True, False], ids=["refresh", "no refresh"])
-async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool) -> None:
-    """Every later run asks for it again, whether the server lists it or not."""
+async def test_a_pending_completion(tmp_path: Path, listed: list[str], refresh: bool) -> None:
+    """Every later run requests a pending completion again, listed or not."""
     async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
         await export_all(server, tmp_path / "out.jsonl")
         server.odd, server.listed = (lambda _, __: None), listed
@@ -173,12 +173,22 @@ async def test_what_was_pending(tmp_path: Path, listed: list[str], refresh: bool
 
 
 async def test_pending_and_then_gone(tmp_path: Path) -> None:
-    """One that was pending, is not listed any more and not found, is gone."""
+    """A pending completion that is neither listed nor found any more is gone."""
     async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
         await export_all(server, tmp_path / "out.jsonl")
         server.listed = OTHERS
         report = await export_all(server, tmp_path / "out.jsonl")
     assert (report.complete, report.pending, report.gone) == (True, [], [ODD])
+
+
+async def test_everything_listed_is_gone(tmp_path: Path) -> None:
+    """An export of a list in which all completions are gone ends without an error."""
+    async with Stored(lambda asked, _: missing() if first_page(asked) else None) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed = []
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.complete, report.gone, report.rows) == (True, [ODD], 0)
 
 
 async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
@@ -196,10 +206,10 @@ async def test_still_pending_changes_no_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age", "visible", "become"),
-    [(59, True, "done"), (59, False, "pending"), (61, True, "gone")],
+    [(59, True, "done"), (59, False, "pending"), (60, True, "gone")],
 )
 async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str) -> None:
-    """By id, a completion younger than a minute by the answer's own Date is waited for as well."""
+    """An id of a completion younger than a minute, by the response's Date, is waited for too."""
 
     def odd(asked: Asked, n: int) -> Answer | None:
         return missing() if first_page(asked) and (n == 0 or not visible) else None
@@ -217,7 +227,7 @@ async def test_young_by_id(tmp_path: Path, age: int, visible: bool, become: str)
 @pytest.mark.parametrize("answer", [missing(), missing_in_ogx()], ids=["live API", "OGX"])
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 async def test_gone(tmp_path: Path, answer: Answer, on_error: Any) -> None:
-    """A completion that is not found by its id is gone: named, and the export is complete."""
+    """A completion that is not found by its id is gone and named; the export is complete."""
     async with Stored(lambda _, __: answer) as server:
         report = await export_ids(server, tmp_path / "out.jsonl", on_error=on_error)
     assert (report.complete, report.gone, report.failed) == (True, [ODD], {})
@@ -226,7 +236,7 @@ async def test_gone(tmp_path: Path, answer: Answer, on_error: Any) -> None:
 
 
 async def test_gone_and_back(tmp_path: Path) -> None:
-    """One that was gone and is named again is asked for again."""
+    """A completion that was gone is requested again if it is named again."""
     async with Stored(lambda _, __: missing()) as server:
         await export_ids(server, tmp_path / "out.jsonl")
         server.odd = lambda _, __: None
@@ -236,13 +246,13 @@ async def test_gone_and_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 async def test_a_wrong_address(tmp_path: Path, on_error: Any) -> None:
-    """Where none of the ids exists, the address is wrong: an error, and nothing is finished."""
+    """If none of the ids exists, the export ends with an error and is not finished."""
     async with Loopback(lambda asked: missing(asked.path.split("/")[4])) as server:
-        with pytest.raises(NotFoundError, match=r"none of these exists .*\(3 tried\)") as caught:
+        with pytest.raises(NotFoundError, match=r"none of the ids exists .*\(3 tried\)") as caught:
             await export_ids(server, tmp_path / "out.jsonl", on_error=on_error)
         assert caught.value.code == "not_found"
     assert not (tmp_path / "out.jsonl").exists()
-    async with Stored(lambda _, __: None) as server:  # the right address, in the same place
+    async with Stored(lambda _, __: None) as server:  # the right address, the same destination
         report = await export_ids(server, tmp_path / "out.jsonl")
     assert (report.complete, whole(tmp_path / "out.jsonl")) == (True, IDS)
 
@@ -251,7 +261,7 @@ async def test_a_wrong_address(tmp_path: Path, on_error: Any) -> None:
 
 
 def second_page(asked: Asked) -> bool:
-    """Tell whether the second page of messages is asked for."""
+    """Return whether a request is for the second page of messages."""
     return asked.query.get("after") == f"{ODD}-1"
 
 
@@ -266,7 +276,7 @@ CHANGED = {
 @pytest.mark.parametrize("answer", CHANGED.values(), ids=CHANGED)
 @pytest.mark.parametrize("source", [export_all, export_ids])
 async def test_changed_once(tmp_path: Path, answer: Answer, source: Any) -> None:
-    """What changes while it is read is read again from its first page, and enters once, whole."""
+    """A conversation that changes once while it is read is read again, and written once, whole."""
     async with Stored(lambda asked, n: answer if second_page(asked) and n == 0 else None) as server:
         report = await source(server, tmp_path / "out.jsonl")
     assert (report.complete, whole(tmp_path / "out.jsonl")) == (True, IDS)
@@ -275,10 +285,11 @@ async def test_changed_once(tmp_path: Path, answer: Answer, source: Any) -> None
 @pytest.mark.parametrize("answer", CHANGED.values(), ids=CHANGED)
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
-    """What changes twice is lost: named, its beginning kept aside, and the export not complete."""
+    """A conversation that changes twice is lost and named, and the part that was read is kept."""
     async with Stored(lambda asked, _: answer if second_page(asked) else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl", on_error=on_error)
     assert (report.finished, report.complete, report.lost) == (True, False, [ODD])
+    assert (report.progress.lost, report.progress.completions) == (1, 2)
     assert whole(tmp_path / "out.jsonl") == OTHERS
     kept = (tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()
     assert [(json.loads(line)["completion_id"], json.loads(line)["seq"]) for line in kept] == [
@@ -288,8 +299,19 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["lost"] == [ODD]
 
 
+async def test_lost_by_a_later_run(tmp_path: Path) -> None:
+    """The manifest of a finished export names one more completion that a later run lost."""
+    async with Stored(lambda asked, _: missing() if "after" in asked.query else None) as server:
+        await export_all(server, tmp_path / "out.jsonl")
+        server.listed, server.odd_ids = [*IDS, "chatcmpl-d"], [ODD, "chatcmpl-d"]
+        report = await export_all(server, tmp_path / "out.jsonl")
+    assert (report.finished, report.lost) == (True, [ODD, "chatcmpl-d"])
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())
+    assert manifest["lost"] == [ODD, "chatcmpl-d"]
+
+
 async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
-    """What is gone when it is read again is lost, and what was read first is kept."""
+    """A conversation that is deleted before its second reading is lost; the first part is kept."""
 
     def odd(asked: Asked, n: int) -> Answer | None:
         return missing() if second_page(asked) or n > 0 else None
@@ -300,8 +322,20 @@ async def test_deleted_while_it_was_read(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl.incomplete.jsonl").read_bytes().splitlines()) == 2
 
 
+async def test_deleted_and_not_waited_for(tmp_path: Path) -> None:
+    """A conversation whose beginning was read is requested once more, and then no longer."""
+
+    def odd(asked: Asked, n: int) -> Answer | None:
+        return missing() if second_page(asked) or n > 0 else None
+
+    async with Stored(odd) as server:
+        server.listed = [ODD]
+        await export_all(server, tmp_path / "out.jsonl")
+    assert [*map(first_page, server.asked)].count(True) == 2
+
+
 async def test_the_longer_part_is_kept(tmp_path: Path) -> None:
-    """Of two readings that both broke off, the longer one is kept."""
+    """Of two incomplete readings, the longer one is kept."""
 
     def odd(asked: Asked, n: int) -> Answer | None:
         third = asked.query.get("after") == f"{ODD}-3"
@@ -314,7 +348,7 @@ async def test_the_longer_part_is_kept(tmp_path: Path) -> None:
 
 
 async def test_lost_again_and_found(tmp_path: Path) -> None:
-    """A later run reads it again; what was kept aside is not kept twice, and a whole one enters."""
+    """A later run reads a lost conversation again: a part is kept once, a whole one is written."""
     async with Stored(lambda asked, _: missing() if second_page(asked) else None) as server:
         for _ in range(2):
             report = await export_all(server, tmp_path / "out.jsonl")
@@ -326,8 +360,8 @@ async def test_lost_again_and_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [missing(), Answer(b"{}", 500)], ids=["gone", "failed"])
-async def test_what_was_lost_stays_so(tmp_path: Path, answer: Answer) -> None:
-    """What was lost and cannot be read at all by now is still lost: a part of it is kept aside."""
+async def test_a_lost_completion_stays_lost(tmp_path: Path, answer: Answer) -> None:
+    """A lost conversation that cannot be read at all stays lost, since a part of it is kept."""
     async with Stored(lambda asked, _: missing() if second_page(asked) else None) as server:
         await export_ids(server, tmp_path / "out.jsonl")
         for odd in (
@@ -342,7 +376,7 @@ async def test_what_was_lost_stays_so(tmp_path: Path, answer: Answer) -> None:
 
 
 async def test_an_error_when_it_is_read_again(tmp_path: Path) -> None:
-    """An error of the second reading is that completion's error, and nothing of it is written."""
+    """An error of the second reading is the completion's error, and no line of it is written."""
 
     def odd(asked: Asked, n: int) -> Answer | None:
         if second_page(asked):
@@ -368,7 +402,7 @@ FOREIGN = {
 @pytest.mark.parametrize("answer", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.parametrize("source", [export_all, export_ids])
 async def test_a_foreign_404(tmp_path: Path, answer: Answer, source: Any) -> None:
-    """Any other 404 is an error like a 502: tried again, then failed, and nothing is finished."""
+    """Any other 404 is retried like a 502; then the completion failed, and the export is open."""
     async with Stored(lambda asked, _: answer if first_page(asked) else None) as server:
         report = await source(server, tmp_path / "out.jsonl", on_error="continue")
         asked = [one for one in server.asked if ODD in one.path and first_page(one)]
@@ -383,7 +417,7 @@ async def test_a_foreign_404(tmp_path: Path, answer: Answer, source: Any) -> Non
 
 @pytest.mark.parametrize("answer", FOREIGN.values(), ids=FOREIGN)
 async def test_a_foreign_404_in_the_middle(tmp_path: Path, answer: Answer) -> None:
-    """The same behind the first page writes nothing of that completion."""
+    """The same 404 after the first page writes no line of that completion."""
     async with Stored(lambda asked, _: answer if second_page(asked) else None) as server:
         report = await export_ids(server, tmp_path / "out.jsonl", on_error="continue")
     assert (report.finished, report.failed_ids, report.lost) == (False, [ODD], [])
@@ -404,7 +438,7 @@ async def test_a_list_that_is_not_found(tmp_path: Path) -> None:
 
 
 async def test_failed_and_not_named_again(tmp_path: Path) -> None:
-    """What failed and is not named any more bars no end: it stays named as failed."""
+    """A failed completion that is no longer named keeps no export open, and stays failed."""
     async with Stored(lambda asked, _: Answer(b"{}", 500) if first_page(asked) else None) as server:
         report = await export_all(server, tmp_path / "out.jsonl", on_error="continue")
         assert not report.finished
@@ -416,7 +450,7 @@ async def test_failed_and_not_named_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["a/b", "x" * 257, "..", "a b"])
 async def test_ids_that_are_refused(tmp_path: Path, wrong: str) -> None:
-    """An id that no server is asked for has failed for good, and bars no end."""
+    """An id that no request can hold has failed for good, and keeps no export open."""
     async with Stored(lambda _, __: None) as server:
         server.listed = [*IDS, wrong]
         report = await export_all(server, tmp_path / "out.jsonl")
@@ -429,15 +463,15 @@ async def test_ids_that_are_refused(tmp_path: Path, wrong: str) -> None:
 
 
 async def test_an_id_that_is_refused_at_once(tmp_path: Path) -> None:
-    """By default such an id, if it was given, ends the export before it is asked for."""
+    """By default an invalid id ends the export before it is requested."""
     async with Stored(lambda _, __: None) as server:
         with pytest.raises(ConfigurationError):
             await export_ids(server, tmp_path / "out.jsonl", ["a/b"])
         assert not server.asked
 
 
-async def test_what_fails_later_reopens(tmp_path: Path) -> None:
-    """A finished export to which something is added that fails, is not finished any more."""
+async def test_a_later_failure_reopens(tmp_path: Path) -> None:
+    """A finished export that gets a failing completion is no longer finished."""
     async with Stored(lambda asked, _: Answer(b"{}", 500) if first_page(asked) else None) as server:
         server.listed = OTHERS
         assert (await export_all(server, tmp_path / "out.jsonl")).complete
@@ -452,7 +486,7 @@ async def test_what_fails_later_reopens(tmp_path: Path) -> None:
 
 
 async def test_errors_are_of_the_api(tmp_path: Path) -> None:
-    """An error that ends an export tells completion, cursor and attempts."""
+    """An error that ends an export has the completion, the cursor and the attempts."""
     async with Stored(
         lambda asked, _: Answer(b"{}", 500) if second_page(asked) else None
     ) as server:

@@ -1,4 +1,4 @@
-"""Stored completions as no one expects them: an export keeps what it can, and names the rest."""
+"""Odd stored completions: an export keeps every readable part, and names the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def completion(reply: bytes, more: bytes = b"") -> bytes:
 
 
 class Server(Loopback):
-    """A server with one completion, said as `body` says it, and its messages."""
+    """A server with one completion, in the form of `body`, and its messages."""
 
     def __init__(self) -> None:
         super().__init__(self._answer)
@@ -68,7 +68,7 @@ ODD = {
 async def test_replies_are_the_servers_bytes(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, body: bytes, listed: bool
 ) -> None:
-    """A reply is exported as it was sent, whatever Python could not make of it."""
+    """A reply is exported as it was sent, even if Python could not represent it."""
     server.body = body
     for layout in ("messages", "conversations"):
         source: Any = client.completions() if listed else ["c"]
@@ -80,10 +80,10 @@ async def test_replies_are_the_servers_bytes(
         assert layout == "messages" or body in path.read_bytes()
 
 
-async def test_what_is_not_of_a_span(
+async def test_a_time_in_no_range(
     server: Server, client: AsyncMessagesClient, tmp_path: Path
 ) -> None:
-    """A time that is no number, or none that there is, is in no span."""
+    """A time that is not a valid number is in no range."""
     for created in (b"1e400", rb'"\ud83d"', b"[]"):
         server.body = completion(HALF, b',"created":' + created)
         path = tmp_path / f"{created.hex()}.jsonl"
@@ -96,7 +96,7 @@ async def test_what_is_not_of_a_span(
 async def test_a_completion_without_replies(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, layout: str, choices: bytes
 ) -> None:
-    """It has none to be written, and is no error."""
+    """A completion without replies is written without them, and is no error."""
     server.body = b'{"id":"c","choices":%b}' % choices
     path = tmp_path / "out.jsonl"
     report = await export(client, client.completions(), path, layout=layout)
@@ -110,7 +110,7 @@ async def test_a_completion_without_replies(
 async def test_replies_in_another_shape(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, choices: bytes
 ) -> None:
-    """They are none, and the conversation is written with its completion as it is stored."""
+    """Choices of another shape have no reply, and the completion is written as stored."""
     server.body = b'{"id":"c","choices":%b}' % choices
     path = tmp_path / "out.jsonl"
     report = await export(client, client.completions(), path, layout="conversations")
@@ -129,7 +129,7 @@ OGX = (
 async def test_a_server_that_lists_the_choices(
     server: Server, client: AsyncMessagesClient, tmp_path: Path, listed: bool
 ) -> None:
-    """What went in and what came out are written once each, in every layout, as OGX has them."""
+    """Inputs and replies are written once each, in every layout, for a list like OGX's."""
     said = [(b"user", b"Is it raining?"), (b"assistant", b"It is."), (b"assistant", b"It was.")]
     server.messages = [OGX % (n, *message) for n, message in enumerate(said)]
     replies = [b'{"role":"%b","content":"%b"}' % message for message in said[1:]]

@@ -1,4 +1,4 @@
-"""Servers that misbehave at random, and an observer that knows what exports of them must hold.
+"""Servers that misbehave at random, and an observer that knows the right content of exports.
 
 Each completion gets a fault with a known outcome. Several runs follow one another, each with other
 faults and other ids, the last one with none. After each run the files, the names in report, status
@@ -71,7 +71,7 @@ ALWAYS = 10**9
 
 
 class Fault(NamedTuple):
-    """So many answers of a kind, where something is asked for, and what that comes to.
+    """So many answers of one kind, the requests that get them, and the outcome.
 
     Outcomes are those of a completion that is listed, and of one that is named by its id.
     """
@@ -122,7 +122,7 @@ class RandomServer(Loopback):
             self._left[name, place] = fault.times if place in fault.places else 0
 
     def truth(self, name: str) -> list[Any]:
-        """Return what an export of a completion holds."""
+        """Return the expected content of a completion's export."""
         return [*self._messages(name), self._completion(name)["choices"][0]["message"]]
 
     def _messages(self, name: str) -> list[Any]:
@@ -152,7 +152,7 @@ class RandomServer(Loopback):
 
 
 class Exports:
-    """The observer: runs of one export, and what each completion has come to."""
+    """The observer: the runs of one export, and the state of each completion."""
 
     def __init__(self, server: RandomServer, dice: random.Random, folder: Path) -> None:
         self._server = server
@@ -163,7 +163,7 @@ class Exports:
         self._states: dict[str, str] = {}
 
     async def run(self, *, healthy: bool) -> None:
-        """Export, and compare with what has to come of it."""
+        """Export, and compare the result with the expected one."""
         server, dice = self._server, self._dice
         named = [name for name in server.names if healthy or dice.random() < 0.8]
         server.listed = named
@@ -171,7 +171,7 @@ class Exports:
         sent = len(server.asked)
         states = self._states.values()
         if not self._is_list and states and set(states) == {"gone"}:
-            with pytest.raises(NotFoundError, match="none of these exists"):
+            with pytest.raises(NotFoundError, match="none of the ids exists"):
                 await self._export(named)
             return
         report = await self._export(named)
@@ -182,14 +182,14 @@ class Exports:
         self._compare_names(report)
 
     def _expect(self, named: set[str], *, healthy: bool) -> None:
-        """Give each completion another fault, and note what it comes to in this run."""
+        """Give each completion another fault, and note its outcome in this run."""
         for name in self._server.names:
             fault = FAULTS[0] if healthy else self._dice.choice(FAULTS)
             self._server.misbehave(name, fault)
             before = self._states.get(name)
             if before != "done" and name in named:
                 became = fault.listed if self._is_list else fault.by_id
-                # A part of what was lost is kept aside, so it stays lost until it is read whole.
+                # A part of a lost conversation is kept, so it stays lost until it is read whole.
                 is_still_lost = before == "lost" and became != "done"
                 self._states[name] = "lost" if is_still_lost else became
             elif before == "pending":
@@ -217,8 +217,8 @@ class Exports:
         status = read_status(self._path)
         assert status is not None
         expected = [self._in(state) for state in STATES]
-        for told in (report, status):
-            assert [told.gone, told.pending, told.lost, told.failed_ids] == expected
+        for found in (report, status):
+            assert [found.gone, found.pending, found.lost, found.failed_ids] == expected
         if report.finished:
             manifest = json.loads(self._beside(".manifest.json").read_bytes())
             assert [manifest.get(state, []) for state in STATES] == expected
@@ -227,7 +227,7 @@ class Exports:
         return self._path.with_name(self._path.name + ending)
 
     def _held(self) -> dict[str, list[Any]]:
-        """Return what the files hold; the lines of one completion stand together, in order."""
+        """Return the content of the files; the lines of one completion stand together, in order."""
         held: dict[str, list[Any]] = {}
         last = None
         for line in self._lines():
@@ -252,7 +252,7 @@ class Exports:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_random_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Whatever servers answer, each completion is whole in the output or named for what it is."""
+    """For any server, each completion is whole in the output, or named with its state."""
     dice = random.Random(seed)  # noqa: S311 no secret
     monkeypatch.setattr("aiomessages.export.conversation_reader.VISIBLE_SECONDS", 0.05)
     monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", dice.choice([1, 5000, 10**7]))

@@ -1,4 +1,4 @@
-"""What a ledger knows, read while nobody and while somebody has it open."""
+"""The status of an export, read while its ledger is open or closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {"layout": "messages", "include_reply": True, "media": None, "base_ur
 
 
 async def test_of_a_finished_export(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """It tells what the report told."""
+    """The status has the numbers of the report."""
     report = await export(client, [*IDS, "gone"], tmp_path / "out.jsonl", on_error="continue")
     status = read_status(tmp_path / "out.jsonl")
     assert status is not None
@@ -38,7 +38,7 @@ async def test_of_a_finished_export(client: AsyncMessagesClient, tmp_path: Path)
 
 
 def test_while_it_is_written(tmp_path: Path) -> None:
-    """With the ledger open, and a transaction under way, it tells what is committed."""
+    """With the ledger open and a transaction under way, the status has the committed state."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
         ledger.agree(SETTINGS, None)
         ledger.commit([Part(1, committed=10, rows=2)], [Entry("a", "done", 2)])
@@ -63,7 +63,7 @@ async def test_from_within(client: AsyncMessagesClient, tmp_path: Path) -> None:
 
 
 def test_an_export_that_begins_meanwhile(tmp_path: Path) -> None:
-    """Read again and again while exports begin and end, a ledger is never called corrupt."""
+    """Reading a ledger repeatedly while exports begin and end never reports it as corrupt."""
     path, is_over = tmp_path / "out.jsonl.ledger", threading.Event()
 
     def write() -> None:
@@ -84,20 +84,20 @@ def test_an_export_that_begins_meanwhile(tmp_path: Path) -> None:
 
 
 def test_no_ledger(tmp_path: Path) -> None:
-    """Where there is no ledger there is nothing to tell, and none is made."""
+    """Without a ledger there is no status, and no ledger is created."""
     assert read_status(tmp_path / "out.jsonl") is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_ledger(tmp_path: Path) -> None:
-    """A file that is no ledger is called corrupt."""
+def test_an_invalid_ledger(tmp_path: Path) -> None:
+    """A file that is no ledger is reported as corrupt."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     with pytest.raises(CorruptError, match="not a ledger"):
         read_status(tmp_path / "out.jsonl")
 
 
 def test_a_ledger_that_was_just_made(tmp_path: Path) -> None:
-    """Killed before it knew what it is for, a ledger is that of no export."""
+    """A ledger that was killed before it had settings is that of no export."""
     (tmp_path / "out.jsonl.ledger").touch()
     assert read_status(tmp_path / "out.jsonl") is None
     with Ledger(tmp_path / "out.jsonl.ledger"):
@@ -106,7 +106,7 @@ def test_a_ledger_that_was_just_made(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_the_version_before(tmp_path: Path) -> None:
-    """It did not say when an export was finished, and so nothing is told of that."""
+    """A ledger of the earlier version has no end time, so the status has none."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
         ledger.agree(
             {"layout": "messages", "include_reply": True, "media": None, "base_url": "u"}, None
@@ -119,7 +119,7 @@ def test_a_ledger_of_the_version_before(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_another_kind(tmp_path: Path) -> None:
-    """A ledger that lacks what is to be told is called corrupt."""
+    """A ledger without the needed tables is reported as corrupt."""
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
         ledger.agree({"layout": "messages"}, None)
     with pytest.raises(CorruptError, match="include_reply"):

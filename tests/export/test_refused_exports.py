@@ -1,4 +1,4 @@
-"""What ends an export at once: a key that is refused, a quota that is used up, a very long wait."""
+"""Errors that end an export at once: a refused key, a used-up quota, a very long wait."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from aiomessages import (
 )
 from aiomessages.export import Progress, export, read_status
 from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import count_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ IDS = [f"chatcmpl-{number}" for number in range(40)]
 
 
 class Refusing(Loopback):
-    """A server that answers as `refuse` says, by the number of the request, else with a message."""
+    """A server that answers as `refuse` says for a request's number, else with a message."""
 
     def __init__(self, refuse: Callable[[int], Answer | None]) -> None:
         super().__init__(self._answer)
@@ -50,7 +51,7 @@ async def exported(server: Refusing, path: Path, **options: Any) -> Any:
 
 
 def after(number: int, answer: Answer) -> Callable[[int], Answer | None]:
-    """Refuse every request behind the first ones."""
+    """Refuse every request after the first ones."""
     return lambda n: answer if n > number else None
 
 
@@ -66,7 +67,7 @@ def after(number: int, answer: Answer) -> Callable[[int], Answer | None]:
 async def test_no_other_can_be_read(
     tmp_path: Path, answer: Answer, kind: type[APIError], on_error: Any
 ) -> None:
-    """The first such answer ends the run; run again with a good key, it goes on where it was."""
+    """The first such answer ends the run; with a good key, the next run continues."""
     async with Refusing(after(20, answer)) as server:
         with pytest.raises(kind):
             await exported(server, tmp_path / "out.jsonl", on_error=on_error, concurrency=4)
@@ -80,7 +81,7 @@ async def test_no_other_can_be_read(
 
 
 async def test_three_forbidden_in_a_row(tmp_path: Path) -> None:
-    """One that is forbidden is that one's matter; three in a row are the key's."""
+    """One forbidden completion is recorded; three in a row end the run."""
     forbidden = error(403, "forbidden")
     async with Refusing(lambda n: forbidden if n in (5, 6, 9) or n > 20 else None) as server:
         with pytest.raises(PermissionDeniedError):
@@ -103,7 +104,7 @@ async def test_three_forbidden_in_a_row(tmp_path: Path) -> None:
 async def test_too_long_to_wait(
     tmp_path: Path, status: int, kind: type[APIStatusError], seconds: int, on_error: Any
 ) -> None:
-    """A Retry-After of more than ten minutes ends the run, and is told."""
+    """A Retry-After of more than ten minutes ends the run, and is in the error."""
     answer = error(status, "rate_limit_exceeded", retry_after=str(seconds))
     async with Refusing(after(5, answer)) as server:
         with pytest.raises(kind) as caught:
@@ -113,22 +114,22 @@ async def test_too_long_to_wait(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-async def test_a_wait_that_is_told(tmp_path: Path) -> None:
-    """A shorter one is waited for, and the progress says until when."""
+async def test_a_wait_in_the_progress(tmp_path: Path) -> None:
+    """A shorter wait is waited for, and the progress says until when."""
     answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
-    told: list[float] = []
+    reported: list[float] = []
 
     def note(progress: Progress) -> None:
-        told.append(progress.paused_until)
+        reported.append(progress.paused_until)
 
     async with Refusing(lambda n: answer if n == 3 else None) as server:
         report = await exported(server, tmp_path / "out.jsonl", on_progress=note)
     assert (report.complete, report.rows) == (True, 40)
-    assert told[-1] > 0
+    assert reported[-1] > 0
 
 
-async def test_a_wait_at_the_start_that_is_told(tmp_path: Path) -> None:
-    """So is one before anything was fetched: the progress is known from the start."""
+async def test_a_wait_at_the_start_in_the_progress(tmp_path: Path) -> None:
+    """A wait before the first request succeeded is in the progress as well."""
     answer = error(429, "rate_limit_exceeded", retry_after_ms="300")
     known: list[Progress] = []
     paused: list[float] = []
@@ -158,11 +159,13 @@ async def test_a_wait_at_the_start_that_is_told(tmp_path: Path) -> None:
     ids=["good", "some retries", "failing", "gone", "forbidden"],
 )
 async def test_every_request_counts(tmp_path: Path, refuse: Callable[[int], Answer | None]) -> None:
-    """Progress counts each request that was sent, whatever came of it."""
-    told: list[Progress] = []
+    """Progress counts each request that was sent, whatever its outcome."""
+    reported: list[Progress] = []
     async with Refusing(refuse) as server:
-        await exported(server, tmp_path / "out.jsonl", on_error="continue", on_progress=told.append)
-        assert told[-1].requests == len(server.asked)
+        await exported(
+            server, tmp_path / "out.jsonl", on_error="continue", on_progress=reported.append
+        )
+        assert reported[-1].requests == len(server.asked)
 
 
 async def test_requests_of_the_list_count(tmp_path: Path) -> None:
@@ -202,7 +205,7 @@ class Growing(Loopback):
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out", "out.parquet", "out.duckdb"])
 async def test_listed_again(tmp_path: Path, name: str) -> None:
-    """A list is listed again by default: what is new is added, and nothing new changes no byte."""
+    """A list is listed again by default: new completions are added, else no byte changes."""
 
     def files() -> dict[str, bytes]:
         return {
@@ -253,7 +256,7 @@ async def test_a_reply_that_is_left_out(tmp_path: Path) -> None:
         report = await export(client, IDS[:1], tmp_path / "out.jsonl", layout="finetune")
     assert (report.complete, report.rows, report.skipped) == (True, 1, {})
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
-        assert ledger.reasons("done") == {"unknown role": 1}
+        assert ledger.query(count_reasons, "done") == {"unknown role": 1}
 
 
 # --- large conversations --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Rows: whatever a server sends becomes one, and only what is no JSON is told to be damage."""
+"""Rows: every line becomes one, and only invalid JSON is reported as damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = "1" * 5000
 
 
 def rows(lines: list[str], layout: str = "messages") -> list[JSON]:
-    """Return the rows of lines, as DuckDB is given them."""
+    """Return the rows of lines as DuckDB reads them."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "lines.jsonl.gz"
         source.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
@@ -61,7 +61,7 @@ ODD = {
     "keys that come twice": r'{"a":1,"a":1e400}',
     "half an emoji as a key": r'{"\ud83d":1,"\ud83e":2}',
 }
-# Where a value stands within a message, beside what must keep its value.
+# The places of a value in a message, beside values that must stay.
 PLACES = {
     "a field": '"seed":VALUE',
     "a field with a column": '"name":VALUE',
@@ -77,8 +77,8 @@ PLACES = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_what_the_server_sent_is_never_corrupt(place: str, odd: str) -> None:
-    """A value that fits no column is null there, its neighbours are kept, the whole is whole."""
+def test_valid_json_is_never_corrupt(place: str, odd: str) -> None:
+    """A value that fits no column is null there, its neighbours stay, and the JSON is complete."""
     message = f'{{"role":"user",{place.replace("VALUE", odd)},"content":"said"}}'
     (row,) = rows([f'{{"completion_id":"c","seq":7,"message":{message}}}'])
     assert row["message_json"] == message
@@ -90,7 +90,7 @@ def test_what_the_server_sent_is_never_corrupt(place: str, odd: str) -> None:
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_a_conversation_with_an_odd_value(odd: str) -> None:
-    """It costs its own column alone in any field of a line as well."""
+    """An odd value in any field is null in its own column only."""
     message = f'{{"role":"user","content":"said","new":{odd}}}'
     fields = f'"metadata":{{"n":{odd}}},"messages":[{message}],"reply":{odd},"completion":{odd}'
     line = f'{{"completion_id":"c","model":"m","created":{odd},{fields}}}'
@@ -102,7 +102,7 @@ def test_a_conversation_with_an_odd_value(odd: str) -> None:
 
 
 def test_half_an_emoji_beside_a_long_number() -> None:
-    """Two reasons to refuse a line are no more than one."""
+    """A lone surrogate beside a long number is handled as each of them alone."""
     message = rf'{{"content":"half \ud83d","name":"N","seed":{DIGITS}}}'
     (row,) = rows([f'{{"message":{message}}}'])
     assert (row["content"], row["name"]) == ("half \ufffd", "N")
@@ -111,7 +111,7 @@ def test_half_an_emoji_beside_a_long_number() -> None:
 
 @pytest.mark.parametrize("message", ["null", "1", '"text"', "[]", "1e400", DIGITS])
 def test_a_reply_that_is_no_object(message: str) -> None:
-    """A server may have stored no message at all; the row has its text."""
+    """A message that is not an object still has a row with its text."""
     (row,) = rows([f'{{"completion_id":"c","seq":1,"choice":0,"message":{message}}}'])
     assert row == {"completion_id": "c", "seq": 1, "choice": 0, "message_json": message}
 
@@ -169,7 +169,7 @@ messages = values | st.builds(as_object, st.lists(st.tuples(keys, values), max_s
 @settings(max_examples=25, deadline=None)
 @given(sent=st.lists(messages, min_size=1, max_size=20))
 def test_any_json_is_a_message(ending: str, sent: list[str]) -> None:
-    """Columns are made of whatever is JSON, and the last one has it byte for byte."""
+    """Any JSON becomes columns, and the last one has it byte for byte."""
     lines = [
         f'{{"completion_id":"c","seq":{seq},"message":{message}}}'
         for seq, message in enumerate(sent)
@@ -182,7 +182,7 @@ def test_any_json_is_a_message(ending: str, sent: list[str]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(sent=st.lists(st.tuples(values, values, values), min_size=1, max_size=10))
 def test_any_json_is_in_a_conversation(sent: list[tuple[str, str, str]]) -> None:
-    """The same of metadata, messages and completions."""
+    """Any JSON is accepted in metadata, messages and completions as well."""
     lines = [
         f'{{"created":{n},"metadata":{metadata},"messages":[{message}],"completion":{completion}}}'
         for n, (metadata, message, completion) in enumerate(sent)
@@ -196,7 +196,7 @@ def test_any_json_is_in_a_conversation(sent: list[tuple[str, str, str]]) -> None
 
 
 def is_json(line: str) -> bool:
-    """Say independently whether a line is a JSON object with a message."""
+    """Decide independently whether a line is a JSON object with a message."""
 
     def refuse(name: str) -> None:
         raise ValueError(name)
@@ -214,8 +214,8 @@ bit_rot = st.sampled_from([*"[]{},:\"\\0-+.eEx'", "", "null", "\x00"])
 
 @settings(max_examples=150, deadline=None)
 @given(message=shallow, levels=st.sampled_from([0, 1, 63, 64, 200]), rot=bit_rot, data=st.data())
-def test_bit_rot_is_told(message: str, levels: int, rot: str, data: st.DataObject) -> None:
-    """What is no JSON is damage however deep it lies, and what is JSON never is."""
+def test_bit_rot_is_reported(message: str, levels: int, rot: str, data: st.DataObject) -> None:
+    """Invalid JSON is damage at any depth, and valid JSON never is."""
     at = data.draw(st.integers(0, max(len(message) - 1, 0)))
     rotten = nested(message[:at] + rot + message[at + 1 :], levels, "list")
     line = f'{{"seq":{DIGITS},"message":{rotten}}}'
@@ -230,18 +230,18 @@ def test_bit_rot_is_told(message: str, levels: int, rot: str, data: st.DataObjec
     "line", ["{", "[1]", "{}", '{"message":{]}', '{"message":' + "[" * 5000 + "}", "]" * 200, ""]
 )
 def test_a_line_that_is_no_line_of_an_export(line: str) -> None:
-    """It is named by its file and number."""
+    """A line that is not JSON is reported with its file and number."""
     with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz, line 2: "):
         rows(['{"message":{}}', line])
 
 
-def test_an_error_does_not_tell_what_was_said(tmp_path: Path) -> None:
-    """Where bytes are damaged, the error has their place and not their text."""
+def test_an_error_does_not_quote_the_message(tmp_path: Path) -> None:
+    """An error about damaged bytes has their position and not their text."""
     source = tmp_path / "lines.jsonl.gz"
     source.write_bytes(gzip.compress(b'{"message":{"content":"secret \xff"}}\n'))
-    with pytest.raises(CorruptError) as told:
+    with pytest.raises(CorruptError) as raised:
         Rows.of(source, tmp_path / "rows", "messages")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -253,15 +253,15 @@ def test_an_error_does_not_tell_what_was_said(tmp_path: Path) -> None:
     ],
 )
 def test_a_gzip_file_that_is_cut_or_damaged(tmp_path: Path, damage: Any) -> None:
-    """A file that was cut, or whose checksum is another, is damaged, not a fault of the disk."""
+    """A gzip file that was cut or has a wrong checksum is reported as damaged."""
     source = tmp_path / "lines.jsonl.gz"
     source.write_bytes(damage(gzip.compress(b'{"message":{}}\n' * 1000)))
     with pytest.raises(CorruptError, match=r"^lines\.jsonl\.gz is cut or damaged: "):
         Rows.of(source, tmp_path / "rows", "messages")
 
 
-def test_what_is_asked_of_msgspec() -> None:
-    """These are what msgspec refuses; once it does not, less has to be done here."""
+def test_inputs_that_msgspec_refuses() -> None:
+    """Inputs that msgspec refuses: once it accepts them, this package can do less."""
     for odd in (DIGITS, r'"\ud83d"', "[" * 100_000 + "]" * 100_000):
         with pytest.raises((msgspec.DecodeError, RecursionError)):
             msgspec.json.decode(odd)

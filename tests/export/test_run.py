@@ -1,4 +1,4 @@
-"""An export as its caller sees it: what is written, what a second run does, what is refused."""
+"""An export as its caller sees it: its output, its second run, and its refusals."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from aiomessages.export import (
     read_status,
 )
 from aiomessages.export.files import Files
+from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import count_reasons
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def files_in(directory: Path) -> list[Path]:
-    """Return what a directory holds."""
+    """Return the content of a directory."""
     return sorted(directory.iterdir())
 
 
@@ -45,8 +47,15 @@ async def test_every_message_and_reply(
     assert (report.progress.completions, report.progress.total) == (30, 30)
 
 
+async def test_nothing_to_explain(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """The ledger has no reason for a completion that the output holds whole."""
+    await export(client, IDS[:2], tmp_path / "out.jsonl")
+    with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
+        assert ledger.query(count_reasons, "done") == {None: 2}
+
+
 async def test_messages_are_the_servers_bytes(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """In a line stands the message as the server sent it, byte for byte."""
+    """A line has the message as the server sent it, byte for byte."""
     await export(client, IDS[:3], tmp_path / "out.jsonl")
     raw = [line for name in IDS[:3] for line in (await client.list(name).raw()).data]
     text = (tmp_path / "out.jsonl").read_bytes()
@@ -65,8 +74,15 @@ async def test_a_list_of_completions(
     assert again.sha256 == report.sha256
 
 
+async def test_nothing_is_listed_again(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A run that does not list the completions again calls none of them removed."""
+    await export(client, client.completions(), tmp_path / "out.jsonl")
+    again = await export(client, client.completions(), tmp_path / "out.jsonl", refresh=False)
+    assert again.removed == 0
+
+
 async def test_conversations(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """The layout `conversations` is a line a completion, with all there is to know of it."""
+    """The layout `conversations` is one line per completion, with all of its data."""
     await export(client, IDS, tmp_path / "out.jsonl", layout="conversations")
     got = {line["completion_id"]: line for line in lines(tmp_path / "out.jsonl")}
     assert sorted(got) == IDS
@@ -81,14 +97,14 @@ async def test_conversations(client: AsyncMessagesClient, tmp_path: Path) -> Non
 async def test_without_replies(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """Without include_reply a completion takes one request, and has its messages alone."""
+    """Without include_reply a completion takes one request, and has only its messages."""
     await export(client, IDS, tmp_path / "out.jsonl", include_reply=False)
     assert len(lines(tmp_path / "out.jsonl")) == sum(len(item["messages"]) for item in RECORDS)
     assert server.requests == len(IDS)
 
 
 async def test_a_directory_of_parts(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """A directory gets part files of about the size that was asked for, all of it in them."""
+    """A directory gets part files of about the requested size, which together have all lines."""
     report = await export(client, IDS, tmp_path / "out", part_bytes=1, concurrency=1)
     parts = files_in(tmp_path / "out")
     assert [path.name for path in parts] == sorted(report.sha256)
@@ -111,7 +127,7 @@ async def test_a_second_run(
 async def test_added_and_removed_ids(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """Ids that are new are fetched and added; those that are gone from the source are counted."""
+    """New ids are fetched and added; ids that the source no longer names are counted."""
     await export(client, IDS[:20], tmp_path / "out.jsonl", include_reply=False)
     report = await export(client, IDS[5:], tmp_path / "out.jsonl", include_reply=False)
     assert server.requests == len(IDS)
@@ -125,10 +141,10 @@ async def test_an_id_named_twice(client: AsyncMessagesClient, tmp_path: Path) ->
     assert written(tmp_path / "out.jsonl") == expected_messages()
 
 
-async def test_ids_that_are_named_far_apart(
+async def test_a_repeated_id_after_many_others(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """However many ids lie between, the second naming of one is passed over."""
+    """An id that is named twice is exported once, however many ids lie between."""
     report = await export(client, IDS * 10, tmp_path / "out.jsonl", include_reply=False)
     assert report.progress.completions == server.requests == len(IDS)
 
@@ -144,10 +160,10 @@ async def test_ids_that_are_named_far_apart(
     ],
     ids=["None", "int", "bytes", "surrogate"],
 )
-async def test_what_can_be_no_id(
+async def test_an_invalid_id(
     client: AsyncMessagesClient, tmp_path: Path, wrong: Any, complaint: str, on_error: Any
 ) -> None:
-    """What no ledger can hold is refused, and never passed over as if it had been named before."""
+    """An id that no ledger can hold is refused, and not taken for a repeated one."""
     for n, ids in enumerate(([IDS[0], wrong], (name for name in (IDS[0], wrong)))):
         with pytest.raises(ConfigurationError, match=complaint):
             await export(client, ids, tmp_path / f"{n}.jsonl", on_error=on_error)
@@ -183,7 +199,7 @@ async def test_nothing_to_export(client: AsyncMessagesClient, tmp_path: Path) ->
 
 
 async def test_private_files(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """Nobody else can read what was written."""
+    """The files are readable by their owner only."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files_in(tmp_path)}
     assert set(modes.values()) == {0o600}
@@ -202,10 +218,10 @@ async def test_the_manifest(client: AsyncMessagesClient, tmp_path: Path) -> None
 # --- what fails -----------------------------------------------------------------------------------
 
 
-async def test_what_a_layout_cannot_express(
+async def test_a_completion_that_a_layout_cannot_express(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """A completion that is no line in a layout is counted with its reason, and asked for once."""
+    """A completion that a layout cannot express is counted with its reason, and requested once."""
     silent = record(999)
     silent["completion"]["choices"] = []
     await server.import_records([silent])
@@ -230,7 +246,7 @@ async def test_changed_options(
 
 
 async def test_media_directories_are_compared(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """The same directory agrees in the next run; another one, or none, is refused."""
+    """The same media directory is accepted in the next run; another one, or none, is refused."""
     path, media = tmp_path / "out.jsonl", tmp_path / "media"
     for _ in range(2):
         await export(client, IDS[:2], path, media=media)
@@ -261,12 +277,12 @@ async def test_a_file_that_was_cut(client: AsyncMessagesClient, tmp_path: Path) 
     """A file shorter than the ledger says is refused as corrupt."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     (tmp_path / "out.jsonl").write_bytes(b"")
-    with pytest.raises(CorruptError, match="begin anew"):
+    with pytest.raises(CorruptError, match="start again"):
         await export(client, IDS, tmp_path / "out.jsonl")
 
 
 async def test_a_file_that_was_changed(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """A file whose committed bytes were changed is found out when it is finished."""
+    """A change of committed bytes is detected when the export is finished."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     data = (tmp_path / "out.jsonl").read_bytes()
     (tmp_path / "out.jsonl").write_bytes(data.replace(b"message", b"massage", 1))
@@ -274,8 +290,8 @@ async def test_a_file_that_was_changed(client: AsyncMessagesClient, tmp_path: Pa
         await export(client, IDS, tmp_path / "out.jsonl")
 
 
-async def test_a_ledger_that_is_none(client: AsyncMessagesClient, tmp_path: Path) -> None:
-    """A file in the ledger's place that is none is refused."""
+async def test_an_invalid_ledger(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """A file that is no ledger, in the ledger's place, is refused."""
     (tmp_path / "out.jsonl.ledger").write_bytes(b"not a database, but long enough " * 40)
     with pytest.raises(CorruptError, match="not a ledger"):
         await export(client, IDS, tmp_path / "out.jsonl")
@@ -327,7 +343,7 @@ async def test_a_missing_extra(
 async def test_a_conversation_enters_whole(
     client: AsyncMessagesClient, server: LocalServer, tmp_path: Path
 ) -> None:
-    """Of a conversation of many pages nothing is written until all of it is there."""
+    """No line of a conversation is written before all of its pages have arrived."""
     long = record(999, messages=350)
     await server.import_records([long])
     names = [IDS[0], long["completion"]["id"]]
@@ -348,7 +364,7 @@ async def test_conversations_larger_than_the_room_for_them(
     monkeypatch: pytest.MonkeyPatch,
     layout: str,
 ) -> None:
-    """Where not even one page fits, one conversation is read after the other, all the same."""
+    """If not even one page fits, conversations are read one after the other."""
     monkeypatch.setattr("aiomessages.export.exporting.BUDGET_BYTES", 1)
     long = [record(number, messages=250) for number in range(900, 904)]
     await server.import_records(long)
@@ -358,14 +374,28 @@ async def test_conversations_larger_than_the_room_for_them(
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
-async def test_the_step_of_columns_is_told(
+async def test_the_step_of_columns_in_the_progress(
     client: AsyncMessagesClient, tmp_path: Path, name: str
 ) -> None:
-    """Progress says when columns are written, where they are, and not any more at the end."""
+    """Progress says that columns are being written, until they are done."""
     if name == "out.parquet":
         pytest.importorskip("duckdb")
-    told: list[bool] = []
+    reported: list[bool] = []
     await export(
-        client, IDS, tmp_path / name, on_progress=lambda now: told.append(now.writing_columns)
+        client, IDS, tmp_path / name, on_progress=lambda now: reported.append(now.writing_columns)
     )
-    assert (any(told), told[-1]) == (name == "out.parquet", False)
+    assert (any(reported), reported[-1]) == (name == "out.parquet", False)
+
+
+async def test_no_columns_without_new_rows(client: AsyncMessagesClient, tmp_path: Path) -> None:
+    """Progress has no step of columns where a run adds nothing."""
+    pytest.importorskip("duckdb")
+    await export(client, IDS[:2], tmp_path / "out.parquet")
+    reported: list[bool] = []
+    await export(
+        client,
+        IDS[:2],
+        tmp_path / "out.parquet",
+        on_progress=lambda now: reported.append(now.writing_columns),
+    )
+    assert not any(reported)

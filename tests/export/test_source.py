@@ -1,4 +1,4 @@
-"""Sources: how many ids are read at a time, and of what; what a listed completion comes with."""
+"""Sources: how many ids are read at a time, and the JSON of listed completions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = [f"chatcmpl-{n}" for n in range(2 * BATCH + 1)]
 
 
 class Lazy:
-    """Knows how many ids it has, and makes them as it is asked for them."""
+    """Knows the number of its ids, and makes them on request."""
 
     def __len__(self) -> int:
         return len(MANY)
@@ -33,7 +33,7 @@ class Lazy:
 
 
 class Both(Lazy):
-    """Can be iterated in both ways, of which one would block."""
+    """Can be iterated in both ways, one of which would block."""
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("it blocks")
@@ -48,16 +48,16 @@ class Both(Lazy):
     [MANY, tuple(MANY), dict.fromkeys(MANY), dict.fromkeys(MANY).keys()],
     ids=["list", "tuple", "dict", "keys"],
 )
-async def test_what_is_there_is_read_in_batches(source: Any) -> None:
-    """Of what holds its ids, many are read at a time."""
+async def test_a_container_is_read_in_batches(source: Any) -> None:
+    """Ids of a container are read in batches."""
     read = [[named.completion_id for named in batch] async for batch in batches(source)]
     assert [len(batch) for batch in read] == [BATCH, BATCH, 1]
     assert [name for batch in read for name in batch] == MANY
 
 
 @pytest.mark.parametrize("source", [iter(MANY), Lazy(), Both()], ids=["iterator", "lazy", "both"])
-async def test_what_is_still_to_be_made_is_read_one_by_one(source: Any) -> None:
-    """Of what makes its ids as it goes, none is read ahead, whether its length is known or not."""
+async def test_a_generator_is_read_one_by_one(source: Any) -> None:
+    """Ids of a generator are read one by one, whether it knows its length or not."""
     read = [[named.completion_id for named in batch] async for batch in batches(source)]
     assert read == [[name] for name in MANY]
 
@@ -74,8 +74,8 @@ async def test_a_list_that_grows_meanwhile(more: int) -> None:
 
 
 @pytest.mark.parametrize(("ids", "problem"), [(["a", 7], "number 2"), (["\ud83d"], "surrogate")])
-async def test_what_can_be_no_id(ids: Any, problem: str) -> None:
-    """An id of another type, or that no request can hold, is refused by its number."""
+async def test_an_invalid_id(ids: Any, problem: str) -> None:
+    """An id of another type, or one that no request can hold, is refused with its number."""
     with pytest.raises(ConfigurationError, match=problem):
         [batch async for batch in batches(iter(ids))]
 
@@ -84,7 +84,7 @@ async def test_what_can_be_no_id(ids: Any, problem: str) -> None:
 
 
 class Listing(Loopback):
-    """A server that lists items of JSON, a few a page, and fails as often as it is told."""
+    """A server that lists items of JSON, a few a page, and fails a given number of times."""
 
     def __init__(self, *items: bytes, page: int = 2) -> None:
         super().__init__(self._answer)
@@ -119,7 +119,7 @@ FIVE = [b'{"id":"c%d","created":%d}' % (n, n) for n in range(5)]
 
 
 async def test_a_list_is_read_by_pages() -> None:
-    """Of a list each page is a batch, every completion in it with its JSON."""
+    """Each page of a list is a batch, with the JSON of every completion."""
     async with Listing(*FIVE) as server, client_of(server) as client:
         read = [batch async for batch in batches(client.completions())]
     assert read == [
@@ -130,7 +130,7 @@ async def test_a_list_is_read_by_pages() -> None:
 
 
 async def test_a_page_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server may send more a page than the ledger looks up at once: then it is several batches.
+    """A page with more items than the ledger looks up at once becomes several batches.
 
     (SQLite refuses a statement of more than some thousands of values.)
     """
@@ -142,8 +142,8 @@ async def test_a_page_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read == [3, 3, 2]
 
 
-async def test_pages_outside_the_span() -> None:
-    """A page without anything of the span is no batch."""
+async def test_pages_outside_the_range() -> None:
+    """A page without completions of the range is no batch."""
     async with Listing(*FIVE) as server, client_of(server) as client:
         source = CreatedBetween(client.completions(), since=3, until=4)
         assert [batch async for batch in batches(source)] == [[SourceItem("c3", FIVE[3])]]
@@ -173,7 +173,7 @@ ODD = {
 @pytest.mark.parametrize("item", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("since", [None, 0])
 async def test_whatever_has_an_id(item: bytes, since: float | None) -> None:
-    """A listed completion needs an id and nothing else; where it is indented it loses no more."""
+    """A listed completion needs only an id; indentation is removed without other changes."""
     indented = item.replace(b",", b",\n    ", 1)
     async with Listing(item, indented) as server, client_of(server) as client:
         source = CreatedBetween(client.completions(), since=since)
@@ -188,7 +188,7 @@ async def test_whatever_has_an_id(item: bytes, since: float | None) -> None:
     "wrong", [b'{"created":1}', b'{"id":null}', b'{"id":7}', rb'{"id":"\ud83d"}']
 )
 async def test_a_completion_without_an_id(wrong: bytes, tmp_path: Path) -> None:
-    """A listed completion that no id names is an error, and the export is not finished."""
+    """A listed completion without an id is an error, and the export is not finished."""
     async with Listing(FIVE[0], wrong) as server, client_of(server) as client:
         for _ in range(2):
             with pytest.raises(SchemaError):
@@ -203,18 +203,18 @@ async def test_a_completion_without_an_id(wrong: bytes, tmp_path: Path) -> None:
 
 @pytest.fixture
 def client() -> AsyncMessagesClient:
-    """Give a client that asks nothing."""
+    """Give a client that sends no request."""
     return AsyncMessagesClient("key", default_query={"key": "canary"})
 
 
 def test_the_selection_of_ids() -> None:
-    """Ids are no selection."""
+    """A source of ids has no selection."""
     assert selection_of(["a"]) is None
     assert selection_of(iter("a")) is None
 
 
 def test_the_selection_of_a_list(client: AsyncMessagesClient) -> None:
-    """Of a list, everything is told that decides which completions it holds."""
+    """The selection of a list has every option that decides which completions it holds."""
     listed = client.completions(
         model="gpt", metadata={"b": "2", "a": "1"}, after="c7", max_items=5, order="desc", limit=3
     )
@@ -230,15 +230,15 @@ def test_the_selection_of_a_list(client: AsyncMessagesClient) -> None:
     assert selection_of(client.completions(max_items=1)) == {"max_items": 1, "order": "asc"}
 
 
-def test_what_selects_nothing(client: AsyncMessagesClient) -> None:
-    """How a whole list is fetched does not matter, nor what the client sends along with all."""
+def test_options_that_select_nothing(client: AsyncMessagesClient) -> None:
+    """Options of fetching, and headers of the client, are not in the selection."""
     listed = client.completions(limit=3, order="desc", prefetch=False, extra_headers={"x": "y"})
     assert selection_of(listed) == {}
     assert selection_of(CreatedBetween(listed, order="desc")) == {}
 
 
 def test_the_selection_of_a_query(client: AsyncMessagesClient) -> None:
-    """A query of the caller's own can be compared, and its values cannot be read."""
+    """Values of the caller's own query can be compared, and not read."""
     first, again, other = (
         selection_of(client.completions(extra_query={"z": 1, "user": user}))
         for user in ("canary", "canary", "other")
@@ -249,8 +249,8 @@ def test_the_selection_of_a_query(client: AsyncMessagesClient) -> None:
     assert (first or {})["extra_query"]["user"] == hashed
 
 
-def test_the_selection_of_a_span(client: AsyncMessagesClient) -> None:
-    """A span is told by its moments, or by what the caller calls them."""
+def test_the_selection_of_a_range(client: AsyncMessagesClient) -> None:
+    """The selection of a range has its times, or the caller's names for them."""
     span: dict[str, Any] = {"since": 1, "until": 2.5}
     listed = client.completions(model="gpt")
     assert selection_of(CreatedBetween(listed, **span)) == {"model": "gpt", **span}

@@ -1,4 +1,4 @@
-"""Looking at a ledger: at one moment, and without a trace."""
+"""Reading a ledger: as it is at one moment, without changing a file."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ NOBODY = 65534
 
 
 def rows(db: sqlite3.Connection) -> int:
-    """Read something."""
+    """Read some rows."""
     ((number,),) = db.execute("SELECT count(*) FROM completions")
     return int(number)
 
 
 def add(path: Path, name: str) -> None:
-    """Export something, from beginning to end."""
+    """Run an export from its start to its end."""
     with Ledger(path) as ledger:
         ledger.commit([Part(1)], [Entry(name, "done")])
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a ledger of one completion that nobody has open."""
+    """Give a closed ledger of one completion."""
     add(tmp_path / "out.ledger", "a")
     return tmp_path / "out.ledger"
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
 def test_an_export_that_begins_meanwhile(path: Path, *, ends: bool) -> None:
-    """What was read then is not used: it is read again, as it is now."""
+    """If an export begins meanwhile, the result is dropped, and the ledger is read again."""
     looks = []
     with contextlib.ExitStack() as exports:
 
@@ -62,7 +62,7 @@ def test_an_export_that_begins_meanwhile(path: Path, *, ends: bool) -> None:
 
 
 def test_an_error_because_an_export_begins(path: Path) -> None:
-    """It is not taken for damage."""
+    """An error because an export begins meanwhile is not taken for damage."""
     looks = []
 
     def read(db: sqlite3.Connection) -> int:
@@ -76,21 +76,21 @@ def test_an_error_because_an_export_begins(path: Path) -> None:
 
 
 def test_an_error_that_is_none_of_that(path: Path) -> None:
-    """It is raised at once."""
+    """Any other error is raised at once."""
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         read_snapshot(path, lambda db: db.execute("SELECT * FROM other"))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["read", "failed"])
 def test_a_ledger_that_changes_each_time(path: Path, *, fails: bool) -> None:
-    """It is given up in the end."""
+    """A ledger that changes at each attempt is given up in the end."""
 
     def read(_: sqlite3.Connection) -> None:
         add(path, str(path.stat().st_mtime_ns))
         if fails:
             raise sqlite3.DatabaseError("malformed")
 
-    with pytest.raises((ExportError, sqlite3.DatabaseError), match=r"changes all|malformed"):
+    with pytest.raises((ExportError, sqlite3.DatabaseError), match=r"keeps changing|malformed"):
         read_snapshot(path, read)
 
 
@@ -107,7 +107,7 @@ def test_no_trace(path: Path) -> None:
 
 @pytest.fixture
 def unwritable() -> Iterator[Path]:
-    """Give a directory, and be somebody who cannot write to it once `open_to` was called."""
+    """Give a directory that this process cannot write to once `open_to` was called."""
     with contextlib.ExitStack() as undo:
         made = Path(tempfile.mkdtemp())
         made.chmod(0o755)
@@ -119,7 +119,7 @@ def unwritable() -> Iterator[Path]:
 
 
 def forbid(directory: Path) -> None:
-    """Let nobody write to a directory, this process included, which may be root's."""
+    """Forbid all processes to write to a directory, even this one, which may be root's."""
     for path in directory.iterdir():
         path.chmod(0o444)
     directory.chmod(0o555)
@@ -128,14 +128,14 @@ def forbid(directory: Path) -> None:
 
 
 def test_a_ledger_where_nothing_can_be_written(unwritable: Path) -> None:
-    """It can be looked at."""
+    """A ledger in a read-only directory can be read."""
     add(unwritable / "out.ledger", "a")
     forbid(unwritable)
     assert read_snapshot(unwritable / "out.ledger", rows) == 1
 
 
 def test_a_ledger_with_a_log_where_nothing_can_be_written(unwritable: Path) -> None:
-    """Of an export that was killed, too, with what is in the log alone."""
+    """So can that of a killed export, with the entries of its log."""
     killed = unwritable / "killed"
     killed.mkdir()
     with Ledger(unwritable / "out.ledger") as ledger:

@@ -1,4 +1,4 @@
-"""The writer: when a batch is committed, and what an error or a cancelled task leaves."""
+"""The writer: the moment of a commit, and its state after an error or a cancellation."""
 
 from __future__ import annotations
 
@@ -32,8 +32,12 @@ class Batches:
         self.may_end.set()
         self.error: Exception | None = None
 
-    def write(self, lines: Lines, entries: Sequence[Entry]) -> int:
-        """Take a batch."""
+    def write(
+        self, pieces: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes]
+    ) -> int:
+        """Take a batch; the lines of lost completions are not kept."""
+        assert not [*incomplete]
+        lines = joined(pieces)
         self.began.set()
         self.may_end.wait()
         if self.error is not None:
@@ -41,13 +45,6 @@ class Batches:
         self.written.append((bytes(lines.text), [*entries]))
         self.numbers.append(lines.number)
         return len(lines.text)
-
-    def write_pieces(
-        self, pieces: Iterable[Lines], entries: Sequence[Entry], incomplete: Iterable[bytes]
-    ) -> int:
-        """Take a batch in pieces; the lines of lost completions are not kept."""
-        assert not [*incomplete]
-        return self.write(joined(pieces), entries)
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def output() -> Batches:
 
 @pytest.fixture
 def sizes() -> list[int]:
-    """Give what is told at each commit."""
+    """Give the sizes that each commit reports."""
     return []
 
 
@@ -69,7 +66,7 @@ def writer(output: Any, sizes: list[int]) -> Writer:
 
 
 def lines(text: bytes = b"") -> Lines:
-    """Return lines of which only the text matters."""
+    """Return lines whose text alone matters."""
     return Lines(text, 1)
 
 
@@ -87,7 +84,7 @@ async def begun(output: Batches) -> None:
 
 
 async def test_a_small_batch_waits(writer: Writer, output: Batches, sizes: list[int]) -> None:
-    """Lines are written when they are flushed, with what they mean; nothing is written twice."""
+    """Lines are written with their entries when they are flushed, and never twice."""
     await writer.add(lines(b"12"), entry("a"))
     await writer.add(lines(b"3"), entry("b"))
     assert output.written == []
@@ -98,7 +95,7 @@ async def test_a_small_batch_waits(writer: Writer, output: Batches, sizes: list[
 
 
 async def test_a_large_batch(writer: Writer, output: Batches) -> None:
-    """Lines are written as soon as they are a batch's size together."""
+    """Lines are written as soon as they have the size of a batch."""
     await writer.add(lines(FULL[1:]), entry("a"))
     assert output.written == []
     await writer.add(lines(b"x"), entry("b"))
@@ -106,7 +103,7 @@ async def test_a_large_batch(writer: Writer, output: Batches) -> None:
 
 
 async def test_the_lines_of_a_batch_are_counted(writer: Writer, output: Batches) -> None:
-    """The number of lines begins anew with each batch."""
+    """The number of lines starts at 0 with each batch."""
     for names in ("ab", "c"):
         for name in names:
             await writer.add(lines(b"1"), entry(name))
@@ -114,7 +111,7 @@ async def test_the_lines_of_a_batch_are_counted(writer: Writer, output: Batches)
     assert output.numbers == [2, 1]
 
 
-async def test_a_large_completion_follows_what_was_collected(
+async def test_a_large_completion_follows_the_collected_lines(
     writer: Writer, output: Batches
 ) -> None:
     """The collected lines are written first; then the pieces, as a batch of their own."""
@@ -124,7 +121,7 @@ async def test_a_large_completion_follows_what_was_collected(
 
 
 def test_an_old_batch(writer: Writer, output: Batches) -> None:
-    """Lines are written with the first that come when they are of age; then it starts anew."""
+    """An old batch is written with the next lines; then a new one begins."""
 
     async def add() -> None:
         written = []
@@ -146,7 +143,7 @@ async def test_a_completion_twice_in_a_batch(writer: Writer, output: Batches) ->
 
 
 async def test_one_batch_at_a_time(writer: Writer, output: Batches) -> None:
-    """What is added while a batch is written is in the next one, and whoever fills it waits."""
+    """Lines that are added while a batch is written join the next batch; a full one waits."""
     output.may_end.clear()
     first = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
@@ -162,7 +159,7 @@ async def test_one_batch_at_a_time(writer: Writer, output: Batches) -> None:
 
 
 async def test_a_batch_that_fails(writer: Writer, output: Batches, sizes: list[int]) -> None:
-    """Its error is raised, and again each time: nothing is written behind half a batch."""
+    """The error of a batch is raised, and again each time; nothing is written after it."""
     output.error = OSError("disk")
     with pytest.raises(OSError, match="disk"):
         await writer.add(lines(FULL), entry("a"))
@@ -176,7 +173,7 @@ async def test_a_batch_that_fails(writer: Writer, output: Batches, sizes: list[i
 
 
 async def test_a_batch_that_fails_while_another_waits(writer: Writer, output: Batches) -> None:
-    """Whoever waits to write the next batch is told as well."""
+    """A task that waits to write the next batch gets the error as well."""
     output.may_end.clear()
     output.error = OSError("disk")
     tasks = [asyncio.ensure_future(writer.add(lines(FULL), entry("a")))]
@@ -192,7 +189,7 @@ async def test_a_batch_that_fails_while_another_waits(writer: Writer, output: Ba
 
 
 async def test_being_cancelled_while_writing(writer: Writer, output: Batches) -> None:
-    """A task that is cancelled, and again, leaves when its batch is written, not before."""
+    """A task that is cancelled, even twice, ends only after its batch is written."""
     output.may_end.clear()
     task = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
@@ -208,7 +205,7 @@ async def test_being_cancelled_while_writing(writer: Writer, output: Batches) ->
 
 
 async def test_being_cancelled_while_waiting(writer: Writer, output: Batches) -> None:
-    """What a task has added before it was cancelled is in the next batch."""
+    """Lines that a task added before it was cancelled are in the next batch."""
     output.may_end.clear()
     first = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
     await begun(output)
@@ -224,7 +221,7 @@ async def test_being_cancelled_while_waiting(writer: Writer, output: Batches) ->
 async def test_an_error_counts_for_more_than_being_cancelled(
     writer: Writer, output: Batches
 ) -> None:
-    """A task that is cancelled while its batch fails says that the batch failed."""
+    """A task that is cancelled while its batch fails raises the error of the batch."""
     output.may_end.clear()
     output.error = OSError("disk")
     task = asyncio.ensure_future(writer.add(lines(FULL), entry("a")))
@@ -236,7 +233,7 @@ async def test_an_error_counts_for_more_than_being_cancelled(
         await task
 
 
-async def test_what_a_thread_returns() -> None:
+async def test_the_result_of_a_thread() -> None:
     """A function gets its arguments in a thread of its own, and its result comes back."""
     assert await run_to_end(divmod, 7, 2) == (3, 1)
     assert await run_to_end(threading.get_ident) != threading.get_ident()

@@ -1,4 +1,4 @@
-"""Servers that no request reaches: nobody listens, nobody answers, or nobody can be trusted."""
+"""Servers that no request reaches: nobody listens or answers, or no certificate is trusted."""
 
 import contextlib
 import datetime as dt
@@ -54,11 +54,11 @@ class NoNames(AbstractResolver):
         port: int = 0,  # noqa: ARG002 the same
         family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 the same
     ) -> list[ResolveResult]:
-        """Know nothing."""
+        """Find no name."""
         raise OSError(socket.EAI_NONAME, "Name or service not known")
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Where a key could show after an error, and whether it does."""
+"""The places where a key could show after an error, searched for it."""
 
 import logging
 import pickle
@@ -16,7 +16,7 @@ _WATCHED = tuple(str(Path(package.__file__).parent) for package in (aiomessages,
 
 
 def shown_by_error(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield all that an error can show, and those behind it: where, and what."""
+    """Yield the texts of an error, and of those behind it, each with its place."""
     for link in _chain(error):
         yield "repr", repr(link)
         yield "str", str(link)
@@ -29,7 +29,7 @@ def shown_by_error(error: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def shown_by_log(records: Iterable[logging.LogRecord]) -> Iterator[tuple[str, str]]:
-    """Yield all that log records can show."""
+    """Yield the texts of log records, each with its place."""
     for record in records:
         yield record.name, record.getMessage() + repr(record.args) + repr(record.exc_info)
 

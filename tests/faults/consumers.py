@@ -1,4 +1,4 @@
-"""What a consumer does with a stream: walk it, or leave it in every way there is."""
+"""The ways in which a consumer uses a stream: walk it, or leave it."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from .raw_server import COMPLETION, LIMIT, RawServer
 
 @dataclass
 class Outcome:
-    """What came of it: the items, and what ended it."""
+    """The outcome: the items, and the end."""
 
     items: list[Any] = field(default_factory=list)
     error: BaseException | None = None
@@ -26,7 +26,7 @@ Consumer = Callable[[AsyncMessagesClient, RawServer, dict[str, Any]], Awaitable[
 
 
 async def walk(client: AsyncMessagesClient, _: RawServer, call: dict[str, Any]) -> Outcome:
-    """Iterate to the end, and hold that the end stays what it is."""
+    """Iterate to the end, and check that the end stays the same."""
     outcome = Outcome()
     try:
         stream = client.list(**{"completion_id": COMPLETION, "limit": LIMIT, **call})
@@ -51,7 +51,7 @@ async def _go_on(stream: Any, outcome: Outcome) -> Outcome:
 
 
 async def _hold_that_the_end_stays(stream: Any, error: BaseException | None) -> None:
-    """Ask twice more: a failed stream fails in the same way, and never says that it is complete."""
+    """Ask twice more: a failed stream raises the same error, and never ends normally."""
     for _ in range(2):
         try:
             item = await anext(stream)
@@ -126,7 +126,7 @@ async def is_cancelled(
 async def times_out_once(
     client: AsyncMessagesClient, server: RawServer, _: dict[str, Any]
 ) -> Outcome:
-    """Give one `__anext__` a moment only, and go on where it was."""
+    """Time out one `__anext__`, and continue."""
     outcome = Outcome()
     stream = client.list(COMPLETION, limit=LIMIT)
     for _n in range(LIMIT):
@@ -214,7 +214,7 @@ async def other_loop(client: AsyncMessagesClient, _: RawServer, __: dict[str, An
 
 
 async def after_fork(client: AsyncMessagesClient, _: RawServer, __: dict[str, Any]) -> Outcome:
-    """Use a client in a forked process, which says what came of it through a pipe."""
+    """Use a client in a forked process, which reports the outcome through a pipe."""
     outcome = Outcome(items=list((await client.list(COMPLETION, limit=LIMIT)).data))
     reading, writing = os.pipe()
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
-"""A server on a raw loopback socket, which keeps or breaks the protocol as it is told.
+"""A server on a raw loopback socket that follows or violates the protocol as a test says.
 
-It holds one conversation, lists it page by page, and plays a fault where a page is asked for. It
-counts what really arrives. No HTTP library stands between a fault and the wire.
+It holds one conversation, lists it page by page, and plays a fault in place of a page. It counts
+the requests that arrive. No HTTP library is between a fault and the wire.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ CONVERSATION = [message(n) for n in range(6)]
 
 
 @dataclass
-class Turn:
+class Exchange:
     """One request, and all that a fault needs to answer it."""
 
     server: "RawServer"
@@ -33,7 +33,7 @@ class Turn:
     query: dict[str, str]
     connection: int
     number: int = 0  # of the page, from 1
-    nth: int = 0  # time that this page is asked for, from 1
+    nth: int = 0  # number of requests for this page, from 1
     page: dict[str, Any] = field(default_factory=dict)  # the right answer
 
     @property
@@ -53,20 +53,20 @@ class Turn:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def whole(self, body: bytes, *fields: str, status: int = 200) -> bytes:
-        """Return an answer as it should be."""
+        """Return a correct response."""
         return self.head(f"content-length: {len(body)}", *fields, status=status) + body
 
     def right(self, *fields: str) -> bytes:
-        """Return the right answer."""
+        """Return the correct page as a response."""
         return self.whole(self.body, *fields)
 
     @property
     def body(self) -> bytes:
-        """The body of the right answer."""
+        """The body of the correct page."""
         return json.dumps(self.page).encode()
 
     async def send(self, data: bytes) -> None:
-        """Send, at the pace of the reader."""
+        """Send the bytes, at the pace of the reader."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -86,7 +86,7 @@ class Turn:
         self.writer.transport.abort()
 
 
-Play = Callable[[Turn], Awaitable[None]]
+Play = Callable[[Exchange], Awaitable[None]]
 """Answer a request. The connection stays open unless the play, or the client, closes it."""
 
 
@@ -105,7 +105,7 @@ class RawServer:
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: Counter[int] = Counter()
-        self.asked: list[Turn] = []
+        self.asked: list[Exchange] = []
         self.connections = 0
         self.strangers = 0  # connections at the address to which it redirects
         self.arrived = asyncio.Event()  # set by each request
@@ -113,13 +113,13 @@ class RawServer:
 
     @property
     def base_url(self) -> str:
-        """Where a client finds it."""
+        """The base URL for a client."""
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{_port(self._server)}/v1"
 
     @property
     def elsewhere(self) -> str:
-        """Another address that counts who comes there."""
+        """Another address that counts its visitors."""
         return f"http://localhost:{_port(self._other)}/v1"
 
     async def __aenter__(self) -> Self:
@@ -136,7 +136,7 @@ class RawServer:
             await asyncio.wait(self._tasks)
 
     async def all_gone(self) -> None:
-        """Wait until no connection is open, and say so if one stays."""
+        """Wait until no connection is open; fail if one stays open."""
         if self._tasks:
             _, left = await asyncio.wait(self._tasks, timeout=10)
             assert not left, f"{len(left)} connections stay open"
@@ -158,29 +158,29 @@ class RawServer:
 
     async def _read(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
-    ) -> Turn:
+    ) -> Exchange:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.rstrip().split("\r\n")
         query = dict(parse_qsl(urlsplit(line.split(" ")[1]).query))
         fields = (item.split(": ", 1) for item in lines)
         headers = {name.lower(): value for name, value in fields}
-        return Turn(self, reader, writer, headers, query, connection)
+        return Exchange(self, reader, writer, headers, query, connection)
 
-    async def _answer(self, turn: Turn) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         ids = [item["id"] for item in CONVERSATION]
-        start = ids.index(turn.query["after"]) + 1 if "after" in turn.query else 0
-        end = start + int(turn.query.get("limit", LIMIT))
-        turn.page = page(CONVERSATION[start:end], has_more=end < len(ids))
-        turn.number = start // LIMIT + 1
-        self._pages[turn.number] += 1
-        turn.nth = self._pages[turn.number]
-        self.asked.append(turn)
+        start = ids.index(exchange.query["after"]) + 1 if "after" in exchange.query else 0
+        end = start + int(exchange.query.get("limit", LIMIT))
+        exchange.page = page(CONVERSATION[start:end], has_more=end < len(ids))
+        exchange.number = start // LIMIT + 1
+        self._pages[exchange.number] += 1
+        exchange.nth = self._pages[exchange.number]
+        self.asked.append(exchange)
         self.arrived.set()
-        play = self._plays.get(turn.number)
-        if play is not None and turn.nth <= self._times:
-            await play(turn)
+        play = self._plays.get(exchange.number)
+        if play is not None and exchange.nth <= self._times:
+            await play(exchange)
         else:
-            await turn.send(turn.right())
+            await exchange.send(exchange.right())
 
     async def _count_stranger(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.strangers += 1

@@ -15,7 +15,7 @@ Script = Callable[[Asked], Answer]
 
 
 class BlockingServer:
-    """Answers each request by its script; what else goes out is the test's to say.
+    """Answers each request by its script; the test sends all other bytes.
 
     Every connection is served by its own thread, so that bytes arrive while the loop of the test
     is blocked. `connections` are those that were accepted, in this order.
@@ -26,7 +26,7 @@ class BlockingServer:
         self._tls = tls
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
-        self._one_at_a_time = threading.Lock()  # OpenSSL bears no two threads on one connection
+        self._one_at_a_time = threading.Lock()  # OpenSSL allows only one thread on a connection
         self.connections: list[socket.socket] = []
         self.asked: list[Asked] = []
         scheme = "http" if tls is None else "https"
@@ -50,7 +50,8 @@ class BlockingServer:
         with contextlib.suppress(OSError):  # the test is over
             while True:
                 connection, _ = self._listening.accept()
-                # Else the system keeps a small piece back until the one before is acknowledged.
+                # Otherwise the system holds a small piece back until the one before is
+                # acknowledged.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=self._serve, args=(connection,))
                 self._threads.append(thread)
@@ -85,15 +86,15 @@ class BlockingServer:
             return connection.recv(65536)
 
     def send(self, data: bytes) -> None:
-        """Send on every connection that is open, unasked; it is in their sockets on return."""
+        """Send unsolicited bytes on every open connection; they are in the sockets on return."""
         for connection in self.connections:
             with contextlib.suppress(OSError), self._one_at_a_time:  # the client has closed it
                 connection.sendall(data)
 
     def ask_for_certificate(self) -> None:
-        """Send what is no data of the connection, but TLS's own, as a session ticket is.
+        """Send a TLS record that is no data of the connection, as a session ticket is.
 
-        A ticket cannot be sent at will with OpenSSL; this can, once for each connection.
+        OpenSSL sends tickets only by itself; this request can be sent once on each connection.
         """
         for connection in self.connections:
             assert isinstance(connection, ssl.SSLSocket)
@@ -102,7 +103,7 @@ class BlockingServer:
                 connection.do_handshake()
 
     def finish(self, data: bytes = b"") -> None:
-        """Send, and say on every connection that no more will come."""
+        """Send, and shut down the writing side of every connection."""
         self.send(data)
         for connection in self.connections:
             with contextlib.suppress(OSError):

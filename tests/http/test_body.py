@@ -65,7 +65,7 @@ def test_two_lengths() -> None:
     """Two lengths of one body are refused, whichever parser let them pass."""
     headers = CIMultiDict([("Content-Length", "1"), ("Content-Length", "2")])
     with pytest.raises(HttpProcessingError):
-        body.check_length(headers)  # no parser in C lets them pass
+        body.check_length(headers)  # the parser in C refuses them
 
 
 MEMBERS = gzip.compress(b"x" * 100) + gzip.compress(b"y" * 100)
@@ -88,7 +88,7 @@ def reader_of(*chunks: bytes, ended: bool = True) -> aiohttp.StreamReader:
 @pytest.mark.parametrize("cut", [0, 1, 60], ids=["whole", "at the end", "in the first member"])
 @pytest.mark.parametrize("step", [7, 10**6], ids=["in pieces", "at once"])
 async def test_a_compressed_body_that_is_cut_short(cut: int, step: int) -> None:
-    """A compressed body is whole, or an error and no bytes."""
+    """A compressed body that is cut short gives an error and no bytes."""
     data = MEMBERS[: len(MEMBERS) - cut]
     chunks = [data[start : start + step] for start in range(0, len(data), step)]
     for got, flaw in (
@@ -144,8 +144,8 @@ async def test_a_connection_that_outlives_its_reads() -> None:
     assert first.exception() is None
 
 
-async def test_a_body_whose_connection_was_gone_before_it_was_read() -> None:
-    """A reader that nobody will feed any more fails at once."""
+async def test_a_body_of_a_closed_connection() -> None:
+    """A reader whose connection is gone before it reads fails at once."""
     reader = reader_of(ended=False)
     ended = body._failing_when_lost(reader, None)  # noqa: SLF001 no server is as quick
     with ended, pytest.raises(aiohttp.ClientPayloadError):

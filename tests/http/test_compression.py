@@ -1,4 +1,4 @@
-"""Decompression: whole bodies come out, and what is not one is an error."""
+"""Decompression: complete bodies are returned, and anything else is an error."""
 
 import gzip
 import zlib
@@ -19,7 +19,7 @@ TEXT = b"What is said here, is said more than once. " * 100
 
 
 def undone(encoding: str, data: bytes, *, step: int = 7) -> tuple[bytes, bool]:
-    """Feed data piece by piece; return what came out, and whether it was whole."""
+    """Feed data piece by piece; return the output, and whether it was complete."""
     undo = Decompressor(encoding)
     out = b"".join(undo.feed(data[n : n + step], 10**6) for n in range(0, len(data), step))
     return out, undo.complete
@@ -42,13 +42,13 @@ def bare_deflate(data: bytes) -> bytes:
     ids=["gzip", "two members", "zlib", "bare"],
 )
 def test_whole_bodies(encoding: str, data: bytes, expected: bytes) -> None:
-    """A whole body comes out as it was, in whatever pieces it came."""
+    """A complete body is returned unchanged, in whatever pieces it arrived."""
     assert undone(encoding, data) == (expected, True)
     assert undone(encoding, data[:-1])[1] is False
 
 
 def test_no_more_than_was_asked_for() -> None:
-    """A bomb gives no more than fits."""
+    """A bomb produces no more than the limit."""
     assert len(Decompressor("gzip").feed(gzip.compress(bytes(10**7)), 1000)) == 1000
 
 
@@ -56,7 +56,7 @@ def test_no_more_than_was_asked_for() -> None:
 @pytest.mark.parametrize("limit", [0, 1, 99, 100, 101, 150, 199, 200, 201])
 @pytest.mark.parametrize("step", [1, 40, 10**6])
 def test_a_limit_across_members(limit: int, step: int, *, twice: bool) -> None:
-    """No member escapes the limit, also where the one before fills it exactly."""
+    """No gzip member exceeds the limit, even if the one before fills it exactly."""
     data = gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:200]) + gzip.compress(b"")
     data = gzip.compress(data) if twice else data
     undo = decompressor_for({"content-encoding": "gzip, gzip" if twice else "gzip"})
@@ -78,8 +78,8 @@ def test_a_limit_across_members(limit: int, step: int, *, twice: bool) -> None:
     ],
     ids=["goes on", "too many members", "garbage behind", "none at all", "zlib as gzip"],
 )
-def test_what_is_no_body(encoding: str, data: bytes) -> None:
-    """Data that continue after their end, or were never compressed, are an error."""
+def test_invalid_data(encoding: str, data: bytes) -> None:
+    """Data after the end, or data that were never compressed, are an error."""
     with pytest.raises(zlib.error):
         undone(encoding, data, step=len(data))
 
@@ -107,7 +107,7 @@ def test_what_is_no_body(encoding: str, data: bytes) -> None:
     ],
 )
 def test_names_of_codings(value: str, known: tuple[str, ...] | None) -> None:
-    """Old names, other cases and what changes nothing are understood; a coding of others is not."""
+    """Old names, other cases and the identity coding are understood; unknown codings are not."""
     assert compressions_of({"content-encoding": value}) == known
     assert compressions_of(CIMultiDict({"Content-Encoding": value})) == known
 

@@ -29,11 +29,11 @@ from aiomessages.wire.responses import Response
 
 KEY = "sk-canary-0123456789"
 Begin = Callable[..., asyncio.Task[Response]]
-SOON = 5.0  # seconds, within which all that a test waits for has happened
+SOON = 5.0  # seconds, enough for every event that a test waits for
 
 
 class Wire(FakeTransport):
-    """A transport without a socket; the test itself sends the response."""
+    """A transport without a socket; the test sends the response."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Store the request."""
@@ -152,7 +152,7 @@ async def client_of(server: Loopback, **options: Any) -> AsyncIterator[AsyncMess
 
 def pool_of(client: AsyncMessagesClient) -> Any:
     """Return a client's pool."""
-    return caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+    return caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
 
 
 async def until(happened: Callable[[], bool]) -> None:

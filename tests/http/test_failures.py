@@ -43,7 +43,7 @@ def test_causes_without_frames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (OSError(errno.ECONNREFUSED, "Connect call failed ('h', 1)"), "h:1: Connection refused"),
         (socket.gaierror(socket.EAI_NONAME, "not known"), "h:1: not known"),
@@ -51,12 +51,12 @@ def test_causes_without_frames() -> None:
     ],
     ids=["of the system", "of a name", "without a number"],
 )
-def test_why_there_is_no_connection(error: OSError, told: str) -> None:
-    """The address and the system's words for it, where there are any; nothing of TLS."""
+def test_why_there_is_no_connection(error: OSError, expected: str) -> None:
+    """The text has the address and the system's reason, if there are any, and nothing of TLS."""
     key = ConnectionKey("h", 1, False, True, None, None, None)
     cause = aiohttp.ClientConnectorError(key, error)
     found = failures.translate(cause, Timeout())
-    assert str(found).startswith(f"no connection to the host: {told}.")
+    assert str(found).startswith(f"no connection to the host: {expected}.")
 
 
 @pytest.mark.parametrize("wrapper", [failures.DisconnectedError, failures.BodyTimeoutError])

@@ -1,7 +1,7 @@
-"""Arrivals: bytes that nobody asked for are never taken for the answer to a request.
+"""Unsolicited bytes are never taken for the response to a request.
 
-They are sent from the thread of the event loop itself, between two of its steps: nothing but the
-socket knows of them when the next request goes out.
+They are sent from the thread of the event loop itself, between two of its steps: only the socket
+has them when the next request is sent.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @contextlib.asynccontextmanager
 async def client_of(server: BlockingServer, way: str) -> AsyncIterator[AsyncMessagesClient]:
-    """Give a client that tries once."""
+    """Give a client that sends each request once."""
     async with contextlib.AsyncExitStack() as stack:
         session = None
         if way == "session of the user":
@@ -93,10 +93,10 @@ async def client_of(server: BlockingServer, way: str) -> AsyncIterator[AsyncMess
 async def walk(
     server: BlockingServer, way: str, unasked: Callable[[BlockingServer], object]
 ) -> list[str]:
-    """Walk the conversation; after each page something comes that nobody asked for."""
+    """Walk the conversation; unsolicited bytes arrive after each page."""
     got: list[str] = []
     async with client_of(server, way) as client, asyncio.timeout(20):
-        for _ in range(2):  # so that the connection is no new one, on the fast path either
+        for _ in range(2):  # so that the connection is not new, on the shortcut either
             await client.list("chatcmpl-1", limit=1)
             unasked(server)
         async for one in client.list("chatcmpl-1", limit=100, prefetch=False).pages():
@@ -106,7 +106,7 @@ async def walk(
 
 
 @EACH
-async def test_what_comes_while_the_loop_is_blocked(
+async def test_bytes_while_the_loop_is_blocked(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
     """Unsolicited bytes in a socket harm no walk: it is complete, with one attempt a request."""
@@ -117,7 +117,7 @@ async def test_what_comes_while_the_loop_is_blocked(
 
 
 @EACH
-async def test_what_comes_over_tls(
+async def test_bytes_over_tls(
     way: str, unasked: Callable[[BlockingServer], None], trusted: ssl.SSLContext
 ) -> None:
     """The same holds over TLS."""
@@ -127,7 +127,7 @@ async def test_what_comes_over_tls(
 
 
 @EACH
-def test_what_comes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None]) -> None:
+def test_bytes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None]) -> None:
     """The same holds in uvloop."""
     uvloop: Any = pytest.importorskip("uvloop")
     with (
@@ -139,7 +139,7 @@ def test_what_comes_in_uvloop(way: str, unasked: Callable[[BlockingServer], None
 
 
 @EACH
-def test_what_comes_over_tls_in_uvloop(
+def test_bytes_over_tls_in_uvloop(
     way: str, unasked: Callable[[BlockingServer], None], trusted: ssl.SSLContext
 ) -> None:
     """The same holds over TLS in uvloop."""
@@ -153,7 +153,7 @@ def test_what_comes_over_tls_in_uvloop(
 
 
 @EACH
-async def test_what_comes_while_the_loop_runs(
+async def test_bytes_while_the_loop_runs(
     way: str, unasked: Callable[[BlockingServer], None]
 ) -> None:
     """Unsolicited bytes that the loop has read before the next request are no response either."""
@@ -163,12 +163,12 @@ async def test_what_comes_while_the_loop_runs(
                 got = await client.list("chatcmpl-1", limit=1, after=f"chatcmpl-1-{number}")
                 assert got.data[0].id == f"chatcmpl-1-{number + 1}"
                 unasked(server)
-                await asyncio.sleep(0.01)  # nothing tells when the loop has read
+                await asyncio.sleep(0.01)  # no event for a read of the loop
     assert [asked.connection for asked in server.asked] == [1, 2, 3]
 
 
 async def test_a_connection_on_which_nothing_came(way: str) -> None:
-    """Without anything of the kind, one connection serves all."""
+    """Without unsolicited bytes, one connection serves all requests."""
     with BlockingServer(conversation(MESSAGES)) as server:
         assert await walk(server, way, lambda _: None) == IDS
     assert {asked.connection for asked in server.asked} == {1}
@@ -217,7 +217,7 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
             async def first_of(number: int) -> str:
                 cursor = f"chatcmpl-1-{number}"
                 got = await client.list("chatcmpl-1", limit=1, after=cursor)
-                server.send(FOREIGN)  # as soon as the connection was let go
+                server.send(FOREIGN)  # as soon as the connection was released
                 return got.data[0].id
 
             assert await asyncio.gather(*map(first_of, range(8))) == IDS[1:9]
@@ -225,8 +225,10 @@ async def test_who_waits_for_a_connection(monkeypatch: pytest.MonkeyPatch, *, fa
 
 
 @pytest.mark.parametrize("blocked", [True, False])
-async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocked: bool) -> None:
-    """Bytes in a socket may be TLS's own: they are read, and the connection stays in use."""
+async def test_bytes_that_belong_to_tls(
+    way: str, trusted: ssl.SSLContext, *, blocked: bool
+) -> None:
+    """Bytes in a socket may belong to TLS: they are read, and the connection stays in use."""
     with BlockingServer(conversation(MESSAGES), tls=trusted) as server:
         async with client_of(server, way) as client:
             for number in range(4):
@@ -235,7 +237,7 @@ async def test_what_is_only_for_tls(way: str, trusted: ssl.SSLContext, *, blocke
                 if number == 1:
                     server.ask_for_certificate()
                     if not blocked:
-                        await asyncio.sleep(0.01)  # nothing tells when the loop has read
+                        await asyncio.sleep(0.01)  # no event for a read of the loop
     assert {asked.connection for asked in server.asked} == {1}
 
 
@@ -254,14 +256,14 @@ async def test_a_request_that_is_cancelled_meanwhile(way: str, trusted: ssl.SSLC
             call.cancel()
             await asyncio.wait({call})
             assert call.cancelled()
-            connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+            connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
             assert not connector._acquired  # noqa: SLF001 the same
             assert (await client.completion("chatcmpl-3")).id == "chatcmpl-3"
     assert [asked.path.rpartition("-")[2] for asked in server.asked] == ["0", "1", "3"]
 
 
 async def test_a_transport_that_does_not_read() -> None:
-    """A connection whose transport leaves unread what waits is given up, after some turns."""
+    """A connection whose transport leaves bytes unread is given up after some iterations."""
     here, there = socket.socketpair()
     with here, there:
         there.send(b"x")
@@ -273,7 +275,7 @@ async def test_a_transport_that_does_not_read() -> None:
 
 
 def test_a_parser_that_is_in_use() -> None:
-    """A connection that somebody uses, or that nobody can tell of, keeps its parser."""
+    """A connection that is in use, or whose use is unknown, keeps its parser."""
     handler: Any = SimpleNamespace(_parser="parser")
     in_use: list[Any] = [SimpleNamespace(_acquired=[handler]), SimpleNamespace(), None]
     for connector in in_use:
@@ -283,17 +285,17 @@ def test_a_parser_that_is_in_use() -> None:
 
 
 def test_a_transport_without_a_socket() -> None:
-    """Nothing waits in a transport that has no socket, nor where the system cannot tell."""
+    """A transport without a socket has nothing to read, nor has one on a system without poll."""
     assert SocketProbe(asyncio.Transport()).is_empty()
 
 
-def test_a_system_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no poll, nothing is known of a socket, and it is taken for empty."""
+def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without poll, every socket is taken for empty."""
     monkeypatch.setattr("aiomessages.http.idle_connections._POLL", None)
     assert SocketProbe(asyncio.Transport({"socket": SimpleNamespace(fileno=lambda: 0)})).is_empty()
 
 
 @pytest.mark.parametrize("connector", [None, SimpleNamespace(_conns=1)], ids=["none", "another"])
-async def test_a_connector_that_tells_nothing(connector: Any) -> None:
-    """A connector of another make is left alone."""
+async def test_an_unknown_connector(connector: Any) -> None:
+    """A connector of another type is left alone."""
     await close_unclean(connector, None)  # type: ignore[arg-type]  # nobody looks at the key

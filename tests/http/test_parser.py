@@ -1,4 +1,4 @@
-"""Plain answers: what is read without aiohttp's parser is what that parser reads, and no more."""
+"""Plain responses: they are parsed as aiohttp's parser does, and no others are parsed."""
 
 import asyncio
 import inspect
@@ -37,7 +37,7 @@ def test_a_whole_answer_is_read(answer: bytes, kind: type) -> None:
 
 
 def test_a_body_may_be_empty() -> None:
-    """No bytes are a body, in either framing."""
+    """An empty body is valid in either framing."""
     for framing in (b"content-length: 0\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"):
         plain = parse_plain(b"HTTP/1.1 200 OK\r\n" + framing)
         assert isinstance(plain, PlainResponse)
@@ -45,7 +45,7 @@ def test_a_body_may_be_empty() -> None:
 
 
 def test_an_empty_field_leaves_the_next_its_name() -> None:
-    """A header without a value is one, and takes nothing of the next one's."""
+    """A header without a value is valid, and takes nothing of the next one."""
     plain = parse_plain(SIZED.replace(b"X-Request-Id", b"x-empty:\r\nX-Request-Id"))
     assert isinstance(plain, PlainResponse)
     assert (plain.headers["x-empty"], plain.headers["x-request-id"]) == ("", "req_1")
@@ -53,7 +53,7 @@ def test_an_empty_field_leaves_the_next_its_name() -> None:
 
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED], ids=["sized", "chunked"])
 def test_a_bound_of_the_body(answer: bytes) -> None:
-    """A body that is larger than it may be is refused with the first bytes that tell."""
+    """A body that is larger than the limit is refused with the first bytes that show it."""
     head = answer.index(b"\r\n\r\n") + 4
     sent = len(answer) - head if answer is CHUNKED else len(BODY)
     assert isinstance(parse_plain(answer, sent), PlainResponse)
@@ -64,7 +64,7 @@ def test_a_bound_of_the_body(answer: bytes) -> None:
 
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED], ids=["sized", "chunked"])
 def test_a_body_that_is_still_coming_in(answer: bytes) -> None:
-    """Until all is here, the number of bytes is told that there have to be before it may be all."""
+    """For an incomplete body, the number of bytes before the next try is returned."""
     head = answer.index(b"\r\n\r\n") + 4
     for here in range(head, len(answer)):
         wanted = parse_plain(answer[:here])
@@ -115,7 +115,7 @@ LESS_THAN_PLAIN = {
 
 
 @pytest.mark.parametrize("answer", LESS_THAN_PLAIN.values(), ids=LESS_THAN_PLAIN.keys())
-def test_what_is_less_than_plain_is_refused(answer: bytes) -> None:
+def test_a_response_that_is_not_plain_is_refused(answer: bytes) -> None:
     """A response that is not plain is refused at once, with no wait for the rest."""
     assert parse_plain(answer) is None
 

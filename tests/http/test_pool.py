@@ -1,4 +1,4 @@
-"""The pool of a client's own session: which connection a request gets."""
+"""The pool of a client's own session: the connection that a request gets."""
 
 import asyncio
 from types import SimpleNamespace
@@ -56,7 +56,7 @@ async def test_half_an_unsolicited_response(read: float | None) -> None:
         await client.list("chatcmpl-1")
         server.send(b"HTTP/1.1 2")
         async with asyncio.timeout(5):
-            while not any(_has_received(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
+            while not any(_has_received(idle, timeout) for idle in _idle(client)):  # noqa: ASYNC110 there is no event
                 await asyncio.sleep(0.01)
         await client.list("chatcmpl-1")
     assert [asked.connection for asked in server.asked] == [1, 2]
@@ -88,7 +88,7 @@ async def test_a_new_connection_that_is_lost_at_once(monkeypatch: pytest.MonkeyP
         opened.append(connection)
         assert connection.transport is not None
         connection.transport.abort()
-        while connection.transport is not None:  # noqa: ASYNC110 the protocol tells nobody
+        while connection.transport is not None:  # noqa: ASYNC110 the protocol has no event
             await asyncio.sleep(0)
         return connection
 
@@ -148,14 +148,14 @@ async def test_connections_are_kept_for_a_time(monkeypatch: pytest.MonkeyPatch) 
         for _ in range(3):
             await client.list("chatcmpl-1")
             async with asyncio.timeout(5):
-                while not _idle(client):  # noqa: ASYNC110 nothing tells
+                while not _idle(client):  # noqa: ASYNC110 there is no event
                     await asyncio.sleep(0)
     assert [asked.connection for asked in server.asked] == [1, 1, 1]
 
 
 async def _received_on_idle_connection(client: AsyncMessagesClient) -> None:
     async with asyncio.timeout(5):
-        while not any(idle.should_close for idle in _idle(client)):  # noqa: ASYNC110 nothing tells
+        while not any(idle.should_close for idle in _idle(client)):  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0)
 
 
@@ -165,7 +165,7 @@ def _has_received(idle: Any, timeout: Timeout) -> bool:
 
 
 def _idle(client: AsyncMessagesClient) -> list[Any]:
-    connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+    connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
     return [idle for pool in connector._conns.values() for idle, _ in pool]  # noqa: SLF001 the same
 
 
@@ -176,7 +176,7 @@ class KeptStub:
         self.usable, self.clean, self.released = usable, clean, 0
 
     def release(self) -> None:
-        """Count."""
+        """Count the releases."""
         self.released += 1
 
 
@@ -214,7 +214,7 @@ def test_a_connection_that_cannot_be_kept() -> None:
 
 
 def test_the_time_for_which_connections_are_kept() -> None:
-    """One timer releases all that is kept, KEEP_FOR seconds after the first; a release ends it."""
+    """One timer releases all kept connections KEEP_FOR seconds after the first one."""
 
     async def main() -> None:
         async with pool.Pool() as connections:
@@ -235,7 +235,7 @@ def test_the_time_for_which_connections_are_kept() -> None:
 
 
 def timers() -> list[float]:
-    """Return when each timer of the running loop is due, those that were cancelled left out."""
+    """Return the due times of the running loop's timers, without cancelled ones."""
     loop: Any = asyncio.get_running_loop()
     return [timer.when() for timer in loop._scheduled if not timer.cancelled()]  # noqa: SLF001 the same
 
@@ -247,14 +247,14 @@ async def test_connections_are_read_in_small_steps() -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         await client.list("chatcmpl-1")
-        connector: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
+        connector: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 no public way
         (idle,) = connector._conns.values()  # noqa: SLF001 the same
         assert [protocol.transport.max_size for protocol, _ in idle] == [pool.READ_SIZE]
 
 
 @pytest.mark.parametrize("size", [None, 1], ids=["no such setting", "smaller already"])
 def test_a_transport_that_reads_as_it_likes(size: int | None) -> None:
-    """A transport without that setting, or with a smaller one, is left as it is."""
+    """A transport without that setting, or with a smaller one, stays unchanged."""
     transport = SimpleNamespace() if size is None else SimpleNamespace(max_size=size)
     before = dict(vars(transport))
     pool._read_in_small_steps(transport)  # noqa: SLF001 uvloop has such transports

@@ -1,6 +1,6 @@
-"""The fast path: the same requests and answers as through aiohttp's session, where it may be taken.
+"""The shortcut: the same requests and responses as through aiohttp's session, if it applies.
 
-That it is as safe stands in test_hostile_network.py, which plays every fault in both ways.
+test_hostile_network.py tests its safety: it plays every fault on both ways.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ from aiomessages import (
     Timeout,
 )
 from aiomessages.client import caller_of
+from aiomessages.http.idle_connections import drop_parser
 from aiomessages.http.pool import Pool
 from aiomessages.http.shortcut import self_check, sender
 
@@ -42,7 +43,7 @@ KEY = "sk-canary-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _self_check_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_check, "_RESULTS", {})
 
 
@@ -50,7 +51,7 @@ def _tried_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def by_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs of the requests that went through aiohttp's session."""
     urls: list[str] = []
-    connect = aiohttp.TCPConnector.connect  # which the fast path goes around
+    connect = aiohttp.TCPConnector.connect  # which the shortcut bypasses
 
     async def noted(self: Any, req: Any, *rest: Any, **named: Any) -> Any:
         urls.append(str(req.url))
@@ -61,7 +62,7 @@ def by_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _nothing_instead() -> None:
-    """Stand for what somebody else has put in place of aiohttp's."""
+    """Stand in for a replacement of aiohttp's method."""
 
 
 def pages(asked: Asked) -> Answer:
@@ -90,7 +91,7 @@ async def test_the_session_opens_connections_and_no_more(by_session: list[str]) 
 
 
 async def test_requests_are_those_of_the_session() -> None:
-    """A request on the fast path has the same headers, in the same order, as the session's."""
+    """A request on the shortcut has the same headers, in the same order, as the session's."""
     options: dict[str, Any] = {"organization": "org", "default_headers": {"x-app": "a"}}
     async with (
         Loopback(pages) as server,
@@ -118,7 +119,7 @@ async def test_new_headers_go_through_the_session_first(by_session: list[str]) -
 
 
 async def test_two_origins(by_session: list[str]) -> None:
-    """Of two origins with the same headers, each is sent what is for it, on its connection."""
+    """Two origins with the same headers each get their own requests, on their own connection."""
     async with (
         Loopback(pages) as one,
         Loopback(pages) as other,
@@ -141,29 +142,29 @@ async def test_headers_that_are_never_the_same(monkeypatch: pytest.MonkeyPatch) 
     ):
         for number in range(8):
             await client.list("chatcmpl-1", extra_headers={"x-call": str(number)})
-        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
+        heads = caller_of(client).attempts.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     assert [asked.headers["x-call"] for asked in server.asked] == [str(n) for n in range(8)]
     assert len(heads) == 2
 
 
-async def test_what_is_remembered_never_shows() -> None:
-    """The key that stands in what is remembered is not shown, printed or pickled."""
+async def test_the_stored_key_never_shows() -> None:
+    """The stored key is not shown, printed or pickled."""
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url, default_headers={"x-k": KEY}) as client,
     ):
         await client.list("chatcmpl-1")
-        heads = caller_of(client).attempts.shared.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
+        heads = caller_of(client).attempts.transport._shortcut._heads  # type: ignore[union-attr]  # noqa: SLF001 there is no public way
     (head,) = heads.values()
     assert KEY.encode() in head.rest
     assert KEY not in f"{heads} {head.rest}"
     assert copy.copy(head.rest) is copy.deepcopy(head).rest is head.rest
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(head)
 
 
 async def test_without_an_idle_connection_the_session_opens_one(by_session: list[str]) -> None:
-    """Where every connection is in use, or was closed by the server, the session opens another."""
+    """If every connection is in use, or was closed by the server, the session opens another."""
     script = replies(
         Answer(page([message(0)])),
         Answer(page([message(1)]), headers={"connection": "close"}),
@@ -220,7 +221,7 @@ async def test_tracing_that_is_added_to_every_session(monkeypatch: pytest.Monkey
 
 
 async def test_mocks_see_every_request(mocking: type[aioresponses]) -> None:
-    """A request that is mocked is never sent, whatever was sent before."""
+    """A mocked request is never sent, whatever was sent before."""
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
@@ -240,13 +241,13 @@ async def test_mocks_see_every_request(mocking: type[aioresponses]) -> None:
 async def test_a_session_that_was_replaced_before(
     monkeypatch: pytest.MonkeyPatch, replaced: Any
 ) -> None:
-    """Where another request method was there first, each request is its."""
+    """If another request method was there first, it makes each request."""
     monkeypatch.setattr(self_check, "_ORIGINAL", replaced)
     assert not await self_check.is_supported()
 
 
 async def test_a_session_that_was_handed_in_is_not_gone_around(by_session: list[str]) -> None:
-    """In somebody else's session, each request is sent by that session."""
+    """A session that was handed in makes each request itself."""
     async with Loopback(pages) as server, aiohttp.ClientSession() as session:
         client = AsyncMessagesClient(KEY, base_url=server.base_url, session=session)
         assert await walk(client) == WHOLE
@@ -283,6 +284,12 @@ def _keeps_nothing(self: Any, key: object, protocol: Any, *, should_close: bool 
     del self, key, protocol, should_close
 
 
+def _releases_around_the_pool(self: Any) -> None:
+    connector.BaseConnector._release(self._connector, self._key, self.protocol)  # noqa: SLF001 no other does it
+    drop_parser(self.protocol)
+    self._protocol = None
+
+
 CHANGES = {
     "no ResponseHandler": _gone(client_proto, "ResponseHandler"),
     "no Connection": _gone(connector, "Connection"),
@@ -302,6 +309,9 @@ CHANGES = {
     "no _get": _gone(aiohttp.BaseConnector, "_get"),
     "another _get": _instead(aiohttp.BaseConnector, "_get", _nothing),
     "another _release": _instead(aiohttp.BaseConnector, "_release", _keeps_nothing),
+    "a release around the pool": _instead(
+        connector.Connection, "release", _releases_around_the_pool
+    ),
 }
 
 
@@ -309,7 +319,7 @@ CHANGES = {
 async def test_another_aiohttp(
     change: Callable[[pytest.MonkeyPatch], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where a name that is not documented is gone, or does something else, it is noticed."""
+    """If an undocumented name of aiohttp is missing or differs, that is detected."""
     caplog.set_level(logging.INFO, logger="aiomessages")
     with pytest.MonkeyPatch.context() as patch:
         change(patch)
@@ -317,10 +327,10 @@ async def test_another_aiohttp(
     assert aiohttp.__version__ in caplog.text
 
 
-async def test_what_is_not_supported_is_not_used(
+async def test_an_unsupported_aiohttp_is_not_used(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
-    """With an aiohttp that is not known, each request goes through the session."""
+    """With an unknown aiohttp, each request goes through the session."""
     monkeypatch.delattr(self_check, "KeptConnection")
     async with (
         Loopback(pages) as server,
@@ -330,9 +340,11 @@ async def test_what_is_not_supported_is_not_used(
     assert len(by_session) == 3
 
 
-async def test_the_installed_aiohttp_is_supported() -> None:
-    """The aiohttp that is installed is the one that this module knows."""
+async def test_the_installed_aiohttp_is_supported(caplog: pytest.LogCaptureFixture) -> None:
+    """The installed aiohttp is one that this module supports, and the log is silent."""
+    caplog.set_level(logging.INFO, logger="aiomessages")
     assert await self_check.is_supported()
+    assert caplog.records == []
 
 
 async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +355,7 @@ async def test_an_aiohttp_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_without_a_timeout(by_session: list[str]) -> None:
-    """Without a bound, a request on the fast path waits for its answer as long as it takes."""
+    """Without a timeout, a request on the shortcut waits for its response indefinitely."""
     async with (
         Loopback(pages) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url, timeout=None) as client,
@@ -353,7 +365,7 @@ async def test_without_a_timeout(by_session: list[str]) -> None:
 
 
 async def test_no_timer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an answer, the clocks of its request stop: none rings for a later one."""
+    """After a response, the timers of its request stop."""
     loop = asyncio.get_running_loop()
     call_later = loop.call_later
     timers: list[asyncio.TimerHandle] = []
@@ -374,7 +386,7 @@ async def test_no_timer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_timer_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many requests are sent, one timer waits for the first that takes too long."""
+    """However many requests are sent, one timer serves them all."""
     loop = asyncio.get_running_loop()
     call_at, ends = loop.call_at, []
 
@@ -394,7 +406,7 @@ async def test_one_timer_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_each_request_has_a_time_of_its_own(by_session: list[str]) -> None:
-    """A request is over when its own time is, whatever others are under way or went before."""
+    """A request times out after its own time, whatever other requests are under way."""
     hurry = asyncio.Event()
 
     async def script(asked: Asked) -> Answer:
@@ -427,10 +439,10 @@ async def test_each_request_has_a_time_of_its_own(by_session: list[str]) -> None
         assert len(by_session) == 3
 
 
-async def test_timers_that_tell_no_time(
+async def test_timers_without_a_due_time(
     monkeypatch: pytest.MonkeyPatch, by_session: list[str]
 ) -> None:
-    """A request may begin where another's time is over at once, whose timer in uvloop has none."""
+    """A request may begin while another one times out, and uvloop's timer has no due time."""
     loop = asyncio.get_running_loop()
     call_at = loop.call_at
 
@@ -458,7 +470,7 @@ async def test_timers_that_tell_no_time(
     assert len(by_session) == 2
 
 
-async def test_a_cancelled_request_leaves_no_answer_behind(by_session: list[str]) -> None:
+async def test_a_cancelled_request_leaves_no_answer(by_session: list[str]) -> None:
     """A cancelled request closes its connection, and so drops the response that may arrive."""
     waiting = asyncio.Event()
 
@@ -508,7 +520,7 @@ async def test_over_tls(
     fault: str | None,
     errors: list[type[APIError]],
 ) -> None:
-    """On a connection with TLS, faults are told and passed over as on one without."""
+    """On a connection with TLS, faults are reported as on one without."""
     _trust_the_test_authority(monkeypatch)
     retries: list[RetryDetails] = []
     plays = {2: FAULTS[fault]} if fault else {}
@@ -532,7 +544,7 @@ async def test_over_tls(
 async def test_a_call_over_tls_that_is_broken_off(
     monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A call that is broken off on a connection with TLS leaves nothing for the loop to report."""
+    """A call over TLS that is interrupted leaves nothing for the loop to report."""
     _trust_the_test_authority(monkeypatch)
     problems: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
@@ -542,7 +554,7 @@ async def test_a_call_over_tls_that_is_broken_off(
     ):
         one = await client.list(COMPLETION, limit=LIMIT)
         call = asyncio.create_task(one.get_next_page())
-        while len(server.asked) < 2:  # noqa: ASYNC110 the play tells nobody
+        while len(server.asked) < 2:  # noqa: ASYNC110 the play has no event
             await asyncio.sleep(0)
         if end == "cancelled":
             call.cancel()
@@ -604,7 +616,7 @@ async def test_two_lengths(monkeypatch: pytest.MonkeyPatch, *, lax: bool) -> Non
 
 
 async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
-    """A connection in use on the fast path is one that the pool counts."""
+    """A connection in use by the shortcut counts in the pool."""
     held = asyncio.Event()
 
     async def script(asked: Asked) -> Answer:
@@ -618,9 +630,9 @@ async def test_the_pool_bounds_the_fast_path_too(by_session: list[str]) -> None:
     ):
         await client.list("chatcmpl-1", limit=1)
         call = asyncio.ensure_future(client.list("chatcmpl-1", after="chatcmpl-1-0", limit=1))
-        while len(server.asked) < 2:  # noqa: ASYNC110 the script is not told
+        while len(server.asked) < 2:  # noqa: ASYNC110 the script has no event
             await asyncio.sleep(0)
-        pool: Any = caller_of(client).attempts.shared.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
+        pool: Any = caller_of(client).attempts.transport._session.connector  # type: ignore[union-attr]  # noqa: SLF001 there is no public way to ask
         assert isinstance(pool, Pool)
         in_use = len(pool._acquired)  # noqa: SLF001 the same
         held.set()

@@ -54,8 +54,8 @@ async def test_a_session_closed_under_a_body() -> None:
     ],
     ids=repr,
 )
-async def test_what_a_middleware_raises(raised: Exception, expected: type[Exception]) -> None:
-    """A borrowed session's own RuntimeError passes; aiohttp's errors of any kind become ours."""
+async def test_an_error_of_a_middleware(raised: Exception, expected: type[Exception]) -> None:
+    """A borrowed session's own RuntimeError passes; every aiohttp error is translated."""
 
     async def middleware(_: aiohttp.ClientRequest, __: aiohttp.ClientHandlerType) -> Any:
         raise raised

@@ -1,4 +1,4 @@
-"""The log: what a line says, and when it is written."""
+"""The log: the content of a line, and the moment when it is written."""
 
 import asyncio
 import logging
@@ -22,12 +22,12 @@ STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 def facts(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a record carries beside its line."""
+    """Return the attributes that a record has beside its line."""
     return {name: value for name, value in vars(record).items() if name not in STANDARD}
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return what this package said, and nobody else."""
+def records_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return the records of this package only."""
     return [record for record in caplog.records if record.name == "aiomessages"]
 
 
@@ -36,11 +36,11 @@ def _as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {"handlers": [], "level": logging.NOTSET, "propagate": True}.items():
         monkeypatch.setattr(log, name, value)
     yield
-    log.setLevel(logging.NOTSET)  # which also forgets what it remembers of levels
+    log.setLevel(logging.NOTSET)  # which also clears the cache of levels
 
 
 async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
-    """Each attempt is one line: method, path, status, time, number and request id, no more."""
+    """Each attempt is one line with method, path, status, time, number and request id."""
     caplog.set_level("DEBUG", "aiomessages")
     script = replies(
         error(500, x_request_id=f"req_{KEY}"), Answer(page([]), headers={"x-request-id": "req_2"})
@@ -54,7 +54,9 @@ async def test_one_line_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client,
     ):
         await client.list("chatcmpl-1")
-    lines = [(r.levelname, r.getMessage()) for r in told(caplog) if facts(r)["event"] != "end"]
+    lines = [
+        (r.levelname, r.getMessage()) for r in records_of(caplog) if facts(r)["event"] != "end"
+    ]
     path = "GET /v1/chat/completions/chatcmpl-1/messages"
     assert [level for level, _ in lines] == ["INFO", "INFO", "DEBUG"]
     assert lines[0][1].startswith(f"{path} 500 in ")
@@ -68,7 +70,7 @@ ESCAPED = r"r\x1b[2J\u202e\x85\u2028"
 
 
 async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
-    """An id of the server's is escaped, in the line and in the facts: no line of it is forged."""
+    """An id of the server is escaped in the line and in the attributes, so no line is forged."""
     caplog.set_level("DEBUG", "aiomessages")
     first = Answer(page([message(0, id=f"{HOSTILE}\n")], has_more=True))
     script = replies(first, Answer(b"", 500, headers={"x-request-id": HOSTILE}))
@@ -78,8 +80,8 @@ async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture
     ):
         with pytest.raises(InternalServerError):
             [_ async for _ in client.list("c\u202e")]
-    records = [facts(record) for record in told(caplog)]
-    shown = [record.getMessage() + repr(facts(record)) for record in told(caplog)]
+    records = [facts(record) for record in records_of(caplog)]
+    shown = [record.getMessage() + repr(facts(record)) for record in records_of(caplog)]
     assert all(text.isprintable() and KEY not in text for text in shown)
     (retry,) = [found for found in records if found["event"] == "retry"]
     assert retry["cursor"] == ESCAPED + r"\n"
@@ -89,7 +91,7 @@ async def test_ids_that_could_act_on_a_terminal(caplog: pytest.LogCaptureFixture
 
 
 async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> None:
-    """An attempt that got no answer is named by its error, one that was cancelled as such."""
+    """An attempt without a response is logged with its error, a cancelled one as such."""
     caplog.set_level("INFO", "aiomessages")
     arrived = asyncio.Event()
 
@@ -108,7 +110,9 @@ async def test_attempts_without_a_status(caplog: pytest.LogCaptureFixture) -> No
         await asyncio.wait({call})
         with pytest.raises(APITimeoutError):
             await client.list("x", timeout=0.01)
-    cancelled, failed = (r.getMessage() for r in told(caplog) if facts(r)["event"] == "attempt")
+    cancelled, failed = (
+        r.getMessage() for r in records_of(caplog) if facts(r)["event"] == "attempt"
+    )
     assert " CancelledError in " in cancelled
     assert " APITimeoutError in " in failed
 
@@ -121,16 +125,16 @@ def test_aiomessages_log(
     monkeypatch.setenv("AIOMESSAGES_LOG", word)
     AsyncMessagesClient(KEY)
     AsyncMessagesClient(KEY)
-    log.info("heard")
-    log.debug("heard too")
-    heard = capsys.readouterr().err.splitlines()
-    assert len(heard) == (2 if word == "debug" else 1)
-    assert heard[0].endswith("INFO aiomessages: heard")
+    log.info("info record")
+    log.debug("debug record")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (2 if word == "debug" else 1)
+    assert lines[0].endswith("INFO aiomessages: info record")
 
 
 @pytest.mark.parametrize("word", [None, "", "loud"])
 def test_no_level(word: str | None) -> None:
-    """Without a level, or with one that is none, the log is the application's own matter."""
+    """Without a level, or with an unknown one, the log is left to the application."""
     show_log(word)
     assert log.handlers == []
 
@@ -153,7 +157,7 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
         ) as client,
     ):
         assert len([item async for item in client.list("chatcmpl-1")]) == 3
-    records = [facts(record) for record in told(caplog)]
+    records = [facts(record) for record in records_of(caplog)]
     attempts = [fact for fact in records if fact["event"] == "attempt"]
     assert [(a["status"], a["error_type"], a["attempt"]) for a in attempts] == [
         (503, "InternalServerError", 1),
@@ -187,7 +191,7 @@ async def test_the_end_of_a_list(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> None:
-    """At INFO, lists that ended well say nothing, and one that failed says by what."""
+    """At INFO, a list that ended well writes nothing, and one that failed has its error."""
     caplog.set_level("INFO", "aiomessages")
     script = replies(Answer(page([])), error(404))
     async with (
@@ -197,13 +201,13 @@ async def test_only_a_failed_end_is_news(caplog: pytest.LogCaptureFixture) -> No
         await client.list("chatcmpl-1")
         with pytest.raises(NotFoundError):
             await client.list("chatcmpl-1")
-    _, end = told(caplog)
+    _, end = records_of(caplog)
     assert (end.levelname, facts(end)["outcome"]) == ("INFO", "error")
     assert caplog.messages[-1].startswith("list messages: NotFoundError, 0 pages")
 
 
 async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) -> None:
-    """Above INFO nothing is said of retries and ends."""
+    """Above INFO, retries and ends write nothing."""
     caplog.set_level("WARNING", "aiomessages")
     script = replies(error(503), Answer(page([])))
     none = RetryPolicy(initial_backoff=0)
@@ -212,4 +216,4 @@ async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) ->
         AsyncMessagesClient(KEY, base_url=server.base_url, retry=none) as client,
     ):
         await client.list("chatcmpl-1")
-    assert told(caplog) == []
+    assert records_of(caplog) == []

@@ -1,4 +1,4 @@
-"""An operation: when it begins, and that it ends once."""
+"""An operation begins with its first request, and ends once."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -9,7 +9,7 @@ from aiomessages.observe.operation import Operation
 
 
 class Noted:
-    """A listener, and a span, that note what they are told."""
+    """A listener, and a span, that note their calls."""
 
     def __init__(self) -> None:
         self.notes: list[Any] = []
@@ -26,9 +26,9 @@ class Noted:
         """Return a context manager that does nothing."""
         return nullcontext()
 
-    def end(self, outcome: str, **facts: Any) -> None:
+    def end(self, outcome: str, counts: dict[str, int], error_type: str | None) -> None:
         """Note an end."""
-        self.notes.append((outcome, *facts.values()))
+        self.notes.append((outcome, *counts.values(), error_type))
 
 
 BEGUN = ("list messages", "chatcmpl-1")
@@ -61,7 +61,7 @@ def test_one_end() -> None:
 
 
 def test_an_operation_as_a_block() -> None:
-    """A block is the whole of its operation, which ends as the block does."""
+    """An operation used as a block ends with the block."""
     operation, notes = observed()
     with operation:
         operation.page(1)
@@ -69,7 +69,7 @@ def test_an_operation_as_a_block() -> None:
 
 
 def test_an_error_in_the_block() -> None:
-    """An error of the block is the end of the operation, and goes on its way."""
+    """An error in the block ends the operation, and is raised unchanged."""
     operation, notes = observed()
     with pytest.raises(ValueError, match="mine"), operation:
         raise ValueError("mine")
@@ -77,7 +77,7 @@ def test_an_error_in_the_block() -> None:
 
 
 def test_an_operation_that_is_closed() -> None:
-    """An operation whose rest is not wanted was closed."""
+    """An operation whose rest is not wanted ends as closed."""
     operation, notes = observed()
     operation.context()
     operation.over()

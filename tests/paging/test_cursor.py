@@ -1,6 +1,6 @@
-"""The plain way from page to page: what follows what, what ends it, what is told of it.
+"""The plain walk from page to page: the order of pages, the end, and the reports.
 
-The rules of a `WalkState` are tested in `test_stream` as well, by the stream that keeps to them.
+The rules of a `WalkState` are tested in `test_stream` as well, through the stream.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def content(ids: str, *, more: bool = False, **fields: Any) -> Content:
     return PageContent(Page, list(ids.upper()), list(ids), **says)
 
 
-class Told(Operation):
+class Notes(Operation):
     """Notes pages and ends."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def walk(
     max_items: int | None = None,
     operation: Operation | None = None,
 ) -> tuple[PlainWalk[Page[str]], list[tuple[Any, ...]]]:
-    """Return a way along these pages, and the list of what is asked for on it."""
+    """Return a walk over these pages, and the list of its requests."""
     left, asked = list(pages), []
 
     async def fetch(after: str | None, remaining: int | None, fresh: bool) -> Fetched[Page[str]]:
@@ -68,37 +68,37 @@ def walk(
 
 
 async def test_to_the_end() -> None:
-    """Pages come one by one until one has nothing behind it; what is over stays over."""
-    watch = Told()
-    pages, asked = walk(content("ab", more=True), content("c"), operation=watch)
+    """Pages come one by one until no other follows; the end is final."""
+    notes = Notes()
+    pages, asked = walk(content("ab", more=True), content("c"), operation=notes)
     with pages:
         assert [page.data async for page in pages] == [["A", "B"], ["C"]]
         with pytest.raises(StopAsyncIteration):
             await anext(pages)
     assert asked == [(None, None), ("b", None)]
-    assert watch.notes == [(2, False), (1, True), None]
+    assert notes.notes == [(2, False), (1, True), None]
 
 
 async def test_nothing_ahead_of_its_need() -> None:
-    """The page behind the one that was given is not asked for."""
-    watch = Told()
-    pages, asked = walk(content("a", more=True), content("b"), operation=watch)
+    """The page after the current one is not requested."""
+    notes = Notes()
+    pages, asked = walk(content("a", more=True), content("b"), operation=notes)
     with pages:
         await anext(pages)
         await asyncio.sleep(0.01)
     assert asked == [(None, None)]
-    assert watch.notes == [(1, False), None]
+    assert notes.notes == [(1, False), None]
 
 
 async def test_no_more_than_is_wanted() -> None:
-    """With a bound, what is above it is left out, and no page is asked for in vain."""
+    """With a bound, later items are left out, and no page is requested in vain."""
     pages, asked = walk(content("ab", more=True), content("cd", more=True), max_items=3)
     assert [page.ids async for page in pages] == [["a", "b"], ["c"]]
     assert asked == [(None, 3), ("b", 1)]
 
 
 async def test_an_overlap() -> None:
-    """What the page before had already is left out, also where that makes a page short."""
+    """Items of the page before are left out, even if that makes a page short."""
     pages, _ = walk(content("ab", more=True), content("bc", more=True), content("bcd"))
     assert [page.ids async for page in pages] == [["a", "b"], ["c"], ["d"]]
 
@@ -113,10 +113,10 @@ async def test_an_overlap() -> None:
         pytest.param("x", ["cd"], id="nothing of it"),
     ],
 )
-async def test_what_stands_in_front_of_where_a_walk_begins(
+async def test_items_in_front_of_the_first_cursor(
     after: str, ids: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The item that a walk begins behind is left out, with what is in front of it; it is logged."""
+    """The item of the first cursor, and items in front of it, are left out and logged."""
     *first, last = ids
     pages, _ = walk(*(content(each, more=True) for each in first), content(last), after=after)
     assert [item for page in [page async for page in pages] for item in page.ids] == ["c", "d"]
@@ -124,7 +124,7 @@ async def test_what_stands_in_front_of_where_a_walk_begins(
 
 
 async def test_a_page_that_is_shortened() -> None:
-    """What is left out of a page is out of its ends as well, and counts for nothing."""
+    """Items that are left out change the first and last id, and do not count."""
     pages, asked = walk(
         content("abc", more=True),
         content("cde", more=True),
@@ -139,11 +139,11 @@ async def test_a_page_that_is_shortened() -> None:
         (["f"], ["F"], "f", "f"),
     ]
     assert [page.has_next_page() for page in got] == [True, True, False]
-    assert asked == [("a", 5), ("c", 4), ("e", 2)]  # one more than wanted, for what will repeat
+    assert asked == [("a", 5), ("c", 4), ("e", 2)]  # one more than wanted, for the repeated item
 
 
 async def test_max_items_that_leave_no_room() -> None:
-    """Where what repeats fills all that max_items leave, a page is asked for in full, once."""
+    """If repeated items fill all that max_items leaves, one full page is requested."""
     pages, asked = walk(
         content("ab", more=True), content("b", more=True), content("bcd", more=True), max_items=3
     )
@@ -159,7 +159,7 @@ async def test_max_items_that_leave_no_room() -> None:
 
 @pytest.mark.parametrize("ids", ["", "b", "ab"], ids=["nothing", "the item", "and one in front"])
 async def test_an_end_that_was_not_promised(ids: str) -> None:
-    """Where a page promised more and nothing new comes, it is asked for on a fresh connection."""
+    """If a page promised more and nothing new comes, it is requested on a fresh connection."""
     ended: list[int] = []
     doubtful, sure = content(ids, hang_up=lambda: ended.append(1)), content(ids)
     pages, asked = walk(content("zab", more=True), doubtful, sure)
@@ -175,7 +175,7 @@ async def test_an_end_that_was_not_promised(ids: str) -> None:
 
 
 async def test_an_end_that_fails_at_the_second_look() -> None:
-    """An end that cannot be looked at again is no end; the first look counts among the attempts."""
+    """If the second look at an end fails, that is the error; the first look is an attempt."""
     problem = APIConnectionError("lost").at(completion_id=None, cursor=None, attempts=3)
     pages, _ = walk(content("a", more=True), content(""), problem)
     await anext(pages)
@@ -184,8 +184,8 @@ async def test_an_end_that_fails_at_the_second_look() -> None:
     assert caught.value.attempts == 4
 
 
-async def test_an_end_that_nobody_spoke_against() -> None:
-    """An empty page is the end at once where no page said that there is more."""
+async def test_an_end_without_a_promise() -> None:
+    """An empty page is the end at once, unless a page promised more."""
     first = content("a", more=True, promised=False)  # its server leaves has_more out
     pages, asked = walk(first, content(""))
     assert [page.ids async for page in pages] == [["a"], []]
@@ -195,7 +195,7 @@ async def test_an_end_that_nobody_spoke_against() -> None:
 
 
 async def test_the_connection_of_a_page() -> None:
-    """The connection of a page is ended where the walk refuses the page, and only there."""
+    """The connection of a page is closed if the walk refuses the page, and only then."""
     ended: list[str] = []
     first = content("ab", more=True, hang_up=lambda: ended.append("first"))
     second = content("ab", more=True, hang_up=lambda: ended.append("second"))
@@ -207,30 +207,30 @@ async def test_the_connection_of_a_page() -> None:
 
 
 @pytest.mark.parametrize(("ids", "more"), [("cb", True), ("ab", False)], ids=["loop", "same"])
-async def test_what_leads_astray(*, ids: str, more: bool) -> None:
-    """A cursor that was used, or a page that only repeats, is an error that says where."""
-    watch = Told()
-    pages, _ = walk(content("ab", more=True), content(ids, more=more), operation=watch)
+async def test_a_page_that_leads_astray(*, ids: str, more: bool) -> None:
+    """A repeated cursor, or a page that only repeats, is an error with its place."""
+    notes = Notes()
+    pages, _ = walk(content("ab", more=True), content(ids, more=more), operation=notes)
     await anext(pages)
     with pytest.raises(PaginationError) as caught:
         await anext(pages)
     assert (caught.value.completion_id, caught.value.cursor) == ("chatcmpl-1", "b")
-    assert watch.notes == [(2, False), caught.value]
+    assert notes.notes == [(2, False), caught.value]
 
 
 async def test_an_error_of_the_fetch() -> None:
-    """An error is the end of it, and told as such."""
-    watch, problem = Told(), ZeroDivisionError()
-    pages, _ = walk(problem, operation=watch)
+    """An error of the fetch ends the walk, and is reported."""
+    notes, problem = Notes(), ZeroDivisionError()
+    pages, _ = walk(problem, operation=notes)
     with pytest.raises(ZeroDivisionError), pages:
         await anext(pages)
-    assert watch.notes == [problem, None]
+    assert notes.notes == [problem, None]
 
 
 async def test_being_cancelled() -> None:
-    """Whoever is cancelled gives the fetch up, and hears of it as it is."""
-    watch = Told()
-    pages, _ = walk(content("a"), operation=watch)
+    """A cancelled reader cancels the fetch, and gets the CancelledError."""
+    notes = Notes()
+    pages, _ = walk(content("a"), operation=notes)
 
     async def read() -> None:
         with pages:
@@ -241,11 +241,11 @@ async def test_being_cancelled() -> None:
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert watch.notes == [None]
+    assert notes.notes == [None]
 
 
-async def test_what_the_fetch_waited_for_is_cancelled() -> None:
-    """A cancellation that was meant for somebody else is an error, and not the reader's end."""
+async def test_a_cancellation_of_something_else() -> None:
+    """A cancellation that targets something else is an error, and does not end the reader."""
     pages, _ = walk(asyncio.CancelledError())
     with pytest.raises(APIConnectionError, match="was cancelled") as caught:
         await anext(pages)
@@ -259,8 +259,8 @@ async def test_what_the_fetch_waited_for_is_cancelled() -> None:
 class Repeating:
     """A server of so many items, whose pages begin with `overlap` of those up to the cursor.
 
-    `counted` tells whether these are among the `limit` of a page, `most` how many it ever gives,
-    `sloppy` whether a full page says that there is more without looking.
+    With `counted` these count in the `limit` of a page; `most` is the largest page; with `sloppy` a
+    full page says that there is more without looking.
     """
 
     items: list[str]
@@ -306,16 +306,18 @@ def test_a_server_that_repeats(
     behind: int | None,
     backwards: bool,
 ) -> None:
-    """Each item comes once and in order, max_items of them if there are so many.
+    """Each item comes once and in order, up to max_items of them.
 
-    Where pages are too short for anything new, it is a PaginationError, at once.
+    If pages are too short for a new item, a PaginationError is raised at once.
     """
     items = list(ascii_letters[:count])[:: -1 if backwards else 1]
     after = items[behind % count] if behind is not None and count else None
     expected = items[0 if after is None else items.index(after) + 1 :][:max_items]
     server = Repeating(items, overlap, counted, most, sloppy)
     wanted = limit if max_items is None else min(limit, max_items)
-    assume(after is None or not counted or overlap <= min(wanted, most))  # else it cannot be told
+    assume(
+        after is None or not counted or overlap <= min(wanted, most)
+    )  # otherwise it cannot be detected
 
     async def fetch(cursor: str | None, remaining: int | None, _: bool) -> Fetched[Page[str]]:
         return server.page(cursor, limit if remaining is None else min(limit, remaining)), 1
@@ -328,7 +330,7 @@ def test_a_server_that_repeats(
             async for page in pages:
                 got += page.ids
         except PaginationError:
-            # A whole page once more, at the end, may as well be of a server that ignores cursors.
+            # A repetition of the whole last page may come from a server that ignores cursors.
             if not (sloppy and got == expected):
                 assert counted
                 assert overlap >= min(limit, most), "an error where there was room for another item"

@@ -1,7 +1,7 @@
-"""Looking ahead: the same messages as a plain walk brings, and sooner.
+"""Lookahead: the same messages as a plain walk, earlier.
 
-What must hold for whatever list and server is judged in plays on virtual time, see
-numbered_list.py; what the client does with it runs over a real loopback socket.
+The rules for any list and server are checked by plays on virtual time (numbered_list.py); the
+client's use of it runs over a real loopback socket.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ changes = st.builds(
     appears=st.booleans(),
     place=st.none() | st.integers(0, 40),
 )
-# Where a list changes, what is new in front of the cursor cannot be told from what is behind it.
+# In a list that changes, new items in front of the cursor look like those behind it.
 overlaps = {"overlap": st.sampled_from([0, 0, 0, 1, 2, 3]), "counted": st.booleans()}
 still = st.builds(Play, **lists, **overlaps)  # type: ignore[arg-type]
 faulty = st.builds(
@@ -76,7 +76,7 @@ changing = st.builds(
 
 
 def judge_still(play: Play, ahead: Any) -> None:
-    """Of a list that stays as it is, the same comes as by a plain walk, within the bounds."""
+    """Check that an unchanged list gives the items of a plain walk, within the bounds."""
     expected, got = plain(play), looking_ahead(play, ahead)
     assert (got.got, got.error) == (expected.got, None) == (got.ever[: play.max_items], None)
     assert got.held <= play.window + 2, "more pages are held than the window says"
@@ -84,7 +84,7 @@ def judge_still(play: Play, ahead: Any) -> None:
 
 
 def judge_prompt(play: Play, ahead: Any) -> None:
-    """A numbered list takes as many round trips as the window allows, and one request more."""
+    """Check that a numbered list takes as many round trips as the window allows."""
     judge_still(play, ahead)
     expected, got = plain(play), looking_ahead(play, ahead)
     assert got.requests == expected.requests + 1, "not one request more"
@@ -94,21 +94,21 @@ def judge_prompt(play: Play, ahead: Any) -> None:
 
 
 def judge_faulty(play: Play, ahead: Any) -> None:
-    """Whatever fails: no less comes than by a plain walk, and unfinished never looks finished."""
+    """Check that faults lose no more than in a plain walk, and that no failure looks complete."""
     expected, got = plain(play), looking_ahead(play, ahead)
     assert got.got == got.ever[: len(got.got)], "not the items in their order"
     if got.error is None:
         assert got.got == got.ever[: play.max_items], "unfinished, and looks finished"
-    elif not play.once:  # else whose request fails is chance
+    elif not play.once:  # otherwise the failing request is random
         assert str(got.error) == str(expected.error), "an error that a plain walk would not meet"
     assert play.once or len(got.got) >= len(expected.got)
 
 
 def judge_changing(play: Play, ahead: Any) -> None:
-    """Of a list that changes, what was there all the time comes once, and each in its order.
+    """Check that a changing list gives each lasting item once, and in order.
 
-    So it is of a plain walk: what came or went meanwhile may be seen or not. And nothing is passed
-    over: what is there in the end and did not come stands behind the cursor, or came in between.
+    As in a plain walk, an item that appears or vanishes meanwhile may be delivered or not. No
+    lasting item is skipped: one that was not delivered is behind the cursor, or appeared meanwhile.
     """
     got = plain(play) if ahead is None else looking_ahead(play, ahead)
     seen = set(got.got)
@@ -124,28 +124,28 @@ def judge_changing(play: Play, ahead: Any) -> None:
 @settings(max_examples=200, deadline=None)
 @given(still)
 def test_a_list_that_stays_as_it_is(play: Play) -> None:
-    """Whatever the ids, the page sizes, the server's manners and the consumer's: the same comes."""
+    """For any ids, page sizes, servers and consumers, an unchanged list gives the same items."""
     judge_still(play, prediction.Prediction)
 
 
 @settings(max_examples=150, deadline=None)
 @given(faulty)
 def test_requests_that_fail(play: Play) -> None:
-    """Errors come where a plain walk has them, or not at all, and after all that stands before."""
+    """Errors come where a plain walk meets them, or not at all, and after all earlier items."""
     judge_faulty(play, prediction.Prediction)
 
 
 @settings(max_examples=200, deadline=None)
 @given(changing)
 def test_a_list_that_changes(play: Play) -> None:
-    """What is there all the time comes once and in order, whatever appears or vanishes."""
+    """Lasting items come once and in order, whatever appears or vanishes."""
     judge_changing(play, prediction.Prediction)
 
 
 @settings(max_examples=100, deadline=None)
 @given(changing)
 def test_a_plain_walk_of_a_list_that_changes(play: Play) -> None:
-    """A plain walk promises just the same, so nothing is given away by looking ahead."""
+    """A plain walk promises just the same, so lookahead gives up no promise."""
     judge_changing(play, None)
 
 
@@ -174,7 +174,7 @@ def test_round_trips(
 
 @pytest.mark.parametrize("scheme", [name for name in SCHEMES if not name.startswith("numbered")])
 def test_ids_that_cannot_be_predicted(scheme: str) -> None:
-    """Where the ids do not follow the pattern, or only seem to, a plain walk takes no longer."""
+    """If the ids do not follow the pattern, or only seem to, the walk takes no longer."""
     play = Play(count=200, limit=10, scheme=scheme, window=32)
     got = looking_ahead(play)
     assert got.got == got.ever
@@ -184,7 +184,7 @@ def test_ids_that_cannot_be_predicted(scheme: str) -> None:
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("limit", [2, 3, 5, 17])
 def test_a_message_that_is_not_numbered(limit: int, order: int) -> None:
-    """Wherever it stands between those that are, also right before the end, it comes."""
+    """An unnumbered message between numbered ones is delivered, even right before the end."""
     for count in range(18, 40):
         judge_still(
             Play(count=count, scheme="with a stranger", limit=limit, order=order),
@@ -194,8 +194,8 @@ def test_a_message_that_is_not_numbered(limit: int, order: int) -> None:
 
 # --- mistakes that the plays find -----------------------------------------------------------------
 
-# Plays in which each of the mistakes shows; the first takes is that of the end's request, the
-# second that of the first page's.
+# Plays that reveal each of the mistakes. The first number of `takes` is for the request of the end,
+# the second for that of the first page.
 TELLING = [
     (judge_prompt, Play(count=20, window=20)),
     (judge_prompt, Play(count=20, limit=4, order=-1, behind=17, window=20)),
@@ -210,7 +210,7 @@ TELLING = [
     (judge_faulty, Play(count=20, window=20, faults=frozenset({8}), once=True)),
     (judge_faulty, Play(count=20, window=20, faults=frozenset({8}))),
     (judge_faulty, Play(count=20, end_fails=True)),
-    # and those in which what is rare happens at least once
+    # and those in which each rare event happens at least once
     (judge_still, Play(count=30, window=1)),
     (judge_still, Play(count=0, takes=(0, 1))),
     (judge_still, Play(count=1, limit=1)),
@@ -218,12 +218,12 @@ TELLING = [
 
 
 @pytest.mark.parametrize(("judge", "play"), TELLING)
-def test_a_telling_play(judge: Callable[[Play, Any], None], play: Play) -> None:
-    """The plays that find the mistakes hold without them."""
+def test_a_revealing_play(judge: Callable[[Play, Any], None], play: Play) -> None:
+    """The plays that find the mistakes pass without them."""
     judge(play, prediction.Prediction)
 
 
-# Each is a mistake that is near at hand for somebody who writes such a thing.
+# Likely mistakes in such code.
 
 MISTAKES = {
     "cursors one too early": (
@@ -270,7 +270,7 @@ MISTAKES = {
 
 
 def mistaken(right: str, wrong: str) -> Any:
-    """Return what looks ahead, with one mistake in one of its two modules."""
+    """Return a lookahead with one mistake in one of its two modules."""
     spaces: list[dict[str, Any]] = []
     found = 0
     for module in (lookahead, prediction):
@@ -280,25 +280,25 @@ def mistaken(right: str, wrong: str) -> Any:
         code = compile(source.replace(right, wrong), f"<mistaken {module.__name__}>", "exec")
         exec(code, space)  # noqa: S102 our own source
         spaces.append(space)
-    assert found == 1, "the modules changed: write the mistake anew"
+    assert found == 1, "the modules changed: write the mistake again"
     decisions, requests = spaces
     requests["predict"] = decisions["predict"]
     return requests["Prediction"]
 
 
-def judge_telling_plays(ahead: Any) -> None:
-    """Judge one after another."""
+def judge_revealing_plays(ahead: Any) -> None:
+    """Check the plays one after another."""
     for judge, play in TELLING:
         judge(play, ahead)
 
 
-@pytest.mark.filterwarnings("ignore")  # what is broken may leave anything behind
+@pytest.mark.filterwarnings("ignore")  # broken code may leave tasks behind
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake(mistake: tuple[str, str]) -> None:
-    """The plays find each of these mistakes: they can fail."""
+    """The plays find each of these mistakes."""
     broken = mistaken(*mistake)
     with pytest.raises((AssertionError, LookupError, APIError)):
-        judge_telling_plays(broken)
+        judge_revealing_plays(broken)
 
 
 # --- the decisions, one by one --------------------------------------------------------------------
@@ -323,10 +323,10 @@ NUMBERS = lookahead.Numbering("chatcmpl-1", 1)
         pytest.param([0, 2], [5, 6], 1, None, [], id="a hole"),
     ],
 )
-def test_what_is_predicted(
+def test_predicted_requests(
     page: list[int], end: list[int], step: int, wanted: int | None, expected: list[str]
 ) -> None:
-    """One page and the end of a numbered list tell each request in between."""
+    """One page and the end of a numbered list determine each request in between."""
     got = lookahead.predict(
         [f"chatcmpl-1-{n}" for n in page],
         [f"chatcmpl-1-{n}" for n in end],
@@ -340,13 +340,13 @@ def test_what_is_predicted(
 
 
 def test_ids_of_another_completion() -> None:
-    """Ids that another completion's messages have predict nothing."""
+    """Ids of another completion's messages predict nothing."""
     assert NUMBERS.first_of(["chatcmpl-2-3", "chatcmpl-2-4"]) is None
 
 
 @pytest.mark.parametrize("number", ["x", "", "٣", "01", "1" * 19, "-1"])
-def test_what_is_no_number(number: str) -> None:
-    """Only a decimal number as the live API writes it is one."""
+def test_an_invalid_number(number: str) -> None:
+    """Only a decimal number in the live API's form is a number."""
     assert NUMBERS.first_of([f"chatcmpl-1-{number}"] * 2) is None
 
 
@@ -370,7 +370,7 @@ def messages(count: int) -> Callable[[Asked], Answer]:
 
 
 def slowly(script: Callable[[Asked], Answer]) -> Any:
-    """Return a script that takes its time."""
+    """Return a script with a delay."""
 
     async def answer(asked: Asked) -> Answer:
         await asyncio.sleep(LATENCY)
@@ -386,7 +386,7 @@ def numbers(*span: int) -> list[str]:
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_a_long_conversation(order: Any) -> None:
-    """Every message comes in the order that was asked for; a plain walk sends 20 requests."""
+    """Every message comes in the requested order; a plain walk sends 20 requests."""
 
     async def main() -> int:
         async with Loopback(slowly(messages(195))) as server, client_of(server) as client:
@@ -399,7 +399,7 @@ def test_a_long_conversation(order: Any) -> None:
 
 
 def test_a_limit_that_needs_no_look_ahead() -> None:
-    """Nothing is fetched ahead for what one page holds, and none beyond max_items is guessed."""
+    """Nothing is fetched ahead for a single page, and nothing beyond max_items."""
 
     async def main() -> tuple[int, int]:
         async with Loopback(slowly(messages(200))) as server, client_of(server) as client:
@@ -431,15 +431,15 @@ async def test_pages_and_raw() -> None:
 
 
 async def test_one_page() -> None:
-    """Awaiting a list that looks ahead gives one page, with one request, in its order."""
+    """Awaiting a list with lookahead gives one page, with one request, in its order."""
     async with Loopback(messages(45)) as server, client_of(server) as client:
         got = await client.list("chatcmpl-1", limit=10, lookahead=True)
         assert got.ids == numbers(10)
         assert [asked.query for asked in server.asked] == [{"limit": "10"}]
 
 
-async def test_orders_that_come_from_elsewhere() -> None:
-    """The far walk goes against the order that is really asked for, wherever that is said."""
+async def test_orders_of_the_query() -> None:
+    """The far end is requested against the actual order, wherever that is set."""
     async with (
         Loopback(messages(45)) as server,
         client_of(server, default_query={"order": "desc"}) as client,
@@ -448,7 +448,7 @@ async def test_orders_that_come_from_elsewhere() -> None:
         assert [m.id async for m in client.list("chatcmpl-1", **options)] == numbers(44, -1, -1)
         up = client.list("chatcmpl-1", extra_query={"order": "asc"}, **options)
         assert [m.id async for m in up] == numbers(45)
-        with pytest.raises(ConfigurationError, match="no opposite of the order 'best'"):
+        with pytest.raises(ConfigurationError, match="needs the order asc or desc, not 'best'"):
             client.list("chatcmpl-1", extra_query={"order": "best"}, **options)
 
 
@@ -465,7 +465,7 @@ async def test_orders_that_come_from_elsewhere() -> None:
     ],
 )
 async def test_options_that_cannot_be(options: Any, problem: str) -> None:
-    """What cannot be meant is refused before anything is sent."""
+    """Options that contradict each other are refused before anything is sent."""
     async with Loopback(messages(5)) as server, client_of(server) as client:
         with pytest.raises(ConfigurationError, match=problem):
             client.list("chatcmpl-1", **options)
@@ -473,7 +473,7 @@ async def test_options_that_cannot_be(options: Any, problem: str) -> None:
 
 
 async def test_an_error_in_the_middle() -> None:
-    """What stands before an error comes first; the error is of the walk's cursor, and stays."""
+    """Items before an error come first; the error has the walk's cursor, and is repeated."""
     whole = messages(200)
 
     def script(asked: Asked) -> Answer:
@@ -492,7 +492,7 @@ async def test_an_error_in_the_middle() -> None:
 
 
 async def test_a_far_end_that_fails() -> None:
-    """Where the far end cannot be had, the walk goes on without it, as if it were a plain one."""
+    """If the far end cannot be fetched, the walk continues as a plain one."""
     whole = messages(95)
 
     def script(asked: Asked) -> Answer:
@@ -505,7 +505,7 @@ async def test_a_far_end_that_fails() -> None:
 
 
 async def test_a_guess_that_is_refused() -> None:
-    """Where a guess is refused to the last, as for being one too many, the walk asks once more."""
+    """If a request ahead is refused for good, the walk requests the page once more."""
     whole, refusals = messages(200), 2
 
     def script(asked: Asked) -> Answer:
@@ -524,9 +524,9 @@ async def test_a_guess_that_is_refused() -> None:
 
 @pytest.mark.parametrize("mode", [None, True])
 def test_a_server_that_is_asked_too_much(mode: Any) -> None:
-    """Where a plain walk is within the server's patience, looking ahead does not exhaust it.
+    """If a plain walk stays within the rate limit, lookahead does not fail because of it.
 
-    The first refusal ends it: what is asked for ahead of its time gives way to the walk.
+    The first refusal ends it: requests ahead give way to the walk.
     """
     whole, rate, tokens, filled = messages(120), 2, 2.0, 0.0
 
@@ -551,7 +551,7 @@ def test_a_server_that_is_asked_too_much(mode: Any) -> None:
 
 
 async def test_a_wrong_prediction() -> None:
-    """Behind a number that is missing, the requests ahead are given up, and the walk is plain."""
+    """After a missing number, the requests ahead are cancelled, and the walk is plain."""
     whole, gate = conversation(message(n) for n in range(200) if n != 60), asyncio.Event()
 
     async def script(asked: Asked) -> Answer:
@@ -571,7 +571,7 @@ async def test_a_wrong_prediction() -> None:
 
 
 def test_a_fresh_completion() -> None:
-    """With wait_until_visible, both ends are asked for until they are there."""
+    """With wait_until_visible, both ends are requested until they exist."""
     whole, asked_for = messages(45), list[str]()
 
     async def script(asked: Asked) -> Answer:
@@ -590,7 +590,7 @@ def test_a_fresh_completion() -> None:
 
 
 def test_a_deadline() -> None:
-    """The deadline of a list holds for all that is sent ahead of it as well."""
+    """The deadline of a list covers the requests ahead as well."""
 
     async def main() -> float:
         async with Loopback(slowly(messages(2000))) as server, client_of(server) as client:
@@ -620,7 +620,7 @@ def held_back(script: Callable[[Asked], Answer], gate: asyncio.Event) -> Any:
 
 
 async def tasks_besides(before: set[Any]) -> set[Any]:
-    """Return the tasks that are new, once all that can run has run."""
+    """Return the new tasks, after all that can run has run."""
     for _ in range(10):
         await asyncio.sleep(0)
     return asyncio.all_tasks() - before
@@ -642,14 +642,14 @@ async def test_leaving_early() -> None:
 
 
 def is_ours(task: Any) -> bool:
-    """Tell whether a task fetches for a walk."""
+    """Return whether a task fetches for a walk."""
     return "aiomessages" in task.get_coro().cr_code.co_filename and not task.done()
 
 
 async def test_a_list_that_was_read_to_its_end() -> None:
-    """A list that is dropped behind its end warns of nothing, whatever was under way ahead."""
+    """A list that is dropped after its end warns of nothing, even with requests under way."""
     async with Loopback(messages(25)) as server, client_of(server) as client:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for limit in range(4, 34):
                 for max_items in (None, 15):
@@ -659,8 +659,18 @@ async def test_a_list_that_was_read_to_its_end() -> None:
                     assert [item.id async for item in items] == numbers(max_items or 25)
                     del items
                     gc.collect()
-        assert [str(warning.message) for warning in told] == []
+        assert [str(warning.message) for warning in caught] == []
         await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
+
+
+async def test_a_list_that_is_read_over_idle_connections() -> None:
+    """Where enough connections are idle, looking ahead opens no other."""
+    async with Loopback(messages(95)) as server, client_of(server) as client:
+        await asyncio.gather(*(client.list("chatcmpl-1", limit=1) for _ in range(6)))
+        idle = {asked.connection for asked in server.asked}
+        items = client.list("chatcmpl-1", limit=10, lookahead=True, lookahead_window=2)
+        assert [item.id async for item in items] == numbers(95)
+    assert {asked.connection for asked in server.asked} == idle
 
 
 @pytest.mark.parametrize("mode", [True, "predict"])
@@ -677,7 +687,7 @@ async def test_how_to_ask_for_it(mode: Any) -> None:
 
 
 async def test_a_dropped_list() -> None:
-    """A list that is dropped while only its far end is being fetched is cleaned up, and warns."""
+    """A list that is dropped while only its far end is fetched is cleaned up, and warns."""
     whole, gate = messages(45), asyncio.Event()
 
     async def script(asked: Asked) -> Answer:
@@ -696,20 +706,20 @@ async def test_a_dropped_list() -> None:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    """Let everybody act until it is so."""
+    """Run the loop until a condition holds."""
     async with asyncio.timeout(5):
-        while not done():  # noqa: ASYNC110 nothing tells of it
+        while not done():  # noqa: ASYNC110 no event for it
             await asyncio.sleep(0)
 
 
 async def take_all(items: Any, got: list[str]) -> None:
-    """Take what comes, and keep it whatever comes then."""
+    """Collect the items in a list that stays after an error."""
     async for item in items:
         got.append(item.id)  # noqa: PERF401 those before an error are kept
 
 
 async def test_a_client_that_is_closed() -> None:
-    """What a list has ahead is delivered after its client was closed; then it says so, always."""
+    """Pages fetched ahead are delivered after the client was closed; then the error comes."""
     gate = asyncio.Event()
     async with Loopback(held_back(messages(45), gate)) as server:
         client = client_of(server)
@@ -725,8 +735,8 @@ async def test_a_client_that_is_closed() -> None:
         assert not any(is_ours(task) for task in asyncio.all_tasks())
 
 
-async def test_a_guess_that_somebody_cancels() -> None:
-    """Where the task of a guess is cancelled from without, the walk asks for its page itself."""
+async def test_a_guess_that_is_cancelled() -> None:
+    """If the task of a request ahead is cancelled from outside, the walk requests the page."""
     gate = asyncio.Event()
     whole = messages(95)
 

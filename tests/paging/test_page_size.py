@@ -1,4 +1,4 @@
-"""The size of a page as numbers: it falls at once where a page is too large, and rises slowly."""
+"""The size of a page as numbers: it falls at once after a page that is too large."""
 
 import math
 from collections.abc import Callable
@@ -35,14 +35,14 @@ Bears = Callable[[int], APIError | None]
 
 
 def up_to(most: int, error: APIError = TOO_LARGE) -> Bears:
-    """Bear pages of so many items."""
+    """Allow pages of so many items."""
     return lambda count: None if count <= most else error
 
 
 def read(walk: WalkSize, items: int, bears: Bears, *, by_limit: bool = False) -> list[int]:
-    """Read a list of so many items to its end, and return what was asked for, page by page.
+    """Read a list of so many items to its end, and return the requested limits, page by page.
 
-    With `by_limit` the limit itself is judged, and not how many items there are.
+    With `by_limit` the server checks the limit itself, and not the number of items.
     """
     asked = []
     left = items
@@ -92,7 +92,7 @@ def body_timeout() -> APITimeoutError:
     ids=lambda value: f"{value} {value.__dict__}" if isinstance(value, APIError) else None,
 )
 def test_errors_of_size(error: APIError, large: bool, slow: bool) -> None:
-    """What a smaller page may not meet is told from what it meets all the same."""
+    """Errors that a smaller page may avoid are distinguished from all others."""
     assert is_too_large(error) is large
     assert is_too_slow(error) is slow
     assert PageSize().walk().asks_for_less(error, 100) is large
@@ -103,19 +103,19 @@ def test_errors_of_size(error: APIError, large: bool, slow: bool) -> None:
 
 
 def test_where_nothing_is_too_large() -> None:
-    """A walk asks for 100 a page, or for what the caller said, as long as that comes."""
+    """A walk requests 100 items a page, or the caller's limit, if such pages arrive."""
     assert read(PageSize().walk(), 1000, up_to(100)) == [100] * 10
     assert read(PageSize(7).walk(), 20, up_to(100)) == [7, 7, 7]
     assert read(PageSize(5000).walk(), 12_000, up_to(5000)) == [5000] * 3
 
 
 def test_a_page_that_is_too_large() -> None:
-    """The limit is halved until the page comes."""
+    """The limit is halved until the page arrives."""
     assert read(PageSize().walk(), 60, up_to(30)) == [100, 50, 25, 25, 25]
 
 
 def test_down_to_one() -> None:
-    """A walk asks for a single item in the end, and where that is too large, says so."""
+    """A walk requests a single item in the end, and raises the error if that is too large."""
     assert read(PageSize().walk(), 3, up_to(1))[:9] == [100, 50, 25, 12, 6, 3, 1, 1, 1]
     walk = PageSize().walk()
     with pytest.raises(ResponseTooLargeError):
@@ -123,7 +123,7 @@ def test_down_to_one() -> None:
 
 
 def test_one_stretch_of_large_items() -> None:
-    """Behind pages that were full again, a walk tries twice as many, up to what it began with."""
+    """After full pages, a walk tries twice as many, up to its first limit."""
     walk = PageSize().walk()
     assert read(walk, 50, up_to(25)) == [100, 50, 25, 25]
     asked = read(walk, 1000, up_to(100))
@@ -133,14 +133,14 @@ def test_one_stretch_of_large_items() -> None:
 
 
 def test_items_that_stay_large() -> None:
-    """A try that fails makes the next one rarer: 10,000 pages cost few requests more."""
+    """A try that fails makes the next one rarer: 10,000 pages cost few more requests."""
     asked = read(PageSize().walk(), 250_000, up_to(25))
     assert asked.count(25) == 10_000
     assert sum(limit > 25 for limit in asked) < 25
 
 
 def test_the_rarest_tries() -> None:
-    """However often a try failed, there is another one after a thousand pages."""
+    """However often a try failed, another one follows after a thousand pages."""
     walk = PageSize().walk()
     read(walk, 250_000, up_to(25))
     assert max(read(walk, 25 * (MOST_GOOD_PAGES + 1), up_to(25))) == 50
@@ -150,7 +150,7 @@ def test_the_rarest_tries() -> None:
     "error", [REFUSED, UnprocessableEntityError("", status=422, param="limit")]
 )
 def test_a_limit_that_is_refused(error: APIError) -> None:
-    """A limit that the server refuses is never asked for again, in no walk of the run."""
+    """A limit that the server refuses is never sent again, by any walk of the run."""
     size = PageSize()
     assert read(size.walk(), 1000, up_to(50, error), by_limit=True) == [100] + [50] * 20
     assert read(size.walk(), 1000, up_to(50, error), by_limit=True) == [50] * 20
@@ -160,8 +160,8 @@ def test_a_limit_that_is_refused(error: APIError) -> None:
 # --- the walks of one run -------------------------------------------------------------------------
 
 
-def test_a_gateway_that_bears_less() -> None:
-    """What two walks learned, the others know: a gateway's bound is not paid for by every walk."""
+def test_a_gateway_with_a_smaller_limit() -> None:
+    """A gateway's limit that two walks met is used by all, and not found again by each."""
     size = PageSize()
     walks = [read(size.walk(), 100, up_to(25)) for _ in range(1000)]
     assert walks[:2] == [[100, 50, 25, 25, 25, 25]] * 2
@@ -174,12 +174,14 @@ def test_one_conversation_of_huge_messages() -> None:
     read(size.walk(), 300, up_to(3))
     assert size.size == 100
     read(size.walk(), 1000, up_to(100))
-    read(size.walk(), 300, up_to(3))  # another one, but what was full in between speaks for 100
+    read(
+        size.walk(), 300, up_to(3)
+    )  # another one, but the full pages in between show that 100 is fine
     assert size.size == 100
 
 
 def test_two_conversations_of_huge_messages() -> None:
-    """Even where two of them come in a row, others are soon read at full size again."""
+    """After two such walks in a row, others soon return to the full size."""
     size = PageSize()
     for _ in range(2):
         read(size.walk(), 30, up_to(3))
@@ -190,7 +192,7 @@ def test_two_conversations_of_huge_messages() -> None:
 
 
 def test_walks_under_way() -> None:
-    """A walk that has begun follows what the others learned."""
+    """A running walk follows the sizes that others found."""
     size = PageSize()
     early = size.walk()
     assert early.next() == 100
@@ -209,7 +211,7 @@ def test_different_bounds() -> None:
 
 
 def test_an_outage() -> None:
-    """Where nothing comes, whatever its size, nothing is learned of sizes."""
+    """If no page of any size arrives, no size is learnt from it."""
     size = PageSize()
     for _ in range(5):
         with pytest.raises(ResponseTooLargeError):
@@ -227,15 +229,15 @@ def test_an_outage() -> None:
     st.none() | st.integers(1, 500),
 )
 def test_any_run(most: int, walks: list[tuple[int, list[int]]], refused_above: int | None) -> None:
-    """Whatever lists and servers bear, each page comes within 1 + log2(limit) requests.
+    """For any lists and servers, each page arrives within 1 + log2(limit) requests.
 
-    Nothing above the run's limit is asked for, and nothing as large as what was refused.
+    No limit above the run's is requested, and none as large as a refused one.
     """
     size = PageSize(most)
     refused = math.inf
     for items, bounds in walks:
         walk, left = size.walk(), items
-        for bound in bounds:  # what the server bears of this page
+        for bound in bounds:  # the largest limit that the server allows for this page
             for _ in range(1 + int(math.log2(most))):
                 limit = walk.next()
                 assert 1 <= limit <= most

@@ -1,15 +1,18 @@
-"""The prefetching stream over a fetch of our own: order, cancellation, closing, what is held.
+"""The prefetching stream over a test's own fetch: order, cancellation, closing, memory.
 
-No network: a `Pages` object stands for the server, and an event for each thing that takes time.
+There is no network: a `Pages` object replaces the server, and events replace delays.
 """
 
 import asyncio
 import gc
+import subprocess
+import sys
 import warnings
 from typing import Any
 
 import anyio
 import pytest
+from schedules import items_of
 
 from aiomessages.errors import APIConnectionError, ClientClosedError, PaginationError
 from aiomessages.pages import Page
@@ -25,7 +28,7 @@ def content(ids: list[str], *, more: bool) -> Fetched[Page[str]]:
 
 
 class Pages:
-    """Serves pages by cursor, and knows what was asked, how many at once, and what is held."""
+    """Serves pages by cursor, and records requests, concurrency and held pages."""
 
     def __init__(self, *pages: list[str] | Exception) -> None:
         self.pages = list(pages)
@@ -41,7 +44,7 @@ class Pages:
     async def fetch(
         self, after: str | None, remaining: int | None = None, fresh: bool = False
     ) -> Fetched[Page[str]]:
-        """Give the page behind `after`, once the gate is open."""
+        """Return the page after a cursor, once the gate is open."""
         self.asked.append(after)
         self.remaining.append(remaining)
         self.fresh.append(fresh)
@@ -73,16 +76,15 @@ class Pages:
     ) -> PageStream[str, Page[str]]:
         """Return a stream over these pages."""
         return PageStream(
-            self.fetch,
-            WalkState(after=after, max_items=max_items),
+            Walk(self.fetch, WalkState(after=after, max_items=max_items), **options),
+            after=after,
             fetch_one=self.first,
             raw=self.stream,  # type: ignore[arg-type]  # as good as any
             bulk=lambda _: PageIterator(Walk(self.fetch, WalkState())),
-            **options,
         )
 
     async def first(self) -> Page[str]:
-        """Give the first page."""
+        """Return the first page."""
         got, attempts = await self.fetch(None)
         return got.page(next_cursor=got.next_cursor, attempts=attempts, fetch_next=None)
 
@@ -93,7 +95,7 @@ def three_pages() -> Pages:
 
 
 async def until_idle() -> None:
-    """Let everything that can run do so."""
+    """Run everything that can run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -102,7 +104,7 @@ async def until_idle() -> None:
 
 
 async def test_nothing_is_fetched_before_it_is_asked_for() -> None:
-    """Making a stream, entering it and leaving it sends nothing."""
+    """Making, entering and leaving a stream sends nothing."""
     pages = three_pages()
     async with pages.stream():
         await until_idle()
@@ -121,13 +123,63 @@ async def test_every_item_once_and_in_order(*, prefetch: bool) -> None:
     assert pages.most_running == 1
 
 
+async def collecting_the_second_page(
+    stream: PageStream[str, Page[str]], pages: Pages
+) -> asyncio.Task[list[str]]:
+    """Begin to collect, and return when the second page is asked for."""
+    collecting = asyncio.create_task(stream.collect())
+    while len(pages.asked) < 2:
+        pages.arrived.clear()
+        await pages.arrived.wait()
+    return collecting
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_cancelled_collect_loses_nothing(first: int) -> None:
+    """After a time limit, collect() returns every item, also those that it had read before."""
+    pages = Pages(["a", "b"], ["c"], Exception())
+    stream = pages.stream(prefetch=False)
+    read = await stream.collect(first)
+    cursor = stream.cursor
+    collecting = await collecting_the_second_page(stream, pages)
+    collecting.cancel()
+    await asyncio.wait({collecting})
+    assert stream.cursor == cursor
+    assert read + await stream.collect(3 - first) == ["A", "B", "C"]
+    assert stream.cursor == "c"
+
+
+async def test_a_cancelled_collect_beside_another_reader() -> None:
+    """Another task that waits for the next page at that moment does not overwrite the items."""
+    pages = three_pages()
+    stream = pages.stream(prefetch=False)
+    collecting = await collecting_the_second_page(stream, pages)
+    pages.gate.clear()
+    other = asyncio.create_task(anext(stream))
+    await until_idle()
+    collecting.cancel()
+    await until_idle()
+    pages.gate.set()
+    assert {await other, *await stream.collect()} == {"A", "B", "C", "D", "E"}
+
+
+async def test_closing_a_stream_drops_what_a_collect_has_put_back() -> None:
+    """A closed stream gives none of it."""
+    stream = Pages(["a"], Exception("broken")).stream()
+    with pytest.raises(Exception, match="broken"):
+        await stream.collect()
+    await stream.aclose()
+    with pytest.raises(Exception, match="broken"):
+        await anext(stream)
+
+
 async def test_an_empty_list() -> None:
-    """A list of nothing ends at once."""
+    """An empty list ends at once."""
     assert [item async for item in Pages([]).stream()] == []
 
 
-async def test_starting_behind_a_cursor() -> None:
-    """A stream with after= goes on behind that item."""
+async def test_starting_after_a_cursor() -> None:
+    """A stream with after= begins after that item."""
     stream = three_pages().stream(after="b")
     assert stream.cursor == "b"
     assert [item async for item in stream] == ["C", "D", "E"]
@@ -139,6 +191,17 @@ async def test_the_next_page_is_under_way_while_the_caller_works() -> None:
     stream = pages.stream()
     await anext(stream)
     assert pages.asked == [None, "b"]
+    await stream.aclose()
+
+
+async def test_a_page_that_lay_ready_starts_the_next_fetch() -> None:
+    """Taking a page that was ready sends the next request, though the caller never waits."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    await until_idle()
+    assert [await anext(stream), await anext(stream)] == ["B", "C"]
+    assert pages.asked == [None, "b", "d"]
     await stream.aclose()
 
 
@@ -165,7 +228,7 @@ async def test_a_slow_consumer() -> None:
 
 
 async def test_max_items() -> None:
-    """max_items ends the stream in the middle of a page, and tells each fetch what is wanted."""
+    """max_items ends the stream in the middle of a page; each fetch gets the wanted number."""
     pages = three_pages()
     stream = pages.stream(max_items=3)
     assert [item async for item in stream] == ["A", "B", "C"]
@@ -173,12 +236,19 @@ async def test_max_items() -> None:
     assert (pages.asked, pages.remaining) == ([None, "b"], [3, 1])
 
 
-async def test_the_cursor_follows_what_was_delivered() -> None:
+async def test_the_cursor_follows_the_delivered_items() -> None:
     """The cursor is the last item handed out, not the last one fetched."""
     stream = three_pages().stream()
     seen = [stream.cursor async for _ in stream]
     assert seen == ["a", "b", "c", "d", "e"]
     assert stream.cursor == "e"
+
+
+async def test_the_cursor_behind_an_empty_page() -> None:
+    """An empty last page moves no cursor: it stays on the last item delivered."""
+    stream = Pages(["a"], []).stream()
+    assert [item async for item in stream] == ["A"]
+    assert stream.cursor == "a"
 
 
 # --- pages and raw --------------------------------------------------------------------------------
@@ -228,7 +298,7 @@ async def test_one_way_of_reading() -> None:
 
 
 async def test_leaving_a_stream_closes_its_view() -> None:
-    """`async with` around a stream ends what its raw() or pages() has under way."""
+    """`async with` around a stream ends the fetches of its raw() or pages()."""
     pages = three_pages()
     async with pages.stream() as stream:
         view = stream.raw()
@@ -243,7 +313,7 @@ async def test_leaving_a_stream_closes_its_view() -> None:
 
 
 async def test_an_error_in_a_later_page() -> None:
-    """What came before an error is delivered first; the error then comes every time."""
+    """Items before an error are delivered first; then each step raises the error."""
     stream = Pages(["a", "b"], APIConnectionError("lost")).stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
     for _ in range(3):
@@ -255,8 +325,8 @@ async def test_an_error_in_a_later_page() -> None:
     assert stream.cursor == "b"
 
 
-async def test_an_error_nobody_asks_for() -> None:
-    """A prefetch that failed, on a stream that was left, complains to nobody."""
+async def test_an_error_that_is_never_retrieved() -> None:
+    """A failed prefetch of a stream that was left is not reported to anyone."""
     stream = Pages(["a"], APIConnectionError("lost")).stream()
     await anext(stream)
     await until_idle()
@@ -273,25 +343,25 @@ class SamePage(Pages):
 
 
 async def test_a_server_that_ignores_the_cursor() -> None:
-    """A page that comes again is found out one request later, and nothing is delivered twice."""
+    """A repeated page is detected one request later, and nothing is delivered twice."""
     pages = SamePage()
     stream = pages.stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
-    with pytest.raises(PaginationError, match="a second time") as caught:
+    with pytest.raises(PaginationError, match="is repeated") as caught:
         await anext(stream)
     assert (caught.value.completion_id, caught.value.cursor) == ("chatcmpl-1", "b")
     assert len(pages.asked) == 2
 
 
 class LastPageAgain(Pages):
-    """Ignores the cursor, and says that this is the end."""
+    """Ignores the cursor, and says that this page is the last."""
 
     def _page(self, after: str | None) -> Fetched[Page[str]]:
         return content(["a", "b"], more=after is None)
 
 
 async def test_a_last_page_that_only_repeats() -> None:
-    """A last page with nothing but what came before contradicts its cursor: not the end."""
+    """A last page that only repeats earlier items contradicts its cursor and is an error."""
     stream = LastPageAgain().stream()
     assert [await anext(stream), await anext(stream)] == ["A", "B"]
     with pytest.raises(PaginationError, match="repeats"):
@@ -307,7 +377,7 @@ class Cycle(Pages):
 
 
 async def test_a_cycle_of_cursors() -> None:
-    """Cursors that lead back to an earlier one are found out, one request later at most."""
+    """Cursors that lead back to an earlier one are detected, one request later at most."""
     pages = Cycle()
     stream = pages.stream()
     assert [await anext(stream) for _ in range(3)] == ["A", "B", "C"]
@@ -385,7 +455,7 @@ async def test_a_cancellation_at_any_moment(turns: int) -> None:
 
 
 async def test_a_consumers_own_exception() -> None:
-    """An exception of the consumer passes unchanged through `async with`, and nothing stays."""
+    """An exception of the consumer passes unchanged through `async with`, and no task stays."""
     pages = three_pages()
 
     async def fail_at_once() -> None:
@@ -426,8 +496,8 @@ async def anext_of(stream: PageStream[str, Page[str]]) -> str:
     return await anext(stream)
 
 
-async def test_a_fetch_that_somebody_else_cancelled() -> None:
-    """A fetch cancelled from outside, while its consumer was not, is made again."""
+async def test_a_fetch_that_was_cancelled_from_outside() -> None:
+    """A fetch that was cancelled from outside, while its consumer was not, is repeated."""
     pages = three_pages()
     pages.gate.clear()
     stream = pages.stream()
@@ -446,7 +516,7 @@ async def test_a_fetch_that_somebody_else_cancelled() -> None:
 
 
 async def test_closing_early() -> None:
-    """A stream that was closed before its end says so; it never seems complete."""
+    """A stream that was closed before its end raises an error, and never seems complete."""
     pages = three_pages()
     pages_running_at_close = []
     stream = pages.stream()
@@ -475,8 +545,28 @@ async def test_closing_with_the_last_page_unread() -> None:
             await anext(stream)
 
 
+async def test_closing_twice_with_the_last_page_unread() -> None:
+    """A second closing makes no end of a stream whose last page was not read."""
+    stream = Pages(["a"], ["b"]).stream()
+    await anext(stream)
+    await until_idle()
+    for _ in range(2):
+        await stream.aclose()
+    with pytest.raises(ClientClosedError):
+        await anext(stream)
+
+
+async def test_closing_pages_at_the_end() -> None:
+    """Pages that were closed behind the last one have ended, and stay so."""
+    pages = Pages(["a"]).stream().pages()
+    await anext(pages)
+    await pages.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(pages)
+
+
 async def test_closing_at_the_end() -> None:
-    """A stream closed after its last item has ended, and stays so."""
+    """A stream that is closed after its last item has ended, and stays so."""
     stream = Pages(["a"]).stream()
     await anext(stream)
     await stream.aclose()
@@ -485,7 +575,7 @@ async def test_closing_at_the_end() -> None:
 
 
 async def test_closing_from_another_task() -> None:
-    """A consumer that waits while another task closes its stream is told, not left waiting."""
+    """A consumer that waits while another task closes its stream gets an error."""
     pages = three_pages()
     pages.gate.clear()
     stream = pages.stream()
@@ -497,7 +587,7 @@ async def test_closing_from_another_task() -> None:
 
 
 async def test_closing_inside_a_cancelled_scope() -> None:
-    """In a cancelled anyio scope, as a web framework leaves one, closing still waits its turn."""
+    """In a cancelled anyio scope, as a web framework leaves one, closing still waits."""
     pages = three_pages()
     pages.gate.clear()
     with anyio.CancelScope() as scope:
@@ -511,8 +601,31 @@ async def test_closing_inside_a_cancelled_scope() -> None:
         await waiting
 
 
+async def test_closing_inside_a_cancelled_scope_waits_for_the_fetch() -> None:
+    """In a cancelled anyio scope, a fetch that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def fetch(_: str | None, __: int | None, ___: bool) -> Fetched[Page[str]]:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            await until_idle()
+            ended.set()
+
+    stream = PageStream(Walk(fetch, WalkState()), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
+    waiting = asyncio.create_task(anext_of(stream))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await stream.aclose()
+    assert ended.is_set()
+    with pytest.raises(ClientClosedError):
+        await waiting
+
+
 async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fetch that ignores its cancellation holds a closing up for a bounded time only."""
+    """A fetch that ignores its cancellation delays closing for a bounded time only."""
     monkeypatch.setattr("aiomessages.paging.prefetch.CLOSE_TIMEOUT", 0.01)
     release = asyncio.Event()
 
@@ -524,13 +637,16 @@ async def test_a_fetch_that_does_not_want_to_leave(monkeypatch: pytest.MonkeyPat
                 continue
         return content(["a"], more=False)
 
-    stream = PageStream(stubborn, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type]
+    stream = items_of(Walk(stubborn, WalkState()))
     waiting = asyncio.create_task(anext_of(stream))
     await until_idle()
     await stream.aclose()
     release.set()
     with pytest.raises(ClientClosedError):
         await waiting
+    await until_idle()
+    with pytest.raises(ClientClosedError):  # its page has come, and is not delivered
+        await anext(stream)
 
 
 async def test_sending_and_throwing() -> None:
@@ -553,19 +669,20 @@ async def test_sending_and_throwing() -> None:
 
 
 async def test_a_dropped_stream_cancels_its_fetch() -> None:
-    """A stream dropped during a fetch leaves no task, and warns that it was not closed."""
+    """A stream dropped during a fetch leaves no task, and warns at the line that dropped it."""
     pages = three_pages()
     stream = pages.stream()
     await anext(stream)
     assert pages.running == 1
-    with pytest.warns(ResourceWarning, match="aclose"):
+    with pytest.warns(ResourceWarning, match="aclose") as warned:
         del stream  # its last reference
+    assert warned[0].filename == __file__
     await until_idle()
     assert pages.running == 0
 
 
 async def test_a_stream_dropped_between_fetches() -> None:
-    """A stream that is dropped with nothing under way is no matter."""
+    """A stream that is dropped while nothing is under way gives no warning."""
     stream = three_pages().stream()
     await anext(stream)
     await until_idle()
@@ -576,14 +693,14 @@ async def test_a_stream_dropped_between_fetches() -> None:
 
 
 async def test_pages_outlive_the_stream_they_came_from() -> None:
-    """pages() of a stream that nothing else holds goes on to the end."""
+    """pages() of a stream that is otherwise dropped continues to the end."""
     pages = three_pages().stream().pages()
     gc.collect()
     assert [page.ids async for page in pages] == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_a_stream_dropped_after_its_loop() -> None:
-    """A stream may be dropped when its loop is gone."""
+    """A stream may be dropped after its loop was closed."""
     kept = []
 
     async def begin() -> None:
@@ -598,8 +715,33 @@ def test_a_stream_dropped_after_its_loop() -> None:
     gc.collect()
 
 
+def test_a_stream_that_is_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the stream that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.cursor import WalkState
+from aiomessages.paging.prefetch import Walk
+
+async def fetch(*_):
+    await asyncio.Event().wait()
+
+async def begin():
+    asyncio.ensure_future(walk.next_page())
+    await asyncio.sleep(0)
+    print(walk.state)
+
+loop = asyncio.new_event_loop()
+walk = Walk(fetch, WalkState())
+loop.run_until_complete(begin())
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "reading\n")
+    assert "dropped" not in run.stderr
+
+
 def test_a_stream_in_two_loops() -> None:
-    """A stream that is carried into another loop says so, and how to go on."""
+    """A stream in another loop raises an error that says how to continue."""
     stream = Pages(["a"], ["b"]).stream()
 
     async def take_one() -> str:

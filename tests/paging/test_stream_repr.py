@@ -1,8 +1,8 @@
-"""A stream at a prompt: its repr says what it lists and how far it was read; collect() reads it."""
+"""The repr of a stream shows its list and how far it was read; collect() reads it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from loopback import Answer, Asked, Loopback, error, message, page
@@ -10,6 +10,7 @@ from loopback import Answer, Asked, Loopback, error, message, page
 from aiomessages import (
     AsyncMessagesClient,
     ClientClosedError,
+    ConfigurationError,
     InternalServerError,
     MessageStream,
     RetryPolicy,
@@ -22,7 +23,7 @@ KEY = "sk-canary-0123456789"
 
 
 def service(asked: Asked) -> Answer:
-    """Serve five messages in pages of two; fail behind the third of the completion `broken`."""
+    """Serve five messages in pages of two; fail after the third of the completion `broken`."""
     after = asked.query.get("after")
     first = int(after.rpartition("-")[2]) + 1 if after else 0
     if "broken" in asked.path and first >= 2:
@@ -84,6 +85,15 @@ async def test_how_far_a_stream_was_read(client: AsyncMessagesClient) -> None:
     assert repr(stream).endswith(": ended>")
 
 
+async def test_a_stream_whose_last_page_is_half_read(client: AsyncMessagesClient) -> None:
+    """A stream has not ended while an item of its last page is left."""
+    stream = client.list("c-1", after=ids(2)[0])
+    await anext(stream)
+    assert repr(stream).endswith(": reading>")
+    await anext(stream)
+    assert repr(stream).endswith(": ended>")
+
+
 async def test_a_stream_that_was_closed(client: AsyncMessagesClient) -> None:
     """A stream that was left before its end is closed, at its end it has ended."""
     unread, left, read = client.list("c-1"), client.list("c-1"), client.list("c-1")
@@ -112,7 +122,7 @@ async def test_a_stream_that_failed(client: AsyncMessagesClient) -> None:
     await anext(stream)
     assert repr(stream).endswith(": reading>")
     with pytest.raises(InternalServerError):
-        await stream.collect()
+        [_ async for _ in stream]
     assert repr(stream).endswith(f" cursor={ids(1)[0]!r}: failed>")
 
 
@@ -137,7 +147,7 @@ async def test_all_items_as_a_list(client: AsyncMessagesClient) -> None:
 
 
 async def test_a_bounded_list(client: AsyncMessagesClient) -> None:
-    """collect(max_items=…) returns no more than that, and the stream goes on behind them."""
+    """collect(max_items=…) returns no more than that, and the stream continues after them."""
     stream: MessageStream = client.list("c-1")
     collected = [[m.id for m in await stream.collect(max_items=n)] for n in (0, 1, 2, 9)]
     assert collected == [[], ids(0), ids(1, 2), ids(3, 4)]
@@ -149,3 +159,24 @@ async def test_collecting_from_a_closed_stream(client: AsyncMessagesClient) -> N
     await stream.aclose()
     with pytest.raises(ClientClosedError):
         await stream.collect()
+
+
+async def test_what_was_collected_before_an_error(client: AsyncMessagesClient) -> None:
+    """The stream keeps it: the cursor is in front of it, and who reads on gets it and the error."""
+    stream = client.list("broken")
+    await anext(stream)
+    for _ in range(2):
+        with pytest.raises(InternalServerError):
+            await stream.collect()
+        assert repr(stream).endswith(f" cursor={ids(0)[0]!r}: reading>")
+    assert [m.id for m in await stream.collect(1)] == ids(1)
+    with pytest.raises(InternalServerError):
+        await stream.collect()
+    assert repr(stream).endswith(f" cursor={ids(1)[0]!r}: failed>")
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, "3"])
+async def test_a_bound_that_is_none(client: AsyncMessagesClient, count: Any) -> None:
+    """collect() refuses what is no number of items."""
+    with pytest.raises(ConfigurationError, match="max_items must be an int of 0 or more"):
+        await client.list("c-1").collect(count)

@@ -1,14 +1,17 @@
-"""Results of many tasks over one source: how it ends, who is told, and what stays behind."""
+"""Results of many tasks over one source: their end, their errors, and no leftovers."""
 
 import asyncio
 import contextlib
 import gc
 import logging
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Self
 
+import anyio
 import pytest
 import virtual_time
 
@@ -27,13 +30,13 @@ ODD_ERRORS = (ZeroDivisionError, GeneratorExit, OddError)
 
 
 async def same(item: Any) -> Any:
-    """Return the item, one turn of the loop later."""
+    """Return the item after one iteration of the loop."""
     await asyncio.sleep(0)
     return item
 
 
 async def drained(results: Results[Any]) -> tuple[list[Any], BaseException | None]:
-    """Return what comes before the end or an error, and the error."""
+    """Return the results before the end or an error, and the error."""
     got: list[Any] = []
     try:
         async with asyncio.timeout(60):
@@ -51,7 +54,7 @@ def others() -> set[asyncio.Task[Any]]:
 
 
 async def others_to_leave() -> None:
-    """Wait until this task is alone."""
+    """Wait until this is the only task."""
     await asyncio.sleep(0)
     while others():
         await asyncio.wait(others())
@@ -75,7 +78,7 @@ class Source(AsyncIterator[int]):
         return self.given - 1
 
     async def aclose(self) -> None:
-        """Note that it was closed."""
+        """Note the close."""
         await asyncio.sleep(0)
         self.closed += 1
 
@@ -84,20 +87,20 @@ class Source(AsyncIterator[int]):
 
 
 async def generator(error: type[BaseException]) -> AsyncIterator[int]:
-    """Yield 0 to 9 and break."""
+    """Yield 0 to 9, then fail."""
     for n in range(10):
         yield n
     raise error
 
 
 def plain_generator(error: type[BaseException]) -> Iterator[int]:
-    """Yield 0 to 9 and break, without `async`."""
+    """Yield 0 to 9, then fail, without `async`."""
     yield from range(10)
     raise error
 
 
 def iterator(error: type[BaseException]) -> AsyncIterator[int]:
-    """Return an iterator that is no generator, and breaks after 0 to 9."""
+    """Return an iterator that is no generator, and fails after 0 to 9."""
     return Source(10, broken_by=error)
 
 
@@ -105,13 +108,14 @@ def iterator(error: type[BaseException]) -> AsyncIterator[int]:
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("concurrency", COUNTS)
 async def test_a_source_that_was_cancelled(source: Any, *, ordered: bool, concurrency: int) -> None:
-    """A cancellation of what the source waits for is an error, told after the results of before."""
+    """A cancellation of something that the source waits for is an error, after earlier results."""
     items = source(asyncio.CancelledError)
     results = Results(items, same, concurrency=concurrency, ordered=ordered)
     got, error = await drained(results)
     assert sorted(got) == list(range(10))
     assert type(error) is MessagesError
     assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert "the source of the items waited for something that was cancelled" in str(error)
     assert await drained(results) == ([], error)
     assert others() == set()
 
@@ -122,7 +126,7 @@ async def test_a_source_that_was_cancelled(source: Any, *, ordered: bool, concur
 async def test_any_error_of_a_source(
     source: Any, error: type[BaseException], concurrency: int
 ) -> None:
-    """Whatever a source raises is raised, as it is, after the results of before; and once more."""
+    """An error of a source is raised unchanged after the earlier results, and again."""
     results = Results(source(error), same, concurrency=concurrency)
     got, raised = await drained(results)
     assert (sorted(got), type(raised)) == (list(range(10)), error)
@@ -152,7 +156,7 @@ async def test_a_plain_source_that_raises_the_end_of_an_async_one() -> None:
 
 
 async def test_a_source_that_goes_on_after_its_end() -> None:
-    """A source that has ended is not asked again, by no worker."""
+    """A source that has ended is not asked again by any worker."""
     source = Source(3)
     got, error = await drained(Results(source, same, concurrency=8))
     assert (sorted(got), error, source.asked_after_its_end) == ([0, 1, 2], None, 1)
@@ -160,7 +164,7 @@ async def test_a_source_that_goes_on_after_its_end() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_each_result_that_is_taken_makes_room_for_an_item(concurrency: int) -> None:
-    """The source is read `concurrency` items ahead of the results taken, and not one further."""
+    """The source is read `concurrency` items ahead of the taken results, and no further."""
     source = Source(9)
     results = Results(source, same, concurrency=concurrency)
     for taken in range(1, 10):
@@ -188,24 +192,24 @@ def failing(error: type[BaseException]) -> Callable[[int], Awaitable[int]]:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [(asyncio.CancelledError, MessagesError), *zip(ODD_ERRORS, ODD_ERRORS, strict=True)],
 )
 @pytest.mark.parametrize("concurrency", COUNTS)
 async def test_any_error_of_work(
-    error: type[BaseException], told: type[BaseException], concurrency: int
+    error: type[BaseException], expected: type[BaseException], concurrency: int
 ) -> None:
-    """Whatever work raises is raised; a cancellation that was not the taker's is an error."""
+    """An error of the work is raised; a cancellation that did not target the taker is an error."""
     results = Results(range(20), failing(error), concurrency=concurrency, ordered=True)
     got, raised = await drained(results)
-    assert (got, type(raised)) == ([0, 1, 2], told)
+    assert (got, type(raised)) == ([0, 1, 2], expected)
     assert await drained(results) == ([], raised)
     assert others() == set()
 
 
 @pytest.mark.parametrize("stop", [StopIteration, StopAsyncIteration])
 async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) -> None:
-    """What ends an iterator is an error where work raises it: never the end of the results."""
+    """StopIteration or StopAsyncIteration from work is an error, and never ends the results."""
 
     def work(item: int) -> Awaitable[int]:
         if item == 3:
@@ -218,8 +222,16 @@ async def test_work_that_raises_the_end_of_an_iterator(stop: type[Exception]) ->
     assert await drained(results) == ([], error)
 
 
-async def test_nothing_is_begun_after_an_error() -> None:
-    """Once work has failed, all other work is cancelled, and no item is read any more."""
+async def test_work_that_waits_for_a_cancelled_task() -> None:
+    """The error of a cancellation inside the work says that it was the work's, and the cause."""
+    _, error = await drained(Results(range(9), failing(asyncio.CancelledError), concurrency=3))
+    assert isinstance(error, MessagesError)
+    assert "the work on an item waited for something that was cancelled" in str(error)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+
+
+async def test_no_work_starts_after_an_error() -> None:
+    """Once work has failed, all other work is cancelled, and no further item is read."""
     begun: list[int] = []
     cancelled: list[int] = []
 
@@ -244,7 +256,7 @@ async def test_nothing_is_begun_after_an_error() -> None:
 
 
 async def test_work_that_finishes_although_it_is_cancelled() -> None:
-    """What work has still finished when it was cancelled comes before the error."""
+    """A result that a cancelled worker still finished comes before the error."""
 
     async def work(item: int) -> int:
         if item == 1:
@@ -300,7 +312,7 @@ async def test_two_errors(first: int) -> None:
 
 
 async def test_a_traceback_does_not_grow() -> None:
-    """An error that is raised again and again shows where it came from, and not how often."""
+    """An error that is raised repeatedly keeps its traceback, which does not grow."""
     results = Results(range(5), failing(ZeroDivisionError), concurrency=1)
     _, error = await drained(results)
     assert error is not None
@@ -310,37 +322,48 @@ async def test_a_traceback_does_not_grow() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == once
 
 
+async def test_a_traceback_shows_the_work() -> None:
+    """The traceback of an error leads to the work that raised it, at each call."""
+    results = Results(range(5), failing(ZeroDivisionError), concurrency=1)
+    for _ in range(2):
+        _, error = await drained(results)
+        assert error is not None
+        assert traceback.extract_tb(error.__traceback__)[-1].name == "work"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["source", "work"])
 def test_an_interrupt(
     where: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """KeyboardInterrupt and SystemExit end the loop at once; the taker is cancelled, and clean."""
-    told: list[BaseException | None] = []
+    """KeyboardInterrupt and SystemExit end the loop at once; the taker is cancelled cleanly."""
+    raised: list[BaseException | None] = []
 
     async def main() -> None:
         if where == "source":
             results = Results(generator(error), same, concurrency=3)
         else:
             results = Results(range(20), failing(error), concurrency=3)
-        told.append((await drained(results))[1])
+        raised.append((await drained(results))[1])
         await results.aclose()
 
     with pytest.raises(error):
         asyncio.run(main())
-    assert [type(problem) for problem in told] == [asyncio.CancelledError]
+    assert [type(problem) for problem in raised] == [asyncio.CancelledError]
+    raised.clear()
+    gc.collect()  # an error that nobody retrieved is logged when its task goes
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_a_loop_that_survives_an_interrupt(error: type[BaseException]) -> None:
-    """Where the loop is run again after an interrupt, the taker is told of it."""
+    """If the loop runs again after an interrupt, the taker gets an error."""
     with asyncio.Runner() as runner:
         results = Results(plain_generator(error), same, concurrency=1)
         with pytest.raises(error):
             runner.run(drained(results))
-        got, told = runner.run(drained(results))
-    assert type(told) is error
+        got, raised = runner.run(drained(results))
+    assert type(raised) is error
     assert set(got) <= set(range(10))
 
 
@@ -372,7 +395,7 @@ async def test_workers_that_are_cancelled_from_outside(turns: int, concurrency: 
 
 
 async def test_a_worker_that_is_cancelled_at_work() -> None:
-    """One worker that was cancelled from outside ends the results, and cancels the others."""
+    """A single worker that is cancelled from outside ends the results, and cancels the others."""
     begun = asyncio.Event()
 
     async def work(_: int) -> None:
@@ -386,12 +409,12 @@ async def test_a_worker_that_is_cancelled_at_work() -> None:
     got, error = await taker
     assert got == []
     assert isinstance(error, MessagesError)
-    assert "cancelled" in str(error)
+    assert "a task that worked for these results was cancelled" in str(error)
     assert others() == set()
 
 
 async def test_a_worker_that_is_cancelled_after_the_last_item() -> None:
-    """An idle worker that is cancelled once the source has ended takes nothing away."""
+    """An idle worker that is cancelled after the source has ended loses no result."""
     go = asyncio.Event()
 
     async def work(item: int) -> int:
@@ -410,7 +433,7 @@ async def test_a_worker_that_is_cancelled_after_the_last_item() -> None:
 
 
 async def test_a_taker_that_is_cancelled_while_the_source_waits() -> None:
-    """A cancelled taker is cancelled, and nothing else: the next one gets what comes."""
+    """A cancelled taker loses nothing: the next one gets the result."""
     go = asyncio.Event()
 
     async def source() -> AsyncIterator[int]:
@@ -460,7 +483,7 @@ async def test_a_taker_that_is_cancelled_while_the_source_closes() -> None:
 
 
 async def leave_by_aclose(results: Results[Any]) -> None:
-    """Take one and close."""
+    """Take one result and close."""
     await anext(results)
     await results.aclose()
 
@@ -473,14 +496,14 @@ async def leave_by_context(results: Results[Any]) -> None:
 
 
 async def leave_by_athrow(results: Results[Any]) -> None:
-    """Throw something in."""
+    """Throw an exception in."""
     await anext(results)
     with pytest.raises(KeyError):
         await results.athrow(KeyError("x"))
 
 
 async def leave_at_the_end(results: Results[Any]) -> None:
-    """Take all, or be told an error."""
+    """Take all results, or get an error."""
     await drained(results)
 
 
@@ -502,7 +525,7 @@ LEAVING = [
 @pytest.mark.parametrize("broken_by", [None, ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize("work", [same, failing(ZeroDivisionError)])
 async def test_the_source_is_closed(leave: Any, broken_by: Any, work: Any) -> None:
-    """However the results end, the iterator that was handed in is closed, once."""
+    """The iterator that was passed in is closed once, however the results end."""
     source = Source(50, broken_by=broken_by)
     await leave(Results(source, work, concurrency=3))
     assert source.closed == 1
@@ -511,7 +534,7 @@ async def test_the_source_is_closed(leave: Any, broken_by: Any, work: Any) -> No
 
 @pytest.mark.parametrize("leave", LEAVING[:-1])
 async def test_an_iterator_made_here_is_closed(leave: Any) -> None:
-    """An iterable's own iterator is closed; the iterable, which can be iterated again, is not."""
+    """An iterable's own iterator is closed; the iterable is not."""
 
     class Again:
         def __init__(self) -> None:
@@ -533,7 +556,7 @@ async def test_an_iterator_made_here_is_closed(leave: Any) -> None:
 
 @pytest.mark.parametrize("leave", LEAVING)
 async def test_an_iterator_that_cannot_be_closed(leave: Any) -> None:
-    """An iterator without `aclose` is left alone."""
+    """An iterator without `aclose` is not closed."""
 
     class Bare:
         def __init__(self) -> None:
@@ -553,7 +576,7 @@ async def test_an_iterator_that_cannot_be_closed(leave: Any) -> None:
 
 
 async def test_a_dropped_source_is_closed() -> None:
-    """Results that are dropped close their source, and warn once."""
+    """Results that are dropped close their source, and warn once, at the line that did it."""
     source = Source(50)
     results = Results(source, same, concurrency=3)
     await anext(results)
@@ -562,10 +585,38 @@ async def test_a_dropped_source_is_closed() -> None:
         gc.collect()
     await others_to_leave()
     assert (len(warned), source.closed) == (1, 1)
+    assert warned[0].filename == __file__
+
+
+async def test_dropped_results_cancel_all_their_work() -> None:
+    """Results that are dropped before the first of them came cancel the work on each item."""
+    all_begun = asyncio.Event()
+    cancelled: list[int] = []
+
+    async def work(item: int) -> None:
+        if item == 2:
+            all_begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+
+    results = Results(range(9), work, concurrency=3)
+    taker = asyncio.ensure_future(anext(results))
+    await all_begun.wait()
+    taker.cancel()
+    await asyncio.wait({taker})
+    with pytest.warns(ResourceWarning, match="aclose"):  # noqa: PT031 what warns is two
+        del results, taker
+        gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sorted(cancelled) == [0, 1, 2]
 
 
 async def test_results_dropped_after_their_error() -> None:
-    """Results whose error nobody has asked for close their source as well."""
+    """Results whose error nobody has taken close their source as well."""
     source = Source(50)
     failed = asyncio.Event()
 
@@ -589,7 +640,7 @@ async def test_results_dropped_after_their_error() -> None:
 
 
 async def test_results_dropped_when_nothing_is_left_to_do() -> None:
-    """Results dropped with no work left, and one of them untaken, are no matter."""
+    """Results that are dropped with no work left give no warning."""
     done = asyncio.Event()
 
     async def work(item: int) -> int:
@@ -609,7 +660,7 @@ async def test_results_dropped_when_nothing_is_left_to_do() -> None:
 
 
 async def test_a_source_that_fails_to_close() -> None:
-    """What the source raises when it is closed is raised by `aclose`, once."""
+    """The error of a source that fails to close is raised by `aclose`, once."""
 
     async def source() -> AsyncIterator[int]:
         try:
@@ -628,7 +679,7 @@ async def test_a_source_that_fails_to_close() -> None:
 
 
 def test_a_source_that_does_not_close(caplog: pytest.LogCaptureFixture) -> None:
-    """Closing waits for a source as long as for a fetch, and no longer; the log tells of it."""
+    """Closing waits a bounded time for a source, and logs one that does not close."""
 
     async def main() -> None:
         async def source() -> AsyncIterator[int]:
@@ -646,11 +697,84 @@ def test_a_source_that_does_not_close(caplog: pytest.LogCaptureFixture) -> None:
         assert virtual_time.now() == pytest.approx(2 * CLOSE_TIMEOUT)
 
     virtual_time.run(main())
-    assert "did not close" in caplog.text
+    assert f"did not close within {2 * CLOSE_TIMEOUT:.0f} s" in caplog.text
+
+
+def test_closing_cancels_the_work_on_every_item() -> None:
+    """Closing results of which none came yet cancels all work at once, and waits for no timeout."""
+
+    async def main() -> None:
+        cancelled: list[int] = []
+
+        async def work(item: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(item)
+                raise
+
+        results = Results(range(9), work, concurrency=3)
+        taker = asyncio.create_task(drained(results))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert sorted(cancelled) == [0, 1, 2]
+        assert virtual_time.now() == 0
+        got, error = await taker
+        assert (got, type(error)) == ([], ClientClosedError)
+
+    virtual_time.run(main())
+
+
+async def test_closing_while_another_task_closes() -> None:
+    """Each task that closes the results waits until the source is closed."""
+    closing, go, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            closed.set()
+
+    results = Results(source(), same, concurrency=1)
+    await anext(results)
+    first = asyncio.create_task(results.aclose())
+    await closing.wait()
+    asyncio.get_running_loop().call_soon(go.set)
+    await results.aclose()
+    assert closed.is_set()
+    await first
+
+
+async def test_closing_inside_a_cancelled_scope() -> None:
+    """In a cancelled anyio scope, work that takes long to clean up has ended after closing."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(_: int) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ended.set()
+
+    results = Results(range(9), work, concurrency=1)
+    taker = asyncio.create_task(drained(results))
+    await begun.wait()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await results.aclose()
+    assert ended.is_set()
+    got, error = await taker
+    assert (got, type(error)) == ([], ClientClosedError)
 
 
 async def stay(go: asyncio.Event) -> None:
-    """Wait for the event, and shrug off every cancellation."""
+    """Wait for the event, and ignore every cancellation."""
     while not go.is_set():
         with contextlib.suppress(asyncio.CancelledError):
             await go.wait()
@@ -658,7 +782,7 @@ async def stay(go: asyncio.Event) -> None:
 
 @pytest.mark.parametrize("where", ["source", "work"])
 def test_a_worker_that_does_not_leave(where: str) -> None:
-    """Closing waits for a worker that shrugs its cancellation off, and no longer than that."""
+    """Closing waits a bounded time for a worker that ignores its cancellation."""
 
     async def main() -> None:
         go = asyncio.Event()
@@ -691,8 +815,35 @@ def test_a_worker_that_does_not_leave(where: str) -> None:
     virtual_time.run(main())
 
 
+def test_a_source_that_is_still_read_when_closing_ends() -> None:
+    """A source that does not let its reader leave is closed as soon as it does."""
+
+    async def main() -> None:
+        go, closed = asyncio.Event(), asyncio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                yield 0
+                await stay(go)
+                yield 1
+            finally:
+                closed.set()
+
+        results = Results(source(), same, concurrency=1)
+        assert await anext(results) == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await results.aclose()
+        assert not closed.is_set()
+        go.set()
+        await others_to_leave()
+        assert closed.is_set()
+
+    virtual_time.run(main())
+
+
 def test_a_result_that_comes_after_the_error() -> None:
-    """What a worker finishes long after it was cancelled does not come after the error."""
+    """A result that a cancelled worker finishes late does not come after the error."""
 
     async def main() -> None:
         go = asyncio.Event()
@@ -716,7 +867,7 @@ def test_a_result_that_comes_after_the_error() -> None:
 
 
 def test_workers_that_are_thrown_away_with_their_loop() -> None:
-    """Workers of a loop that was closed in the middle of their work raise nothing more."""
+    """Workers whose loop was closed during their work raise nothing more."""
     kept: list[Results[int]] = []
     thrown_away: list[int] = []
 
@@ -739,3 +890,76 @@ def test_workers_that_are_thrown_away_with_their_loop() -> None:
     kept.clear()
     gc.collect()
     assert set(thrown_away) >= {1, 2}
+
+
+def test_results_that_are_left_when_the_interpreter_ends() -> None:
+    """The end of the interpreter gives no warning of the results that a script still holds."""
+    script = """
+import asyncio
+from aiomessages.paging.workers import Results
+
+async def work(item):
+    if item:
+        await asyncio.Event().wait()
+    return item
+
+results = Results(range(9), work, concurrency=2)
+print(asyncio.new_event_loop().run_until_complete(anext(results)))
+"""
+    command = [sys.executable, "-W", "always", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "0\n")
+    assert "dropped" not in run.stderr
+
+
+# --- collect() ------------------------------------------------------------------------------------
+
+
+async def test_results_collected_before_an_error() -> None:
+    """The results keep them: who reads on gets them in their order, and then the error."""
+
+    async def fails_at_2(item: int) -> int:
+        if item == 2:
+            raise ZeroDivisionError
+        return item
+
+    results = Results(range(5), fails_at_2, concurrency=1, ordered=True)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await results.collect()
+    got, error = await drained(results)
+    assert (got, type(error)) == ([0, 1], ZeroDivisionError)
+
+
+async def test_a_cancelled_collect_loses_no_result() -> None:
+    """The next collect() returns every result, and no more than `concurrency` items are begun."""
+    begun: list[int] = []
+    blocked, gate = asyncio.Event(), asyncio.Event()
+
+    async def waits_at_2(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            blocked.set()
+            await gate.wait()
+        return item
+
+    results = Results(range(9), waits_at_2, concurrency=1)
+    collecting = asyncio.create_task(results.collect())
+    await blocked.wait()
+    collecting.cancel()
+    await asyncio.wait({collecting})
+    assert [await anext(results) for _ in range(2)] == [0, 1]
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2]
+    gate.set()
+    assert await results.collect() == [*range(2, 9)]
+
+
+async def test_closing_results_drops_what_a_collect_has_put_back() -> None:
+    """Nothing is given after the close."""
+    results = Results([1, 0], lambda item: same(1 // item), concurrency=1)
+    with pytest.raises(ZeroDivisionError):
+        await results.collect()
+    await results.aclose()
+    with pytest.raises(ZeroDivisionError):
+        await anext(results)

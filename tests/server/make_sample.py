@@ -1,8 +1,9 @@
 """Make the sample that the local server ships: `python tests/server/make_sample.py`.
 
 `sample.json`, beside this file, holds the conversations as their author wrote them. This script
-adds what the recorded API sends besides: ids, times, token counts, and null for every member that
-does not apply. It writes one record a line. `test_sample.py` fails when the file is out of date.
+adds the other values that the recorded API sends: ids, times, token counts, and null for every
+member that does not apply. It writes one record a line. `test_sample.py` fails when the file is out
+of date.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ async def test_one_completion_is_served_whole(ask: Ask, record: Build) -> None:
 
 
 async def test_every_response_has_the_headers_of_the_api(ask: Ask) -> None:
-    """Errors have them too; each response has its own request id, and no rate limit header."""
+    """Responses and errors have the API's headers and their own request id, but no rate limit."""
     answers = [await ask(MESSAGES), await ask(MESSAGES), await ask("/nowhere")]
     for answer in answers:
         names = {name.lower() for name in answer.headers}

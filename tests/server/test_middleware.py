@@ -1,4 +1,4 @@
-"""Claims about the token bucket; `test_app` tests the middlewares over a socket."""
+"""Claims about the token bucket; `test_app` tests the middleware over a socket."""
 
 from __future__ import annotations
 

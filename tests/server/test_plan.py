@@ -58,7 +58,7 @@ async def test_faults_from_the_start(record: Build, ask_at: Callable[[LocalServe
         assert await statuses(ask_at(server), 2) == [409, 200]
 
 
-async def test_switching_begins_anew(server: LocalServer, ask: Ask) -> None:
+async def test_switching_restarts_the_counts(server: LocalServer, ask: Ask) -> None:
     """Replacing the faults restarts both counts; an empty tuple switches all off."""
     server.faults = "conflict:1@2"
     assert await statuses(ask, 3) == [200, 409, 200]
@@ -85,7 +85,7 @@ async def test_switching_begins_anew(server: LocalServer, ask: Ask) -> None:
         ({"conflict": True}, "not 'conflict:True'"),
     ],
 )
-async def test_what_is_no_fault_is_refused(
+async def test_an_unknown_fault_is_refused(
     server: LocalServer, ask: Ask, faults: Any, complaint: str
 ) -> None:
     """The error lists the nearest names, and a running server keeps its faults."""

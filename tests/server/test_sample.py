@@ -27,7 +27,7 @@ PARTS = [part for message in MESSAGES for part in message["content_parts"] or ()
 TEXT = "".join(message["content"] or "" for message in MESSAGES)
 
 
-def test_the_file_is_what_the_script_makes() -> None:
+def test_the_file_is_the_output_of_the_script() -> None:
     """Its lines are those that `make_sample.py` writes today; the gzip header holds no time."""
     packed = make_sample.TARGET.read_bytes()
     assert gzip.decompress(packed) == make_sample.sample()
@@ -148,7 +148,7 @@ def test_the_sounds_are_valid_wav() -> None:
 
 
 def test_the_knight_reaches_every_square_by_knights_moves() -> None:
-    """The tour is one: 64 squares, each once, each a knight's move from the last."""
+    """The tour visits 64 squares once each, every step a knight's move."""
     (tour,) = [r["messages"] for r in RECORDS if r["completion"]["id"].endswith("knights-tour")]
     squares = [m["content"].split()[1] for m in tour if m["role"] == "assistant"]
     assert len(set(squares)) == len(squares) == 64

@@ -1,6 +1,6 @@
 """Claims about the fixtures, checked by whole suites that use them as a user's suite would.
 
-Warnings are errors in all of them, so that what is left open fails the suite that left it.
+Warnings are errors in all of them, so that an unclosed resource fails its suite.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def transcript(completion_id):
         return [message.content async for message in client.list(completion_id)]
 """
 
-# The backend's scope is its loop's, as long as there is a coroutine fixture that uses it.
+# The backend has the scope of its loop, while a coroutine fixture uses it.
 ANYIO = """
 pytestmark = pytest.mark.anyio
 
@@ -171,7 +171,7 @@ def test_plain_functions(suite: Suite) -> None:
 
 
 def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It overrides earlier settings and proxies, and is restored afterwards."""
+    """The environment overrides earlier settings and proxies, and is restored afterwards."""
     before = {
         "OPENAI_API_KEY": "sk-real",
         "OPENAI_ORG_ID": "org-real",
@@ -208,7 +208,7 @@ def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_of_a_suites_own(suite: Suite) -> None:
-    """A fixture of the same name replaces it, also for the client and the environment."""
+    """A fixture of the same name replaces the package's, also for the client and environment."""
     suite(
         """
         import pytest

@@ -77,7 +77,7 @@ def test_a_message_from_a_server() -> None:
 def stored_ids(messages: Any) -> list[str]:
     """Return the ids that the messages of a record have."""
     (stored,) = read_records([written(messages)])
-    return [message.id for message in stored.messages]
+    return [message_id for message_id, _ in stored.messages]
 
 
 def test_parts_as_they_are_given_to_the_api() -> None:
@@ -125,7 +125,7 @@ def test_no_reply() -> None:
     assert written(1)["completion"]["choices"] == []
 
 
-def test_what_is_no_message() -> None:
+def test_an_invalid_message() -> None:
     """The error holds the position of the message and its type."""
     with pytest.raises(TypeError, match="message 1 must be a str, a dict or a Message, not bytes"):
         record("chatcmpl-1", 0, ["Hi", b"Hi"], None, OPTIONS)  # type: ignore[list-item]

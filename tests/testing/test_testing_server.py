@@ -90,7 +90,7 @@ def test_an_error_in_its_block() -> None:
     assert "not running" in repr(server)
 
 
-def test_what_keeps_it_from_starting() -> None:
+def test_an_error_at_the_start() -> None:
     """Invalid records raise the error of the local server, and leave no thread."""
     before = threading.active_count()
     with pytest.raises(ValueError, match="line 1"), MessagesServer(records=[{}]):
@@ -122,7 +122,7 @@ def test_its_key_is_not_shown(messages_server: MessagesServer) -> None:
     assert "sk-real" not in repr(request)
 
 
-# --- what it holds and hears ----------------------------------------------------------------------
+# --- stored completions and received requests -----------------------------------------------------
 
 
 async def test_a_stored_conversation(
@@ -179,7 +179,7 @@ def test_an_id_that_is_stored_already(
         ({"messages": -1}, "0 messages or more, not -1"),
     ],
 )
-def test_what_cannot_be_stored(
+def test_an_invalid_completion(
     stored_completion: Store, messages_server: MessagesServer, given: Any, complaint: str
 ) -> None:
     """The error holds the reason, and nothing is stored."""
@@ -188,7 +188,7 @@ def test_what_cannot_be_stored(
     assert get(messages_server)["data"] == []
 
 
-def test_what_arrived(messages_server: MessagesServer) -> None:
+def test_received_requests(messages_server: MessagesServer) -> None:
     """The list has every request, failed ones too, until it is cleared."""
     statuses(messages_server, 1, "/chat/completions/nobody?limit=3")
     statuses(messages_server, 1, "/nowhere")
@@ -265,7 +265,7 @@ def test_a_fault_that_asks_to_wait_and_has_nothing_to_strike(
     assert statuses(messages_server, 1) == [200]
 
 
-async def test_a_429_reaches_the_app_with_what_it_says(
+async def test_a_429_reaches_the_app_with_its_wait(
     messages_server: MessagesServer, stored_completion: Store, messages_client: AsyncMessagesClient
 ) -> None:
     """A wait beyond the deadline raises immediately, with the wait in the error."""
@@ -348,7 +348,7 @@ async def test_a_server_that_cannot_be_reached(
         ((429,), {"retry_after": float("nan")}, "seconds from 0, not nan"),
     ],
 )
-def test_what_is_no_fault(
+def test_an_unknown_fault(
     messages_server: MessagesServer, arguments: Any, options: Any, complaint: str
 ) -> None:
     """The call raises the error, and later responses are correct."""

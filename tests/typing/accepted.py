@@ -1,4 +1,4 @@
-"""Usage that a type checker must accept: what the public annotations promise to a user."""
+"""Usage that a type checker must accept: the promises of the public annotations."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def every_message(client: AsyncMessagesClient) -> None:
 
 
 async def what_was_asked(client: AsyncMessagesClient) -> None:
-    """Read a message as text and as JSON, and the completion that it belongs to."""
+    """Read a message as text and as JSON, and its completion."""
     async for found in client.conversations(["chatcmpl-1"], include_reply=True):
         assert_type([message.text for message in found.messages], list[str])
         assert_type(found.to_json(), str)
@@ -94,7 +94,7 @@ async def what_was_asked(client: AsyncMessagesClient) -> None:
 
 
 async def ways_to_build_a_client() -> None:
-    """Build clients with every kind of argument that the documentation names."""
+    """Build clients with every kind of argument in the documentation."""
     async with (
         aiohttp.ClientSession() as session,
         AsyncMessagesClient(
@@ -111,7 +111,7 @@ async def ways_to_build_a_client() -> None:
 
 
 def what_an_error_tells(error: MessagesError) -> float | None:
-    """Read the facts of an error after narrowing it."""
+    """Read the facts of an error after narrowing its type."""
     if isinstance(error, RateLimitError):
         return error.retry_after
     if isinstance(error, APIStatusError):
@@ -136,13 +136,13 @@ def a_script(client: MessagesClient) -> None:
 
 
 def observed_clients() -> None:
-    """Instrument either client, and get back what was given."""
+    """Instrument either client, and get the same client back."""
     assert_type(instrument(AsyncMessagesClient()), AsyncMessagesClient)
     assert_type(instrument(MessagesClient(timeout=5)), MessagesClient)
 
 
 def a_test(message: Message) -> None:
-    """Store texts, dicts and Messages, and look at what arrived."""
+    """Store texts, dicts and Messages, and read the received requests."""
     with MessagesServer(sample=True) as server:
         turn = {"role": "user", "content": "Hi!"}
         assert_type(server.store(["Hi!", turn, message], metadata={"user": "ann"}), str)

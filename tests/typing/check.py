@@ -1,4 +1,4 @@
-"""Hold the refusals: mypy finds an error on each marked line of `refused.py`, and on no other.
+"""Check the refusals: mypy finds an error on each marked line of `refused.py` and no other.
 
 Run as a script, since one mypy run answers for all the lines. Its counterpart, `accepted.py`,
 is checked by mypy itself along with the package.
@@ -33,7 +33,7 @@ def refused() -> set[tuple[int, str]]:
 
 
 def main() -> int:
-    """Print each line on which mypy and the marks disagree; return how many there are."""
+    """Print each line on which mypy and the marks differ; return their number."""
     marks, errors = marked(), refused()
     for number, code in sorted(marks - errors):
         print(f"refused.py:{number}: marked {code}, and mypy does not report it")

@@ -37,7 +37,7 @@ instrument(42)  # error: type-var
 
 
 async def reading(message: Message) -> None:
-    """Read a message as if it were what it is not."""
+    """Read a message with wrong types."""
     message.content.upper()  # error: union-attr
     message.content = "changed"  # error: misc
     print(message["content"])  # error: index

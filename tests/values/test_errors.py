@@ -35,7 +35,7 @@ from aiomessages.errors import (
     UnprocessableEntityError,
 )
 
-# Each error, and what it is first.
+# Each error, and its first base.
 TREE: dict[type[MessagesError], tuple[type[BaseException], ...]] = {
     MessagesError: (Exception,),
     ConfigurationError: (MessagesError, ValueError),
@@ -74,7 +74,7 @@ HEADERS = {"X-Request-Id": "req_7", "X-Other": "o"}
 
 
 def build(cls: type[APIError]) -> APIError:
-    """Make an error of a class with every fact that it can carry."""
+    """Make an error of a class with all of its facts."""
     facts: dict[str, Any] = {}
     if issubclass(cls, APIResponseError):
         facts |= {"status": 418, "headers": HEADERS}
@@ -96,7 +96,7 @@ def build(cls: type[APIError]) -> APIError:
 
 
 def test_the_tree() -> None:
-    """The errors are these and no others, each a child of just these."""
+    """The tree has these errors and no others, each under its parents."""
     defined = {
         value
         for _, value in inspect.getmembers(errors, inspect.isclass)
@@ -111,8 +111,8 @@ def test_the_package_exports_them() -> None:
     assert {cls.__name__ for cls in TREE} <= set(aiomessages.__all__)
 
 
-def test_what_is_worth_another_attempt() -> None:
-    """A class says whether another attempt could help, and one error may differ from its class."""
+def test_retryable_errors() -> None:
+    """A class says whether another attempt could help, and an error may differ from it."""
     assert {cls for cls in API_ERRORS if cls.retryable} == RETRYABLE
     assert APIStatusError("too early", status=425, retryable=True).retryable
     assert not DecodeError("too deep", retryable=False).retryable
@@ -122,29 +122,29 @@ def test_what_is_worth_another_attempt() -> None:
 
 @pytest.mark.parametrize("cls", API_ERRORS)
 @pytest.mark.parametrize("way", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])  # noqa: S301
-def test_crossing_a_process(cls: type[APIError], way: Any) -> None:
+def test_pickling_an_error(cls: type[APIError], way: Any) -> None:
     """A pickled or copied error has all its facts, and its text."""
     error = build(cls)
-    twin = way(error)
-    assert type(twin) is cls
-    assert (vars(twin), twin.args, str(twin)) == (vars(error), error.args, str(error))
+    copied = way(error)
+    assert type(copied) is cls
+    assert (vars(copied), copied.args, str(copied)) == (vars(error), error.args, str(error))
 
 
 @pytest.mark.parametrize("cls", [ConfigurationError, ClientClosedError])
-def test_crossing_a_process_without_facts(cls: type[MessagesError]) -> None:
-    """Errors that are no answer to a request are pickled with their text."""
+def test_pickling_an_error_without_facts(cls: type[MessagesError]) -> None:
+    """Errors without a response are pickled with their text."""
     assert str(pickle.loads(pickle.dumps(cls("the text")))) == "the text"  # noqa: S301 our own
 
 
 def test_one_case_that_differs_crosses_too() -> None:
-    """An error that differs from its class in `retryable` does so on the other side as well."""
+    """An error that differs from its class in `retryable` keeps that when pickled."""
     error = APIStatusError("slow", status=408, retryable=True)
     assert pickle.loads(pickle.dumps(error)).retryable  # noqa: S301 our own bytes
 
 
 @pytest.mark.parametrize("cls", API_ERRORS)
 def test_text(cls: type[APIError]) -> None:
-    """The text names what went wrong, the completion, the cursor, the attempts and a hint."""
+    """The text has the problem, the completion, the cursor, the attempts and a hint."""
     text = str(build(cls))
     assert text.startswith("it went wrong (")
     assert "completion chatcmpl-1, after m-9, 3 attempts" in text
@@ -161,20 +161,20 @@ def test_repr(cls: type[APIError]) -> None:
 
 
 def test_text_of_an_answer() -> None:
-    """The text of an error answer names its status, request and code as well."""
+    """The text of an error response has its status, request and code as well."""
     error = BadRequestError("no", status=400, headers=HEADERS, code="bad_limit")
     assert str(error) == "no (status 400, request req_7, code bad_limit)."
 
 
 def test_text_without_facts() -> None:
-    """An error of which nothing is known yet says just what it is."""
+    """An error without facts has only its message as its text."""
     assert str(APIError("no")) == "no."
     assert str(BadRequestError("no")) == "no."
     assert str(TLSError("no")) == f"no. {TLSError.hint}"
 
 
 def test_text_after_one_attempt() -> None:
-    """One attempt is singular; a fact that is learnt later stands in the text."""
+    """One attempt is singular; a fact that is set later appears in the text."""
     error = APIError("no").at(completion_id=None, cursor=None, attempts=1)
     assert str(error) == "no (1 attempt)."
     error.completion_id = "chatcmpl-2"
@@ -188,7 +188,7 @@ def test_text_after_two_attempts() -> None:
 
 
 def test_facts_of_an_answer() -> None:
-    """An error answer carries what the server said, its headers by lower-case names."""
+    """An error response has the server's facts, and headers by lower-case names."""
     error = build(RateLimitError)
     assert isinstance(error, RateLimitError)
     assert (error.status, error.status_code, error.request_id) == (418, 418, "req_7")
@@ -214,7 +214,7 @@ def test_headers() -> None:
 
 
 def test_facts_of_their_own() -> None:
-    """A schema error has its path, a redirect its host, a lost connection whether it was stale."""
+    """A schema error has its path, a redirect its host, a lost connection its staleness."""
     assert SchemaError("x").path == "$"
     assert getattr(build(SchemaError), "path", None) == "$.data[3].role"
     assert getattr(build(RedirectError), "location_host", None) == "elsewhere.example"
@@ -225,14 +225,14 @@ def test_facts_of_their_own() -> None:
 
 
 def test_a_hint_of_its_own() -> None:
-    """One error may differ from its class in what it advises, also in another process."""
+    """An error may have another hint than its class, also in another process."""
     error = ResponseTooLargeError("too large")
     error.hint = "Do this."
     assert str(pickle.loads(pickle.dumps(error))) == "too large. Do this."  # noqa: S301 our own
 
 
 def test_a_timeout_is_the_builtin_one() -> None:
-    """`except TimeoutError` catches a timeout, whose text is ours and not that of an OSError."""
+    """`except TimeoutError` catches a timeout, whose text is not that of an OSError."""
     with pytest.raises(TimeoutError, match=r"^slow \(1 attempt\)\. Raise timeout="):
         raise APITimeoutError("slow").at(completion_id=None, cursor=None, attempts=1)
 

@@ -179,7 +179,7 @@ def test_an_unknown_kind() -> None:
     ids=str,
 )
 def test_refused_messages(fields: dict[str, Any]) -> None:
-    """The Structs refuse a message of which they would drop something."""
+    """The Structs refuse a message with an unknown field, so that no field is dropped."""
     with pytest.raises(msgspec.ValidationError):
         read(**fields)
 
@@ -222,7 +222,7 @@ def test_a_pickled_value(value: Any) -> None:
 
 
 def test_a_message_in_a_set() -> None:
-    """Messages can stand in a set, also those with parts, which are lists."""
+    """Messages can be in a set, even with parts, which are lists."""
     one = read(content_parts=[{"type": "text", "text": "t"}])
     assert {one, read(content_parts=[{"type": "text", "text": "t"}])} == {one}
 
@@ -310,7 +310,7 @@ def test_a_changed_value() -> None:
     ],
 )
 def test_the_text_of_a_message(fields: dict[str, Any], text: str) -> None:
-    """`text` is the content or, where there is none, the text of the text parts; always a str."""
+    """`text` is the content, else the text of the text parts joined; it is always a str."""
     assert read(**fields).text == text
 
 
@@ -376,7 +376,7 @@ def test_a_repr_by_rich() -> None:
 
 
 def test_usage_is_a_dict() -> None:
-    """Usage is what the server sent, whatever keys and types it has; CompletionUsage types it."""
+    """Usage is the dict that the server sent, with any keys and types; CompletionUsage types it."""
     sent = {"prompt_tokens": "many", "cost": 0.1}
     assert (
         msgspec.convert({"id": "c", "choices": [], "usage": sent}, StoredCompletion).usage == sent
@@ -420,3 +420,32 @@ def test_recorded_messages() -> None:
     read = msgspec.json.decode(msgspec.json.encode(wire), type=list[ReceivedMessage])
     assert wire
     assert [message.to_dict() for message in read] == wire
+
+
+@pytest.mark.parametrize("sent", [{"type": "new", "x": [1]}, 5, None, ["a"]])
+def test_the_json_of_an_unknown_part(sent: Any) -> None:
+    """It is what was sent, as for any other part; to_dict() is a new dict, empty for no object."""
+    part = UnknownPart.of(sent)
+    assert json.loads(part.to_json()) == sent
+    copied = part.to_dict()
+    assert copied == (sent if isinstance(sent, dict) else {})
+    assert type(copied) is dict
+    if isinstance(sent, dict):
+        copied["x"].append(2)
+        assert part["x"] == [1]
+
+
+def test_completions_in_a_set() -> None:
+    """Equal completions are one element of a set; a list of choices keeps none out of it."""
+    sent = {"id": "c", "choices": [], "new": 1}
+    one, same = (keep(StoredCompletion("c", []), sent) for _ in range(2))
+    assert {one, same, StoredCompletion("d", [])} == {one, StoredCompletion("d", [])}
+
+
+def test_the_json_of_a_part_and_a_choice() -> None:
+    """Each value has to_dict() and to_json()."""
+    assert TextPart("hi").to_dict() == {"type": "text", "text": "hi"}
+    assert TextPart("hi").to_json() == '{"type":"text","text":"hi"}'
+    choice = Choice(0, keep(Reply(content="yes"), {"content": "yes", "new": 1}), "stop")
+    assert json.loads(choice.to_json()) == choice.to_dict()
+    assert choice.to_dict()["message"] == {"content": "yes", "new": 1}

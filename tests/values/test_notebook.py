@@ -1,4 +1,4 @@
-"""The HTML that notebooks show: everything in it, escaped, cut, and nothing that loads or runs."""
+"""The HTML that notebooks show: escaped, cut, and without anything that loads or runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reader(HTMLParser):
 
 
 def shown(value: Any) -> Reader:
-    """Return what a notebook shows of a value."""
+    """Return the HTML that a notebook shows for a value."""
     return Reader(value._repr_html_())
 
 
@@ -66,7 +66,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=["message", "call", "reply", "completion"])
 def test_hostile_text(value: Any) -> None:
-    """Text is escaped wherever it stands, so that HTML has no other tag than our boxes."""
+    """Text is escaped in every place, so that the HTML has no tags but our boxes."""
     html = shown(value)
     assert html.tags == {"div"}
     assert html.attributes <= {"class", "style", "dir"}
@@ -119,7 +119,7 @@ def test_long_fields(length: int, end: str) -> None:
 
 @pytest.mark.parametrize(("count", "more"), [(19, 0), (20, 0), (21, 1), (100, 80)])
 def test_many_items(count: int, more: int) -> None:
-    """Of many items the first 20 are shown, and the number of the others."""
+    """Of many items, 20 are shown, and the number of the others."""
     html = Reader(boxes(b"item %d;" % n for n in range(count)))
     assert html.text.count("item") == min(count, 20)
     assert html.text.endswith(f"and {more} more" if more else ";")

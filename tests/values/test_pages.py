@@ -1,7 +1,8 @@
-"""Pages: what they say of themselves, whether there is a next one, and fetching it."""
+"""Pages: their facts, whether there is a next one, and fetching it."""
 
 import copy
 import inspect
+import json
 import pickle
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from aiomessages.models import Message
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
@@ -32,25 +33,25 @@ def content(
 
 
 def page(content: PageContent[MessagePage], fetch_next: Any = None) -> MessagePage:
-    """Return a page of this content, whose next one is fetched so."""
+    """Return a page of this content whose next page is fetched by the given function."""
     return content.page(next_cursor=content.next_cursor, attempts=2, fetch_next=fetch_next)
 
 
 def test_a_page() -> None:
-    """A page has what its response said, and what the client knows of it."""
+    """A page has the facts of its response, and those that the client knows."""
     got = page(content(first_id="m-0", last_id="m-1", has_more=True))
     assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
     assert (got.object, got.first_id, got.last_id, got.has_more) == ("list", "m-0", "m-1", True)
     assert (got.body, got.attempts, got.completion_id) == (b"secret text", 2, "chatcmpl-1")
 
 
-def test_what_an_editor_offers() -> None:
-    """Nothing internal is among the names of a page; each has a description."""
+def test_names_that_an_editor_offers() -> None:
+    """A page has no internal names, and each name has a description."""
     got = page(content())
     assert {name for name in dir(got) if not name.startswith("_")} == {
-        *("attempts", "body", "completion_id", "data", "first_id", "get_next_page", "has_more"),
-        *("has_next_page", "headers", "ids", "last_id", "next_cursor", "object", "request_id"),
-        "to_dict",
+        *("attempts", "body", "completion_id", "count", "data", "first_id", "get_next_page"),
+        *("has_more", "has_next_page", "headers", "ids", "index", "last_id", "next_cursor"),
+        *("object", "request_id", "to_dict", "to_json"),
     }
     assert all(inspect.getdoc(getattr(MessagePage, name)) for name in ("ids", "object", "attempts"))
 
@@ -85,14 +86,14 @@ def test_where_the_next_page_begins(
 
 
 def test_repr() -> None:
-    """The repr says how many items and which, and shows nothing of their text."""
+    """The repr has the number of items and the ids, and no text."""
     got = page(content(first_id="m-0", last_id="m-1", has_more=True))
     assert repr(got) == "MessagePage(2 items, first_id='m-0', last_id='m-1', has_more=True)"
 
 
 @pytest.mark.parametrize("has_more", [True, False, None])
 def test_a_page_that_is_truncated(has_more: bool | None) -> None:
-    """The next page starts with the rest; the content as it came stays whole."""
+    """A page that is cut leads to the rest; the original content stays whole."""
     whole = content(3, has_more=has_more, last_id="m-2")
     got = whole.first(2)
     assert [m.id for m in got.data] == got.ids == ["m-0", "m-1"]
@@ -102,7 +103,7 @@ def test_a_page_that_is_truncated(has_more: bool | None) -> None:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_page_that_is_short_enough(count: int) -> None:
-    """A page of no more than that stays as it is."""
+    """A page that is short enough stays unchanged."""
     whole = content(2, has_more=False, last_id="m-1")
     assert whole.first(count) is whole
 
@@ -115,6 +116,27 @@ def test_a_sequence_of_items() -> None:
     assert got.data[1] in got
     with pytest.raises(IndexError):
         got[3]
+    assert (got.index(got[1]), got.count(got[0]), [*reversed(got)]) == (1, 1, got.data[::-1])
+
+
+def test_a_match_statement() -> None:
+    """A page matches the pattern of a sequence, and that of a class."""
+    match page(content(3)):
+        case [first, *others]:
+            assert (first.id, len(others)) == ("m-0", 2)
+        case _:
+            pytest.fail("a page is a sequence")
+
+
+def test_the_json_of_a_page() -> None:
+    """It is the envelope of the API on one line, also of a page of bytes."""
+    item, sent = Message("m-0", "user"), {"id": "m-0", "role": "user", "content": None}
+    frame = {"object": "list", "first_id": "m-0", "last_id": "m-0", "has_more": False}
+    raw = RawPage([json.dumps(sent).encode()], ["m-0"], first_id="m-0", last_id="m-0")
+    typed = MessagePage([item], ["m-0"], first_id="m-0", last_id="m-0")
+    assert raw.to_dict() == json.loads(raw.to_json()) == {**frame, "data": [sent]}
+    assert typed.to_dict() == json.loads(typed.to_json()) == {**frame, "data": [item.to_dict()]}
+    assert "\n" not in typed.to_json()
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -133,7 +155,7 @@ def test_html() -> None:
 
 
 def test_an_envelope() -> None:
-    """The reprs of what becomes a page show nothing of its texts either."""
+    """The reprs of an envelope and of its content show no text either."""
     envelope = Envelope([Message("m", "user", "secret text")], has_more=True)
     assert repr(envelope) == "Envelope(1 items, has_more=True)"
     assert repr(content()) == "PageContent(2 items, has_more=False)"
@@ -153,7 +175,7 @@ def test_kinds_of_pages(kind: type[Page[object]]) -> None:
 
 
 async def test_the_next_page() -> None:
-    """get_next_page() is what the page was made to fetch it with."""
+    """get_next_page() calls the function that the page was made with."""
     second = page(content())
 
     async def fetch() -> MessagePage:
@@ -163,7 +185,7 @@ async def test_the_next_page() -> None:
 
 
 async def test_no_next_page() -> None:
-    """Behind the last page there is none, nor behind the last one within `max_items`."""
+    """The last page has no next one, nor has the last one within `max_items`."""
     with pytest.raises(RuntimeError, match=r"no next page: .*has_next_page"):
         await page(content(has_more=False)).get_next_page()
     bounded = content(has_more=True).page(next_cursor=None, attempts=1, fetch_next=None)
@@ -171,8 +193,8 @@ async def test_no_next_page() -> None:
         await bounded.get_next_page()
 
 
-def test_what_repeats() -> None:
-    """Items that are left out are out of the page, and of its ends; not out of its body."""
+def test_repeated_items() -> None:
+    """Repeated items are removed from the page and from its ends, but not from its body."""
     whole = content(3, first_id="m-0", last_id="m-2", has_more=True)
     got = whole.without({"m-0", "m-2"})
     assert (len(got.data), got.ids, got.first_id, got.last_id) == (1, ["m-1"], "m-1", "m-1")
@@ -182,34 +204,34 @@ def test_what_repeats() -> None:
 
 
 @pytest.mark.parametrize(("has_more", "promised"), [(True, True), (False, False), (None, False)])
-def test_what_the_server_said_itself(*, has_more: bool | None, promised: bool) -> None:
-    """The content tells whether has_more was sent, and not only concluded."""
+def test_has_more_of_the_server(*, has_more: bool | None, promised: bool) -> None:
+    """The content says whether has_more was sent or only concluded."""
     assert content(has_more=has_more).promised is promised
 
 
-def crossed(value: Any) -> Any:
-    """Return what another process gets."""
+def pickled(value: Any) -> Any:
+    """Return the value after pickling in another process."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301 our own bytes
 
 
-@pytest.mark.parametrize("way", [crossed, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("way", [pickled, copy.copy, copy.deepcopy])
 async def test_a_copy(way: Callable[[Any], MessagePage]) -> None:
-    """A page that is pickled or copied has all that it had, but no client to ask for the next."""
-    headers = CIMultiDictProxy(CIMultiDict({"X-Request-Id": "req_7"}))
+    """A pickled or copied page has all its facts, but no client for the next page."""
+    headers = CIMultiDict({"X-Request-Id": "req_7"})
     sent = structs.replace(content(has_more=True, first_id="m-0"), headers=headers)
-    first = page(sent, threading.Lock)  # such as hangs on a client, and is never copied
-    twin = way(first)
-    assert (type(twin), twin.data, twin.ids) == (MessagePage, first.data, first.ids)
-    assert (twin.body, twin.request_id, twin.headers["X-Request-ID"]) == (
+    first = page(sent, threading.Lock)  # like a bound method of a client, which is never copied
+    copied = way(first)
+    assert (type(copied), copied.data, copied.ids) == (MessagePage, first.data, first.ids)
+    assert (copied.body, copied.request_id, copied.headers["X-Request-ID"]) == (
         *(first.body, "req_7", "req_7"),
     )
-    assert (twin.first_id, twin.has_next_page(), twin.next_cursor) == ("m-0", True, "m-1")
+    assert (copied.first_id, copied.has_next_page(), copied.next_cursor) == ("m-0", True, "m-1")
     with pytest.raises(RuntimeError, match=r"no client: .*page\.next_cursor"):
-        await twin.get_next_page()
+        await copied.get_next_page()
 
 
-def test_what_a_caller_noted_on_a_page() -> None:
-    """That is in a copy, too."""
+def test_an_attribute_that_a_caller_set() -> None:
+    """An attribute that a caller set is in a copy, too."""
     noted: Any = page(content())
     noted.note = "mine"
-    assert crossed(noted).note == "mine"
+    assert pickled(noted).note == "mine"

@@ -1,4 +1,4 @@
-"""The key, however a server writes it, and the words that are no keys."""
+"""The key in every encoding of a server, and words that are not keys."""
 
 import base64
 import html
@@ -52,7 +52,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("key", HARD_KEYS)
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_forms_of_a_key(written: Callable[[str], str], key: str) -> None:
-    """A key is found in whatever encoding a server repeats it, and nothing else is taken away."""
+    """A key is found in every encoding, and nothing else is removed."""
     found = without_key(f"key: {written(key)}, wrong", key)
     assert found == f"key: {HIDDEN}, wrong"
 
@@ -61,7 +61,7 @@ def test_forms_of_a_key(written: Callable[[str], str], key: str) -> None:
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc", "user:"])
 @pytest.mark.parametrize("after", ["", "y", "yz"])
 def test_a_key_in_base64(key: str, before: str, after: str) -> None:
-    """Base64 shows a key only by the letters that also depend on its neighbours."""
+    """Base64 shows a key only by letters that also depend on its neighbours."""
     coded = base64.b64encode(f"{before}{key}{after}".encode()).decode()
     left = without_key(coded, key)
     assert HIDDEN in left
@@ -85,13 +85,13 @@ def test_any_body_without_a_key(body: bytes) -> None:
 
 
 def test_a_body_that_is_no_text() -> None:
-    """The key is taken out of a body that is no UTF-8, and the other bytes stay."""
+    """The key is removed from a body that is not UTF-8, and the other bytes stay."""
     assert body_without_key(b"\xff" + KEY.encode() + b"\xfe", KEY) == b"\xff[the API key]\xfe"
 
 
 @pytest.mark.parametrize("filler", ["\\", "%25", "&amp;", "%", "&#0000", "s", "sk-", "x"])
 def test_long_texts(filler: str) -> None:
-    """No text makes the search slow: half a megabyte of the worst takes no second or two."""
+    """The search is fast in any text: half a megabyte of the worst one takes no second or two."""
     text = filler * (500_000 // len(filler))
     assert without_key(f"{text} %{KEY}", KEY).endswith(f"%{HIDDEN}")
 
@@ -108,7 +108,7 @@ def test_long_texts(filler: str) -> None:
     ids=str,
 )
 def test_headers(headers: dict[str, str], safe: dict[str, str] | None) -> None:
-    """The key stands in no header's value nor name, and headers without it stay the same object."""
+    """The key is in no header's value or name; headers without it stay the same object."""
     found = headers_without_key(CIMultiDict(headers), KEY)
     assert KEY not in repr(found).lower()
     assert safe is None or dict(found) == safe
@@ -123,8 +123,8 @@ STAND_INS = ["x", "sk", "none", "EMPTY", "Empty", "dummy", "placeholder", "notne
 
 
 @pytest.mark.parametrize("key", STAND_INS)
-def test_stand_ins(key: str) -> None:
-    """A placeholder, as servers without authentication get for a key, garbles no text."""
+def test_placeholder_keys(key: str) -> None:
+    """A placeholder key, as servers without authentication get it, is not replaced."""
     text = f"241 B, none of {key}{key} found, {key.upper()}, EMPTY"
     assert not is_secret(key)
     assert without_key(text, key) == text
@@ -175,7 +175,7 @@ PLAYS: dict[str, list[Any]] = {
 async def test_a_cursor_that_holds_the_key(
     play: list[Any], form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key in the ids of a page goes back as the cursor, and shows in no error, log or page."""
+    """A key in the ids of a page is sent back in the cursor, and shown in no error, log or page."""
     caplog.set_level("DEBUG")
     key = WRITTEN[form](KEY)
     items = [message(n, id=f"chatcmpl-1-{key}-{n}") for n in range(2)]
@@ -198,7 +198,7 @@ async def test_a_cursor_that_holds_the_key(
 
 @pytest.mark.parametrize("before", range(3))
 async def test_ids_that_hold_the_key_in_base64(before: int) -> None:
-    """An id that a server made of the key in base64 goes back as it is, and shows none of it."""
+    """An id with the key in base64 is sent back unchanged, and shown without it."""
     coded = base64.b64encode(b"a:b"[:before] + KEY.encode()).decode()
     first = Answer(page([message(0, id=coded)], has_more=True))
     async with (
@@ -213,7 +213,7 @@ async def test_ids_that_hold_the_key_in_base64(before: int) -> None:
 
 
 async def test_a_page_whose_ids_hold_the_key() -> None:
-    """A page shows no key and delivers its messages as they came; the next one is asked for."""
+    """A page whose ids hold the key shows none, delivers its messages, and leads to the next."""
     items = [message(n, id=f"m-{KEY}-{n}") for n in range(2)]
     answers = [Answer(page(items, has_more=True)), Answer(page([message(9)]))]
     async with (
@@ -229,7 +229,7 @@ async def test_a_page_whose_ids_hold_the_key() -> None:
 
 
 async def test_ids_of_the_caller_that_hold_the_key() -> None:
-    """A cursor that was saved and a completion of a list show no key in an error either."""
+    """A saved cursor, or a completion of a list, shows no key in an error either."""
     async with (
         Loopback(replies(error(404, "not_found"))) as server,
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
@@ -243,8 +243,8 @@ async def test_ids_of_the_caller_that_hold_the_key() -> None:
     assert KEY not in str(caught.value)
 
 
-async def test_a_key_that_is_none() -> None:
-    """A server that is given `B` for a key has its texts shown whole."""
+async def test_a_key_of_one_letter() -> None:
+    """A server with the key `B` has its texts shown unchanged."""
     text = "241 B, a BIG Body"
     async with (
         Loopback(replies(Answer({"error": {"message": text, "code": "B"}}, 400))) as server,

@@ -1,4 +1,4 @@
-"""Settings: what may be sent where, checked before anything is; the environment; hidden keys."""
+"""Settings: checked before any request; the environment; hidden keys."""
 
 import asyncio
 import copy
@@ -53,7 +53,7 @@ NOTHING: dict[str, Any] = {
 
 
 def load(**changes: Any) -> Settings:
-    """Load settings of which nothing is given but this."""
+    """Load settings with only these arguments."""
     return Settings.load(**{**NOTHING, **changes})
 
 
@@ -61,7 +61,7 @@ def load(**changes: Any) -> Settings:
 
 
 def test_a_key() -> None:
-    """A key of visible ASCII is taken as it is, and hidden."""
+    """A key of visible ASCII is accepted unchanged, and hidden."""
     key = check_key(KEY)
     assert key == KEY
     assert repr(key) == "'**********'"
@@ -87,7 +87,7 @@ def test_a_key() -> None:
     ],
 )
 def test_a_key_that_cannot_be_sent(key: object) -> None:
-    """A key that is empty or holds what no header may is refused, and not shown."""
+    """A key that is empty, or that no header can hold, is refused and not shown."""
     with pytest.raises(ConfigurationError, match="API key") as caught:
         check_key(key)
     assert "canary" not in f"{caught.value}{caught.value!r}"
@@ -110,7 +110,7 @@ def test_a_secret() -> None:
     secret = SecretStr(KEY)
     assert f"Bearer {secret}" == f"Bearer {KEY}"
     assert "canary" not in repr([secret, {"key": (secret,)}])
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(secret)
 
 
@@ -123,7 +123,7 @@ def test_a_copy_of_a_secret() -> None:
 
 
 class Text(str, Enum):  # noqa: UP042 the older way, which formats otherwise
-    """Members that are strings, and say otherwise."""
+    """Enum members that are strings, and format as another text."""
 
     NAME = "x-name"
     VALUE = "gpt-4o-mini"
@@ -132,19 +132,19 @@ class Text(str, Enum):  # noqa: UP042 the older way, which formats otherwise
 
 
 class Modern(StrEnum):
-    """Members that are strings, and say so."""
+    """Enum members that are strings, and format as their value."""
 
     VALUE = "gpt-4o-mini"
 
 
 class Number(int, Enum):
-    """Members that are integers, and say otherwise."""
+    """Enum members that are integers, and format as another text."""
 
     FIVE = 5
 
 
 class Boastful(str):
-    """A str that says of itself what it does not hold."""
+    """A str that formats as a text that it does not hold."""
 
     __slots__ = ()
 
@@ -165,7 +165,7 @@ class Index:
 
 
 class Half(float):
-    """A float that writes itself in another way, as numpy's do."""
+    """A float that formats as another text, as numpy's do."""
 
     def __repr__(self) -> str:
         return f"Half({float(self)})"
@@ -193,7 +193,7 @@ PLAIN: list[tuple[object, object]] = [
 
 @pytest.mark.parametrize(("given", "plain"), PLAIN, ids=lambda value: ascii(value)[:30])
 def test_plain_values(given: object, plain: object) -> None:
-    """A str or int of any subclass becomes what it holds; all else stays as it is."""
+    """A str or int of a subclass becomes its plain value; any other value is unchanged."""
     assert as_plain(given) == plain
     assert type(as_plain(given)) is type(plain)
 
@@ -253,7 +253,7 @@ def test_hiding() -> None:
     ],
 )
 def test_a_base_url(given: str, taken: str) -> None:
-    """https:// goes anywhere, http:// to this machine; a slash at the end does not matter."""
+    """https:// goes anywhere, http:// to this machine; a trailing slash does not matter."""
     assert check_base_url(given, allow_http=False) == taken
 
 
@@ -288,7 +288,7 @@ def test_a_base_url(given: str, taken: str) -> None:
     ],
 )
 def test_a_base_url_that_cannot_be_used(url: object, reason: str) -> None:
-    """A URL that is none, is unsafe, or holds more than a place is refused; nothing is quoted."""
+    """An invalid or unsafe URL, or one with more parts, is refused, and not quoted."""
     with pytest.raises(ConfigurationError, match=reason) as caught:
         check_base_url(url, allow_http=False)
     assert "pa55word" not in str(caught.value)
@@ -346,7 +346,7 @@ async def _goes_to_its_host(url: str) -> None:
 
 
 def test_http_where_it_is_wanted() -> None:
-    """allow_http=True sends over http:// to any host, and allows nothing else."""
+    """allow_http=True allows http:// to any host, and nothing else."""
     assert check_base_url("http://proxy:8000/v1", allow_http=True) == "http://proxy:8000/v1"
     with pytest.raises(ConfigurationError):
         check_base_url("http://user@proxy/v1", allow_http=True)
@@ -367,7 +367,7 @@ def test_http_where_it_is_wanted() -> None:
     ],
 )
 def test_loopback(host: str, loopback: bool) -> None:
-    """A host is this machine by its address or by the one name that always is, unresolved."""
+    """Loopback addresses and the name localhost are this machine, without a DNS query."""
     assert is_loopback(host) is loopback
 
 
@@ -398,7 +398,7 @@ FRAMING = [
 @pytest.mark.parametrize("name", FRAMING)
 @pytest.mark.parametrize("spell", [str, str.lower, str.upper], ids=["as is", "lower", "upper"])
 def test_headers_of_the_connection(name: str, spell: Callable[[str], str]) -> None:
-    """Headers that frame a request, or are for the next hop alone, are refused."""
+    """Headers that frame a request, or are for the next hop only, are refused."""
     with pytest.raises(ConfigurationError, match=f"(?i)header {name} belongs to the connection"):
         check_headers({spell(name): "1"})
 
@@ -408,13 +408,13 @@ def test_headers_of_the_connection(name: str, spell: Callable[[str], str]) -> No
     ["gzip", "GZIP, deflate", "identity", "gzip;q=0.5, *;q=0", "br;q=0, gzip ; Q=1.0", "x-gzip"],
 )
 def test_accepted_codings(value: str) -> None:
-    """A request may name the compressions that are undone here, and refuse all others."""
+    """A request may name the compressions that this client knows, and refuse all others."""
     assert check_headers({"Accept-Encoding": value}) == {"accept-encoding": value}
 
 
 @pytest.mark.parametrize("value", ["br", "gzip, zstd", "*", "compress;q=0.1", "gzip;level=9"])
-def test_codings_that_nobody_undoes(value: str) -> None:
-    """A request for a compression that is not undone here could only fail."""
+def test_unknown_codings(value: str) -> None:
+    """A request for an unknown compression is refused, since its response could not be read."""
     with pytest.raises(ConfigurationError, match="accept-encoding accepts a compression"):
         check_headers({"accept-encoding": value})
 
@@ -460,7 +460,7 @@ def test_query(given: Mapping[str, object], sent: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("value", [None, [1], b"x", {"a": 1}])
 def test_query_values_that_cannot_be_sent(value: object) -> None:
-    """A value that has no single text is refused by the parameter's name."""
+    """A value without an unambiguous text is refused with the parameter's name."""
     with pytest.raises(ConfigurationError, match="query parameter q"):
         check_query({"q": value})
 
@@ -479,7 +479,7 @@ def test_half_a_character_in_a_query(query: dict[str, object]) -> None:
     ids=str,
 )
 def test_query_parameters_that_page(query: dict[str, object], taken: str) -> None:
-    """The parameters by which pages are turned are not for a query of the caller's own."""
+    """The parameters of pagination are not allowed in a caller's own query."""
     with pytest.raises(ConfigurationError, match=f"{taken}.* of your own"):
         check_query(query)
 
@@ -489,13 +489,13 @@ def test_query_parameters_that_page(query: dict[str, object], taken: str) -> Non
 
 @pytest.mark.parametrize("value", [None, 1, 0.001, 1e9])
 def test_seconds(value: object) -> None:
-    """A positive number of seconds, or None for no bound, is fine."""
+    """A positive number of seconds, or None for no limit, is accepted."""
     check_seconds("timeout", value)
 
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "1", b"2", [1]])
 def test_seconds_that_make_no_sense(value: Any) -> None:
-    """Anything else is refused by its name, in a Timeout as well."""
+    """Any other value is refused with its name, in a Timeout as well."""
     with pytest.raises(ConfigurationError, match="deadline must be a positive number"):
         check_seconds("deadline", value)
     for field in ("total", "connect", "read"):
@@ -517,7 +517,7 @@ def test_timeouts() -> None:
 
 
 def test_no_key() -> None:
-    """Without a key anywhere the error says where one is looked for."""
+    """Without any key the error names the places where it can be set."""
     with pytest.raises(ConfigurationError, match=r"OPENAI_API_KEY or pass api_key="):
         load()
 
@@ -552,7 +552,7 @@ def test_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("level", [None, "debug"])
 def test_the_level_of_the_log(monkeypatch: pytest.MonkeyPatch, level: str | None) -> None:
-    """AIOMESSAGES_LOG says how much is told, and nothing where it is not set."""
+    """AIOMESSAGES_LOG sets the level of the log; without it there is none."""
     monkeypatch.delenv("AIOMESSAGES_LOG", raising=False)
     if level is not None:
         monkeypatch.setenv("AIOMESSAGES_LOG", level)
@@ -586,7 +586,7 @@ def test_a_wrong_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: 
 
 
 def test_an_empty_base_url() -> None:
-    """An empty base_url is a mistake, by which the key must not go to another server."""
+    """An empty base_url is refused, so that the key goes to no other server."""
     with pytest.raises(ConfigurationError, match="base_url"):
         load(api_key=KEY, base_url="")
 
@@ -608,7 +608,7 @@ def test_a_key_provider() -> None:
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "EXPECT"])
 def test_a_session_whose_headers_frame_a_body(name: str) -> None:
-    """A session that sends a header which frames a body is refused, by the header's name."""
+    """A session with a header that frames a body is refused, with the header's name."""
     with pytest.raises(ConfigurationError, match=f"sends {name.lower()} with each"):
         check_framing(["x-team", name])
     check_framing(["x-team", "connection"])

@@ -1,4 +1,4 @@
-"""From an answer to its error: what each dialect means to a call."""
+"""Responses become errors: the meaning of each dialect for a call."""
 
 import json
 import time
@@ -28,11 +28,11 @@ QUOTA = {"error": {"message": "m", "type": "insufficient_quota", "code": "insuff
 
 
 def error_of(status: int, body: Any, cursor: str | None = None, **headers: str) -> APIStatusError:
-    """Return the error that an answer is; the body is bytes, or what JSON is made from."""
+    """Return the error of a response; the body is bytes, or a value to encode as JSON."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    asked = Asked(NAME, cursor)
-    return status_error(status, named, sent, asked=asked, received_at=0.0, secret=KEY)
+    asked = Asked(NAME, cursor, KEY)
+    return status_error(status, named, sent, asked=asked, received_at=0.0)
 
 
 @pytest.mark.parametrize("status", [429, 200])
@@ -53,14 +53,14 @@ def error_of(status: int, body: Any, cursor: str | None = None, **headers: str) 
     ids=lambda body: ascii(body)[:70],
 )
 def test_no_quota_in_each_dialect(status: int, body: Any) -> None:
-    """A quota that is used up is seen in whatever dialect, and not asked about again."""
+    """A used-up quota is recognised in any dialect, and not retried."""
     error = error_of(status, body)
     assert type(error) is InsufficientQuotaError
     assert not error.retryable
 
 
 def test_a_rate_limit_in_a_proxys_dialect() -> None:
-    """A mere rate limit in the same place is tried again."""
+    """A mere rate limit in the same place is retried."""
     inner = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
     error = error_of(429, {"error": {"message": json.dumps(inner), "code": "429"}})
     assert type(error) is RateLimitError
@@ -92,7 +92,7 @@ def test_a_rate_limit_in_a_proxys_dialect() -> None:
     ids=lambda value: ascii(value)[:70],
 )
 def test_errors_that_come_with_200(body: Any, kind: type[APIStatusError], *, again: bool) -> None:
-    """An error with status 200 is the one that its code, its status or its type names."""
+    """An error with status 200 has the class of its code, its status or its type."""
     error = error_of(200, body)
     assert type(error) is kind
     assert (error.status, error.retryable) == (200, again)
@@ -117,7 +117,7 @@ def test_errors_that_come_with_200(body: Any, kind: type[APIStatusError], *, aga
 )
 @pytest.mark.parametrize("shape", ["error", "detail", "nested"])
 def test_a_400_that_says_not_found(text: str, shape: str, *, own: bool) -> None:
-    """A 400 that says of the completion that it was not found is a NotFoundError, and no other."""
+    """A 400 whose text says that the completion was not found is a NotFoundError."""
     bodies = {
         "error": {"error": {"message": text}},
         "detail": {"detail": text},
@@ -130,14 +130,14 @@ def test_a_400_that_says_not_found(text: str, shape: str, *, own: bool) -> None:
 
 
 def test_a_title_that_says_not_found() -> None:
-    """A page of HTML speaks for whoever made it, whatever it says; its title is quoted."""
+    """An HTML page is a gateway's, whatever it says; its title is quoted."""
     error = error_of(404, f"<title>Completion {NAME} not found</title>".encode())
     assert is_foreign_404(error)
     assert error.message == f"the server answered with status 404: Completion {NAME} not found"
 
 
 def test_a_body_of_any_length() -> None:
-    """Of a body without end the first megabyte is kept, and no part of a key at its end."""
+    """The first megabyte of an endless body is kept, without a part of a key at its end."""
     body = b"x" * (MAX_BODY - 10) + KEY.encode() * 5_000
     error = error_of(500, body)
     assert len(error.body) == MAX_BODY
@@ -145,8 +145,8 @@ def test_a_body_of_any_length() -> None:
     assert error.message == "the server answered with status 500"
 
 
-async def test_a_server_whose_not_found_is_a_400() -> None:
-    """With wait_until_visible its 400 is asked about again until the completion is there."""
+async def test_a_400_that_means_not_found() -> None:
+    """With wait_until_visible such a 400 is polled until the completion exists."""
     missing = Answer({"detail": f"Chat completion {NAME} not found"}, 400)
     async with (
         Loopback(replies(missing, Answer(page([message(0)])))) as server,
@@ -157,7 +157,7 @@ async def test_a_server_whose_not_found_is_a_400() -> None:
 
 
 async def test_no_quota_behind_a_proxy() -> None:
-    """A quota that is used up is not asked about again, though a proxy calls it a rate limit."""
+    """A used-up quota is not retried, though a proxy calls it a rate limit."""
     said = f"litellm.RateLimitError: OpenAIException - {json.dumps(QUOTA)}"
     answer = Answer({"error": {"message": said, "type": "None", "code": "429"}}, 429)
     patient = RetryPolicy(5, 0, 0)
@@ -182,7 +182,7 @@ async def test_a_page_with_an_empty_error(empty: Any) -> None:
 
 @pytest.mark.parametrize("words", ["completion ", "no ", "completion no ", "no completion not "])
 def test_a_text_that_repeats_a_word(words: str) -> None:
-    """An error of a megabyte is read in a moment, whatever words it is made of."""
+    """An error body of a megabyte is read quickly, whatever its words are."""
     began = time.process_time()
     assert error_of(400, {"error": {"message": words * (MAX_BODY // 2 // len(words))}})
     assert time.process_time() - began < 2

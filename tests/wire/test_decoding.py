@@ -1,4 +1,4 @@
-"""Decoding: whatever a page holds is delivered, nothing of it is lost, and raw means raw."""
+"""Decoding: each page is delivered without loss, and raw items are exact bytes."""
 
 import json
 import math
@@ -29,7 +29,7 @@ from aiomessages.wire.decoding import (
     PageCodec,
     RawCodec,
     decode_completion,
-    id_of_completion,
+    decode_raw_completion,
 )
 from aiomessages.wire.lenient import read_message
 from aiomessages.wire.page_content import PageContent
@@ -72,7 +72,7 @@ MAYBE = st.none() | TEXT
 
 
 def with_new(known: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Add fields that nobody knows to some of these objects."""
+    """Add unknown fields to some of these objects."""
     return known | st.builds(lambda a, b: a | b, known, NEW)
 
 
@@ -175,7 +175,7 @@ def test_any_completions(wire: list[dict[str, Any]]) -> None:
     for completion, item in zip(completions, wire, strict=True):
         replies = [choice.message.to_dict() for choice in completion.choices]
         assert replies == [choice["message"] for choice in item.get("choices") or ()]
-        assert decode_completion(json.dumps(item).encode()) == completion
+        assert decode_completion(json.dumps(item).encode()) == (item["id"], completion)
 
 
 @QUICK
@@ -226,7 +226,7 @@ def test_an_odd_message_among_good_ones() -> None:
     assert [type(message) for message in messages] == [ReceivedMessage, OddMessage, ReceivedMessage]
 
 
-def test_pages_behind_an_odd_one() -> None:
+def test_pages_after_an_odd_one() -> None:
     """After a page with odd items, later pages are decoded to the same values."""
     codec = MESSAGES.fresh()
     odd = LIVE | {"refusal": False}
@@ -239,7 +239,7 @@ def test_pages_behind_an_odd_one() -> None:
 
 
 def test_mismatches_are_logged_once_a_page(caplog: pytest.LogCaptureFixture) -> None:
-    """A page says in one record how many of its messages do not fit, and shows nothing of them."""
+    """One record gives the number of a page's messages that do not fit, and none of their text."""
     wrong = LIVE | {"content": {"secret": 1}, "refusal": False}
     messages_in(body_of(LIVE, wrong, LIVE | {"new": 1}, wrong))
     (record,) = caplog.records
@@ -251,7 +251,7 @@ def test_mismatches_are_logged_once_a_page(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_mismatches_of_completions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A page of completions, and a completion read by itself, say how many do not fit."""
+    """A page of completions, and a single completion, log how many do not fit."""
     wrong = {"id": "chatcmpl-1", "object": "chat.completion", "created": "secret"}
     COMPLETIONS.decode(json.dumps({"data": [wrong], "has_more": False}).encode())
     decode_completion(json.dumps(wrong).encode())
@@ -284,7 +284,7 @@ def test_kinds_of_the_future() -> None:
 
 
 def test_fields_of_the_future_inside() -> None:
-    """A known part with something new in it stays what it is, and to_dict() has the new."""
+    """A known part with an unknown field keeps its type, and to_dict() has the field."""
     part = {"type": "image_url", "image_url": {"url": "u", "alt": "a cat"}, "new": [1]}
     message = read(content_parts=[part])
     assert message.content_parts is not None
@@ -301,7 +301,7 @@ def test_a_part_without_its_payload() -> None:
 
 
 def test_empty_texts_for_nulls() -> None:
-    """A server that sends "" where the live API sends null does not bar its messages."""
+    """A server that sends "" where the live API sends null is read all the same."""
     part = {"type": "image_url", "image_url": {"url": "u"}, "text": ""}
     message = read(content_parts=[part])
     assert message.content_parts is not None
@@ -322,7 +322,7 @@ def test_a_number_beyond_all_floats() -> None:
     assert messages_in(body)[0].to_dict()["new"] == [math.inf, -math.inf, 1.5]
     raw, _ = RAW.decode(body)
     assert (raw.data or [b""])[0].endswith(b'"new":[1e400,-1e400,1.5]}')
-    usage = decode_completion(b'{"id":"c","choices":[],"usage":{"n":1e400}}').usage
+    usage = decode_completion(b'{"id":"c","choices":[],"usage":{"n":1e400}}')[1].usage
     assert usage == {"n": math.inf}
 
 
@@ -424,7 +424,7 @@ def test_bodies_that_are_nested_too_deep(codec: PageCodec[Any] | RawCodec, field
 @QUICK
 @given(st.lists(MESSAGE, min_size=1, max_size=2), st.data())
 def test_bodies_that_were_garbled(wire: list[dict[str, Any]], data: st.DataObject) -> None:
-    """Of a garbled body no codec raises but what it says, and both see the same ids in it."""
+    """For a garbled body no codec raises another error, and both see the same ids."""
     body = bytearray(body_of(*wire))
     where = data.draw(st.integers(0, len(body) - 1))
     body[where : where + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
@@ -447,7 +447,7 @@ SPACE = st.text(" \t\r\n", max_size=3)
 
 @st.composite
 def layouts(draw: st.DrawFn, strategy: st.SearchStrategy[Any]) -> bytes:
-    """Write JSON down in some way: with any white space, and with escapes or without."""
+    """Write JSON in some layout: with any white space, and with escapes or without."""
     return json.dumps(
         draw(strategy),
         indent=draw(st.none() | st.integers(0, 2)),
@@ -479,14 +479,14 @@ BROKEN = st.text(
 
 
 def mended(text: str) -> str:
-    """Return a text with U+FFFD for each surrogate that is no half of a pair."""
+    """Return a text with U+FFFD for each surrogate without its other half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 @QUICK
 @given(st.lists(st.tuples(BROKEN, BROKEN), min_size=1, max_size=3))
 def test_lone_surrogates(texts: list[tuple[str, str]]) -> None:
-    """A message with half an emoji in it is delivered with U+FFFD there; raw ones are untouched."""
+    """A lone surrogate is delivered as U+FFFD; raw messages are unchanged."""
     wire = [{"id": f"m{a}", "role": "user", "content": b, b"x".decode() + b: [a]} for a, b in texts]
     items = [json.dumps(item).encode() for item in wire]
     body = b'{"data":[%s]}' % b", ".join(items)
@@ -516,16 +516,16 @@ def test_lone_surrogates(texts: list[tuple[str, str]]) -> None:
     ],
 )
 def test_escapes(written: bytes, text: str) -> None:
-    """Pairs stay pairs, escaped backslashes stay, and only what is broken is replaced."""
+    """Pairs stay pairs, escaped backslashes stay, and only lone halves are replaced."""
     body = b'{"data":[{"id":"m","role":"user","content":"%s"}]}' % written
     assert messages_in(body)[0].content == text
 
 
 def test_a_completion_with_a_lone_surrogate() -> None:
-    """Half an emoji in a reply does not prevent reading its completion, nor the list with it."""
+    """A lone surrogate in a reply does not prevent reading its completion, or the list."""
     item = rb'{"id":"c","choices":[{"index":0,"message":{"content":"\ud83d"}}]}'
     page, _ = COMPLETIONS.decode(b'{"data":[%s]}' % item)
-    for completion in (*(page.data or []), decode_completion(item)):
+    for completion in (*(page.data or []), decode_completion(item)[1]):
         assert completion.choices[0].message.content == "\ufffd"
 
 
@@ -545,7 +545,7 @@ def test_recorded_pages() -> None:
         assert [item.to_dict() for item in page.data or ()] == body["data"]
         assert [json.loads(item) for item in RAW.decode(sent)[0].data or ()] == body["data"]
     alone = [body for body in bodies if body["object"] == "chat.completion"]
-    assert [decode_completion(json.dumps(body).encode()).to_dict() for body in alone] == alone
+    assert [decode_completion(json.dumps(body).encode())[1].to_dict() for body in alone] == alone
     assert lists
     assert alone
 
@@ -553,8 +553,8 @@ def test_recorded_pages() -> None:
 def test_the_id_of_a_completion() -> None:
     """The id is read from JSON of any shape; invalid UTF-8 elsewhere in it is an error."""
     body = '{"x": "\\ud83d", "y": "é", "id": "chatcmpl-1"}'
-    assert id_of_completion(body.encode()) == "chatcmpl-1"
+    assert decode_raw_completion(body.encode()) == ("chatcmpl-1", body.encode())
     with pytest.raises(UnicodeDecodeError):
-        id_of_completion(b'{"id": "chatcmpl-1", "x": "\xff"}')
+        decode_raw_completion(b'{"id": "chatcmpl-1", "x": "\xff"}')
     with pytest.raises(msgspec.ValidationError):
-        id_of_completion(b'{"id": ""}')
+        decode_raw_completion(b'{"id": ""}')

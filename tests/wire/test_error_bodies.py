@@ -1,4 +1,4 @@
-"""The dialects of error bodies, as a table: what is sent, and the facts that it comes to."""
+"""The dialects of error bodies, as a table: the body and its facts."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
     ({"error": {"message": 5, "code": "c"}}, {"code": "c"}),
     ({"error": {"message": {"not": "text"}}}, {}),
     ({"error": {"message": ["a", {"message": "b"}, 5]}}, {"message": "a; b"}),
-    # LiteLLM's, around another error: as JSON, amid words, as Python shows it, and deeper
+    # LiteLLM's, around another error: as JSON, between words, as a Python repr, and nested deeper
     (litellm(json_text(QUOTA)), {**EXCEEDED, "type": "insufficient_quota", "param": "None"}),
     (
         litellm(f"litellm.RateLimitError: RateLimitError: OpenAIException - {json_text(QUOTA)} !"),
@@ -63,7 +63,7 @@ DIALECTS: list[tuple[Any, dict[str, Any]]] = [
     (litellm(json_text({"detail": json_text(QUOTA)})), EXCEEDED),
     (litellm(json_text({"error": {"message": "m"}})), {"message": "m", "code": "429"}),
     (litellm('{"error": {"message": "m"'), {"message": '{"error": {"message": "m"'}),
-    (litellm(f"{{{json_text(QUOTA)}}}"), EXCEEDED),  # in a brace too many
+    (litellm(f"{{{json_text(QUOTA)}}}"), EXCEEDED),  # with one brace too many
     (litellm("{curly} {} {1}"), {"message": "{curly} {} {1}", "code": "429"}),
     (
         litellm("{'error': {'message': 'it\\'s \\x41\\u0042\\n', 'x': True}}"),
@@ -211,7 +211,7 @@ def test_dialects(body: Any, facts: dict[str, Any]) -> None:
     ids=lambda value: ascii(value)[:60],
 )
 def test_bodies_that_are_no_json(body: bytes, message: str | None) -> None:
-    """Of HTML the title is read, and a body that is one line of text; of anything else nothing."""
+    """The title of an HTML page is read, and a body of one text line; of others nothing."""
     assert read_error(body) == ErrorFacts(message=message, in_json=False)
     assert find_error(body) == NOTHING
 
@@ -227,12 +227,12 @@ def test_bodies_that_are_no_json(body: bytes, message: str | None) -> None:
     ids=lambda value: ascii(value)[:60],
 )
 def test_json_that_is_barely_json(body: bytes) -> None:
-    """A byte order mark, words around, endless numbers and bad UTF-8 hide no error."""
+    """A byte order mark, words around, long numbers and bad UTF-8 hide no error."""
     assert read_error(body).message == "m"
 
 
 def test_a_number_of_any_length() -> None:
-    """A code of more digits than Python reads is kept as it was written, up to a bound."""
+    """A code of more digits than Python reads is kept as text, up to a limit."""
     body = b'{"error": {"message": "m", "code": %s}}' % (b"9" * 5000)
     assert read_error(body).code == "9" * 500
 
@@ -244,7 +244,7 @@ def test_half_an_emoji() -> None:
 
 
 def test_deep_errors() -> None:
-    """An error within fifty others is not looked for, and harms nobody."""
+    """An error nested more than fifty deep is not looked for, and breaks nothing."""
     said: Any = {"error": {"message": "m"}}
     for _ in range(50):
         said = {"error": said}
@@ -281,7 +281,7 @@ def test_nested_texts_of_braces() -> None:
     ids=str,
 )
 def test_errors_that_come_with_200(body: Any, *, is_error: bool) -> None:
-    """A body with status 200 is an error only if it is an object that says so."""
+    """A body with status 200 is an error only if it is an object with an error."""
     assert bool(find_error(json.dumps(body).encode())) is is_error
 
 

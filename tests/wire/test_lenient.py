@@ -77,7 +77,7 @@ def test_a_field_of_another_type(name: str, values: list[Any], place: str) -> No
 
 @pytest.mark.parametrize("role", [None, 5, False, ["user"], {}])
 def test_no_role(role: object) -> None:
-    """A role that is missing or no text is the empty string, and is named."""
+    """A role that is missing or not text is the empty string, and listed."""
     for wire in (SAID | {"role": role}, without(SAID, "role")):
         message = read_message(wire)
         assert (message.role, message.content) == ("", "Hi")
@@ -85,8 +85,8 @@ def test_no_role(role: object) -> None:
         assert message.to_dict() == wire
 
 
-def test_what_is_new_is_no_mismatch() -> None:
-    """New fields, roles and kinds, nulls, and what was not sent do fit: nothing is named."""
+def test_new_values_are_no_mismatches() -> None:
+    """New fields, roles and kinds, nulls and absent fields are no mismatches."""
     message = read_message(
         {"id": "m", "role": "oracle", "new": 1, "audio": None}
         | {"content_parts": [{"type": "video", "n": 1}], "tool_calls": [CALL | {"new": 2}]}
@@ -171,7 +171,7 @@ def test_a_citation_that_lacks_something(name: str) -> None:
 
 @pytest.mark.parametrize("value", [5, None, "a text", [TEXT], True])
 @pytest.mark.parametrize("name", ["content_parts", "tool_calls", "annotations"])
-def test_what_is_no_object_among_objects(name: str, value: object) -> None:
+def test_an_item_that_is_no_object(name: str, value: object) -> None:
     """An item that is no object is unknown, without a type and with its JSON, at its index."""
     message = read_message(SAID | {name: [{"type": "new"}, value]})
     first, second = getattr(message, name)
@@ -194,14 +194,14 @@ def test_content_that_is_a_list_of_parts() -> None:
 
 
 def test_content_that_is_a_list_beside_parts() -> None:
-    """Where a message has parts, they are not overruled."""
+    """If a message has parts, a list in its content does not replace them."""
     message = read_message(SAID | {"content": [TEXT], "content_parts": []})
     assert (message.content, message.content_parts) == (None, [])
     assert message.mismatches == ("$.content",)
 
 
 def test_an_odd_message_and_its_copies() -> None:
-    """A pickled or copied message knows where it does not fit."""
+    """A pickled or copied message keeps its mismatches."""
     message = read_message(SAID | {"refusal": False})
     copies: list[Kept] = [pickle.loads(pickle.dumps(message)), copy.deepcopy(message)]  # noqa: S301 our own
     for copied in copies:
@@ -258,7 +258,7 @@ def test_an_odd_message_and_its_copies() -> None:
 def test_a_completion_of_another_shape(
     fields: dict[str, Any], values: dict[str, Any], places: list[str]
 ) -> None:
-    """A completion is read as a message is: what does not fit is named, at any depth."""
+    """A completion is read as a message is: mismatches are listed at any depth."""
     wire = {"id": "c", "choices": [], "service_tier": "default", **fields}
     completion = read_completion(wire)
     assert sorted(completion.mismatches) == sorted(f"$.{place}" for place in places)
@@ -269,7 +269,7 @@ def test_a_completion_of_another_shape(
 
 
 def seen(value: Any) -> Any:
-    """Return a value by its fields, without what it was made from."""
+    """Return a value by its fields, without the JSON that it was read from."""
     if isinstance(value, list):
         return [seen(item) for item in value]
     if isinstance(value, Choice | Reply):
@@ -278,7 +278,7 @@ def seen(value: Any) -> Any:
 
 
 def test_a_reply_knows_its_own_mismatches() -> None:
-    """They are paths from the reply, and its own to_dict() has what is there."""
+    """A reply's mismatches are paths from the reply, and its to_dict() has the values."""
     sent = {"role": "assistant", "content": None, "refusal": False}
     completion = read_completion({"id": "c", "choices": [{"index": 0, "message": sent}]})
     reply = completion.choices[0].message

@@ -1,4 +1,4 @@
-"""Requests as tables: the arguments of a call, and the URL that they become."""
+"""Requests as tables: the arguments of a call, and its URL."""
 
 from enum import Enum
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -29,7 +29,7 @@ def url_of(resource: Resource) -> str:
     "name", ["chatcmpl-1", "run:é+1@x", "a.b", "...", "~", "日本", "a" * 256, "a." * 128, "a&b=c"]
 )
 def test_completion_ids(name: str) -> None:
-    """An id is quoted into one name of the path, whatever it is made of."""
+    """An id is quoted into one segment of the path, whatever its characters are."""
     assert check_completion_id(name) == name
     url = urlsplit(url_of(API("https://h/v1").completion(name, {})))
     assert unquote(url.path) == f"/v1/chat/completions/{name}"
@@ -74,7 +74,7 @@ def test_completion_ids_that_cannot_be_used(name: object) -> None:
 @QUICK
 @given(st.text() | st.text(st.sampled_from("./%?#\\a \ud800é")))
 def test_any_completion_id(name: str) -> None:
-    """Any text is refused, or names one thing below the completions."""
+    """Any text is refused, or becomes one segment below the completions."""
     try:
         check_completion_id(name)
     except ConfigurationError:
@@ -102,7 +102,7 @@ OPTIONS = {"after": None, "limit": None, "order": None, "max_items": None}
     ids=str,
 )
 def test_page_options(options: dict[str, object]) -> None:
-    """Values that a server could accept are sent, a large limit as well."""
+    """Values that a server could accept are sent, even a large limit."""
     check_page_options(**{**OPTIONS, **options})
 
 
@@ -145,7 +145,7 @@ class Asc(str, Enum):  # noqa: UP042 the older way, which formats otherwise
 
 
 def test_plain_page_options() -> None:
-    """Options are plain values afterwards, whatever they were given as."""
+    """Options become plain values, whatever their class was."""
     given = check_page_options(after=Asc.ASC, limit=Five.FIVE, order=Asc.ASC, max_items=Five.FIVE)
     assert given == ("asc", 5, "asc", 5)
     assert [type(option) for option in given] == [str, int, str, int]
@@ -171,7 +171,7 @@ def test_plain_page_options() -> None:
 def test_page_limits(
     limit: int | None, remaining: int | None, default: int | None, asked: int | None
 ) -> None:
-    """A page is of the size that was given, and no larger than what is still wanted."""
+    """A page has the requested size, and no more items than are still wanted."""
     assert page_limit(limit, remaining, default=default) == asked
 
 
@@ -191,7 +191,7 @@ def test_queries(query: dict[str, str], target: str) -> None:
 
 
 def test_other_parameters() -> None:
-    """A resource that is asked for with other parameters keeps the rest."""
+    """A resource with other parameters keeps the rest."""
     before = Resource("https://h", "/x", {"order": "asc", "v": "1"})
     assert before.with_query(order="desc").target() == "/x?order=desc&v=1"
     assert before.target() == "/x?order=asc&v=1"
@@ -207,7 +207,7 @@ def test_other_parameters() -> None:
     ],
 )
 def test_resources(base_url: str, origin: str, path: str) -> None:
-    """Each resource of the API stands below the path of the base URL."""
+    """Each resource of the API is below the path of the base URL."""
     api = API(base_url)
     found = [api.completions({}), api.completion("c", {}), api.messages("c", {})]
     assert {resource.origin for resource in found} == {origin}
@@ -225,20 +225,20 @@ def test_resources(base_url: str, origin: str, path: str) -> None:
     ],
 )
 def test_pages(query: dict[str, str], after: str | None, limit: int | None, target: str) -> None:
-    """A page is asked for by its cursor and its size, behind the parameters of the list."""
+    """The cursor and the size of a page follow the parameters of the list."""
     assert Resource("https://h", "/x", query).target(limit=limit, after=after) == target
 
 
 @QUICK
 @given(st.text(min_size=1))
 def test_any_cursor(after: str) -> None:
-    """A server reads the very cursor that it gave, whatever it is made of."""
+    """A server reads exactly the cursor that it sent."""
     query = urlsplit(Resource("https://h", "/x", {}).target(limit=5, after=after)).query
     assert parse_qs(query, strict_parsing=True) == {"limit": ["5"], "after": [after]}
 
 
 def test_a_cursor_that_holds_the_key() -> None:
-    """A cursor that holds the key is sent to the letter, and is not shown in the target."""
+    """A cursor that holds the key is sent unchanged, and not shown in the target."""
     target = Resource("https://h", "/x", {}).target(after=concealed("m-sk-canary-0", "sk-canary"))
     assert target == "/x?after=m-sk-canary-0"
     assert repr(target) == "'/x'"

@@ -1,4 +1,4 @@
-"""The API's grammar as tables: calls to URLs, and answers to pages or the errors that they are."""
+"""The API's grammar as tables: responses become pages or errors."""
 
 import html
 import json
@@ -34,10 +34,16 @@ from aiomessages import (
     UnprocessableEntityError,
 )
 from aiomessages.pages import CompletionPage, MessagePage, Page, RawPage
-from aiomessages.wire.decoding import COMPLETIONS, MESSAGES, RAW
+from aiomessages.wire.decoding import (
+    COMPLETIONS,
+    MESSAGES,
+    RAW,
+    decode_completion,
+    decode_raw_completion,
+)
 from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_foreign_404
 from aiomessages.wire.page_content import PageContent
-from aiomessages.wire.responses import Response, read_one_completion, read_page, read_raw_completion
+from aiomessages.wire.responses import Response, read_completion, read_page
 
 QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
@@ -60,7 +66,7 @@ def page(*items: Any, **changes: Any) -> dict[str, Any]:
 def answer(
     body: Any = b"", status: int = 200, headers: Mapping[str, str] | None = None, **more: Any
 ) -> Response:
-    """Return a response with a body of bytes, or of what JSON is made from."""
+    """Return a response with a body of bytes, or a value to encode as JSON."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status, CIMultiDict(headers or {}), sent, NOW, **more)
 
@@ -69,7 +75,17 @@ def read(
     response: Response, completion_id: str | None = NAME, secret: str = KEY
 ) -> PageContent[Page[Any]]:
     """Read a page of messages."""
-    return read_page(response, MESSAGES, completion_id=completion_id, secret=secret)
+    return read_page(response, codec=MESSAGES, completion_id=completion_id, secret=secret)
+
+
+def one_completion(response: Response, completion_id: str = NAME) -> Any:
+    """Read a completion."""
+    return read_completion(response, KEY, decode=decode_completion, completion_id=completion_id)
+
+
+def raw_completion(response: Response) -> bytes:
+    """Read a completion as it was sent."""
+    return read_completion(response, KEY, decode=decode_raw_completion, completion_id=NAME)
 
 
 def named(value: object) -> str:
@@ -81,14 +97,14 @@ def named(value: object) -> str:
 
 
 def failure(response: Response, secret: str = KEY) -> APIError:
-    """Return the error that a response is."""
+    """Return the error of a response."""
     with pytest.raises(APIError) as caught:
         read(response, secret=secret)
     return caught.value
 
 
 def status_failure(response: Response) -> APIStatusError:
-    """Return the error answer that a response is."""
+    """Return the error of an error response."""
     error = failure(response)
     assert isinstance(error, APIStatusError)
     return error
@@ -109,15 +125,15 @@ def test_a_page() -> None:
 def test_kinds_of_pages() -> None:
     """A codec names the class of its pages."""
     completion = {"id": "c", "choices": []}
-    listed = read_page(answer(page(completion)), COMPLETIONS, completion_id=None, secret=KEY)
-    raw = read_page(answer(page(message())), RAW, completion_id=NAME, secret=KEY)
+    listed = read_page(answer(page(completion)), codec=COMPLETIONS, completion_id=None, secret=KEY)
+    raw = read_page(answer(page(message())), codec=RAW, completion_id=NAME, secret=KEY)
     assert (listed.page_class, raw.page_class) == (CompletionPage, RawPage)
     assert json.loads(raw.data[0]) == message()
 
 
 @pytest.mark.parametrize("codec", [MESSAGES, COMPLETIONS, RAW])
 def test_a_page_whose_data_is_null(codec: Any) -> None:
-    """A null list is an empty page, and a contradiction where it says that there is more."""
+    """A null list is an empty page, and a contradiction with has_more."""
     read = partial(read_page, codec=codec, completion_id=NAME, secret=KEY)
     empty = read(answer({"data": None}))
     assert (empty.data, empty.has_more, empty.next_cursor) == ([], False, None)
@@ -128,13 +144,13 @@ def test_a_page_whose_data_is_null(codec: Any) -> None:
 def test_one_completion() -> None:
     """A single completion is read by the same rules as a page."""
     completion = {"id": "c", "choices": []}
-    assert read_one_completion(answer(completion), secret=KEY).to_dict() == completion
+    assert one_completion(answer(completion), "c").to_dict() == completion
     with pytest.raises(NotFoundError):
-        read_one_completion(answer(b"", 404), secret=KEY)
+        one_completion(answer(b"", 404))
     with pytest.raises(InternalServerError):
-        read_one_completion(answer({"error": {"code": "server_error"}}), secret=KEY)
+        one_completion(answer({"error": {"code": "server_error"}}))
     with pytest.raises(SchemaError):
-        read_one_completion(answer({"choices": []}), secret=KEY)
+        one_completion(answer({"choices": []}))
 
 
 ODD_COMPLETIONS = [
@@ -151,10 +167,12 @@ ODD_COMPLETIONS = [
 
 @pytest.mark.parametrize("odd", ODD_COMPLETIONS, ids=str)
 def test_a_completion_of_odd_fields(odd: dict[str, Any]) -> None:
-    """So is a typed one, alone and in a list, with all of it in to_dict()."""
+    """A typed completion is read with odd fields too, alone and in a list, with to_dict()."""
     sent = {"id": NAME, **odd}
-    alone = read_one_completion(answer(sent), completion_id=NAME, secret=KEY)
-    (listed,) = read_page(answer(page(sent)), COMPLETIONS, completion_id=None, secret=KEY).data
+    alone = one_completion(answer(sent))
+    (listed,) = read_page(
+        answer(page(sent)), codec=COMPLETIONS, completion_id=None, secret=KEY
+    ).data
     assert alone == listed
     assert alone.to_dict() == sent
 
@@ -163,7 +181,7 @@ def test_a_completion_of_odd_fields(odd: dict[str, Any]) -> None:
 def test_a_raw_completion_of_odd_fields(odd: dict[str, Any]) -> None:
     """A raw completion is delivered byte for byte, whatever its fields hold, if it has its id."""
     sent = json.dumps({"id": NAME, **odd}, indent=1).encode()
-    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+    assert raw_completion(answer(sent)) == sent
 
 
 @pytest.mark.parametrize(
@@ -172,9 +190,9 @@ def test_a_raw_completion_of_odd_fields(odd: dict[str, Any]) -> None:
     ids=lambda value: ascii(value[:12]),
 )
 def test_a_raw_completion_of_odd_values(value: bytes) -> None:
-    """No number and no text of a completion bars its raw bytes."""
+    """A raw completion is delivered with any number and any text in it."""
     sent = b'{"odd": %s, "id": "%s"}' % (value, NAME.encode())
-    assert read_raw_completion(answer(sent), completion_id=NAME, secret=KEY) == sent
+    assert raw_completion(answer(sent)) == sent
 
 
 @pytest.mark.parametrize(
@@ -196,26 +214,26 @@ def test_a_raw_completion_of_odd_values(value: bytes) -> None:
     ],
     ids=named,
 )
-def test_raw_completions_that_are_none(body: Any, kind: type[APIError]) -> None:
-    """A body that is no JSON, or has no usable id, is the error that it is."""
+def test_invalid_raw_completions(body: Any, kind: type[APIError]) -> None:
+    """A raw body that is not JSON, or has no usable id, is an error."""
     with pytest.raises(APIError) as caught:
-        read_raw_completion(answer(body), completion_id=NAME, secret=KEY)
+        raw_completion(answer(body))
     assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+@pytest.mark.parametrize("read", [one_completion, raw_completion])
 def test_a_completion_that_is_an_error(read: Any) -> None:
-    """An error is one whatever its body looks like, a completion's for one."""
+    """An error body is an error, even if it looks like a completion."""
     with pytest.raises(InternalServerError):
-        read(answer({"id": NAME, "choices": []}, 500), completion_id=NAME, secret=KEY)
+        read(answer({"id": NAME, "choices": []}, 500))
 
 
-@pytest.mark.parametrize("read", [read_one_completion, read_raw_completion])
+@pytest.mark.parametrize("read", [one_completion, raw_completion])
 @pytest.mark.parametrize("came", ["chatcmpl-2", "chatcmpl-10", "other"])
 def test_another_completions_answer(read: Any, came: str) -> None:
-    """A completion of another id than was asked for is the answer to another request."""
+    """A completion with another id than the requested one is a response to another request."""
     with pytest.raises(APIConnectionError, match="another request"):
-        read(answer({"id": came, "choices": []}), completion_id=NAME, secret=KEY)
+        read(answer({"id": came, "choices": []}))
 
 
 @pytest.mark.parametrize("status", [200, 203])
@@ -233,14 +251,14 @@ def test_known_encodings(encoding: str, status: int) -> None:
 
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 226, 304])
 def test_a_page_with_another_status(status: int) -> None:
-    """A body that comes with another status is no page, and least of all a part of one."""
+    """A body with another status is no page, and no part of one."""
     assert isinstance(failure(answer(page(message()), status)), APIResponseError)
 
 
 def test_an_error_with_status_203() -> None:
-    """An error that comes with 203 is the one that its code says, as with 200."""
-    told = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
-    assert isinstance(failure(told), RateLimitError)
+    """An error with status 203 has the class of its code, as with 200."""
+    response = answer({"error": {"message": "wait", "code": "rate_limit_exceeded"}}, 203)
+    assert isinstance(failure(response), RateLimitError)
 
 
 def test_a_flaw_with_status_203() -> None:
@@ -262,7 +280,7 @@ def test_a_flaw_with_status_203() -> None:
     ],
 )
 def test_pages_that_contradict_themselves(changes: dict[str, Any], problem: str) -> None:
-    """A page by which a walk would lose or repeat messages is refused, and not asked for again."""
+    """A page by which a walk would lose or repeat messages is refused, and not retried."""
     error = failure(answer(page(message()) | changes, headers={"x-request-id": "r"}))
     assert isinstance(error, PaginationError)
     assert problem in str(error)
@@ -281,7 +299,7 @@ def test_pages_that_contradict_themselves(changes: dict[str, Any], problem: str)
     ],
 )
 def test_cursors_by_which_no_walk_goes(changes: dict[str, Any]) -> None:
-    """A last_id means nothing where no page follows, and a first_id never does."""
+    """last_id is ignored if no page follows, and first_id always."""
     got = read(answer(page(message(0), message(1)) | changes))
     assert got.ids == [item["id"] for item in changes.get("data", [message(0), message(1)])]
     assert got.next_cursor == (f"{NAME}-1" if changes["has_more"] else None)
@@ -299,20 +317,20 @@ def test_cursors_by_which_no_walk_goes(changes: dict[str, Any]) -> None:
     ],
 )
 def test_an_end_without_has_more(*, ids: list[int], limit: int | None, more: bool) -> None:
-    """Without has_more, a page of the cursor's own item alone is the end, if it had more room."""
+    """Without has_more, a page with only the cursor's item is the end, if it had more room."""
     body = page(*map(message, ids)) | {"has_more": None}
     response = answer(body)
     got = read_page(
-        response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
+        response, codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", limit=limit, secret=KEY
     )
     assert (got.has_more, got.promised) == (more, False)
     response = answer(body | {"has_more": True})
-    said = read_page(response, MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
+    said = read_page(response, codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-1", secret=KEY)
     assert (said.has_more, said.promised) == (True, True)
 
 
 def test_cursors_that_are_no_text_beside_a_key_in_an_id() -> None:
-    """Where a server puts the key into its ids, first_id and last_id may be any JSON, too."""
+    """If a server puts the key into its ids, first_id and last_id may be any JSON, too."""
     ends = {"first_id": 5, "last_id": [5]}
     got = read(answer(page(message(0, id=f"m-{KEY}")) | ends), completion_id=None)
     assert (got.ids, got.first_id, got.last_id) == ([f"m-{KEY}"], None, None)
@@ -320,13 +338,13 @@ def test_cursors_that_are_no_text_beside_a_key_in_an_id() -> None:
 
 @pytest.mark.parametrize("last_id", [None, "", f"{NAME}-1"])
 def test_cursors_that_do_not_contradict(last_id: str | None) -> None:
-    """Where last_id is null or empty, the walk goes on after the last message."""
+    """If last_id is null or empty, the walk continues after the last message."""
     got = read(answer(page(message(0), message(1), has_more=True) | {"last_id": last_id}))
     assert got.next_cursor == f"{NAME}-1"
 
 
 def test_without_has_more() -> None:
-    """A server that leaves has_more out is asked until a page is empty."""
+    """A server that omits has_more is asked until a page is empty."""
     body = page(message())
     del body["has_more"]
     assert read(answer(body)).next_cursor == f"{NAME}-0"
@@ -349,7 +367,7 @@ def test_without_has_more() -> None:
     ],
 )
 def test_another_requests_answer(asked: str | None, came: str, foreign: bool) -> None:
-    """A message that surely belongs to another completion is never delivered as one of this."""
+    """A message that surely belongs to another completion is not delivered."""
     response = answer(page({"id": came, "role": "user", "content": "their text"}))
     if foreign:
         with pytest.raises(APIConnectionError) as caught:
@@ -408,7 +426,7 @@ def test_bodies_that_cannot_be_decoded(response: Response, what: str, again: boo
     ],
 )
 def test_bodies_of_another_shape(body: Any, path: str, what: str) -> None:
-    """JSON of the wrong shape is a SchemaError with the place, and not asked for again."""
+    """JSON of the wrong shape is a SchemaError with the place, and not retried."""
     error = failure(answer(body, headers={"x-request-id": "r"}))
     assert isinstance(error, SchemaError)
     assert (error.path, error.status, error.request_id) == (path, 200, "r")
@@ -417,7 +435,7 @@ def test_bodies_of_another_shape(body: Any, path: str, what: str) -> None:
 
 
 def test_a_flaw_that_the_transport_saw() -> None:
-    """A body that came broken is the error that the transport found, with the answer's headers."""
+    """A flaw of the body becomes the transport's error, with the response's headers."""
     flaw = ResponseTooLargeError("the body is larger than 5 bytes")
     error = failure(answer(b"", headers={"x-request-id": "r"}, flaw=flaw))
     assert isinstance(error, ResponseTooLargeError)
@@ -428,12 +446,12 @@ def test_a_flaw_that_the_transport_saw() -> None:
     ("status", "kind"), [(404, NotFoundError), (500, InternalServerError), (302, RedirectError)]
 )
 def test_a_flaw_of_an_error_answer(status: int, kind: type[APIResponseError]) -> None:
-    """An error answer is the error that its status says, though its body came broken."""
+    """An error response has the error of its status, even with a broken body."""
     assert type(failure(answer(b"", status, flaw=DecodeError("cut short")))) is kind
 
 
 def test_a_response_in_a_traceback() -> None:
-    """The repr of a response shows its size, and nothing that it holds."""
+    """The repr of a response shows its size, and none of its content."""
     response = answer(b"secret text", headers={"x-echo": KEY})
     assert repr(response) == "Response(status=200, 11 bytes)"
 
@@ -498,7 +516,7 @@ def test_a_redirect_to_nowhere() -> None:
 )
 @pytest.mark.parametrize("body", [{"error": {"message": "no"}}, b"<html>no</html>", b"", page()])
 def test_statuses(status: int, kind: type[APIStatusError], again: bool, body: Any) -> None:
-    """The status alone says which error an answer is, whatever its body."""
+    """The status alone decides the class of an error, whatever its body."""
     error = status_failure(answer(body, status))
     assert type(error) is kind
     assert (error.status, error.status_code, error.retryable) == (status, status, again)
@@ -546,7 +564,7 @@ def test_an_error_of_the_live_api() -> None:
     ids=named,
 )
 def test_forms_of_error_bodies(body: Any, text: str, code: str | None) -> None:
-    """The server's message is found in OpenAI's form and in others; without one, we write it."""
+    """The server's message is found in many forms; without one, the package writes it."""
     error = status_failure(answer(body, 400))
     assert (error.message, error.code) == (text, code)
 
@@ -570,7 +588,7 @@ NOT_FOUND = f"Completion {NAME} not found"
         (400, {"detail": f"Invalid value: {NOT_FOUND.lower()}"}, True),
         (400, {"error": {"message": "no", "code": "not_found"}}, True),
         (200, {"error": {"message": "no", "code": "not_found"}}, True),
-        # somebody else's
+        # a gateway's
         (404, {"detail": "Not Found"}, False),
         (404, b"<html>404 Not Found</html>", False),
         (404, f"<html>{NOT_FOUND}</html>".encode(), False),
@@ -586,8 +604,8 @@ NOT_FOUND = f"Completion {NAME} not found"
     ],
     ids=named,
 )
-def test_whose_not_found_it_is(status: int, body: Any, own: bool) -> None:
-    """A NotFoundError tells whether the API said it of this completion, or somebody else did."""
+def test_not_found_of_the_api_or_of_others(status: int, body: Any, own: bool) -> None:
+    """A NotFoundError says whether the API itself did not find this completion."""
     error = status_failure(answer(body, status))
     assert isinstance(error, NotFoundError)
     assert (error.is_of_api, is_foreign_404(error)) == (own, not own)
@@ -610,11 +628,11 @@ def test_whose_not_found_it_is(status: int, body: Any, own: bool) -> None:
     ids=str,
 )
 def test_an_error_of_the_cursor(status: int, facts: dict[str, Any]) -> None:
-    """An answer about `after`, or that names the cursor, says nothing of the completion."""
+    """An error about `after`, or one that names the cursor, is not about the completion."""
     body = facts if "detail" in facts else {"error": facts}
     with pytest.raises(APIStatusError) as caught:
         read_page(
-            answer(body, status), MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
+            answer(body, status), codec=MESSAGES, completion_id=NAME, cursor=f"{NAME}-3", secret=KEY
         )
     assert is_about_cursor(caught.value)
     assert not is_foreign_404(caught.value)
@@ -633,7 +651,7 @@ def test_an_error_of_the_cursor(status: int, facts: dict[str, Any]) -> None:
     ids=str,
 )
 def test_an_error_of_the_limit(status: int, facts: dict[str, Any], about: bool) -> None:
-    """An answer whose param is `limit` refuses the size of the page."""
+    """An error whose param is `limit` refuses the size of the page."""
     error = status_failure(answer({"error": facts}, status))
     assert is_about_limit(error) is about
     assert not is_about_cursor(error)
@@ -648,13 +666,13 @@ def test_errors_without_an_answer() -> None:
 
 
 def test_a_parameter_that_fastapi_refuses() -> None:
-    """The parameter that stands in FastAPI's `detail` is the error's `param`."""
+    """The parameter in FastAPI's `detail` is the error's `param`."""
     error = status_failure(answer({"detail": [{"loc": ["query", "limit"], "msg": "no"}]}, 422))
     assert error.param == "limit"
 
 
 def test_a_talkative_gateway() -> None:
-    """Of a long text an error shows the beginning, and keeps the whole in its body."""
+    """An error shows the beginning of a long text, and has all of it in its body."""
     response = answer({"error": "x" * 10_000}, 502)
     error = status_failure(response)
     assert error.message == "x" * 500
@@ -663,7 +681,7 @@ def test_a_talkative_gateway() -> None:
 
 @pytest.mark.parametrize("status", [429, 403, 200])
 def test_no_quota_left(status: int) -> None:
-    """insufficient_quota is no matter of waiting, whatever status it comes with."""
+    """insufficient_quota is not retried, whatever its status."""
     body = {"error": {"message": "no", "code": "insufficient_quota"}}
     error = status_failure(answer(body, status))
     assert type(error) is InsufficientQuotaError
@@ -682,7 +700,7 @@ def test_no_quota_left(status: int) -> None:
     ids=str,
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """An error answer carries how long the server asked to wait, counted from its arrival."""
+    """An error response has the server's wait, counted from its arrival."""
     assert status_failure(answer(b"", 503, headers)).retry_after == seconds
 
 
@@ -709,7 +727,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 def test_errors_that_come_with_200(
     facts: dict[str, Any], kind: type[APIStatusError], again: bool, frame: dict[str, Any]
 ) -> None:
-    """A 200 whose body is an error is the error that its code or type names."""
+    """A 200 with an error body is the error of its code or type."""
     error = status_failure(answer({"error": {"message": "no", **facts}, **frame}))
     assert type(error) is kind
     assert (error.message, error.status, error.retryable) == ("no", 200, again)
@@ -750,7 +768,7 @@ ECHOES = [
 
 @pytest.mark.parametrize("response", ECHOES, ids=named)
 def test_a_server_that_repeats_the_key(response: Response) -> None:
-    """However a server repeats the key, it stands nowhere in the error nor behind it."""
+    """However a server repeats the key, no error or cause shows it."""
     headers = CIMultiDict({**response.headers, "x-echo": f"Bearer {KEY}"})
     echo = Response(response.status, headers, response.body, NOW, response.flaw)
     error = failure(echo)
@@ -768,12 +786,12 @@ def test_a_redirect_to_a_host_that_holds_the_key() -> None:
     error = failure(redirect)
     assert isinstance(error, RedirectError)
     assert error.location_host == "[the API key].example"
-    told = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
-    assert getattr(told, "location_host", None) == "h.example"
+    response = failure(answer(b"", 302, {"Location": f"https://u:{KEY}@h.example/"}))
+    assert getattr(response, "location_host", None) == "h.example"
 
 
 def test_a_key_that_json_escapes() -> None:
-    """A key is found in whatever way a JSON string may write it."""
+    """A key is found in every escape of a JSON string."""
     body = b'{"error":{"message":"wrong key: %s."}}' % ESCAPED.encode()
     assert json.loads(body)["error"]["message"] == f"wrong key: {HARD_KEY}."
     error = failure(answer(body, 401), secret=HARD_KEY)

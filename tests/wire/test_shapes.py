@@ -1,4 +1,4 @@
-"""The shapes in which servers send a message: one strict pass reads each, without loss."""
+"""The shapes in which servers send a message: one strict pass reads each without loss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALLED = {"name": "f", "arguments": "{}"}
 
 
 def live() -> Iterator[JSON]:
-    """Yield what the live API sends: five keys, and parts with every payload."""
+    """Yield messages as the live API sends them: five keys, and parts with every payload."""
     five = {"content": "Hi", "content_parts": None, "name": None}
     yield five
     yield five | {"content": None, "name": "N"}
@@ -40,7 +40,7 @@ def live() -> Iterator[JSON]:
 
 
 def contract() -> Iterator[JSON]:
-    """Yield what the description allows: refusal always, and parts with their own payload."""
+    """Yield messages as the contract allows: always a refusal, and parts with their payload."""
     three = {"content": "Hi", "refusal": None}
     yield three
     yield {"content": None, "refusal": "No."}
@@ -58,7 +58,7 @@ def contract() -> Iterator[JSON]:
 
 
 def ogx() -> Iterator[JSON]:
-    """Yield what OGX sends: eleven keys, and nulls inside tool calls and images."""
+    """Yield messages as OGX sends them: eleven keys, and nulls inside tool calls and images."""
     nine = dict.fromkeys(Message.__struct_fields__[2:])
     call = {"type": "function", "function": CALLED}
     image = {"type": "image_url", "image_url": {"url": "u", "detail": None}}
@@ -79,7 +79,7 @@ SHAPES = {
 
 
 def wire_of(shape: str) -> list[JSON]:
-    """Return the messages of a shape, with their ids and the roles that there are."""
+    """Return the messages of a shape, with ids and all roles."""
     roles = ("user", "assistant", "system", "developer", "tool", "function")
     return [
         {"id": f"m-{n}", "role": roles[n % len(roles)], **rest}
@@ -101,7 +101,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES)
 
 @shapes
 def test_one_strict_pass(shape: str) -> None:
-    """No message of a known shape is an odd one, whatever shapes are mixed in a page."""
+    """Messages of known shapes are decoded strictly, even mixed in a page."""
     wire = wire_of(shape)
     msgspec.json.decode(msgspec.json.encode(wire), type=list[ReceivedMessage])  # type: ignore[valid-type]
     assert {type(message) for message in read(wire)} == {ReceivedMessage}
@@ -119,8 +119,8 @@ def test_a_shape_comes_back_as_it_came(shape: str) -> None:
 
 
 @shapes
-def test_what_was_not_sent_is_none(shape: str) -> None:
-    """Each field that is null or missing on the wire is None in the message."""
+def test_fields_that_were_not_sent_are_none(shape: str) -> None:
+    """Each field that is null or missing in the JSON is None in the message."""
     wire = wire_of(shape)
     for message, item in zip(read(wire), wire, strict=True):
         for name in Message.__struct_fields__:
@@ -134,7 +134,7 @@ def test_what_was_not_sent_is_none(shape: str) -> None:
                 )
 
 
-def test_messages_are_equal_by_what_they_say() -> None:
+def test_messages_are_equal_by_their_fields() -> None:
     """Messages with equal fields are equal and one in a set, whatever shape they were sent in."""
     said = {"id": "m", "role": "user", "content": "Hi"}
     nulls = dict.fromkeys(Message.__struct_fields__[3:])
@@ -165,7 +165,7 @@ def test_a_call_without_an_id() -> None:
 
 
 def description() -> tuple[JSON, JSON]:
-    """Return the schema of a message in the list, and that which it refers to."""
+    """Return the schema of a message in the list, and the schemas that it refers to."""
     yaml = pytest.importorskip("yaml")
     text = needed("spec/messages.openapi.yaml").read_text("utf-8")
     schemas = yaml.safe_load(text)["components"]["schemas"]
@@ -178,7 +178,7 @@ def description() -> tuple[JSON, JSON]:
 
 
 def resolved(schema: JSON, schemas: JSON) -> JSON:
-    """Return what a schema refers to, or itself."""
+    """Return the target of a schema's reference, or the schema itself."""
     found: JSON = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     return found
 

@@ -1,4 +1,4 @@
-"""Send a request on an open connection, without what a page of a walk has no use for.
+"""Send a request on an open connection, without the steps that a page of a list does not need.
 
 `ClientSession` builds a URL, a request, a response, cookies and redirects for every request. Of the
 CPU time of a page that is more than half (measured on CPython 3.11). Here the head of a request is
@@ -7,17 +7,18 @@ response.
 
 The session does the rest. It opens every connection, so that DNS, TLS and the timeout of connecting
 are its own, and it sends each request whose headers are new. This package relies on names that
-aiohttp does not document, so `is_supported` checks them first; where one is gone or does something
+aiohttp does not document, so `is_supported` checks them first; if one is missing or does something
 else, every request goes through the session.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 
 from aiomessages.http.pool import Pool
 from aiomessages.settings import Timeout
+from aiomessages.values.secrets import Secret
 from aiomessages.wire.responses import Response
 
 from .connection import KeptConnection
@@ -31,22 +32,13 @@ if TYPE_CHECKING:
 MAX_HEADS: Final = 64
 
 
-class SecretBytes(bytes):
-    """Bytes that no repr, text or pickle shows. A copy is the object itself."""
+class SecretBytes(Secret, bytes):
+    """Bytes that no repr and no text shows."""
 
     def __repr__(self) -> str:
         return "b'**********'"
 
     __str__ = __repr__  # bytes.__str__ ignores an overridden __repr__
-
-    def __copy__(self) -> "SecretBytes":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "SecretBytes":
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: make a client in each process")
 
 
 class _Head(NamedTuple):

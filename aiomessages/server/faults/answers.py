@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from aiomessages.server import wire
-from aiomessages.server.responses import error_response, json_response
-from aiomessages.server.wire import ApiError
+from aiomessages.server.wire import ApiError, json_response
 
 from .fault import Fault
 
@@ -40,7 +39,7 @@ def _status(description: str, status: int, code: str | None = None, **headers: s
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     kind = "server_error" if status >= 500 else "invalid_request_error"
     error = ApiError(status, f"Rehearsal: {description}.", type=kind, code=code, headers=fields)
-    return _fault(description, lambda _: error_response(error))
+    return _fault(description, lambda _: error.response())
 
 
 def _html(status: int, title: str) -> web.Response:
@@ -48,19 +47,17 @@ def _html(status: int, title: str) -> web.Response:
 
 
 def _unauthorized(request: web.Request) -> web.Response:
-    return error_response(wire.wrong_key(request.headers["Authorization"].split()[-1]))
+    return wire.wrong_key(request.headers["Authorization"].split()[-1]).response()
 
 
 def _not_found(request: web.Request) -> web.Response:
-    return error_response(wire.completion_not_found(request.match_info.get("completion_id", "")))
+    return wire.completion_not_found(request.match_info.get("completion_id", "")).response()
 
 
 def _retry_at(_: web.Request) -> web.Response:
     # Dates have whole seconds; half a second more keeps the date in the future on arrival.
     date = formatdate(math.ceil(time.time() + 0.5), usegmt=True)
-    return error_response(
-        ApiError(503, "Rehearsal: try again later.", headers={"Retry-After": date})
-    )
+    return ApiError(503, "Rehearsal: try again later.", headers={"Retry-After": date}).response()
 
 
 def _error_in_200(_: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aiomessages.server.responses import json_response
+from aiomessages.server.wire import json_response
 
 from .fault import Fault, correct_body
 

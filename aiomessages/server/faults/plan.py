@@ -109,9 +109,8 @@ class Plan:
 
     async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Return the response of the first fault that affects the request, or the correct one."""
-        for fault in [
-            fault for fault in self._faults if fault.is_due(request)
-        ]:  # each counts the request
+        due = [fault for fault in self._faults if fault.is_due(request)]  # each counts the request
+        for fault in due:
             response = await fault.inject(request, handler)
             if response is not None:
                 return response

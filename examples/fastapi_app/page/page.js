@@ -1,17 +1,17 @@
-// A conversation as it arrives, over an EventSource: the browser itself comes back after a lost
-// connection and says in Last-Event-ID where it was, so no message is lost and none comes twice.
-// Texts are set as texts and never as HTML: what stands in a message can do nothing here.
-// A message may have any shape: what is not as expected is shown as JSON, and stops nothing.
+// Show a conversation while it arrives, over an EventSource. After a lost connection the browser
+// reconnects by itself, and sends the last id in Last-Event-ID, so no message is lost or repeated.
+// Texts are set as text and never as HTML, so the content of a message cannot act on the page.
+// A message may have any shape: unexpected values are shown as JSON, and stop nothing.
 
 const API = "/api/completions";
-const PAGE_SIZE = 4; // messages a request of the app to the API: small, so that one sees them arrive
+const PAGE_SIZE = 4; // messages per request of the app to the API: small, so that they arrive visibly
 
 const byId = (id) => document.getElementById(id);
 const messages = byId("messages");
 const opened = (id) => ({ id, source: null, count: 0, last: null, shown: new Set() });
 let open = opened(null);
 
-// --- small things ---------------------------------------------------------------------------------
+// --- helpers --------------------------------------------------------------------------------------
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -81,13 +81,13 @@ function part(given) {
   return shown ?? element("p", "note", isText(type) ? `A part of type ${type}` : asText(given));
 }
 
-// Each gives an element for what is in a part of its type, or null where that is not as it should be.
+// By type of a part: a function that returns an element for its content, or null for odd content.
 const PARTS = {
   text: (text) => (isText(text) ? element("p", "text", text) : null),
   image_url: (image) => {
     const url = isText(image) ? image : asObject(image).url;
     if (!isText(url)) return null;
-    if (!url.startsWith("data:image/")) return element("p", "note", `Picture: ${url}`); // not fetched from there
+    if (!url.startsWith("data:image/")) return element("p", "note", `Picture: ${url}`); // not loaded from another host
     const picture = element("img");
     picture.src = url;
     picture.alt = "A picture of this conversation";
@@ -136,7 +136,7 @@ function listen() {
     const message = JSON.parse(event.data);
     here.last = event.lastEventId;
     here.reason = null;
-    if (here.shown.has(message.id)) return; // it came again: the one before it had no id to go on from
+    if (here.shown.has(message.id)) return; // sent again: the message before it had no id to resume from
     here.shown.add(message.id);
     here.count += 1;
     show(message);
@@ -147,7 +147,7 @@ function listen() {
     say("complete", `complete · ${counted(here.count)}`);
     showReply(here);
   });
-  // Either the app's own event, with the reason in it, or the browser's, which knows none.
+  // The app's own event has the reason; the browser's event has none.
   source.onerror = (event) => {
     if (event.data) here.reason = JSON.parse(event.data).detail;
     else if (source.readyState === EventSource.CLOSED) explain(here);
@@ -156,7 +156,7 @@ function listen() {
 }
 
 async function explain(here) {
-  // An EventSource does not tell the status that it was refused with, so ask once more.
+  // An EventSource does not show the status of a refusal, so request once more.
   const why = await ask(`${API}/${encodeURIComponent(here.id)}/messages?limit=1`).then(
     () => "The stream was refused.",
     (problem) => problem.message,
@@ -204,7 +204,7 @@ function idInAddress() {
   try {
     return decodeURIComponent(given);
   } catch {
-    return given; // somebody typed a % there
+    return given; // a % that was typed by hand
   }
 }
 

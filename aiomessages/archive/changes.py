@@ -1,0 +1,222 @@
+"""The changes that a sync makes in an archive, and the questions that it asks.
+
+Each change is part of a transaction that `writer.py` commits. Times are in Unix seconds.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from aiomessages.export import LockedError as ExportLockedError
+from aiomessages.export.conversation_reader import Outcome
+from aiomessages.export.files import Files
+
+from .errors import LockedError, OtherProjectError
+from .insert import insert_conversation, update_completion
+from .listing import Anchor, Listed
+from .replies import unlisted_replies
+from .report import SyncReport
+from .rows import replies_of
+from .sync_selection import Selection
+
+RETENTION: Final = 30 * 86_400.0  # for which the API keeps a completion, by default
+_MAX_VALUES: Final = 500  # of one statement; SQLite before 3.32 takes 999
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of an archive. Raises LockedError if another sync holds it."""
+    lock = path.with_name(path.name + ".lock")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(Files().lock(lock))
+        except ExportLockedError:
+            raise LockedError(f"{path}: another sync of this archive is running") from None
+        yield
+
+
+# --- the project ----------------------------------------------------------------------------------
+
+
+def check_project(db: sqlite3.Connection, found: Mapping[str, str], *, moved: bool) -> None:
+    """Record where the completions come from. Raises OtherProjectError if that has changed.
+
+    `found` has the `base_url`, and the `organization` and `project` if the server names them.
+    With `moved`, another base_url is accepted.
+    """
+    known = dict(db.execute("SELECT name, value FROM settings"))
+    for name, value in found.items():
+        before = known.get(name)
+        if before is not None and before != value and not (moved and name == "base_url"):
+            hint = (
+                "; --moved accepts a new address of the same project" if name == "base_url" else ""
+            )
+            raise OtherProjectError(
+                f"this archive belongs to another {name}: {before}, and not {value};"
+                f" one archive holds one project{hint}"
+            )
+    new = {name: value for name, value in found.items() if known.get(name) != value}
+    db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", new.items())
+
+
+# --- runs and anchors -----------------------------------------------------------------------------
+
+
+def begin_run(db: sqlite3.Connection, selection: Selection, now: float, *, recheck: bool) -> int:
+    """Record the begin of a run, with the anchor of the run before; return its number."""
+    kind, text = "recheck" if recheck else "sync", selection.as_text()
+    anchors = anchors_of(db, selection)
+    anchor = msgspec.json.encode(anchors[0]).decode() if anchors else None
+    cursor = db.execute(
+        "INSERT INTO runs (kind, selection, begin, anchor) VALUES (?, ?, ?, ?)",
+        (kind, text, now, anchor),
+    )
+    return int(cursor.lastrowid or 0)  # an INSERT has one
+
+
+def end_run(
+    db: sqlite3.Connection,
+    *,
+    number: int,
+    now: float,
+    result: str,
+    report: SyncReport,
+    refused: int,
+    anchor: Anchor | None,
+) -> None:
+    """Record the end of a run, and its counts.
+
+    After a complete run without an anchor, those of earlier runs are forgotten as well: the list
+    has shown no order, in which they would be a place.
+    """
+    if anchor is not None:
+        set_anchor(db, number=number, anchor=anchor)
+    elif result == "complete":
+        same = "SELECT selection FROM runs WHERE number = ?"
+        db.execute(f"UPDATE runs SET anchor = NULL WHERE selection = ({same})", (number,))  # noqa: S608
+    counts = (report.new, report.changed, len(report.missing) + len(report.gone))
+    db.execute(
+        'UPDATE runs SET "end" = ?, result = ?, new = ?, changed = ?, gone = ?, failed = ?,'
+        " requests = ?, refused = ? WHERE number = ?",
+        (now, result, *counts, len(report.failed), report.requests, refused, number),
+    )
+
+
+def anchors_of(db: sqlite3.Connection, selection: Selection) -> list[Anchor]:
+    """Return the anchors that runs with the same selection have left, the latest first."""
+    rows = db.execute(
+        "SELECT anchor FROM runs WHERE selection = ? AND anchor IS NOT NULL"
+        " GROUP BY anchor ORDER BY max(number) DESC LIMIT 5",
+        (selection.as_text(),),
+    )
+    return [msgspec.json.decode(text, type=Anchor) for (text,) in rows]
+
+
+def set_anchor(db: sqlite3.Connection, *, number: int, anchor: Anchor) -> None:
+    """Move the anchor of a run."""
+    text = msgspec.json.encode(anchor).decode()
+    db.execute("UPDATE runs SET anchor = ? WHERE number = ?", (text, number))
+
+
+# --- completions ----------------------------------------------------------------------------------
+
+Verdict = Literal["same", "changed"]
+
+
+def prepare_to_list(db: sqlite3.Connection) -> None:
+    """Prepare a connection to note what a run lists; it is in no file of the archive."""
+    db.execute("CREATE TEMP TABLE listed (id TEXT PRIMARY KEY) WITHOUT ROWID")
+
+
+def look_up(db: sqlite3.Connection, items: Sequence[Listed]) -> dict[str, Verdict]:
+    """Note that completions were listed, and return those that the archive has whole.
+
+    One whose replies have changed is read anew, as one that is not whole.
+    """
+    db.executemany("INSERT OR IGNORE INTO temp.listed VALUES (?)", [item[:1] for item in items])
+    found: dict[str, Verdict] = {}
+    bodies = {item.completion_id: item.body for item in items}
+    ids = list(bodies)
+    for start in range(0, len(ids), _MAX_VALUES):
+        some = ids[start : start + _MAX_VALUES]
+        marks = ", ".join("?" * len(some))
+        rows = db.execute(
+            "SELECT id, state, CAST(body AS BLOB) FROM completions"  # noqa: S608 marks alone
+            f" WHERE state != 'lost' AND id IN ({marks})",
+            some,
+        )
+        for completion_id, state, body in rows:
+            new = bodies[completion_id]
+            if new == body and state == "complete":
+                found[completion_id] = "same"
+            elif new == body or replies_of(new) == replies_of(body):
+                found[completion_id] = "changed"
+    return found
+
+
+def see(db: sqlite3.Connection, *, ids: Sequence[str], bodies: Sequence[bytes], now: float) -> None:
+    """Record that completions were listed: some as they are kept, and others changed."""
+    db.executemany(
+        "UPDATE completions SET last_seen = ? WHERE id = ?", [(now, found) for found in ids]
+    )
+    for body in bodies:
+        update_completion(db, body, seen=now)
+
+
+def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> None:
+    """Store a conversation. A lost one, of which only a part was read, waits to be read again."""
+    body = outcome.completion
+    if body is None:  # it was lost before its completion could be read
+        body = msgspec.json.encode({"id": completion_id})
+    state = "complete" if outcome.state == "done" else "lost"
+    messages = (message for block in outcome.messages.blocks() for message in block)
+    replies = unlisted_replies(completion_id, outcome)
+    insert_conversation(db, body, messages, replies=replies, seen=now, state=state)
+    if state == "lost":
+        error = "it changed while it was read"
+        wait(db, completion_id=completion_id, state="failed", error=error, now=now)
+    else:
+        stop_waiting(db, completion_id=completion_id)
+
+
+def mark_gone(
+    db: sqlite3.Connection, *, missing: Sequence[tuple[str, float | None]], now: float
+) -> None:
+    """Mark completions that the server lists no more; it keeps each for 30 days."""
+    rows = [
+        ("expired" if created is not None and created <= now - RETENTION else "gone", now, found)
+        for found, created in missing
+    ]
+    db.executemany("UPDATE completions SET state = ?, gone_since = ? WHERE id = ?", rows)
+
+
+# --- waiting --------------------------------------------------------------------------------------
+
+
+def waiting(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the ids that wait to be read, each with its state."""
+    return dict(db.execute("SELECT id, state FROM waiting ORDER BY since, id"))
+
+
+def errors_of_waiting(db: sqlite3.Connection, state: str) -> dict[str, str]:
+    """Return the ids that wait in a state, each with its last error."""
+    return dict(db.execute("SELECT id, error FROM waiting WHERE state = ? ORDER BY id", (state,)))
+
+
+def wait(db: sqlite3.Connection, *, completion_id: str, state: str, error: str, now: float) -> None:
+    """Record that a completion could not be read, and is to be tried again by the next run."""
+    db.execute(
+        "INSERT INTO waiting VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET"
+        " state = excluded.state, error = excluded.error, attempts = attempts + 1,"
+        " next = excluded.next",
+        (completion_id, state, error, now, now),
+    )
+
+
+def stop_waiting(db: sqlite3.Connection, *, completion_id: str) -> None:
+    """Remove a completion from those that wait."""
+    db.execute("DELETE FROM waiting WHERE id = ?", (completion_id,))

@@ -1,0 +1,165 @@
+"""Where a sync begins to list, what a page proves, and how far the anchor may move.
+
+Nothing here performs I/O or reads a clock.
+
+The list is read in ascending order behind an anchor. What it promises is not taken for granted:
+
+- A completion becomes visible some seconds after its creation, and some servers sort by the time of
+  storage. So the anchor is at least MARGIN old: whatever was created before it is visible.
+- A server may ignore `order`, or a cursor that it does not know, and answer with a page that looks
+  like the end. So the anchor has a witness: the completion that follows it in the list. A page that
+  has the witness shows that the server understood both. Without it, the list is read newest first
+  until it is certain that the rest lies behind the anchor.
+- A list that has shown no order has no anchor: it is read to its end each time.
+- The anchor moves only over completions that are in the archive, or recorded there as waiting.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from aiomessages.export.created_between import MARGIN, STEPS
+
+
+class Listed(NamedTuple):
+    """A completion of a list: its id, its JSON on one line, its time of creation if it has one."""
+
+    completion_id: str
+    body: bytes
+    created: float | None
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """A place in the list: all completions up to `witness`, which follows `after`, are known.
+
+    `created` is the creation time of the witness in Unix seconds.
+    """
+
+    after: str
+    witness: str
+    created: float
+
+    def is_confirmed(self, page: Collection[Listed]) -> bool:
+        """Return whether a page begins behind the anchor, in ascending order."""
+        earliest = min((item.created for item in page if item.created is not None), default=None)
+        return (
+            any(item.completion_id == self.witness for item in page)
+            and earliest is not None
+            and earliest >= self.created - MARGIN
+        )
+
+
+class OrderShown:
+    """What the creation times of a list's items show of its order.
+
+    A list that is sorted by the time of storage may fall and rise by less than MARGIN, the duration
+    of a call. Few items, or items of one hour, show nothing.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._last = self._highest = self._lowest = 0.0
+        self._steps = 0
+        self._falls = self._rises = False  # by more than MARGIN, somewhere
+
+    def follow(self, created: float) -> None:
+        """Follow the next item."""
+        if self._first is None:
+            self._first = self._last = self._highest = self._lowest = created
+        self._steps += created != self._last
+        self._falls = self._falls or created < self._highest - MARGIN
+        self._rises = self._rises or created > self._lowest + MARGIN
+        self._highest, self._lowest = max(created, self._highest), min(created, self._lowest)
+        self._last = created
+
+    def ascends(self) -> bool:
+        """Return whether the list ascends for certain, as far as it was read."""
+        return self._steps >= STEPS and self._rises and not self._falls
+
+    def descends(self) -> bool:
+        """Return whether the list descends for certain, as far as it was read."""
+        return self._steps >= STEPS and self._falls and not self._rises
+
+
+class AnchorTracker:
+    """Follow the completions of a list that should ascend, and keep the anchor up to date.
+
+    The items that are not done yet are held, so memory grows with the work in progress only.
+    """
+
+    def __init__(self) -> None:
+        self.is_confirmed = False
+        self._anchor: Anchor | None = None
+        self._last: Listed | None = None
+        self._open: deque[Place] = deque()
+        self._is_young = False
+        self._order = OrderShown()
+
+    def add(self, item: Listed) -> "Place":
+        """Add the next completion of the list, and return its place, to be marked as done."""
+        place = Place(item)
+        self._open.append(place)
+        return place
+
+    def advance(self, now: float) -> Anchor | None:
+        """Move over all completions that are done, and return the anchor if there is one.
+
+        `now` is the server's time in Unix seconds. The anchor never moves over a completion that is
+        younger than MARGIN: one stored before it may become visible yet. It is None until the list
+        has shown that it ascends, or an earlier anchor was confirmed.
+        """
+        while self._open and self._open[0].done:
+            item = self._open.popleft().item
+            before, self._last = self._last, item
+            if item.created is None:
+                continue
+            self._order.follow(item.created)
+            self._is_young = self._is_young or not _is_old(item, now)
+            if before is not None and not self._is_young:
+                self._anchor = Anchor(before.completion_id, item.completion_id, item.created)
+        return self._anchor if self.is_confirmed or self._order.ascends() else None
+
+
+class Place:
+    """The place of a completion in the list."""
+
+    __slots__ = ("done", "item")
+
+    def __init__(self, item: Listed) -> None:
+        self.item = item
+        self.done = False
+
+    def finish(self) -> None:
+        """Mark the completion as done: in the archive, or recorded there as waiting."""
+        self.done = True
+
+
+class NewestPair:
+    """Follow a list that descends; its anchor is the newest pair of completions old enough."""
+
+    def __init__(self) -> None:
+        self._anchor: Anchor | None = None
+        self._newer: Listed | None = None
+        self._order = OrderShown()
+
+    def follow(self, page: Iterable[Listed], now: float) -> None:
+        """Follow the next page. `now` is the server's time in Unix seconds."""
+        for item in page:
+            newer, self._newer = self._newer, item
+            if item.created is not None:
+                self._order.follow(item.created)
+            if self._anchor is not None or newer is None or newer.created is None:
+                continue
+            if _is_old(newer, now) and _is_old(item, now):
+                self._anchor = Anchor(item.completion_id, newer.completion_id, newer.created)
+
+    def at_the_end(self) -> Anchor | None:
+        """Return the anchor; None if the list has not shown that it descends."""
+        return self._anchor if self._order.descends() else None
+
+
+def _is_old(item: Listed, now: float) -> bool:
+    """Return whether a completion is so old that all created before it are visible by now."""
+    return item.created is not None and item.created <= now - MARGIN

@@ -1,0 +1,238 @@
+"""One run of a sync: what it reads, what it keeps, and what it records about the rest."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from aiomessages.calls.refusals import Refusals
+from aiomessages.calls.request import RetryDetails
+from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
+from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
+from aiomessages.export.ledger_schema import REFUSED, Entry
+from aiomessages.export.memory_budget import Reservation
+from aiomessages.export.report import ProgressTracker
+from aiomessages.export.writer import run_to_end
+from aiomessages.paging.workers import Results
+from aiomessages.values.json_lines import on_one_line
+from aiomessages.wire.requests import check_completion_id
+
+from . import changes
+from .discovery import Discovery
+from .errors import ArchiveError, sqlite_errors
+from .listing import Listed, Place
+from .report import SyncReport
+from .sync_selection import Selection
+from .writer import Change, Writer
+
+# The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
+MAX_RETRY_AFTER: Final = 600.0
+
+
+class RefusedRequests:
+    """Count the requests that a rate limit refused, on the way of each retry to the progress."""
+
+    def __init__(self, tracker: ProgressTracker) -> None:
+        self.count = 0
+        self._tracker = tracker
+
+    def retried(self, details: RetryDetails) -> None:
+        """Count a retry."""
+        self.count += isinstance(details.error, RateLimitError)
+        self._tracker.retried(details)
+
+
+class Work(NamedTuple):
+    """A completion to read, and its place in the list, if it was listed."""
+
+    item: Item
+    place: Place | None = None
+
+
+class Sync:
+    """One run of a sync."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        reader: ConversationReader,
+        discovery: Discovery,
+        tracker: ProgressTracker,
+        refused: RefusedRequests,
+        selection: Selection,
+    ) -> None:
+        self._db = db
+        self._reader = reader
+        self._discovery = discovery
+        self._tracker = tracker
+        self._refused = refused
+        self._selection = selection
+        self._refusals = Refusals(MAX_RETRY_AFTER)
+        self._report = SyncReport(path)
+        self._writer = Writer(db, str(path), self._move_anchor)
+        self._waiting = changes.waiting(db)
+        self._run = changes.begin_run(db, selection, discovery.now(), recheck=discovery.recheck)
+
+    async def run(self, concurrency: int) -> SyncReport:
+        """Bring the archive up to date, and return the report."""
+        result = "interrupted"
+        self._tracker.report(at_once=True)
+        try:
+            async with Results(self._work(), self._read, concurrency=concurrency) as done:
+                async for _ in done:
+                    self._tracker.report()
+            if self._discovery.recheck:
+                await self._judge_missing()
+            result = "complete"
+        except Exception as error:
+            result = type(error).__name__
+            raise
+        finally:
+            try:
+                self._end(result)
+            except ArchiveError:
+                if result == "complete":
+                    raise  # else the first error is the one to report
+        self._tracker.report(at_once=True)
+        return self._report
+
+    def _end(self, result: str) -> None:
+        progress, report = self._tracker.progress, self._report
+        report.requests, report.seconds = progress.requests, progress.seconds
+        report.pending = [*changes.errors_of_waiting(self._db, "pending")]
+        report.failed = changes.errors_of_waiting(self._db, "failed")
+        with sqlite_errors(report.path):
+            changes.end_run(
+                self._db,
+                number=self._run,
+                now=self._discovery.now(),
+                result=result,
+                report=report,
+                refused=self._refused.count,
+                anchor=self._discovery.final_anchor() if result == "complete" else None,
+            )
+
+    def _move_anchor(self) -> Change | None:
+        anchor = self._discovery.moved_anchor()
+        if anchor is None:
+            return None
+        return partial(changes.set_anchor, number=self._run, anchor=anchor)
+
+    # --- what to read -----------------------------------------------------------------------------
+
+    async def _work(self) -> AsyncIterator[Work]:
+        """Yield each completion to read: those listed, and then those that wait from before."""
+        async with aclosing(self._discovery.pages()) as pages:
+            async for page in pages:
+                for work in await self._unknown(page):
+                    yield work
+        for completion_id in self._waiting:
+            yield Work(Item(completion_id))
+
+    async def _unknown(self, page: list[tuple[Listed, Place]]) -> list[Work]:
+        """Record the completions of a page that the archive has; return the others."""
+        known = await run_to_end(changes.look_up, self._discovery.db, [item for item, _ in page])
+        self._report.listed += len(page)
+        seen, changed, unknown = list[str](), list[bytes](), list[Work]()
+        for item, place in page:
+            self._waiting.pop(item.completion_id, None)
+            verdict = known.get(item.completion_id)
+            if not self._selection.includes(item):
+                place.done = True
+            elif verdict is None:
+                unknown.append(Work(Item(item.completion_id, completion=item.body), place))
+            else:
+                place.done = True
+                self._tracker.progress.already += 1
+                (
+                    seen.append(item.completion_id)
+                    if verdict == "same"
+                    else changed.append(item.body)
+                )
+        if seen or changed:
+            now = self._discovery.now()
+            await self._writer.write(partial(changes.see, ids=seen, bodies=changed, now=now))
+            self._report.changed += len(changed)
+        return unknown
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    async def _read(self, work: Work) -> None:
+        """Read one conversation and keep it, or record it as waiting."""
+        item = work.item
+        try:
+            check_completion_id(item.completion_id)
+            with (
+                Reservation(self._reader.budget) as held,
+                closing(await self._reader.read(item, held)) as outcome,
+            ):
+                self._refusals.succeeded()
+                await self._keep(work, outcome)
+        except APIError as error:
+            if self._refusals.ends_run(error) or isinstance(error, RateLimitError):
+                raise
+            await self._wait(work, "failed", f"{type(error).__name__}: {error}")
+        except ConfigurationError:  # a listed id that no request can hold
+            await self._wait(work, "failed", REFUSED)
+
+    async def _keep(self, work: Work, outcome: Outcome) -> None:
+        completion_id, messages = work.item.completion_id, len(outcome.messages)
+        self._tracker.count(Entry(completion_id, outcome.state, messages=messages))
+        if outcome.state == "pending":
+            await self._wait(work, "pending", str(outcome.error))
+        elif outcome.state == "gone":
+            self._report.gone.append(completion_id)
+            await self._commit(work, partial(changes.stop_waiting, completion_id=completion_id))
+        else:
+            if outcome.state == "lost":
+                self._report.lost.append(completion_id)
+            else:
+                self._report.new += 1
+                self._report.messages += messages
+            keep = partial(
+                changes.keep,
+                outcome=outcome,
+                completion_id=completion_id,
+                now=self._discovery.now(),
+            )
+            await self._commit(work, keep)
+
+    async def _wait(self, work: Work, state: str, error: str) -> None:
+        if state == "failed":
+            self._tracker.count(Entry(work.item.completion_id, "failed"))
+        now = self._discovery.now()
+        wait = partial(
+            changes.wait, completion_id=work.item.completion_id, state=state, error=error, now=now
+        )
+        await self._commit(work, wait)
+
+    async def _commit(self, work: Work, change: Change) -> None:
+        await self._writer.write(change, None if work.place is None else work.place.finish)
+
+    # --- what is missing --------------------------------------------------------------------------
+
+    async def _judge_missing(self) -> None:
+        """Mark what the server did not list any more, if it listed the whole selection."""
+        missing = await run_to_end(self._selection.unlisted, self._discovery.db)
+        if self._selection.metadata:  # a completion may have other metadata now
+            missing = [one for one in missing if await self._is_gone(one[0])]
+        if missing:
+            mark = partial(changes.mark_gone, missing=missing, now=self._discovery.now())
+            await self._writer.write(mark)
+            self._report.missing += [completion_id for completion_id, _ in missing]
+
+    async def _is_gone(self, completion_id: str) -> bool:
+        """Ask for one completion; update it if the server still has it."""
+        try:
+            body = on_one_line(await self._reader.caller.raw_completion(completion_id))
+        except NotFoundError as error:
+            if error.is_of_api:
+                return True
+            raise
+        now = self._discovery.now()
+        await self._writer.write(partial(changes.see, ids=[], bodies=[body], now=now))
+        self._report.changed += 1
+        return False

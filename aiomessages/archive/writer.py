@@ -1,0 +1,70 @@
+"""Commit the changes of many tasks together: one transaction for all that wait for the disk."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiomessages.export.writer import run_to_end
+
+from .errors import sqlite_errors
+
+Change = Callable[[sqlite3.Connection], object]
+
+
+class Writer:
+    """Write to an archive from many tasks.
+
+    `before_commit` returns one more change for each transaction, or None. Nothing is written after
+    an error.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, path: str, before_commit: Callable[[], Change | None]
+    ) -> None:
+        self._db = db
+        self._path = path
+        self._before_commit = before_commit
+        self._batch: list[tuple[Change, Callable[[], object] | None]] = []
+        self._writing = asyncio.Lock()
+        self._error: Exception | None = None
+
+    async def write(self, change: Change, done: Callable[[], object] | None = None) -> None:
+        """Commit a change, and return when it is durable; `done` is called as it is committed.
+
+        While one transaction is written, the changes for the next one gather. Raises the error of
+        the transaction, also of an earlier one.
+        """
+        batch = self._batch
+        batch.append((change, done))
+        async with self._writing:
+            if self._error is None and batch is self._batch:  # else another task has written it
+                self._batch = []
+                await self._commit(batch)
+        if self._error is not None:
+            raise self._error
+
+    async def _commit(self, batch: list[tuple[Change, Callable[[], object] | None]]) -> None:
+        for _, done in batch:
+            if done is not None:
+                done()
+        changes = [change for change, _ in batch]
+        if (last := self._before_commit()) is not None:
+            changes.append(last)
+        try:
+            await run_to_end(self._transact, changes)
+        except Exception as error:
+            self._error = error
+            raise
+
+    def _transact(self, changes: list[Change]) -> None:
+        with sqlite_errors(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for change in changes:
+                    change(self._db)
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    with suppress(sqlite3.Error):  # the first error is the one to report
+                        self._db.execute("ROLLBACK")
