@@ -39,7 +39,7 @@ def _create(db: sqlite3.Connection) -> None:
 def _from_1(db: sqlite3.Connection) -> None:
     """Copy the completions of version 1, the local server's: it had few of the columns."""
     for name in _INDEXES_OF_1:
-        db.execute(f"DROP INDEX {name}")
+        db.execute(f"DROP INDEX IF EXISTS {name}")
     for name in _TABLES_OF_1:
         db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
     _create(db)
