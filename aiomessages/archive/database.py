@@ -58,7 +58,10 @@ def open_to_write(path: str | os.PathLike[str]) -> sqlite3.Connection:
     path = Path(path)
     if not _exists(path):
         _create(path)
-    with _opened(path, "mode=rw") as db:
+    with _opened(path, _reading(path)) as db:
+        version_of(db)  # nothing is changed in a database of another program
+        if not _is_writable(path):  # SQLite would open it to read, and say so at the first change
+            raise ArchiveError(f"{path}: no permission to write it and files beside it")
         _prepare(db)
     return db
 
@@ -193,7 +196,6 @@ def _remove_wal(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    version_of(db)  # nothing is changed in a database of another program
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA journal_mode = WAL")  # it can be read while it is written
     # FULL makes each commit durable before it returns.
