@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -93,10 +93,9 @@ def _create(path: Path) -> None:
     # A file that exists is not opened here: closing it would release the locks that another
     # connection of this process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
     try:
-        # A symbolic link may name a file that is still to be made.
-        os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        pass  # another process was faster
+        with suppress(FileExistsError):  # another process was faster
+            # A symbolic link may name a file that is still to be made.
+            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be created: {error.strerror}") from error
 

@@ -9,6 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,37 +74,45 @@ def killed(code: str, path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def run_as_nobody(code: str, *arguments: object) -> str:
-    """Run code without the rights of root, who may write everything; return what it prints."""
-    ran = subprocess.run(
-        [sys.executable, "-c", DROP_RIGHTS + code, *map(str, arguments)],
-        capture_output=True,
-        check=True,
-    )
-    return ran.stdout.decode().strip()
-
-
-# The imports come first: the folders of root's Python may be closed to others.
-DROP_RIGHTS = """
-import os, sys, urllib.parse
-from aiomessages.archive.database import open_to_read, open_to_serve, open_to_write
-if os.geteuid() == 0:
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Run a block without the rights of root, who may read and write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    groups = os.getgroups()
     os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-"""
+    os.setresgid(65534, 65534, 0)
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(groups)
+
+
+def openings(path: Path) -> list[str]:
+    """Return what each way to open an archive gives: the number of messages, or the error."""
+    said = []
+    with as_nobody():
+        for opened in (open_to_read, open_to_serve, open_to_write):
+            try:
+                db = opened(path)
+                said.append(str(db.execute("SELECT count(*) FROM messages").fetchone()[0]))
+                db.close()
+            except ArchiveError as error:
+                said.append(str(error).removeprefix(f"{path}: "))
+    return said
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Iterator[Path]:
-    """Make a folder that other users reach, below pytest's, which are private."""
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o777)
-    yield folder
-    folder.chmod(0o777)
+def open_folder() -> Iterator[Path]:
+    """Make a folder that other users reach: pytest's are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+        Path(folder).chmod(0o777)
 
 
 # --- what is opened -------------------------------------------------------------------------------
@@ -290,15 +300,7 @@ db.close()
 
 # --- without permission ---------------------------------------------------------------------------
 
-READ = """
-for opened in (open_to_read, open_to_serve, open_to_write):
-    try:
-        db = opened(sys.argv[1])
-        print(db.execute("SELECT count(*) FROM messages").fetchone()[0], end=" ")
-        db.close()
-    except Exception as error:
-        print(f"{type(error).__name__} {error}", end=" ")
-"""
+NO_PERMISSION = "no permission to write it and files beside it"
 
 
 def test_a_file_that_may_only_be_read(open_folder: Path) -> None:
@@ -306,8 +308,7 @@ def test_a_file_that_may_only_be_read(open_folder: Path) -> None:
     path = make(open_folder / "a.db")
     path.chmod(0o444)
     before = contents(open_folder)
-    said = run_as_nobody(READ, path)
-    assert said == f"2 2 ArchiveError {path}: no permission to write it and files beside it"
+    assert openings(path) == ["2", "2", NO_PERMISSION]
     assert contents(open_folder) == before
 
 
@@ -317,8 +318,7 @@ def test_a_folder_that_may_only_be_read(open_folder: Path) -> None:
     path.chmod(0o666)
     open_folder.chmod(0o555)
     before = contents(open_folder)
-    said = run_as_nobody(READ, path)
-    assert said == f"2 2 ArchiveError {path}: no permission to write it and files beside it"
+    assert openings(path) == ["2", "2", NO_PERMISSION]
     assert contents(open_folder) == before
 
 
@@ -328,29 +328,51 @@ def test_an_archive_that_another_user_is_writing(open_folder: Path) -> None:
     path.chmod(0o644)
     db = open_to_write(path)
     db.execute("DELETE FROM messages WHERE n = 1")
-    assert run_as_nobody(READ, path).startswith("1 1 ArchiveError")
+    assert openings(path) == ["1", "1", NO_PERMISSION]
     db.close()
 
 
-def test_a_file_that_may_not_be_read(open_folder: Path) -> None:
+def test_the_database_of_another_program_that_may_only_be_read(open_folder: Path) -> None:
+    """It is refused as what it is."""
+    path = database(open_folder / "a.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)")
+    path.chmod(0o444)
+    before = contents(open_folder)
+    assert openings(path) == ["this database was written by another program"] * 3
+    assert contents(open_folder) == before
+
+
+def test_an_earlier_version_that_may_only_be_read(open_folder: Path) -> None:
+    """A server cannot bring it up to date."""
+    path = database(make(open_folder / "a.db"), "PRAGMA user_version = 1")
+    path.chmod(0o444)
+    reader, server, writer = openings(path)
+    assert reader == server
+    assert reader.startswith("an archive of an earlier version (1, and this is 2): `aiomessages")
+    assert writer == NO_PERMISSION
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o622])
+def test_a_file_that_may_not_be_read(open_folder: Path, mode: int) -> None:
     """One sentence says what to check."""
     path = make(open_folder / "a.db")
-    assert run_as_nobody(READ, path).count("it cannot be opened; check the permissions") == 3
+    path.chmod(mode if os.geteuid() == 0 else mode & 0o022)
+    said = "it cannot be opened; check the permissions of the file and of its folder"
+    assert openings(path) == [f"{said} (unable to open database file)"] * 3
 
 
 def test_a_folder_that_may_not_be_entered(open_folder: Path) -> None:
     """The system's reason is told."""
     path = make(open_folder / "a.db")
     open_folder.chmod(0o700)
-    assert run_as_nobody(READ, path).count("a.db: cannot be opened: Permission denied") == 3
+    assert openings(path) == ["cannot be opened: Permission denied"] * 3
 
 
 def test_a_folder_in_which_nothing_can_be_made(open_folder: Path) -> None:
     """There is no such archive to read, and none can be made."""
     open_folder.chmod(0o555)
-    said = run_as_nobody(READ, open_folder / "a.db")
-    assert said.count("a.db: there is no such archive") == 1
-    assert said.count("a.db: cannot be created: Permission denied") == 2
+    none, *others = openings(open_folder / "a.db")
+    assert none == "there is no such archive"
+    assert others == ["cannot be created: Permission denied"] * 2
 
 
 # --- what is refused ------------------------------------------------------------------------------
