@@ -34,6 +34,24 @@ class SearchError(ArchiveError, ValueError):
     exit_code = 2
 
 
+class ImportFileError(ArchiveError, ValueError):
+    """A file to import has a `line`, counted from 1, that is no conversation.
+
+    `path` is the file, and `reason` says what the line is instead.
+    """
+
+    exit_code = 65
+
+    def __init__(self, path: str, line: int, reason: str) -> None:
+        super().__init__(path, line, reason)
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
+
+
 class CorruptError(ArchiveError):
     """The file is damaged."""
 

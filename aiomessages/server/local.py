@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from aiomessages.archive.errors import ArchiveError
     from aiomessages.archive.records import Source
 
     from .faults import Faults
@@ -45,10 +46,12 @@ class LocalServer:
     seconds; a completion stays invisible for `visibility_delay` seconds after its import. `rate`
     is the limit in requests a second, with bursts of one second's worth. `faults` switches on
     faults: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2}; docs/faults.md
-    lists them. `on_request` is called with each request when it arrives.
+    lists them. `on_request` is called with each request when it arrives, and `on_failure` with the
+    error when the database turns out to be damaged; the request then gets a 500.
 
     Raises ValueError for a host that is not loopback, a setting below zero or an unknown fault.
-    Entering raises RecordError for invalid records, and OSError if the port is taken.
+    Entering raises RecordError for invalid records, ArchiveError for a file that cannot be used,
+    and OSError if the port is taken.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class LocalServer:
         visibility_delay: float = 0.0,
         faults: Faults = (),
         on_request: Callable[[web.Request], object] | None = None,
+        on_failure: Callable[[ArchiveError], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if latency < 0 or visibility_delay < 0 or (rate is not None and rate <= 0):
@@ -81,6 +85,7 @@ class LocalServer:
         self._plan = Plan(faults)
         self._clock = clock
         self._counter = middleware.RequestCounter(on_request)
+        self._on_failure = on_failure
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -210,7 +215,7 @@ class LocalServer:
 
     def _middlewares(self) -> list[Middleware]:
         """Return the middlewares, outermost first."""
-        chain = [middleware.envelope(self._counter)]
+        chain = [middleware.envelope(self._counter, self._on_failure)]
         if self._latency:
             chain.append(middleware.latency(self._latency))
         chain.append(middleware.authentication(self.api_key))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from aiomessages.archive.errors import ArchiveError
+
 from . import wire
 from .responses import error_response
 from .wire import ApiError
@@ -65,8 +67,13 @@ class TokenBucket:
         return 0.0
 
 
-def envelope(counter: RequestCounter) -> Middleware:
-    """Count each request; add the API's headers to each response and a body to each error."""
+def envelope(
+    counter: RequestCounter, on_failure: Callable[[ArchiveError], object] | None = None
+) -> Middleware:
+    """Count each request; add the API's headers to each response and a body to each error.
+
+    `on_failure` is called with each error of the archive, which is logged without it.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,6 +81,9 @@ def envelope(counter: RequestCounter) -> Middleware:
         counter.add(request)
         try:
             response = await handler(request)
+        except ArchiveError as error:
+            (on_failure or _log.error)(error)
+            response = error_response(wire.archive_failure(str(error)))
         except Exception as error:  # noqa: BLE001 - a server always answers
             response = error_response(_as_api_error(request, error))
         response.headers.update(_headers(time.monotonic() - started))

@@ -114,7 +114,7 @@ def test_a_file_that_is_no_database(execute: Run, tmp_path: Path) -> None:
     path = tmp_path / "my.db"
     path.write_text("precious " * 1000, "utf-8")
     code, out, err = execute("serve", path)
-    assert (code, out) == (1, b"")
+    assert (code, out) == (2, b"")
     assert str(path) in err
     assert "unexpected" not in err
     assert path.read_text("utf-8") == "precious " * 1000
@@ -124,7 +124,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
     """Here as well --debug shows where an error arose."""
     (tmp_path / "my.db").write_text("precious " * 1000, "utf-8")
     code, _, err = execute("serve", tmp_path / "my.db", "--debug")
-    assert code == 1
+    assert code == 2
     assert err.startswith("Traceback")
     assert err.splitlines()[-1].startswith("aiomessages: ")
 
