@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest_cli import RECORDS, Ran
 
+from aiomessages.server import import_records
 from aiomessages.server.faults import FAULTS
 
 if TYPE_CHECKING:
@@ -96,6 +97,26 @@ def test_a_database(spawn: Spawn, tmp_path: Path) -> None:
         process.terminate()
         process.communicate(timeout=30)
         assert process.returncode == 0
+
+
+def test_a_damaged_database(spawn: Spawn, tmp_path: Path) -> None:
+    """Standard error has one sentence for each request that cannot be answered."""
+    database = tmp_path / "my.db"
+    import_records(str(database), RECORDS)
+    data = bytearray(database.read_bytes())
+    data[4096:] = b"\x55" * (len(data) - 4096)  # the first page has the schema
+    database.write_bytes(data)
+    process = spawn("serve", database)
+    variables = exported(process)
+    with pytest.raises(urllib.error.HTTPError) as error:
+        completions(variables)
+    error.value.close()
+    assert error.value.code == 500
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"aiomessages: {database}: the database is damaged: restore".encode() in err
+    assert b"Traceback" not in err
 
 
 def test_records_that_are_none(execute: Run, tmp_path: Path) -> None:
