@@ -121,14 +121,16 @@ def _reading(path: Path) -> str:
     return "mode=ro" if _has_wal(path) else "mode=ro&immutable=1"
 
 
-def _connected(path: Path | str, parameters: str = "") -> sqlite3.Connection:
+def _connected(
+    path: Path | str, parameters: str = "", *, seconds: float = _BUSY_SECONDS
+) -> sqlite3.Connection:
     name = f"{path.absolute().as_uri()}?{parameters}" if isinstance(path, Path) else path
     return sqlite3.connect(
         name,
         uri=isinstance(path, Path),
         isolation_level=None,
         check_same_thread=False,
-        timeout=_BUSY_SECONDS,
+        timeout=seconds,
     )
 
 
@@ -166,18 +168,16 @@ def _refuse_others(path: Path) -> None:
     if not _is_writable(path):
         return  # nothing that follows can change it
     had_wal = _has_wal(path)
-    db = _connected(path, "mode=ro")
+    db = _connected(path, "mode=ro", seconds=0.0)
     try:
-        version_of(db)
+        # It may be locked, or a journal may have to be rolled back: the next connection sees to it.
+        with suppress(sqlite3.OperationalError):
+            version_of(db)
     except NotAnArchiveError:
         db.close()
         if not had_wal:
             _remove_wal(path)
         raise
-    except sqlite3.OperationalError as error:
-        # A writer was killed, and its journal has to be rolled back before anyone can read.
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
-            raise
     finally:
         db.close()
 

@@ -118,6 +118,18 @@ def test_the_archive_wins_where_a_file_differs(
     assert import_file(file, archive) == (0, 2, 0, (Kept(2, "chatcmpl-b"),))
 
 
+def test_json_that_no_decoder_reads_is_compared_by_its_bytes(tmp_path: Path) -> None:
+    """Half an emoji is the same again, and with other spaces another form."""
+    line = '{"completion":{"id":"a"},"messages":[{"id":"m","x":"\\ud83d"}]}'
+    for text, expected in (
+        (line, (1, 0, 0, ())),
+        (line, (0, 1, 0, ())),
+        (line.replace(":", ": "), (0, 0, 0, (Kept(1, "a"),))),
+    ):
+        (tmp_path / "a.jsonl").write_text(text)
+        assert import_file(tmp_path / "a.jsonl", tmp_path / "a.db") == expected
+
+
 def test_replace_takes_the_form_of_the_file(tmp_path: Path, record: Build) -> None:
     """The search index follows, and what the server still has is not for a file to say."""
     archive = tmp_path / "a.db"

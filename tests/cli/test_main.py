@@ -74,7 +74,8 @@ def test_arguments_of_the_process(
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+    "command",
+    [[], ["list"], ["completions"], ["export"], ["status"], ["import"], ["serve"], ["demo"]],
 )
 def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """Every command has help with examples, for a terminal of 80 columns."""
@@ -121,6 +122,9 @@ PLACES = [
     ["export", "--ids-file", "nowhere", "-o"],
     ["export", "chatcmpl-x", "-o", "x.jsonl", "--layout"],
     ["status"],
+    ["import"],
+    ["import", "nowhere"],
+    ["import", "--replace"],
     ["serve", "--fault"],
     ["serve", "--port"],
     ["serve", "--import"],
