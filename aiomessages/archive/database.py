@@ -95,7 +95,7 @@ def _create(path: Path) -> None:
     try:
         with suppress(FileExistsError):  # another process was faster
             # A symbolic link may name a file that is still to be made.
-            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be created: {error.strerror}") from error
 
@@ -196,10 +196,23 @@ def _remove_wal(path: Path) -> None:
 
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA journal_mode = WAL")  # it can be read while it is written
+    _use_wal(db)
     # FULL makes each commit durable before it returns.
     db.execute("PRAGMA synchronous = FULL")
     migrate(db)
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Let the database be read while it is written."""
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        # Another process has just made the file. The switch waits for nobody, a transaction does.
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("COMMIT")
+        _use_wal(db)
 
 
 def _hint(path: Path) -> str:

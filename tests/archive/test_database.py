@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import stat
@@ -298,6 +299,44 @@ db.close()
     assert len(contents(tmp_path)) == 5
 
 
+def test_a_process_that_is_in_the_way_of_the_switch_to_wal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch waits until the other process has ended its transaction."""
+    path = database(make(tmp_path / "a.db"), "PRAGMA journal_mode = DELETE")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM messages").fetchone()
+    connect = sqlite3.connect
+
+    def connected(*arguments: Any, **how: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*arguments, **how)
+        db.set_trace_callback(
+            lambda statement: other.close() if statement == "BEGIN EXCLUSIVE" else None
+        )
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    db = open_to_write(path)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    db.close()
+
+
+def test_a_disk_without_room_for_the_switch_to_wal(tmp_path: Path) -> None:
+    """The failure of the disk is told, and the file is as it was."""
+    path = database(make(tmp_path / "a.db"), "PRAGMA journal_mode = DELETE")
+    before = path.read_bytes()
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(ArchiveError) as caught:
+            open_to_write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert caught.value.exit_code == 74
+    assert path.read_bytes() == before
+
+
 # --- without permission ---------------------------------------------------------------------------
 
 NO_PERMISSION = "no permission to write it and files beside it"
@@ -310,6 +349,18 @@ def test_a_file_that_may_only_be_read(open_folder: Path) -> None:
     before = contents(open_folder)
     assert openings(path) == ["2", "2", NO_PERMISSION]
     assert contents(open_folder) == before
+
+
+def test_a_server_of_a_file_that_may_only_be_read(open_folder: Path) -> None:
+    """It serves the archive; an import is told why it fails, and another request is answered."""
+    path = make(open_folder / "a.db")
+    path.chmod(0o444)
+    with as_nobody():
+        store = Store(str(path))
+        with pytest.raises(ArchiveError, match=r"a\.db: no permission to write it \(attempt"):
+            store.load([{"completion": {}}])
+        assert len(store.messages("c0", after=None, limit=10, order="desc").items) == 2
+        store.close()
 
 
 def test_a_folder_that_may_only_be_read(open_folder: Path) -> None:

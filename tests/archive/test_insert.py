@@ -88,6 +88,7 @@ ODD = {
     "no object": b"null",
     "the same id": b'{"id":"m","role":"user","content":"once"}',
     "the same id again": b'{"id":"m","role":"user","content":"twice"}',
+    "scripts": '{"content":"日本語 ﬁne 😀 עִב Straße ёлка résumé"}'.encode(),
     "spaces": b'{ "role" : "user",\t"content" : "spaced" }',
 }
 
@@ -100,6 +101,8 @@ def test_any_message_comes_back_byte_for_byte(db: sqlite3.Connection) -> None:
     assert column(db, "SELECT message_count FROM completions") == [len(ODD)]
     assert matches(db, "after") == ["before\0after"]
     assert matches(db, "spaced OR twice") == ["twice", "spaced"]
+    for words in ("本 語", "fine", "u1f600", "עב", "strasse", "елка", "resume"):
+        assert len(matches(db, f'"{words}"')) == 1
     assert index_of(db, rebuilt=False) == index_of(db, rebuilt=True)
     assert remove(db, "c") == 1.0
     assert index_of(db, rebuilt=False) == []

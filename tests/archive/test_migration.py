@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import version_1
 
+from aiomessages.__main__ import main
 from aiomessages.archive.database import open_to_read, open_to_write
 from aiomessages.archive.errors import NotAnArchiveError
 from aiomessages.archive.migration import migrate
@@ -118,6 +120,28 @@ def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         db.close()
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("command", ["completions", "list", "export", "import"])
+def test_commands_bring_a_file_up_to_date(
+    tmp_path: Path, command: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """`--local` and `import` migrate an older file, and read what it has."""
+    path = version_1.make(tmp_path / "old.db", RECORDS)
+    (tmp_path / "new.jsonl").write_text(json.dumps(RECORDS[0]) + "\n", "utf-8")
+    words = {
+        "completions": ["completions", "--local", path, "--format", "jsonl"],
+        "list": ["list", RECORDS[0]["completion"]["id"], "--local", path, "--format", "jsonl"],
+        "export": ["export", "--all", "--local", path, "-o", tmp_path / "x.jsonl", "--quiet"],
+        "import": ["import", tmp_path / "new.jsonl", path],
+    }
+    assert main(list(map(str, words[command]))) == 0
+    lines = capfdbinary.readouterr().out.splitlines()
+    expected = {"completions": len(RECORDS), "list": len(RECORDS[0]["messages"])}
+    assert len(lines) == expected.get(command, 0)
+    db = open_to_read(path)
+    assert db.execute("SELECT count(*) FROM completions").fetchone() == (len(RECORDS),)
+    db.close()
 
 
 def test_an_empty_file_of_version_1(tmp_path: Path) -> None:
