@@ -15,15 +15,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from aiomessages.export.formats import zstd_module
 
 from .errors import ArchiveError, ImportFileError
 from .rows import completion_row
-from .scan import items, members
+from .scan import items, members, value_of
 
 
 class Conversation(NamedTuple):
@@ -130,9 +131,7 @@ def _conversation(number: int, line: bytes) -> Conversation:
         completion_id = ""
     if not completion_id:
         raise _LineError("its `completion` has no id")
-    messages = [
-        _message(completion_id, n, body) for n, body in enumerate(_listed(found["messages"]))
-    ]
+    messages = _with_ids(completion_id, _listed(found["messages"]))
     return Conversation(number, completion_id, completion, messages)
 
 
@@ -184,25 +183,40 @@ def _listed(messages: bytes) -> list[bytes]:
         return items(messages)
 
 
-def _message(completion_id: str, number: int, body: bytes) -> bytes:
-    if not body.startswith(b"{"):
-        raise _LineError(f"its message {number} is no object")
-    if _has_id(body):
-        return body
-    rest = body[1:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b","
-    return b'{"id":%b%b%b' % (msgspec.json.encode(f"{completion_id}-{number}"), comma, rest)
+class _Message(msgspec.Struct):
+    id: Any = UNSET
 
 
-class _Id(msgspec.Struct):
-    id: msgspec.Raw = msgspec.Raw()
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
 
 
-_ID: Final = msgspec.json.Decoder(_Id)
+def _with_ids(completion_id: str, messages: list[bytes]) -> list[bytes]:
+    """Return messages that can be listed in pages: each has an id, which no other has."""
+    seen: set[str] = set()
+    for n, body in enumerate(messages):
+        if not body.startswith(b"{"):
+            raise _LineError(f"its message {n} is no object")
+        id = _id_of(body)
+        if id is UNSET:
+            id = f"{completion_id}-{n}"
+            messages[n] = _with_id(id, body)
+        if not isinstance(id, str) or not id:
+            raise _LineError(f"the id of its message {n} is no text")
+        if id in seen:
+            raise _LineError(f"two of its messages have the id {id!r}")
+        seen.add(id)
+    return messages
 
 
-def _has_id(message: bytes) -> bool:
+def _id_of(message: bytes) -> Any:
     try:
-        return bool(bytes(_ID.decode(message).id))
+        return _MESSAGE.decode(message).id
     except _UNREADABLE:
-        return "id" in members(message)
+        found = members(message)
+        return value_of(found["id"]) if "id" in found else UNSET
+
+
+def _with_id(id: str, message: bytes) -> bytes:
+    rest = message[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'{"id":%b%b%b' % (msgspec.json.encode(id), comma, rest)

@@ -79,7 +79,6 @@ ODD = [
     '{"id":"m","n":1.50e3,"u":"\\u00e9"}',
     '{ "id" : "m" , "a" : [ 1 ] }',
     '{"id":"m","half":"\\ud83d"}',
-    '{"id":null,"role":"user"}',
     f'{{"id":"m","deep":{DEEP}}}',
     '{"id":"m","number":' + "9" * 5000 + "}",
     '{"id":"m","n":NaN}',
@@ -90,8 +89,8 @@ ODD = [
 def test_json_stays_as_it_was_written(tmp_path: Path, body: str) -> None:
     """Spaces, escapes and numbers stay, and so does what a strict decoder refuses."""
     completion = f'{{"id":"c","x":{body}}}'
-    expected = [("c", completion.encode(), [body.encode()] * 2)]
-    assert read(tmp_path, line(completion, f"{body}, {body}")) == expected
+    expected = [("c", completion.encode(), [b'{"id":"first"}', body.encode()])]
+    assert read(tmp_path, line(completion, f'{{"id":"first"}} , {body}')) == expected
 
 
 def test_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -133,12 +132,18 @@ BAD = {
     ),
     "no id": (line("{}"), "its `completion` has no id"),
     "an empty id": (line('{"id":""}'), "its `completion` has no id"),
-    "an id of null": (line('{"id":null}'), "its `completion` has no id"),
+    "a completion's id of null": (line('{"id":null}'), "its `completion` has no id"),
     "no completion": (line("null"), "its `completion` has no id"),
     "another completion": (line("5"), "its `completion` has no id"),
     "another id": ('{"completion_id":5,"messages":[]}', "its `completion` has no id"),
     "messages of another kind": ('{"completion":{"id":"c"},"messages":{}}', "are no list"),
     "messages of null": ('{"completion":{"id":"c"},"messages":null}', "are no list"),
+    "an id of null": (line(messages='{"id":null}'), "the id of its message 0 is no text"),
+    "a number as id": (line(messages='{"id":"m"},{"id":5}'), "the id of its message 1 is no text"),
+    "no text as id": (line(messages='{"id":""}'), "the id of its message 0 is no text"),
+    "a deep id": (line(messages=f'{{"id":{DEEP}}}'), "the id of its message 0 is no text"),
+    "an id twice": (line(messages='{"id":"m"},{"id":"m"}'), "two of its messages have the id 'm'"),
+    "an id that another gets": (line(messages='{"id":"c-1"},{}'), "have the id 'c-1'"),
     "a message of null": (line(messages='{"id":"m"},null'), "its message 1 is no object"),
 }
 

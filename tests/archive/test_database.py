@@ -243,6 +243,25 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert list(contents(tmp_path)) == ["a.db"]
 
 
+def test_a_wal_whose_archive_was_deleted(tmp_path: Path) -> None:
+    """What a killed writer left beside a file that is gone is no part of a new archive."""
+    path = tmp_path / "a.db"
+    code = """
+import os, signal, sys
+from aiomessages.archive.database import open_to_write
+db = open_to_write(sys.argv[1])
+db.execute("INSERT INTO settings VALUES ('old', '')")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed(code, path)
+    path.unlink()
+    assert (tmp_path / "a.db-wal").stat().st_size
+    db = open_to_write(path)
+    assert db.execute("SELECT * FROM settings").fetchall() == []
+    db.close()
+    assert list(contents(tmp_path)) == ["a.db"]
+
+
 def test_a_wal_of_another_file_is_no_part_of_an_archive(tmp_path: Path) -> None:
     """A -wal file that lies there by accident is ignored: its salt and checksums do not fit."""
     path = make(tmp_path / "a.db")

@@ -270,6 +270,30 @@ db.execute("COMMIT")
     assert LockedError.exit_code == 75
 
 
+def test_two_imports_at_once(tmp_path: Path) -> None:
+    """Each conversation is stored once, by one of the two."""
+    file, archive = write(tmp_path / "a.jsonl", sample_records()), tmp_path / "a.db"
+    code = (
+        "import sys; from aiomessages.archive import import_file; sys.stdin.read();"
+        "print(import_file(sys.argv[1], sys.argv[2])[:2])"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, file, archive],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    count = len(sample_records())
+    expected = sorted([b"(%d, 0)\n" % count, b"(0, %d)\n" % count])
+    assert sorted(process.communicate()[0] for process in both) == expected
+
+
 KILLED = """
 import itertools, os, signal, sqlite3, sys
 from aiomessages.archive import import_file
