@@ -324,8 +324,7 @@ def test_a_process_that_is_in_the_way_of_the_switch_to_wal(
     """The switch waits until the other process has ended its transaction."""
     path = database(make(tmp_path / "a.db"), "PRAGMA journal_mode = DELETE")
     other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN")
-    other.execute("SELECT count(*) FROM messages").fetchone()
+    other.execute("BEGIN IMMEDIATE")
     connect = sqlite3.connect
 
     def connected(*arguments: Any, **how: Any) -> sqlite3.Connection:
