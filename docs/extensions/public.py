@@ -8,6 +8,7 @@ from typing import Final
 MODULES: Final = (
     "aiomessages",
     "aiomessages.export",
+    "aiomessages.archive",
     "aiomessages.fastapi",
     "aiomessages.blocking",
     "aiomessages.otel",
