@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .errors import (
         ArchiveError,
         CorruptError,
+        DiskError,
         DiskFullError,
+        ImportFileError,
         IncompleteError,
         LockedError,
         NotAnArchiveError,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         OtherProjectError,
         SearchError,
     )
+    from .importing import ImportReport, Kept, import_file
     from .reader import Archive
     from .search import Hit
     from .snippets import Snippet
@@ -30,9 +33,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "errors": (
-        "ArchiveError CorruptError DiskFullError IncompleteError LockedError NotAnArchiveError"
-        " NotInArchiveError OtherProjectError SearchError"
+        "ArchiveError CorruptError DiskError DiskFullError ImportFileError IncompleteError"
+        " LockedError NotAnArchiveError NotInArchiveError OtherProjectError SearchError"
     ),
+    "importing": "ImportReport Kept import_file",
     "reader": "Archive",
     "search": "Hit",
     "snippets": "Snippet",
@@ -44,9 +48,13 @@ __all__ = [
     "ArchiveError",
     "ArchiveStatus",
     "CorruptError",
+    "DiskError",
     "DiskFullError",
     "Hit",
+    "ImportFileError",
+    "ImportReport",
     "IncompleteError",
+    "Kept",
     "LockedError",
     "NotAnArchiveError",
     "NotInArchiveError",
@@ -55,6 +63,7 @@ __all__ = [
     "SearchError",
     "Snippet",
     "Waiting",
+    "import_file",
 ]
 
 

@@ -128,7 +128,8 @@ Verdict = Literal["same", "changed"]
 
 
 def prepare_to_list(db: sqlite3.Connection) -> None:
-    """Prepare a connection to note what a run lists; it is in no file of the archive."""
+    """Prepare a reading connection to note what a run lists, in no file of the archive."""
+    db.execute("PRAGMA query_only = OFF")  # it counts temporary tables as well
     db.execute("CREATE TEMP TABLE listed (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
 

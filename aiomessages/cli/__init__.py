@@ -48,11 +48,13 @@ _COMMANDS = {
     "export": "Export conversations to files, each exactly once.",
     "sync": "Keep every stored completion in one SQLite file that stays current.",
     "status": "Show the progress of an export, or what an archive holds.",
+    "import": "Import conversations from files into an archive.",
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",
 }
+_MODULES = {"import": "import_files"}  # a module cannot have the name of a statement
 for _name, _help in _COMMANDS.items():
-    app.command(f"aiomessages.cli.{_name}:app", name=_name, help=_help)
+    app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
 app.register_install_completion_command(help="Install completion for this shell.")
 
 

@@ -74,7 +74,10 @@ def test_arguments_of_the_process(
     assert aiomessages.__version__ in capsys.readouterr().out
 
 
-COMMANDS = [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+COMMANDS = [
+    *([], ["list"], ["completions"], ["export"], ["sync"], ["status"], ["import"], ["serve"]),
+    ["demo"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -141,6 +144,9 @@ PLACES = [
     ["export", "--ids-file", "nowhere", "-o"],
     ["export", "chatcmpl-x", "-o", "x.jsonl", "--layout"],
     ["status"],
+    ["import"],
+    ["import", "nowhere"],
+    ["import", "--replace"],
     ["serve", "--fault"],
     ["serve", "--port"],
     ["serve", "--import"],
