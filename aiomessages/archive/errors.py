@@ -28,6 +28,16 @@ class OtherProjectError(ArchiveError):
     exit_code = 2
 
 
+class NotInArchiveError(ArchiveError, LookupError):
+    """The archive has no completion with this id."""
+
+    exit_code = 3
+
+
+class IncompleteError(ArchiveError):
+    """The messages of a completion changed while they were read; the archive has a part."""
+
+
 class SearchError(ArchiveError, ValueError):
     """The words of a search are no query."""
 

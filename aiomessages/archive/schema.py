@@ -38,7 +38,7 @@ CREATE TABLE completions (
     imported          REAL    NOT NULL,
     body              TEXT    NOT NULL
 );
-CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id);
+CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id, created);
 CREATE INDEX completions_by_model ON completions (model, ifnull(created, 0), id);
 CREATE TABLE metadata (
     completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,

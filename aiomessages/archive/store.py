@@ -134,8 +134,13 @@ class Store:
             where = _VISIBLE
             values: list[Any] = [self._latest_visible()]
             if after is not None:
-                where += f" AND (ifnull(created, 0), id) {comparison} (?, ?)"
-                values += self._visible("ifnull(created, 0), id", after, UnknownCursorError)
+                created, id = self._visible("ifnull(created, 0), id", after, UnknownCursorError)
+                # The first term is what SQLite finds in the index; without it, it reads all rows.
+                where += (
+                    f" AND ifnull(created, 0) {comparison}= ?"
+                    f" AND (ifnull(created, 0), id) {comparison} (?, ?)"
+                )
+                values += [created, created, id]
             if model is not None:
                 where += " AND model = ?"
                 values.append(model)

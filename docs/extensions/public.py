@@ -7,6 +7,7 @@ from typing import Final
 
 MODULES: Final = (
     "aiomessages",
+    "aiomessages.archive",
     "aiomessages.export",
     "aiomessages.archive",
     "aiomessages.fastapi",
