@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     )
     from .importing import ImportReport, Kept, import_file
     from .reader import Archive
+    from .report import SyncReport
     from .search import Hit
     from .snippets import Snippet
     from .status import ArchiveStatus, Run, Waiting
+    from .syncing import sync
 
 _MODULES = {
     "errors": (
@@ -38,9 +40,11 @@ _MODULES = {
     ),
     "importing": "ImportReport Kept import_file",
     "reader": "Archive",
+    "report": "SyncReport",
     "search": "Hit",
     "snippets": "Snippet",
     "status": "ArchiveStatus Run Waiting",
+    "syncing": "sync",
 }
 
 __all__ = [
@@ -62,8 +66,10 @@ __all__ = [
     "Run",
     "SearchError",
     "Snippet",
+    "SyncReport",
     "Waiting",
     "import_file",
+    "sync",
 ]
 
 

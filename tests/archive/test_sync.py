@@ -15,7 +15,7 @@ import aiomessages
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.archive.changes import locked
 from aiomessages.archive.errors import LockedError, OtherProjectError
-from aiomessages.archive.sync import sync
+from aiomessages.archive.syncing import sync
 from aiomessages.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -12,7 +12,7 @@ from aiohttp import web
 from conftest_played import DAY, HOUR, RETENTION, Completion, PlayedServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
-from aiomessages.archive.sync import sync
+from aiomessages.archive.syncing import sync
 from aiomessages.errors import APIError
 
 if TYPE_CHECKING:
