@@ -164,9 +164,12 @@ def test_an_archive(run: Run, tmp_path: Path) -> None:
             "INSERT INTO waiting VALUES (?, 'pending', NULL, 2e9, 1, 1)",
             [(f"chatcmpl-p{n:02}",) for n in range(12)],
         )
+        project = [("base_url", "https://h/v1"), ("organization", "org-1")]
+        db.executemany("INSERT INTO settings VALUES (?, ?)", project)
     ran = run("status", path)
     text = ran.out.decode()
     assert (ran.code, text.splitlines()[0]) == (0, f"{path}: an archive")
+    assert "  server       https://h/v1, organization org-1\n" in text
     assert "  completions  3 complete\n" in text
     assert "  messages     253 messages and 3 replies\n" in text
     assert re.search(r"  created      2025-1.* to 2025-1", text)
