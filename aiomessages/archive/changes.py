@@ -14,6 +14,7 @@ import msgspec
 from aiomessages.export import LockedError as ExportLockedError
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.files import Files
+from aiomessages.export.stored import Fetched
 
 from .errors import LockedError, OtherProjectError
 from .insert import insert_conversation, update_completion
@@ -175,7 +176,8 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         body = msgspec.json.encode({"id": completion_id})
     state = "complete" if outcome.state == "done" else "lost"
     messages = (message for block in outcome.messages.blocks() for message in block)
-    replies = unlisted_replies(completion_id, outcome)
+    fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
+    replies = unlisted_replies(fetched, len(outcome.messages))
     insert_conversation(db, body, messages, replies=replies, seen=now, state=state)
     if state == "lost":
         error = "it changed while it was read"

@@ -215,3 +215,11 @@ def test_a_file_without_an_export(run: Run, tmp_path: Path) -> None:
     """A file that is neither an archive nor an export has no status."""
     (tmp_path / "x.jsonl").write_bytes(b"{}\n")
     assert run("status", tmp_path / "x.jsonl").code == 3
+
+
+def test_a_pipe(execute: Run, tmp_path: Path) -> None:
+    """A pipe is no archive, and is not opened: that would wait for its writer."""
+    os.mkfifo(tmp_path / "pipe.db")
+    code, out, err = execute("status", tmp_path / "pipe.db")
+    assert (code, out) == (3, b"")
+    assert err == f"aiomessages: {tmp_path}/pipe.db: no export has been started there\n"
