@@ -271,14 +271,14 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
 def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
     """Each line that the guide shows of a layout is one that an export of the sample has."""
     written = []
-    for layout in ("messages", "conversations", "finetune"):
+    for layout in ("messages", "conversations", "finetune", "chat"):
         path = tmp_path / f"{layout}.jsonl"
         run("export", "--all", "--local", "-o", path, "--layout", layout)
         written += [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in written:
         line.update({"completion": {}} if "completion" in line else {})  # as in the guide
     samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
-    assert len(samples) == 4
+    assert len(samples) == 5
     assert all(json.loads(sample) in written for sample in samples)
 
 
