@@ -136,6 +136,13 @@ def storage(session: nox.Session) -> None:
     session.run(python, "tests/export/storage.py", "read", str(tables), external=True)
 
 
+@nox.session(default=False)
+def trainers(session: nox.Session) -> None:
+    """Load chat examples with `datasets`, which is too large for the suite (400 MB)."""
+    _install_for_tests(session, "datasets>=4.8")  # earlier ones refuse mixed types
+    session.run("pytest", "tests/export/test_chat.py", *session.posargs)
+
+
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
     """Run the suite without aiohttp's C parser, then on each other installed Python."""
