@@ -59,6 +59,8 @@ _KINDS: Final[dict[int, tuple[type[ArchiveError], str]]] = {
         "the database is damaged: restore a backup, or save what is readable (sqlite3: .recover)",
     ),
     sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
+    # A quota, or a limit of the size of files (EDQUOT, EFBIG).
+    sqlite3.SQLITE_IOERR_WRITE: (DiskFullError, "no room left on the disk, or a limit is reached"),
     sqlite3.SQLITE_BUSY: (LockedError, "another process is writing it; try again when it is done"),
     sqlite3.SQLITE_LOCKED: (LockedError, "another process is writing it; try again later"),
     sqlite3.SQLITE_READONLY: (ArchiveError, "no permission to write it"),
@@ -73,8 +75,10 @@ def sqlite_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
-        kind, meaning = _KINDS.get(code, (ArchiveError, "the archive cannot be used"))
+        extended = getattr(error, "sqlite_errorcode", 0)
+        code = extended & 0xFF  # the primary code of an extended one
+        unknown = _KINDS.get(code, (ArchiveError, "the archive cannot be used"))
+        kind, meaning = _KINDS.get(extended, unknown)
         # SQLite calls most failures of a full disk an I/O error.
         if code == sqlite3.SQLITE_IOERR and not _has_room(Path(path).parent):
             kind, meaning = _KINDS[sqlite3.SQLITE_FULL]

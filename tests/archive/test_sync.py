@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, Completion, PlayedServer
+from conftest_archive import DAY, HOUR, PlayedServer, answering, ask, create, not_found, run
 
 import aiomessages
-from aiomessages import AsyncMessagesClient, RetryPolicy
-from aiomessages.archive.changes import locked
 from aiomessages.archive.errors import LockedError, OtherProjectError
-from aiomessages.archive.sync import sync
+from aiomessages.archive.guard import locked
 from aiomessages.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -26,63 +21,6 @@ from aiomessages.errors import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from aiomessages.archive.report import SyncReport
-
-Answer = Callable[[web.Request], web.Response | None]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PlayedServer]:
-    """A server of stored completions on a virtual clock."""
-    async with PlayedServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """The path of an archive."""
-    return tmp_path / "archive.db"
-
-
-async def run(server: PlayedServer, archive: Path, **options: Any) -> SyncReport:
-    """Sync once, without waits between attempts."""
-    retry = RetryPolicy(max_retries=1, initial_backoff=0.001, max_backoff=0.001)
-    async with AsyncMessagesClient("sk-sync", base_url=server.base_url, retry=retry) as client:
-        return await sync(client, archive, **options)
-
-
-def ask(archive: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return what a query finds in the archive."""
-    with closing(sqlite3.connect(archive)) as db:
-        return db.execute(query).fetchall()
-
-
-def create(server: PlayedServer, count: int, **changes: Any) -> list[Completion]:
-    """Create completions, an hour apart, the last of them two hours ago."""
-    made = []
-    for _ in range(count):
-        server.now += HOUR
-        made.append(server.create(**changes))
-    server.now += 2 * HOUR
-    return made
-
-
-def answering(path: str, status: int, error: dict[str, Any] | None = None) -> Answer:
-    """Return a fault: requests whose path ends so get this answer."""
-
-    def answer(request: web.Request) -> web.Response | None:
-        if not request.path.endswith(path):
-            return None
-        return web.json_response({"error": error or {"message": "a fault"}}, status=status)
-
-    return answer
-
-
-def not_found(id: str) -> dict[str, Any]:
-    """Return the API's own error for an unknown id."""
-    message = f"Completion {id} not found"
-    return {"message": message, "param": "completion_id", "code": "not_found"}
 
 
 # --- what is new ----------------------------------------------------------------------------------
