@@ -18,7 +18,7 @@ from .listing import Anchor, Listed
 from .replies import unlisted_replies
 from .report import SyncReport
 from .rows import replies_of
-from .selection import Selection
+from .sync_selection import Selection
 
 RETENTION: Final = 30 * 86_400.0  # for which the API keeps a completion, by default
 _MAX_VALUES: Final = 500  # of one statement; SQLite before 3.32 takes 999
@@ -89,8 +89,8 @@ def end_run(
         db.execute(f"UPDATE runs SET anchor = NULL WHERE selection = ({same})", (number,))  # noqa: S608
     counts = (report.new, report.changed, len(report.missing) + len(report.gone))
     db.execute(
-        'UPDATE runs SET "end" = ?, result = ?, new = ?, changed = ?, gone = ?, failed = ?,'
-        " requests = ?, refused = ? WHERE number = ?",
+        'UPDATE runs SET "end" = max(begin, ?), result = ?, new = ?, changed = ?, gone = ?,'
+        " failed = ?, requests = ?, refused = ? WHERE number = ?",
         (now, result, *counts, len(report.failed), report.requests, refused, number),
     )
 
@@ -117,7 +117,8 @@ Verdict = Literal["same", "changed"]
 
 
 def prepare_to_list(db: sqlite3.Connection) -> None:
-    """Prepare a connection to note what a run lists; it is in no file of the archive."""
+    """Prepare a reading connection to note what a run lists, in no file of the archive."""
+    db.execute("PRAGMA query_only = OFF")  # it counts temporary tables as well
     db.execute("CREATE TEMP TABLE listed (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
 

@@ -1,13 +1,14 @@
 """Open the file of an archive: to read it, or to write it.
 
 Bad input (a directory, another program's database, a file of JSON Lines) is refused before anything
-is changed. `schema.py` has the tables.
+is changed, and leaves no file behind. `schema.py` has the tables.
 """
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,10 @@ def open_to_read(path: str | os.PathLike[str]) -> sqlite3.Connection:
     """
     path = Path(path)
     check_sqlite()
-    if not path.exists():
+    if not _exists(path):
         raise ArchiveError(f"{path}: there is no such archive")
-    with _opened(path, "ro") as db:
+    with _opened(path, _reading(path)) as db:
+        db.execute("PRAGMA query_only = ON")
         version = version_of(db)
         if version == 0:
             raise NotAnArchiveError("an empty database: `aiomessages sync` fills it")
@@ -50,51 +52,167 @@ def open_to_write(path: str | os.PathLike[str]) -> sqlite3.Connection:
     """
     check_sqlite()
     if os.fspath(path) == MEMORY:
-        db = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+        db = _connected(MEMORY)
         _prepare(db)
         return db
     path = Path(path)
-    try:
-        # A file that exists is not opened here: closing it would release the locks that another
-        # connection of this process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise ArchiveError(f"{path}: cannot be created: {error.strerror}") from error
-    with _opened(path, "rw") as db:
+    if not _exists(path):
+        _create(path)
+    with _opened(path, _reading(path)) as db:
+        version_of(db)  # nothing is changed in a database of another program
+        if not _is_writable(path):  # SQLite would open it to read, and say so at the first change
+            raise ArchiveError(f"{path}: no permission to write it and files beside it")
         _prepare(db)
     return db
 
 
-@contextmanager
-def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    """Open a database, and close it if the block fails. Name the path in each error."""
-    if path.is_dir():
+def open_to_serve(path: str | os.PathLike[str]) -> sqlite3.Connection:
+    """Open an archive to write it, or to read it if this user may not write it."""
+    if os.fspath(path) != MEMORY and _exists(Path(path)) and not _is_writable(Path(path)):
+        return open_to_read(path)
+    return open_to_write(path)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file. Raise for anything else: to open a FIFO would wait."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ArchiveError(f"{path}: cannot be opened: {reason}") from error
+    if stat.S_ISDIR(mode):
         raise NotAnArchiveError(f"{path}: a directory; name a file in it")
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with sqlite_errors(path):
-        db = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
-        )
+    if not stat.S_ISREG(mode):
+        raise NotAnArchiveError(f"{path}: a device or a pipe, and no file")
+    return True
+
+
+def _create(path: Path) -> None:
+    # A file that exists is not opened here: closing it would release the locks that another
+    # connection of this process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
+    try:
+        with suppress(FileExistsError):  # another process was faster
+            # A symbolic link may name a file that is still to be made.
+            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be created: {error.strerror}") from error
+
+
+def _is_writable(path: Path) -> bool:
+    # A writer makes files beside the database.
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+
+
+def _has_wal(path: Path) -> bool:
+    return Path(f"{path.resolve()}-wal").exists()
+
+
+def _reading(path: Path) -> str:
+    """Return how to open a database for reading, as parameters of its URI.
+
+    A connection that only reads leaves the files -wal and -shm behind, one that may write removes
+    them. SQLite needs them for each database in WAL mode, unless it is told that no one writes it:
+    every writer has a -wal file.
+    """
+    if _is_writable(path):
+        return "mode=rw"
+    return "mode=ro" if _has_wal(path) else "mode=ro&immutable=1"
+
+
+def _connected(
+    path: Path | str, parameters: str = "", *, seconds: float = _BUSY_SECONDS
+) -> sqlite3.Connection:
+    name = f"{path.absolute().as_uri()}?{parameters}" if isinstance(path, Path) else path
+    return sqlite3.connect(
+        name,
+        uri=isinstance(path, Path),
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=seconds,
+    )
+
+
+@contextmanager
+def _opened(path: Path, parameters: str) -> Iterator[sqlite3.Connection]:
+    """Open a database, and close it if the block fails. Name the path in each error."""
+    with _named_errors(path):
+        _refuse_others(path)
+        db = _connected(path, parameters)
         try:
             yield db
-        except BaseException as error:
+        except BaseException:
             db.close()
-            if isinstance(error, NotAnArchiveError):
-                raise NotAnArchiveError(f"{path}: {error}") from None
+            raise
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    with sqlite_errors(path):
+        try:
+            yield
+        except NotAnArchiveError as error:
+            raise NotAnArchiveError(f"{path}: {error}") from None
+        except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise NotAnArchiveError(f"{path}: no SQLite database{_hint(path)}") from None
             raise
 
 
+def _refuse_others(path: Path) -> None:
+    """Raise NotAnArchiveError for another program's database, and leave it as it was.
+
+    A connection that may write would finish what its writer left undone.
+    """
+    if not _is_writable(path):
+        return  # nothing that follows can change it
+    had_wal = _has_wal(path)
+    db = _connected(path, "mode=ro", seconds=0.0)
+    try:
+        # It may be locked, or a journal may have to be rolled back: the next connection sees to it.
+        with suppress(sqlite3.OperationalError):
+            version_of(db)
+    except NotAnArchiveError:
+        db.close()
+        if not had_wal:
+            _remove_wal(path)
+        raise
+    finally:
+        db.close()
+
+
+def _remove_wal(path: Path) -> None:
+    """Let SQLite remove the files that a look has left: it knows whether another process uses them.
+
+    Their content is none, so that nothing is written to the database.
+    """
+    db = _connected(path, "mode=rw")
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    finally:
+        db.close()
+
+
 def _prepare(db: sqlite3.Connection) -> None:
-    version_of(db)  # nothing is changed in a database of another program
     db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA journal_mode = WAL")  # it can be read while it is written
+    _use_wal(db)
     # FULL makes each commit durable before it returns.
     db.execute("PRAGMA synchronous = FULL")
     migrate(db)
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Let the database be read while it is written."""
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        # Another process has just made the file. The switch waits for nobody, a transaction does.
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("COMMIT")
+        _use_wal(db)
 
 
 def _hint(path: Path) -> str:

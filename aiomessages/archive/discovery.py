@@ -21,7 +21,7 @@ from aiomessages.wire.retry_after import date_of
 
 from .changes import RETENTION, anchors_of, prepare_to_list
 from .listing import Anchor, AnchorTracker, Listed, NewestPair, Place
-from .selection import Selection
+from .sync_selection import Selection
 
 _RESTARTS: Final = 10  # of one list: a server may refuse every cursor
 

@@ -28,10 +28,38 @@ class OtherProjectError(ArchiveError):
     exit_code = 2
 
 
+class NotInArchiveError(ArchiveError, LookupError):
+    """The archive has no completion with this id."""
+
+    exit_code = 3
+
+
+class IncompleteError(ArchiveError):
+    """The messages of a completion changed while they were read; the archive has a part."""
+
+
 class SearchError(ArchiveError, ValueError):
     """The words of a search are no query."""
 
     exit_code = 2
+
+
+class ImportFileError(ArchiveError, ValueError):
+    """A file to import has a `line`, counted from 1, that is no conversation.
+
+    `path` is the file, and `reason` says what the line is instead.
+    """
+
+    exit_code = 65
+
+    def __init__(self, path: str, line: int, reason: str) -> None:
+        super().__init__(path, line, reason)
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
 
 
 class CorruptError(ArchiveError):
@@ -42,6 +70,12 @@ class CorruptError(ArchiveError):
 
 class DiskFullError(ArchiveError):
     """There is no room left on the disk; what was committed stays."""
+
+    exit_code = 74
+
+
+class DiskError(ArchiveError):
+    """The system could not read or write the file."""
 
     exit_code = 74
 
@@ -59,14 +93,17 @@ _KINDS: Final[dict[int, tuple[type[ArchiveError], str]]] = {
         "the database is damaged: restore a backup, or save what is readable (sqlite3: .recover)",
     ),
     sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
-    # A quota, or a limit of the size of files (EDQUOT, EFBIG).
-    sqlite3.SQLITE_IOERR_WRITE: (DiskFullError, "no room left on the disk, or a limit is reached"),
+    sqlite3.SQLITE_IOERR: (DiskError, "the system cannot read or write it"),
     sqlite3.SQLITE_BUSY: (LockedError, "another process is writing it; try again when it is done"),
     sqlite3.SQLITE_LOCKED: (LockedError, "another process is writing it; try again later"),
     sqlite3.SQLITE_READONLY: (ArchiveError, "no permission to write it"),
     sqlite3.SQLITE_PERM: (ArchiveError, "no permission to use it"),
-    sqlite3.SQLITE_CANTOPEN: (ArchiveError, "it cannot be opened; check the path and permissions"),
+    sqlite3.SQLITE_CANTOPEN: (
+        ArchiveError,
+        "it cannot be opened; check the permissions of the file and of its folder",
+    ),
 }
+_NO_FTS5: Final = "no such module: fts5"
 
 
 @contextlib.contextmanager
@@ -75,10 +112,10 @@ def sqlite_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        extended = getattr(error, "sqlite_errorcode", 0)
-        code = extended & 0xFF  # the primary code of an extended one
-        unknown = _KINDS.get(code, (ArchiveError, "the archive cannot be used"))
-        kind, meaning = _KINDS.get(extended, unknown)
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
+        kind, meaning = _KINDS.get(code, (ArchiveError, "the archive cannot be used"))
+        if _NO_FTS5 in str(error):
+            meaning = "this Python's SQLite was built without FTS5, which an archive needs"
         # SQLite calls most failures of a full disk an I/O error.
         if code == sqlite3.SQLITE_IOERR and not _has_room(Path(path).parent):
             kind, meaning = _KINDS[sqlite3.SQLITE_FULL]

@@ -108,6 +108,7 @@ def _insert_messages(
     (number,) = db.execute("SELECT ifnull(max(number), 0) FROM messages").fetchone()
     rows: list[tuple[object, ...]] = []
     words: list[tuple[int, str]] = []
+    size = 0
     for choice, body in messages:
         number += 1
         row = message_row(body)
@@ -115,13 +116,17 @@ def _insert_messages(
         if row.text:
             words.append((number, searchable(row.text)))
         n += 1
-        if len(rows) == _ROWS:
+        size += len(body)
+        if len(rows) == _ROWS or size > _BYTES:
             _flush(db, rows, words)
+            size = 0
     _flush(db, rows, words)
     return n
 
 
-_ROWS: Final = 500  # rows in memory at a time: a conversation may be larger than memory
+# The rows in memory at a time, and their JSON: a conversation may be larger than memory.
+_ROWS: Final = 500
+_BYTES: Final = 4 * 1024 * 1024
 
 
 def _flush(

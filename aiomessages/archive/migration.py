@@ -3,6 +3,7 @@
 import sqlite3
 from typing import Final
 
+from .errors import NotAnArchiveError
 from .insert import insert_conversation
 from .schema import SCHEMA, VERSION, version_of
 
@@ -13,7 +14,8 @@ _TABLES_OF_1: Final = ("metadata", "messages", "completions")  # those that refe
 def migrate(db: sqlite3.Connection) -> None:
     """Bring a database to the schema of today, in one transaction: all or nothing.
 
-    Raises NotAnArchiveError as `version_of` does.
+    Raises NotAnArchiveError as `version_of` does, and if an older file holds other things than the
+    local server wrote.
     """
     if version_of(db) == VERSION:  # a look needs no lock
         return
@@ -39,15 +41,20 @@ def _create(db: sqlite3.Connection) -> None:
 def _from_1(db: sqlite3.Connection) -> None:
     """Copy the completions of version 1, the local server's: it had few of the columns."""
     for name in _INDEXES_OF_1:
-        db.execute(f"DROP INDEX {name}")
+        db.execute(f"DROP INDEX IF EXISTS {name}")
     for name in _TABLES_OF_1:
         db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
     _create(db)
-    completions = db.execute("SELECT number, imported, body FROM old_completions ORDER BY number")
-    for number, imported, body in completions:
-        messages = db.execute(
-            "SELECT body FROM old_messages WHERE completion = ? ORDER BY n", (number,)
+    completions = db.execute(
+        "SELECT number, id, imported, CAST(body AS BLOB) FROM old_completions ORDER BY number"
+    )
+    for number, id, imported, body in completions:
+        rows = db.execute(
+            "SELECT CAST(body AS BLOB) FROM old_messages WHERE completion = ? ORDER BY n", (number,)
         )
-        insert_conversation(db, bytes(body), (bytes(text) for (text,) in messages), seen=imported)
+        try:
+            insert_conversation(db, body, (message for (message,) in rows), seen=imported)
+        except ValueError as error:
+            raise NotAnArchiveError(f"its completion {id!r} cannot be read: {error}") from error
     for name in _TABLES_OF_1:
         db.execute(f"DROP TABLE old_{name}")

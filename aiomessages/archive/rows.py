@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from .scan import items, members, value_of
+
 Json = Any
 
 _MAX_INTEGER: Final = 2**63 - 1  # of SQLite
-_NO_NUMBER: Final = float("nan")  # stands for an integer with more digits than Python reads
 
 
 class CompletionRow(NamedTuple):
@@ -96,7 +97,7 @@ def completion_row(body: bytes) -> tuple[CompletionRow, dict[str, str | None]]:
 
 
 def message_row(body: bytes) -> MessageRow:
-    """Return the derived columns of a message. Raises ValueError if the JSON is no object."""
+    """Return the derived columns of a message."""
     sent = _decoded(_MESSAGE, _Message, body)
     return MessageRow(_text(sent.id), _text(sent.role), _text(sent.name), _text(_words_of(sent)))
 
@@ -105,25 +106,30 @@ def replies_of(body: bytes) -> list[tuple[int, bytes]]:
     """Return the replies in a completion: the number of each choice, and its message as sent."""
     try:
         choices = _REPLIES.decode(body).choices or []
-        found = [(n, bytes(choice.message)) for n, choice in enumerate(choices)]
-        return [(n, message) for n, message in found if message.startswith(b"{")]
-    except (ValueError, RecursionError) as error:  # a choice of another shape, or half an emoji
-        sent = _plainly(body, error).get("choices")
-    choices = sent if isinstance(sent, list) else []
-    messages = [choice.get("message") if isinstance(choice, dict) else None for choice in choices]
-    return [(n, json.dumps(m).encode()) for n, m in enumerate(messages) if isinstance(m, dict)]
+        sent = [bytes(choice.message) for choice in choices]
+    except (ValueError, RecursionError):  # a choice of another shape, or half an emoji
+        choices_sent = items(members(body).get("choices", b""))
+        sent = [members(choice).get("message", b"") for choice in choices_sent]
+    return [(n, message) for n, message in enumerate(sent) if message.startswith(b"{")]
 
 
 def _words_of(message: _Message) -> Json:
-    """Return the text of a message: its content, or the text of its parts, or its refusal."""
+    """Return the text of a message: its content, or the texts of its parts, or its refusal.
+
+    Each part begins a line: the last word of one and the first of the next stay two words.
+    """
     if isinstance(message.content, str):
         return message.content
     for parts in (message.content_parts, message.content):
         if isinstance(parts, list):
-            texts = [part.get("text") for part in parts if isinstance(part, dict)]
-            if found := "".join(text for text in texts if isinstance(text, str)):
+            texts = [_words_in(part) for part in parts if isinstance(part, dict)]
+            if found := "\n".join(text for text in texts if isinstance(text, str)):
                 return found
     return message.refusal
+
+
+def _words_in(part: dict[str, Json]) -> Json:
+    return part.get("text", part.get("refusal"))
 
 
 def _metadata(sent: Json) -> dict[str, str | None]:
@@ -136,17 +142,17 @@ def _metadata_value(value: Json) -> str | None:
     """Return a value as text: the API knows strings alone, other servers store what they get."""
     if value is None or isinstance(value, str):
         return _text(value)
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    try:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    except RecursionError:  # it is nested just as deep as msgspec reads
+        return None
 
 
 def _integer(value: Json) -> int | None:
     """Return a number as an integer that SQLite can hold; a time may be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value != value or not -_MAX_INTEGER <= value <= _MAX_INTEGER:  # noqa: PLR0124 NaN
-        return None
-    whole = int(value)
-    return whole if abs(whole) <= _MAX_INTEGER else None
+    return int(value) if -_MAX_INTEGER <= value <= _MAX_INTEGER else None  # NaN is in no range
 
 
 def _text(value: Json) -> str | None:
@@ -165,25 +171,7 @@ def _repaired(text: str) -> str:
 def _decoded(decoder: "msgspec.json.Decoder[Any]", kind: type, body: bytes) -> Any:
     try:
         return decoder.decode(body)
-    except (ValueError, RecursionError) as error:  # what msgspec cannot read, json may
-        sent = _plainly(body, error)
-    known = kind.__struct_fields__  # type: ignore[attr-defined]  # a Struct has it
-    return kind(**{name: sent[name] for name in known if name in sent})
-
-
-def _plainly(body: bytes, error: Exception) -> dict[str, Json]:
-    """Read JSON with a lone surrogate, a broken byte, or a number of any length."""
-    try:
-        sent = json.loads(body.decode("utf-8", "replace"), parse_int=_number)
     except (ValueError, RecursionError):
-        raise ValueError(f"no JSON object: {error}") from None
-    if isinstance(sent, dict):
-        return sent
-    raise ValueError(f"no JSON object: {error}") from None
-
-
-def _number(digits: str) -> float:
-    try:
-        return int(digits)
-    except ValueError:
-        return _NO_NUMBER
+        sent = members(body)  # what msgspec cannot read is read value by value
+    known = kind.__struct_fields__  # type: ignore[attr-defined]  # a Struct has it
+    return kind(**{name: value_of(sent[name]) for name in known if name in sent})

@@ -25,7 +25,7 @@ from .discovery import Discovery
 from .errors import ArchiveError, sqlite_errors
 from .listing import Listed, Place
 from .report import SyncReport
-from .selection import Selection
+from .sync_selection import Selection
 from .writer import Change, Writer
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.

@@ -38,7 +38,7 @@ CREATE TABLE completions (
     imported          REAL    NOT NULL,
     body              TEXT    NOT NULL
 );
-CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id);
+CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id, created);
 CREATE INDEX completions_by_model ON completions (model, ifnull(created, 0), id);
 CREATE TABLE metadata (
     completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
@@ -121,11 +121,11 @@ def version_of(db: sqlite3.Connection) -> int:
 
     Raises NotAnArchiveError for the database of another program and for a later version.
     """
-    if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-        return 0
     (mark,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if mark != APPLICATION_ID:
+    if not mark and db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+        return 0
+    if mark != APPLICATION_ID or version < 1:
         raise NotAnArchiveError("this database was written by another program")
     if version > VERSION:
         raise NotAnArchiveError(

@@ -1,51 +1,65 @@
-"""The completions that a sync selects: by model, metadata, and time of creation."""
+"""Which completions of an archive: by model, metadata, time of creation and state.
 
-import json
-import sqlite3
+Nothing here performs I/O. It writes SQL; values are always bound.
+"""
+
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
 
-import msgspec
+from aiomessages.errors import ConfigurationError
 
-from .listing import Listed
+State = Literal["complete", "gone", "expired", "lost"]
+Time = float | datetime
+Values = list[Any]
+
+# The condition on `completions AS c`, without those whose messages could not be read whole.
+_STATES: Final = get_args(State)
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """The completions of one model, with these metadata, created at or after `since`.
+def selected(
+    *,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
+    state: State | Literal["any"] | None = None,
+) -> tuple[str, Values]:
+    """Return a condition on the table `completions AS c`, and its values.
 
-    `since` is in Unix seconds; `name` replaces it in the archive's record, for a time that moves
-    with the clock, such as "30d".
+    Without a `state` all are selected but `lost`: those lack messages. A time is in Unix seconds,
+    or a datetime; one without a zone is local time. Raises ConfigurationError.
     """
+    where: list[str] = []
+    values: Values = []
+    if state is None:
+        where.append("c.state != 'lost'")
+    elif state in _STATES:
+        where.append("c.state = ?")
+        values.append(state)
+    elif state != "any":
+        raise ConfigurationError(f"state must be one of {', '.join(_STATES)}, not {state!r}")
+    if model is not None:
+        where.append("c.model = ?")
+        values.append(model)
+    for pair in (metadata or {}).items():
+        where.append("c.number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))")
+        values += pair
+    # The terms of the index `completions_by_time`. An unknown time is 0 there, and in no range.
+    if since is not None:
+        where.append("ifnull(c.created, 0) >= ?")
+        values.append(_seconds("since", since))
+    if until is not None:
+        where.append("ifnull(c.created, 0) < ?")
+        values.append(_seconds("until", until))
+    if since is not None or until is not None:
+        where.append("c.created IS NOT NULL")
+    return " AND ".join(where) or "TRUE", values
 
-    model: str | None = None
-    metadata: Mapping[str, str] = {}
-    since: float | None = None
-    name: str | None = None
 
-    def as_text(self) -> str:
-        """Return the JSON under which the archive records runs of the same selection."""
-        given = {
-            "model": self.model,
-            "metadata": dict(sorted(self.metadata.items())) or None,
-            "since": self.name or self.since,
-        }
-        return json.dumps({name: value for name, value in given.items() if value is not None})
-
-    def includes(self, item: Listed) -> bool:
-        """Return whether a listed completion is wanted; one without a time always is."""
-        return self.since is None or item.created is None or item.created >= self.since
-
-    def unlisted(self, db: sqlite3.Connection) -> list[tuple[str, float | None]]:
-        """Return the kept completions that this run did not list: ids, and when created."""
-        where = ["state IN ('complete', 'lost')", "id NOT IN (SELECT id FROM temp.listed)"]
-        values = list[object]()
-        if self.model is not None:
-            where.append("model = ?")
-            values.append(self.model)
-        if self.since is not None:
-            where.append("created >= ?")
-            values.append(self.since)
-        for pair in self.metadata.items():
-            where.append("number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))")
-            values += pair
-        query = f"SELECT id, created FROM completions WHERE {' AND '.join(where)} ORDER BY number"  # noqa: S608 constants
-        return db.execute(query, values).fetchall()
+def _seconds(name: str, time: Time) -> float:
+    if isinstance(time, datetime):
+        return time.timestamp()
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        raise ConfigurationError(f"{name} must be a datetime or Unix seconds, not {time!r}")
+    return time

@@ -14,7 +14,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .database import MEMORY, open_to_write
+from .database import MEMORY, open_to_serve
+from .errors import sqlite_errors
 from .insert import insert_conversation
 from .records import Source, read_records
 
@@ -50,8 +51,9 @@ class Store:
     """Store completions and their messages in the SQLite database at path `database`.
 
     A completion is not found until `visibility_delay` seconds after its import; `clock` returns
-    the time in seconds. An older database is migrated. Raises NotAnArchiveError for a database of
-    another program or of a later version.
+    the time in seconds. An older database is migrated; one that this user may not write is read.
+    Raises NotAnArchiveError for a database of another program or of a later version, and each
+    method another ArchiveError where the file is damaged or cannot be used.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Store:
     ) -> None:
         self._visibility_delay = visibility_delay
         self._clock = clock
-        self._db = open_to_write(database)
+        self._path = database
+        self._db = open_to_serve(database)
 
     def close(self) -> None:
         """Close the database; its one file then holds everything."""
@@ -86,10 +89,11 @@ class Store:
 
     def completion(self, completion_id: str) -> bytes:
         """Return the JSON text of one completion. Raises UnknownCompletionError."""
-        body: bytes
-        columns = "CAST(body AS BLOB)"
-        (body,) = self._visible(columns, completion_id, UnknownCompletionError)
-        return body
+        with self._transaction("DEFERRED"):
+            body: bytes
+            columns = "CAST(body AS BLOB)"
+            (body,) = self._visible(columns, completion_id, UnknownCompletionError)
+            return body
 
     def messages(self, completion_id: str, *, after: str | None, limit: int, order: Order) -> Rows:
         """Return a page of at most `limit` messages of a completion, those behind the id `after`.
@@ -105,7 +109,8 @@ class Store:
                 where += f" AND n {comparison} ?"
                 values += self._one(
                     UnknownCursorError(after),
-                    "SELECT n FROM messages WHERE completion = ? AND id = ? AND choice IS NULL",
+                    "SELECT n FROM messages WHERE completion = ? AND id = ? AND choice IS NULL"
+                    " ORDER BY n",
                     (number, after),
                 )
             return self._rows(f"messages WHERE {where} ORDER BY n {direction}", values, limit)
@@ -129,8 +134,13 @@ class Store:
             where = _VISIBLE
             values: list[Any] = [self._latest_visible()]
             if after is not None:
-                where += f" AND (ifnull(created, 0), id) {comparison} (?, ?)"
-                values += self._visible("ifnull(created, 0), id", after, UnknownCursorError)
+                created, id = self._visible("ifnull(created, 0), id", after, UnknownCursorError)
+                # The first term is what SQLite finds in the index; without it, it reads all rows.
+                where += (
+                    f" AND ifnull(created, 0) {comparison}= ?"
+                    f" AND (ifnull(created, 0), id) {comparison} (?, ?)"
+                )
+                values += [created, created, id]
             if model is not None:
                 where += " AND model = ?"
                 values.append(model)
@@ -144,13 +154,15 @@ class Store:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
-        self._db.execute(f"BEGIN {kind}")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with sqlite_errors(self._path):
+            self._db.execute(f"BEGIN {kind}")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                # SQLite itself ends a transaction for which the disk has no room.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def _latest_visible(self) -> float:
         """Return the latest time of import at which a completion is visible by now."""

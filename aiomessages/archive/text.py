@@ -7,6 +7,7 @@ version. That misses what people look for in some languages, so a text is prepar
   A sentence would be one word there, and a part of it would not be found. Each of their characters
   becomes a word of its own, and a search for several of them looks for a phrase.
 - An emoji becomes a word: the tokenizer drops those that it does not know.
+- The marks that choose between the coloured and the plain form of an emoji are left out.
 - Arabic and Hebrew are written with or without their vowel points, which are left out.
 - Compatibility forms (ﬁ, full width letters) become the usual ones, ß becomes ss, and ё becomes е,
   as people write them. The tokenizer removes accents.
@@ -14,7 +15,9 @@ version. That misses what people look for in some languages, so a text is prepar
 
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Final, NamedTuple
 
 # The tokenizer's characters of words: letters, numbers and the marks that belong to them, without
 # which the vowels of Hindi would split its words.
@@ -31,6 +34,7 @@ _EMOJI: Final = "\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-
 _POINTS: Final = (
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew
     "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Arabic
+    "\ufe00-\ufe0f"  # variation selectors
 )
 _SPECIAL: Final = re.compile(f"([{_ALONE}])|([{_EMOJI}])|[{_POINTS}]")
 
@@ -48,3 +52,50 @@ def _word(found: "re.Match[str]") -> str:
     if alone:
         return f" {alone} "
     return f" u{ord(emoji):x} " if emoji else ""
+
+
+class Token(NamedTuple):
+    """A word of a text as the index holds it, and where it stands in the text as it was written."""
+
+    text: str
+    start: int
+    end: int
+
+
+def tokenized(text: str) -> Iterator[Token]:
+    """Yield the words of a text, found as the index finds them."""
+    for found in _words().finditer(text):
+        for token in _folded(found[0]):
+            yield Token(token, found.start(), found.end())
+
+
+def tokens_of(text: str) -> tuple[str, ...]:
+    """Return the words of a text as the index holds them."""
+    return tuple(token.text for token in tokenized(text))
+
+
+@lru_cache(maxsize=4096)
+def _folded(word: str) -> tuple[str, ...]:
+    """Return a word without its accents; a compatibility form may be several words."""
+    if word.isascii():
+        return (word.lower(),)
+    bare = "".join(c for c in unicodedata.normalize("NFD", searchable(word)) if c not in _ACCENTS)
+    return tuple(_words().findall(unicodedata.normalize("NFC", bare)))
+
+
+_ACCENTS: Final = frozenset(map(chr, range(0x300, 0x370)))
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Return the pattern of a word in a text as it was written.
+
+    The regular expressions of Python have no class for marks.
+    """
+    marks = "".join(c for c in map(chr, _WITH_MARKS) if unicodedata.category(c)[0] == "M")
+    jamo = "\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff"  # letters that are composed to syllables
+    alone = f"[{jamo}]+|[{_ALONE}][\u3099\u309a]*|[{_EMOJI}]"
+    return re.compile(f"{alone}|(?:(?![{_ALONE}{_EMOJI}_])[\\w\ue000-\uf8ff{marks}])+")
+
+
+_WITH_MARKS: Final = (*range(0x300, 0x2100), *range(0xA600, 0xAC00), *range(0xFE00, 0xFE30))

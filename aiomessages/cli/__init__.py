@@ -24,10 +24,11 @@ _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
 _EXAMPLES = """\
 Examples:
   aiomessages demo                              try it: no key, no network
-  aiomessages list chatcmpl-abc123              read one conversation
+  aiomessages show chatcmpl-abc123              read one conversation, with its reply
   aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
   aiomessages completions --since 3d            list the stored completions
   aiomessages export --all -o all.jsonl.gz      write every conversation to a file
+  aiomessages search archive.db umbrella        find messages in an archive
   aiomessages serve                             run a local test server
 """
 
@@ -41,15 +42,19 @@ app = App(
 )
 _COMMANDS = {
     "list": "Show the messages of a stored chat completion.",
+    "show": "Show one conversation whole, with the model's reply.",
     "completions": "List the stored chat completions.",
+    "search": "Find messages in an archive by their words.",
     "export": "Export conversations to files, each exactly once.",
     "sync": "Keep every stored completion in one SQLite file that stays current.",
-    "status": "Show the progress of an export.",
+    "status": "Show the progress of an export, or what an archive holds.",
+    "import": "Import conversations from files into an archive.",
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",
 }
+_MODULES = {"import": "import_files"}  # a module cannot have the name of a statement
 for _name, _help in _COMMANDS.items():
-    app.command(f"aiomessages.cli.{_name}:app", name=_name, help=_help)
+    app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
 app.register_install_completion_command(help="Install completion for this shell.")
 
 

@@ -1,8 +1,9 @@
 """`aiomessages demo`: the library at work on the sample, without a key or network.
 
 It starts the local server in this process, reads every conversation, shows one, exports them all to
-a temporary directory, queries the export with DuckDB if that is installed, and prints commands to
-try next. Every figure is measured in this run and includes the server's own work.
+a temporary directory, queries the export with DuckDB if that is installed, keeps them in an archive
+and searches it, and prints commands to try next. Every figure is measured in this run and includes
+the server's own work.
 """
 
 import importlib.util
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cyclopts import App
 
 import aiomessages
+from aiomessages.archive import Archive, sync
 from aiomessages.export import export
 
 from . import formats, output
@@ -58,9 +60,11 @@ async def demo() -> None:
             seconds = time.perf_counter() - began
             requests = server.requests
             exported = await _exported(client)
+            archived = await _archived(client)
         _show(_worth_reading(conversations), write)
         write(_figures(conversations, requests, seconds).encode())
         write(exported.encode())
+        write(archived.encode())
         write(_next(_worth_reading(conversations).completion.id).encode())
 
 
@@ -113,6 +117,23 @@ async def _exported(client: "AsyncMessagesClient") -> str:
         return f"\nExported them, replies included: {rows}.\n{about}"
 
 
+async def _archived(client: "AsyncMessagesClient") -> str:
+    """Keep the sample in an archive, search it, and return the text about both."""
+    with tempfile.TemporaryDirectory(prefix="aiomessages-") as folder:
+        path = Path(folder, "archive.db")
+        report = await sync(client, path)
+        again = await sync(client, path)
+        async with Archive(path) as archive:
+            hits = [hit async for hit in archive.search(_WORDS, limit=3)]
+    found = "".join(f"  {hit.completion_id} {hit.n}: {hit.snippet}\n" for hit in hits)
+    return (
+        f"\nKept {report.new} conversations in an archive, one SQLite file, with"
+        f" {report.requests} requests.\nThe next sync sent {again.requests}: nothing was new. A"
+        f" search for {_WORDS!r}:\n\n{found}"
+    )
+
+
+_WORDS: Final = "umbrella OR rain*"
 _NO_DUCKDB: Final = (
     "After pip install 'aiomessages[parquet]' it also writes .parquet and .duckdb.\n"
 )
@@ -135,10 +156,13 @@ def _next(completion_id: str) -> str:
         f"  {program} list {completion_id} --local --format table\n"
         f"  {program} completions --local --format table\n"
         f"  {program} export --all --local -o sample.jsonl\n"
+        f"  {program} sync archive.db --local\n"
+        f"  {program} search archive.db umbrella\n"
         f"  {program} serve\n"
         "With a key of your own in OPENAI_API_KEY:\n"
         f"  {program} list YOUR_COMPLETION_ID\n"
         f"  {program} export --all -o conversations.jsonl.gz\n"
+        f"  {program} sync archive.db        every day, by cron\n"
     )
 
 

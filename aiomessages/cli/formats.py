@@ -1,5 +1,6 @@
-"""The output formats: a `Format` for each name, for messages, values of a transform, completions.
+"""The output formats: a `Format` for each name, for messages, values, completions and hits.
 
+Values are the results of a transform, and hits those of a search.
 No format holds more than one item, so a list of any length streams through. Nothing here performs
 I/O.
 """
@@ -12,14 +13,15 @@ import msgspec
 
 from aiomessages.values.json_lines import on_one_line
 
-from . import pretty, pretty_completions, yaml
+from . import pretty, pretty_completions, pretty_hits, yaml
 from .exits import UsageError
 from .options import options_of
 from .output import Screen, Write
 from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
-shown_by = options_of("How they are shown", 1)
+HitName = Literal["auto", "pretty", "table", "json", "jsonl"]
+shown_by = options_of("Output", 1)
 Option = Annotated[
     Name,
     shown_by(
@@ -27,6 +29,14 @@ Option = Annotated[
         " item per line, as the server sent it."
     ),
 ]
+HitOption = Annotated[
+    HitName,
+    shown_by(
+        help="auto means pretty at a terminal and jsonl elsewhere. The times of json and jsonl"
+        " are Unix seconds."
+    ),
+]
+UTC = Annotated[bool, shown_by(negative="", help="Show times in UTC; else they are local.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,20 @@ def of_completions(name: Name, screen: Screen) -> Format:
     """Return the format of this name for completions; auto as in `named`."""
     view = pretty_completions
     return _of_items(_chosen(name, screen), screen, view.completion, view.row, view.heading_row)
+
+
+def of_hits(name: HitName, screen: Screen, *, utc: bool = False) -> Format:
+    """Return the format of this name for hits in JSON; auto as in `named`.
+
+    The times of pretty and table are local, or in UTC.
+    """
+    chosen, view = _chosen(name, screen), pretty_hits
+    if chosen == "pretty":
+        return _for_reading(view.hit(screen, utc=utc), screen, between=b"\n")
+    if chosen == "table":
+        heading = _encoded(view.heading_row(screen, utc=utc), screen)
+        return _for_reading(view.row(screen, utc=utc), screen, head=heading)
+    return _for_programs(chosen, screen, msgspec.json.encode, reads_raw=False)
 
 
 def _chosen(name: Name, screen: Screen) -> str:

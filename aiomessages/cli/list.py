@@ -3,6 +3,7 @@
 It connects the options, the client, the format and the output.
 """
 
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,9 +13,9 @@ import msgspec
 from cyclopts import App, Group, Parameter
 from jmespath.functions import Functions
 
-from . import formats, output, running
+from . import formats, output, running, stderr
 from .exits import CommandError, UsageError
-from .options import Connection, NotNegative
+from .options import SAMPLE, Connection, NotNegative
 from .selection import After, Limit, MaxItems
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Examples:
   pass show openai | aiomessages list chatcmpl-abc123 --api-key-file -
 """
 
-_WHICH = Group("Which messages", sort_key=0)
+_WHICH = Group("Selection", sort_key=0)
 app = App(name="list", group_parameters=_WHICH, help_epilogue=_EXAMPLES)
 
 
@@ -78,7 +79,7 @@ def list_messages(
     """Show the messages of a stored chat completion.
 
     These were sent to the model. The API keeps its reply in the completion itself:
-    `aiomessages completions`.
+    `aiomessages show` shows both.
     """
     change = _compiled(transform)
     screen = output.screen_for(output_file)
@@ -101,6 +102,18 @@ def list_messages(
 
     with output.opened(output_file) as write:
         running.run(show(write))
+    if screen.terminal:
+        stderr.say(
+            "the model's reply is not in this list: aiomessages show"
+            f" {shlex.quote(completion_id)}{_local(connection)}"
+        )
+
+
+def _local(connection: Connection) -> str:
+    """Return the option --local as it was given."""
+    if connection.local is None:
+        return ""
+    return " --local" + ("" if connection.local == SAMPLE else f" {shlex.quote(connection.local)}")
 
 
 async def _items(

@@ -131,8 +131,8 @@ class Connection:
         str | None,
         Parameter(
             metavar="[DB]",
-            help="Use an embedded server with the sample conversations, or with DB, a"
-            " database of `aiomessages serve DB`. Needs no key and no network.",
+            help="Use an embedded server with the sample conversations, or with DB, an"
+            " archive. Needs no key and no network.",
         ),
     ] = None
     base_url: Annotated[
@@ -183,10 +183,10 @@ class Connection:
 
     @asynccontextmanager
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
-        from .local import serving  # noqa: PLC0415 - it imports aiohttp.web
+        from .local import serving_to_itself  # noqa: PLC0415 - it imports aiohttp.web
 
         async with (
-            serving(database, sample=database is None) as server,
+            serving_to_itself(database) as server,
             self._opened(server.api_key, server.base_url) as client,
         ):
             yield client

@@ -33,28 +33,31 @@ _ROLE_STYLES = {
 }
 
 
-def message(screen: Screen) -> Callable[[Json], str]:
-    """Return a function that lays out one message (wire shape) after another for the screen."""
-    console = _console(screen)
+def message(screen: Screen, *, note: str = "") -> Callable[[Json], str]:
+    """Return a function that lays out one message (wire shape) after another for the screen.
+
+    The heading of each ends with the note.
+    """
+    console = console_for(screen)
 
     def show(found: Json) -> str:
         with console.capture() as captured:
-            console.print(_heading(found, screen))
+            console.print(_heading(found, screen, note))
             for block in blocks(found):
                 console.print(block)
-        return _trimmed(captured.get())
+        return trimmed(captured.get())
 
     return show
 
 
 def value(screen: Screen) -> Callable[[Json], str]:
     """Return a function that shows any JSON value: a string as text, the rest as indented JSON."""
-    console = _console(screen)
+    console = console_for(screen)
 
     def show(found: Json) -> str:
         with console.capture() as captured:
             console.print(text_block(found) if isinstance(found, str) else json_block(found))
-        return _trimmed(captured.get())
+        return trimmed(captured.get())
 
     return show
 
@@ -92,7 +95,8 @@ def _summary(found: Json) -> str:
     return " ".join(str(text) for text in shown)
 
 
-def _console(screen: Screen) -> Console:
+def console_for(screen: Screen) -> Console:
+    """Return a console that prints nothing: it lays out what is captured from it."""
     return Console(
         file=io.StringIO(),
         width=min(screen.width, _READING_WIDTH),
@@ -105,14 +109,14 @@ def _console(screen: Screen) -> Console:
     )
 
 
-def _trimmed(shown: str) -> str:
+def trimmed(shown: str) -> str:
     """Remove the spaces that pad the lines, which would be copied along with the text."""
     return re.sub(r" +$", "", shown, flags=re.MULTILINE)
 
 
-def _heading(message: Json, screen: Screen) -> Rule:
+def _heading(message: Json, screen: Screen, note: str) -> Rule:
     role = one_line(_role(message))
-    details = [message.get("name"), message.get("tool_call_id")]
+    details = [message.get("name"), message.get("tool_call_id"), note]
     said = "".join(f" · {one_line(str(detail))}" for detail in details if detail)
     title = Text.assemble((role, _ROLE_STYLES.get(role, "bold")), (said, "dim"))
     return Rule(title, align="left", style="dim", characters="─" if screen.unicode else "-")

@@ -1,7 +1,7 @@
 """Stored completions laid out for reading: time, id, model, metadata and the reply.
 
 It reads completions in the API's wire shape. All foreign text passes through `safe_text`. Nothing
-here prints or reads a clock; times are in the local time zone.
+here prints or reads a clock; times are in the local time zone, if no other is asked for.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,20 @@ def completion(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one completion after another for the screen."""
 
     def show(found: Json) -> str:
-        line = "─" if screen.unicode else "-"
-        rule = line * max(2, screen.width - cell_len(_id(found)) - 1)
         details = filter(None, [_time(found), _model(found), _metadata(found)])
         said = _wrapped(_reply(found), screen.width)
-        lines = [f"{_id(found)} {rule}", "  ".join(details), *said]
+        lines = [_rule(found, screen), "  ".join(details), *said]
+        return "".join(f"{line}\n" for line in lines if line)
+
+    return show
+
+
+def heading(screen: Screen, *, utc: bool) -> Callable[[Json], str]:
+    """Return a function that lays out what stands above the messages of a completion."""
+
+    def show(found: Json) -> str:
+        details = filter(None, [time_of(found, utc=utc), _model(found), _metadata(found)])
+        lines = [_rule(found, screen), "  ".join(details), _tokens(found)]
         return "".join(f"{line}\n" for line in lines if line)
 
     return show
@@ -54,6 +63,11 @@ def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
     return cut(cells, screen.width) + "\n"
 
 
+def _rule(found: Json, screen: Screen) -> str:
+    line = "─" if screen.unicode else "-"
+    return f"{_id(found)} {line * max(2, screen.width - cell_len(_id(found)) - 1)}"
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     """Return the beginning of a text on at most two lines."""
     lines = [line.plain.rstrip() for line in Text(text).wrap(Console(), max(width, 2))]
@@ -70,10 +84,24 @@ def _model(found: Json) -> str:
 
 def _time(found: Json) -> str:
     """Return the local time of creation; an empty string if it is no valid time."""
+    return time_of(found)[:19]
+
+
+def time_of(found: Json, *, utc: bool = False) -> str:
+    """Return the time of creation with its zone; an empty string if it is no valid time."""
     try:
-        return datetime.fromtimestamp(found["created"], UTC).astimezone().strftime("%F %T")
+        created = datetime.fromtimestamp(found["created"], UTC)
+        return (created if utc else created.astimezone()).strftime("%F %T %Z")
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return ""
+
+
+def _tokens(found: Json) -> str:
+    """Return the tokens of the prompt, the reply and both; an empty string if they are unknown."""
+    names = {"prompt_tokens": "prompt", "completion_tokens": "reply", "total_tokens": "total"}
+    counts = [(name, get(found, "usage", key)) for key, name in names.items()]
+    said = [f"{name} {count:,}" for name, count in counts if isinstance(count, int)]
+    return f"tokens: {', '.join(said)}" if said else ""
 
 
 def _metadata(found: Json) -> str:

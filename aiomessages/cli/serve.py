@@ -48,8 +48,8 @@ async def serve(
         Path | None,
         Parameter(
             metavar="DB",
-            help="SQLite file, created if it is missing. Without DB and --import the sample is"
-            " served from memory.",
+            help="Archive (a SQLite file), created if it is missing. Without DB and --import the"
+            " sample is served from memory.",
         ),
     ] = None,
     /,
@@ -95,6 +95,7 @@ async def serve(
         latency=latency,
         rate=rate,
         faults=faults,
+        on_failure=lambda error: say(str(error)),
     ) as server:
         if import_file:
             with explained(import_file):

@@ -1,4 +1,4 @@
-"""`aiomessages status`: show the progress of an export from its ledger.
+"""`aiomessages status`: show the progress of an export from its ledger, or what an archive holds.
 
 It sends nothing and changes nothing.
 """
@@ -11,17 +11,22 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
+from aiomessages.archive import Archive, ArchiveStatus
 from aiomessages.export.status import ExportStatus, read_status
 
-from . import output
+from . import output, running
 from .exits import NoLedgerError
 from .progress import counted, megabytes
 from .safe_text import one_line, visible_json
 from .summary import named, reasons
+from .summary_archive import archive_table, waiting
+
+_SQLITE = b"SQLite format 3\0"  # what each database begins with
 
 _EXAMPLES = """\
 Examples:
   aiomessages status conversations.jsonl.gz
+  aiomessages status archive.db
   aiomessages status conversations.jsonl.gz --format json | jq .finished
 """
 
@@ -33,33 +38,59 @@ def status(
     destination: Annotated[
         Path,
         Parameter(
-            metavar="DEST", help="Destination of the export, as given to `aiomessages export -o`."
+            metavar="DEST",
+            help="Destination of the export, as given to `aiomessages export -o`, or an archive.",
         ),
     ],
     *,
     format: Annotated[  # noqa: A002 - the name of the option
-        Literal["pretty", "json"], Parameter(help="pretty for people, json for programs.")
+        Literal["pretty", "json"],
+        Parameter(help="pretty for people, with local times; json for programs, in Unix seconds."),
     ] = "pretty",
 ) -> None:
-    """Show the progress of an export, running or not."""
-    found = read_status(destination)
+    """Show the progress of an export, or what an archive holds; a running one as well."""
+    found = read_status(destination) or _of_archive(destination)
     if found is None:
         raise NoLedgerError(f"{destination}: no export has been started there")
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(_json(found) if format == "json" else _pretty(found))
 
 
-def _json(found: ExportStatus) -> bytes:
+def _of_archive(path: Path) -> ArchiveStatus | None:
+    """Return the status of an archive; None for a file of another kind, or none.
+
+    No export is an SQLite database. Raises ArchiveError for one that is no archive.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) != _SQLITE:
+                return None
+    except OSError:
+        return None
+
+    async def read() -> ArchiveStatus:
+        async with Archive(path) as archive:
+            return await archive.status()
+
+    return running.run(read())
+
+
+def _json(found: ExportStatus | ArchiveStatus) -> bytes:
     # msgspec would refuse the name of a destination that is not UTF-8.
     document = json.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2)
     return visible_json(document).encode() + b"\n"
 
 
-def _pretty(found: ExportStatus) -> bytes:
+def _pretty(found: ExportStatus | ArchiveStatus) -> bytes:
+    if isinstance(found, ExportStatus):
+        title = f"{found.destination}: {'finished' if found.finished else 'not finished'}"
+        table, rest = _table(found), [*reasons("skipped", found.skipped), *named(found)]
+    else:
+        title, table, rest = f"{found.path}: an archive", archive_table(found), waiting(found)
     lines = [
-        one_line(f"{found.destination}: {'finished' if found.finished else 'not finished'}"),
-        *(f"  {name:12} {one_line(value)}" for name, value in _table(found)),
-        *(f"  {one_line(line)}" for line in (*reasons("skipped", found.skipped), *named(found))),
+        one_line(title),
+        *(f"  {name:12} {one_line(value)}" for name, value in table),
+        *(f"  {one_line(line)}" for line in rest),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
 

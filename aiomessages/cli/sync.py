@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from aiomessages.archive.sync import sync
+from aiomessages.archive.syncing import sync
 
 from . import exits, progress, running, stderr
 from .export_run import stoppable

@@ -4,7 +4,7 @@ import gzip
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .errors import ExportError
 
@@ -16,12 +16,20 @@ def _gzip(data: Buffer) -> Buffer:
 
 
 def _zstd(data: Buffer) -> Buffer:
+    compressed: bytes = zstd_module().compress(data)
+    return compressed
+
+
+def zstd_module() -> Any:
+    """Return the module for zstd: Python's own, or that of the extra.
+
+    Raises ExportError if there is none.
+    """
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
-        compressed: bytes = importlib.import_module(name).compress(data)
+        return importlib.import_module(name)
     except ImportError:
         raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
-    return compressed
 
 
 class Format(NamedTuple):

@@ -153,7 +153,7 @@ class _Fetcher(Generic[PageT]):
             "a message stream was dropped while it was fetching a page;"
             " leave it by `async with` or `await stream.aclose()`",
             ResourceWarning,
-            stacklevel=2,
+            stacklevel=3,  # behind the finalizer: the line that dropped it
         )
 
 

@@ -97,7 +97,6 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             self._fail(me, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop for these
-        self._at.pop(me, None)
 
     async def _read(self, me: int) -> list[ItemT]:
         """Return the next item, with its place noted; nothing at the end."""
@@ -242,7 +241,7 @@ class WorkerGroup(Generic[ItemT, ResultT]):
             "results were dropped while they were being worked on; leave them by `async with`"
             " or `await results.aclose()`",
             ResourceWarning,
-            stacklevel=2,
+            stacklevel=3,  # behind the finalizer: the line that dropped it
         )
 
     def _give_up(self) -> None:

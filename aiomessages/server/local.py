@@ -25,6 +25,7 @@ from .sample import sample_records
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiomessages.archive.errors import ArchiveError
     from aiomessages.archive.records import Source
 
     from .faults import Faults
@@ -43,10 +44,12 @@ class LocalServer:
     seconds; a completion stays invisible for `visibility_delay` seconds after its import. `rate`
     is the limit in requests a second, with bursts of one second's worth. `faults` switches on
     faults: "server-error", ["reset:1", "slow-body@2"] or {"server-error": 2}; docs/faults.md
-    lists them. `on_request` is called with each request when it arrives.
+    lists them. `on_request` is called with each request when it arrives, and `on_failure` with the
+    error when the database turns out to be damaged; the request then gets a 500.
 
     Raises ValueError for a host that is not loopback, a setting below zero or an unknown fault.
-    Entering raises RecordError for invalid records, and OSError if the port is taken.
+    Entering raises RecordError for invalid records, ArchiveError for a file that cannot be used,
+    and OSError if the port is taken.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class LocalServer:
         visibility_delay: float = 0.0,
         faults: Faults = (),
         on_request: Callable[[web.Request], object] | None = None,
+        on_failure: Callable[[ArchiveError], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if latency < 0 or visibility_delay < 0 or (rate is not None and rate <= 0):
@@ -84,6 +88,7 @@ class LocalServer:
             bucket=None if rate is None else TokenBucket(rate),
             plan=lambda: self._plan,
             clock=clock,
+            on_failure=on_failure,
         )
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None

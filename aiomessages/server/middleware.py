@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from aiomessages.archive.errors import ArchiveError
 from aiomessages.archive.store import UnknownCompletionError, UnknownCursorError
 
 from . import wire
@@ -65,10 +66,12 @@ def middleware(
     bucket: TokenBucket | None,
     plan: Callable[[], Plan],
     clock: Callable[[], float],
+    on_failure: Callable[[ArchiveError], object] | None = None,
 ) -> Middleware:
     """Return the middleware; `plan` returns the faults that are switched on by then.
 
-    `clock` returns the time in Unix seconds, for the Date of a response.
+    `clock` returns the time in Unix seconds, for the Date of a response. `on_failure` is called
+    with each error of the archive, which is logged without it.
     Faults come last, so that they apply only to requests that a route would have answered.
     """
 
@@ -84,6 +87,9 @@ def middleware(
             answer = plan().respond(request, handler) if has_route else handler(request)
             response = await answer
             response.headers["Date"] = formatdate(clock(), usegmt=True)
+        except ArchiveError as error:
+            (on_failure or _log.error)(error)
+            response = wire.archive_failure(str(error)).response()
         except Exception as error:  # noqa: BLE001 - a server always answers
             response = _as_api_error(request, error).response()
         response.headers.update(_headers(time.monotonic() - started))

@@ -116,6 +116,11 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(milliseconds)}
 
 
+def archive_failure(message: str) -> ApiError:
+    """Return the 500 for an archive that cannot be read; another try would not help."""
+    return ApiError(500, message, type="server_error", headers={"x-should-retry": "false"})
+
+
 def server_failure() -> ApiError:
     """Return the 500 for a failure of the server itself."""
     return ApiError(

@@ -7,7 +7,9 @@ from typing import Final
 
 MODULES: Final = (
     "aiomessages",
+    "aiomessages.archive",
     "aiomessages.export",
+    "aiomessages.archive",
     "aiomessages.fastapi",
     "aiomessages.blocking",
     "aiomessages.otel",

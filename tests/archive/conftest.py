@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest_archive import PlayedServer
+from conftest_played import PlayedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

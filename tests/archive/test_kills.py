@@ -11,11 +11,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest_archive import HOUR, PlayedServer
+from conftest_played import HOUR, PlayedServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.archive.schema import APPLICATION_ID
-from aiomessages.archive.sync import sync
+from aiomessages.archive.syncing import sync
 from aiomessages.archive.text import searchable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "100"))
 PROCESSES = multiprocessing.get_context("forkserver")  # a child begins in milliseconds
-PROCESSES.set_forkserver_preload(["aiomessages.archive.sync", "aiohttp"])
+PROCESSES.set_forkserver_preload(["aiomessages.archive.syncing", "aiohttp"])
 
 
 def run_sync(base_url: str, archive: str) -> None:

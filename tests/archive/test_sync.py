@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, PlayedServer, answering, ask, create, not_found, run
+from conftest_played import DAY, HOUR, PlayedServer, answering, ask, create, not_found, run
 
 import aiomessages
 from aiomessages.archive.errors import LockedError, OtherProjectError

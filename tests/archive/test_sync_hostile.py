@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, RETENTION, PlayedServer, answering, ask, create, run
+from conftest_played import DAY, HOUR, RETENTION, PlayedServer, answering, ask, create, run
 
 from aiomessages.archive.errors import OtherProjectError
 from aiomessages.errors import APIConnectionError, AuthenticationError, BadRequestError

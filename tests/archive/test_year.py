@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from conftest_archive import DAY, HOUR, RETENTION, Completion, PlayedServer
+from conftest_played import DAY, HOUR, RETENTION, Completion, PlayedServer
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
-from aiomessages.archive.sync import sync
+from aiomessages.archive.syncing import sync
 from aiomessages.errors import APIError
 
 if TYPE_CHECKING:

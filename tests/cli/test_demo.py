@@ -40,6 +40,16 @@ def test_the_export(run: Run) -> None:
     assert assistant[1] == count[2]
 
 
+def test_the_archive(run: Run) -> None:
+    """The demo keeps every conversation in an archive, and finds a word in it."""
+    text = run("demo").out.decode()
+    count = re.search(r"Read [\d,]+ messages of (\d+) conversations", text)
+    assert count
+    assert f"Kept {count[1]} conversations in an archive" in text
+    assert "The next sync sent 1: nothing was new." in text
+    assert re.search(r"^  chatcmpl-umbrella 0: .*umbrella", text, re.MULTILINE)
+
+
 def test_the_export_without_duckdb(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without DuckDB there is still an export, and a hint how to install it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)

@@ -74,7 +74,10 @@ def test_arguments_of_the_process(
     assert aiomessages.__version__ in capsys.readouterr().out
 
 
-COMMANDS = [[], ["list"], ["completions"], ["export"], ["status"], ["serve"], ["demo"]]
+COMMANDS = [
+    *([], ["list"], ["completions"], ["export"], ["sync"], ["status"], ["import"], ["serve"]),
+    ["demo"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -102,8 +105,8 @@ def test_help(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> 
 def test_groups_of_options(run: Run, command: str) -> None:
     """Help begins with the options that select, then come those of the format and the server."""
     text = run(command, "--help").out.decode()
-    headings = re.findall(r"^╭─ (Which|How|Server)", text, re.MULTILINE)
-    assert headings == ["Which", "How", "Server"]
+    headings = re.findall(r"^╭─ (Selection|Output|Server)", text, re.MULTILINE)
+    assert headings == ["Selection", "Output", "Server"]
 
 
 def test_no_command(run: Run) -> None:
@@ -141,6 +144,9 @@ PLACES = [
     ["export", "--ids-file", "nowhere", "-o"],
     ["export", "chatcmpl-x", "-o", "x.jsonl", "--layout"],
     ["status"],
+    ["import"],
+    ["import", "nowhere"],
+    ["import", "--replace"],
     ["serve", "--fault"],
     ["serve", "--port"],
     ["serve", "--import"],

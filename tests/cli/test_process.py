@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest_cli import KEY, NASTY, SHORT, Ran
+from conftest_cli import KEY, NASTY, RECORDS, SHORT, Ran
+
+from aiomessages.server import import_records
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 Execute = Callable[..., Ran]
@@ -44,6 +46,29 @@ def test_at_a_terminal(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     shown = at_terminal(spawn, "list", "chatcmpl-short")
     assert "\x1b[1;32muser\x1b[0m" in shown
+    assert "\x1b[31m" not in shown
+    assert "\u202e" not in shown
+    hint = "the model's reply is not in this list: aiomessages show chatcmpl-short"
+    assert shown.endswith(f"aiomessages: {hint}\n")
+
+
+@pytest.mark.parametrize("local", ["", "records.db"])
+def test_what_to_type_for_the_reply(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, local: str
+) -> None:
+    """The line that says how to see the reply names the archive that the list is from."""
+    monkeypatch.chdir(tmp_path)
+    import_records("records.db", RECORDS)
+    name = "chatcmpl-short" if local else "chatcmpl-umbrella"
+    shown = at_terminal(spawn, "list", name, "--local", *filter(None, [local]))
+    assert shown.endswith(f"aiomessages show {name} --local {local}".rstrip() + "\n")
+
+
+@pytest.mark.parametrize("shape", ["auto", "json"])
+def test_show_at_a_terminal(spawn: Spawn, shape: str) -> None:
+    """A conversation with its reply acts on no terminal, in any format."""
+    shown = at_terminal(spawn, "show", "chatcmpl-short", "--format", shape)
+    assert "Bye." in shown
     assert "\x1b[31m" not in shown
     assert "\u202e" not in shown
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest_cli import RECORDS, Ran
 
+from aiomessages.server import import_records
 from aiomessages.server.faults import FAULTS
 
 if TYPE_CHECKING:
@@ -98,6 +99,26 @@ def test_a_database(spawn: Spawn, tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
+def test_a_damaged_database(spawn: Spawn, tmp_path: Path) -> None:
+    """Standard error has one sentence for each request that cannot be answered."""
+    database = tmp_path / "my.db"
+    import_records(str(database), RECORDS)
+    data = bytearray(database.read_bytes())
+    data[4096:] = b"\x55" * (len(data) - 4096)  # the first page has the schema
+    database.write_bytes(data)
+    process = spawn("serve", database)
+    variables = exported(process)
+    with pytest.raises(urllib.error.HTTPError) as error:
+        completions(variables)
+    error.value.close()
+    assert error.value.code == 500
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"aiomessages: {database}: the database is damaged: restore".encode() in err
+    assert b"Traceback" not in err
+
+
 def test_invalid_records(execute: Run, tmp_path: Path) -> None:
     """A file without records is refused with the number of the line."""
     records = tmp_path / "records.jsonl"
@@ -114,7 +135,7 @@ def test_a_file_that_is_no_database(execute: Run, tmp_path: Path) -> None:
     path = tmp_path / "my.db"
     path.write_text("precious " * 1000, "utf-8")
     code, out, err = execute("serve", path)
-    assert (code, out) == (1, b"")
+    assert (code, out) == (2, b"")
     assert str(path) in err
     assert "unexpected" not in err
     assert path.read_text("utf-8") == "precious " * 1000
@@ -124,7 +145,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
     """--debug shows the origin of an error here as well."""
     (tmp_path / "my.db").write_text("precious " * 1000, "utf-8")
     code, _, err = execute("serve", tmp_path / "my.db", "--debug")
-    assert code == 1
+    assert code == 2
     assert err.startswith("Traceback")
     assert err.splitlines()[-1].startswith("aiomessages: ")
 

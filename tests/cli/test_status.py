@@ -1,14 +1,18 @@
-"""`aiomessages status`: the content of the ledger, for a person and for a program."""
+"""`aiomessages status`: the content of a ledger or an archive, for a person and for a program."""
 
 import json
 import os
+import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest_cli import Ran
+from conftest_cli import RECORDS, Ran
 
 from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.server import import_records
 from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
@@ -140,3 +144,71 @@ def test_hostile_names(run: Run, tmp_path: Path) -> None:
     ran = run("status", tmp_path / f"{odd}\x9b31m")
     assert ran.code == 3
     assert not UNSAFE.search(ran.err)
+
+
+def test_an_archive(run: Run, tmp_path: Path) -> None:
+    """Of an archive it says how much is in it, from when, its runs, and what waits and why."""
+    path = tmp_path / "archive.db"
+    import_records(str(path), RECORDS)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO runs (kind, selection, begin) VALUES ('sync', '', 1e9)")
+        db.execute(
+            'INSERT INTO runs (kind, selection, begin, "end", new, requests, result)'
+            " VALUES ('sync', '', 1e9, 1e9, 3, 1, 'complete')"
+        )
+        db.execute(
+            "INSERT INTO runs (kind, selection, begin, \"end\") VALUES ('sync', '', 1e9, 1e9)"
+        )
+        db.execute("INSERT INTO waiting VALUES ('chatcmpl-w', 'failed', 'bad \x1b[31m', 1e9, 1, 1)")
+        db.executemany(
+            "INSERT INTO waiting VALUES (?, 'pending', NULL, 2e9, 1, 1)",
+            [(f"chatcmpl-p{n:02}",) for n in range(12)],
+        )
+    ran = run("status", path)
+    text = ran.out.decode()
+    assert (ran.code, text.splitlines()[0]) == (0, f"{path}: an archive")
+    assert "  completions  3 complete\n" in text
+    assert "  messages     253 messages and 3 replies\n" in text
+    assert re.search(r"  created      2025-1.* to 2025-1", text)
+    assert re.search("run  .*: sync, not ended\n", text)
+    assert re.search("run  .*: sync: 3 new, 1 request; complete\n", text)
+    assert re.search("run  .*: sync: nothing new, 0 requests\n", text)
+    assert re.search(r"waiting: chatcmpl-w, not read so far since .*: bad \\x1b\[31m\n", text)
+    assert re.search("waiting: chatcmpl-p08, not visible yet since [^:]*:[^:]*\n", text)
+    assert "waiting: 3 more (--format json has all)" in text
+    found = json.loads(run("status", path, "--format", "json").out)
+    assert (found["completions"], found["messages"], found["replies"]) == ({"complete": 3}, 253, 3)
+    assert [run["new"] for run in found["runs"]] == [0, 3, 0]
+    assert len(found["waiting"]) == 13
+
+
+def test_an_archive_of_odd_times(run: Run, tmp_path: Path) -> None:
+    """A time that no calendar has is shown as a number, and one reply is one."""
+    path = tmp_path / "archive.db"
+    import_records(str(path), [RECORDS[1]])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE completions SET created = 9000000000000000")
+    text = run("status", path).out.decode()
+    assert "created      9000000000000000 s to" in text
+    assert "0 messages and 1 reply\n" in text
+
+
+def test_an_empty_archive(run: Run, tmp_path: Path) -> None:
+    """An archive of nothing says so."""
+    import_records(str(tmp_path / "archive.db"), [])
+    assert "completions  none yet\n" in run("status", tmp_path / "archive.db").out.decode()
+
+
+def test_the_database_of_another_program(run: Run, tmp_path: Path) -> None:
+    """A database that is no archive is exit code 2."""
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE precious (x)")
+    ran = run("status", tmp_path / "other.db")
+    assert ran.code == 2
+    assert "another program" in ran.err
+
+
+def test_a_file_without_an_export(run: Run, tmp_path: Path) -> None:
+    """A file that is neither an archive nor an export has no status."""
+    (tmp_path / "x.jsonl").write_bytes(b"{}\n")
+    assert run("status", tmp_path / "x.jsonl").code == 3

@@ -1,6 +1,7 @@
 """`aiomessages sync`, against real servers, in and out of process."""
 
 import json
+import os
 import resource
 import signal
 import sqlite3
@@ -195,10 +196,12 @@ def test_a_full_disk(
     def stop_growing() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    process = spawn("sync", archive, "--concurrency", "1", preexec_fn=stop_growing)
+    # The limit would cut the records of coverage as well.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    process = spawn("sync", archive, "--concurrency", "1", preexec_fn=stop_growing, env=env)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 74, err
-    assert b"no room left on the disk" in err
+    assert str(archive) in err.decode()
     assert ask(archive, "PRAGMA integrity_check") == [("ok",)]
     assert run("sync", archive).code == 0
     assert ask(archive, "SELECT count(*) FROM completions") == [(10,)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,7 +50,7 @@ async def test_no_memory_for_a_page(tmp_path: Path) -> None:
                 pass  # its last page comes long after a first one of the other
             assert {asked.path.split("/")[4] for asked in server.asked} == {"chatcmpl-1"}
             oldest.hold_page(0)
-            with await reading as outcome:
+            with closing(await reading) as outcome:
                 assert len(outcome.messages) == PAGES
 
 
@@ -64,7 +65,7 @@ async def test_messages_in_a_file(tmp_path: Path) -> None:
             outcome = await reader_of(client, tmp_path, budget).read(
                 Item("chatcmpl-1"), reservation
             )
-            with outcome:
+            with closing(outcome):
                 last = answer(server.asked[-1]).body
                 assert reservation.held == len(json.dumps(last))
 
@@ -84,7 +85,7 @@ async def test_messages_that_are_read_again(tmp_path: Path) -> None:
             outcome = await reader_of(client, tmp_path, budget).read(
                 Item("chatcmpl-1"), reservation
             )
-            with outcome:
+            with closing(outcome):
                 bodies = [answer(asked).body for asked in server.asked[PAGES:]]
                 assert len(bodies) == len(outcome.messages) == PAGES
                 assert reservation.held == sum(len(json.dumps(body)) for body in bodies)
@@ -127,6 +128,6 @@ async def test_an_indented_page(tmp_path: Path, line_break: str) -> None:
             outcome = await reader_of(client, tmp_path, budget).read(
                 Item("chatcmpl-1"), reservation
             )
-            with outcome:
+            with closing(outcome):
                 (line,) = outcome.messages.held
     assert (json.loads(line), line.splitlines()) == (message(0), [line])

@@ -116,7 +116,7 @@ def test_nothing(
 
 def test_a_batch_of_entries(opened: Opened, tmp_path: Path) -> None:
     """A batch without lines begins no file."""
-    opened().write(Lines(), [Entry("a", "gone")])
+    opened().write([Lines()], [Entry("a", "gone")])
     assert names(tmp_path) == []
 
 
@@ -439,7 +439,7 @@ def test_a_file_that_comes_during_a_run(opened: Opened, tmp_path: Path, name: st
 def test_a_link_that_comes_during_a_run(opened: Opened, tmp_path: Path) -> None:
     """A link is refused at the end of a run, too, and its target stays."""
     output = opened()
-    output.write(Lines(ONE, 1), [])
+    output.write([Lines(ONE, 1)], [])
     (tmp_path / "mine").write_bytes(b"mine")
     (tmp_path / "out.jsonl.manifest.json").symlink_to(tmp_path / "mine")
     with pytest.raises(CorruptError, match="is a symbolic link: move it away"):
@@ -522,7 +522,7 @@ def test_columns_that_are_made_again(opened: Opened, ledger: Ledger, tmp_path: P
         def create(self, path: Path) -> None:
             raise OSError(errno.EIO, f"{path.name} cannot be created")
 
-    opened("out.parquet").write(Lines(LINE, 1), [])
+    opened("out.parquet").write([Lines(LINE, 1)], [])
     opened("out.parquet").finish("messages")
     (tmp_path / "out.parquet").unlink()
     with pytest.raises(OSError, match=r"manifest\.json\.tmp"):

@@ -21,6 +21,7 @@ from aiomessages.export import (
 )
 from aiomessages.export.files import Files
 from aiomessages.export.ledger import Ledger
+from aiomessages.export.ledger_schema import count_reasons
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,7 @@ async def test_nothing_to_explain(client: AsyncMessagesClient, tmp_path: Path) -
     """The ledger has no reason for a completion that the output holds whole."""
     await export(client, IDS[:2], tmp_path / "out.jsonl")
     with Ledger(tmp_path / "out.jsonl.ledger") as ledger:
-        assert ledger.reasons("done") == {None: 2}
+        assert ledger.query(count_reasons, "done") == {None: 2}
 
 
 async def test_messages_are_the_servers_bytes(client: AsyncMessagesClient, tmp_path: Path) -> None:

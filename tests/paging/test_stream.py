@@ -194,6 +194,17 @@ async def test_the_next_page_is_under_way_while_the_caller_works() -> None:
     await stream.aclose()
 
 
+async def test_a_page_that_lay_ready_starts_the_next_fetch() -> None:
+    """Taking a page that was ready sends the next request, though the caller never waits."""
+    pages = three_pages()
+    stream = pages.stream()
+    await anext(stream)
+    await until_idle()
+    assert [await anext(stream), await anext(stream)] == ["B", "C"]
+    assert pages.asked == [None, "b", "d"]
+    await stream.aclose()
+
+
 async def test_without_prefetch() -> None:
     """With prefetch=False a page is fetched only when its first item is asked for."""
     pages = three_pages()
@@ -534,6 +545,26 @@ async def test_closing_with_the_last_page_unread() -> None:
             await anext(stream)
 
 
+async def test_closing_twice_with_the_last_page_unread() -> None:
+    """A second closing makes no end of a stream whose last page was not read."""
+    stream = Pages(["a"], ["b"]).stream()
+    await anext(stream)
+    await until_idle()
+    for _ in range(2):
+        await stream.aclose()
+    with pytest.raises(ClientClosedError):
+        await anext(stream)
+
+
+async def test_closing_pages_at_the_end() -> None:
+    """Pages that were closed behind the last one have ended, and stay so."""
+    pages = Pages(["a"]).stream().pages()
+    await anext(pages)
+    await pages.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(pages)
+
+
 async def test_closing_at_the_end() -> None:
     """A stream that is closed after its last item has ended, and stays so."""
     stream = Pages(["a"]).stream()
@@ -582,7 +613,7 @@ async def test_closing_inside_a_cancelled_scope_waits_for_the_fetch() -> None:
             await until_idle()
             ended.set()
 
-    stream = PageStream(fetch, WalkState(), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
+    stream = PageStream(Walk(fetch, WalkState()), fetch_one=None, raw=None, bulk=None)  # type: ignore[arg-type,var-annotated]
     waiting = asyncio.create_task(anext_of(stream))
     await begun.wait()
     with anyio.CancelScope() as scope:
@@ -638,13 +669,14 @@ async def test_sending_and_throwing() -> None:
 
 
 async def test_a_dropped_stream_cancels_its_fetch() -> None:
-    """A stream dropped during a fetch leaves no task, and warns that it was not closed."""
+    """A stream dropped during a fetch leaves no task, and warns at the line that dropped it."""
     pages = three_pages()
     stream = pages.stream()
     await anext(stream)
     assert pages.running == 1
-    with pytest.warns(ResourceWarning, match="aclose"):
+    with pytest.warns(ResourceWarning, match="aclose") as warned:
         del stream  # its last reference
+    assert warned[0].filename == __file__
     await until_idle()
     assert pages.running == 0
 

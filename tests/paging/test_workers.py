@@ -576,7 +576,7 @@ async def test_an_iterator_that_cannot_be_closed(leave: Any) -> None:
 
 
 async def test_a_dropped_source_is_closed() -> None:
-    """Results that are dropped close their source, and warn once."""
+    """Results that are dropped close their source, and warn once, at the line that did it."""
     source = Source(50)
     results = Results(source, same, concurrency=3)
     await anext(results)
@@ -585,6 +585,7 @@ async def test_a_dropped_source_is_closed() -> None:
         gc.collect()
     await others_to_leave()
     assert (len(warned), source.closed) == (1, 1)
+    assert warned[0].filename == __file__
 
 
 async def test_dropped_results_cancel_all_their_work() -> None:
@@ -723,6 +724,29 @@ def test_closing_cancels_the_work_on_every_item() -> None:
         assert (got, type(error)) == ([], ClientClosedError)
 
     virtual_time.run(main())
+
+
+async def test_closing_while_another_task_closes() -> None:
+    """Each task that closes the results waits until the source is closed."""
+    closing, go, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            closed.set()
+
+    results = Results(source(), same, concurrency=1)
+    await anext(results)
+    first = asyncio.create_task(results.aclose())
+    await closing.wait()
+    asyncio.get_running_loop().call_soon(go.set)
+    await results.aclose()
+    assert closed.is_set()
+    await first
 
 
 async def test_closing_inside_a_cancelled_scope() -> None:

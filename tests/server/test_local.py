@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from aiomessages.server import LocalServer, RecordError
+from aiomessages.archive.errors import NotAnArchiveError
+from aiomessages.server import LocalServer, RecordError, import_records
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -225,3 +227,55 @@ async def test_a_closed_server_says_so(record: Build) -> None:
         server.base_url  # noqa: B018 - reading it is the test
     with pytest.raises(RuntimeError, match="not running"):
         await server.import_records([record("c1")])
+
+
+# --- an archive that cannot be used ---------------------------------------------------------------
+
+
+def damaged(path: Path, record: Build) -> Path:
+    """Make an archive whose messages cannot be read."""
+    import_records(str(path), [record("c1"), record("c2")])
+    db = sqlite3.connect(path)
+    query = "SELECT rootpage FROM sqlite_master WHERE name = 'messages'"
+    (root,) = db.execute(query).fetchone()
+    db.close()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * 4096 : root * 4096] = b"\x55" * 4096
+    path.write_bytes(data)
+    return path
+
+
+async def test_a_damaged_archive_is_a_500_that_is_not_retried(
+    tmp_path: Path, ask_at: AskAt, record: Build
+) -> None:
+    """The answer says what to do, and so is told whoever runs the server; the rest is served."""
+    told: list[str] = []
+    path = damaged(tmp_path / "a.db", record)
+    async with LocalServer(path, on_failure=lambda error: told.append(str(error))) as server:
+        ask = ask_at(server)
+        answer = await ask("/chat/completions/chatcmpl-c1/messages")
+        assert (answer.status, answer.headers["x-should-retry"]) == (500, "false")
+        assert [answer.json["error"]["message"]] == told
+        assert told[0].startswith(f"{path}: the database is damaged: restore a backup")
+        assert (await ask("/chat/completions/chatcmpl-c1")).status == 200
+
+
+async def test_a_damaged_archive_is_logged(
+    tmp_path: Path, ask_at: AskAt, record: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without anyone to tell, the log has the sentence, and no traceback."""
+    async with LocalServer(damaged(tmp_path / "a.db", record)) as server:
+        await ask_at(server)("/chat/completions/chatcmpl-c1/messages")
+    (entry,) = caplog.records
+    assert "the database is damaged" in entry.getMessage()
+    assert (entry.levelname, entry.exc_info) == ("ERROR", None)
+
+
+async def test_another_file_keeps_it_from_starting(tmp_path: Path) -> None:
+    """The error is that of the archive, and the port is not taken."""
+    (tmp_path / "a.db").write_text("precious " * 100, "utf-8")
+    server = LocalServer(tmp_path / "a.db")
+    with pytest.raises(NotAnArchiveError, match=r"a\.db: no SQLite database"):
+        await server.start()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = server.base_url

@@ -16,9 +16,12 @@ from aiomessages import (
     MessagesError,
     MessageStream,
     RateLimitError,
+    Reply,
     RetryPolicy,
+    StoredCompletion,
     Timeout,
 )
+from aiomessages.archive import Archive, ArchiveStatus, Snippet
 from aiomessages.blocking import MessagesClient, Page, export
 from aiomessages.export import ExportReport
 from aiomessages.otel import instrument
@@ -28,6 +31,21 @@ from aiomessages.testing import MessagesServer, ReceivedRequest
 async def key_from_a_vault() -> str:
     """Stand for a caller's provider of keys."""
     return "sk-from-a-vault"
+
+
+async def an_archive() -> None:
+    """An archive gives the values of the client, and hits with theirs."""
+    async with Archive("archive.db") as archive:
+        async for completion in archive.completions(model="gpt-4o", since=1.5, state="gone"):
+            assert_type(completion, StoredCompletion)
+        async for message in archive.messages("chatcmpl-1"):
+            assert_type(message, Message)
+        assert_type(await archive.conversation("chatcmpl-1"), Conversation)
+        assert_type(await archive.status(), ArchiveStatus)
+        async for hit in archive.search("words", role="user", limit=20, best=True):
+            assert_type(hit.message, Message | Reply)
+            assert_type(hit.snippet, Snippet)
+            assert_type(list(hit.snippet.pieces()), list[tuple[str, bool]])
 
 
 async def one_page(client: AsyncMessagesClient) -> None:

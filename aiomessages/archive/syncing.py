@@ -24,7 +24,7 @@ from .discovery import Discovery
 from .guard import archive_errors, locked, unreplaced
 from .report import SyncReport
 from .run import MAX_RETRY_AFTER, RefusedRequests, Sync
-from .selection import Selection
+from .sync_selection import Selection
 
 
 async def sync(

@@ -1,0 +1,105 @@
+"""A connection to an archive for an event loop: each query runs in a thread, one at a time.
+
+A call that is cancelled returns at once, and its query is interrupted. The thread of the next call
+waits until that query has ended, so that two threads never use the connection together.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import anyio
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from .database import open_to_read
+from .errors import ArchiveError, sqlite_errors
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+_STEPS: Final = 10_000  # of SQLite's machine between two looks; about a millisecond
+
+
+class _Call:
+    cancelled = False
+
+
+class ReadConnection:
+    """A read-only connection; `open` it first, and `aclose` it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self._limiter: CapacityLimiter | None = None
+        self._using = threading.Lock()  # held by the thread that uses the connection
+        self._guard = threading.Lock()  # held for an instant, around the next field
+        self._running: _Call | None = None
+
+    async def open(self) -> None:
+        """Open the file. Raises what `open_to_read` does."""
+        if self._limiter is not None:
+            raise ArchiveError(f"{os.fspath(self.path)}: this Archive was opened before")
+        self._limiter = CapacityLimiter(1)
+        await to_thread.run_sync(self._open, limiter=self._limiter)
+
+    async def run(self, work: Work[T]) -> T:
+        """Return `work(connection)`, run in a thread. Raises ArchiveError for SQLite's errors."""
+        db, call = self._db, _Call()
+        if db is None:
+            raise ArchiveError(
+                f"{os.fspath(self.path)}: the archive is not open: use it inside of"
+                " `async with Archive(path) as archive`"
+            )
+
+        def use() -> T:
+            with self._using, sqlite_errors(self.path):
+                return self._use(db, call, work)
+
+        try:
+            return await to_thread.run_sync(use, abandon_on_cancel=True, limiter=self._limiter)
+        except anyio.get_cancelled_exc_class():
+            call.cancelled = True
+            with self._guard:
+                if self._running is call:  # and no other call, which has begun meanwhile
+                    db.interrupt()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the file, and end a query that still runs."""
+        db, self._db = self._db, None
+        if db is None:
+            return
+        db.interrupt()
+
+        def close() -> None:
+            with self._using:
+                db.close()
+
+        with CancelScope(shield=True):
+            await to_thread.run_sync(close)
+
+    def _open(self) -> None:
+        self._db = open_to_read(self.path)
+
+    def _use(self, db: sqlite3.Connection, call: _Call, work: Work[T]) -> T:
+        with self._guard:
+            self._running = call
+        # An interruption has no effect between two statements; this one has.
+        db.set_progress_handler(lambda: call.cancelled or self._db is None, _STEPS)
+        try:
+            return work(db)
+        finally:
+            with self._guard:
+                self._running = None
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Let all queries of the block see one state of the archive."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.rollback()  # nothing was written; after some errors SQLite has ended it by itself

@@ -1,0 +1,82 @@
+"""`aiomessages import`: put conversations from files into an archive.
+
+`aiomessages.archive.importing` does the work. It sends nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from aiomessages.archive.importing import ImportReport, check_file, import_checked
+
+from .exits import UsageError
+from .progress import counted
+from .stderr import say
+
+_EXAMPLES = """\
+Examples:
+  aiomessages import records.jsonl archive.db
+  aiomessages import old.jsonl.gz older.jsonl.zst archive.db
+  aiomessages export --all --layout conversations -o all.jsonl.gz
+  aiomessages import all.jsonl.gz archive.db    such an export is a source as well
+"""
+# More ids would hide the numbers: the others are in the report that Python gets.
+_NAMED = 10
+
+app = App(name="import", help_epilogue=_EXAMPLES)
+
+
+@app.default
+def import_files(
+    *files: Annotated[
+        Path,
+        Parameter(
+            help="One or more files of JSON Lines (.jsonl, .jsonl.gz or .jsonl.zst): records of the"
+            " local server, or exports with --layout conversations. The last name is that of the"
+            " archive, which is created if it is missing.",
+        ),
+    ],
+    replace: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Take a conversation of a file where the archive has another form of it.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Print only errors."),
+    ] = False,
+) -> None:
+    """Import conversations from files into an archive: each file whole, or not at all."""
+    if len(files) < 2:
+        raise UsageError("name one or more files, and then the archive")
+    *sources, archive = files
+    for file in sources:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file")
+        check_file(file)
+    if not archive.parent.is_dir():
+        raise UsageError(f"{archive}: cannot create an archive there")
+    for file in sources:
+        report = import_checked(file, archive, replace=replace)
+        if not quiet:
+            _tell(file, report)
+
+
+def _tell(file: Path, report: ImportReport) -> None:
+    found = report.new + report.unchanged + report.replaced + len(report.kept)
+    counts = {
+        "new": report.new,
+        "already there": report.unchanged,
+        "replaced": report.replaced,
+        "kept as the archive has them": len(report.kept),
+    }
+    parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    say(f"{file}: {counted(found, 'conversation')}{': ' if parts else ''}{parts}")
+    for line, completion_id in report.kept[:_NAMED]:
+        say(f"{file}: line {line}: {completion_id} differs; --replace takes it")
+    if len(report.kept) > _NAMED:
+        say(f"{file}: {len(report.kept) - _NAMED:,} more differ")

@@ -1,0 +1,259 @@
+"""Search: which messages are found in which language, in which order, and while a sync writes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest_archive import NOW, store, stored, write
+
+from aiomessages.archive import Archive, CorruptError, Hit, SearchError
+from aiomessages.errors import ConfigurationError
+from aiomessages.models import Message, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+TEXTS = {
+    "en": "The café's résumé: don't panic, it's 3.14 o'clock",
+    "de": "Die Straße nach Köln ist größer als die Autobahn",
+    "fr": "L'élève était déjà à l'hôtel où l'œuvre brûle",
+    "ru": "Ёлка стоит в лесу, ещё идёт снег",
+    "ar": "السَّلامُ عَلَيْكُم يا صديقي",
+    "he": "שָׁלוֹם עוֹלָם, מה שלומך",
+    "hi": "हिन्दी भाषा में नमस्ते दुनिया",
+    "th": "ภาษาไทยเขียนไม่มีช่องว่าง",
+    "zh": "我们在北京学习日本语和GPT模型",
+    "ja": "日本語のテキストを検索する",
+    "ko": "한국어를 공부합니다",
+    "emoji": "Great job 👍🏽 and ❤️ to the 👩‍💻",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where an archive may stand."""
+    return tmp_path / "archive.db"
+
+
+@pytest.fixture(scope="module")
+def languages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an archive with one conversation of each language."""
+    path = tmp_path_factory.mktemp("languages") / "archive.db"
+    with stored(path) as insert:
+        for name, text in TEXTS.items():
+            insert(name, text)
+    return path
+
+
+async def found(archive: Archive, words: str, **how: Any) -> list[str]:
+    """Return the ends of the ids of the completions that are found."""
+    hits = archive.search(words, **how)
+    return [hit.completion_id.removeprefix("chatcmpl-") async for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("cafe", "en"),
+        ("RÉSUMÉ", "en"),
+        ("don't", "en"),
+        ("3.14", "en"),
+        ('"3.14 o\'clock"', "en"),
+        ("strasse", "de"),
+        ("STRASSE", "de"),
+        ("straße", "de"),
+        ("koln", "de"),
+        ("autob*", "de"),
+        ("eleve", "fr"),
+        ("l'hotel", "fr"),
+        ("brule deja", "fr"),
+        ("елка", "ru"),
+        ("ёлка", "ru"),
+        ("ЕЩЕ", "ru"),
+        ("сне*", "ru"),
+        ("السلام", "ar"),
+        ("عليكم", "ar"),
+        ("שלום", "he"),
+        ("עולם שלומך", "he"),
+        ("हिन्दी", "hi"),
+        ("नमस्ते", "hi"),
+        ("ไทย", "th"),
+        ("เขียนไม่มี", "th"),
+        ("北京", "zh"),
+        ("学习日本", "zh"),
+        ("GPT模型", "zh"),
+        ("検索", "ja"),
+        ("テキスト", "ja"),
+        ("日本語の", "ja"),
+        ("ﾃｷｽﾄ", "ja"),
+        ("한국", "ko"),
+        ("공부합니다", "ko"),
+        ("ᄒ\u1161\u11ab국어", "ko"),
+        ("👍", "emoji"),
+        ("👍🏽", "emoji"),
+        ("❤", "emoji"),
+        ("❤️", "emoji"),
+        ("👩‍💻", "emoji"),
+    ],
+)
+async def test_words_of_every_language(languages: Path, words: str, name: str) -> None:
+    """A word is found as people write it, and its place in the text is marked."""
+    async with Archive(languages) as archive:
+        (hit,) = [hit async for hit in archive.search(words)]
+    assert hit.completion_id == f"chatcmpl-{name}"
+    assert hit.snippet.marks
+
+
+@pytest.mark.parametrize(
+    "words", ["京北", "本日", "語本", "国한", "hind", "👎", "आप", "нег", "ไทยภาษา"]
+)
+async def test_words_that_nobody_wrote(languages: Path, words: str) -> None:
+    """Characters in another order, and parts of words, are not found."""
+    async with Archive(languages) as archive:
+        assert await found(archive, words) == []
+
+
+async def test_words_of_two_languages(languages: Path) -> None:
+    """What two languages share is found in both."""
+    async with Archive(languages) as archive:
+        assert sorted(await found(archive, "日本")) == ["ja", "zh"]
+
+
+async def test_a_hit(path: Path) -> None:
+    """A hit has its message, its place, and the time and model of its completion."""
+    store(path, "a", "hello", "an old umbrella", replies=("no", "an umbrella indeed"))
+    async with Archive(path) as archive:
+        hits = [hit async for hit in archive.search("umbrella")]
+        conversation = await archive.conversation("chatcmpl-a")
+    assert all(isinstance(hit, Hit) for hit in hits)
+    sent, reply = hits
+    assert (sent.completion_id, sent.n, sent.choice) == ("chatcmpl-a", 1, None)
+    assert (sent.created, sent.model) == (NOW, "gpt-4o")
+    assert sent.message == conversation.messages[1]
+    assert isinstance(sent.message, Message)
+    assert sent.snippet.text == "an old umbrella"
+    assert sent.snippet.marks == ((7, 15),)
+    assert (reply.n, reply.choice) == (3, 1)
+    assert conversation.completion is not None
+    assert reply.message == conversation.completion.choices[1].message
+    assert isinstance(reply.message, Reply)
+
+
+@pytest.fixture
+async def archive(path: Path) -> AsyncIterator[Archive]:
+    """Open an archive of conversations that differ in model, time and metadata."""
+    with stored(path) as insert:
+        for n, name in enumerate("abcd"):
+            insert(
+                name,
+                {"role": "system", "content": "tell of weather"},
+                "the weather " * (n + 1) + "filler " * (20 - 5 * n),
+                created=NOW + n if n != 2 else None,
+                model="o1" if n == 1 else "gpt-4o",
+                metadata={"team": "red" if n < 2 else "blue"},
+                state="lost" if name == "d" else "complete",
+            )
+    async with Archive(path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, "ddbbaacc"),
+        ({"limit": 3}, "ddb"),
+        ({"role": "user"}, "dbac"),
+        ({"role": "system", "limit": 1}, "d"),
+        ({"role": "tool"}, ""),
+        ({"model": "o1"}, "bb"),
+        ({"metadata": {"team": "red"}}, "bbaa"),
+        ({"since": NOW + 1}, "ddbb"),
+        ({"until": NOW + 1}, "aa"),
+        ({"role": "user", "best": True}, "dcba"),
+        ({"role": "user", "best": True, "limit": 2}, "dc"),
+        ({"model": "o1", "best": True, "role": "user"}, "b"),
+    ],
+)
+async def test_hits_that_are_selected(archive: Archive, how: dict[str, Any], expected: str) -> None:
+    """Hits come newest first, or the best first, narrowed by each filter; unknown times last."""
+    assert "".join(await found(archive, "weather", **how)) == expected
+
+
+async def test_mistakes_are_told_at_once(archive: Archive) -> None:
+    """What is no query, and a wrong option, are refused before the search begins."""
+    with pytest.raises(SearchError, match="write both"):
+        archive.search('"weather')
+    with pytest.raises(ConfigurationError, match="limit"):
+        archive.search("weather", limit=0)
+
+
+def shuffled(path: Path, count: int, order: str) -> list[str]:
+    """Store conversations in an order of their times; return their names, the newest first."""
+    numbers = list(range(count))
+    if order != "asc":
+        numbers.reverse()
+    if order == "random":
+        random.Random(1).shuffle(numbers)  # noqa: S311 - a seeded order
+    with stored(path) as insert:
+        for n in numbers:
+            text = "frequent " + ("retired" if n < count / 2 else "") + (" rare" if not n else "")
+            insert(f"{n:05}", "hello", text, "other", created=NOW + n // 3)
+        insert("empty", created=NOW)
+    return [f"{n:05}" for n in sorted(range(count), key=lambda n: (n // 3, n), reverse=True)]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc", "random"])
+async def test_a_frequent_word(path: Path, order: str) -> None:
+    """However they were stored, the hits of a frequent word come newest first, each once."""
+    newest = shuffled(path, 2500, order)
+    old = [name for name in newest if int(name) < 1250]
+    async with Archive(path) as archive:
+        assert await found(archive, "frequent") == newest
+        assert await found(archive, "freq*") == newest
+        assert await found(archive, "retired") == old
+        assert await found(archive, "rare") == ["00000"]
+        assert await found(archive, "frequent", limit=5) == newest[:5]
+        assert await found(archive, "frequent", since=NOW + 800, role="user") == newest[:100]
+        assert sorted(await found(archive, "frequent", best=True)) == sorted(newest)
+
+
+@pytest.mark.parametrize("word", ["frequent", "freq*"])
+async def test_a_sync_that_writes_meanwhile(path: Path, word: str) -> None:
+    """While conversations are replaced, no hit comes twice, and none that does not match."""
+    newest = shuffled(path, 1500, "asc")
+    seen = []
+    async with Archive(path) as archive:
+        async for hit in archive.search(word):
+            assert isinstance(hit.message, Message)
+            assert "frequent" in hit.message.text
+            seen.append(hit.completion_id.removeprefix("chatcmpl-"))
+            if len(seen) in (10, 500):
+                last = newest[0]
+                store(path, last, "something", "else", "stands", "here", created=NOW + 9999)
+                store(path, newest[700], "frequent", created=NOW + int(newest[700]) // 3)
+    assert len(seen) == len(set(seen))
+    assert set(newest) - set(seen) <= {newest[700]}
+
+
+async def test_a_group_without_messages(path: Path) -> None:
+    """Completions without messages between the others are no hindrance."""
+    with stored(path) as insert:
+        for n in range(1100):
+            insert(f"{n:05}", "frequent", created=NOW + n)
+        for n in range(400):
+            insert(f"empty{n}", created=NOW + 5000)
+        insert("old", "frequent", created=1)
+    async with Archive(path) as archive:
+        assert len(await found(archive, "frequent")) == 1101
+
+
+async def test_a_damaged_message(path: Path) -> None:
+    """A hit whose JSON was damaged in the file is an error of the archive."""
+    store(path, "a", "hello")
+    write(path, "UPDATE messages SET body = '{}'")
+    async with Archive(path) as archive:
+        with pytest.raises(CorruptError, match="cannot be read"):
+            await found(archive, "hello")

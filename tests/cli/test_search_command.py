@@ -1,0 +1,153 @@
+"""`aiomessages search`: what it finds in an archive, in which form and with which exit code."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest_cli import RECORDS, SHORT, Ran
+
+from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.server import import_records
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an archive of RECORDS."""
+    path = tmp_path_factory.mktemp("archive") / "archive.db"
+    import_records(str(path), RECORDS)
+    return path
+
+
+def hits(ran: Ran) -> list[dict[str, Any]]:
+    """Return the hits of the JSON lines, of a run that went well."""
+    assert (ran.code, ran.err) == (0, "")
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_in_a_pipe(run: Run, archive: Path) -> None:
+    """In a pipe a hit is a line of JSON with its place, its snippet and the whole message."""
+    (hit,) = hits(run("search", archive, "brief"))
+    assert hit == {
+        "completion_id": "chatcmpl-short",
+        "n": 0,
+        "choice": None,
+        "role": "system",
+        "created": 1_761_955_200,
+        "model": "gpt-4o",
+        "snippet": {"text": "Be brief.", "marks": [[3, 8]], "before": False, "after": False},
+        "message": SHORT[0],
+    }
+
+
+def test_a_reply(run: Run, archive: Path) -> None:
+    """The model's replies are found as well, with the number of their choice."""
+    found = hits(run("search", archive, "bye"))
+    assert [(hit["choice"], hit["role"]) for hit in found] == [(0, "assistant")] * 3
+
+
+def test_json(run: Run, archive: Path) -> None:
+    """Json is one array."""
+    ran = run("search", archive, "be", "brief", "--format", "json")
+    assert [hit["n"] for hit in json.loads(ran.out)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["word", "--limit", "7"], 7),
+        (["word"], 250),
+        (["word", "--best", "--limit", "3"], 3),
+        (["word", "12"], 1),
+        (["word AND (12 OR 13)"], 2),
+        (["bye", "--role", "assistant"], 3),
+        (["word", "--since", "2025-10-01", "--until", "2026-01-01", "--limit", "1"], 1),
+        (["word", "--model", "gpt-4o", "--limit", "1"], 1),
+    ],
+)
+def test_what_is_searched_for(run: Run, archive: Path, words: list[str], count: int) -> None:
+    """Words may be quoted for the shell or not, and each option narrows."""
+    assert len(hits(run("search", archive, *words))) == count
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["unheard-of"],
+        ["word", "--since", "2025-12-01"],
+        ["word", "--role", "tool"],
+        ["word", "--metadata", "team=red"],
+    ],
+)
+def test_nothing_found(run: Run, archive: Path, words: list[str]) -> None:
+    """Where nothing is found, one line says so, and the exit code is that of grep."""
+    ran = run("search", archive, *words)
+    assert ran == (1, b"", f"aiomessages: nothing found in {archive}\n")
+
+
+def test_table(run: Run, archive: Path) -> None:
+    """A table has a row for each hit, within the screen."""
+    first, *rows = run(
+        "search", archive, "word", "--limit", 2, "--format", "table"
+    ).out.splitlines()
+    assert first.split() == [b"created", b"id", b"message", b"text"]
+    assert [b"chatcmpl-long" in row for row in rows] == [True, True]
+    assert all(len(row.decode()) <= 80 for row in rows)
+
+
+@pytest.mark.parametrize("shape", ["pretty", "table"])
+def test_utc(run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    """Times are local, and with --utc in UTC, which is said."""
+    with monkeypatch.context() as east:
+        east.setenv("TZ", "XXX-2")
+        time.tzset()
+        local = run("search", archive, "brief", "--format", shape).out.decode()
+        utc = run("search", archive, "brief", "--format", shape, "--utc").out.decode()
+    time.tzset()
+    assert "2025-11-01 02:00" in local
+    assert "2025-11-01 00:00" in utc
+    assert "UTC" in utc
+
+
+@pytest.mark.parametrize("shape", ["pretty", "table"])
+def test_hostile_text(run: Run, archive: Path, shape: str) -> None:
+    """What a message says acts on no terminal."""
+    ran = run("search", archive, "31m", "--format", shape)
+    assert ran.code == 0
+    assert rb"\x1b[31m" in ran.out
+    assert not UNSAFE.search(ran.out.decode())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (['"be brief'], 'a " without its other: write both, as in "a phrase"'),
+        (["NOT", "brief"], "write what to search for, and what it must not have behind NOT"),
+        (["!"], "write a word with letters or digits"),
+        ([], "WORDS are missing"),
+    ],
+)
+def test_what_is_no_query(run: Run, archive: Path, words: list[str], said: str) -> None:
+    """What cannot be a query is exit code 2, with what to write."""
+    ran = run("search", archive, *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert said in ran.err
+
+
+def test_what_is_no_archive(run: Run, tmp_path: Path) -> None:
+    """A missing file, a directory and a file of another kind are one sentence each."""
+    (tmp_path / "x.jsonl").write_text('{"completion": {}}\n' * 100, "utf-8")
+    for name, said in (("none.db", "no such archive"), (".", "a directory"), ("x.jsonl", "import")):
+        ran = run("search", tmp_path / name, "word")
+        assert ran.code in (1, 2)
+        assert said in ran.err
+        assert ran.err.count("\n") == 1
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE precious (x)")
+    assert "another program" in run("search", tmp_path / "other.db", "word").err
