@@ -175,9 +175,7 @@ def see(
 
 def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> None:
     """Store a conversation. A lost one, of which only a part was read, waits to be read again."""
-    body = outcome.completion
-    if body is None:  # it was lost before its completion could be read
-        body = msgspec.json.encode({"id": completion_id})
+    body = outcome.completion or b""  # it is read before the messages
     state = "complete" if outcome.state == "done" else "lost"
     messages = (message for block in outcome.messages.blocks() for message in block)
     replies = unlisted_replies(completion_id, outcome)

@@ -122,8 +122,8 @@ class Discovery:
         The cursor of a page may be deleted before the next page is requested. Then the list goes on
         behind the completion before it, or from its begin: what is listed again costs little.
         """
-        begun, start, before = False, after, after
-        for left in reversed(range(_RESTARTS + 1)):
+        left, begun, start, before = _RESTARTS, False, after, after
+        while True:
             try:
                 async with aclosing(self._list_from(order, start)) as pages:
                     async for items in pages:
@@ -133,7 +133,7 @@ class Discovery:
             except APIError as error:
                 if not (begun and left and is_about_cursor(error)):
                     raise
-                start, before = before, after
+                left, start, before = left - 1, before, after
             else:
                 return
 

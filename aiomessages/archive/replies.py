@@ -1,6 +1,5 @@
 """The replies of a conversation that its list of messages does not have."""
 
-from aiomessages.errors import SchemaError
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.stored import Fetched, inputs_of, read_stored
 
@@ -10,10 +9,7 @@ def unlisted_replies(completion_id: str, outcome: Outcome) -> list[tuple[int, by
 
     Some servers list the replies among the messages, where the archive has them already.
     """
-    try:
-        stored = read_stored(outcome.completion)
-    except SchemaError:  # no object: it has no replies
-        return []
+    stored = read_stored(outcome.completion)
     fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
     inputs = sum(map(len, inputs_of(fetched, stored)))
     all_listed = len(outcome.messages) - inputs == len(stored.replies)

@@ -98,6 +98,29 @@ async def test_a_server_that_forgets_its_cursors(server: PlayedServer, archive: 
     assert (await run(server, archive)).new == 2
 
 
+async def test_a_list_that_fails_behind_the_anchor(server: PlayedServer, archive: Path) -> None:
+    """A list that cannot be read behind the anchor ends the sync; nothing is forgotten."""
+    create(server, 30)
+    await run(server, archive)
+    new = create(server, 2)
+    server.fail = answering("/completions", 500)
+    with pytest.raises(InternalServerError):
+        await run(server, archive)
+    server.fail = lambda _: None
+    assert (await run(server, archive)).requests == 1 + len(new)
+
+
+async def test_a_server_that_ignores_the_order(server: PlayedServer, archive: Path) -> None:
+    """Where the list is always newest first, it is read until the rest lies behind the anchor."""
+    server.listing, server.page = "newest-first", 10
+    create(server, 100)
+    await run(server, archive)
+    create(server, 2)
+    report = await run(server, archive)
+    assert report.new == 2
+    assert report.requests <= 1 + 4 + 2
+
+
 # --- what could not be read -----------------------------------------------------------------------
 
 
@@ -138,6 +161,22 @@ async def test_a_waiting_one_that_is_gone(server: PlayedServer, archive: Path) -
     assert (report.gone, report.complete) == ([made[0].id], False)
     assert ask(archive, "SELECT * FROM waiting") == []
     assert (await run(server, archive)).complete
+
+
+async def test_an_id_that_no_request_can_hold(server: PlayedServer, archive: Path) -> None:
+    """A listed completion whose id cannot be requested is named, and costs no other its place."""
+    made = create(server, 3)
+    made[1].extra = {"id": "a/../b"}
+    report = await run(server, archive)
+    assert (report.new, [*report.failed]) == (2, ["a/../b"])
+
+
+async def test_a_completion_without_choices_to_read(server: PlayedServer, archive: Path) -> None:
+    """Choices of an unknown shape are kept as they are sent, beside the messages."""
+    (one,) = create(server, 1)
+    one.extra = {"choices": {"of": "another shape"}}
+    assert (await run(server, archive)).new == 1
+    assert ask(archive, "SELECT count(*) FROM messages WHERE choice IS NOT NULL") == [(0,)]
 
 
 async def test_a_conversation_that_is_lost(server: PlayedServer, archive: Path) -> None:

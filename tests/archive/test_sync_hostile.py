@@ -111,9 +111,11 @@ CREATED: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("listing", ["ascending", "storage", "newest-first", "shuffled"])
+@pytest.mark.parametrize(
+    ("listing", "share"),
+    [("ascending", 1), ("ascending", 3), ("storage", 3), ("newest-first", 3), ("shuffled", 1)],
+)
 @pytest.mark.parametrize("values", CREATED.values(), ids=CREATED)
-@pytest.mark.parametrize("share", [1, 3])
 async def test_odd_times(
     server: PlayedServer, archive: Path, values: list[Any], share: int, listing: str
 ) -> None:
