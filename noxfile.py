@@ -26,7 +26,7 @@ ALL_CORES = ("--numprocesses", "auto")
 
 DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
 # Kills prove an order of writes, which no other interpreter changes; `tests` runs them.
-KILLS = ("--ignore", "tests/export/test_crash.py")
+KILLS = ("--ignore", "tests/export/test_crash.py", "--ignore", "tests/archive/test_kills.py")
 PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
 # Modules above the client do not depend on aiohttp's parser, nor do pure computations.
 ABOVE = tuple(
@@ -108,12 +108,13 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """Kill exports about two thousand times, at different moments in each run."""
+    """Kill exports and syncs about two thousand times, at different moments in each run."""
     _install_for_tests(session)
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
     kills = {"AIOMESSAGES_KILLS": "350", "AIOMESSAGES_SEED": seed}
-    session.run("pytest", "tests/export/test_crash.py", *session.posargs, env=kills)
+    suites = ("tests/export/test_crash.py", "tests/archive/test_kills.py")
+    session.run("pytest", *suites, *session.posargs, env=kills)
 
 
 @nox.session(default=False)

@@ -3,20 +3,17 @@
 Each change is part of a transaction that `writer.py` commits. Times are in Unix seconds.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from aiomessages.export import LockedError as ExportLockedError
 from aiomessages.export.conversation_reader import Outcome
-from aiomessages.export.files import Files
+from aiomessages.export.created_between import created_of
 from aiomessages.export.stored import Fetched
 
-from .errors import LockedError, OtherProjectError
+from .errors import OtherProjectError
 from .insert import insert_conversation, update_completion
 from .listing import Anchor, Listed
 from .replies import unlisted_replies
@@ -28,23 +25,11 @@ RETENTION: Final = 30 * 86_400.0  # for which the API keeps a completion, by def
 _MAX_VALUES: Final = 500  # of one statement; SQLite before 3.32 takes 999
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an archive. Raises LockedError if another sync holds it."""
-    lock = path.with_name(path.name + ".lock")
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(Files().lock(lock))
-        except ExportLockedError:
-            raise LockedError(f"{path}: another sync of this archive is running") from None
-        yield
-
-
 # --- the project ----------------------------------------------------------------------------------
 
 
 def check_project(db: sqlite3.Connection, found: Mapping[str, str], *, moved: bool) -> None:
-    """Record where the completions come from. Raises OtherProjectError if that has changed.
+    """Raise OtherProjectError if the completions of the archive come from elsewhere.
 
     `found` has the `base_url`, and the `organization` and `project` if the server names them.
     With `moved`, another base_url is accepted.
@@ -60,8 +45,12 @@ def check_project(db: sqlite3.Connection, found: Mapping[str, str], *, moved: bo
                 f"this archive belongs to another {name}: {before}, and not {value};"
                 f" one archive holds one project{hint}"
             )
-    new = {name: value for name, value in found.items() if known.get(name) != value}
-    db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", new.items())
+
+
+def record_project(db: sqlite3.Connection, found: Mapping[str, str], *, moved: bool) -> None:
+    """Record where the completions come from. Raises OtherProjectError as `check_project` does."""
+    check_project(db, found, moved=moved)
+    db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", found.items())
 
 
 # --- runs and anchors -----------------------------------------------------------------------------
@@ -137,12 +126,12 @@ def prepare_to_list(db: sqlite3.Connection) -> None:
 def look_up(db: sqlite3.Connection, items: Sequence[Listed]) -> dict[str, Verdict]:
     """Note that completions were listed, and return those that the archive has whole.
 
-    One whose replies have changed is read anew, as one that is not whole.
+    One whose replies or time of creation have changed is read anew, as one that is not whole.
     """
     db.executemany("INSERT OR IGNORE INTO temp.listed VALUES (?)", [item[:1] for item in items])
     found: dict[str, Verdict] = {}
-    bodies = {item.completion_id: item.body for item in items}
-    ids = list(bodies)
+    sent = {item.completion_id: item for item in items}
+    ids = list(sent)
     for start in range(0, len(ids), _MAX_VALUES):
         some = ids[start : start + _MAX_VALUES]
         marks = ", ".join("?" * len(some))
@@ -152,16 +141,32 @@ def look_up(db: sqlite3.Connection, items: Sequence[Listed]) -> dict[str, Verdic
             some,
         )
         for completion_id, state, body in rows:
-            new = bodies[completion_id]
-            if new == body and state == "complete":
+            item = sent[completion_id]
+            if item.body == body and state == "complete":
                 found[completion_id] = "same"
-            elif new == body or replies_of(new) == replies_of(body):
+            elif item.body == body or _is_of_one(item, body):
                 found[completion_id] = "changed"
     return found
 
 
-def see(db: sqlite3.Connection, *, ids: Sequence[str], bodies: Sequence[bytes], now: float) -> None:
-    """Record that completions were listed: some as they are kept, and others changed."""
+def _is_of_one(item: Listed, body: bytes) -> bool:
+    """Return whether the messages that were read with `body` are those of a listed completion."""
+    return item.created == created_of(body) and replies_of(item.body) == replies_of(body)
+
+
+def see(
+    db: sqlite3.Connection,
+    *,
+    ids: Sequence[str],
+    bodies: Sequence[bytes],
+    read: Sequence[str],
+    now: float,
+) -> None:
+    """Record that completions were listed: some as they are kept, and others changed.
+
+    Those that were `read` wait no more.
+    """
+    db.executemany("DELETE FROM waiting WHERE id = ?", [(found,) for found in read])
     db.executemany(
         "UPDATE completions SET last_seen = ? WHERE id = ?", [(now, found) for found in ids]
     )
@@ -171,9 +176,7 @@ def see(db: sqlite3.Connection, *, ids: Sequence[str], bodies: Sequence[bytes], 
 
 def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> None:
     """Store a conversation. A lost one, of which only a part was read, waits to be read again."""
-    body = outcome.completion
-    if body is None:  # it was lost before its completion could be read
-        body = msgspec.json.encode({"id": completion_id})
+    body = outcome.completion or b""  # it is read before the messages
     state = "complete" if outcome.state == "done" else "lost"
     messages = (message for block in outcome.messages.blocks() for message in block)
     fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
@@ -186,12 +189,17 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         stop_waiting(db, completion_id=completion_id)
 
 
+def is_expired(created: float | None, now: float) -> bool:
+    """Return whether the server has deleted a completion by itself."""
+    return created is not None and created <= now - RETENTION
+
+
 def mark_gone(
     db: sqlite3.Connection, *, missing: Sequence[tuple[str, float | None]], now: float
 ) -> None:
-    """Mark completions that the server lists no more; it keeps each for 30 days."""
+    """Mark completions that the server has no more."""
     rows = [
-        ("expired" if created is not None and created <= now - RETENTION else "gone", now, found)
+        ("expired" if is_expired(created, now) else "gone", now, found)
         for found, created in missing
     ]
     db.executemany("UPDATE completions SET state = ?, gone_since = ? WHERE id = ?", rows)

@@ -3,23 +3,27 @@
 This module sends the requests; `listing.py` decides what their answers prove.
 """
 
+import math
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from typing import Final
 
 from aiomessages.calls.attempts import Attempts
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import APIError
-from aiomessages.export.created_between import EndOfRange, Order, TimeRange, created_of
+from aiomessages.export.created_between import MARGIN, EndOfRange, Order, TimeRange, created_of
 from aiomessages.export.writer import run_to_end
 from aiomessages.paging.stream import bulk_pages
 from aiomessages.values.json_lines import on_one_line
 from aiomessages.wire.errors import is_about_cursor
 from aiomessages.wire.retry_after import date_of
 
-from .changes import anchors_of, prepare_to_list
+from .changes import RETENTION, anchors_of, prepare_to_list
 from .listing import Anchor, AnchorTracker, Listed, NewestPair, Place
 from .sync_selection import Selection
+
+_RESTARTS: Final = 10  # of one list: a server may refuse every cursor
 
 Pages = AsyncGenerator[list[tuple[Listed, Place]], None]
 
@@ -49,6 +53,10 @@ class Discovery:
         self._on_first_page = on_first_page
         self._clock = clock
         self._now: float | None = None
+        self._listed = -math.inf  # the server's time at which the last page was listed
+        self._newest_created = -math.inf
+        self._oldest_created = math.inf
+        self._is_dated = True
         self._is_first_page = True
         self._tracker = AnchorTracker()
         prepare_to_list(db)
@@ -59,6 +67,10 @@ class Discovery:
     def now(self) -> float:
         """Return the time in Unix seconds by the server's clock; it never goes back."""
         return self._clock() if self._now is None else self._now
+
+    def keeps_longer(self) -> bool:
+        """Return whether the server has listed a completion that the API would have deleted."""
+        return self._oldest_created < self.now() - RETENTION - MARGIN
 
     async def pages(self) -> Pages:
         """Yield the pages of the list, each completion with its place.
@@ -91,7 +103,7 @@ class Discovery:
         """Read the whole list, oldest first: what expires next comes first."""
         async with aclosing(self._list("asc", None)) as pages:
             async for page in pages:
-                self._newest.follow(page, self.now())
+                self._newest.follow(page, self._bounded())
                 yield self._placed(page)
 
     async def _newest_first(self, latest: float) -> Pages:
@@ -99,12 +111,35 @@ class Discovery:
         end = EndOfRange(TimeRange(since=latest), "desc")
         async with aclosing(self._list("desc", None)) as pages:
             async for page in pages:
-                self._newest.follow(page, self.now())
-                yield [(item, Place(item)) for item in page]
+                self._newest.follow(page, self._bounded())
+                yield [(item, Place(item, self._listed)) for item in page]
                 if end.is_reached([item.created for item in page]):
                     return
 
     async def _list(self, order: Order, after: str | None) -> AsyncGenerator[list[Listed], None]:
+        """Yield the pages of the list behind `after`.
+
+        The cursor of a page may be deleted before the next page is requested. Then the list goes on
+        behind the completion before it, or from its begin: what is listed again costs little.
+        """
+        left, begun, start, before = _RESTARTS, False, after, after
+        while True:
+            try:
+                async with aclosing(self._list_from(order, start)) as pages:
+                    async for items in pages:
+                        begun = True
+                        before = items[-2].completion_id if len(items) > 1 else after
+                        yield items
+            except APIError as error:
+                if not (begun and left and is_about_cursor(error)):
+                    raise
+                left, start, before = left - 1, before, after
+            else:
+                return
+
+    async def _list_from(
+        self, order: Order, after: str | None
+    ) -> AsyncGenerator[list[Listed], None]:
         wanted = self._selection
         stream = self._client.completions(
             model=wanted.model, metadata=wanted.metadata or None, order=order, after=after
@@ -113,10 +148,14 @@ class Discovery:
             async for page in pages:
                 self._hear(page.headers)
                 lines = map(on_one_line, page.data)
-                yield [
+                items = [
                     Listed(completion_id, body, created_of(body))
                     for completion_id, body in zip(page.ids, lines, strict=True)
                 ]
+                times = [item.created for item in items if item.created is not None]
+                self._newest_created = max([self._newest_created, *times])
+                self._oldest_created = min([self._oldest_created, *times])
+                yield items
 
     def _hear(self, headers: Mapping[str, str]) -> None:
         """Take the time and, once, the project from an answer."""
@@ -125,16 +164,27 @@ class Discovery:
         if self._is_first_page:
             self._is_first_page = False
             self._on_first_page(headers)
-        self._now = max(time, self.now() if self._now is not None else time)
+        self._now = time if self._now is None else max(time, self._now)
+        self._is_dated = self._is_dated and sent is not None
+        # Either clock may be ahead, this machine's or that of a gateway.
+        self._listed = min(time, self._clock())
 
     def _placed(self, page: list[Listed]) -> list[tuple[Listed, Place]]:
-        return [(item, self._tracker.add(item)) for item in page]
+        return [(item, self._tracker.add(item, self._listed)) for item in page]
+
+    def _bounded(self) -> float:
+        """Return the time at which the last page was listed, or an earlier one."""
+        return min(self._listed, self._bound())
+
+    def _bound(self) -> float:
+        """Return a time that the server has reached for certain, for answers without a Date."""
+        return math.inf if self._is_dated else self._newest_created
 
     # --- the anchor -------------------------------------------------------------------------------
 
     def moved_anchor(self) -> Anchor | None:
         """Return the anchor if it has moved since the last call."""
-        anchor = self._tracker.advance(self.now())
+        anchor = self._tracker.advance(self._bound())
         if anchor == self._written:
             return None
         self._written = anchor
@@ -142,5 +192,5 @@ class Discovery:
 
     def final_anchor(self) -> Anchor | None:
         """Return the anchor after a list that was read as far as needed; None if it has none."""
-        anchor = self._tracker.advance(self.now()) or self._newest.at_the_end()
+        anchor = self._tracker.advance(self._bound()) or self._newest.at_the_end()
         return self._confirmed if anchor is None else anchor

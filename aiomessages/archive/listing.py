@@ -5,7 +5,8 @@ Nothing here performs I/O or reads a clock.
 The list is read in ascending order behind an anchor. What it promises is not taken for granted:
 
 - A completion becomes visible some seconds after its creation, and some servers sort by the time of
-  storage. So the anchor is at least MARGIN old: whatever was created before it is visible.
+  storage. So the anchor was at least MARGIN old when it was listed: whatever was created before it
+  was visible by then, and listed as well.
 - A server may ignore `order`, or a cursor that it does not know, and answer with a page that looks
   like the end. So the anchor has a witness: the completion that follows it in the list. A page that
   has the witness shows that the server understood both. Without it, the list is read newest first
@@ -14,6 +15,7 @@ The list is read in ascending order behind an anchor. What it promises is not ta
 - The anchor moves only over completions that are in the archive, or recorded there as waiting.
 """
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -62,78 +64,85 @@ class OrderShown:
         self._first: float | None = None
         self._last = self._highest = self._lowest = 0.0
         self._steps = 0
-        self._falls = self._rises = False  # by more than MARGIN, somewhere
+        self.falls = self._rises = False  # by more than MARGIN, somewhere
 
     def follow(self, created: float) -> None:
         """Follow the next item."""
         if self._first is None:
             self._first = self._last = self._highest = self._lowest = created
         self._steps += created != self._last
-        self._falls = self._falls or created < self._highest - MARGIN
+        self.falls = self.falls or created < self._highest - MARGIN
         self._rises = self._rises or created > self._lowest + MARGIN
         self._highest, self._lowest = max(created, self._highest), min(created, self._lowest)
         self._last = created
 
     def ascends(self) -> bool:
         """Return whether the list ascends for certain, as far as it was read."""
-        return self._steps >= STEPS and self._rises and not self._falls
+        return self._steps >= STEPS and self._rises and not self.falls
 
     def descends(self) -> bool:
         """Return whether the list descends for certain, as far as it was read."""
-        return self._steps >= STEPS and self._falls and not self._rises
+        return self._steps >= STEPS and self.falls and not self._rises
 
 
 class AnchorTracker:
     """Follow the completions of a list that should ascend, and keep the anchor up to date.
 
-    The items that are not done yet are held, so memory grows with the work in progress only.
+    Memory grows with the work in progress, and with the completions of the last hour.
     """
 
     def __init__(self) -> None:
         self.is_confirmed = False
         self._anchor: Anchor | None = None
-        self._last: Listed | None = None
+        self._last: str | None = None
         self._open: deque[Place] = deque()
-        self._is_young = False
         self._order = OrderShown()
 
-    def add(self, item: Listed) -> "Place":
-        """Add the next completion of the list, and return its place, to be marked as done."""
-        place = Place(item)
-        self._open.append(place)
+    def add(self, item: Listed, listed: float) -> "Place":
+        """Add the next completion of the list, and return its place, to be marked as done.
+
+        `listed` is the server's time at which it was listed, in Unix seconds.
+        """
+        if item.created is not None:
+            self._order.follow(item.created)
+        place = Place(item, listed)
+        if self.is_confirmed or not self._order.falls:  # else there is never an anchor
+            self._open.append(place)
         return place
 
-    def advance(self, now: float) -> Anchor | None:
+    def advance(self, bound: float = math.inf) -> Anchor | None:
         """Move over all completions that are done, and return the anchor if there is one.
 
-        `now` is the server's time in Unix seconds. The anchor never moves over a completion that is
-        younger than MARGIN: one stored before it may become visible yet. It is None until the list
-        has shown that it ascends, or an earlier anchor was confirmed.
+        The anchor never moves over a completion that was younger than MARGIN when it was listed, or
+        at `bound`, a time in Unix seconds: one stored before it may become visible yet. It is None
+        until the list has shown that it ascends, or an earlier anchor was confirmed.
         """
-        while self._open and self._open[0].done:
-            item = self._open.popleft().item
-            before, self._last = self._last, item
-            if item.created is None:
-                continue
-            self._order.follow(item.created)
-            self._is_young = self._is_young or not _is_old(item, now)
-            if before is not None and not self._is_young:
-                self._anchor = Anchor(before.completion_id, item.completion_id, item.created)
+        while self._open and self._open[0].done and not self._open[0].is_young(bound):
+            place = self._open.popleft()
+            before, self._last = self._last, place.completion_id
+            if before is not None and place.created is not None:
+                self._anchor = Anchor(before, place.completion_id, place.created)
         return self._anchor if self.is_confirmed or self._order.ascends() else None
 
 
 class Place:
     """The place of a completion in the list."""
 
-    __slots__ = ("done", "item")
+    __slots__ = ("_listed", "completion_id", "created", "done")
 
-    def __init__(self, item: Listed) -> None:
-        self.item = item
+    def __init__(self, item: Listed, listed: float) -> None:
+        self.completion_id = item.completion_id
+        self.created = item.created
         self.done = False
+        self._listed = listed
 
     def finish(self) -> None:
         """Mark the completion as done: in the archive, or recorded there as waiting."""
         self.done = True
+
+    def is_young(self, bound: float) -> bool:
+        """Return whether one created before it may have been invisible when it was listed."""
+        return self.created is not None and self.created > min(self._listed, bound) - MARGIN
 
 
 class NewestPair:

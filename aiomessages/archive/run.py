@@ -11,6 +11,7 @@ from aiomessages.calls.refusals import Refusals
 from aiomessages.calls.request import RetryDetails
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
+from aiomessages.export.created_between import created_of
 from aiomessages.export.ledger_schema import REFUSED, Entry
 from aiomessages.export.memory_budget import Reservation
 from aiomessages.export.report import ProgressTracker
@@ -42,6 +43,9 @@ class RefusedRequests:
         """Count a retry."""
         self.count += isinstance(details.error, RateLimitError)
         self._tracker.retried(details)
+
+
+Missing = tuple[str, float | None]  # a completion that was not listed, and when it was created
 
 
 class Work(NamedTuple):
@@ -85,35 +89,41 @@ class Sync:
                 async for _ in done:
                     self._tracker.report()
             if self._discovery.recheck:
-                await self._judge_missing()
+                await self._judge_missing(concurrency)
             result = "complete"
         except Exception as error:
             result = type(error).__name__
             raise
         finally:
             try:
-                self._end(result)
-            except ArchiveError:
-                if result == "complete":
-                    raise  # else the first error is the one to report
+                await self._writer.close()
+            finally:
+                self._record_end(result)
         self._tracker.report(at_once=True)
         return self._report
+
+    def _record_end(self, result: str) -> None:
+        try:
+            with sqlite_errors(self._report.path):
+                self._end(result)
+        except ArchiveError:
+            if result == "complete":
+                raise  # else the first error is the one to report
 
     def _end(self, result: str) -> None:
         progress, report = self._tracker.progress, self._report
         report.requests, report.seconds = progress.requests, progress.seconds
         report.pending = [*changes.errors_of_waiting(self._db, "pending")]
         report.failed = changes.errors_of_waiting(self._db, "failed")
-        with sqlite_errors(report.path):
-            changes.end_run(
-                self._db,
-                number=self._run,
-                now=self._discovery.now(),
-                result=result,
-                report=report,
-                refused=self._refused.count,
-                anchor=self._discovery.final_anchor() if result == "complete" else None,
-            )
+        changes.end_run(
+            self._db,
+            number=self._run,
+            now=self._discovery.now(),
+            result=result,
+            report=report,
+            refused=self._refused.count,
+            anchor=self._discovery.final_anchor() if result == "complete" else None,
+        )
 
     def _move_anchor(self) -> Change | None:
         anchor = self._discovery.moved_anchor()
@@ -136,25 +146,28 @@ class Sync:
         """Record the completions of a page that the archive has; return the others."""
         known = await run_to_end(changes.look_up, self._discovery.db, [item for item, _ in page])
         self._report.listed += len(page)
-        seen, changed, unknown = list[str](), list[bytes](), list[Work]()
+        same, changed, read, unknown = list[str](), list[bytes](), list[str](), list[Work]()
         for item, place in page:
-            self._waiting.pop(item.completion_id, None)
-            verdict = known.get(item.completion_id)
+            completion_id, verdict = item.completion_id, known.get(item.completion_id)
             if not self._selection.includes(item):
-                place.done = True
-            elif verdict is None:
-                unknown.append(Work(Item(item.completion_id, completion=item.body), place))
+                place.finish()
+                continue
+            waited = self._waiting.pop(completion_id, None) is not None
+            if verdict is None:
+                unknown.append(Work(Item(completion_id, completion=item.body), place))
+                continue
+            place.finish()
+            self._tracker.progress.already += 1
+            if waited:
+                read.append(completion_id)
+            if verdict == "same":
+                same.append(completion_id)
             else:
-                place.done = True
-                self._tracker.progress.already += 1
-                (
-                    seen.append(item.completion_id)
-                    if verdict == "same"
-                    else changed.append(item.body)
-                )
-        if seen or changed:
+                changed.append(item.body)
+        if same or changed:
             now = self._discovery.now()
-            await self._writer.write(partial(changes.see, ids=seen, bodies=changed, now=now))
+            see = partial(changes.see, ids=same, bodies=changed, read=read, now=now)
+            await self._writer.write(see)
             self._report.changed += len(changed)
         return unknown
 
@@ -172,22 +185,29 @@ class Sync:
                 self._refusals.succeeded()
                 await self._keep(work, outcome)
         except APIError as error:
-            if self._refusals.ends_run(error) or isinstance(error, RateLimitError):
-                raise
+            self._raise_if_of_all(error)
             await self._wait(work, "failed", f"{type(error).__name__}: {error}")
         except ConfigurationError:  # a listed id that no request can hold
             await self._wait(work, "failed", REFUSED)
 
+    def _raise_if_of_all(self, error: APIError) -> None:
+        """Raise the error of one completion if all others would meet it as well."""
+        if self._refusals.ends_run(error) or isinstance(error, RateLimitError):
+            raise error
+
     async def _keep(self, work: Work, outcome: Outcome) -> None:
         completion_id, messages = work.item.completion_id, len(outcome.messages)
-        self._tracker.count(Entry(completion_id, outcome.state, messages=messages))
-        if outcome.state == "pending":
+        state = outcome.state
+        if state == "gone" and outcome.completion is not None:
+            state = "pending"  # the server has the completion, and its messages not yet
+        self._tracker.count(Entry(completion_id, state, messages=messages))
+        if state == "pending":
             await self._wait(work, "pending", str(outcome.error))
-        elif outcome.state == "gone":
+        elif state == "gone":
             self._report.gone.append(completion_id)
             await self._commit(work, partial(changes.stop_waiting, completion_id=completion_id))
         else:
-            if outcome.state == "lost":
+            if state == "lost":
                 self._report.lost.append(completion_id)
             else:
                 self._report.new += 1
@@ -214,25 +234,38 @@ class Sync:
 
     # --- what is missing --------------------------------------------------------------------------
 
-    async def _judge_missing(self) -> None:
-        """Mark what the server did not list any more, if it listed the whole selection."""
-        missing = await run_to_end(self._selection.unlisted, self._discovery.db)
-        if self._selection.metadata:  # a completion may have other metadata now
-            missing = [one for one in missing if await self._is_gone(one[0])]
+    async def _judge_missing(self, concurrency: int) -> None:
+        """Mark what the server has no more, after it listed the whole selection.
+
+        A list may leave out a completion: it changed while it was read, or the server ended it too
+        early. So the server is asked for each one, except for those that it deletes by itself.
+        """
+        found = await run_to_end(self._selection.unlisted, self._discovery.db)
+        now, missing, asked = self._discovery.now(), list[Missing](), list[Missing]()
+        for one in found:
+            is_expired = changes.is_expired(one[1], now) and not self._discovery.keeps_longer()
+            (missing if is_expired else asked).append(one)
+        async with Results(asked, self._ask, concurrency=concurrency) as answers:
+            async for one, body in answers:
+                if body is None:
+                    missing.append(one)
+                elif body:  # else the next recheck judges it
+                    await self._see(Listed(one[0], body, created_of(body)))
         if missing:
-            mark = partial(changes.mark_gone, missing=missing, now=self._discovery.now())
-            await self._writer.write(mark)
+            await self._writer.write(partial(changes.mark_gone, missing=missing, now=now))
             self._report.missing += [completion_id for completion_id, _ in missing]
 
-    async def _is_gone(self, completion_id: str) -> bool:
-        """Ask for one completion; update it if the server still has it."""
+    async def _ask(self, one: Missing) -> tuple[Missing, bytes | None]:
+        """Return the JSON of a completion; None if it is gone, nothing if it cannot be read."""
         try:
-            body = on_one_line(await self._reader.caller.raw_completion(completion_id))
-        except NotFoundError as error:
-            if error.is_of_api:
-                return True
-            raise
-        now = self._discovery.now()
-        await self._writer.write(partial(changes.see, ids=[], bodies=[body], now=now))
-        self._report.changed += 1
-        return False
+            return one, on_one_line(await self._reader.caller.raw_completion(one[0]))
+        except APIError as error:
+            if isinstance(error, NotFoundError) and error.is_of_api:
+                return one, None
+            self._raise_if_of_all(error)
+            return one, b""
+
+    async def _see(self, item: Listed) -> None:
+        """Record that the server has a completion, and read it if it has changed."""
+        for work in await self._unknown([(item, Place(item, 0.0))]):
+            await self._read(work)

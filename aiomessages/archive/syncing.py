@@ -21,6 +21,7 @@ from aiomessages.settings import check_count
 from . import changes
 from .database import open_to_read, open_to_write
 from .discovery import Discovery
+from .guard import archive_errors, locked, unreplaced
 from .report import SyncReport
 from .run import MAX_RETRY_AFTER, RefusedRequests, Sync
 from .sync_selection import Selection
@@ -80,15 +81,18 @@ async def sync(
     """
     check_count("concurrency", concurrency)
     selection, path = Selection(model, dict(metadata or {}), since, since_name), Path(path)
+    file = path.absolute()  # the directory may change meanwhile
     base = caller_of(client)
     operation = base.operation("sync")
     tracker = ProgressTracker(on_progress, operation)
     refused = RefusedRequests(tracker)
     address = {"base_url": origin or client.base_url}
     with ExitStack() as held:
-        db = held.enter_context(closing(await run_to_end(open_to_write, path)))
-        held.enter_context(changes.locked(path))
-        reading = held.enter_context(closing(await run_to_end(open_to_read, path)))
+        held.enter_context(archive_errors(path))
+        db = held.enter_context(closing(await run_to_end(open_to_write, file)))
+        held.enter_context(locked(file))
+        reading = held.enter_context(closing(await run_to_end(open_to_read, file)))
+        held.enter_context(unreplaced(file))
         changes.check_project(db, address, moved=moved)
         caller = base.paced(
             Pace(max_rps),
@@ -97,7 +101,7 @@ async def sync(
             on_sent=tracker.sent,
         )
         reader = ConversationReader(
-            caller, path.parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
+            caller, file.parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
         )
         discovery = Discovery(
             client,
@@ -105,7 +109,9 @@ async def sync(
             reading,
             selection,
             recheck=recheck,
-            on_first_page=lambda headers: changes.check_project(db, _project(headers), moved=moved),
+            on_first_page=lambda headers: changes.record_project(
+                db, address | _project(headers), moved=moved
+            ),
             clock=clock,
         )
         held.enter_context(operation)

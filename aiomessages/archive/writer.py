@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 
-from aiomessages.export.writer import run_to_end
+from aiomessages.export.writer import end_of, run_to_end
 
 from .errors import sqlite_errors
 
@@ -26,23 +26,40 @@ class Writer:
         self._path = path
         self._before_commit = before_commit
         self._batch: list[tuple[Change, Callable[[], object] | None]] = []
-        self._writing = asyncio.Lock()
+        self._gathering: asyncio.Task[None] | None = None  # commits the batch
+        self._last: asyncio.Task[None] | None = None  # commits, or committed, the batch before
         self._error: Exception | None = None
 
     async def write(self, change: Change, done: Callable[[], object] | None = None) -> None:
         """Commit a change, and return when it is durable; `done` is called as it is committed.
 
-        While one transaction is written, the changes for the next one gather. Raises the error of
-        the transaction, also of an earlier one.
+        While one transaction is written, the changes for the next one gather. A caller that is
+        cancelled waits for the commit as well: the change may read what the caller then deletes.
+        Raises the error of the transaction, also of an earlier one.
         """
-        batch = self._batch
-        batch.append((change, done))
-        async with self._writing:
-            if self._error is None and batch is self._batch:  # else another task has written it
-                self._batch = []
-                await self._commit(batch)
+        self._batch.append((change, done))
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._commit_after(self._last))
+        await end_of(self._gathering)
+
+    async def close(self) -> None:
+        """Wait for the end of the transactions; also a caller that is cancelled does."""
+        while (last := self._gathering or self._last) is not None and not last.done():
+            with suppress(Exception):  # `write` raises it
+                await end_of(last)
+
+    async def _commit_after(self, last: asyncio.Task[None] | None) -> None:
+        if last is not None:
+            await asyncio.wait([last])
+        self._last, self._gathering = self._gathering, None
+        batch, self._batch = self._batch, []
         if self._error is not None:
             raise self._error
+        try:
+            await self._commit(batch)
+        except Exception as error:
+            self._error = error
+            raise
 
     async def _commit(self, batch: list[tuple[Change, Callable[[], object] | None]]) -> None:
         for _, done in batch:
@@ -51,11 +68,7 @@ class Writer:
         changes = [change for change, _ in batch]
         if (last := self._before_commit()) is not None:
             changes.append(last)
-        try:
-            await run_to_end(self._transact, changes)
-        except Exception as error:
-            self._error = error
-            raise
+        await run_to_end(self._transact, changes)
 
     def _transact(self, changes: list[Change]) -> None:
         with sqlite_errors(self._path):

@@ -84,7 +84,11 @@ async def run_to_end(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> Re
 
     The next step (another batch, closing the ledger, releasing the lock) must find it ended.
     """
-    running = asyncio.get_running_loop().run_in_executor(None, function, *args)
+    return await end_of(asyncio.get_running_loop().run_in_executor(None, function, *args))
+
+
+async def end_of(running: asyncio.Future[ResultT]) -> ResultT:
+    """Return the result of a future; a cancelled caller waits for it as well."""
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:

@@ -1,13 +1,15 @@
-"""Fixtures: records, as the local server imports them."""
+"""Fixtures: records as the local server imports them, a played server, and a path."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest_played import PlayedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 Record = dict[str, Any]
 
@@ -32,3 +34,16 @@ def record() -> Callable[..., Record]:
         return {"completion": completion | changes, "messages": messages}
 
     return build
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[PlayedServer]:
+    """A server of stored completions on a virtual clock."""
+    async with PlayedServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """The path of an archive."""
+    return tmp_path / "archive.db"

@@ -7,15 +7,27 @@ them late, list them in any order, and fail. What it knows is what a perfect obs
 from __future__ import annotations
 
 import random
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from aiomessages import AsyncMessagesClient, RetryPolicy
+from aiomessages.archive.schema import APPLICATION_ID
+from aiomessages.archive.syncing import sync
+from aiomessages.archive.text import searchable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from aiomessages.archive.report import SyncReport
+
+    Answer = Callable[[web.Request], web.Response | None]
 
 DAY, HOUR = 86_400.0, 3_600.0
 RETENTION = 30 * DAY
@@ -32,6 +44,8 @@ class Completion:
     messages: list[str]
     model: str = "gpt-4o"
     deleted: float | None = None
+    hidden: bool = False  # it is in no list
+    extra: dict[str, Any] = field(default_factory=dict)  # other values of its JSON
 
     def body(self) -> dict[str, Any]:
         """Return its JSON, with the reply in its only choice."""
@@ -45,7 +59,7 @@ class Completion:
             "choices": [{"index": 0, "finish_reason": "stop", "message": reply}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
             "request_id": f"req_{self.id}",
-        }
+        } | self.extra
 
 
 @dataclass
@@ -61,10 +75,11 @@ class PlayedServer:
     page: int = 100
     requests: int = 0
     kept: dict[str, Completion] = field(default_factory=dict)
-    fail: Callable[[web.Request], web.Response | None] = lambda _: None
+    fail: Callable[[web.Request], Any] = lambda _: None  # a response, or None; or awaitable
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     base_url: str = ""
     organization: str = "org-1"
+    date: Callable[[float], float | None] = lambda now: now  # of the answers
 
     def create(self, *, late: float = 0.0, at: float | None = None, **changes: Any) -> Completion:
         """Create a completion of a few messages, which is visible `late` seconds from now."""
@@ -109,8 +124,12 @@ class PlayedServer:
     @web.middleware
     async def _envelope(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests += 1
-        response = self.fail(request) or await handler(request)
-        response.headers["Date"] = formatdate(self.now, usegmt=True)
+        fault = self.fail(request)
+        fault = await fault if isawaitable(fault) else fault
+        response: web.StreamResponse = fault or await handler(request)
+        # An empty one: aiohttp sends its own where there is none.
+        date = self.date(self.now)
+        response.headers["Date"] = "" if date is None else formatdate(date, usegmt=True)
         response.headers["openai-organization"] = self.organization
         return response
 
@@ -122,7 +141,9 @@ class PlayedServer:
         items = [
             one.body()
             for one in self.shown()
-            if wanted.items() <= one.metadata.items() and model in (None, one.model)
+            if wanted.items() <= one.metadata.items()
+            and model in (None, one.model)
+            and not one.hidden
         ]
         descends = request.query.get("order") == "desc" or self.listing == "newest-first"
         return self._page(request, items[::-1] if descends else items)
@@ -173,3 +194,80 @@ def _not_found(request: web.Request) -> web.Response:
 def _refused(message: str, param: str, status: int) -> web.Response:
     error = {"message": message, "type": "invalid_request_error", "param": param}
     return web.json_response({"error": error | {"code": "not_found"}}, status=status)
+
+
+# --- helpers of tests -----------------------------------------------------------------------------
+
+
+async def run(server: PlayedServer, archive: Path, **options: Any) -> SyncReport:
+    """Sync once, without waits between attempts."""
+    retry = RetryPolicy(max_retries=1, initial_backoff=0.001, max_backoff=0.001)
+    async with AsyncMessagesClient("sk-sync", base_url=server.base_url, retry=retry) as client:
+        return await sync(client, archive, **options)
+
+
+def ask(archive: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return what a query finds in the archive."""
+    with closing(sqlite3.connect(archive)) as db:
+        return db.execute(query).fetchall()
+
+
+def create(server: PlayedServer, count: int, **changes: Any) -> list[Completion]:
+    """Create completions, an hour apart, the last of them two hours ago."""
+    made = []
+    for _ in range(count):
+        server.now += HOUR
+        made.append(server.create(**changes))
+    server.now += 2 * HOUR
+    return made
+
+
+def answering(path: str, status: int, error: dict[str, Any] | None = None) -> Answer:
+    """Return a fault: requests whose path ends so get this answer."""
+
+    def answer(request: web.Request) -> web.Response | None:
+        if not request.path.endswith(path):
+            return None
+        return web.json_response({"error": error or {"message": "a fault"}}, status=status)
+
+    return answer
+
+
+def not_found(id: str) -> dict[str, Any]:
+    """Return the API's own error for an unknown id."""
+    message = f"Completion {id} not found"
+    return {"message": message, "param": "completion_id", "code": "not_found"}
+
+
+def check_consistent(archive: Path) -> None:
+    """Check what holds at every moment: conversations are whole, and the index is that of them."""
+    with closing(sqlite3.connect(archive)) as db:
+        if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+            return  # it was killed before the tables were there
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        broken = db.execute(
+            "SELECT id FROM completions WHERE message_count !="
+            " (SELECT count(*) FROM messages WHERE completion = completions.number"
+            "  AND choice IS NULL)"
+        ).fetchall()
+        assert broken == []
+        both = "SELECT id FROM waiting WHERE id IN (SELECT id FROM completions)"
+        assert db.execute(both).fetchall() == []
+        db.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, instance)")
+        indexed = {(row, term) for term, row in db.execute("SELECT term, doc FROM terms")}
+        texts = db.execute("SELECT number, text FROM messages").fetchall()
+        assert indexed == {(row, word) for row, text in texts for word in words_of(text)}
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text of these tests, as the index has them."""
+    return searchable(text.replace("-", " ")).lower().split()
+
+
+def rows(archive: Path) -> list[tuple[object, ...]]:
+    """Return everything that the archive has of the completions, in an order of its own."""
+    with closing(sqlite3.connect(archive)) as db:
+        return db.execute(
+            "SELECT completions.id, completions.body, state, n, choice, messages.id, text"
+            " FROM completions JOIN messages ON completion = completions.number ORDER BY 1, 4"
+        ).fetchall()

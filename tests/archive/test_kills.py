@@ -6,17 +6,13 @@ import asyncio
 import multiprocessing
 import os
 import random
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest_played import HOUR, PlayedServer
+from conftest_played import HOUR, PlayedServer, check_consistent, rows
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
-from aiomessages.archive.schema import APPLICATION_ID
 from aiomessages.archive.syncing import sync
-from aiomessages.archive.text import searchable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,40 +33,6 @@ def run_sync(base_url: str, archive: str) -> None:
             await sync(client, archive, concurrency=3)
 
     asyncio.run(main())
-
-
-def check_consistent(archive: Path) -> None:
-    """Check what holds at every moment: conversations are whole, and the index is that of them."""
-    with closing(sqlite3.connect(archive)) as db:
-        if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
-            return  # it was killed before the tables were there
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        broken = db.execute(
-            "SELECT id FROM completions WHERE message_count !="
-            " (SELECT count(*) FROM messages WHERE completion = completions.number"
-            "  AND choice IS NULL)"
-        ).fetchall()
-        assert broken == []
-        both = "SELECT id FROM waiting WHERE id IN (SELECT id FROM completions)"
-        assert db.execute(both).fetchall() == []
-        db.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, instance)")
-        indexed = {(row, term) for term, row in db.execute("SELECT term, doc FROM terms")}
-        texts = db.execute("SELECT number, text FROM messages").fetchall()
-        assert indexed == {(row, word) for row, text in texts for word in words_of(text)}
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text of these tests, as the index has them."""
-    return searchable(text.replace("-", " ")).lower().split()
-
-
-def rows(archive: Path) -> list[tuple[object, ...]]:
-    """Return everything that the archive has of the completions, in an order of its own."""
-    with closing(sqlite3.connect(archive)) as db:
-        return db.execute(
-            "SELECT completions.id, completions.body, state, n, choice, messages.id, text"
-            " FROM completions JOIN messages ON completion = completions.number ORDER BY 1, 4"
-        ).fetchall()
 
 
 async def run_killed(server: PlayedServer, archive: Path, request: int, delay: float) -> bool:

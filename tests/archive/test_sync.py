@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_played import DAY, HOUR, Completion, PlayedServer
+from conftest_played import DAY, HOUR, PlayedServer, answering, ask, create, not_found, run
 
 import aiomessages
-from aiomessages import AsyncMessagesClient, RetryPolicy
-from aiomessages.archive.changes import locked
 from aiomessages.archive.errors import LockedError, OtherProjectError
-from aiomessages.archive.syncing import sync
+from aiomessages.archive.guard import locked
 from aiomessages.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -26,63 +21,6 @@ from aiomessages.errors import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from aiomessages.archive.report import SyncReport
-
-Answer = Callable[[web.Request], web.Response | None]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PlayedServer]:
-    """A server of stored completions on a virtual clock."""
-    async with PlayedServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """The path of an archive."""
-    return tmp_path / "archive.db"
-
-
-async def run(server: PlayedServer, archive: Path, **options: Any) -> SyncReport:
-    """Sync once, without waits between attempts."""
-    retry = RetryPolicy(max_retries=1, initial_backoff=0.001, max_backoff=0.001)
-    async with AsyncMessagesClient("sk-sync", base_url=server.base_url, retry=retry) as client:
-        return await sync(client, archive, **options)
-
-
-def ask(archive: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return what a query finds in the archive."""
-    with closing(sqlite3.connect(archive)) as db:
-        return db.execute(query).fetchall()
-
-
-def create(server: PlayedServer, count: int, **changes: Any) -> list[Completion]:
-    """Create completions, an hour apart, the last of them two hours ago."""
-    made = []
-    for _ in range(count):
-        server.now += HOUR
-        made.append(server.create(**changes))
-    server.now += 2 * HOUR
-    return made
-
-
-def answering(path: str, status: int, error: dict[str, Any] | None = None) -> Answer:
-    """Return a fault: requests whose path ends so get this answer."""
-
-    def answer(request: web.Request) -> web.Response | None:
-        if not request.path.endswith(path):
-            return None
-        return web.json_response({"error": error or {"message": "a fault"}}, status=status)
-
-    return answer
-
-
-def not_found(id: str) -> dict[str, Any]:
-    """Return the API's own error for an unknown id."""
-    message = f"Completion {id} not found"
-    return {"message": message, "param": "completion_id", "code": "not_found"}
 
 
 # --- what is new ----------------------------------------------------------------------------------
@@ -160,6 +98,29 @@ async def test_a_server_that_forgets_its_cursors(server: PlayedServer, archive: 
     assert (await run(server, archive)).new == 2
 
 
+async def test_a_list_that_fails_behind_the_anchor(server: PlayedServer, archive: Path) -> None:
+    """A list that cannot be read behind the anchor ends the sync; nothing is forgotten."""
+    create(server, 30)
+    await run(server, archive)
+    new = create(server, 2)
+    server.fail = answering("/completions", 500)
+    with pytest.raises(InternalServerError):
+        await run(server, archive)
+    server.fail = lambda _: None
+    assert (await run(server, archive)).requests == 1 + len(new)
+
+
+async def test_a_server_that_ignores_the_order(server: PlayedServer, archive: Path) -> None:
+    """Where the list is always newest first, it is read until the rest lies behind the anchor."""
+    server.listing, server.page = "newest-first", 10
+    create(server, 100)
+    await run(server, archive)
+    create(server, 2)
+    report = await run(server, archive)
+    assert report.new == 2
+    assert report.requests <= 1 + 4 + 2
+
+
 # --- what could not be read -----------------------------------------------------------------------
 
 
@@ -200,6 +161,22 @@ async def test_a_waiting_one_that_is_gone(server: PlayedServer, archive: Path) -
     assert (report.gone, report.complete) == ([made[0].id], False)
     assert ask(archive, "SELECT * FROM waiting") == []
     assert (await run(server, archive)).complete
+
+
+async def test_an_id_that_no_request_can_hold(server: PlayedServer, archive: Path) -> None:
+    """A listed completion whose id cannot be requested is named, and costs no other its place."""
+    made = create(server, 3)
+    made[1].extra = {"id": "a/../b"}
+    report = await run(server, archive)
+    assert (report.new, [*report.failed]) == (2, ["a/../b"])
+
+
+async def test_a_completion_without_choices_to_read(server: PlayedServer, archive: Path) -> None:
+    """Choices of an unknown shape are kept as they are sent, beside the messages."""
+    (one,) = create(server, 1)
+    one.extra = {"choices": {"of": "another shape"}}
+    assert (await run(server, archive)).new == 1
+    assert ask(archive, "SELECT count(*) FROM messages WHERE choice IS NOT NULL") == [(0,)]
 
 
 async def test_a_conversation_that_is_lost(server: PlayedServer, archive: Path) -> None:

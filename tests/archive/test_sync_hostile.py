@@ -1,0 +1,424 @@
+"""A sync against clocks that are wrong, lists that lie, and servers with ways of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from conftest_played import DAY, HOUR, RETENTION, PlayedServer, answering, ask, create, run
+
+from aiomessages.archive.errors import OtherProjectError
+from aiomessages.errors import APIConnectionError, AuthenticationError, BadRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def kept(archive: Path) -> dict[str, str]:
+    """Return the state of each completion in the archive."""
+    return dict(ask(archive, "SELECT id, state FROM completions"))
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_lasts_for_hours(server: PlayedServer, archive: Path) -> None:
+    """A completion that becomes visible behind the reader is found by the next sync."""
+    create(server, 20)
+    server.now -= HOUR
+    late = server.create(late=HOUR)
+    young = []
+    for _ in range(40):
+        server.now += 30
+        young.append(server.create())
+    server.page, others_read = 10, asyncio.Event()
+
+    async def be_slow(request: web.Request) -> None:
+        if request.path.endswith(f"{young[0].id}/messages"):
+            await others_read.wait()
+        elif request.path.endswith(f"{young[5].id}/messages"):
+            server.now += 2 * HOUR
+        elif request.path.endswith(f"{young[-1].id}/messages"):
+            others_read.set()
+
+    server.fail = be_slow
+    await run(server, archive, concurrency=2)
+    assert late.id not in kept(archive)
+    assert (await run(server, archive)).new == 1
+    assert late.id in kept(archive)
+
+
+CLOCKS: dict[str, tuple[Callable[[float], float | None], float]] = {
+    "no Date, the machine's clock is ahead": (lambda _: None, DAY),
+    "no Date, the machine's clock is behind": (lambda _: None, -DAY),
+    "no Date, the machine's clock is right": (lambda _: None, 0),
+    "the Date is ahead": (lambda now: now + DAY, 0),
+    "the Date is behind": (lambda now: now - DAY, 0),
+    "the Date is of 1970": (lambda _: 0.0, 0),
+    "the Date goes back": (lambda now: now - time.monotonic() % 1 * DAY, 0),
+    "the machine's clock is ahead": (lambda now: now, DAY),
+    "the machine's clock is behind": (lambda now: now, -DAY),
+}
+
+
+@pytest.mark.parametrize("listing", ["ascending", "newest-first"])
+@pytest.mark.parametrize(("date", "skew"), CLOCKS.values(), ids=CLOCKS)
+async def test_a_wrong_clock(
+    server: PlayedServer,
+    archive: Path,
+    date: Callable[[float], float | None],
+    skew: float,
+    listing: str,
+) -> None:
+    """Whatever the clocks say, what becomes visible within the hour is found."""
+    server.listing, server.date = listing, date
+    create(server, 25)
+    server.now -= HOUR
+    late = server.create(late=HOUR / 2)
+    for _ in range(5):
+        server.now += 60
+        server.create()
+    clock = lambda: server.now + skew  # noqa: E731
+    await run(server, archive, clock=clock)
+    assert late.id not in kept(archive)
+    server.now += HOUR / 2
+    await run(server, archive, clock=clock)
+    assert kept(archive).keys() == server.kept.keys()
+
+
+async def test_answers_without_a_date(server: PlayedServer, archive: Path) -> None:
+    """Without a Date, the newest completion is the clock: a later sync lists its last hour."""
+    server.date = lambda _: None
+    create(server, 250)
+    await run(server, archive, clock=lambda: server.now + DAY)
+    assert (await run(server, archive, clock=lambda: server.now + DAY)).requests == 1
+
+
+CREATED: dict[str, list[Any]] = {
+    "missing": [None],
+    "0": [0],
+    "a text": ["yesterday", "1700000000"],
+    "a float": [1_700_000_000.5, 1_700_003_600.25],
+    "too large": [10**30, -(10**30)],
+    "of one second": [1_700_000_000],
+    "in the future": [4_000_000_000],
+    "true": [True],
+}
+
+
+@pytest.mark.parametrize(
+    ("listing", "share"),
+    [("ascending", 1), ("ascending", 3), ("storage", 3), ("newest-first", 3), ("shuffled", 1)],
+)
+@pytest.mark.parametrize("values", CREATED.values(), ids=CREATED)
+async def test_odd_times(
+    server: PlayedServer, archive: Path, values: list[Any], share: int, listing: str
+) -> None:
+    """Completions whose time is odd, all or every third, are kept, and so are those behind them."""
+    server.listing = listing
+    for round_ in range(3):
+        for n in range(15):
+            server.now += HOUR / 3
+            odd = {"created": values[n % len(values)]} if n % share == 0 else {}
+            server.create(extra=odd, late=[0, 1500][round_ == 1 and n % 4 == 0])
+        await run(server, archive)
+    server.now += HOUR
+    await run(server, archive)
+    assert kept(archive).keys() == server.kept.keys()
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+async def test_a_list_that_leaves_something_out(server: PlayedServer, archive: Path) -> None:
+    """What a list leaves out is not gone while the server has it."""
+    made = create(server, 30)
+    await run(server, archive)
+    made[3].hidden = made[28].hidden = True
+    made[4].deleted = server.now
+    report = await run(server, archive, recheck=True)
+    assert (report.missing, report.changed) == ([made[4].id], 0)
+
+
+async def test_a_server_that_keeps_for_longer(server: PlayedServer, archive: Path) -> None:
+    """Where older ones are listed, one of 30 days is not taken for expired."""
+    server.exists = lambda one: one.deleted is None  # type: ignore[method-assign]
+    made = create(server, 5)
+    await run(server, archive)
+    server.now += 2 * RETENTION
+    made[1].hidden = True
+    made[2].deleted = server.now
+    assert (await run(server, archive, recheck=True)).missing == [made[2].id]
+    assert kept(archive)[made[2].id] == "expired"
+
+
+async def test_a_missing_one_that_cannot_be_asked_for(server: PlayedServer, archive: Path) -> None:
+    """What the server cannot say is not gone, and does not end the recheck; the next one asks."""
+    made = create(server, 5)
+    await run(server, archive)
+    made[1].deleted = made[2].deleted = server.now
+    server.fail = answering(made[1].id, 500)
+    assert (await run(server, archive, recheck=True)).missing == [made[2].id]
+    other = made[0].body()
+    server.fail = lambda r: web.json_response(other) if r.path.endswith(made[1].id) else None
+    assert (await run(server, archive, recheck=True)).missing == []
+    server.fail = lambda _: None
+    assert (await run(server, archive, recheck=True)).missing == [made[1].id]
+
+
+async def test_a_key_refused_while_asking_for_the_missing(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A key that is refused ends the recheck; nothing is gone."""
+    made = create(server, 5)
+    await run(server, archive)
+    made[1].deleted = server.now
+    server.fail = answering(made[1].id, 401, {"code": "invalid_api_key"})
+    with pytest.raises(AuthenticationError):
+        await run(server, archive, recheck=True)
+    assert set(kept(archive).values()) == {"complete"}
+
+
+async def test_a_missing_one_that_has_changed(server: PlayedServer, archive: Path) -> None:
+    """A completion that a list leaves out, and that has another reply, is read anew."""
+    made = create(server, 5)
+    await run(server, archive)
+    made[1].hidden = True
+    made[1].extra = {"choices": []}
+    report = await run(server, archive, recheck=True)
+    assert (report.missing, report.new) == ([], 1)
+
+
+async def test_an_id_that_is_used_again(server: PlayedServer, archive: Path) -> None:
+    """Another completion under the same id is read, though its reply is the same."""
+    (one,) = create(server, 1)
+    await run(server, archive)
+    one.created, one.messages = one.created + 60, ["another conversation"]
+    await run(server, archive, recheck=True)
+    texts = ask(archive, "SELECT text FROM messages WHERE choice IS NULL")
+    assert texts == [("another conversation",)]
+
+
+async def test_pages_that_are_too_large(server: PlayedServer, archive: Path) -> None:
+    """List pages that a gateway refuses are asked for in smaller ones."""
+    create(server, 40)
+
+    def refuse(request: web.Request) -> web.Response | None:
+        is_list = request.path.endswith("/completions")
+        status = {True: 413, False: 504}[int(request.query.get("limit", 20)) > 10]
+        too_large = is_list and int(request.query.get("limit", 20)) > 5
+        return web.Response(status=status) if too_large else None
+
+    server.fail = refuse
+    assert (await run(server, archive)).new == 40
+
+
+async def test_pages_that_overlap(server: PlayedServer, archive: Path) -> None:
+    """Completions that are on two pages are kept once, and counted once."""
+    create(server, 40)
+    server.page = 10
+
+    def overlap(request: web.Request) -> web.Response | None:
+        after = request.query.get("after")
+        if not request.path.endswith("/completions") or after is None:
+            return None
+        items = [one.body() for one in server.shown()]
+        at = [item["id"] for item in items].index(after) - 3
+        page = items[at : at + 10]
+        more = at + 10 < len(items)
+        frame = {"object": "list", "first_id": page[0]["id"], "last_id": page[-1]["id"]}
+        return web.json_response(frame | {"data": page, "has_more": more})
+
+    server.fail = overlap
+    report = await run(server, archive)
+    assert (report.new, len(kept(archive))) == (40, 40)
+
+
+async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -> None:
+    """A completion that is listed twice is kept once, whatever became of its readings."""
+    made = create(server, 5)
+    items = [one.body() for one in [*made, *made]]
+
+    def repeat(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("/completions"):
+            return None
+        frame = {"object": "list", "first_id": items[0]["id"], "last_id": items[-1]["id"]}
+        return web.json_response(frame | {"data": items, "has_more": False})
+
+    server.fail = repeat
+    await run(server, archive)
+    assert ask(archive, "SELECT count(*), sum(message_count) FROM completions") == [
+        (5, sum(len(one.messages) for one in made))
+    ]
+
+
+@pytest.mark.parametrize("deleted", [slice(19, 20), slice(20)])
+async def test_a_cursor_that_is_deleted_on_the_way(
+    server: PlayedServer, archive: Path, deleted: slice
+) -> None:
+    """A list whose cursor was deleted while a page was read is read to its end."""
+    ids = [one.id for one in create(server, 40)[deleted]]
+    error = {"error": {"message": "no such item", "param": "after"}}
+    server.page = 10
+
+    def refuse(request: web.Request) -> web.Response | None:
+        after = request.query.get("after")
+        if after not in ids:
+            return None
+        ids.remove(after)
+        return web.json_response(error, status=404)
+
+    server.fail = refuse
+    assert (await run(server, archive)).new >= 40
+    assert kept(archive).keys() == server.kept.keys()
+
+
+async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive: Path) -> None:
+    """A list of which no second page can be read ends the sync with the server's error."""
+    create(server, 40)
+    server.page = 10
+    server.fail = lambda r: (
+        web.json_response({"error": {"message": "no", "param": "after"}}, status=400)
+        if "after" in r.query
+        else None
+    )
+    with pytest.raises(BadRequestError):
+        await run(server, archive)
+    assert len(kept(archive)) == 10
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+
+async def test_the_dialect_of_ogx(server: PlayedServer, archive: Path) -> None:
+    """A 400 for an unknown id, listed replies, empty ids: all is kept, each reply once."""
+    made = create(server, 12)
+    for one in made:
+        one.extra = {"request_id": None, "input_messages": [{"role": "user"}] * len(one.messages)}
+    pending = made[4].id
+
+    def answer(request: web.Request) -> web.Response | None:
+        if request.path.endswith(f"{pending}/messages"):
+            detail = {"error": {"message": f"Chat completion with id {pending} not found"}}
+            return web.json_response(detail, status=400)
+        if request.path.endswith("/messages"):
+            one = server.kept[request.match_info["id"]]
+            absent = dict.fromkeys(["name", "tool_calls", "refusal", "audio"])
+            said = [("user", text) for text in one.messages]
+            said.append(("assistant", f"reply to {one.id}"))
+            data = [
+                {"id": f"{one.id}-{n}", "role": role, "content": text} | absent
+                for n, (role, text) in enumerate(said)
+            ]
+            frame = {"object": "list", "first_id": data[0]["id"], "last_id": data[-1]["id"]}
+            return web.json_response(frame | {"data": data, "has_more": False})
+        if "after" in request.query:
+            frame = {"object": "list", "data": [], "first_id": "", "last_id": ""}
+            return web.json_response(frame | {"has_more": False})
+        return None
+
+    server.fail = answer
+    await run(server, archive, since=made[5].created)
+    assert len(kept(archive)) == 7
+    assert ask(archive, "SELECT count(*) FROM messages WHERE text LIKE 'reply%'") == [(7,)]
+
+
+async def test_messages_that_stay_invisible(server: PlayedServer, archive: Path) -> None:
+    """A completion that exists, and whose messages do not, waits for as long as it exists."""
+    made = create(server, 25)
+    id = made[0].id
+    server.fail = answering(f"{id}/messages", 500)
+    await run(server, archive)
+    error = {"message": f"Completion {id} not found", "code": "not_found"}
+    server.fail = answering(f"{id}/messages", 404, error)
+    for _ in range(2):
+        report = await run(server, archive)
+        assert (report.pending, report.gone) == ([id], [])
+    server.fail = lambda _: None
+    assert (await run(server, archive)).new == 1
+
+
+@pytest.mark.parametrize("body", [b'{"id": "another"}', b"{}", b'{"id": 3}'])
+async def test_another_completion_in_the_answer(
+    server: PlayedServer, archive: Path, body: bytes
+) -> None:
+    """A waiting completion that the server answers with another one fails, and harms no other."""
+    made = create(server, 25)
+    server.fail = answering(f"{made[0].id}/messages", 500)
+    await run(server, archive)
+    new = create(server, 2)
+    server.fail = lambda r: (
+        web.Response(body=body, content_type="application/json")
+        if r.path.endswith(made[0].id)
+        else None
+    )
+    report = await run(server, archive)
+    assert report.failed.keys() == {made[0].id}
+    assert kept(archive).keys() == {one.id for one in [*made[1:], *new]}
+    server.fail = lambda _: None
+    assert (await run(server, archive)).complete
+
+
+async def test_half_an_emoji_in_every_text(server: PlayedServer, archive: Path) -> None:
+    """Lone surrogates in an id, metadata or text cost no other completion its place."""
+    create(server, 3)
+    server.create(
+        metadata=dict.fromkeys(["a\ud83d", "a\ude00"], "b\ud83d"), messages=["half \ud83d", "\x00"]
+    )
+    server.now += 2 * HOUR
+    report = await run(server, archive)
+    assert (report.new, report.complete) == (4, True)
+    assert json.loads(ask(archive, "SELECT body FROM messages WHERE text LIKE 'half%'")[0][0])
+
+
+# --- what waits -----------------------------------------------------------------------------------
+
+
+async def test_what_waits_and_is_not_selected(server: PlayedServer, archive: Path) -> None:
+    """What failed is tried again also by a sync of a later time that lists it."""
+    made = create(server, 25)
+    server.fail = answering(f"{made[0].id}/messages", 500)
+    await run(server, archive)
+    server.fail = lambda _: None
+    report = await run(server, archive, since=made[20].created)
+    assert (report.new, report.failed) == (1, {})
+
+
+async def test_what_waits_and_is_whole_after_all(server: PlayedServer, archive: Path) -> None:
+    """A change that could not be read, and was undone, waits no more."""
+    made = create(server, 3)
+    await run(server, archive)
+    made[0].extra = {"choices": []}
+    server.fail = answering(f"{made[0].id}/messages", 500)
+    assert not (await run(server, archive, recheck=True)).complete
+    made[0].extra = {}
+    report = await run(server, archive, recheck=True)
+    assert (report.failed, report.new) == ({}, 0)
+
+
+# --- the project ----------------------------------------------------------------------------------
+
+
+async def test_a_wrong_address_at_first(server: PlayedServer, archive: Path) -> None:
+    """An address that never answered is not recorded as the archive's."""
+    right, server.base_url = server.base_url, "http://127.0.0.1:1/v1"
+    with pytest.raises(APIConnectionError):
+        await run(server, archive)
+    server.base_url = right
+    create(server, 1)
+    assert (await run(server, archive)).new == 1
+
+
+async def test_moved_to_another_project(server: PlayedServer, archive: Path) -> None:
+    """A move to the address of another organization is refused, and changes nothing."""
+    create(server, 1)
+    await run(server, archive)
+    async with PlayedServer(organization="org-2").running() as other:
+        with pytest.raises(OtherProjectError, match="another organization"):
+            await run(other, archive, moved=True)
+    await run(server, archive)
