@@ -12,7 +12,12 @@ from aiohttp import web
 from conftest_played import DAY, HOUR, RETENTION, PlayedServer, answering, ask, create, run
 
 from aiomessages.archive.errors import OtherProjectError
-from aiomessages.errors import APIConnectionError, AuthenticationError, BadRequestError
+from aiomessages.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    BadRequestError,
+    InternalServerError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +148,33 @@ async def test_a_list_that_leaves_something_out(server: PlayedServer, archive: P
     made[4].deleted = server.now
     report = await run(server, archive, recheck=True)
     assert (report.missing, report.changed) == ([made[4].id], 0)
+
+
+async def test_a_recheck_whose_list_fails(server: PlayedServer, archive: Path) -> None:
+    """Without the end of the list nothing is judged, and the server is asked for nothing."""
+    made = create(server, 30)
+    await run(server, archive)
+    made[25].deleted = server.now
+    server.page, before = 10, server.requests
+    server.fail = lambda r: web.Response(status=500) if "after" in r.query else None
+    with pytest.raises(InternalServerError):
+        await run(server, archive, recheck=True)
+    assert server.requests == before + 1 + 2
+    assert set(kept(archive).values()) == {"complete"}
+
+
+async def test_a_first_list_that_fails(server: PlayedServer, archive: Path) -> None:
+    """A list, newest first, of which the end was not read leaves no anchor."""
+    made = create(server, 60)
+    server.page, server.listing = 20, "newest-first"
+    server.fail = lambda r: (
+        web.Response(status=500) if r.query.get("after") == made[20].id else None
+    )
+    with pytest.raises(InternalServerError):
+        await run(server, archive)
+    assert len(kept(archive)) == 40
+    server.fail = lambda _: None
+    assert (await run(server, archive)).new == 20
 
 
 async def test_a_server_that_keeps_for_longer(server: PlayedServer, archive: Path) -> None:
@@ -290,6 +322,21 @@ async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive:
     with pytest.raises(BadRequestError):
         await run(server, archive)
     assert len(kept(archive)) == 10
+
+
+async def test_small_pages_of_a_server_that_ignores_the_order(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A page of the wrong side of the anchor is not taken for the one behind it."""
+    server.listing, server.page = "newest-first", 5
+    create(server, 15)
+    for _ in range(30):
+        server.now += 60
+        server.create()
+    server.now += 2 * HOUR
+    await run(server, archive)
+    create(server, 3)
+    assert (await run(server, archive)).new == 3
 
 
 # --- servers --------------------------------------------------------------------------------------

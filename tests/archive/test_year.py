@@ -18,7 +18,8 @@ from aiomessages.errors import APIError
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAYS = 365
+# A year of the API's own order; of the others as much as has every case: a quarter of one.
+DAYS = {"ascending": 365, "storage": 91, "newest-first": 91, "shuffled": 91}
 KEY = "sk-test-of-a-year"
 
 
@@ -58,18 +59,18 @@ class Year:
             server.fail = self._failing(chance.uniform(0.05, 0.4))
             await self._sync(recheck=recheck, whole=False)
             server.fail = lambda _: None
-        before = server.requests
-        await self._sync(recheck=recheck)
-        return server.requests - before
+        # Not the server's count: requests of a sync that was cancelled may arrive later.
+        return await self._sync(recheck=recheck)
 
-    async def _sync(self, *, recheck: bool = False, whole: bool = True) -> None:
+    async def _sync(self, *, recheck: bool = False, whole: bool = True) -> int:
         async with self._client() as client:
             try:
                 report = await sync(client, self.archive, recheck=recheck, concurrency=4)
             except APIError:
                 assert not whole  # a list that cannot be read ends the run
-                return
+                return 0
         assert report.complete or not whole, report
+        return report.requests
 
     def _client(self) -> AsyncMessagesClient:
         retry = RetryPolicy(max_retries=1, initial_backoff=0.001, max_backoff=0.001)
@@ -141,12 +142,12 @@ class Year:
         return found
 
 
-@pytest.mark.parametrize("listing", ["ascending", "storage", "newest-first", "shuffled"])
+@pytest.mark.parametrize("listing", DAYS)
 async def test_a_year(tmp_path: Path, listing: str) -> None:
     """Nothing that was visible for an hour is missing; a recheck knows what an observer knows."""
     async with PlayedServer(listing=listing, page=20).running() as server:
         year = Year(server, tmp_path / "year.db", seed=len(listing))
-        for day in range(DAYS):
+        for day in range(DAYS[listing]):
             created = year.pass_a_day()
             recheck = day % 7 == 6
             requests = await year.sync(recheck=recheck)
@@ -155,4 +156,4 @@ async def test_a_year(tmp_path: Path, listing: str) -> None:
                 year.rechecked.append(server.now)
                 year.check_states()
             elif listing == "ascending":
-                assert requests <= 2 + 2 * created
+                assert requests <= 5 + 2 * created  # of five anchors, some may be deleted
