@@ -57,7 +57,7 @@ def row(screen: Screen, *, utc: bool = False) -> Callable[[Json], str]:
 
 def heading_row(screen: Screen, *, utc: bool = False) -> str:
     """Return the heading of the rows."""
-    return (_cells("created (UTC)" if utc else "created", "id", "message") + "text")[
+    return (_cells("created (UTC)" if utc else "created (local)", "id", "message") + "text")[
         : screen.width
     ].rstrip() + "\n"
 

@@ -14,7 +14,7 @@ from aiomessages.archive import Archive, Hit
 
 from . import exits, formats, output, running, stderr
 from .options import AtLeastOne
-from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
+from .selection import COMPLETIONS, Metadata, Model, Since, Until, Utc, metadata_of, span_of
 
 _EXAMPLES = """\
 Words must all occur; accents and capitals do not count. "a phrase" (quoted for the shell as well),
@@ -53,13 +53,13 @@ def search(
     best: Annotated[
         bool, formats.shown_by(help="The best matches first; else the newest come first.")
     ] = False,
-    utc: formats.UTC = False,
+    utc: Utc = False,
     format: formats.HitOption = "auto",  # noqa: A002 - the name of the option
 ) -> int:
     """Find messages and replies in an archive by their words."""
     if not words:
         raise exits.UsageError("WORDS are missing: what should be searched for?")
-    span, wanted = span_of(since, until), metadata_of(metadata)
+    span, wanted = span_of(since, until, utc=utc), metadata_of(metadata)
     shown = formats.of_hits(format, output.screen_for(output.STANDARD_OUTPUT), utc=utc)
     found = False
 

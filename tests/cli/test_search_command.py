@@ -96,9 +96,17 @@ def test_table(run: Run, archive: Path) -> None:
     first, *rows = run(
         "search", archive, "word", "--limit", 2, "--format", "table"
     ).out.splitlines()
-    assert first.split() == [b"created", b"id", b"message", b"text"]
+    assert first.split() == [b"created", b"(local)", b"id", b"message", b"text"]
     assert [b"chatcmpl-long" in row for row in rows] == [True, True]
     assert all(len(row.decode()) <= 80 for row in rows)
+
+
+@pytest.mark.usefixtures("zone")
+def test_dates_in_utc(run: Run, archive: Path) -> None:
+    """With --utc a date is one of UTC, and else one of this machine's zone."""
+    words = ["search", archive, "brief", "--until", "2025-11-01T01:00"]
+    assert run(*words).code == 1
+    assert len(hits(run(*words, "--utc"))) == 1
 
 
 @pytest.mark.parametrize("shape", ["pretty", "table"])
