@@ -32,7 +32,7 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
+        *("archive", "cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
 )
@@ -135,6 +135,13 @@ def storage(session: nox.Session) -> None:
     install = [python, "-m", "pip", "install", "--quiet", f"duckdb=={oldest}"]
     session.run(*install, external=True)
     session.run(python, "tests/export/storage.py", "read", str(tables), external=True)
+
+
+@nox.session(default=False)
+def trainers(session: nox.Session) -> None:
+    """Load chat examples with `datasets`, which is too large for the suite (400 MB)."""
+    _install_for_tests(session, "datasets>=4.8")  # earlier ones refuse mixed types
+    session.run("pytest", "tests/export/test_chat.py", *session.posargs)
 
 
 @nox.session(python=False)

@@ -548,10 +548,14 @@ def test_an_interrupted_collect_loses_nothing(serve: Any, *, by_page: bool) -> N
     with client_of(serve(interrupting(conversation(THREE_PAGES), 3))) as client:
         stream: Any = client.list("chatcmpl-1", prefetch=False)
         stream = stream.pages() if by_page else stream
-        for _ in range(3):
-            with pytest.raises(KeyboardInterrupt):
-                stream.collect()
-        items = [item for found in stream.collect() for item in getattr(found, "data", [found])]
+        found, interrupted = None, 0
+        while found is None:
+            try:
+                found = stream.collect()
+            except KeyboardInterrupt:  # one may stand for several that came at the same time
+                interrupted += 1
+        items = [item for one in found for item in getattr(one, "data", [one])]
+        assert 1 <= interrupted <= 3
         assert [item.id for item in items] == [item["id"] for item in THREE_PAGES]
 
 

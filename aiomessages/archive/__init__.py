@@ -79,4 +79,4 @@ if not TYPE_CHECKING:  # pragma: no branch  # at run time it is false
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)  # a prompt would also offer the imports and the files

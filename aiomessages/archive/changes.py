@@ -11,6 +11,7 @@ import msgspec
 
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.created_between import created_of
+from aiomessages.export.stored import Fetched
 
 from .errors import OtherProjectError
 from .insert import insert_conversation, update_completion
@@ -178,7 +179,8 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
     body = outcome.completion or b""  # it is read before the messages
     state = "complete" if outcome.state == "done" else "lost"
     messages = (message for block in outcome.messages.blocks() for message in block)
-    replies = unlisted_replies(completion_id, outcome)
+    fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
+    replies = unlisted_replies(fetched, len(outcome.messages))
     insert_conversation(db, body, messages, replies=replies, seen=now, state=state)
     if state == "lost":
         error = "it changed while it was read"

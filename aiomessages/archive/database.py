@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,6 @@ def open_to_read(path: str | os.PathLike[str]) -> sqlite3.Connection:
     if not _exists(path):
         raise ArchiveError(f"{path}: there is no such archive")
     with _opened(path, _reading(path)) as db:
-        db.execute("PRAGMA query_only = ON")
         version = version_of(db)
         if version == 0:
             raise NotAnArchiveError("an empty database: `aiomessages sync` fills it")
@@ -58,7 +57,7 @@ def open_to_write(path: str | os.PathLike[str]) -> sqlite3.Connection:
     path = Path(path)
     if not _exists(path):
         _create(path)
-    with _opened(path, _reading(path)) as db:
+    with _opened(path, "mode=rw" if _is_writable(path) else _reading(path)) as db:
         version_of(db)  # nothing is changed in a database of another program
         if not _is_writable(path):  # SQLite would open it to read, and say so at the first change
             raise ArchiveError(f"{path}: no permission to write it and files beside it")
@@ -112,18 +111,27 @@ def _has_wal(path: Path) -> bool:
 def _reading(path: Path) -> str:
     """Return how to open a database for reading, as parameters of its URI.
 
-    A connection that only reads leaves the files -wal and -shm behind, one that may write removes
-    them. SQLite needs them for each database in WAL mode, unless it is told that no one writes it:
-    every writer has a -wal file.
+    SQLite needs the files -wal and -shm for each database in WAL mode, and cannot make them here,
+    unless it is told that no one writes the database: every writer has a -wal file.
     """
-    if _is_writable(path):
-        return "mode=rw"
-    return "mode=ro" if _has_wal(path) else "mode=ro&immutable=1"
+    return "mode=ro" if _is_writable(path) or _has_wal(path) else "mode=ro&immutable=1"
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that leaves no files behind; SQLite's own does so if it may only read."""
+
+    path: Path | None = None
+
+    def close(self) -> None:
+        """Close the connection, and let SQLite remove the files if it was the last one."""
+        super().close()
+        if self.path is not None:
+            _settle(self.path)
 
 
 def _connected(
     path: Path | str, parameters: str = "", *, seconds: float = _BUSY_SECONDS
-) -> sqlite3.Connection:
+) -> _Connection:
     name = f"{path.absolute().as_uri()}?{parameters}" if isinstance(path, Path) else path
     return sqlite3.connect(
         name,
@@ -131,15 +139,18 @@ def _connected(
         isolation_level=None,
         check_same_thread=False,
         timeout=seconds,
+        factory=_Connection,
     )
 
 
 @contextmanager
-def _opened(path: Path, parameters: str) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, parameters: str) -> Iterator[_Connection]:
     """Open a database, and close it if the block fails. Name the path in each error."""
     with _named_errors(path):
         _refuse_others(path)
         db = _connected(path, parameters)
+        if parameters == "mode=ro" and _is_writable(path):
+            db.path = path
         try:
             yield db
         except BaseException:
@@ -170,28 +181,25 @@ def _refuse_others(path: Path) -> None:
     had_wal = _has_wal(path)
     db = _connected(path, "mode=ro", seconds=0.0)
     try:
-        # It may be locked, or a journal may have to be rolled back: the next connection sees to it.
-        with suppress(sqlite3.OperationalError):
-            version_of(db)
+        version_of(db)
     except NotAnArchiveError:
         db.close()
         if not had_wal:
-            _remove_wal(path)
+            _settle(path)
         raise
+    except sqlite3.OperationalError:
+        # A journal may have to be rolled back before anyone can read, or the database is locked.
+        db.close()
+        _settle(path)
     finally:
         db.close()
 
 
-def _remove_wal(path: Path) -> None:
-    """Let SQLite remove the files that a look has left: it knows whether another process uses them.
-
-    Their content is none, so that nothing is written to the database.
-    """
-    db = _connected(path, "mode=rw")
-    try:
+def _settle(path: Path) -> None:
+    """Let SQLite finish what a killed writer or a reader has left: it knows who else is there."""
+    # Who comes next is told of a failure.
+    with suppress(sqlite3.Error), closing(_connected(path, "mode=rw", seconds=0.0)) as db:
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    finally:
-        db.close()
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from aiomessages.errors import SchemaError
-from aiomessages.export.stored import Fetched, inputs_of, read_stored
+from aiomessages.export.stored import Fetched
 
 from .conversation_lines import Conversation, read_conversations
 from .database import open_to_write
 from .errors import sqlite_errors
 from .insert import insert_conversation
+from .replies import unlisted_replies
 
 
 class Kept(NamedTuple):
@@ -133,23 +133,10 @@ def _import(db: sqlite3.Connection, sent: Conversation, *, replace: bool, now: f
 
 
 def _insert(db: sqlite3.Connection, sent: Conversation, now: float) -> None:
-    replies = _unlisted_replies(sent)
+    fetched = Fetched(sent.completion_id, [sent.messages], sent.completion)
+    replies = unlisted_replies(fetched, len(sent.messages))
     insert_conversation(db, sent.completion, sent.messages, replies=replies, seen=now)
     db.execute("DELETE FROM waiting WHERE id = ?", (sent.completion_id,))
-
-
-def _unlisted_replies(sent: Conversation) -> list[tuple[int, bytes]] | None:
-    """Return the replies to store beside the messages; None for all of them.
-
-    Some servers list the replies among the messages: they would be found twice.
-    """
-    try:
-        stored = read_stored(sent.completion)
-    except (SchemaError, RecursionError):
-        return None
-    fetched = Fetched(sent.completion_id, [sent.messages], sent.completion)
-    inputs = sum(map(len, inputs_of(fetched, stored)))
-    return [] if stored.replies and len(sent.messages) - inputs == len(stored.replies) else None
 
 
 def _is_same(db: sqlite3.Connection, number: int, body: bytes, sent: Conversation) -> bool:

@@ -1,16 +1,21 @@
 """The replies of a conversation that its list of messages does not have."""
 
-from aiomessages.export.conversation_reader import Outcome
+from aiomessages.errors import SchemaError
 from aiomessages.export.stored import Fetched, inputs_of, read_stored
 
+from .rows import replies_of
 
-def unlisted_replies(completion_id: str, outcome: Outcome) -> list[tuple[int, bytes]]:
+
+def unlisted_replies(conversation: Fetched, count: int) -> list[tuple[int, bytes]]:
     """Return the replies to store beside the messages: the number of a choice, and its message.
 
-    Some servers list the replies among the messages, where the archive has them already.
+    Some servers list the replies among the messages, of which there are `count`: the archive has
+    them there, and a search would find them twice.
     """
-    stored = read_stored(outcome.completion)
-    fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
-    inputs = sum(map(len, inputs_of(fetched, stored)))
-    all_listed = len(outcome.messages) - inputs == len(stored.replies)
-    return [] if all_listed else [(reply.choice, reply.message) for reply in stored.replies]
+    completion = conversation.completion or b""
+    try:
+        stored = read_stored(conversation.completion)
+    except (SchemaError, RecursionError):  # no object, or one that is nested too deeply to compare
+        return replies_of(completion)
+    inputs = sum(map(len, inputs_of(conversation, stored)))
+    return [] if count - inputs == len(stored.replies) else replies_of(completion)

@@ -48,12 +48,15 @@ class Waiting(msgspec.Struct, frozen=True):
 class ArchiveStatus(msgspec.Struct, frozen=True):
     """What an archive holds. Times are in Unix seconds.
 
-    `completions` are their numbers by state; `messages` counts those that were sent to models,
-    and `replies` the replies. `first_created` and `last_created` are those of the oldest and the
-    newest completion. `runs` are the last ones, the newest first. `bytes` is the size on disk.
+    `project` says where they come from: `base_url`, `organization` and `project`, as far as they
+    are known. `completions` are their numbers by state; `messages` counts those that were sent to
+    models, and `replies` the replies. `first_created` and `last_created` are those of the oldest
+    and the newest completion. `runs` are the last ones, the newest first. `bytes` is the size on
+    disk.
     """
 
     path: str
+    project: dict[str, str]
     completions: dict[str, int]
     messages: int
     replies: int
@@ -72,6 +75,7 @@ def read_status(db: sqlite3.Connection, path: str | os.PathLike[str]) -> Archive
             " FROM completions GROUP BY state ORDER BY state"
         ).fetchall()
         (stored,) = db.execute("SELECT count(*) FROM messages").fetchone()
+        project = db.execute("SELECT name, value FROM settings ORDER BY name").fetchall()
         runs = db.execute(
             'SELECT kind, selection, begin, "end", result, new, changed, gone, failed, requests,'
             " refused FROM runs ORDER BY number DESC LIMIT ?",
@@ -83,6 +87,7 @@ def read_status(db: sqlite3.Connection, path: str | os.PathLike[str]) -> Archive
     messages = sum(row[2] for row in states)
     return ArchiveStatus(
         path=os.fspath(path),
+        project=dict(project),
         completions={row[0]: row[1] for row in states},
         messages=messages,
         replies=stored - messages,

@@ -5,6 +5,7 @@ It connects the selection, the client, the format and the output.
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import count
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,7 @@ def list_completions(
     metadata: selection.Metadata = None,
     since: selection.Since = None,
     until: selection.Until = None,
+    utc: selection.Utc = False,
     after: selection.After = None,
     limit: selection.Limit = None,
     order: Annotated[
@@ -47,8 +49,9 @@ def list_completions(
 
     The list includes the model's replies. `aiomessages list ID` shows the messages sent to it.
     """
-    span, wanted = selection.span_of(since, until), selection.metadata_of(metadata)
-    shown = formats.of_completions(format, output.screen_for(output.STANDARD_OUTPUT))
+    span, wanted = selection.span_of(since, until, utc=utc), selection.metadata_of(metadata)
+    screen = replace(output.screen_for(output.STANDARD_OUTPUT), utc=utc)
+    shown = formats.of_completions(format, screen)
 
     opening = connection.client()
 

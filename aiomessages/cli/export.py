@@ -5,6 +5,7 @@ when they are safe.
 """
 
 from contextlib import ExitStack
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,17 @@ from .exits import UsageError
 from .export_run import explained, run
 from .ids import STANDARD_INPUT, read_ids
 from .options import AtLeastOne, Connection, Positive, options_of
-from .selection import COMPLETIONS, Metadata, Model, Since, Until, metadata_of, span_of
+from .selection import (
+    COMPLETIONS,
+    Metadata,
+    Model,
+    Since,
+    Until,
+    Utc,
+    metadata_of,
+    recorded,
+    span_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,9 +100,13 @@ def export_conversations(
     metadata: Metadata = None,
     since: Since = None,
     until: Until = None,
+    utc: Utc = False,
     layout: Annotated[
-        Literal["messages", "conversations", "finetune"],
-        _written(help="One row per message, one per completion, or fine-tuning examples."),
+        Literal["messages", "conversations", "finetune", "chat"],
+        _written(
+            help="One row per message, one per completion, or one training example per reply:"
+            " finetune is OpenAI's own format, chat that of TRL, Axolotl and Hugging Face."
+        ),
     ] = "messages",
     include_reply: Annotated[
         bool,
@@ -106,7 +121,7 @@ def export_conversations(
         _written(
             metavar="DIR",
             help="Write images, sounds and files to DIR, and put file names in place of the base64."
-            " Not with --layout finetune, whose lines hold their images.",
+            " Not with --layout finetune or chat, whose lines hold their images.",
         ),
     ] = None,
     limit: Annotated[
@@ -157,15 +172,16 @@ def export_conversations(
     if str(destination).startswith("-"):
         raise UsageError(f"-o {destination}: name a file or a directory (see --help)")
     ending_of(destination)
-    span, pairs = span_of(since, until), metadata_of(metadata)
-    with explained(destination), ExitStack() as held:
+    span, pairs = span_of(since, until, utc=utc), metadata_of(metadata)
+    zone = UTC if utc else None
+    with explained(destination, zone), ExitStack() as held:
         named = _given(ids, ids_file, held)
         opening = connection.client()
 
         async def exported() -> int:
             async with opening as client:
                 # The text, as an age is the same selection in each run and another moment.
-                texts = {"since": since, "until": until}
+                texts = {"since": recorded(since, utc=utc), "until": recorded(until, utc=utc)}
                 start = partial(
                     export,
                     client,
@@ -181,7 +197,7 @@ def export_conversations(
                     refresh=refresh,
                     origin=connection.origin(),
                 )
-                return await run(start, destination, quiet=quiet)
+                return await run(start, destination, quiet=quiet, zone=zone)
 
         return running.run(exported())
 

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -39,9 +39,16 @@ ReportT = TypeVar("ReportT")
 
 
 async def run(
-    start: Callable[..., Awaitable[ExportReport]], destination: Path, *, quiet: bool
+    start: Callable[..., Awaitable[ExportReport]],
+    destination: Path,
+    *,
+    quiet: bool,
+    zone: tzinfo | None,
 ) -> int:
-    """Start an export to the destination, print the result, and return the exit code."""
+    """Start an export to the destination, print the result, and return the exit code.
+
+    Times are printed in the zone, or local.
+    """
     gauge = progress.Gauge()
 
     def update(now: "Progress") -> None:
@@ -49,7 +56,7 @@ async def run(
 
     with progress.shown(gauge, quiet=quiet) as close_display:
         report = await stoppable(start(on_progress=update), close_display)
-    return _report(report, destination, quiet=quiet)
+    return _report(report, destination, quiet=quiet, zone=zone)
 
 
 async def stoppable(
@@ -84,7 +91,9 @@ async def stoppable(
         raise
 
 
-def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> int:
+def _report(
+    report: ExportReport | None, destination: Path, *, quiet: bool, zone: tzinfo | None
+) -> int:
     """Print the result of an export, and return its exit code."""
     status = read_status(destination)
     if report is None or status is None:
@@ -92,14 +101,14 @@ def _report(report: ExportReport | None, destination: Path, *, quiet: bool) -> i
         return exits.INTERRUPTED
     if not quiet:
         size = destination.stat().st_size if destination.is_file() else status.bytes
-        first, *rest = summary.of_report(report, structs.replace(status, bytes=size))
+        first, *rest = summary.of_report(report, structs.replace(status, bytes=size), zone)
         stderr.say(first)
         stderr.say_all("\n".join(rest))
     return exits.OK if report.complete else exits.RUNTIME
 
 
 @contextmanager
-def explained(destination: Path) -> Iterator[None]:
+def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     """Print how to continue after an API error, and name the file in a system error."""
     try:
         yield
@@ -111,7 +120,7 @@ def explained(destination: Path) -> Iterator[None]:
             stderr.say(summary.of_interruption(status))
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
-            stderr.say(summary.of_wait(retry_after, datetime.now().astimezone()))
+            stderr.say(summary.of_wait(retry_after, datetime.now().astimezone(zone)))
         raise
     except MessagesError:
         raise

@@ -24,12 +24,16 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """The destination as a format sees it; `width` is in character cells."""
+    """The destination as a format sees it; `width` is in character cells.
+
+    Times are in UTC if `utc` is true, and local otherwise.
+    """
 
     terminal: bool = False
     color: bool = False
     width: int = 80
     encoding: str = "utf-8"
+    utc: bool = False
 
     @property
     def unicode(self) -> bool:

@@ -1,7 +1,7 @@
 """Stored completions laid out for reading: time, id, model, metadata and the reply.
 
 It reads completions in the API's wire shape. All foreign text passes through `safe_text`. Nothing
-here prints or reads a clock; times are in the local time zone, if no other is asked for.
+here prints or reads a clock. Times are local unless the screen wants UTC, and name their zone.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def completion(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one completion after another for the screen."""
 
     def show(found: Json) -> str:
-        details = filter(None, [_time(found), _model(found), _metadata(found)])
+        details = filter(None, [_time(screen, found), _model(found), _metadata(found)])
         said = _wrapped(_reply(found), screen.width)
         lines = [_rule(found, screen), "  ".join(details), *said]
         return "".join(f"{line}\n" for line in lines if line)
@@ -48,14 +48,16 @@ def row(screen: Screen) -> Callable[[Json], str]:
 
     def show(found: Json) -> str:
         said = "  ".join(filter(None, [_metadata(found), _reply(found)]))
-        return _row(screen, _time(found)[:16], _id(found), _model(found), said)
+        return _row(screen, _time(screen, found)[:16], _id(found), _model(found), said)
 
     return show
 
 
 def heading_row(screen: Screen) -> str:
     """Return the heading of the rows."""
-    return _row(screen, "created", "id", "model", "metadata, reply")
+    return _row(
+        screen, f"created ({'UTC' if screen.utc else 'local'})", "id", "model", "metadata, reply"
+    )
 
 
 def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
@@ -82,16 +84,15 @@ def _model(found: Json) -> str:
     return one_line(str(found.get("model") or ""))
 
 
-def _time(found: Json) -> str:
-    """Return the local time of creation; an empty string if it is no valid time."""
-    return time_of(found)[:19]
+def _time(screen: Screen, found: Json) -> str:
+    return time_of(found, utc=screen.utc)
 
 
 def time_of(found: Json, *, utc: bool = False) -> str:
     """Return the time of creation with its zone; an empty string if it is no valid time."""
+    zone = UTC if utc else None
     try:
-        created = datetime.fromtimestamp(found["created"], UTC)
-        return (created if utc else created.astimezone()).strftime("%F %T %Z")
+        return datetime.fromtimestamp(found["created"], UTC).astimezone(zone).strftime("%F %T %Z")
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return ""
 

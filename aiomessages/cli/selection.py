@@ -1,12 +1,12 @@
 """The options that select a part of a list: by position, model, metadata and time of creation.
 
 They belong to the first group of their command. A time is a date or an age; without a zone it is
-local time. Nothing here performs I/O.
+local time, or UTC with --utc. Nothing here performs I/O.
 """
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
@@ -40,11 +40,20 @@ Since = Annotated[
     Parameter(
         metavar="WHEN",
         help="Only completions created since a date, a time (2026-11-01T08:00) or an age"
-        " (30m, 6h, 3d, 2w).",
+        " (30m, 6h, 3d, 2w). Local time, unless it names a zone (2026-11-01T08:00Z).",
     ),
 ]
 Until = Annotated[
-    str | None, Parameter(metavar="WHEN", help="Only completions created before this time.")
+    str | None,
+    Parameter(metavar="WHEN", help="Only completions created before this time, read as --since."),
+]
+Utc = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Read times without a zone as UTC, and show times in UTC, instead of local time.",
+    ),
 ]
 
 
@@ -60,23 +69,29 @@ def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
     return wanted
 
 
-def span_of(since: str | None, until: str | None) -> TimeRange:
+def span_of(since: str | None, until: str | None, *, utc: bool = False) -> TimeRange:
     """Return the range from --since to --until, in Unix seconds. Raises UsageError."""
-    now = datetime.now().astimezone()
-    span = TimeRange(_time("--since", since, now), _time("--until", until, now))
+    now = datetime.now().astimezone(UTC if utc else None)
+    span = TimeRange(_time("--since", since, now, utc=utc), _time("--until", until, now, utc=utc))
     if span.since is not None and span.until is not None and span.since >= span.until:
         raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
     return span
 
 
-def _time(option: str, given: str | None, now: datetime) -> float | None:
+def recorded(given: str | None, *, utc: bool) -> str | None:
+    """Return a time for the record of a selection: an age stays one, and UTC is named."""
+    return f"{given} UTC" if given and utc and not _AGE.fullmatch(given) else given
+
+
+def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float | None:
     if given is None:
         return None
     try:
         age = _AGE.fullmatch(given)
         if age:
             return (now - timedelta(**{_UNITS[age[2]]: int(age[1])})).timestamp()
-        return datetime.fromisoformat(given).timestamp()
+        moment = datetime.fromisoformat(given)
+        return (moment.replace(tzinfo=UTC) if utc and not moment.tzinfo else moment).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
             f"{option} {given}: expected a date (2026-11-01), a time (2026-11-01T08:00) or an age"

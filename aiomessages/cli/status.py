@@ -4,6 +4,7 @@ It sends nothing and changes nothing.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,12 +62,12 @@ def _of_archive(path: Path) -> ArchiveStatus | None:
 
     No export is an SQLite database. Raises ArchiveError for one that is no archive.
     """
-    try:
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE)) != _SQLITE:
-                return None
-    except OSError:
+    # To open a pipe would wait for its writer.
+    if not path.is_file() or not os.access(path, os.R_OK):
         return None
+    with path.open("rb") as file:
+        if file.read(len(_SQLITE)) != _SQLITE:
+            return None
 
     async def read() -> ArchiveStatus:
         async with Archive(path) as archive:

@@ -4,7 +4,7 @@ Nothing here prints or reads a file.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from aiomessages.export import ExportReport, ExportStatus
@@ -22,8 +22,8 @@ _MEANINGS: Final = {
 }
 
 
-def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
-    """Return the lines of an export that ended by itself, finished or not."""
+def of_report(report: ExportReport, status: ExportStatus, zone: tzinfo | None = None) -> list[str]:
+    """Return the lines of an export that ended by itself; times are in the zone, or local."""
     details = [_written(status)]
     if not status.completions:  # else a misspelled name would look like success
         details.append("no completion was given or selected")
@@ -37,7 +37,7 @@ def of_report(report: ExportReport, status: ExportStatus) -> list[str]:
     details += [*reasons("skipped", report.skipped), *named(report)]
     if report.removed:
         details.append(f"no longer listed by the server; kept in the file: {report.removed:,}")
-    return [_outcome(report, status), *(f"  {line}" for line in details)]
+    return [_outcome(report, status, zone), *(f"  {line}" for line in details)]
 
 
 def of_interruption(status: ExportStatus | None) -> str:
@@ -52,11 +52,11 @@ def of_wait(retry_after: float, now: datetime) -> str:
     then = datetime.fromtimestamp(now.timestamp() + retry_after, now.tzinfo)
     return (
         f"the server asks to wait {duration(retry_after)}: run the same command again after"
-        f" {then:%Y-%m-%d %H:%M}"
+        f" {then:%Y-%m-%d %H:%M %Z}"
     )
 
 
-def _outcome(report: ExportReport, status: ExportStatus) -> str:
+def _outcome(report: ExportReport, status: ExportStatus, zone: tzinfo | None) -> str:
     if not report.finished:
         return f"not finished: {report.destination}; {GO_ON}"
     progress = report.progress
@@ -64,8 +64,8 @@ def _outcome(report: ExportReport, status: ExportStatus) -> str:
         return f"finished: {report.destination}"
     if not progress.listed:
         return f"already complete, and not listed again (--no-refresh): {report.destination}"
-    since = datetime.fromtimestamp(status.finished_at or 0.0).astimezone()
-    return f"already complete; nothing new since {since:%Y-%m-%d %H:%M}: {report.destination}"
+    since = datetime.fromtimestamp(status.finished_at or 0.0, UTC).astimezone(zone)
+    return f"already complete; nothing new since {since:%Y-%m-%d %H:%M %Z}: {report.destination}"
 
 
 def _written(status: ExportStatus) -> str:

@@ -16,6 +16,11 @@ _MEANINGS = {"pending": "not visible yet", "failed": "not read so far"}
 
 def archive_table(found: ArchiveStatus) -> Iterator[tuple[str, str]]:
     """Yield a name and a value for each line."""
+    if found.project:
+        facts = dict(found.project)
+        server = facts.pop("base_url", "")
+        said = [server, *(f"{name} {value}" for name, value in facts.items())]
+        yield "server", ", ".join(filter(None, said))
     numbers = (f"{count:,} {state}" for state, count in found.completions.items())
     yield "completions", ", ".join(numbers) or "none yet"
     replies = f"{found.replies:,} " + ("reply" if found.replies == 1 else "replies")

@@ -1,9 +1,9 @@
 """Columns out of lines: a Parquet file or a DuckDB table, made from JSONL that is already durable.
 
-`rows` has the columns, and selects the values that fit. A new file is read back and its rows are
-counted before it is reported. No path becomes data: DuckDB gets only plain names, since it reads a
-name like `model=x` as a column. Nothing here makes a file durable or gives it its final name; an
-export runs this code in another process (`columns_process`).
+`tables` has the columns, and `rows` selects the values that fit. A new file is read back and its
+rows are counted before it is reported. No path becomes data: DuckDB gets only plain names, since it
+reads a name like `model=x` as a column. Nothing here makes a file durable or gives it its final
+name; an export runs this code in another process (`columns_process`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import DISK_FULL, DiskFullError, ExportError, has_room
-from .rows import MOST_IN_A_GROUP, TABLES, TEXT, Kind, Rows
+from .rows import MOST_IN_A_GROUP, Rows
+from .tables import JSON_TEXT, TABLES, TEXT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,8 +219,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]+")
 
 def _select(rows: Rows, paths: _PlainPaths, layout: str) -> str:
     """Return the query that reads the rows, with the name and type of each column."""
-    table = TABLES[layout]
-    kinds = table.line | table.inner | {table.whole: TEXT}
+    kinds = TABLES[layout].columns
     columns = ", ".join(f"{name}: {_quoted(_type(kind))}" for name, kind in kinds.items())
     files = ", ".join(_quoted(paths.work / path.parent.name / path.name) for path in rows.paths)
     options = (  # without `hive_partitioning`, no part of a path is a column
@@ -241,7 +241,7 @@ def _type(kind: Kind) -> str:
             return f"{_type(inner)}[]"
         case (_, inner):
             return _type(inner)
-    return str(kind)
+    return TEXT if kind == JSON_TEXT else str(kind)
 
 
 def _quoted(text: object) -> str:

@@ -11,12 +11,13 @@ from aiomessages.wire.requests import check_page_options
 
 from .conversation_reader import ConversationReader
 from .files import Files
-from .layouts import LAYOUTS
+from .formats import FORMATS
+from .layouts import EXAMPLES, LAYOUTS, version_of
 from .ledger import Ledger
 from .media import MediaStore
 from .memory_budget import BUDGET_BYTES, MemoryBudget
 from .names import Names
-from .output import PART_BYTES, Output, check_can_write
+from .output import PART_BYTES, Output, check_can_write, ending_of
 from .report import ExportReport, Progress, ProgressTracker
 from .run import MAX_RETRY_AFTER, Run
 from .source import Source, selection_of
@@ -56,11 +57,13 @@ async def export(
       the replies; or a CreatedBetween. A selection other than in earlier runs is refused.
     - `destination`: a path that ends with `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet` or
       `.duckdb`, or a directory for part files.
-    - `layout`: `messages` (one line per message), `conversations` (one line per completion) or
-      `finetune` (one line per reply, in OpenAI's format for fine-tuning).
-    - `include_reply`: whether to export the replies. Ids cost one more request each.
+    - `layout`: `messages` (one line per message), `conversations` (one line per completion),
+      `finetune` (one line per reply, in OpenAI's own format for fine-tuning) or `chat` (one line
+      per reply, as TRL, Axolotl and the chat templates of Hugging Face read it).
+    - `include_reply`: whether to export the replies. Ids cost one more request each; without it
+      their lines have no model and no time.
     - `media`: a directory for the images, sounds and files that messages and replies hold as
-      base64; not for `finetune`, whose lines hold their images.
+      base64; not for `finetune` and `chat`, whose lines hold their images.
     - `part_bytes`: the bytes after which a part file of a directory is complete (256 MiB).
     - `limit`: messages per page (the server's default). Pages that are too large for the server, a
       gateway or `max_response_bytes` are requested again with half of it.
@@ -88,8 +91,10 @@ async def export(
     check_options(source, concurrency=concurrency, on_error=on_error)
     limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     check_can_write(names.destination)
+    columns = bool(FORMATS[ending_of(names.destination) or ".jsonl"].rows)
     settings = {
         "layout": layout,
+        "layout_version": version_of(layout, columns=columns),
         "include_reply": include_reply,
         "media": None if media is None else str(media),
         "base_url": origin or client.base_url,
@@ -127,9 +132,9 @@ async def export(
 def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
-    if layout == "finetune" and not include_reply:
-        raise ConfigurationError("a fine-tuning example ends with the reply: include replies")
+    if layout in EXAMPLES and not include_reply:
+        raise ConfigurationError(f"a line of {layout!r} ends with the reply: include replies")
     if media is not None and (not str(media) or "\0" in str(media)):
         raise ConfigurationError(f"{str(media)!r} cannot name a directory for the media")
-    if layout == "finetune" and media is not None:
-        raise ConfigurationError("a fine-tuning example holds its images: omit media")
+    if layout in EXAMPLES and media is not None:
+        raise ConfigurationError(f"a line of {layout!r} holds its images: omit media")

@@ -1,12 +1,13 @@
-"""Fine-tuning examples from conversations, or the reason why a conversation cannot be one.
+"""Examples for OpenAI's fine-tuning, or the reason why a conversation cannot be one.
 
-Nothing here performs I/O. The format is OpenAI's JSONL for supervised fine-tuning of chat models.
-The fields of a line and of its messages are those of FineTuneChatRequestInput and of the request
-messages in OpenAI's OpenAPI description (github.com/openai/openai-openapi, which had it until June
-2025); the rules for images are from developers.openai.com/api/docs/guides/vision-fine-tuning. The
-limits on the examples of a file and the images of an example differ between models, and are not
-checked. A stored completion lacks `parallel_tool_calls`, the deprecated `functions` and each
-`weight`; their defaults apply, so that a model is trained on everything that an assistant said.
+Nothing here performs I/O. The format is OpenAI's own: its JSONL for supervised fine-tuning of chat
+models. The fields of a line and of its messages are those of FineTuneChatRequestInput and of the
+request messages in OpenAI's OpenAPI description (github.com/openai/openai-openapi, which had it
+until June 2025); the rules for images are from
+developers.openai.com/api/docs/guides/vision-fine-tuning. The limits on the examples of a file and
+the images of an example differ between models, and are not checked. A stored completion lacks
+`parallel_tool_calls`, the deprecated `functions` and each `weight`; their defaults apply, so that a
+model is trained on everything that an assistant said.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from aiomessages.wire.decoding import despite_lone_surrogates
 from .stored import Fetched, Lines, SkipError, inputs_of, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Json = Any
 JsonObject = dict[str, Json]
@@ -46,13 +47,22 @@ class Reason(StrEnum):
     TOOL = "tool that is no function"
     UNANSWERED = "tool call without its answer"
     UNASKED = "answer without its tool call"
+    ARGUMENTS = "tool call whose arguments are no JSON object"  # of the layout `chat` alone
 
 
 def finetune_layout(fetched: Fetched) -> Lines:
     """Return a line for each reply: the messages, that reply, and the tools of the model.
 
-    Each choice of a completion is a reply to the same messages. `left_out` has the reason for each
-    reply that cannot be an example. Raises SkipError, with a Reason, if no reply is left.
+    `left_out` has the reason for each reply that cannot be an example. Raises SkipError, with a
+    Reason, if no reply is left.
+    """
+    return examples_of(fetched, _line)
+
+
+def examples_of(fetched: Fetched, line: Callable[[list[JsonObject], list[Tool]], bytes]) -> Lines:
+    """Return a line for each reply, made by `line` of the messages with that reply and the tools.
+
+    Each choice of a completion is a reply to the same messages. Raises as `finetune_layout` does.
     """
     stored = read_stored(fetched.completion)
     if fetched.completion is None or not stored.replies:
@@ -62,7 +72,7 @@ def finetune_layout(fetched: Fetched) -> Lines:
     lines, errors = [], []
     for reply in stored.replies:
         try:
-            lines.append(_example(said, reply.message, tools))
+            lines.append(line(_with_reply(said, reply.message), tools))
         except SkipError as error:
             errors.append(error)
     if not lines:
@@ -70,19 +80,25 @@ def finetune_layout(fetched: Fetched) -> Lines:
     return Lines(b"".join(lines), len(lines), tuple(map(str, errors)))
 
 
-def _example(said: list[JsonObject], reply: bytes, tools: list[_Tool]) -> bytes:
+def _with_reply(said: list[JsonObject], reply: bytes) -> list[JsonObject]:
     answer = _message(reply)
     if answer["role"] != "assistant":
         raise SkipError(Reason.NO_REPLY)
     messages = [*said, answer]
     _check_answers(messages)
+    return messages
+
+
+def _line(messages: list[JsonObject], tools: list[Tool]) -> bytes:
     return msgspec.json.encode({"messages": messages} | ({"tools": tools} if tools else {})) + b"\n"
 
 
 # --- one message ----------------------------------------------------------------------------------
 
 
-class _Function(Struct):
+class Function(Struct):
+    """A function that the model calls."""
+
     name: str
     arguments: str
 
@@ -90,7 +106,7 @@ class _Function(Struct):
 class _Call(Struct):
     id: str
     type: Literal["function"]  # the guides train on no other kind
-    function: _Function
+    function: Function
 
 
 class _Sent(Struct):
@@ -102,7 +118,7 @@ class _Sent(Struct):
     content_parts: list[RawObject] | None = None
     refusal: str | None = None
     tool_calls: list[RawObject] | None = None
-    function_call: _Function | None = None
+    function_call: Function | None = None
     audio: Raw = NULL
     tool_call_id: str | None = None
 
@@ -220,19 +236,21 @@ class _Described(Struct, omit_defaults=True):
     strict: bool | None = None
 
 
-class _Tool(Struct):
+class Tool(Struct):
+    """A function that the model may call."""
+
     type: Literal["function"]  # as of a call
     function: _Described
 
 
 class _Equipped(Struct):
-    tools: list[_Tool] | None = None
+    tools: list[Tool] | None = None
 
 
 _EQUIPPED: Final = msgspec.json.Decoder(_Equipped)
 
 
-def _tools(completion: bytes) -> list[_Tool]:
+def _tools(completion: bytes) -> list[Tool]:
     """Return the tools of a completion, if they are stored."""
     return _read(_EQUIPPED, completion, Reason.TOOL).tools or []
 

@@ -4,6 +4,7 @@ Nothing here performs I/O. Messages keep the bytes that the server sent. Two lay
 lines in pieces, one for each block of messages, so that a conversation need not fit in memory.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
@@ -11,15 +12,18 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from .chat import chat_layout
 from .finetune import finetune_layout
-from .message_buffer import MessageBuffer
-from .stored import Fetched, Lines, inputs_of, read_stored
+from .stored import Completion, Fetched, Lines, Stored, inputs_of, read_stored
 
 
-def messages_layout(fetched: Fetched) -> Iterator[Lines]:
-    """Yield a line for each message, then a line with `choice` for each reply."""
-    head, seq = _head(fetched.completion_id), 0
-    stored = read_stored(fetched.completion)
+def messages_layout(fetched: Fetched, *, columns: bool = False) -> Iterator[Lines]:
+    """Yield a line for each message, then a line with `choice` for each reply.
+
+    For `columns` each line has the metadata of the completion, too.
+    """
+    stored, seq = read_stored(fetched.completion), 0
+    head = _head(fetched.completion_id, _about(fetched, stored), columns=columns)
     for messages in inputs_of(fetched, stored):
         yield Lines(_numbered(head, seq, messages), len(messages))
         seq += len(messages)
@@ -30,16 +34,45 @@ def messages_layout(fetched: Fetched) -> Iterator[Lines]:
     yield Lines(b"".join(replies), len(replies))
 
 
-def incomplete_lines(completion_id: str, blocks: Iterable[list[bytes]]) -> Iterator[bytes]:
-    """Yield lines of the layout `messages` for the part of a conversation that was read."""
-    head, seq = _head(completion_id), 0
+def incomplete_lines(
+    completion_id: str, blocks: Iterable[list[bytes]], completion: bytes | None
+) -> Iterator[bytes]:
+    """Return lines of the layout `messages` for the part of a conversation that was read."""
+    head = _head(completion_id, read_stored(completion).completion)
+    return _in_order(head, blocks)
+
+
+def _in_order(head: bytes, blocks: Iterable[list[bytes]]) -> Iterator[bytes]:
+    seq = 0
     for block in blocks:
         yield _numbered(head, seq, block)
         seq += len(block)
 
 
-def _head(completion_id: str) -> bytes:
-    return b'{"completion_id":%b,"seq":' % msgspec.json.encode(completion_id)
+def _about(fetched: Fetched, stored: Stored) -> Completion:
+    """Return the completion that has the model, time and metadata of a conversation."""
+    return stored.completion if fetched.completion else read_stored(fetched.listed).completion
+
+
+def _head(completion_id: str, about: Completion, *, columns: bool = False) -> bytes:
+    """Return the beginning of each line of a completion; a value of an odd type is null."""
+    created, model, metadata = map(bytes, (about.created, about.model, about.metadata))
+    pieces = [
+        b'{"completion_id":' + msgspec.json.encode(completion_id),
+        b'"created":' + (created if _is_time(created) else b"null"),
+        b'"model":' + (model if model.startswith(b'"') else b"null"),
+    ]
+    if columns:
+        pieces.append(b'"metadata":' + metadata)  # its column decides what fits
+    return b",".join([*pieces, b'"seq":'])
+
+
+def _is_time(created: bytes) -> bool:
+    """Return whether JSON is an integer of 64 bits."""
+    return _INTEGER.fullmatch(created) is not None and -(2**63) <= int(created) < 2**63
+
+
+_INTEGER: Final = re.compile(rb"-?\d{1,19}")
 
 
 def _numbered(head: bytes, first: int, messages: Sequence[bytes]) -> bytes:
@@ -58,8 +91,9 @@ def _numbers(first: int, count: int) -> list[bytes]:
 def conversations_layout(fetched: Fetched) -> Iterator[Lines]:
     """Yield one line: the id, model, time, metadata, messages, first reply and completion."""
     stored = read_stored(fetched.completion)
+    about = _about(fetched, stored)
     head = {"completion_id": fetched.completion_id}
-    head |= {name: getattr(stored.completion, name) for name in ("model", "created", "metadata")}
+    head |= {name: getattr(about, name) for name in ("model", "created", "metadata")}
     tail = {
         "reply": Raw(stored.replies[0].message) if stored.replies else None,
         "completion": Raw(fetched.completion) if fetched.completion else None,
@@ -72,22 +106,36 @@ def conversations_layout(fetched: Fetched) -> Iterator[Lines]:
     yield Lines(b"]," + msgspec.json.encode(tail)[1:] + b"\n")
 
 
-_IN_PIECES: Final = {"messages": messages_layout, "conversations": conversations_layout}
-LAYOUTS: Final = (*_IN_PIECES, "finetune")
+# An example of training data is checked as a whole, and holds its images.
+EXAMPLES: Final = {"finetune": finetune_layout, "chat": chat_layout}
+LAYOUTS: Final = ("messages", "conversations", *EXAMPLES)
+
+
+def version_of(layout: str, *, columns: bool) -> int:
+    """Return the version of a layout's lines, or of its columns.
+
+    The first had no `created` and `model` in the lines of `messages`; in the columns of
+    `conversations` it had no `usage`, `finish_reason`, `service_tier` and `tools`, and `created`
+    was an integer. An output has the lines of one version only.
+    """
+    return 2 if layout == "messages" or (layout == "conversations" and columns) else 1
 
 
 def lay_out(
-    layout: str, completion_id: str, messages: MessageBuffer, completion: bytes | None
+    layout: str, fetched: Fetched, *, columns: bool, whole: bool
 ) -> Lines | Iterator[Lines]:
-    """Return the lines of a conversation, in pieces if it does not fit in memory.
+    """Return the lines of a conversation, in pieces unless it is `whole` in memory.
 
     Raises SkipError for a conversation that the layout cannot express.
     """
-    fetched = Fetched(completion_id, messages.blocks(), completion)
-    if layout == "finetune":  # an example is checked as a whole
-        return finetune_layout(fetched)
-    pieces = _IN_PIECES[layout](fetched)
-    return pieces if messages.spilled else joined(pieces)
+    if layout in EXAMPLES:
+        return EXAMPLES[layout](fetched)
+    pieces = (
+        messages_layout(fetched, columns=columns)
+        if layout == "messages"
+        else conversations_layout(fetched)
+    )
+    return joined(pieces) if whole else pieces
 
 
 def joined(pieces: Iterable[Lines]) -> Lines:

@@ -112,10 +112,16 @@ class Ledger:
         if selection is not None:
             given["selection"] = selection
         wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
+        if known and "layout_version" in wanted:
+            known.setdefault("layout_version", "1")  # early versions recorded none
         # A list may follow ids, and ids a list: selections are compared where both have one.
         compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():
+            if differing == ["layout_version"]:
+                raise ChangedError(_OTHER_LAYOUT.format(layout=json.loads(known["layout"])))
+            if "layout" in differing:  # its version says nothing more
+                differing = [name for name in differing if name != "layout_version"]
             before, now = _flattened(known, differing), _flattened(wanted, differing)
             differences = [
                 f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
@@ -246,6 +252,13 @@ class Ledger:
             " WHERE state = 'failed' AND reason IS NOT ? AND id IN seen"
         )
         return int(self._read(query, REFUSED)[0][0])
+
+
+_OTHER_LAYOUT: Final = (
+    "another version of this program began this destination, and wrote the layout {layout!r} in"
+    " another form; a file has one form: give this export another destination, and keep that one"
+    " with its ledger, or delete both"
+)
 
 
 def _flattened(settings: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

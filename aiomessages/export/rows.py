@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import re
 import zlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -19,95 +20,13 @@ from msgspec import DecodeError, Raw, ValidationError
 from aiomessages.wire.decoding import despite_lone_surrogates
 
 from .errors import CorruptError
+from .tables import BOOLEAN, INTEGER, JSON_TEXT, TABLES, TEXT, TEXTS, TIME, Kind, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# --- columns --------------------------------------------------------------------------------------
-# Their types are fixed; nothing is inferred from data.
-
 Json = Any
-# A type: a name, a dict for a struct, [type] for a list, or (key, type) for a value of another key.
-Kind = Any
-
-TEXT: Final = "VARCHAR"
-INTEGER: Final = "BIGINT"
-TEXTS: Final = "MAP(VARCHAR, VARCHAR)"
-
-_PART: Final = {
-    "type": TEXT,
-    "text": TEXT,
-    "image_url": {"url": TEXT, "detail": TEXT},
-    "input_audio": {"data": TEXT, "format": TEXT},
-    "file": {"file_id": TEXT, "filename": TEXT, "file_data": TEXT},
-    "refusal": TEXT,
-}
-_FUNCTION: Final = {"name": TEXT, "arguments": TEXT}
-_CALL: Final = {
-    "id": TEXT,
-    "type": TEXT,
-    "function": _FUNCTION,
-    "custom": {"name": TEXT, "input": TEXT},
-}
-_CITATION: Final = {"start_index": INTEGER, "end_index": INTEGER, "url": TEXT, "title": TEXT}
-_MESSAGE: Final[dict[str, Kind]] = {
-    "id": TEXT,
-    "role": TEXT,
-    "content": TEXT,
-    "name": TEXT,
-    "content_parts": [_PART],
-    "refusal": TEXT,
-    "tool_calls": [_CALL],
-    "function_call": _FUNCTION,
-    "annotations": [{"type": TEXT, "url_citation": _CITATION}],
-    "audio": {"id": TEXT, "expires_at": INTEGER, "data": TEXT, "transcript": TEXT},
-    "tool_call_id": TEXT,
-}
-_EXAMPLE: Final = {
-    "role": TEXT,
-    "content": TEXT,
-    "content_parts": ("content", [_PART]),  # the format has text and parts under one name
-    "name": TEXT,
-    "tool_calls": [_CALL],
-    "function_call": _FUNCTION,
-    "tool_call_id": TEXT,
-}
-
-
-class Table(NamedTuple):
-    """A layout's columns: those of the line, and those of the object in it at the key `inside`.
-
-    `whole` is the name of the last column, which has the JSON of that object or line as text.
-    """
-
-    line: dict[str, Kind]
-    whole: str
-    inside: str = ""
-    inner: dict[str, Kind] = {}  # noqa: RUF012 - it is never changed
-
-
-TABLES: Final = {
-    "messages": Table(
-        {"completion_id": TEXT, "seq": INTEGER, "choice": INTEGER},
-        whole="message_json",
-        inside="message",
-        inner=_MESSAGE,
-    ),
-    "conversations": Table(
-        {
-            "completion_id": TEXT,
-            "model": TEXT,
-            "created": INTEGER,
-            "metadata": TEXTS,
-            "messages": [_MESSAGE],
-            "reply": _MESSAGE,
-        },
-        whole="conversation_json",
-    ),
-    "finetune": Table({"messages": [_EXAMPLE]}, whole="example_json"),
-}
-
 
 # --- files of rows --------------------------------------------------------------------------------
 
@@ -173,6 +92,8 @@ def _row(line: bytes, table: Table) -> bytes:
     """Return the JSON of a row: the values that fit their columns, and the whole as text."""
     keys, readable = _decode(_KEYS, line)
     row, whole = _fitting(table.line, keys), line.strip()
+    if table.completion and "completion" in keys:
+        row |= _of_completion(table.completion, keys["completion"])
     if table.inside:
         if table.inside not in keys:
             raise DecodeError(f"Object missing required field `{table.inside}`")
@@ -192,6 +113,15 @@ def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
     return _fitting(kinds, keys)
 
 
+def _of_completion(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:
+    """Return the values of a completion that fit, and the finish_reason of the first reply."""
+    row = _fit_inner(kinds | {"choices": [{"finish_reason": TEXT, "message": {}}]}, item)
+    choices = [choice or {} for choice in row.pop("choices", None) or ()]
+    replies = (choice for choice in choices if choice.get("message") is not None)
+    row["finish_reason"] = next(replies, {}).get("finish_reason")
+    return row
+
+
 def _fitting(kinds: dict[str, Kind], keys: dict[str, Raw]) -> dict[str, Json]:
     """Return the values that fit their columns; other keys are not decoded."""
     return {
@@ -208,7 +138,7 @@ def _fit(kind: Kind, value: Json) -> Json:
             return _fit_struct(kind, value) if isinstance(value, dict) else None
         case [inner]:
             return [_fit(inner, item) for item in value] if isinstance(value, list) else None
-    return value if _SCALARS[kind](value) else None
+    return _SCALARS[kind](value)
 
 
 def _fit_struct(kind: dict[str, Kind], value: dict[str, Json]) -> dict[str, Json]:
@@ -220,15 +150,41 @@ def _fit_struct(kind: dict[str, Kind], value: dict[str, Json]) -> dict[str, Json
     return fitting
 
 
-def _is_text(value: Json) -> bool:
-    return isinstance(value, str)
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
 
 
-# By column type, the test whether a value fits.
-_SCALARS: Final[dict[str, Callable[[Json], bool]]] = {
-    TEXT: _is_text,
-    INTEGER: lambda value: type(value) is int and -(2**63) <= value < 2**63,
-    TEXTS: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+def _integer(value: Json) -> int | None:
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+
+
+def _texts(value: Json) -> Json:
+    fits = isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    return value if fits else None
+
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_TIMES: Final = range(-62_135_596_800, 253_402_300_800)  # the years 1 to 9999, as Python has them
+
+
+def _time(value: Json) -> str | None:
+    """Return a time in whole Unix seconds as DuckDB reads it."""
+    fits = type(value) is int and value in _TIMES
+    return (_EPOCH + timedelta(seconds=value)).isoformat() if fits else None
+
+
+def _json_text(value: Json) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+# By column type, the function that returns the value, or None if it does not fit.
+_SCALARS: Final[dict[str, Callable[[Json], Json]]] = {
+    TEXT: _text,
+    INTEGER: _integer,
+    BOOLEAN: lambda value: value if isinstance(value, bool) else None,
+    TEXTS: _texts,
+    TIME: _time,
+    JSON_TEXT: _json_text,
 }
 
 

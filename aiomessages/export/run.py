@@ -26,7 +26,7 @@ from .memory_budget import Reservation
 from .output import Output
 from .report import ExportReport, ProgressTracker
 from .source import ListedSource, Source, batches
-from .stored import Lines, SkipError
+from .stored import Fetched, Lines, SkipError
 from .writer import Writer, run_to_end
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
@@ -159,15 +159,26 @@ class Run:
         if outcome.state != "lost" or item.was_lost:
             await self._record(item, entry)  # an earlier run has kept a part of a lost one
             return
+        blocks, completion = outcome.messages.blocks(), outcome.completion or item.completion
+        incomplete = incomplete_lines(item.completion_id, blocks, completion)
         self.tracker.count(entry)
         self.ledger.reopen()
-        blocks = outcome.messages.blocks()
-        await self._writer.add_large((), entry, incomplete_lines(item.completion_id, blocks))
+        await self._writer.add_large((), entry, incomplete)
 
     async def _write_whole(self, item: Item, outcome: Outcome) -> None:
         entry = Entry(item.completion_id, "done", messages=len(outcome.messages))
         try:
-            lines = lay_out(self.layout, item.completion_id, outcome.messages, outcome.completion)
+            lines = lay_out(
+                self.layout,
+                Fetched(
+                    item.completion_id,
+                    outcome.messages.blocks(),
+                    outcome.completion,
+                    item.completion,
+                ),
+                columns=bool(self.output.format.rows),
+                whole=not outcome.messages.spilled,
+            )
         except SkipError as reason:
             await self._record(item, structs.replace(entry, state="skipped", reason=str(reason)))
             return

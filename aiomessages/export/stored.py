@@ -21,12 +21,14 @@ class Fetched(msgspec.Struct):
     """A whole conversation as the server's JSON, each item on one line.
 
     `blocks` yields its messages in lists of any length. `completion` is the stored completion, or
-    None if replies are not wanted.
+    None if replies are not wanted. `listed` is the completion in a list, if there is one: without
+    `completion`, its model, time and metadata are used, and nothing else.
     """
 
     completion_id: str
     blocks: Iterable[list[bytes]]
     completion: bytes | None = None
+    listed: bytes | None = None
 
 
 class SkipError(Exception):

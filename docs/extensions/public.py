@@ -9,7 +9,6 @@ MODULES: Final = (
     "aiomessages",
     "aiomessages.archive",
     "aiomessages.export",
-    "aiomessages.archive",
     "aiomessages.fastapi",
     "aiomessages.blocking",
     "aiomessages.otel",

@@ -202,6 +202,8 @@ def test_a_reader_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     db = open_to_read(path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM messages")
+    db.execute("CREATE TEMP TABLE mine (a)")  # is in no file of the archive
+    db.close()
     db.close()
     assert contents(tmp_path) == before
 
@@ -375,8 +377,9 @@ def test_a_server_of_a_file_that_may_only_be_read(open_folder: Path) -> None:
     path.chmod(0o444)
     with as_nobody():
         store = Store(str(path))
+        completion = {"id": "c", "created": 1, "model": "m", "choices": []}
         with pytest.raises(ArchiveError, match=r"a\.db: no permission to write it \(attempt"):
-            store.load([{"completion": {}}])
+            store.load([{"completion": completion, "messages": []}])
         assert len(store.messages("c0", after=None, limit=10, order="desc").items) == 2
         store.close()
 

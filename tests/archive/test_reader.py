@@ -337,8 +337,10 @@ async def test_status(archive: Archive, path: Path) -> None:
         "INSERT INTO runs (kind, selection, begin) VALUES ('sync', '{}', 3)",
         "INSERT INTO waiting VALUES ('chatcmpl-w', 'failed', 'HTTP 500', 5, 2, 6)",
     )
+    write(path, "INSERT INTO settings VALUES ('base_url', 'https://h/v1')")
     found = await archive.status()
     assert found.path == str(path)
+    assert found.project == {"base_url": "https://h/v1"}
     assert found.completions == {"complete": 2, "gone": 1, "lost": 1}
     assert (found.messages, found.replies) == (8, 4)
     assert (found.first_created, found.last_created) == (NOW, NOW + 3)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,3 +83,13 @@ def execute(spawn: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[..., Ra
         return Ran(process.returncode, out, err.decode())
 
     return execute
+
+
+@pytest.fixture
+def zone() -> Iterator[None]:
+    """Put this machine two hours east of Greenwich."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TZ", "XXX-2")
+        time.tzset()
+        yield
+    time.tzset()

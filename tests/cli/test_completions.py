@@ -154,6 +154,16 @@ def test_odd_completions(
     assert [out.count(b"c%d" % n) for n in range(len(ODD))] == [1] * len(ODD)
 
 
+@pytest.mark.usefixtures("messages_environment", "zone")
+def test_utc(run: Run) -> None:
+    """A table says whether its times are local; --utc makes them UTC, and reads dates so."""
+    words = ["completions", "--format", "table", "--until", "2025-11-03T01:00"]
+    local, utc = (run(*words, *more).out.decode().splitlines() for more in ([], ["--utc"]))
+    assert [line[:16].rstrip() for line in local[:2]] == ["created (local)", "2025-11-01 02:00"]
+    assert [line[:16].rstrip() for line in utc[:2]] == ["created (UTC)", "2025-11-01 00:00"]
+    assert (len(local) - 1, len(utc) - 1) == (2, 3)
+
+
 @pytest.mark.usefixtures("messages_environment")
 def test_formats(run: Run) -> None:
     """Every format holds every completion, decoded or as the server sent it, filtered or not."""

@@ -155,6 +155,23 @@ def test_an_age_is_one_selection(run: Run, dated: MessagesServer, tmp_path: Path
     assert len(dated.requests) == 2
 
 
+@pytest.mark.usefixtures("dated", "zone")
+def test_utc(run: Run, tmp_path: Path) -> None:
+    """With --utc a time is one of UTC: for the selection, its record, and what is printed."""
+    span = ["--since", "2025-11-07", "--until", "2025-11-08T01:00"]
+    words = ["export", "--all", *span, "-o", tmp_path / "out.jsonl"]
+    assert run(*words, "--utc").code == 0
+    assert exported(tmp_path / "out.jsonl") == ["chatcmpl-6", "chatcmpl-7"]
+    assert " UTC: " in run(*words, "--utc").err
+    code, _, err = run(*words)
+    assert code == 2
+    assert 'until was "2025-11-08T01:00 UTC" and is now "2025-11-08T01:00"' in err
+    local = tmp_path / "local.jsonl"
+    run("export", "--all", *span, "-o", local)
+    assert exported(local) == ["chatcmpl-6"]
+    assert " XXX: " in run("export", "--all", *span, "-o", local).err
+
+
 @pytest.mark.usefixtures("dated")
 def test_options(run: Run, tmp_path: Path) -> None:
     """Layout, replies and the other options reach the export, and --quiet prints nothing."""
@@ -182,6 +199,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["--all", "--metadata", "x", "-o", "out.jsonl"],
         ["--all", "--layout", "csv", "-o", "out.jsonl"],
         ["--all", "--layout", "finetune", "--no-include-reply", "-o", "out.jsonl"],
+        ["--all", "--layout", "chat", "--media", "media", "-o", "out.jsonl"],
         ["--all", "--concurrency", "0", "-o", "out.jsonl"],
         ["--all", "--max-rps", "0", "-o", "out.jsonl"],
         ["--all", "-o", "out.csv"],
@@ -253,14 +271,14 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
 def test_the_samples_of_the_guide(run: Run, tmp_path: Path) -> None:
     """Each line that the guide shows of a layout is one that an export of the sample has."""
     written = []
-    for layout in ("messages", "conversations", "finetune"):
+    for layout in ("messages", "conversations", "finetune", "chat"):
         path = tmp_path / f"{layout}.jsonl"
         run("export", "--all", "--local", "-o", path, "--layout", layout)
         written += [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in written:
         line.update({"completion": {}} if "completion" in line else {})  # as in the guide
     samples = re.findall(r"^\{.*\}$", GUIDE, re.MULTILINE)
-    assert len(samples) == 4
+    assert len(samples) == 5
     assert all(json.loads(sample) in written for sample in samples)
 
 

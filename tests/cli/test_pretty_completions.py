@@ -1,7 +1,5 @@
 """Completions laid out for a person, harmless to the terminal."""
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +8,8 @@ from rich.cells import cell_len
 
 from aiomessages.cli import pretty_completions
 from aiomessages.cli.output import Screen
+
+pytestmark = pytest.mark.usefixtures("zone")
 
 FOUND: dict[str, Any] = {
     "id": "chatcmpl-1",
@@ -21,16 +21,6 @@ FOUND: dict[str, Any] = {
 CALL = {"type": "function", "function": {"name": "find", "arguments": "{}"}}
 
 
-@pytest.fixture(autouse=True)
-def zone() -> Iterator[None]:
-    """Put this machine two hours east of Greenwich."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TZ", "XXX-2")
-        time.tzset()
-        yield
-    time.tzset()
-
-
 def shown(**changes: Any) -> str:
     """Return how a completion is laid out."""
     return pretty_completions.completion(Screen(width=60))(FOUND | changes)
@@ -40,7 +30,7 @@ def test_layout() -> None:
     """Id, local time, model and metadata, then the reply."""
     heading, *rest = shown().splitlines()
     assert heading == "chatcmpl-1 " + "─" * 49
-    assert rest == ["2025-11-01 02:00:00  gpt-4o  team=search run=7", "Take an umbrella."]
+    assert rest == ["2025-11-01 02:00:00 XXX  gpt-4o  team=search run=7", "Take an umbrella."]
 
 
 def test_without_unicode() -> None:
@@ -90,6 +80,15 @@ def test_rows() -> None:
     assert cell_len(row.rstrip()) == 70
     heading = pretty_completions.heading_row(Screen(width=70))
     assert heading.index("model") == row.index("gpt-4o")
+    assert heading.startswith("created (local)   id")
+
+
+def test_utc() -> None:
+    """A screen that wants UTC gets it, and every time says so."""
+    screen = Screen(width=70, utc=True)
+    assert "\n2025-11-01 00:00:00 UTC  " in pretty_completions.completion(screen)(FOUND)
+    assert pretty_completions.row(screen)(FOUND).startswith("2025-11-01 00:00  ")
+    assert pretty_completions.heading_row(screen).startswith("created (UTC)     id")
 
 
 def test_harmless() -> None:

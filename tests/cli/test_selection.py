@@ -1,23 +1,12 @@
 """The meaning of --metadata, --since and --until."""
 
 import time
-from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
 
 from aiomessages.cli.exits import UsageError
-from aiomessages.cli.selection import metadata_of, span_of
-
-
-@pytest.fixture
-def zone() -> Iterator[None]:
-    """Put this machine two hours east of Greenwich."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TZ", "XXX-2")
-        time.tzset()
-        yield
-    time.tzset()
+from aiomessages.cli.selection import metadata_of, recorded, span_of
 
 
 def test_metadata() -> None:
@@ -45,6 +34,30 @@ def test_wrong_metadata(pairs: list[str]) -> None:
 def test_dates(given: str, meant: str) -> None:
     """A date is its midnight, in the zone of this machine unless it names one."""
     assert span_of(given, None).since == datetime.fromisoformat(meant).timestamp()
+
+
+@pytest.mark.usefixtures("zone")
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("2026-11-01", "2026-11-01T00:00+00:00"),
+        ("2026-11-01T08:30", "2026-11-01T08:30+00:00"),
+        ("2026-11-01T08:30+05:00", "2026-11-01T08:30+05:00"),
+    ],
+)
+def test_dates_in_utc(given: str, meant: str) -> None:
+    """With --utc a date without a zone is one of UTC, whichever zone this machine is in."""
+    moment = datetime.fromisoformat(meant).timestamp()
+    assert span_of(given, None, utc=True).since == moment
+    assert span_of(None, given, utc=True).until == moment
+
+
+def test_what_is_recorded() -> None:
+    """A date in UTC is another selection than the same local date; an age is the same one."""
+    assert recorded("2026-11-01", utc=False) == "2026-11-01"
+    assert recorded("2026-11-01", utc=True) == "2026-11-01 UTC"
+    assert recorded("3d", utc=True) == recorded("3d", utc=False) == "3d"
+    assert recorded(None, utc=True) is None
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,12 @@ def test_an_archive(run: Run, tmp_path: Path) -> None:
             "INSERT INTO waiting VALUES (?, 'pending', NULL, 2e9, 1, 1)",
             [(f"chatcmpl-p{n:02}",) for n in range(12)],
         )
+        project = [("base_url", "https://h/v1"), ("organization", "org-1")]
+        db.executemany("INSERT INTO settings VALUES (?, ?)", project)
     ran = run("status", path)
     text = ran.out.decode()
     assert (ran.code, text.splitlines()[0]) == (0, f"{path}: an archive")
+    assert "  server       https://h/v1, organization org-1\n" in text
     assert "  completions  3 complete\n" in text
     assert "  messages     253 messages and 3 replies\n" in text
     assert re.search(r"  created      2025-1.* to 2025-1", text)
@@ -212,3 +215,11 @@ def test_a_file_without_an_export(run: Run, tmp_path: Path) -> None:
     """A file that is neither an archive nor an export has no status."""
     (tmp_path / "x.jsonl").write_bytes(b"{}\n")
     assert run("status", tmp_path / "x.jsonl").code == 3
+
+
+def test_a_pipe(execute: Run, tmp_path: Path) -> None:
+    """A pipe is no archive, and is not opened: that would wait for its writer."""
+    os.mkfifo(tmp_path / "pipe.db")
+    code, out, err = execute("status", tmp_path / "pipe.db")
+    assert (code, out) == (3, b"")
+    assert err == f"aiomessages: {tmp_path}/pipe.db: no export has been started there\n"

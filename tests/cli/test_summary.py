@@ -1,6 +1,6 @@
 """The last lines of an export."""
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,12 @@ def test_nothing_new(progress: Progress) -> None:
     """A run that added nothing to a finished export says so, with the time since then."""
     status = changed(finished_at=FINISHED_AT.timestamp())
     first, *_ = summary.of_report(report(progress=progress, was_finished=True), status)
-    assert first == "already complete; nothing new since 2026-11-27 03:00: out.jsonl"
+    since = f"2026-11-27 03:00 {FINISHED_AT:%Z}"
+    assert first == f"already complete; nothing new since {since}: out.jsonl"
+    elsewhere = timezone(timedelta(hours=-3), "XYZ")
+    status = changed(finished_at=1_767_225_600.0)
+    first, *_ = summary.of_report(report(progress=progress, was_finished=True), status, elsewhere)
+    assert first == "already complete; nothing new since 2025-12-31 21:00 XYZ: out.jsonl"
 
 
 def test_not_listed_again() -> None:
@@ -136,6 +141,7 @@ def test_when_to_come_back() -> None:
     """A server that asks for a long wait is reported with the time at which to continue."""
     assert summary.of_wait(86_400, FINISHED_AT) == (
         "the server asks to wait 24:00:00: run the same command again after 2026-11-28 03:00"
+        f" {FINISHED_AT:%Z}"
     )
 
 

@@ -62,18 +62,23 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-async def expected_lines(client: AsyncMessagesClient, ids: Sequence[str] = IDS) -> list[bytes]:
+async def expected_lines(
+    client: AsyncMessagesClient, ids: Sequence[str] = IDS, *, columns: bool = False
+) -> list[bytes]:
     """Return the lines that an export must hold, made of the server's own bytes, sorted."""
     lines = []
     for name in ids:
         said = [message async for message in client.list(name).raw()]
         completion = await client.raw_completion(name)
-        replies = msgspec.json.decode(completion, type=_Completion).choices
+        stored = msgspec.json.decode(completion, type=_Completion)
+        about = [("completion_id", f'"{name}"'.encode()), ("created", stored.created)]
+        about += [("model", stored.model)] + [("metadata", stored.metadata)] * columns
+        head = b"{" + b",".join(b'"%b":%b' % (key.encode(), value) for key, value in about)
         for seq, message in enumerate(said):
-            lines.append(f'{{"completion_id":"{name}","seq":{seq},"message":'.encode() + message)
-        for n, choice in enumerate(replies):
-            head = f'{{"completion_id":"{name}","seq":{len(said) + n},"choice":{n},"message":'
-            lines.append(head.encode() + bytes(choice.message))
+            lines.append(b'%b,"seq":%d,"message":%b' % (head, seq, message))
+        for n, choice in enumerate(stored.choices):
+            reply = (head, len(said) + n, n, bytes(choice.message))
+            lines.append(b'%b,"seq":%d,"choice":%d,"message":%b' % reply)
     return sorted(line + b"}\n" for line in lines)
 
 
@@ -83,6 +88,9 @@ class _Choice(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
+    created: msgspec.Raw
+    model: msgspec.Raw
+    metadata: msgspec.Raw
 
 
 def check_end(destination: Path, expected: Sequence[bytes], *, is_tidy: bool = True) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,20 @@ from beside import shared
 
 from aiomessages.export.columnar import TABLES, explained, make_columns
 from aiomessages.export.errors import CorruptError, DiskFullError, ExportError
+from aiomessages.export.tables import JSON_TEXT
 from aiomessages.server.sample import sample_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 JSON = dict[str, Any]
+FIRST, LAST = -62_135_596_800, 253_402_300_799  # the first and the last second that Python has
 MESSAGE = TABLES["messages"].inner
+COMPLETION = {
+    name: kind
+    for name, kind in TABLES["conversations"].completion.items()
+    if name != "finish_reason"  # it is in a choice
+}
 
 
 CONVERSATIONS = shared() / "data" / "conversations.jsonl.gz"
@@ -64,7 +72,10 @@ def message_lines(records: Iterable[JSON]) -> list[JSON]:
         id, choices = record["completion"]["id"], record["completion"]["choices"]
         said = [{"message": message} for message in record["messages"]]
         said += [{"choice": n, "message": choice["message"]} for n, choice in enumerate(choices)]
-        lines += [{"completion_id": id, "seq": seq, **line} for seq, line in enumerate(said)]
+        about = {name: record["completion"][name] for name in ("created", "model", "metadata")}
+        lines += [
+            {"completion_id": id, **about, "seq": seq, **line} for seq, line in enumerate(said)
+        ]
     return lines
 
 
@@ -92,7 +103,14 @@ def fitted(kind: Any, value: Any) -> Any:
         )
     if isinstance(kind, list):
         return [fitted(kind[0], item) for item in value] if value is not None else None
+    if kind == JSON_TEXT and value is not None:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return value
+
+
+def moment(created: int) -> datetime:
+    """Return the time that a column has for Unix seconds."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=created)
 
 
 def plain(value: Any) -> Any:
@@ -161,7 +179,10 @@ def assert_messages(rows: list[JSON], lines: list[JSON]) -> None:
     """Compare rows with the lines that they were made from, field by field."""
     for row, line in zip(map(plain, rows), lines, strict=True):
         assert json.loads(row.pop("message_json")) == line["message"]
+        assert row.pop("created") == moment(line["created"])
+        assert as_mapping(row.pop("metadata")) == line["metadata"]
         assert row == {
+            "model": line["model"],
             "completion_id": line["completion_id"],
             "seq": line["seq"],
             "choice": line.get("choice"),
@@ -203,9 +224,14 @@ def test_conversations_are_read_back_from_parquet(
         assert json.loads(row["conversation_json"]) == line
         assert row["messages"] == [fitted(MESSAGE, message) for message in line["messages"]]
         assert row["reply"] == fitted(MESSAGE, line["reply"])
-        assert {name: row[name] for name in ("completion_id", "model", "created")} == {
-            name: line[name] for name in ("completion_id", "model", "created")
+        assert {name: row[name] for name in ("completion_id", "model")} == {
+            name: line[name] for name in ("completion_id", "model")
         }
+        assert row["created"] == moment(line["created"])
+        assert {name: row[name] for name in COMPLETION} == {
+            name: fitted(kind, line["completion"].get(name)) for name, kind in COMPLETION.items()
+        }
+        assert row["finish_reason"] == line["completion"]["choices"][0]["finish_reason"]
         assert as_mapping(row["metadata"]) == line["metadata"]
 
 
@@ -252,7 +278,11 @@ def test_column_types_are_those_of_the_table(written: Callable[..., Path]) -> No
     line = {"completion_id": "2024-01-01", "created": 1, "metadata": {"day": "2024-01-01"}}
     kinds = described_by_duckdb(written([line], "conversations"))
     assert kinds["completion_id"] == "VARCHAR"
-    assert kinds["created"] == "BIGINT"
+    assert kinds["created"] == "TIMESTAMP WITH TIME ZONE"
+    assert kinds["usage"].startswith("STRUCT(prompt_tokens BIGINT, completion_tokens BIGINT,")
+    assert (kinds["finish_reason"], kinds["service_tier"]) == ("VARCHAR", "VARCHAR")
+    assert "parameters VARCHAR" in kinds["tools"]
+    assert kinds["tools"].endswith("[]")
     assert kinds["metadata"] == "MAP(VARCHAR, VARCHAR)"
     assert kinds["messages"].endswith("[]")
 
@@ -305,11 +335,86 @@ def test_parts_and_calls_of_unknown_types_keep_known_fields(written: Callable[..
     assert (row["audio"]["id"], row["audio"]["expires_at"]) == ("a", None)
 
 
-@pytest.mark.parametrize("created", [1.5, "1", True, 2**63, None])
-def test_a_time_that_is_no_integer_is_null(written: Callable[..., Path], created: Any) -> None:
+ODD_TIMES = [1.5, 1.0, "1", True, 2**63, FIRST - 1, LAST + 1, None]
+
+
+@pytest.mark.parametrize("layout", ["messages", "conversations"])
+@pytest.mark.parametrize("created", ODD_TIMES)
+def test_a_time_that_is_no_integer_is_null(
+    written: Callable[..., Path], created: Any, layout: str
+) -> None:
     """Nothing is rounded, parsed or wrapped around to make it fit."""
-    (row,) = by_duckdb(written([{"completion_id": "c", "created": created}], "conversations"))
+    line = {"completion_id": "c", "created": created, "message": {}}
+    (row,) = by_duckdb(written([line], layout))
     assert (row["completion_id"], row["created"]) == ("c", None)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("created", [FIRST, -1, 0, LAST])
+def test_a_time_has_its_zone(written: Callable[..., Path], read: Any, created: int) -> None:
+    """Each second of the years 1 to 9999 is read back as that moment, in UTC."""
+    (row,) = read(written([{"created": created, "message": {}}]))
+    assert row["created"].utcoffset() == timedelta(0)
+    assert row["created"] == moment(created)
+
+
+def test_columns_of_a_completion(written: Callable[..., Path]) -> None:
+    """Usage, tier and tools are typed; the reason is that of the first choice with a reply."""
+    schema = {"type": "object", "properties": {"place": {"type": ["string", "null"]}}}
+    called = {"name": "rain", "description": "Ask.", "parameters": schema, "strict": True}
+    shape = {"type": "grammar", "grammar": {"syntax": "lark"}}
+    completion = {
+        "usage": {
+            "prompt_tokens": 3,
+            "total_tokens": 2**63,
+            "prompt_tokens_details": {"cached_tokens": 1},
+            "completion_tokens_details": {"reasoning_tokens": 2},
+        },
+        "service_tier": "flex",
+        "tools": [
+            {"type": "function", "function": called},
+            {"type": "custom", "custom": {"name": "draw", "format": shape}},
+        ],
+        "choices": [
+            {"finish_reason": "content_filter", "message": None},
+            {"finish_reason": "length", "message": {}},
+            {"finish_reason": "stop", "message": {}},
+        ],
+    }
+    (row,) = by_duckdb(written([{"completion": completion}], "conversations"))
+    usage, (function, custom) = row["usage"], row["tools"]
+    assert (usage["prompt_tokens"], usage["total_tokens"]) == (3, None)
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 1
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 2
+    assert (row["finish_reason"], row["service_tier"]) == ("length", "flex")
+    parameters = function["function"].pop("parameters")
+    assert function["function"] == {"name": "rain", "description": "Ask.", "strict": True}
+    assert json.loads(parameters) == schema
+    assert json.loads(custom["custom"]["format"]) == shape
+
+
+ODD_COMPLETIONS = [
+    None,
+    7,
+    [],
+    {},
+    {"choices": None},
+    {"choices": 7, "usage": 7, "service_tier": 7, "tools": 7},
+    {"choices": [7, None, {"finish_reason": "stop", "message": 7}], "tools": [7, None]},
+    {"choices": [{"finish_reason": 7, "message": {}}], "usage": {"prompt_tokens": 1.5}},
+    {"tools": [{"function": {"strict": "yes", "parameters": None}}], "usage": {}},
+]
+
+
+@pytest.mark.parametrize("completion", ODD_COMPLETIONS, ids=json.dumps)
+def test_an_odd_completion_is_null_in_its_columns(
+    written: Callable[..., Path], completion: Any
+) -> None:
+    """A value of another type is null in its column, and whole in conversation_json."""
+    line = {"completion_id": "c", "completion": completion}
+    (row,) = by_duckdb(written([line], "conversations"))
+    assert (row["completion_id"], row["finish_reason"], row["service_tier"]) == ("c", None, None)
+    assert json.loads(row["conversation_json"]) == line
 
 
 def test_metadata_with_other_than_texts_is_null(written: Callable[..., Path]) -> None:

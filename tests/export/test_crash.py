@@ -96,7 +96,8 @@ async def run(
     for target, value in SMALL.items():
         monkeypatch.setattr(target, value)
     async with AsyncMessagesClient(server.api_key, base_url=server.base_url) as client:
-        yield Run(client, directory, name, await expected_lines(client))
+        columns = name.endswith((".parquet", ".duckdb"))
+        yield Run(client, directory, name, await expected_lines(client, columns=columns))
 
 
 @pytest.fixture

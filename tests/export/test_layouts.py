@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from aiomessages import Message, SchemaError
-from aiomessages.export.layouts import conversations_layout, joined, messages_layout
+from aiomessages.export.layouts import (
+    conversations_layout,
+    incomplete_lines,
+    joined,
+    messages_layout,
+)
 from aiomessages.export.stored import Fetched, Lines
 
 JSON = dict[str, Any]
@@ -16,13 +21,69 @@ JSON = dict[str, Any]
 
 def test_messages() -> None:
     """Each message is a line with its number, and each reply one more, with that of its choice."""
-    completion = b'{"choices":[{"message":{"r":1}},{"message":{"r":2}}]}'
+    completion = b'{"choices":[{"message":{"r":1}},{"message":{"r":2}}],"created":7,"model":"m"}'
     assert joined(messages_layout(Fetched('"c', [[b'{"a":1}', b"2"]], completion))) == Lines(
-        b'{"completion_id":"\\"c","seq":0,"message":{"a":1}}\n'
-        b'{"completion_id":"\\"c","seq":1,"message":2}\n'
-        b'{"completion_id":"\\"c","seq":2,"choice":0,"message":{"r":1}}\n'
-        b'{"completion_id":"\\"c","seq":3,"choice":1,"message":{"r":2}}\n',
+        b'{"completion_id":"\\"c","created":7,"model":"m","seq":0,"message":{"a":1}}\n'
+        b'{"completion_id":"\\"c","created":7,"model":"m","seq":1,"message":2}\n'
+        b'{"completion_id":"\\"c","created":7,"model":"m","seq":2,"choice":0,"message":{"r":1}}\n'
+        b'{"completion_id":"\\"c","created":7,"model":"m","seq":3,"choice":1,"message":{"r":2}}\n',
         number=4,
+    )
+
+
+def test_lines_for_columns() -> None:
+    """For columns, each line of `messages` has the metadata, too."""
+    completion = b'{"choices":[],"metadata":{"team":"search"}}'
+    lines = joined(messages_layout(Fetched("c", [[b"{}"]], completion), columns=True))
+    assert lines.text == (
+        b'{"completion_id":"c","created":null,"model":null,"metadata":{"team":"search"},"seq":0,'
+        b'"message":{}}\n'
+    )
+
+
+ODD_ABOUT = {
+    "missing": (b"{}", b"null", b"null"),
+    "null": (b'{"created":null,"model":null}', b"null", b"null"),
+    "a float": (b'{"created":1.5,"model":1}', b"null", b"null"),
+    "a whole float": (b'{"created":1e9,"model":[]}', b"null", b"null"),
+    "an integer of 64 bits": (b'{"created":9223372036854775807}', b"9223372036854775807", b"null"),
+    "a larger one": (b'{"created":9223372036854775808}', b"null", b"null"),
+    "far too many digits": (b'{"created":1%b}' % (b"0" * 5000), b"null", b"null"),
+    "a negative integer": (b'{"created":-9223372036854775808}', b"-9223372036854775808", b"null"),
+    "another type": (b'{"created":"1","model":{}}', b"null", b"null"),
+    "half an emoji": (rb'{"created":1,"model":"\ud83d"}', b"1", rb'"\ufffd"'),
+    "an escape": (rb'{"created":1,"model":"\u006d\/"}', b"1", rb'"\u006d\/"'),
+}
+
+
+@pytest.mark.parametrize(("completion", "created", "model"), ODD_ABOUT.values(), ids=ODD_ABOUT)
+def test_an_odd_time_or_model_is_null(completion: bytes, created: bytes, model: bytes) -> None:
+    """A time that is no integer of 64 bits, or a model that is no text, is null in each line."""
+    for columns in (False, True):
+        lines = joined(messages_layout(Fetched("c", [[b"{}"]], completion), columns=columns))
+        about = b'{"completion_id":"c","created":%b,"model":%b,' % (created, model)
+        assert bytes(lines.text).startswith(about)
+        assert json.loads(lines.text)["message"] == {}
+
+
+def test_a_listed_completion_without_its_reply() -> None:
+    """Without replies, the completion in a list still names the model, the time and metadata."""
+    about = {"model": "m", "created": 7, "metadata": {"n": "1"}}
+    listed = json.dumps({**about, "choices": [{"message": SAID}]}).encode()
+    conversation = Fetched("c", [[b"{}"]], None, listed)
+    lines = joined(messages_layout(conversation, columns=True))
+    assert json.loads(lines.text) == {"completion_id": "c", **about, "seq": 0, "message": {}}
+    (line,) = conversations_of(conversation)
+    rest = {"messages": [{}], "reply": None, "completion": None}
+    assert line == {"completion_id": "c", **about, **rest}
+
+
+def test_incomplete_lines() -> None:
+    """The part of a lost conversation has the same lines as a whole one."""
+    lines = incomplete_lines("c", [[b"{}"], [], [b"[]"]], b'{"created":7,"model":"m"}')
+    assert b"".join(lines) == (
+        b'{"completion_id":"c","created":7,"model":"m","seq":0,"message":{}}\n'
+        b'{"completion_id":"c","created":7,"model":"m","seq":1,"message":[]}\n'
     )
 
 

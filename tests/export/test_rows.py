@@ -188,7 +188,7 @@ def test_any_json_is_in_a_conversation(sent: list[tuple[str, str, str]]) -> None
         for n, (metadata, message, completion) in enumerate(sent)
     ]
     found = columns(lines, "conversations", ".parquet")
-    assert [row["created"] for row in found] == [*range(len(sent))]
+    assert [row["created"].timestamp() for row in found] == [*range(len(sent))]
     assert [row["conversation_json"] for row in found] == lines
 
 

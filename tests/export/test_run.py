@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 from conftest_export import IDS, RECORDS, expected_messages, lines, record, written
 
@@ -101,6 +103,65 @@ async def test_without_replies(
     await export(client, IDS, tmp_path / "out.jsonl", include_reply=False)
     assert len(lines(tmp_path / "out.jsonl")) == sum(len(item["messages"]) for item in RECORDS)
     assert server.requests == len(IDS)
+
+
+@pytest.mark.parametrize("include_reply", [True, False])
+@pytest.mark.parametrize("listed", [True, False], ids=["from a list", "by ids"])
+async def test_each_line_has_the_time_and_the_model(
+    client: AsyncMessagesClient,
+    server: LocalServer,
+    tmp_path: Path,
+    include_reply: bool,
+    listed: bool,
+) -> None:
+    """Inputs and replies have both; only ids without replies do not, for no request asks."""
+    source: Any = client.completions() if listed else IDS
+    await export(client, source, tmp_path / "out.jsonl", include_reply=include_reply)
+    found: dict[str, set[Any]] = {name: set() for name in IDS}
+    for line in lines(tmp_path / "out.jsonl"):
+        found[line["completion_id"]].add((line["created"], line["model"]))
+    stored = {item["completion"]["id"]: item["completion"] for item in RECORDS}
+    unknown = not listed and not include_reply
+    assert found == {
+        name: {(None, None) if unknown else (item["created"], item["model"])}
+        for name, item in stored.items()
+    }
+    assert server.requests == len(IDS) + (1 if listed else len(IDS) * include_reply)
+
+
+async def test_columns_of_messages_have_metadata(
+    client: AsyncMessagesClient, tmp_path: Path
+) -> None:
+    """In columns a message has the metadata of its completion, and its time with a zone."""
+    await export(client, client.completions(), tmp_path / "out.parquet")
+    table = duckdb.read_parquet(str(tmp_path / "out.parquet"))
+    rows = table.select("completion_id, created, model, metadata").fetchall()
+    stored = {item["completion"]["id"]: item["completion"] for item in RECORDS}
+    assert len(rows) == len(expected_messages())
+    for name, created, *rest in rows:
+        assert created == datetime.fromtimestamp(stored[name]["created"], UTC)
+        assert rest == [stored[name]["model"], stored[name]["metadata"]]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+async def test_chat(client: AsyncMessagesClient, tmp_path: Path, ending: str) -> None:
+    """The layout `chat` has a line for each reply, in columns too."""
+    report = await export(client, IDS[:2], tmp_path / f"out{ending}", layout="chat")
+    assert (report.finished, report.rows) == (True, 2)
+    path = tmp_path / f"out{ending}"
+    found = (
+        lines(path)
+        if ending == ".jsonl"
+        else [
+            json.loads(text)
+            for (text,) in duckdb.read_parquet(str(path)).select("example_json").fetchall()
+        ]
+    )
+    said = min(found, key=lambda line: len(line["messages"]))["messages"]
+    assert said == [
+        {"role": "user", "content": "message 0 of 0 é"},
+        {"role": "assistant", "content": "reply 0 ü"},
+    ]
 
 
 async def test_a_directory_of_parts(client: AsyncMessagesClient, tmp_path: Path) -> None:
