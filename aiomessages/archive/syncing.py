@@ -61,14 +61,16 @@ async def sync(
       to the archive.
     - `since_name`: the name of `since` in the archive's record, for a time that moves with the
       clock, such as "30d".
-    - `recheck`: list everything again, to update changed metadata and to mark what is gone.
+    - `recheck`: list everything again, to update changed metadata and to mark what is gone: what is
+      no longer listed, and younger than 30 days, is requested by itself first.
     - `limit`: messages per page (the server's default).
     - `concurrency`: conversations to read at once, at most.
     - `max_rps`: requests per second, at most. The rate adapts to the server's limit without it.
     - `moved`: accept that the project has another address than the archive recorded.
     - `origin`: the identity of the server, for a base_url that differs in each run.
     - `on_progress`: a function to call with the Progress, at most ten times a second.
-    - `clock`: the time in Unix seconds, for a server whose answers have no Date.
+    - `clock`: the time in Unix seconds of this machine. The Date of the answers and the newest
+      completion correct it: if any of them is early, a later sync only lists more.
 
     Returns a report. It names the completions that are not visible yet (`pending`), could not be
     read (`failed`), changed while they were read (`lost`) or vanished before they were read

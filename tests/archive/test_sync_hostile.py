@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest_played import DAY, HOUR, RETENTION, PlayedServer, answering, ask, create, run
+from conftest_played import (
+    DAY,
+    HOUR,
+    RETENTION,
+    PlayedServer,
+    answering,
+    ask,
+    check_consistent,
+    create,
+    rows,
+    run,
+)
 
 from aiomessages.archive.errors import OtherProjectError
 from aiomessages.errors import (
     APIConnectionError,
+    APIError,
     AuthenticationError,
     BadRequestError,
     InternalServerError,
@@ -421,6 +435,41 @@ async def test_half_an_emoji_in_every_text(server: PlayedServer, archive: Path) 
     report = await run(server, archive)
     assert (report.new, report.complete) == (4, True)
     assert json.loads(ask(archive, "SELECT body FROM messages WHERE text LIKE 'half%'")[0][0])
+
+
+async def test_a_storm_of_faults(server: PlayedServer, archive: Path) -> None:
+    """Whatever the requests meet, nothing is gone or lost, and calm completes the archive."""
+    create(server, 30)
+    server.page = 7
+    whole, chance = archive.with_name("whole.db"), random.Random(1)  # noqa: S311 no secret
+    await run(server, whole)
+
+    def fault(request: web.Request) -> web.Response | None:
+        kind = chance.randrange(20)
+        if kind == 0 and request.transport is not None:
+            request.transport.abort()
+        return {
+            1: web.Response(status=429, headers={"Retry-After": "0"}),
+            2: web.Response(status=503, text="<html>down</html>", content_type="text/html"),
+            3: web.Response(status=404, text="<html>no page</html>", content_type="text/html"),
+            4: web.Response(body=b'{"object": "list", "data": [', content_type="application/json"),
+            5: web.Response(status=204),
+        }.get(kind)
+
+    ends = Counter[str]()
+    for _ in range(12):
+        server.fail = fault
+        try:
+            report = await run(server, archive, recheck=bool(chance.randrange(2)))
+        except APIError as error:
+            ends[type(error).__name__] += 1
+        else:
+            assert (report.gone, report.lost, report.missing, report.pending) == ([], [], [], [])
+        check_consistent(archive)
+    server.fail = lambda _: None
+    assert (await run(server, archive)).complete
+    assert rows(archive) == rows(whole)
+    assert len(ends) > 1
 
 
 # --- what waits -----------------------------------------------------------------------------------
