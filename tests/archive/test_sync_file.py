@@ -177,6 +177,18 @@ async def test_a_conversation_larger_than_the_memory_for_it(
     ]
 
 
+async def test_a_conversation_of_many_messages(server: PlayedServer, archive: Path) -> None:
+    """Each message of a long conversation is in the index once."""
+    (one,) = create(server, 1, messages=[f"word{n}" for n in range(1001)])
+    await run(server, archive)
+    check_consistent(archive)
+    assert ask(archive, "SELECT id, message_count FROM completions") == [(one.id, 1001)]
+    with closing(sqlite3.connect(archive)) as db:
+        db.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, row)")
+        counts = db.execute("SELECT cnt, count(*) FROM terms WHERE term LIKE 'word%' GROUP BY 1")
+        assert counts.fetchall() == [(1, 1001)]
+
+
 # --- cancelled ------------------------------------------------------------------------------------
 
 

@@ -497,6 +497,17 @@ async def test_what_waits_and_is_whole_after_all(server: PlayedServer, archive: 
     assert (report.failed, report.new) == ({}, 0)
 
 
+async def test_the_anchor_moves_over_what_is_known(server: PlayedServer, archive: Path) -> None:
+    """What another selection has kept, or none wants, is behind the anchor all the same."""
+    made = create(server, 250)
+    await run(server, archive)
+    assert (await run(server, archive, model="gpt-4o")).requests == 3
+    assert (await run(server, archive, model="gpt-4o")).requests == 1
+    since = made[-1].created
+    assert (await run(server, archive, since=since)).requests == 3
+    assert (await run(server, archive, since=since)).requests == 1
+
+
 # --- the project ----------------------------------------------------------------------------------
 
 
