@@ -658,7 +658,7 @@ async def test_a_list_that_was_read_to_its_end() -> None:
                     )
                     assert [item.id async for item in items] == numbers(max_items or 25)
                     del items
-                    gc.collect()
+                    gc.collect(1)  # what is new; all objects of a long run would take a minute
         assert [str(warning.message) for warning in caught] == []
         await until(lambda: not any(is_ours(task) for task in asyncio.all_tasks()))
 
