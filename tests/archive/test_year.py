@@ -18,7 +18,7 @@ from aiomessages.errors import APIError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A year of the API's own order; of the others as much as has every case: a quarter of one.
+# A year of the API's own order; of the others seven weeks, in which every case comes.
 DAYS = {"ascending": 365, "storage": 49, "newest-first": 49, "shuffled": 49}
 KEY = "sk-test-of-a-year"
 
