@@ -24,11 +24,12 @@ _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
 _EXAMPLES = """\
 Examples:
   aiomessages demo                              try it: no key, no network
-  aiomessages show chatcmpl-abc123              read one conversation, with its reply
+  aiomessages show chatcmpl-abc123              read one conversation
   aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
   aiomessages completions --since 3d            list the stored completions
-  aiomessages export --all -o all.jsonl.gz      write every conversation to a file
-  aiomessages search archive.db umbrella        find messages in an archive
+  aiomessages export --all -o all.jsonl.gz      export every conversation
+  aiomessages sync archive.db                   keep every conversation, every day
+  aiomessages search archive.db umbrella        find messages in the archive
   aiomessages serve                             run a local test server
 """
 
