@@ -28,7 +28,7 @@ Examples:
   aiomessages list chatcmpl-abc123 | jq .role   print JSON lines in a pipe
   aiomessages completions --since 3d            list the stored completions
   aiomessages export --all -o all.jsonl.gz      export every conversation
-  aiomessages sync archive.db                   keep every conversation, every day
+  aiomessages sync archive.db                   keep all of them, every day
   aiomessages search archive.db umbrella        find messages in the archive
   aiomessages serve                             run a local test server
 """
