@@ -21,7 +21,7 @@ from . import running
 from .exits import UsageError
 from .export_run import explained, run
 from .ids import STANDARD_INPUT, read_ids
-from .options import AtLeastOne, Connection, Positive, options_of
+from .options import Concurrency, Connection, MaxRps, PageSize, Quiet, options_of, requested
 from .selection import (
     COMPLETIONS,
     Metadata,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from aiomessages.export.created_between import TimeRange
 
 _written = options_of("Output", 1)
-_fetched = options_of("Requests", 2)
 _EXAMPLES = """\
 Examples:
   aiomessages export --all -o conversations.jsonl.gz
@@ -124,40 +123,25 @@ def export_conversations(
             " Not with --layout finetune or chat, whose lines hold their images.",
         ),
     ] = None,
-    limit: Annotated[
-        AtLeastOne | None,
-        _fetched(
-            metavar="N",
-            help="Messages per page [100]. Halved automatically if a page is too large.",
-        ),
-    ] = None,
-    concurrency: Annotated[
-        AtLeastOne,
-        _fetched(metavar="N", help="Maximum conversations read at the same time."),
-    ] = 64,
-    max_rps: Annotated[
-        Positive | None,
-        _fetched(
-            metavar="N",
-            help="Maximum requests per second. Default: adapts to the server's rate limit.",
-        ),
-    ] = None,
+    limit: PageSize = None,
+    concurrency: Concurrency = 64,
+    max_rps: MaxRps = None,
     on_error: Annotated[
         Literal["raise", "continue"],
-        _fetched(
+        requested(
             help="Stop at the first completion that cannot be read, or record it and continue."
         ),
     ] = "raise",
     refresh: Annotated[
         bool,
-        _fetched(
+        requested(
             negative="--no-refresh",
             show_default=False,
             help="With --all, list the completions again after a finished run and add new ones."
             " Default.",
         ),
     ] = True,
-    quiet: Annotated[bool, _fetched(show_default=False, help="Print only errors.")] = False,
+    quiet: Quiet = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Write conversations to files, each exactly once.

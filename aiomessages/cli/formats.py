@@ -7,6 +7,7 @@ I/O.
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,6 +35,16 @@ HitOption = Annotated[
     shown_by(
         help="auto means pretty at a terminal and jsonl elsewhere. The times of json and jsonl"
         " are Unix seconds."
+    ),
+]
+OutputFile = Annotated[
+    Path,
+    shown_by(
+        name=["--output", "-o"],
+        metavar="FILE",
+        allow_leading_hyphen=True,
+        show_default=False,
+        help="Write to FILE, which appears when it is complete.",
     ),
 ]
 UTC = Annotated[bool, shown_by(negative="", help="Show times in UTC; else they are local.")]

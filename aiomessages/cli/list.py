@@ -5,7 +5,6 @@ It connects the options, the client, the format and the output.
 
 import shlex
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jmespath
@@ -64,16 +63,7 @@ def list_messages(
             metavar="JMESPATH", help="Show the result of this expression for each message."
         ),
     ] = None,
-    output_file: Annotated[
-        Path,
-        formats.shown_by(
-            name=["--output", "-o"],
-            metavar="FILE",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Write to FILE, which appears when it is complete.",
-        ),
-    ] = output.STANDARD_OUTPUT,
+    output_file: formats.OutputFile = output.STANDARD_OUTPUT,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """Show the messages of a stored chat completion.

@@ -61,6 +61,25 @@ AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
 
+# The options of an export and of a sync about their requests.
+requested = options_of("Requests", 2)
+PageSize = Annotated[
+    AtLeastOne | None,
+    requested(
+        metavar="N", help="Messages per page [100]. Halved automatically if a page is too large."
+    ),
+]
+Concurrency = Annotated[
+    AtLeastOne, requested(metavar="N", help="Maximum conversations read at the same time.")
+]
+MaxRps = Annotated[
+    Positive | None,
+    requested(
+        metavar="N", help="Maximum requests per second. Default: adapts to the server's rate limit."
+    ),
+]
+Quiet = Annotated[bool, requested(show_default=False, help="Print only errors.")]
+
 
 def spelled_out(tokens: Sequence[str]) -> list[str]:
     """Return the command line with an explicit value for each --local.

@@ -4,7 +4,6 @@ It connects the options, the client, the format and the output.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -47,16 +46,7 @@ def show(
         ),
     ] = "auto",
     utc: formats.UTC = False,
-    output_file: Annotated[
-        Path,
-        formats.shown_by(
-            name=["--output", "-o"],
-            metavar="FILE",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Write to FILE, which appears when it is complete.",
-        ),
-    ] = output.STANDARD_OUTPUT,
+    output_file: formats.OutputFile = output.STANDARD_OUTPUT,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """Show one conversation: its messages, the model's reply, model, time and tokens."""

@@ -12,7 +12,7 @@ from aiomessages.archive.syncing import sync
 
 from . import exits, progress, running, stderr
 from .export_run import stoppable
-from .options import AtLeastOne, Connection, Positive, options_of
+from .options import Concurrency, Connection, MaxRps, PageSize, Quiet, requested
 from .selection import COMPLETIONS, Metadata, Model, Since, metadata_of, span_of
 from .summary import GO_ON, SHOWN
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aiomessages.archive.report import SyncReport
     from aiomessages.export import Progress
 
-_requested = options_of("Requests", 2)
 _EXAMPLES = """\
 Examples:
   aiomessages sync archive.db
@@ -59,31 +58,17 @@ def sync_archive(
             help="List everything again: update changed metadata, and mark what is gone.",
         ),
     ] = False,
-    limit: Annotated[
-        AtLeastOne | None,
-        _requested(
-            metavar="N",
-            help="Messages per page [100]. Halved automatically if a page is too large.",
-        ),
-    ] = None,
-    concurrency: Annotated[
-        AtLeastOne, _requested(metavar="N", help="Maximum conversations read at the same time.")
-    ] = 64,
-    max_rps: Annotated[
-        Positive | None,
-        _requested(
-            metavar="N",
-            help="Maximum requests per second. Default: adapts to the server's rate limit.",
-        ),
-    ] = None,
+    limit: PageSize = None,
+    concurrency: Concurrency = 64,
+    max_rps: MaxRps = None,
     moved: Annotated[
         bool,
-        _requested(
+        requested(
             show_default=False,
             help="Accept that the project has another address than the archive recorded.",
         ),
     ] = False,
-    quiet: Annotated[bool, _requested(show_default=False, help="Print only errors.")] = False,
+    quiet: Quiet = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
     """Keep every stored completion in one SQLite file that stays current.
