@@ -13,7 +13,16 @@ from aiomessages.archive.syncing import sync
 from . import exits, progress, running, stderr
 from .export_run import stoppable
 from .options import Concurrency, Connection, MaxRps, PageSize, Quiet, requested
-from .selection import COMPLETIONS, Metadata, Model, Since, metadata_of, span_of
+from .selection import (
+    COMPLETIONS,
+    Metadata,
+    Model,
+    Since,
+    Utc,
+    metadata_of,
+    recorded,
+    span_of,
+)
 from .summary import GO_ON, SHOWN
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def sync_archive(
     model: Model = None,
     metadata: Metadata = None,
     since: Since = None,
+    utc: Utc = False,
     recheck: Annotated[
         bool,
         Parameter(
@@ -75,7 +85,7 @@ def sync_archive(
 
     The first run keeps all that the server has; later runs keep what is new, and retry what failed.
     """
-    span, pairs, opening = span_of(since, None), metadata_of(metadata), connection.client()
+    span, pairs, opening = span_of(since, None, utc=utc), metadata_of(metadata), connection.client()
     gauge = progress.Gauge()
 
     def update(now: "Progress") -> None:
@@ -90,7 +100,7 @@ def sync_archive(
                     model=model,
                     metadata=pairs,
                     since=span.since,
-                    since_name=since,
+                    since_name=recorded(since, utc=utc),
                     recheck=recheck,
                     limit=limit,
                     concurrency=concurrency,

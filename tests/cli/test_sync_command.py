@@ -131,6 +131,12 @@ def test_a_selection(run: Run, archive: Path) -> None:
     ]
 
 
+def test_a_date_in_utc(run: Run, archive: Path) -> None:
+    """With --utc a date is read as UTC, and the record of the selection says so."""
+    assert run("sync", archive, "--since", "2026-01-02", "--utc").code == 0
+    assert ask(archive, "SELECT selection FROM runs") == [('{"since": "2026-01-02 UTC"}',)]
+
+
 def test_wrong_usage(run: Run, archive: Path) -> None:
     """An option that cannot be used is exit code 2, and no file is made."""
     for words in (["--since", "soon"], ["--concurrency", "0"], ["--max-rps", "-1"]):
