@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks archive")
     add = parser.add_argument
     add("--messages", type=int, default=1_000_000, help="of the project, ten a conversation")
-    add("--searches", type=int, default=40, help="for each of the mix")
+    add("--searches", type=int, default=40, help="for each of the mix, at least 2")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
 

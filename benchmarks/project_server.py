@@ -3,7 +3,8 @@
 Each completion has ten messages. It keeps none of them: a text is cut from a fixed run of words,
 which occur as unequally as in a language, and some have a word or a phrase to search for. The
 completions are spread over 29 days and the newest is some hours old, so that a list of what is new
-has an end. Requests ask for ascending order; another one is ignored.
+has an end. Requests ask for ascending order; another one is ignored. As in most servers, answers
+have a Date, without which a sync lists the last hour before the newest completion again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import re
 import sys
 import time
+from email.utils import formatdate
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -76,17 +78,20 @@ class Project:
         self._count = messages // EACH
         self._texts = Texts()
         self._step = DAYS * 86_400 / max(self._count, 1)
+        date = f"Date: {formatdate(usegmt=True)}"  # of the start, which is exact enough
+        self._headers = HEADERS.replace("\r\n\r\n", f"\r\n{date}\r\n\r\n")
         self._first = time.time() - HOURS_SINCE * 3600 - DAYS * 86_400
 
     def respond(self, request: bytes) -> bytes:
         """Answer a request for messages, or else for completions."""
         if found := MESSAGES.search(request):
             number = int(found[1])
-            return _page([self._message(number, n) for n in range(EACH)], more=False)
+            return self._page([self._message(number, n) for n in range(EACH)], more=False)
         after, limit = place(request)
         start = 0 if after is None else after + 1
         end = min(start + limit, self._count)
-        return _page(list(map(self._completion, range(start, end))), more=end < self._count)
+        shown = list(map(self._completion, range(start, end)))
+        return self._page(shown, more=end < self._count)
 
     def _message(self, completion: int, n: int) -> tuple[str, bytes]:
         id, role = f"{_id(completion)}-{n}", ("user", "assistant")[n % 2]
@@ -108,17 +113,16 @@ class Project:
         }
         return id, compact(completion)
 
+    def _page(self, items: list[tuple[str, bytes]], *, more: bool) -> bytes:
+        first, last = (f'"{items[n][0]}"' if items else "null" for n in (0, -1))
+        tail = f'],"first_id":{first},"last_id":{last},"has_more":{str(more).lower()}}}'
+        data = b",".join(each for _, each in items)
+        body = b'{"object":"list","data":[' + data + tail.encode()
+        return self._headers.format(length=len(body), start=0).encode() + body
+
 
 def _id(number: int) -> str:
     return f"chatcmpl-{number:08}"
-
-
-def _page(items: list[tuple[str, bytes]], *, more: bool) -> bytes:
-    first, last = (f'"{items[n][0]}"' if items else "null" for n in (0, -1))
-    tail = f'],"first_id":{first},"last_id":{last},"has_more":{str(more).lower()}}}'
-    data = b",".join(each for _, each in items)
-    body = b'{"object":"list","data":[' + data + tail.encode()
-    return HEADERS.format(length=len(body), start=0).encode() + body
 
 
 if __name__ == "__main__":
