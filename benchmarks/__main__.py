@@ -21,6 +21,7 @@ QUESTIONS = {
     "footprint": "footprint",
     "start": "start",
     "growth": "growth",
+    "archive": "archive",
     "plot": "plot",
 }
 

@@ -56,8 +56,14 @@ async def serving(
     messages: int, size: int, latency: float = 0, shape: str = LIVE
 ) -> AsyncIterator[str]:
     """Start the server as a process of its own and give its base URL; `latency` is in seconds."""
-    options = [str(messages), str(size), str(latency), shape]
-    command = [sys.executable, "-m", "benchmarks.server", *options]
+    async with started("benchmarks.server", messages, size, latency, shape) as base_url:
+        yield base_url
+
+
+@asynccontextmanager
+async def started(module: str, *options: object) -> AsyncIterator[str]:
+    """Start a server, which is the module's program, and give its base URL."""
+    command = [sys.executable, "-m", module, *map(str, options)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert process.stdin
     assert process.stdout
@@ -108,7 +114,7 @@ def page(
 class PageProtocol(asyncio.Protocol):
     """Answer each request on a kept-alive connection; a GET ends where its headers end."""
 
-    def __init__(self, respond: Callable[[int | None, int, bool], bytes], latency: float) -> None:
+    def __init__(self, respond: Callable[[bytes], bytes], latency: float = 0) -> None:
         self.respond, self.latency, self.pending = respond, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,9 +126,7 @@ class PageProtocol(asyncio.Protocol):
         """Answer each request that is complete."""
         *requests, self.pending = (self.pending + data).split(b"\r\n\r\n")
         for request in requests:
-            after, limit = AFTER.search(request), LIMIT.search(request)
-            number, descending = int(after[1]) if after else None, bool(DESCENDING.search(request))
-            self.answer(self.respond(number, int(limit[1]) if limit else 20, descending))
+            self.answer(self.respond(request))
 
     def answer(self, response: bytes) -> None:
         """Send a response, at once or after the latency."""
@@ -134,17 +138,29 @@ class PageProtocol(asyncio.Protocol):
 
 
 async def serve(count: int, size: int, latency: float, shape: str) -> None:
-    """Serve on a free port, print it, and stop when standard input ends."""
+    """Serve the pages of any conversation until standard input ends."""
 
     @lru_cache(KEPT_PAGES)
-    def respond(after: int | None, limit: int, descending: bool) -> bytes:
+    def cached(after: int | None, limit: int, descending: bool) -> bytes:
         start = 0 if after is None else (count - after if descending else after + 1)
         return page(count, size, start, limit, descending=descending, shape=shape)
 
+    def respond(request: bytes) -> bytes:
+        return cached(*place(request), bool(DESCENDING.search(request)))
+
+    await listen(lambda: PageProtocol(respond, latency))
+
+
+def place(request: bytes) -> tuple[int | None, int]:
+    """Return the number in the cursor of a request, if it has one, and its limit."""
+    after, limit = AFTER.search(request), LIMIT.search(request)
+    return int(after[1]) if after else None, int(limit[1]) if limit else 20
+
+
+async def listen(protocol: Callable[[], asyncio.Protocol]) -> None:
+    """Serve on a free port, print it, and stop when standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: PageProtocol(respond, latency), "127.0.0.1", 0, backlog=1024
-    )
+    server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()

@@ -12,6 +12,7 @@ results with their targets. It takes some minutes. Rows:
 7. growth
 8. lookahead in one long conversation
 9. the shapes in which servers send a message
+10. an archive, its sync and a search in it; once, whatever the number of rounds
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import (
+    archive,
     claims,
     export,
     footprint,
@@ -218,6 +220,13 @@ async def shaped(options: argparse.Namespace) -> Result:
     return Result(shapes.claim(measured), [shapes.table(measured, length)], measured._asdict())
 
 
+async def archived(options: argparse.Namespace) -> Result:
+    """Measure a sync, a sync with nothing new, and searches."""
+    words = ["--messages", str(max(_scaled(1_000_000, options), 1000))]
+    measured = await archive.measure(archive.parser().parse_args(words))
+    return Result(archive.claim(measured), archive.tables(measured), measured._asdict())
+
+
 QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "walk": walks,
     "export": bulk,
@@ -227,6 +236,7 @@ QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "growth": growing,
     "lookahead": looking_ahead,
     "shapes": shaped,
+    "archive": archived,
 }
 
 

@@ -28,6 +28,7 @@ TINY = {
     "start --rounds 1": "first message",
     "lookahead --pages 3 --limit 2 --latency 0.001 --rounds 1": "plain ÷ it",
     "growth --lengths 100 200 --concurrency 1 2 --pages 4 --rounds 1": "at a time",
+    "archive --messages 2000 --searches 2": "sync, nothing new: requests",
 }
 
 
@@ -49,10 +50,10 @@ def test_claims_are_shown_with_their_targets_and_drawn(tmp_path: Path) -> None:
     """Without a question, each claim is in the table and in the file, and bars are drawn."""
     figures, picture = tmp_path / "all.json", tmp_path / "all.svg"
     few = ("--rounds", "1", "--scale", "0.002", "--json", str(figures))
-    done = benchmarks(*few, "--only", "walk", "export")
+    done = benchmarks(*few, "--only", "walk", "export", "archive")
     assert done.returncode == 0, done.stderr
     claims = json.loads(figures.read_bytes())["claims"]
-    assert {claim["row"] for claim in claims} == {1, 2, 3}
+    assert {claim["row"] for claim in claims} == {1, 2, 3, 10}
     for claim in claims:
         line = next(line for line in done.stdout.splitlines() if claim["subject"] in line)
         assert line.endswith("holds" if claim["holds"] else "falls short")
