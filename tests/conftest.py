@@ -1,6 +1,7 @@
 """Fixtures of every test: a key that must never leak, and no settings from outside."""
 
 import functools
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import aiohttp
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aioresponses import aioresponses
 
 sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no package
@@ -31,6 +34,16 @@ def pytest_configure() -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
         monkeypatch.delenv(f"OPENAI_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> "Iterator[None]":
+    """Restore the library's log, which the program changes for the rest of its process."""
+    log = logging.getLogger("aiomessages")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture

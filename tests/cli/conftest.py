@@ -1,6 +1,5 @@
 """A server with a few conversations for the whole run, and two ways to run the program."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -31,16 +30,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name in _OURS:
             monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """Restore the library's log, which the program changes for the rest of its process."""
-    log = logging.getLogger("aiomessages")
-    handlers, level, propagate = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.propagate = handlers, propagate
-    log.setLevel(level)
 
 
 @pytest.fixture
