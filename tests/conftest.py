@@ -5,14 +5,14 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import aiohttp
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aioresponses import aioresponses
 
@@ -44,6 +44,28 @@ def _log_as_it_was() -> "Iterator[None]":
     yield
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
+
+
+@pytest.fixture
+def record() -> "Callable[..., dict[str, Any]]":
+    """Return a function that builds a record of `count` messages, as the server imports it."""
+
+    def build(name: str = "c1", count: int = 3, **changes: Any) -> dict[str, Any]:
+        id = f"chatcmpl-{name}"
+        completion = {
+            "id": id,
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": "gpt-4o",
+            "metadata": {},
+            "choices": [],
+        }
+        messages = [
+            {"id": f"{id}-{n}", "role": "user", "content": f"message {n}"} for n in range(count)
+        ]
+        return {"completion": completion | changes, "messages": messages}
+
+    return build
 
 
 @pytest.fixture

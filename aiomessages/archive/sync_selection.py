@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from .listing import Listed
+from .selection import selected
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -36,16 +37,12 @@ class Selection(msgspec.Struct, frozen=True):
 
     def unlisted(self, db: sqlite3.Connection) -> list[tuple[str, float | None]]:
         """Return the kept completions that this run did not list: ids, and when created."""
-        where = ["state IN ('complete', 'lost')", "id NOT IN (SELECT id FROM temp.listed)"]
-        values = list[object]()
-        if self.model is not None:
-            where.append("model = ?")
-            values.append(self.model)
-        if self.since is not None:
-            where.append("created >= ?")
-            values.append(self.since)
-        for pair in self.metadata.items():
-            where.append("number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))")
-            values += pair
-        query = f"SELECT id, created FROM completions WHERE {' AND '.join(where)} ORDER BY number"  # noqa: S608 constants
+        condition, values = selected(
+            model=self.model, metadata=self.metadata, since=self.since, state="any"
+        )
+        query = (
+            f"SELECT c.id, c.created FROM completions AS c WHERE {condition}"  # noqa: S608 bound
+            " AND c.state IN ('complete', 'lost')"
+            " AND c.id NOT IN (SELECT id FROM temp.listed) ORDER BY c.number"
+        )
         return db.execute(query, values).fetchall()

@@ -7,34 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from conftest_server import Answer, Ask, Record
+from conftest_server import Answer, Ask
 
 from aiomessages.server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-
-
-@pytest.fixture
-def record() -> Callable[..., Record]:
-    """Return a function that builds a record of `count` messages."""
-
-    def build(name: str = "c1", count: int = 3, **changes: Any) -> Record:
-        id = f"chatcmpl-{name}"
-        completion = {
-            "id": id,
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": "gpt-4o",
-            "metadata": {},
-            "choices": [],
-        }
-        messages = [
-            {"id": f"{id}-{n}", "role": "user", "content": f"message {n}"} for n in range(count)
-        ]
-        return {"completion": completion | changes, "messages": messages}
-
-    return build
 
 
 @pytest.fixture
