@@ -174,10 +174,20 @@ def see(
         update_completion(db, body, seen=now)
 
 
-def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> None:
-    """Store a conversation. A lost one, of which only a part was read, waits to be read again."""
+Kept = Literal["complete", "lost", "as before"]
+
+
+def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> Kept:
+    """Store a conversation, and return how. One of which only a part was read waits as well.
+
+    A part of a conversation, or none of it, does not replace one that the archive has.
+    """
     body = outcome.completion or b""  # it is read before the messages
-    state = "complete" if outcome.state == "done" else "lost"
+    state: Kept = "complete" if outcome.state == "done" else "lost"
+    if (state == "lost" or not len(outcome.messages)) and _has_messages(db, completion_id):
+        error = "its messages were no longer all there; the archive keeps those from before"
+        wait(db, completion_id=completion_id, state="failed", error=error, now=now)
+        return "as before"
     messages = (message for block in outcome.messages.blocks() for message in block)
     fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
     replies = unlisted_replies(fetched, len(outcome.messages))
@@ -187,6 +197,13 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)
     else:
         stop_waiting(db, completion_id=completion_id)
+    return state
+
+
+def _has_messages(db: sqlite3.Connection, completion_id: str) -> bool:
+    """Return whether the archive has a conversation whole, and not empty."""
+    query = "SELECT 1 FROM completions WHERE id = ? AND state != 'lost' AND message_count > 0"
+    return db.execute(query, (completion_id,)).fetchone() is not None
 
 
 def is_expired(created: float | None, now: float) -> bool:
@@ -208,9 +225,9 @@ def mark_gone(
 # --- waiting --------------------------------------------------------------------------------------
 
 
-def waiting(db: sqlite3.Connection) -> dict[str, str]:
-    """Return the ids that wait to be read, each with its state."""
-    return dict(db.execute("SELECT id, state FROM waiting ORDER BY since, id"))
+def waiting(db: sqlite3.Connection) -> dict[str, float]:
+    """Return the ids that wait to be read, each with the time since when it waits."""
+    return dict(db.execute("SELECT id, since FROM waiting ORDER BY since, id"))
 
 
 def errors_of_waiting(db: sqlite3.Connection, state: str) -> dict[str, str]:
