@@ -57,6 +57,7 @@ def open_to_write(path: str | os.PathLike[str]) -> sqlite3.Connection:
     path = Path(path)
     if not _exists(path):
         _create(path)
+    _refuse_second_name(path)
     with _opened(path, "mode=rw" if _is_writable(path) else _reading(path)) as db:
         version_of(db)  # nothing is changed in a database of another program
         if not _is_writable(path):  # SQLite would open it to read, and say so at the first change
@@ -99,13 +100,23 @@ def _create(path: Path) -> None:
         raise ArchiveError(f"{path}: cannot be created: {error.strerror}") from error
 
 
+def _refuse_second_name(path: Path) -> None:
+    # SQLite finds the -wal file by the name: under another one, what a killed writer has committed
+    # is not seen, and is overwritten (https://sqlite.org/howtocorrupt.html, 2.5).
+    if path.stat().st_nlink > 1:
+        raise ArchiveError(
+            f"{path}: the file has a second name (a hard link), and writers under both names damage"
+            " it: copy the file, or remove one of the names"
+        )
+
+
 def _is_writable(path: Path) -> bool:
     # A writer makes files beside the database.
     return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
 
 
 def _has_wal(path: Path) -> bool:
-    return Path(f"{path.resolve()}-wal").exists()
+    return os.path.exists(f"{path.resolve()}-wal")  # noqa: PTH110 no error for a name too long
 
 
 def _reading(path: Path) -> str:

@@ -103,7 +103,7 @@ async def sync(
             on_sent=tracker.sent,
         )
         reader = ConversationReader(
-            caller, file.parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
+            caller, file.resolve().parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
         )
         discovery = Discovery(
             client,

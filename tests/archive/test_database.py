@@ -179,6 +179,19 @@ def test_a_symbolic_link(tmp_path: Path) -> None:
     assert stat.S_IMODE(link.stat().st_mode) == 0o600
 
 
+def test_a_hard_link(tmp_path: Path) -> None:
+    """A file with two names is read by each, and written by none: each has a -wal of its own."""
+    path = make(tmp_path / "a.db")
+    other = tmp_path / "b.db"
+    other.hardlink_to(path)
+    for name in (path, other):
+        open_to_read(name).close()
+        with pytest.raises(ArchiveError, match=r"\.db: the file has a second name \(a hard link\)"):
+            open_to_write(name)
+    other.unlink()
+    open_to_write(path).close()
+
+
 def test_an_empty_file_becomes_an_archive(tmp_path: Path) -> None:
     """So does what a kill leaves behind before there are tables."""
     (tmp_path / "a.db").touch()
@@ -473,6 +486,12 @@ def test_a_path_that_no_file_has(tmp_path: Path, opened: Open, name: str) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveError, match="cannot be opened: "):
         opened(tmp_path / name)
+
+
+def test_a_name_without_room_for_an_ending(tmp_path: Path) -> None:
+    """A name that leaves no room for the names of the files beside it is an ArchiveError."""
+    with pytest.raises(ArchiveError, match="it cannot be opened"):
+        open_to_write(tmp_path / ("x" * 253))
 
 
 @each_opening
