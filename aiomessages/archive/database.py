@@ -73,6 +73,27 @@ def open_to_serve(path: str | os.PathLike[str]) -> sqlite3.Connection:
     return open_to_write(path)
 
 
+def is_outdated(db: sqlite3.Connection) -> bool:
+    """Return whether somebody writes a database that was opened as one that nobody writes.
+
+    SQLite would not notice, and mix what it has read before with what it reads now.
+    """
+    if not isinstance(db, _Connection) or db.immutable is None:
+        return False
+    path, stamp = db.immutable
+    return _has_wal(path) or _stamp(path) != stamp
+
+
+@contextmanager
+def steady(db: sqlite3.Connection, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise ArchiveError, and no other error, if the database is outdated at the end."""
+    try:
+        yield
+    finally:
+        if is_outdated(db):
+            raise ArchiveError(f"{os.fspath(path)}: it changed while it was read; read it again")
+
+
 def _exists(path: Path) -> bool:
     """Return whether there is a file. Raise for anything else: to open a FIFO would wait."""
     try:
@@ -128,10 +149,26 @@ def _reading(path: Path) -> str:
     return "mode=ro" if _is_writable(path) or _has_wal(path) else "mode=ro&immutable=1"
 
 
+_Stamp = tuple[int, int, int] | None
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return a value that changes when the file is written or replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class _Connection(sqlite3.Connection):
-    """A connection that leaves no files behind; SQLite's own does so if it may only read."""
+    """A connection that leaves no files behind; SQLite's own does so if it may only read.
+
+    `immutable` has the file that SQLite was told nobody writes, as it was then.
+    """
 
     path: Path | None = None
+    immutable: "tuple[Path, _Stamp] | None" = None
 
     def close(self) -> None:
         """Close the connection, and let SQLite remove the files if it was the last one."""
@@ -159,7 +196,9 @@ def _opened(path: Path, parameters: str) -> Iterator[_Connection]:
     """Open a database, and close it if the block fails. Name the path in each error."""
     with _named_errors(path):
         _refuse_others(path)
+        immutable = (path, _stamp(path)) if "immutable" in parameters else None
         db = _connected(path, parameters)
+        db.immutable = immutable
         if parameters == "mode=ro" and _is_writable(path):
             db.path = path
         try:

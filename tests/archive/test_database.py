@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiomessages.archive.database import open_to_read, open_to_serve, open_to_write
+from aiomessages.archive import Archive
+from aiomessages.archive.database import (
+    is_outdated,
+    open_to_read,
+    open_to_serve,
+    open_to_write,
+    steady,
+)
 from aiomessages.archive.errors import (
     ArchiveError,
     CorruptError,
@@ -105,6 +112,14 @@ def openings(path: Path) -> list[str]:
             except ArchiveError as error:
                 said.append(str(error).removeprefix(f"{path}: "))
     return said
+
+
+def write_meanwhile(path: Path) -> None:
+    """Write to an archive, and raise an error as a reader of it might."""
+    db = open_to_write(path)
+    db.execute("DELETE FROM messages")
+    db.close()
+    raise sqlite3.DatabaseError("database disk image is malformed")
 
 
 @pytest.fixture
@@ -415,6 +430,50 @@ def test_an_archive_that_another_user_is_writing(open_folder: Path) -> None:
     db.execute("DELETE FROM messages WHERE n = 1")
     assert openings(path) == ["1", "1", NO_PERMISSION]
     db.close()
+
+
+def test_an_archive_that_another_user_writes_later(open_folder: Path) -> None:
+    """A reader that may make no file beside it is told, once it is written, that it is outdated."""
+    path = make(open_folder / "a.db")
+    path.chmod(0o644)
+    open_folder.chmod(0o755)
+    with as_nobody():
+        db = open_to_read(path)
+    with steady(db, path):
+        assert not is_outdated(db)
+    with pytest.raises(ArchiveError, match="it changed while it was read"), steady(db, path):
+        write_meanwhile(path)
+    assert is_outdated(db)
+    db.close()
+    with as_nobody():
+        db = open_to_read(path)
+    assert not is_outdated(db)
+    path.unlink()
+    assert is_outdated(db)
+    db.close()
+
+
+async def test_readers_of_an_archive_that_another_user_writes_later(open_folder: Path) -> None:
+    """An open Archive and a server see what was written since they opened it."""
+    path = make(open_folder / "a.db", 50)
+    path.chmod(0o644)
+    open_folder.chmod(0o755)  # noqa: ASYNC240 a test
+    with as_nobody():
+        archive, store = Archive(path), Store(str(path))
+        await archive.__aenter__()
+        found = await archive.completion("c7")
+        assert (found.id, store.completion("c7")[:10]) == ("c7", b'{"id":"c7"')
+    for count in (400, 500):
+        make(path, count)
+        with as_nobody():
+            for id in (f"c{count - 1}", "c7"):
+                assert (await archive.completion(id)).id == id
+                assert store.completion(id).startswith(b'{"id":"%b"' % id.encode())
+            assert len(archive_ids := [one.id async for one in archive.completions()]) == count
+            page = store.completions(after=None, limit=1000, order="asc")
+            assert {id for id, _ in page.items} == set(archive_ids)
+    store.close()
+    await archive.__aexit__(None, None, None)
 
 
 def test_the_database_of_another_program_that_may_only_be_read(open_folder: Path) -> None:
