@@ -83,6 +83,11 @@ def recorded(given: str | None, *, utc: bool) -> str | None:
     return f"{given} UTC" if given and utc and not _AGE.fullmatch(given) else given
 
 
+def age_of(given: str | None) -> str | None:
+    """Return a time that is an age, and so moves with the clock; None for any other time."""
+    return given if given and _AGE.fullmatch(given) else None
+
+
 def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float | None:
     if given is None:
         return None

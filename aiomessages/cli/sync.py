@@ -19,8 +19,8 @@ from .selection import (
     Model,
     Since,
     Utc,
+    age_of,
     metadata_of,
-    recorded,
     span_of,
 )
 from .summary import GO_ON, SHOWN
@@ -100,7 +100,7 @@ def sync_archive(
                     model=model,
                     metadata=pairs,
                     since=span.since,
-                    since_name=recorded(since, utc=utc),
+                    since_name=age_of(since),  # a date is another time in another zone
                     recheck=recheck,
                     limit=limit,
                     concurrency=concurrency,

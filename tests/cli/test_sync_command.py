@@ -131,10 +131,16 @@ def test_a_selection(run: Run, archive: Path) -> None:
     ]
 
 
-def test_a_date_in_utc(run: Run, archive: Path) -> None:
-    """With --utc a date is read as UTC, and the record of the selection says so."""
-    assert run("sync", archive, "--since", "2026-01-02", "--utc").code == 0
-    assert ask(archive, "SELECT selection FROM runs") == [('{"since": "2026-01-02 UTC"}',)]
+def test_a_date_in_several_zones(run: Run, archive: Path, messages_server: MessagesServer) -> None:
+    """A date is recorded as the moment that it means: an earlier one is another selection."""
+    for hour in range(3):
+        messages_server.store(1, created=1_767_312_000 + hour * 3600)
+    for since in (["2026-01-02", "--utc"], ["2026-01-02T01:00+01:00"]):
+        assert run("sync", archive, "--since", *since).code == 0
+    assert ask(archive, "SELECT DISTINCT selection FROM runs") == [('{"since": 1767312000.0}',)]
+    later = archive.with_name("later.db")
+    run("sync", later, "--since", "2026-01-02T00:00-01:00")
+    assert "1 new of " in run("sync", later, "--since", "2026-01-02T00:00+00:00").err
 
 
 def test_wrong_usage(run: Run, archive: Path) -> None:
