@@ -84,6 +84,7 @@ class Sync:
         self._writer = Writer(db, str(path), self._move_anchor)
         self._waiting = changes.waiting(db)
         self._since = dict(self._waiting)
+        self._reading = set[str]()  # listed, and neither kept nor recorded yet
         self._list_error: APIError | None = None
         self._run = changes.begin_run(db, selection, discovery.now(), recheck=discovery.recheck)
 
@@ -171,10 +172,13 @@ class Sync:
                 place.finish()
                 continue
             waited = self._waiting.pop(completion_id, None) is not None
-            if verdict is None:
+            if verdict is None and completion_id not in self._reading:
+                self._reading.add(completion_id)
                 unknown.append(Work(Item(completion_id, completion=item.body), place))
                 continue
-            place.finish()
+            place.finish()  # one that is being read has an earlier place, which is not finished
+            if verdict is None:
+                continue
             self._tracker.progress.already += 1
             if waited:
                 read.append(completion_id)
@@ -211,6 +215,8 @@ class Sync:
             await self._wait(work, "failed", f"{type(error).__name__}: {error}")
         except ConfigurationError:  # a listed id that no request can hold
             await self._refuse(work)
+        finally:
+            self._reading.discard(item.completion_id)
 
     def _raise_if_of_all(self, error: APIError) -> None:
         """Raise the error of one completion if all others would meet it as well."""

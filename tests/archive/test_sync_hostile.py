@@ -360,7 +360,7 @@ async def test_pages_that_overlap(server: PlayedServer, archive: Path) -> None:
 
 
 async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -> None:
-    """A completion that is listed twice is kept once, whatever became of its readings."""
+    """A completion that is listed twice is read once, and kept once."""
     made = create(server, 5)
     items = [one.body() for one in [*made, *made]]
 
@@ -371,7 +371,8 @@ async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -
         return web.json_response(frame | {"data": items, "has_more": False})
 
     server.fail = repeat
-    await run(server, archive)
+    report = await run(server, archive)
+    assert (report.new, report.requests, report.listed) == (5, 1 + 5, 10)
     assert ask(archive, "SELECT count(*), sum(message_count) FROM completions") == [
         (5, sum(len(one.messages) for one in made))
     ]
