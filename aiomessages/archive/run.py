@@ -250,11 +250,11 @@ class Sync:
 
         Later, a list without messages is what the server has, and "not found" is a failure.
         """
-        now, known = self._discovery.now(), self._since.get(work.item.completion_id)
-        created = created_of(outcome.completion or b"")
-        since = known if created is None else created
+        now, waits = self._discovery.now(), self._since.get(work.item.completion_id)
+        created = created_of(outcome.completion or b"")  # which may be in the future
+        known = [time for time in (created, waits) if time is not None]
         error = "no message is listed" if outcome.error is None else str(outcome.error)
-        if since is None or since > now - MARGIN:
+        if min(known, default=now) > now - MARGIN:
             self._tracker.count(Entry(work.item.completion_id, "pending"))
             await self._wait(work, "pending", error)
         elif outcome.error is None:
