@@ -11,6 +11,7 @@ import msgspec
 
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.created_between import created_of
+from aiomessages.export.ledger_schema import State
 from aiomessages.export.stored import Fetched
 
 from .errors import OtherProjectError
@@ -174,20 +175,17 @@ def see(
         update_completion(db, body, seen=now)
 
 
-Kept = Literal["complete", "lost", "as before"]
+def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> State:
+    """Store a conversation, and return `done`. One of which a part was read is `lost`, and waits.
 
-
-def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> Kept:
-    """Store a conversation, and return how. One of which only a part was read waits as well.
-
-    A part of a conversation, or none of it, does not replace one that the archive has.
+    A part of a conversation, or none of it, does not replace one that the archive has: `failed`.
     """
     body = outcome.completion or b""  # it is read before the messages
-    state: Kept = "complete" if outcome.state == "done" else "lost"
+    state = "complete" if outcome.state == "done" else "lost"
     if (state == "lost" or not len(outcome.messages)) and _has_messages(db, completion_id):
         error = "its messages were no longer all there; the archive keeps those from before"
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)
-        return "as before"
+        return "failed"
     messages = (message for block in outcome.messages.blocks() for message in block)
     fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
     replies = unlisted_replies(fetched, len(outcome.messages))
@@ -197,7 +195,7 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)
     else:
         stop_waiting(db, completion_id=completion_id)
-    return state
+    return outcome.state
 
 
 def _has_messages(db: sqlite3.Connection, completion_id: str) -> bool:

@@ -1,7 +1,10 @@
-"""One run of a sync: what it reads, what it keeps, and what it records about the rest."""
+"""One run of a sync: what it reads, what it keeps, and what it records about the rest.
+
+Longer than 300 lines, so that the whole way of a completion through a run is in one class.
+"""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
@@ -45,11 +48,6 @@ class RefusedRequests:
         self._tracker.retried(details)
 
 
-_STATES: Final[Mapping[changes.Kept, State]] = {
-    "complete": "done",
-    "lost": "lost",
-    "as before": "failed",
-}
 Missing = tuple[str, float | None]  # a completion that was not listed, and when it was created
 
 
@@ -270,17 +268,17 @@ class Sync:
 
     async def _store(self, work: Work, outcome: Outcome) -> None:
         completion_id, messages = work.item.completion_id, len(outcome.messages)
-        kept = list[changes.Kept]()
+        kept = list[State]()
 
         def keep(db: sqlite3.Connection) -> None:
             now = self._discovery.now()
             kept.append(changes.keep(db, completion_id=completion_id, outcome=outcome, now=now))
 
         await self._commit(work, keep)
-        self._tracker.count(Entry(completion_id, _STATES[kept[0]], messages=messages))
+        self._tracker.count(Entry(completion_id, kept[0], messages=messages))
         if kept == ["lost"]:
             self._report.lost.append(completion_id)
-        elif kept == ["complete"]:
+        elif kept == ["done"]:
             self._report.new += 1
             self._report.messages += messages
 
