@@ -41,7 +41,6 @@ MIX = {
     "a rare word": "quokka",
     "a phrase": '"purchase order"',
     "a prefix": "purch*",
-    "a prefix of two letters": "co*",
     "two Chinese characters": "日本",
     NO_HIT: "xyzzyx",
 }
