@@ -8,6 +8,7 @@ from .errors import NotAnArchiveError
 from .insert import insert_conversation
 from .replies import unlisted_beside
 from .schema import SCHEMA, VERSION, version_of
+from .text import searchable
 
 _INDEXES_OF_1: Final = ("completions_by_time", "completions_by_model", "metadata_by_value")
 _TABLES_OF_1: Final = ("metadata", "messages", "completions")  # those that refer to another first
@@ -26,12 +27,25 @@ def migrate(db: sqlite3.Connection) -> None:
         version = version_of(db)  # another process may have migrated it meanwhile
         if version == 0:
             _create(db)
-        elif version < VERSION:
+        elif version == 1:
             _from_1(db)
+        elif version < VERSION:
+            _from_2(db)
         db.execute("COMMIT")
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def _from_2(db: sqlite3.Connection) -> None:
+    """Fill the index with all texts again: some letters had another form."""
+    db.execute("INSERT INTO words (words) VALUES ('delete-all')")
+    texts = db.execute("SELECT number, text FROM messages WHERE text != ''")
+    db.executemany(
+        "INSERT INTO words (rowid, text) VALUES (?, ?)",
+        ((number, searchable(text)) for number, text in texts),
+    )
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _create(db: sqlite3.Connection) -> None:

@@ -25,7 +25,8 @@ _MAX_DEPTH: Final = 10
 # Typewriter quotes, and those that a word processor or a telephone puts in their place.
 _QUOTES: Final = '"“”„‟'
 _LEXEMES: Final = re.compile(
-    f"[{_QUOTES}](?P<phrase>[^{_QUOTES}]*)[{_QUOTES}](?P<begin>\\*?)"
+    # Brackets without anything between them are no group: foo() is a word.
+    f"\\(\\s*\\)|[{_QUOTES}](?P<phrase>[^{_QUOTES}]*)[{_QUOTES}](?P<begin>\\*?)"
     f"|(?P<sign>[()])|(?P<open>[{_QUOTES}])|(?P<word>[^\\s(){_QUOTES}]+)"
 )
 # What FTS5 would end the text at, or Python would not send to SQLite.

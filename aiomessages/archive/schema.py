@@ -12,7 +12,8 @@ from .text import TOKENIZER
 # SQLite's own mark of a file: "aiom" in ASCII, so that the database of another program stays
 # untouched.
 APPLICATION_ID: Final = 0x61696F6D
-VERSION: Final = 2
+# Version 1 is that of the local server; the index of version 2 had another form of some letters.
+VERSION: Final = 3
 # Row values need 3.15, `remove_diacritics 2` needs 3.27.
 LOWEST_SQLITE: Final = (3, 27, 0)
 
