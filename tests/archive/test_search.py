@@ -283,6 +283,15 @@ async def test_the_beginning_of_a_word_in_heavy_messages(path: Path, best: bool)
         assert sorted(await found(archive, "umb*", best=best, until=NOW + 2)) == list("abbb")
 
 
+async def test_the_beginning_of_many_words_behind_a_heavy_message(path: Path) -> None:
+    """What is not looked through comes from the index, in the same order."""
+    store(path, "old", *["umbrella"] * 600)
+    store(path, "new", *["umbra"] * 600, created=NOW + 1)
+    store(path, "heavy", HEAVY, created=NOW + 2)
+    async with Archive(path) as archive:
+        assert await found(archive, "umb*") == ["new"] * 600 + ["old"] * 600
+
+
 async def test_a_group_without_messages(path: Path) -> None:
     """Completions without messages between the others are no hindrance."""
     with stored(path) as insert:
