@@ -12,10 +12,16 @@ from .text import TOKENIZER
 # SQLite's own mark of a file: "aiom" in ASCII, so that the database of another program stays
 # untouched.
 APPLICATION_ID: Final = 0x61696F6D
-VERSION: Final = 2
+# Version 1 is that of the local server; the index of version 2 had another form of some letters.
+VERSION: Final = 3
 # Row values need 3.15, `remove_diacritics 2` needs 3.27.
 LOWEST_SQLITE: Final = (3, 27, 0)
 
+# The index of words has no text of its own: `messages` has it.
+WORDS: Final = f"""\
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content = '', tokenize = "{TOKENIZER}"
+)"""
 # `body` is the JSON as the server sent it, on one line: the archive's source of truth. The columns
 # beside it are derived from it; a value that no column can hold is NULL there and whole in `body`.
 # Tables are created without any check that could refuse a completion.
@@ -87,9 +93,7 @@ CREATE TABLE settings (
     name  TEXT PRIMARY KEY,
     value TEXT
 ) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (
-    text, content = '', tokenize = "{TOKENIZER}"
-);
+{WORDS};
 CREATE VIEW conversations AS
 SELECT id, created, model, state, message_count, prompt_tokens, completion_tokens, total_tokens,
     (SELECT text FROM messages WHERE completion = completions.number AND choice IS NULL

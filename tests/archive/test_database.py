@@ -491,7 +491,7 @@ def test_an_earlier_version_that_may_only_be_read(open_folder: Path) -> None:
     path.chmod(0o444)
     reader, server, writer = openings(path)
     assert reader == server
-    assert reader.startswith("an archive of an earlier version (1, and this is 2): `aiomessages")
+    assert reader.startswith("an archive of an earlier version (1, and this is 3): `aiomessages")
     assert writer == NO_PERMISSION
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from conftest_archive import NOW, store, stored, write
 
-from aiomessages.archive import Archive, CorruptError, Hit, SearchError
+from aiomessages.archive import Archive, ArchiveError, CorruptError, Hit, SearchError
 from aiomessages.errors import ConfigurationError
 from aiomessages.models import Message, Reply
 
@@ -28,6 +30,7 @@ TEXTS = {
     "zh": "我们在北京学习日本语和GPT模型",
     "ja": "日本語のテキストを検索する",
     "ko": "한국어를 공부합니다",
+    "letters": "Łódź smørrebrød ılık Αθήνα ἀρχαῖα إسلام soft\u00adness 7\ufe0f\u20e3",
     "emoji": "Great job 👍🏽 and ❤️ to the 👩‍💻",
 }
 
@@ -69,6 +72,16 @@ async def found(archive: Archive, words: str, **how: Any) -> list[str]:
         ("autob*", "de"),
         ("eleve", "fr"),
         ("l'hotel", "fr"),
+        ("oeuvre", "fr"),
+        ("œuvre", "fr"),
+        ("lodz", "letters"),
+        ("Smørrebrød", "letters"),
+        ("ilik", "letters"),
+        ("αθηνα", "letters"),
+        ("αρχαια", "letters"),
+        ("اسلام", "letters"),
+        ("softness", "letters"),
+        ("7", "letters"),
         ("brule deja", "fr"),
         ("елка", "ru"),
         ("ёлка", "ru"),
@@ -213,6 +226,7 @@ async def test_a_frequent_word(path: Path, order: str) -> None:
     async with Archive(path) as archive:
         assert await found(archive, "frequent") == newest
         assert await found(archive, "freq*") == newest
+        assert await found(archive, "freq* frequent", limit=5) == newest[:5]
         assert await found(archive, "retired") == old
         assert await found(archive, "rare") == ["00000"]
         assert await found(archive, "frequent", limit=5) == newest[:5]
@@ -238,6 +252,46 @@ async def test_a_sync_that_writes_meanwhile(path: Path, word: str) -> None:
     assert set(newest) - set(seen) <= {newest[700]}
 
 
+async def test_the_best_of_many_hits(path: Path) -> None:
+    """Of very many hits, the newest are ranked; the others follow, the newest first, each once."""
+    with stored(path) as insert:
+        insert("old", "word " * 50, created=NOW - 2)
+        insert("many", *["word"] * 10_000, created=NOW - 1)
+        for n in range(300):
+            insert(f"{n:03}", "word " + "x " * (n + 1), created=NOW + n)
+    async with Archive(path) as archive:
+        names = await found(archive, "word", best=True)
+        assert names[:3] == ["050", "051", "052"]
+        rest = [f"{n:03}" for n in reversed(range(50))]
+        assert names[250:] == [*rest, *["many"] * 10_000, "old"]
+
+
+HEAVY = "filler " * 50_000  # more than is looked through at once
+
+
+@pytest.mark.parametrize("best", [False, True])
+async def test_the_beginning_of_a_word_in_heavy_messages(path: Path, best: bool) -> None:
+    """However much text the newest messages have, each hit comes once."""
+    store(path, "a", "umbrella first")
+    store(path, "b", "umbrella", "umbrella " + HEAVY, "umbrella", created=NOW + 1)
+    store(path, "c", HEAVY + "umbrella first", created=NOW + 2)
+    async with Archive(path) as archive:
+        names = await found(archive, "umb*", best=best)
+        assert sorted(names) == ["a", "b", "b", "b", "c"]
+        assert best or names == ["c", "b", "b", "b", "a"]
+        assert sorted(await found(archive, "umb* first", best=best)) == ["a", "c"]
+        assert sorted(await found(archive, "umb*", best=best, until=NOW + 2)) == list("abbb")
+
+
+async def test_the_beginning_of_many_words_behind_a_heavy_message(path: Path) -> None:
+    """What is not looked through comes from the index, in the same order."""
+    store(path, "old", *["umbrella"] * 600)
+    store(path, "new", *["umbra"] * 600, created=NOW + 1)
+    store(path, "heavy", HEAVY, created=NOW + 2)
+    async with Archive(path) as archive:
+        assert await found(archive, "umb*") == ["new"] * 600 + ["old"] * 600
+
+
 async def test_a_group_without_messages(path: Path) -> None:
     """Completions without messages between the others are no hindrance."""
     with stored(path) as insert:
@@ -248,6 +302,33 @@ async def test_a_group_without_messages(path: Path) -> None:
         insert("old", "frequent", created=1)
     async with Archive(path) as archive:
         assert len(await found(archive, "frequent")) == 1101
+
+
+async def test_searches_at_once(path: Path) -> None:
+    """Many searches share an archive; each may be left at any hit, and the others go on."""
+    newest = shuffled(path, 300, "random")
+    async with Archive(path) as archive:
+
+        async def left_after(count: int, word: str) -> None:
+            async with aclosing(archive.search(word)) as hits:
+                seen = [(await anext(hits)).completion_id for _ in range(count)]
+            assert seen == [f"chatcmpl-{name}" for name in newest[:count]]
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(1, 50, 3):
+                tasks.start_soon(left_after, n, ("frequent", "freq*")[n % 2])
+        assert len(await found(archive, "frequent")) == 300
+
+
+async def test_a_search_in_an_archive_that_was_closed(path: Path) -> None:
+    """A search whose archive is closed meanwhile ends with an error that says so."""
+    shuffled(path, 100, "asc")
+    async with Archive(path) as archive:
+        hits = archive.search("frequent")
+        await anext(hits)
+    with pytest.raises(ArchiveError, match="not open"):
+        async for _ in hits:
+            pass
 
 
 async def test_a_damaged_message(path: Path) -> None:

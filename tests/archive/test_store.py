@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tracemalloc
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,6 +135,19 @@ def test_a_completion_that_comes_again_is_replaced(store: Store, record: Build) 
     assert b'"v":"new"' in store.completion("chatcmpl-c1")
 
 
+@pytest.mark.parametrize("listed", [0, 1, 2])
+def test_a_record_that_lists_its_replies(tmp_path: Path, record: Build, listed: int) -> None:
+    """A reply that stands among the messages is not stored a second time beside them."""
+    replies = [{"role": "assistant", "content": text} for text in ("Yes.", "No.")]
+    sent = record(count=1)
+    sent["completion"]["choices"] = [{"message": reply} for reply in replies]
+    sent["messages"] += replies[:listed]
+    import_records(str(tmp_path / "archive.db"), [sent])
+    with closing(sqlite3.connect(tmp_path / "archive.db")) as db:
+        rows = db.execute("SELECT text FROM messages WHERE role = 'assistant' ORDER BY text")
+        assert rows.fetchall() == [("No.",), ("Yes.",)]
+
+
 def test_a_bad_record_keeps_nothing_of_its_source(store: Store, record: Build) -> None:
     """Earlier data stays, including completions that the source would have replaced."""
     store.load([record("c1", 1)])
@@ -235,7 +249,7 @@ def test_the_file_names_its_program(tmp_path: Path) -> None:
     import_records(str(file), [])
     header = file.read_bytes()[:100]
     assert header[68:72] == b"aiom"
-    assert int.from_bytes(header[60:64], "big") == 2
+    assert int.from_bytes(header[60:64], "big") == 3
 
 
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
