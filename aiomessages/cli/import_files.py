@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from aiomessages.archive.importing import ImportReport, check_file, import_checked
 
 from .exits import UsageError
+from .options import check_archive
 from .progress import counted
 from .stderr import say
 
@@ -58,6 +59,7 @@ def import_files(
         if not file.is_file():
             raise UsageError(f"{file}: no such file")
         check_file(file)
+    check_archive(archive)
     if not archive.parent.is_dir():
         raise UsageError(f"{archive}: cannot create an archive there")
     for file in sources:

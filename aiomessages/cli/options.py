@@ -23,7 +23,7 @@ from cyclopts.validators import Number
 import aiomessages
 
 from . import stderr
-from .exits import UsageError
+from .exits import NotStoredError, UsageError
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
@@ -33,6 +33,7 @@ SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
 _LONGEST_KEY = 65_536
 _DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_EXPORT_ENDINGS = (".json", ".jsonl", ".gz", ".zst", ".parquet", ".duckdb", ".csv")
 _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
@@ -56,6 +57,16 @@ def options_of(title: str, place: int) -> "partial[Parameter]":
     """Return the maker of the options of a group, which has its place in the help."""
     return partial(Parameter, group=Group(title, sort_key=place), negative="")
 
+
+# Every command that reads or shows a time has it. The commands that show one hand it to a `Screen`.
+Utc = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Times are in UTC, those given and those shown; else they are local.",
+    ),
+]
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
@@ -118,6 +129,31 @@ def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
         if flag == "--local" and not word.startswith("-") and not _is_database(word):
             return word
     return None
+
+
+def database_of_local(tokens: Sequence[str]) -> str | None:
+    """Return the word that --local took as its database; None if there is none."""
+    pairs = pairwise(tokens)
+    return next((word for flag, word in pairs if flag == "--local" and _is_database(word)), None)
+
+
+def archive_among(tokens: Sequence[str]) -> str | None:
+    """Return the first word that is a database by its name and exists; None if there is none."""
+    return next((word for word in tokens if is_archive(word)), None)
+
+
+def is_archive(word: str) -> bool:
+    """Return whether a word is a database by its name, and exists. No id is."""
+    return word.endswith(_DATABASE_ENDINGS) and Path(word).is_file()
+
+
+def check_archive(path: Path) -> None:
+    """Raise UsageError for a new archive with the name of an export, which is a mistake."""
+    if path.name.endswith(_EXPORT_ENDINGS) and not (path.exists() and path.stat().st_size):
+        raise UsageError(
+            f"{path}: an archive is an SQLite database: name it {path.name.partition('.')[0]}.db;"
+            f" `aiomessages export --all -o {path}` writes such a file"
+        )
 
 
 def _is_database(word: str) -> bool:
@@ -204,11 +240,19 @@ class Connection:
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
         from .local import serving_to_itself  # noqa: PLC0415 - it imports aiohttp.web
 
-        async with (
-            serving_to_itself(database) as server,
-            self._opened(server.api_key, server.base_url) as client,
-        ):
-            yield client
+        try:
+            async with (
+                serving_to_itself(database) as server,
+                self._opened(server.api_key, server.base_url) as client,
+            ):
+                yield client
+        except aiomessages.NotFoundError as error:
+            # The library's advice is about the API, which forgets after 30 days.
+            source, named = (database, f" {database}") if database else ("the sample", "")
+            raise NotStoredError(
+                f"{source} has no completion {error.completion_id}:"
+                f" `aiomessages completions --local{named}` lists the ids"
+            ) from None
 
     def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
         stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))

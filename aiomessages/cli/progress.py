@@ -166,6 +166,13 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 100e6 else f"{size / 1e6:,.0f} MB"
 
 
+def elapsed(seconds: float) -> str:
+    """Return how long a run took: below a minute in seconds, else as `duration`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 59.5 else duration(seconds)
+
+
 def duration(seconds: float) -> str:
     """Return seconds as minutes and seconds (1:05), with hours from an hour on (2:00:00)."""
     minutes, rest = divmod(round(seconds), 60)

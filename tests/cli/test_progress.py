@@ -102,6 +102,15 @@ def test_a_display(total: int | None, width: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (0.42, "0.4 s"), (9.97, "10 s"), (59.4, "59 s"), (59.7, "1:00"), (65, "1:05")],
+)
+def test_elapsed(seconds: float, text: str) -> None:
+    """How long a run took is in seconds below a minute."""
+    assert progress.elapsed(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (65, "1:05"), (7200, "2:00:00"), (36_061, "10:01:01")]
 )
 def test_durations(seconds: float, text: str) -> None:
