@@ -101,7 +101,9 @@ def _explain(error: BaseException, tokens: Sequence[str]) -> None:
     elif isinstance(error, KeyboardInterrupt):
         stderr.say("interrupted")
     elif isinstance(error, _EXPECTED):
-        stderr.say(in_options(str(error)))
+        said = in_options(str(error))
+        # Only `list` can wait.
+        stderr.say(said if "list" in tokens[:1] else said.replace(": see --wait-until-visible", ""))
     else:
         stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
 

@@ -65,7 +65,12 @@ Exit codes: 0 complete, 1 some completions failed or were lost (named),
 75 another process is writing, 130 stopped.
 """
 
-app = App(name="export", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
+app = App(
+    name="export",
+    group_parameters=COMPLETIONS,
+    usage="Usage: aiomessages export -o DEST [OPTIONS] [COMPLETION_ID...]",
+    help_epilogue=_EXAMPLES,
+)
 
 
 @app.default

@@ -25,7 +25,11 @@ Examples:
 # More ids would hide the numbers: the others are in the report that Python gets.
 _NAMED = 10
 
-app = App(name="import", help_epilogue=_EXAMPLES)
+app = App(
+    name="import",
+    usage="Usage: aiomessages import [OPTIONS] FILE... ARCHIVE",
+    help_epilogue=_EXAMPLES,
+)
 
 
 @app.default

@@ -44,6 +44,7 @@ _SPELLING = {
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
     "raise max_response_bytes=": "use the Python client with a larger max_response_bytes",
+    "the messages delivered so far are good": "what was written so far is good",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",

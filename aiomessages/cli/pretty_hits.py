@@ -13,11 +13,13 @@ from rich.text import Text
 from .output import Screen
 from .pretty import console_for, trimmed
 from .pretty_completions import created_heading, time_of
+from .pretty_parts import cut
 from .safe_text import one_line, visible
 
 Json = Any
 _MARKED = "bold red"
 _ID_CELLS = 24
+_PLACE_CELLS = 12
 _BEFORE = 8  # characters in front of a match in a row, which is short
 
 
@@ -44,7 +46,9 @@ def row(screen: Screen) -> Callable[[Json], str]:
 
     def show(found: Json) -> str:
         created = time_of(found, screen)[:16]
-        cells = _cells(created, one_line(found["completion_id"]), _place(found))
+        # Only the model replies: the word is enough for the column.
+        place = _place(found) if found["choice"] is None else "reply"
+        cells = _cells(created, one_line(found["completion_id"]), cut(place, _PLACE_CELLS))
         text = Text.assemble(cells, _snippet(found, before=_BEFORE))
         text.truncate(max(screen.width, 1), overflow="ellipsis")
         with console.capture() as captured:
@@ -61,7 +65,7 @@ def heading_row(screen: Screen) -> str:
 
 
 def _cells(created: str, completion_id: str, place: str) -> str:
-    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:12}  "
+    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:{_PLACE_CELLS}}  "
 
 
 def _place(found: Json) -> str:

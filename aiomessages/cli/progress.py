@@ -140,7 +140,7 @@ def _details(gauge: Gauge) -> list[str]:
     asides = {name: getattr(progress, name) for name in _ASIDES}
     return [
         counted(progress.messages, "message"),
-        megabytes(progress.bytes),
+        *([megabytes(progress.bytes)] if progress.bytes else []),  # a sync writes rows
         f"{gauge.rate:,.0f} requests/s",
         *(f"{number:,} {name}" for name, number in asides.items() if number),
     ]

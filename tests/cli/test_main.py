@@ -170,6 +170,15 @@ def test_an_archive_for_an_id(
     assert run(*words, "archive.db", "--local") == (2, b"", f"aiomessages: {said}\n")
 
 
+@pytest.mark.usefixtures("messages_environment")
+def test_advice_of_another_command(run: Run) -> None:
+    """The advice to wait for a completion names the option only where the command has it."""
+    assert "--wait-until-visible" in run("list", "chatcmpl-nobody").err
+    ran = run("show", "chatcmpl-nobody")
+    assert (ran.code, "--wait-until-visible" in ran.err) == (3, False)
+    assert ran.err.endswith("A new one takes some seconds to appear.\n")
+
+
 HOSTILE = ["\x1b[2Jx", "a\u202eb", "\x9b31m", "\x85", "\u2028", "\udcff", "-\x1b", "--a\u202e=b"]
 PLACES = [
     [],

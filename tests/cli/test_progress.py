@@ -98,7 +98,7 @@ def test_a_display(total: int | None, width: int) -> None:
     assert len(lines) == 2
     assert max(map(len, lines)) <= width
     assert "20" in lines[0]
-    assert lines[1].startswith("0 messages · 0 kB")
+    assert lines[1].startswith("0 messages · 0 requests/s")
 
 
 @pytest.mark.parametrize(
