@@ -60,8 +60,7 @@ def search(
         AtLeastOne | None,
         Parameter(
             metavar="N",
-            help="Stop after N messages. Default: all, but for reading at a terminal"
-            f" {_AT_TERMINAL}.",
+            help=f"Stop after N messages. Without it: {_AT_TERMINAL} at a terminal, else all.",
         ),
     ] = None,
     best: Annotated[
