@@ -17,8 +17,8 @@ from aiomessages import __version__
 from aiomessages.errors import MessagesError
 
 from . import exits, stderr
+from .archive_names import archive_among
 from .options import (
-    archive_among,
     database_of_local,
     in_options,
     spelled_out,

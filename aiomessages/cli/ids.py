@@ -10,8 +10,8 @@ from typing import IO
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
+from .archive_names import is_archive
 from .exits import UsageError
-from .options import is_archive
 
 STANDARD_INPUT = "-"
 

@@ -10,8 +10,8 @@ from cyclopts import App, Parameter
 
 from aiomessages.archive.importing import ImportReport, check_file, import_checked
 
+from .archive_names import check_archive
 from .exits import UsageError
-from .options import check_archive
 from .progress import counted
 from .stderr import say
 

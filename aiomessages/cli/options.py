@@ -23,6 +23,7 @@ from cyclopts.validators import Number
 import aiomessages
 
 from . import stderr
+from .archive_names import DATABASE_ENDINGS
 from .exits import NotStoredError, UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
 _LONGEST_KEY = 65_536
-_DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
-_EXPORT_ENDINGS = (".json", ".jsonl", ".gz", ".zst", ".parquet", ".duckdb", ".csv")
 _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
@@ -138,27 +137,8 @@ def database_of_local(tokens: Sequence[str]) -> str | None:
     return next((word for flag, word in pairs if flag == "--local" and _is_database(word)), None)
 
 
-def archive_among(tokens: Sequence[str]) -> str | None:
-    """Return the first word that is a database by its name and exists; None if there is none."""
-    return next((word for word in tokens if is_archive(word)), None)
-
-
-def is_archive(word: str) -> bool:
-    """Return whether a word is a database by its name, and exists. No id is."""
-    return word.endswith(_DATABASE_ENDINGS) and Path(word).is_file()
-
-
-def check_archive(path: Path) -> None:
-    """Raise UsageError for a new archive with the name of an export, which is a mistake."""
-    if path.name.endswith(_EXPORT_ENDINGS) and not (path.exists() and path.stat().st_size):
-        raise UsageError(
-            f"{path}: an archive is an SQLite database: name it {path.name.partition('.')[0]}.db;"
-            f" `aiomessages export --all -o {path}` writes such a file"
-        )
-
-
 def _is_database(word: str) -> bool:
-    path_like = any(mark in word for mark in "/\\") or word.endswith(_DATABASE_ENDINGS)
+    path_like = any(mark in word for mark in "/\\") or word.endswith(DATABASE_ENDINGS)
     return not word.startswith("-") and (path_like or word == SAMPLE or Path(word).is_file())
 
 

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from aiomessages.archive.syncing import sync
 
 from . import exits, progress, running, stderr
+from .archive_names import check_archive
 from .export_run import stoppable
 from .options import (
     Concurrency,
@@ -19,7 +20,6 @@ from .options import (
     PageSize,
     Quiet,
     Utc,
-    check_archive,
     requested,
 )
 from .selection import (
