@@ -4,6 +4,7 @@ Longer than 300 lines, so that the whole way of a completion through a run is in
 """
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
@@ -84,7 +85,8 @@ class Sync:
         self._since = dict(self._waiting)
         self._reading = set[str]()  # listed, and neither kept nor recorded yet
         self._list_error: APIError | None = None
-        self._run = changes.begin_run(db, selection, discovery.now(), recheck=discovery.recheck)
+        self._began, self._started = discovery.now(), time.monotonic()
+        self._run = changes.begin_run(db, selection, self._began, recheck=discovery.recheck)
 
     async def run(self, concurrency: int) -> SyncReport:
         """Bring the archive up to date, and return the report."""
@@ -119,13 +121,13 @@ class Sync:
 
     def _end(self, result: str) -> None:
         progress, report = self._tracker.progress, self._report
-        report.requests, report.seconds = progress.requests, progress.seconds
+        report.requests, report.seconds = progress.requests, time.monotonic() - self._started
         report.pending = [*changes.errors_of_waiting(self._db, "pending")]
         report.failed = changes.errors_of_waiting(self._db, "failed")
         changes.end_run(
             self._db,
             number=self._run,
-            now=self._discovery.now(),
+            now=self._began + report.seconds,  # the clock of the server stands still
             result=result,
             report=report,
             refused=self._refused.count,

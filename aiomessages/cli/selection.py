@@ -47,14 +47,6 @@ Until = Annotated[
     str | None,
     Parameter(metavar="WHEN", help="Only completions created before this time, read as --since."),
 ]
-Utc = Annotated[
-    bool,
-    Parameter(
-        negative="",
-        show_default=False,
-        help="Read times without a zone as UTC, and show times in UTC, instead of local time.",
-    ),
-]
 
 
 def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:

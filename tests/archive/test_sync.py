@@ -222,6 +222,15 @@ async def test_a_list_that_cannot_be_read(
     assert (await run(server, archive)).new == 2
 
 
+async def test_the_time_of_a_run(server: PlayedServer, archive: Path) -> None:
+    """A run is recorded from its begin to its end, also where the server's clock stands still."""
+    create(server, 2)
+    report = await run(server, archive)
+    (lasted,) = (end for (end,) in ask(archive, 'SELECT "end" - begin FROM runs'))
+    assert report.seconds > 0
+    assert lasted == pytest.approx(report.seconds, abs=1e-3)
+
+
 async def test_a_refused_key_in_the_middle(server: PlayedServer, archive: Path) -> None:
     """A key that is refused ends the sync at once; what was kept stays."""
     made = create(server, 30)
