@@ -203,7 +203,6 @@ def _settle(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA foreign_keys = ON")
     _use_wal(db)
     # FULL makes each commit durable before it returns.
     db.execute("PRAGMA synchronous = FULL")

@@ -163,9 +163,9 @@ def test_a_conversation_that_comes_again(db: sqlite3.Connection) -> None:
     insert_conversation(db, old, [message("old words")] * 3, seen=1.0)
     insert_conversation(db, completion("other"), [message("other words")], seen=1.0)
     new = b'{"id":"c","metadata":{"v":"new"},"choices":[]}'
-    insert_conversation(db, new, [message("new words")], seen=5.0, imported=4.0, state="lost")
+    insert_conversation(db, new, [message("new words")], seen=5.0, state="lost")
     seen = "SELECT first_seen, last_seen, imported, state FROM completions WHERE id = 'c'"
-    assert db.execute(seen).fetchall() == [(1.0, 5.0, 4.0, "lost")]
+    assert db.execute(seen).fetchall() == [(1.0, 5.0, 5.0, "lost")]
     assert db.execute("SELECT name, value FROM metadata").fetchall() == [("v", "new")]
     assert matches(db, "words") == ["other words", "new words"]
     assert matches(db, "old") == []
