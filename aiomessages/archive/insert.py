@@ -25,7 +25,7 @@ WHERE id = ?
 """
 _MESSAGE: Final = """
 INSERT INTO messages (number, completion, n, choice, id, role, name, text, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
+VALUES (?, ?, ?, nullif(?, -1), ?, ?, nullif(?, 0), ?, CAST(? AS TEXT))
 """
 _WORDS: Final = "INSERT INTO words (rowid, text) VALUES (?, ?)"
 # The last rows of both tables.
@@ -117,7 +117,12 @@ def _insert_messages(
     for n, (choice, body) in enumerate(messages):
         number = last + 1 + n
         row = message_row(body)
-        rows.append((number, completion, n, choice, *row, body))
+        rows.append(
+            (
+                *(number, completion, n, -1 if choice is None else choice),
+                *(row.id, row.role, 0 if row.name is None else row.name, row.text, bytearray(body)),
+            )
+        )
         if row.text:
             words.append((number, searchable(row.text)))
         inputs += choice is None
