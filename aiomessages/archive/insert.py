@@ -117,6 +117,7 @@ def _insert_messages(
     for n, (choice, body) in enumerate(messages):
         number = last + 1 + n
         row = message_row(body)
+        # sqlite3 looks for an adapter of each None and bytes, which takes longer than the rest.
         rows.append(
             (
                 *(number, completion, n, -1 if choice is None else choice),

@@ -141,6 +141,14 @@ def test_a_reply_stands_behind_the_messages(db: sqlite3.Connection) -> None:
     assert view == [("well?", "yes", 1)]
 
 
+def test_an_absent_value_is_null(db: sqlite3.Connection) -> None:
+    """An empty name and the number 0 in its place are something else."""
+    names = [message("", name=name) for name in (None, "", "0", 0, "Ada")]
+    insert_conversation(db, completion(), [*names, message("")], seen=1.0)
+    assert column(db, "SELECT name FROM messages ORDER BY n") == [None, "", "0", None, "Ada", None]
+    assert column(db, "SELECT choice FROM messages") == [None] * 6
+
+
 def test_replies_that_the_caller_chooses(db: sqlite3.Connection) -> None:
     """Some servers list a reply among the messages: the caller then leaves it out of these."""
     body = completion("c", "yes")
