@@ -167,7 +167,8 @@ def see(
 
     Those that were `read` wait no more.
     """
-    db.executemany("DELETE FROM waiting WHERE id = ?", [(found,) for found in read])
+    for found in read:
+        stop_waiting(db, completion_id=found)
     db.executemany(
         "UPDATE completions SET last_seen = ? WHERE id = ?", [(now, found) for found in ids]
     )

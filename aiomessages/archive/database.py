@@ -253,7 +253,8 @@ def _settle(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA foreign_keys = ON")
+    # Of a new file: a commit writes fewer pages, and rows of a kilobyte leave less of each empty.
+    db.execute("PRAGMA page_size = 8192")
     _use_wal(db)
     # FULL makes each commit durable before it returns.
     db.execute("PRAGMA synchronous = FULL")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from aiomessages.calls.refusals import Refusals
-from aiomessages.calls.request import RetryDetails
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
 from aiomessages.export.created_between import MARGIN, created_of
@@ -36,19 +35,6 @@ from .writer import Change, Writer
 MAX_RETRY_AFTER: Final = 600.0
 
 
-class RefusedRequests:
-    """Count the requests that a rate limit refused, on the way of each retry to the progress."""
-
-    def __init__(self, tracker: ProgressTracker) -> None:
-        self.count = 0
-        self._tracker = tracker
-
-    def retried(self, details: RetryDetails) -> None:
-        """Count a retry."""
-        self.count += isinstance(details.error, RateLimitError)
-        self._tracker.retried(details)
-
-
 Missing = tuple[str, float | None]  # a completion that was not listed, and when it was created
 
 
@@ -69,14 +55,12 @@ class Sync:
         reader: ConversationReader,
         discovery: Discovery,
         tracker: ProgressTracker,
-        refused: RefusedRequests,
         selection: Selection,
     ) -> None:
         self._db = db
         self._reader = reader
         self._discovery = discovery
         self._tracker = tracker
-        self._refused = refused
         self._selection = selection
         self._refusals = Refusals(MAX_RETRY_AFTER)
         self._report = SyncReport(path)
@@ -130,7 +114,7 @@ class Sync:
             now=self._began + report.seconds,  # the clock of the server stands still
             result=result,
             report=report,
-            refused=self._refused.count,
+            refused=self._tracker.refused,
             anchor=self._discovery.final_anchor() if result == "complete" else None,
         )
 
