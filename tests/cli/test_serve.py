@@ -104,7 +104,8 @@ def test_a_damaged_database(spawn: Spawn, tmp_path: Path) -> None:
     database = tmp_path / "my.db"
     import_records(str(database), RECORDS)
     data = bytearray(database.read_bytes())
-    data[4096:] = b"\x55" * (len(data) - 4096)  # the first page has the schema
+    size = int.from_bytes(data[16:18], "big")  # of a page; the first one has the schema
+    data[size:] = b"\x55" * (len(data) - size)
     database.write_bytes(data)
     process = spawn("serve", database)
     variables = exported(process)
