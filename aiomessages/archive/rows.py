@@ -14,7 +14,7 @@ from .scan import items, members, value_of
 
 Json = Any
 
-_MAX_INTEGER: Final = 2**63 - 1  # of SQLite
+MAX_INTEGER: Final = 2**63 - 1  # of SQLite
 
 
 class CompletionRow(NamedTuple):
@@ -167,7 +167,7 @@ def _integer(value: Json) -> int | None:
     """Return a number as an integer that SQLite can hold; a time may be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if -_MAX_INTEGER <= value <= _MAX_INTEGER else None  # NaN is in no range
+    return int(value) if -MAX_INTEGER <= value <= MAX_INTEGER else None  # NaN is in no range
 
 
 def _text(value: Json) -> str | None:
