@@ -67,12 +67,12 @@ def facets(
     roles: Counts | None = None
     if bound is None:
         bound = _BOUND_WITH_WORDS if filters.words else _BOUND
-    if filters.words:
-        numbers, roles = _found(db, filters, bound + 1)
-    else:
-        numbers = _listed(db, filters, bound + 1)
-    bounded = len(numbers) > bound
     with snapshot(db):
+        if filters.words:
+            numbers, roles = _found(db, filters, bound + 1)
+        else:
+            numbers = _listed(db, filters, bound + 1)
+        bounded = len(numbers) > bound
         return _facets(db, numbers[:bound], roles, bounded=bounded, utc=utc)
 
 
