@@ -302,6 +302,12 @@ def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
             return
 
 
+def found_numbers(db: sqlite3.Connection, filters: Filters) -> list[int]:
+    """Return the numbers of all conversations that the words find. Raises SearchError."""
+    batches = search_of(filters).owners(db, None, size=_BATCH)
+    return list(dict.fromkeys(completion for hits in batches for _, completion, _ in hits))
+
+
 def _ids_of(db: sqlite3.Connection, numbers: Sequence[int]) -> list[str]:
     query = "SELECT number, id FROM completions WHERE number IN"
     found = dict(in_parts(db, query, numbers))

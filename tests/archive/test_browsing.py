@@ -87,7 +87,9 @@ def test_each_result_is_on_one_page(
 @given(filters_, st.integers(1, 60))
 def test_previous_pages(library: Library, filters: Filters, count: int) -> None:
     """From any page of a list without words, the way back shows the same pages."""
-    filters = Filters(**{**{n: getattr(filters, n) for n in filters.__struct_fields__}, "words": ""})
+    filters = Filters(
+        **{**{n: getattr(filters, n) for n in filters.__struct_fields__}, "words": ""}
+    )
     with reading(library.path) as db:
         forward = pages(db, filters, count=count)
         page, backward = forward[-1], [forward[-1]]
@@ -209,8 +211,7 @@ def test_a_summary(path: Path) -> None:
     store(path, "b", {"role": "system", "content": "a\0b"}, created=None, model=None)
     store(path, "c")
     with reading(path) as db:
-        a, c, b = (result.summary for result in find(db, ALL).results[::-1][::-1])
-    by_id = {summary.id: summary for summary in (a, b, c)}
+        by_id = {result.summary.id: result.summary for result in find(db, ALL).results}
     a, b, c = (by_id[f"chatcmpl-{name}"] for name in "abc")
     assert (a.first_text, a.reply_text, a.model) == ("日" * 300, "x" * 300, "m" * 300)
     assert (a.created, a.state, a.message_count, a.total_tokens) == (NOW, "complete", 2, 7)
@@ -233,7 +234,7 @@ def test_the_conversation_of_a_cursor_is_gone(path: Path) -> None:
         ranked = find(db, Filters(words="word"), best=True, count=4)
         removed = {listed[3], names(ranked)[-1]}
         for id in removed:
-            write(path, f"DELETE FROM completions WHERE id = '{id}'")
+            write(path, f"DELETE FROM completions WHERE id = '{id}'")  # noqa: S608 of this test
         wanted = [id for id in listed[4:] if id not in removed]
         for filters, cursor in zip((ALL, Filters(words="word")), cursors, strict=True):
             assert names(find(db, filters, cursor=cursor)) == wanted
@@ -246,9 +247,9 @@ def test_a_ranked_conversation_no_longer_matches(path: Path) -> None:
     with stored(path) as insert:
         for n in range(10):
             insert(f"{n:02}", "a word" if n else "no such")
-    with reading(path) as db:
-        with pytest.raises(CursorError, match="begin at its first page"):
-            find(db, Filters(words="word"), best=True, cursor=cursor("ranked", 0, "chatcmpl-00"))
+    ranked = cursor("ranked", 0, "chatcmpl-00")
+    with reading(path) as db, pytest.raises(CursorError, match="begin at its first page"):
+        find(db, Filters(words="word"), best=True, cursor=ranked)
 
 
 def cursor(*parts: Any) -> str:
