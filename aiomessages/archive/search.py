@@ -13,6 +13,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +48,10 @@ _FIRST_GROUP: Final = 100  # completions
 _LARGEST_GROUP: Final = 20_000
 _BATCH: Final = 20  # hits at a time: each has a whole message
 
+_HAS_ROLE: Final = (
+    "EXISTS (SELECT 1 FROM labels AS l"
+    " WHERE l.completion = c.number AND l.kind = 'role' AND l.value = ?)"
+)
 _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 
 # The queries (S608) are made of constants of this package; values are always bound.
@@ -79,22 +84,37 @@ class Search:
         self, words: str, where: str, values: Values, *, role: str | None, best: bool
     ) -> None:
         self._query = parse(words)
+        if role is not None:  # of a role that few conversations have, few messages are looked at
+            where = f"{where} AND {_HAS_ROLE}"
+            values = [*values, role]
         self._where = where
         self._values = values
         self._role = role
         self._best = best
+
+    def owners(
+        self, db: sqlite3.Connection, after: Place | None, *, size: int
+    ) -> Iterator[list[tuple[int, int, str | None]]]:
+        """Yield the numbers of the hits in order, each with its completion and its role.
+
+        Those up to the completion at the place `after` are left out; by rank there is no place.
+        """
+        version = data_version(db)
+        query = "SELECT number, completion, role FROM messages WHERE number IN"
+        for numbers in self._best_first(db) if self._best else self._newest_first(db, after):
+            for begin in range(0, len(numbers), size):
+                with snapshot(db):
+                    some = self._still_matching(db, numbers[begin : begin + size], version)
+                    found = {row[0]: row for row in in_parts(db, query, some)}
+                yield [found[number] for number in some if number in found]
 
     def batches(self, db: sqlite3.Connection) -> Iterator[list[Hit]]:
         """Yield the hits in order, a few at a time. Between two of them no transaction is open."""
         version = data_version(db)
         for numbers in self._best_first(db) if self._best else self._newest_first(db):
             for begin in range(0, len(numbers), _BATCH):
-                some = list(numbers[begin : begin + _BATCH])
                 with snapshot(db):
-                    if (
-                        data_version(db) != version
-                    ):  # a message may have the number of another one now
-                        some = [number for number in some if self._matches(db, number)]
+                    some = self._still_matching(db, numbers[begin : begin + _BATCH], version)
                     rows = self._rows(db, some)
                 yield self._hits(rows)
 
@@ -128,14 +148,16 @@ class Search:
         selected = frozenset(self._sorted(db, numbers))
         return [number for number in numbers if number in selected]
 
-    def _newest_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
-        place: Place | None = None
+    def _newest_first(
+        self, db: sqlite3.Connection, place: Place | None = None
+    ) -> Iterator[Sequence[int]]:
+        """Yield the hits behind a place."""
         if self._query.has_prefix:
-            matched = self._with_needed(db)
+            matched = self._with_needed(db, place)
             if matched is not None:
                 yield matched
                 return
-            place, has_more = yield from self._from_texts(db)
+            place, has_more = yield from self._from_texts(db, place)
             if not has_more:
                 return
         with snapshot(db):
@@ -184,7 +206,7 @@ class Search:
         where = "ifnull(c.created, 0) <= ? AND (ifnull(c.created, 0), c.id) < (?, ?)"
         return f"{where} AND {self._where}", [place[0], *place, *self._values]
 
-    def _with_needed(self, db: sqlite3.Connection) -> list[int] | None:
+    def _with_needed(self, db: sqlite3.Connection, place: Place | None) -> list[int] | None:
         """Return the hits if few messages have the words that are no beginnings; else None."""
         if not self._query.needed:
             return None
@@ -192,7 +214,7 @@ class Search:
             few = self._index_rows(db, "LIMIT ?", _FEW + 1, match=self._query.needed)
             if len(few) > _FEW:
                 return None
-            numbers = self._sorted(db, few)
+            numbers = self._sorted(db, few, place)
             texts, left = texts_of(db, numbers, MOST)
         if left < 0:
             return None
@@ -200,13 +222,12 @@ class Search:
         return [number for number in numbers if number in matched]
 
     def _from_texts(
-        self, db: sqlite3.Connection
+        self, db: sqlite3.Connection, place: Place | None
     ) -> Generator[Sequence[int], None, tuple[Place | None, bool]]:
         """Yield the hits in the newest completions, whose texts are looked through.
 
         Return the place of the last one of them, and whether others follow.
         """
-        place: Place | None = None
         size, left = _FIRST_TEXTS, MOST
         while True:
             texts = list[Text]()
@@ -263,7 +284,15 @@ class Search:
             f"SELECT rowid FROM words WHERE words MATCH ? {rest}",  # noqa: S608
             (match or self._query.match, *values),
         )
-        return array("q", (number for (number,) in found))  # 8 bytes a hit
+        return array("q", chain.from_iterable(found))  # 8 bytes a hit
+
+    def _still_matching(
+        self, db: sqlite3.Connection, numbers: Sequence[int], version: int
+    ) -> list[int]:
+        """Return those that match now: a message may have the number of another one."""
+        if data_version(db) == version:
+            return list(numbers)
+        return [number for number in numbers if self._matches(db, number)]
 
     def _matches(self, db: sqlite3.Connection, number: int) -> bool:
         return bool(self._index_rows(db, "AND rowid = ?", number))
