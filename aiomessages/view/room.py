@@ -1,0 +1,98 @@
+"""What the handlers of all pages share: the connections, the templates, and how a page is made."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from aiohttp import web
+
+from .pool import ReadPool
+from .visible import visible
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+class Room:
+    """The archive at `path` as it is shown. Times are local, or in UTC."""
+
+    def __init__(self, path: str | os.PathLike[str], *, utc: bool) -> None:
+        self.pool = ReadPool(path)
+        self.utc = utc
+        self.name = Path(path).name
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The time zone of all days and times; None is that of the machine."""
+        return UTC if self.utc else None
+
+    @cached_property
+    def templates(self) -> jinja2.Environment:
+        """The templates: each value that they show is escaped, and one they lack is an error."""
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        environment.filters |= {
+            "visible": visible,
+            "number": "{:,}".format,
+            "time": self.time,
+            "iso": _iso,
+        }
+        environment.globals["archive"] = visible(self.name)
+        environment.globals["zone"] = "UTC" if self.utc else "local time"
+        return environment
+
+    def time(self, seconds: float | None) -> str:
+        """Return a time for a reader."""
+        if seconds is None:
+            return "at an unknown time"
+        try:
+            moment = datetime.fromtimestamp(seconds, UTC).astimezone(self.zone)
+        except (ValueError, OverflowError, OSError):  # a server may send any number
+            return f"at {seconds:.0f} s"
+        return moment.strftime("%Y-%m-%d %H:%M")
+
+    def page(
+        self,
+        request: web.Request,
+        template: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> web.Response:
+        """Return a page. Its template gets `root`, the way to the first page, and the values."""
+        body = self.templates.get_template(template).render(root=root_of(request), **values)
+        # A lone surrogate of the archive's JSON is no text that UTF-8 can have.
+        return web.Response(
+            status=status,
+            body=body.encode("utf-8", "replace"),
+            content_type="text/html",
+            charset="utf-8",
+            headers=headers,
+        )
+
+
+ROOM: Final = web.AppKey("room", Room)
+
+
+def root_of(request: web.BaseRequest) -> str:
+    """Return the way from a page to the first one, so that a proxy may put them into a folder."""
+    path = request.raw_path.partition("?")[0]
+    return "../" * (path.count("/") - 1) or "./"
+
+
+def _iso(seconds: float) -> str:
+    """Return a time for a program, as <time> has it; empty for one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return ""
