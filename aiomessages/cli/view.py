@@ -71,8 +71,8 @@ async def view(
         Parameter(
             metavar="HOST",
             negative="",
-            help="Accept requests to HOST (or HOST:PORT) as well, the name of a reverse proxy. May be"
-            " repeated.",
+            help="Accept requests to HOST (or HOST:PORT) as well, the name of a reverse proxy. May"
+            " be repeated.",
         ),
     ] = None,
     token_file: Annotated[

@@ -156,10 +156,10 @@ def denied(request: web.BaseRequest) -> web.Response:
     )
 
 
-def malformed(status: int) -> web.Response:
-    """Return the answer to what is no request that could be read."""
+def malformed() -> web.Response:
+    """Return the answer to bytes that are no request: they have brought no cookie either."""
     return _plain_page(
-        status,
+        HTTPStatus.FORBIDDEN,
         "This request cannot be read",
         "<p>It is not valid HTTP, or its address is too long. Open the address that"
         " <code>aiomessages view</code> has printed.</p>",

@@ -51,13 +51,13 @@ class _Protocol(RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,  # noqa: ARG002 - the signature is aiohttp's
+        status: int = 500,  # noqa: ARG002 - the signature is aiohttp's
+        exc: BaseException | None = None,  # noqa: ARG002
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answer by a page, and close the connection."""
         if request.writer.output_size:
             raise ConnectionError("the answer has begun, and can only be cut")
-        response = malformed(status)
+        response = malformed()
         response.force_close()
         return response
