@@ -320,9 +320,9 @@ async def test_nothing_can_be_changed(room: Opened) -> None:
     """Each method but GET and HEAD is answered by 405, and says which are allowed."""
     for method in METHODS[2:]:
         answer = await room.get("/static/view.css", method=method)
-        if is_denied(answer):  # a method that aiohttp's parser does not know, or CONNECT
+        if is_denied(answer) or method == "CONNECT":  # unknown to the parser; it has no path
             continue
-        assert answer.status == 405
+        assert answer.status == 405, method
         assert answer.headers["Allow"] == "GET, HEAD"
         assert answer.has_all_headers()
         assert "can only be read" in answer.text
