@@ -40,7 +40,8 @@ _PLAIN_PAGE: Final = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">{more}
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">{more}
 <title>{title}</title>
 </head>
 <body>

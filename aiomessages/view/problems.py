@@ -10,14 +10,11 @@ from aiohttp.typedefs import Handler
 from aiomessages.archive.errors import ArchiveError, LockedError, NotInArchiveError, SearchError
 
 from .room import ROOM
+from .url_state import BadAddressError
 from .visible import visible
 
 _log = logging.getLogger(__name__)
 METHODS: Final = (hdrs.METH_GET, hdrs.METH_HEAD)
-
-
-class BadAddressError(ArchiveError, ValueError):
-    """The query of an address cannot be read; the text says what it should be."""
 
 
 class _Kind(NamedTuple):

@@ -11,7 +11,8 @@ import jinja2
 from aiohttp import web
 
 from .pool import ReadPool
-from .visible import visible
+from .url_state import segment
+from .visible import readable, visible
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -42,6 +43,8 @@ class Room:
         )
         environment.filters |= {
             "visible": visible,
+            "readable": readable,
+            "segment": segment,
             "number": "{:,}".format,
             "time": self.time,
             "iso": _iso,
