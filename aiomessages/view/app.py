@@ -7,12 +7,13 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from . import assets, find_page, problems
+from . import assets, find_page, overview_page, problems
 from .access import Access, add_headers
 from .room import ROOM, Room
 
 ROUTES: Final[dict[str, Handler]] = {
     "/": find_page.show,
+    "/overview": overview_page.show,
     "/static/{name:[^/]+}": assets.static,
 }
 
