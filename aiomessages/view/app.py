@@ -7,13 +7,15 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from . import assets, find_page, overview_page, problems
+from . import assets, downloads, find_page, overview_page, problems
 from .access import Access, add_headers
 from .room import ROOM, Room
 
 ROUTES: Final[dict[str, Handler]] = {
     "/": find_page.show,
     "/overview": overview_page.show,
+    "/ids.txt": downloads.selected_ids,
+    r"/c/{id:[^/]+}/{n:\d{1,9}}.{kind:json|txt}": downloads.raw_message,
     "/static/{name:[^/]+}": assets.static,
 }
 

@@ -6,7 +6,7 @@ writes it down as SVG, and as a table. Nothing here performs I/O.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Final, Literal, NamedTuple
 
 from aiomessages.archive.activity import Day
@@ -123,7 +123,7 @@ def chart(found: Timeline, measure: Measure) -> Chart:
         for place, period in enumerate(found.periods)
         if place % every == 0
     ]
-    return Chart(measure, bars, lines if top > 1 else [lines[0], lines[2]], names)
+    return Chart(measure, bars, [lines[0], lines[2]] if top % 2 else lines, names)
 
 
 def _stack(period: Period, measure: Measure, x: float, step: float, scale: float) -> Iterator[Bar]:
@@ -132,10 +132,14 @@ def _stack(period: Period, measure: Measure, x: float, step: float, scale: float
         height = part.of(measure) * scale
         if height:
             y -= height
-            label = f"{period.name}, {part.series.name}: {part.of(measure):,} {measure}"
             yield Bar(
-                *(round(x + step * _GAP / 2, 2), round(y, 2), round(step * (1 - _GAP), 2)),
-                *(round(height, 2), part.series.tone, label, part.state),
+                x=round(x + step * _GAP / 2, 2),
+                y=round(y, 2),
+                width=round(step * (1 - _GAP), 2),
+                height=round(height, 2),
+                tone=part.series.tone,
+                label=f"{period.name}, {part.series.name}: {part.of(measure):,} {measure}",
+                state=part.state,
             )
 
 
@@ -144,16 +148,16 @@ def _series(days: Sequence[Day], state: State) -> dict[str | None, Series]:
     counts = Counter[str | None]()
     for found in days:
         counts[found.model] += found.conversations
-    found_series: dict[str | None, Series] = {}
     others = Series("other models", _TONES, None)
-    for tone, (model, _) in enumerate(counts.most_common()):
-        if model is None:
-            found_series[model] = others
-        elif tone < _TONES:
-            found_series[model] = Series(model, tone, state.with_(model=model))
-        else:
-            found_series[model] = others
-    return found_series
+    known = [model for model, _ in counts.most_common() if model is not None]
+    own = {
+        model: Series(model, tone, state.with_(model=model))
+        for tone, model in enumerate(known[:_TONES])
+    }
+    return {
+        model: others if model is None else own.get(model, others)
+        for model, _ in counts.most_common()
+    }
 
 
 def _period(
@@ -162,13 +166,13 @@ def _period(
     own = _state_of(name, state)
     counts: dict[Series, list[int]] = defaultdict(lambda: [0, 0])
     for found in days:
-        count = counts[series[found.model]]
-        count[0] += found.conversations
-        count[1] += found.tokens
+        of_series = counts[series[found.model]]
+        of_series[0] += found.conversations
+        of_series[1] += found.tokens
     parts = [
-        Part(one, count[0], count[1], own.with_(model=one.state.model) if one.state else own)
+        Part(one, *counts[one], state=own.with_(model=one.state.model) if one.state else own)
         for one in dict.fromkeys(series.values())
-        if (count := counts.get(one))
+        if one in counts
     ]
     return Period(name, own, parts)
 
@@ -200,12 +204,11 @@ def _names(groups: Iterable[str], unit: _Unit) -> list[str]:
     found = sorted(groups)
     if not found or unit is _UNITS[-1]:  # of years, those with conversations: a time may be wrong
         return found
-    day = date.fromisoformat(f"{found[0]}-01"[:10])
-    names = []
-    while (name := day.isoformat()[: unit.length]) <= found[-1]:
-        names.append(name)
-        day += timedelta(days=1)
-    return list(dict.fromkeys(names))
+    first, last = (
+        date.fromisoformat(f"{name}-01"[:10]).toordinal() for name in (found[0], found[-1])
+    )
+    days = (date.fromordinal(number).isoformat() for number in range(first, last + 1))
+    return list(dict.fromkeys(day[: unit.length] for day in days))
 
 
 def _round_up(number: int) -> int:
