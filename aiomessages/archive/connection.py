@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from .database import open_to_read
+from .database import BUSY_SECONDS, open_to_read
 from .errors import ArchiveError, sqlite_errors
 
 T = TypeVar("T")
@@ -27,10 +27,14 @@ class _Call:
 
 
 class ReadConnection:
-    """A read-only connection; `open` it first, and `aclose` it."""
+    """A read-only connection; `open` it first, and `aclose` it.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    `seconds` is the time to wait for a process that has locked the archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, seconds: float = BUSY_SECONDS) -> None:
         self.path = path
+        self._seconds = seconds
         self._db: sqlite3.Connection | None = None
         self._limiter: CapacityLimiter | None = None
         self._using = threading.Lock()  # held by the thread that uses the connection
@@ -81,7 +85,7 @@ class ReadConnection:
             await to_thread.run_sync(close)
 
     def _open(self) -> None:
-        self._db = open_to_read(self.path)
+        self._db = open_to_read(self.path, seconds=self._seconds)
 
     def _use(self, db: sqlite3.Connection, call: _Call, work: Work[T]) -> T:
         with self._guard:

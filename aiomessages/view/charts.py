@@ -164,15 +164,19 @@ def _period(
     name: str, days: Sequence[Day], series: dict[str | None, Series], state: State
 ) -> Period:
     own = _state_of(name, state)
-    counts: dict[Series, list[int]] = defaultdict(lambda: [0, 0])
+    conversations, tokens = Counter[Series](), Counter[Series]()
     for found in days:
-        of_series = counts[series[found.model]]
-        of_series[0] += found.conversations
-        of_series[1] += found.tokens
+        conversations[series[found.model]] += found.conversations
+        tokens[series[found.model]] += found.tokens
     parts = [
-        Part(one, *counts[one], state=own.with_(model=one.state.model) if one.state else own)
+        Part(
+            one,
+            conversations[one],
+            tokens[one],
+            own.with_(model=one.state.model) if one.state else own,
+        )
         for one in dict.fromkeys(series.values())
-        if one in counts
+        if one in conversations
     ]
     return Period(name, own, parts)
 

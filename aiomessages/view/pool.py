@@ -19,6 +19,7 @@ from aiomessages.archive.schema import version_of
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 _SIZE: Final = 4  # each has a cache of 2 MB, and the machine few cores
+_BUSY_SECONDS: Final = 2.0  # for which a page waits; no reader waits for a sync at all
 # After these the file may be another one by the next time, and is opened anew.
 _OF_THE_FILE: Final = (NotAnArchiveError, CorruptError, DiskError)
 
@@ -82,7 +83,7 @@ class ReadPool:
         return _Held(await self._opened(), file)
 
     async def _opened(self) -> ReadConnection:
-        connection = ReadConnection(self.path)
+        connection = ReadConnection(self.path, seconds=_BUSY_SECONDS)
         opening = asyncio.ensure_future(connection.open())
         try:
             await asyncio.shield(opening)

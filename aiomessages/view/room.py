@@ -74,10 +74,10 @@ class Room:
     ) -> web.Response:
         """Return a page. Its template gets `root`, the way to the first page, and the values."""
         body = self.templates.get_template(template).render(root=root_of(request), **values)
-        # A lone surrogate of the archive's JSON is no text that UTF-8 can have.
+        # UTF-8 cannot have a lone surrogate of the archive's JSON, nor HTML a NUL.
         return web.Response(
             status=status,
-            body=body.encode("utf-8", "replace"),
+            body=body.replace("\x00", "\ufffd").encode("utf-8", "replace"),
             content_type="text/html",
             charset="utf-8",
             headers=headers,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import json
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
 
+from aiomessages.archive.database import open_to_write
+from aiomessages.archive.insert import insert_conversation
 from aiomessages.view import Access, create_app
 from aiomessages.view.access import HEADERS
 from aiomessages.view.serving import bound, serving
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp import web
+    from aiohttp.typedefs import Middleware
 
 
 @dataclass
@@ -47,7 +51,6 @@ class Opened:
     app: web.Application
     access: Access
     cookie: str = ""
-    connections: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -109,14 +112,38 @@ def _joined(chunked: bytes) -> bytes:
 
 @asynccontextmanager
 async def opened(
-    path: Path, *, port: int = 0, utc: bool = True, hosts: Iterable[str] = ()
+    path: Path, *, utc: bool = True, hosts: Iterable[str] = (), also: Middleware | None = None
 ) -> AsyncIterator[Opened]:
-    """Serve an archive on a free port, and be admitted."""
-    with bound(port) as listener:
+    """Serve an archive on a free port, and be admitted. `also` is one more middleware."""
+    with bound() as listener:
         access = Access(listener.getsockname()[1], hosts=hosts)
         app = create_app(path, access=access, utc=utc)
+        app.middlewares.extend([also] if also else [])
         async with serving(app, listener):
             found = Opened(app, access)
             answer = await found.ask(f"/?token={access.token}")
             found.cookie = answer.headers["Set-Cookie"].partition(";")[0]
             yield found
+
+
+def store(path: Path, name: str = "", *texts: str | dict[str, Any], **fields: Any) -> None:
+    """Store a conversation in an archive, which is created if it is missing; none without a name.
+
+    A text is a message of a user.
+    """
+    state = fields.pop("state", "complete")
+    replies = fields.pop("replies", ())
+    with closing(open_to_write(path)) as db:
+        if not name:
+            return
+        choices = [
+            {"index": n, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            for n, text in enumerate(replies)
+        ]
+        known = {"id": f"chatcmpl-{name}", "created": 1_700_000_000, "model": "gpt-4o"}
+        completion = known | {"choices": choices} | fields
+        messages = [
+            {"role": "user", "content": text} if isinstance(text, str) else text for text in texts
+        ]
+        bodies = [json.dumps(message).encode() for message in messages]
+        insert_conversation(db, json.dumps(completion).encode(), bodies, seen=1.0, state=state)
