@@ -15,6 +15,7 @@ ROUTES: Final[dict[str, Handler]] = {
     "/": find_page.show,
     "/overview": overview_page.show,
     "/ids.txt": downloads.selected_ids,
+    "/c/{id:[^/]+}/conversation.{kind:json|md}": downloads.whole_conversation,
     r"/c/{id:[^/]+}/{n:\d{1,9}}.{kind:json|txt}": downloads.raw_message,
     "/static/{name:[^/]+}": assets.static,
 }

@@ -6,20 +6,31 @@ file is: it shows none of them as a page.
 
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import hdrs, web
 
-from aiomessages.archive.browsing import Filters, ids, message
+from aiomessages.archive.browsing import (
+    Filters,
+    StoredMessage,
+    conversation_page,
+    ids,
+    message,
+)
 from aiomessages.archive.connection import ReadConnection
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
 from .room import ROOM
 from .url_state import id_of, state_of
+from .visible import visible
 
 _NOT_READ: Final = ("#", '"', "\ufeff")  # what an id in a file cannot begin with
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
+_HAS_MORE: Final = re.compile(rb'"(?:tool_calls|function_call|audio)" *: *[\[{]|"content" *: *\[')
+_BYTES: Final = 1024 * 1024  # of messages at a time
 _TYPES: Final = {"json": "application/json", "txt": "text/plain"}
 
 
@@ -43,6 +54,66 @@ async def raw_message(request: web.Request) -> web.StreamResponse:
         charset="utf-8",
         headers={hdrs.CONTENT_DISPOSITION: f'inline; filename="message-{n}.{kind}"'},
     )
+
+
+async def whole_conversation(request: web.Request) -> web.StreamResponse:
+    """Send a conversation: a record, as `aiomessages import` reads it, or Markdown to read."""
+    found = request.match_info
+    completion_id, kind = id_of(found["id"]), found["kind"]
+    parts, type = _WHOLE[kind]
+    async with request.app[ROOM].pool.alone() as connection:
+        name = f"{_NOT_IN_NAMES.sub('_', completion_id)[:100]}.{kind}"
+        return await _sent(request, parts(connection, completion_id), type, name)
+
+
+async def _record(connection: ReadConnection, completion_id: str) -> AsyncIterator[bytes]:
+    """Yield a conversation as one line of JSON; the replies are in its completion."""
+    page = await connection.run(lambda db: conversation_page(db, completion_id, count=1))
+    yield b'{"completion":' + page.body + b',"messages":['
+    comma = b""
+    async for batch in _messages(connection, completion_id, page.total):
+        for stored in batch:
+            if stored.choice is None:
+                yield comma + stored.body
+                comma = b","
+    yield b"]}\n"
+
+
+async def _markdown(connection: ReadConnection, completion_id: str) -> AsyncIterator[bytes]:
+    page = await connection.run(lambda db: conversation_page(db, completion_id, count=1))
+    yield f"# {visible(completion_id)}\n".encode()
+    async for batch in _messages(connection, completion_id, page.total):
+        yield "".join(map(_section, batch)).encode("utf-8", "replace")
+
+
+def _section(stored: StoredMessage) -> str:
+    """Return a message as Markdown: its text, or the JSON of one that has more than a text."""
+    role = visible(stored.role or "unknown role")
+    title = f"\n## {role}{', reply' if stored.choice is not None else ''}\n\n"
+    text = f"{stored.text}\n" if stored.text else ""
+    if text and not _HAS_MORE.search(stored.body):
+        return title + text
+    longest = max((len(run) for run in re.findall(rb"`+", stored.body)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{title}{text}{fence}json\n{stored.body.decode('utf-8', 'replace')}\n{fence}\n"
+
+
+async def _messages(
+    connection: ReadConnection, completion_id: str, total: int
+) -> AsyncIterator[list[StoredMessage]]:
+    """Yield all messages, some of them at a time: a conversation may be larger than memory."""
+    n = 0
+
+    def read(db: sqlite3.Connection) -> list[StoredMessage]:
+        found: list[StoredMessage] = []
+        while n + len(found) < total and sum(stored.size for stored in found) < _BYTES:
+            found.append(message(db, completion_id, n + len(found)))
+        return found
+
+    while n < total:
+        batch = await connection.run(read)
+        n += len(batch)
+        yield batch
 
 
 async def _lines(connection: ReadConnection, filters: Filters) -> AsyncIterator[bytes]:
@@ -80,6 +151,7 @@ async def _sent(
     return response
 
 
-def file_name(completion_id: str, ending: str) -> str:
-    """Return a name for the file of a conversation."""
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', completion_id)[:100]}.{ending}"
+_WHOLE: Final = {
+    "json": (_record, "application/json"),
+    "md": (_markdown, "text/markdown"),
+}

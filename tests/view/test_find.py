@@ -196,31 +196,3 @@ async def test_garbage_in_the_query(room: Opened, query: str) -> None:
         assert answer.has_all_headers()
         assert "Traceback" not in answer.text
         assert b"\x00" not in answer.body
-
-
-async def test_the_ids_of_a_selection(archive: Path) -> None:
-    """The ids come one a line, as an export reads them, as a file of their own."""
-    async with opened(archive) as room:
-        everything = await room.get("/ids.txt")
-        assert everything.body == b"chatcmpl-sun\nchatcmpl-rain\n"
-        assert everything.headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert everything.headers["Content-Disposition"] == 'attachment; filename="ids.txt"'
-        assert everything.has_all_headers()
-        some = await room.get("/ids.txt", {"q": "umbrella"})
-        assert some.body == b"chatcmpl-rain\n"
-        assert (await room.get("/ids.txt", {"model": "none"})).body == b""
-        assert (await room.get("/ids.txt", {"q": '"'})).status == 400
-        head = await room.get("/ids.txt", method="HEAD")
-        assert (head.status, head.body) == (200, b"")
-
-
-async def test_ids_that_no_request_can_name(tmp_path: Path) -> None:
-    """An id that a line of the file could not hold becomes a comment: it adds no other id."""
-    path = tmp_path / "odd.db"
-    for odd in ("a\nchatcmpl-other", "#a", '"a"', "a/b", "..", "\u2003a", "\ufeffa", ""):
-        store(path, "x", "text", id=odd)
-    store(path, "fine", "text")
-    async with opened(path) as room:
-        lines = (await room.get("/ids.txt")).body.decode().splitlines()
-    assert len(lines) == 9
-    assert [line for line in lines if not line.startswith("# left out")] == ["chatcmpl-fine"]

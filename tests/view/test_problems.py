@@ -255,17 +255,3 @@ async def test_a_download_that_fails_is_cut(archive: Path) -> None:
     async with opened(archive, also=failing) as room:
         with pytest.raises(ValueError, match="base 16"):
             await room.get("/ids.txt")
-
-
-async def test_a_raw_message(archive: Path) -> None:
-    """The JSON of a message is sent as it is stored, its text as text; neither is a page."""
-    hostile = "<script>alert(1)</script>"
-    store(archive, "b", hostile)
-    async with opened(archive) as room:
-        raw = await room.get("/c/chatcmpl-b/0.json")
-        assert raw.body == b'{"role": "user", "content": "<script>alert(1)</script>"}'
-        assert raw.headers["Content-Type"] == "application/json; charset=utf-8"
-        text = await room.get("/c/chatcmpl-b/0.txt")
-        assert text.body == hostile.encode()
-        assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert text.headers["X-Content-Type-Options"] == "nosniff"
