@@ -20,6 +20,7 @@ WIDTH: Final = 960.0
 HEIGHT: Final = 200.0
 _GAP: Final = 0.18  # of a bar's width
 _NAMES: Final = 8  # below the bars
+_DIGITS: Final = (1, 2, 3, 4, 5, 6, 8)  # with which an axis ends
 
 
 class Series(NamedTuple):
@@ -216,9 +217,9 @@ def _names(groups: Iterable[str], unit: _Unit) -> list[str]:
 
 
 def _round_up(number: int) -> int:
-    """Return the number, or the next one above it that begins with 1, 2 or 5 and ends with 0s."""
+    """Return the number, or the next one above it of one digit and zeros, as an axis has it."""
     power: int = 10 ** (len(str(number)) - 1)
-    return next((power * digit for digit in (1, 2, 5) if power * digit >= number), power * 10)
+    return next((power * digit for digit in _DIGITS if power * digit >= number), power * 10)
 
 
 def _short(number: int) -> str:

@@ -10,7 +10,7 @@ A value may be empty, where an archive has an empty one. Nothing here performs I
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, get_args
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
@@ -18,6 +18,7 @@ from multidict import MultiMapping
 
 from aiomessages.archive.browsing import Filters
 from aiomessages.archive.errors import ArchiveError
+from aiomessages.archive.selection import State as KnownState
 
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOST_PAIRS: Final = 20  # of metadata; each makes the query longer
@@ -30,6 +31,7 @@ _VALUES: Final = {
     "state": "state",
 }
 _DAYS: Final = ("day", "since", "until")
+_STATES: Final = get_args(KnownState)
 _ORDERS: Final = {"newest": False, "best": True}
 
 
@@ -130,13 +132,16 @@ def state_of(query: MultiMapping[str]) -> State:
     order = query.get("order") or "newest"
     if order not in _ORDERS:
         raise BadAddressError(f"order={order} is no order: write order=best, or leave it out")
+    state = query.get("state")
+    if state is not None and state not in _STATES:
+        raise BadAddressError(f"state={state} is no state: write one of {', '.join(_STATES)}")
     pairs = query.getall("meta", ())
     if len(pairs) > _MOST_PAIRS:
         raise BadAddressError(f"too many metadata filters: at most {_MOST_PAIRS} at a time")
     return State(
         words=query.get("q", "").strip(),
         **{field: query.get(name) for name, field in _VALUES.items()},
-        metadata=tuple(_pair(text) for text in dict.fromkeys(pairs)),
+        metadata=tuple(dict(map(_pair, pairs)).items()),
         **days,
         best=_ORDERS[order],
         at=query.get("at") or None,

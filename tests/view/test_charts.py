@@ -99,8 +99,8 @@ def test_the_axis_ends_at_a_round_number() -> None:
     assert [name for _, name in chart(tokens, "tokens").lines] == ["0", "1M", "2M"]
     assert [name for _, name in chart(tokens, "conversations").lines] == ["0", "1"]
     few = timeline([day("2026-11-29", 3, 30_000_000_000)], State())
-    assert [name for _, name in chart(few, "conversations").lines] == ["0", "5"]
-    assert [name for _, name in chart(few, "tokens").lines] == ["0", "25G", "50G"]
+    assert [name for _, name in chart(few, "conversations").lines] == ["0", "3"]
+    assert [name for _, name in chart(few, "tokens").lines] == ["0", "15G", "30G"]
     some = timeline([day("2026-11-29", 1500, 0)], State())
     assert [name for _, name in chart(some, "conversations").lines] == ["0", "1k", "2k"]
 

@@ -179,6 +179,7 @@ async def test_a_cursor_that_was_changed(room: Opened, cursor: str) -> None:
     [
         "day=x",
         "order=x",
+        "state=x",
         "meta=x",
         "since=2026-99-99",
         "%00=%00&q=a&q=b&model=%ED%A0%80",
