@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest_view import opened, store
@@ -164,14 +166,41 @@ async def test_a_search_that_is_none(room: Opened, words: str) -> None:
     assert 'name="q"' in answer.text
 
 
-@pytest.mark.parametrize("cursor", ["x", "0", "-1", "%00", "A" * 10_000, "../..", "é", "null"])
-async def test_a_cursor_that_was_changed(room: Opened, cursor: str) -> None:
+def written(value: Any) -> str:
+    """Return a value as a cursor may have it."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("x", "-1", "%00", "A" * 10_000, "../..", "é", "null"),
+        *(written(value) for value in (None, [], {}, 1, "x", ["after"], ["after", [0, "x", 1]])),
+        written(["after", [10**30, "x"]]),
+        written(["before", [-(10**30), "x"]]),
+        written(["after", [0.5, "x"]]),
+        written(["after", ["0", 0]]),
+        written(["after", [2**63, "x"]]),
+        written(["ranked", [0, "none"]]),
+        written([["after"] * 5000]),
+    ],
+)
+@pytest.mark.parametrize("words", ["", "rain"])
+async def test_a_cursor_that_was_changed(room: Opened, cursor: str, words: str) -> None:
     """A cursor of an older state, or one that is none, leads to the first page."""
-    answer = await room.get("/", {"at": cursor, "model": "x"})
-    if answer.status != 200:
-        assert answer.status == 400
-        assert "These results have moved" in answer.text
-        assert './?model=x"' in answer.text
+    answer = await room.get("/", {"q": words, "at": cursor, "model": "x"})
+    assert answer.status == 400
+    assert "These results have moved" in answer.text
+    assert re.search(r'href="\./\?(q=rain&)?model=x"', answer.text)
+
+
+async def test_a_cursor_of_something_else(room: Opened) -> None:
+    """A cursor that fits names a place in any list: it has results, or leads to the first page."""
+    for value in (["after", [0, "\u0000"]], ["before", [2**62, "é" * 5000]], ["ranked", [1, "x"]]):
+        for query in ({}, {"q": "rain"}, {"q": "rain", "order": "best"}):
+            answer = await room.get("/", query | {"at": written(value)})
+            assert answer.status in (200, 400)
+            assert answer.status == 200 or "These results have moved" in answer.text
 
 
 @pytest.mark.parametrize(
