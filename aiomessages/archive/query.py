@@ -25,7 +25,8 @@ _MAX_DEPTH: Final = 10
 # Typewriter quotes, and those that a word processor or a telephone puts in their place.
 _QUOTES: Final = '"“”„‟'
 _LEXEMES: Final = re.compile(
-    f"[{_QUOTES}](?P<phrase>[^{_QUOTES}]*)[{_QUOTES}](?P<begin>\\*?)"
+    # Brackets without anything between them are no group: foo() is a word.
+    f"\\(\\s*\\)|[{_QUOTES}](?P<phrase>[^{_QUOTES}]*)[{_QUOTES}](?P<begin>\\*?)"
     f"|(?P<sign>[()])|(?P<open>[{_QUOTES}])|(?P<word>[^\\s(){_QUOTES}]+)"
 )
 # What FTS5 would end the text at, or Python would not send to SQLite.
@@ -40,10 +41,14 @@ class Term(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A query for FTS5, and the terms that a hit may show: those that are not behind a NOT."""
+    """A query for FTS5, and the terms that a hit may show: those that are not behind a NOT.
+
+    `needed` is a query without beginnings that each hit matches as well; empty if there is none.
+    """
 
     match: str
     terms: tuple[Term, ...]
+    needed: str
 
     @property
     def has_prefix(self) -> bool:
@@ -52,10 +57,11 @@ class Query(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of the query: its text for FTS5, whether it stands alone, and its terms."""
+    """A part of the query: the same three as of the whole."""
 
     match: str
     terms: tuple[Term, ...]
+    needed: str
 
     def grouped(self) -> str:
         return self.match if self.match.count('"') == 2 else f"({self.match})"
@@ -81,7 +87,7 @@ def parse(words: str) -> Query:
     found = parser.alternatives(0)
     if parser.left():
         raise SearchError("a ) without its (: write both, or put the text into quotes")
-    return Query(found.match, found.terms)
+    return Query(*found)
 
 
 def _lexemes(words: str) -> "list[_Lexeme]":
@@ -105,7 +111,10 @@ def _term(text: str, *, begins: bool) -> _Part | None:
     tokens = tokens_of(text)
     if not tokens:
         return None
-    return _Part(f'"{prepared}"{" *" if begins else ""}', (Term(tokens, begins),))
+    match = f'"{prepared}"'
+    if begins:
+        return _Part(f"{match} *", (Term(tokens, begins),), "")
+    return _Part(match, (Term(tokens, begins),), match)
 
 
 class _Parser:
@@ -157,7 +166,8 @@ class _Parser:
         found = _joined(wanted, " AND ")
         if not unwanted:
             return found
-        return _Part(f"{found.grouped()} NOT {_joined(unwanted, ' OR ').grouped()}", found.terms)
+        match = f"{found.grouped()} NOT {_joined(unwanted, ' OR ').grouped()}"
+        return _Part(match, found.terms, found.needed)
 
     def _is_at_or(self) -> bool:
         return self._kind() == "OR" or self._lexemes[self._next - 1].kind == "OR"
@@ -192,4 +202,7 @@ def _joined(parts: Sequence[_Part], operator: str) -> _Part:
     if len(parts) == 1:
         return parts[0]
     match = operator.join(part.grouped() for part in parts)
-    return _Part(match, tuple(term for part in parts for term in part.terms))
+    needed = [f"({part.needed})" for part in parts if part.needed]
+    if operator == " OR " and len(needed) < len(parts):
+        needed = []
+    return _Part(match, tuple(term for part in parts for term in part.terms), operator.join(needed))

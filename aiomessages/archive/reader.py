@@ -135,7 +135,8 @@ class Archive:
 
         `words` must all occur; `"a phrase"`, `begin*`, `OR`, `NOT` and parentheses are understood,
         in capital letters. Accents and capitals do not count. With `best` the order is by bm25
-        rank. Raises SearchError at once for words that are no query.
+        rank; of many hits the newest are ranked, and the others follow. Raises SearchError at once
+        for words that are no query.
         """
         if limit is not None:
             check_count("limit", limit)

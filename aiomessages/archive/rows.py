@@ -135,7 +135,7 @@ def _words_in(part: dict[str, Json]) -> Json:
 def _metadata(sent: Json) -> dict[str, str | None]:
     if not isinstance(sent, Mapping):
         return {}
-    return {_repaired(name): _metadata_value(value) for name, value in sent.items()}
+    return {repaired(name): _metadata_value(value) for name, value in sent.items()}
 
 
 def _metadata_value(value: Json) -> str | None:
@@ -156,10 +156,10 @@ def _integer(value: Json) -> int | None:
 
 
 def _text(value: Json) -> str | None:
-    return _repaired(value) if isinstance(value, str) else None
+    return repaired(value) if isinstance(value, str) else None
 
 
-def _repaired(text: str) -> str:
+def repaired(text: str) -> str:
     """Return a text that SQLite can hold: a lone surrogate (half an emoji) becomes U+FFFD."""
     try:
         text.encode()

@@ -12,10 +12,16 @@ from .text import TOKENIZER
 # SQLite's own mark of a file: "aiom" in ASCII, so that the database of another program stays
 # untouched.
 APPLICATION_ID: Final = 0x61696F6D
-VERSION: Final = 2
+# Version 1 is that of the local server; the index of version 2 had another form of some letters.
+VERSION: Final = 3
 # Row values need 3.15, `remove_diacritics 2` needs 3.27.
 LOWEST_SQLITE: Final = (3, 27, 0)
 
+# The index of words has no text of its own: `messages` has it.
+WORDS: Final = f"""\
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content = '', tokenize = "{TOKENIZER}"
+)"""
 # `body` is the JSON as the server sent it, on one line: the archive's source of truth. The columns
 # beside it are derived from it; a value that no column can hold is NULL there and whole in `body`.
 # Tables are created without any check that could refuse a completion.
@@ -38,7 +44,8 @@ CREATE TABLE completions (
     imported          REAL    NOT NULL,
     body              TEXT    NOT NULL
 );
-CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id, created);
+CREATE INDEX completions_by_time ON completions
+    (ifnull(created, 0), id, created, model, state, finish_reason, total_tokens);
 CREATE INDEX completions_by_model ON completions (model, ifnull(created, 0), id);
 CREATE TABLE metadata (
     completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
@@ -60,6 +67,14 @@ CREATE TABLE messages (
     UNIQUE (completion, n)
 );
 CREATE INDEX messages_by_id ON messages (completion, id);
+CREATE TABLE labels (
+    completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
+    kind       TEXT    NOT NULL,
+    value      TEXT    NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (completion, kind, value)
+) WITHOUT ROWID;
+CREATE INDEX labels_by_value ON labels (kind, value, completion, count);
 CREATE TABLE waiting (
     id       TEXT    PRIMARY KEY,
     state    TEXT    NOT NULL,
@@ -87,9 +102,7 @@ CREATE TABLE settings (
     name  TEXT PRIMARY KEY,
     value TEXT
 ) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (
-    text, content = '', tokenize = "{TOKENIZER}"
-);
+{WORDS};
 CREATE VIEW conversations AS
 SELECT id, created, model, state, message_count, prompt_tokens, completion_tokens, total_tokens,
     (SELECT text FROM messages WHERE completion = completions.number AND choice IS NULL

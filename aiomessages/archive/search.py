@@ -3,15 +3,16 @@
 The rows of the index are in the order in which completions were stored, which is nearly that of
 their creation. So a search for a frequent word does not sort all of its hits: it takes completions
 by time of creation, the newest first, in growing groups, and asks the index for the rows of each
-group. All of this runs in the thread of a `ReadConnection`.
+group. What the index answers slowly, the beginnings of words and the rank of many hits, is looked
+for in a number of texts themselves: those of the newest completions, or of the newest hits. All of
+this runs in the thread of a `ReadConnection`.
 """
 
 import sqlite3
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,17 @@ from aiomessages.models import Message, Reply
 from aiomessages.wire.decoding import MESSAGES
 
 from .connection import snapshot
+from .found_rows import (
+    Place,
+    data_version,
+    first_number,
+    in_parts,
+    neighbours,
+    place_of,
+    texts_in,
+    texts_of,
+)
+from .matching import MOST, Text, matching
 from .query import parse
 from .selection import Values
 from .snippets import Snippet, snippet_of
@@ -27,12 +39,13 @@ from .values import read_items, read_reply
 
 # So many hits are sorted at once. More of them are looked for group by group.
 _FEW: Final = 1000
+# So many hits are ranked by the index. Of more of them, some of the newest are.
+_RANKED: Final = 10_000
+_NEWEST: Final = 250
+_FIRST_TEXTS: Final = 10  # completions whose texts are looked through
 _FIRST_GROUP: Final = 100  # completions
 _LARGEST_GROUP: Final = 20_000
-# Two completions of a group with fewer others between them are asked for in one query.
-_NEAR: Final = 200
 _BATCH: Final = 20  # hits at a time: each has a whole message
-_VARIABLES: Final = 500  # of one statement; old versions of SQLite allow 999
 
 _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 
@@ -71,41 +84,92 @@ class Search:
         self._role = role
         self._best = best
 
+    def owners(
+        self, db: sqlite3.Connection, after: Place | None, *, size: int
+    ) -> Iterator[list[tuple[int, int, str | None]]]:
+        """Yield the numbers of the hits in order, each with its completion and its role.
+
+        Those up to the completion at the place `after` are left out; by rank there is no place.
+        """
+        version = data_version(db)
+        query = "SELECT number, completion, role FROM messages WHERE number IN"
+        for numbers in self._best_first(db) if self._best else self._newest_first(db, after):
+            for begin in range(0, len(numbers), size):
+                with snapshot(db):
+                    some = self._still_matching(db, numbers[begin : begin + size], version)
+                    found = {row[0]: row for row in in_parts(db, query, some)}
+                yield [found[number] for number in some if number in found]
+
     def batches(self, db: sqlite3.Connection) -> Iterator[list[Hit]]:
         """Yield the hits in order, a few at a time. Between two of them no transaction is open."""
-        version = _version(db)
-        for numbers in self._by_rank(db) if self._best else self._newest_first(db):
+        version = data_version(db)
+        for numbers in self._best_first(db) if self._best else self._newest_first(db):
             for begin in range(0, len(numbers), _BATCH):
-                some = list(numbers[begin : begin + _BATCH])
                 with snapshot(db):
-                    if _version(db) != version:  # a message may have the number of another one now
-                        some = [number for number in some if self._matches(db, number)]
+                    some = self._still_matching(db, numbers[begin : begin + _BATCH], version)
                     rows = self._rows(db, some)
                 yield self._hits(rows)
 
-    def _by_rank(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
-        yield self._index_rows(db, "ORDER BY rank")
+    def _best_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
+        """Yield the hits by rank. Of many, the newest are ranked, and the others follow them."""
+        if not self._query.has_prefix:
+            with snapshot(db):
+                few = self._index_rows(db, "LIMIT ?", _RANKED + 1)
+                ranked = self._ranked(db) if len(few) <= _RANKED else None
+            if ranked is not None:
+                yield ranked
+                return
+        newest, left = list[Text](), MOST
+        others: Sequence[int] = ()
+        hits = self._newest_first(db)
+        for found in hits:
+            with snapshot(db):
+                texts, left = texts_of(db, found[: _NEWEST - len(newest)], left)
+            newest += texts
+            if left < 0 or len(newest) == _NEWEST:
+                others = found[len(texts) :]
+                break
+        yield matching(newest, self._query.match)
+        yield others
+        yield from hits
 
-    def _newest_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
+    def _ranked(self, db: sqlite3.Connection) -> Sequence[int]:
+        numbers = self._index_rows(db, "ORDER BY rank")
+        if self._where == "TRUE" and self._role is None:
+            return numbers
+        selected = frozenset(self._sorted(db, numbers))
+        return [number for number in numbers if number in selected]
+
+    def _newest_first(
+        self, db: sqlite3.Connection, place: Place | None = None
+    ) -> Iterator[Sequence[int]]:
+        """Yield the hits behind a place."""
+        if self._query.has_prefix:
+            matched = self._with_needed(db, place)
+            if matched is not None:
+                yield matched
+                return
+            place, has_more = yield from self._from_texts(db, place)
+            if not has_more:
+                return
         with snapshot(db):
-            version = _version(db)
+            version = data_version(db)
             every = None
             if self._query.has_prefix:  # the index collects all words with it for each query
                 few = every = self._index_rows(db, "ORDER BY rowid")
             else:
                 few = self._index_rows(db, "ORDER BY rowid DESC LIMIT ?", _FEW + 1)
-            first = self._sorted(db, few) if len(few) <= _FEW else None
+            first = self._sorted(db, few, place) if len(few) <= _FEW else None
             # No later completion matches. Without this bound, a word that is no longer used would
             # be looked for in all of them.
-            newest = dict(_in_parts(db, _OWNERS_OF, [max(few)])) if first is None else {}
+            newest = dict(in_parts(db, _OWNERS_OF, [max(few)])) if first is None else {}
         if first is not None:
             yield first
             return
-        place: tuple[int, str] | None = None
         size = _FIRST_GROUP
         while True:
             with snapshot(db):
-                last = max(newest.values()) if _version(db) == version else sys.maxsize
+                last = max(newest.values()) if data_version(db) == version else sys.maxsize
                 group, place = self._group(db, last, place, size)
                 found = self._of_group(db, group, every)
             yield found
@@ -114,62 +178,113 @@ class Search:
             size = min(size * 2, _LARGEST_GROUP)
 
     def _group(
-        self, db: sqlite3.Connection, last: int, place: tuple[int, str] | None, size: int
-    ) -> tuple[dict[int, int], tuple[int, str] | None]:
+        self, db: sqlite3.Connection, last: int, place: Place | None, size: int
+    ) -> tuple[dict[int, int], Place | None]:
         """Return the next completions, each with its position, and the place of the last one."""
-        where, values = f"c.number <= ? AND {self._where}", [last, *self._values]
-        if place is not None:
-            # The first term is what SQLite finds in the index.
-            where += " AND ifnull(c.created, 0) <= ? AND (ifnull(c.created, 0), c.id) < (?, ?)"
-            values += [place[0], *place]
+        where, values = self._behind(place)
         rows = db.execute(
-            f"SELECT c.number FROM completions AS c WHERE {where}"  # noqa: S608
+            f"SELECT c.number FROM completions AS c WHERE c.number <= ? AND {where}"  # noqa: S608
             " ORDER BY ifnull(c.created, 0) DESC, c.id DESC LIMIT ?",
-            (*values, size),
+            (last, *values, size),
         ).fetchall()
-        end = None
-        if len(rows) == size:
-            end = db.execute(
-                "SELECT ifnull(created, 0), id FROM completions WHERE number = ?", rows[-1]
-            ).fetchone()
+        end = place_of(db, rows[-1][0]) if len(rows) == size else None
         return {number: position for position, (number,) in enumerate(rows)}, end
+
+    def _behind(self, place: Place | None) -> tuple[str, Values]:
+        """Return the condition on the completions behind a place."""
+        if place is None:
+            return self._where, self._values
+        # The first term is what SQLite finds in the index.
+        where = "ifnull(c.created, 0) <= ? AND (ifnull(c.created, 0), c.id) < (?, ?)"
+        return f"{where} AND {self._where}", [place[0], *place, *self._values]
+
+    def _with_needed(self, db: sqlite3.Connection, place: Place | None) -> list[int] | None:
+        """Return the hits if few messages have the words that are no beginnings; else None."""
+        if not self._query.needed:
+            return None
+        with snapshot(db):
+            few = self._index_rows(db, "LIMIT ?", _FEW + 1, match=self._query.needed)
+            if len(few) > _FEW:
+                return None
+            numbers = self._sorted(db, few, place)
+            texts, left = texts_of(db, numbers, MOST)
+        if left < 0:
+            return None
+        matched = frozenset(matching(texts, self._query.match))
+        return [number for number in numbers if number in matched]
+
+    def _from_texts(
+        self, db: sqlite3.Connection, place: Place | None
+    ) -> Generator[Sequence[int], None, tuple[Place | None, bool]]:
+        """Yield the hits in the newest completions, whose texts are looked through.
+
+        Return the place of the last one of them, and whether others follow.
+        """
+        size, left = _FIRST_TEXTS, MOST
+        while True:
+            texts = list[Text]()
+            with snapshot(db):
+                group, end = self._group(db, sys.maxsize, place, size)
+                for number in group:
+                    more, left = texts_in(db, number, self._role, left)
+                    if left < 0:
+                        break
+                    texts += more
+                    place = place_of(db, number)
+            matched = frozenset(matching(texts, self._query.match))
+            yield [number for number, _ in texts if number in matched]
+            if left < 0 or end is None:
+                return place, left < 0
+            size *= 2
 
     def _of_group(
         self, db: sqlite3.Connection, group: dict[int, int], every: "array[int] | None"
     ) -> list[int]:
         """Return the rows that match in the completions of a group, in their order."""
         found = array("q")
-        for first, last in _neighbours(sorted(group)):
+        for first, last in neighbours(sorted(group)):
             # Messages are numbered in the order of their completions.
-            begin = _one(db, "completion >= ? ORDER BY completion, n", first)
-            end = _one(db, "completion <= ? ORDER BY completion DESC, n DESC", last)
+            begin = first_number(db, "completion >= ? ORDER BY completion, n", first)
+            end = first_number(db, "completion <= ? ORDER BY completion DESC, n DESC", last)
             if every is not None:
                 found += every[bisect_left(every, begin) : bisect_right(every, end)]
             else:
                 found += self._index_rows(db, "AND rowid BETWEEN ? AND ?", begin, end)
-        owners = _in_parts(db, _OWNERS_OF, found, *self._of_role())
+        owners = in_parts(db, _OWNERS_OF, found, *self._of_role())
         hits = [(group[owner], number) for number, owner in owners if owner in group]
         return [number for _, number in sorted(hits)]
 
-    def _sorted(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    def _sorted(
+        self, db: sqlite3.Connection, numbers: Sequence[int], place: Place | None = None
+    ) -> list[int]:
+        """Return those of the rows that are selected and behind a place, in their order."""
         query = (
             "SELECT ifnull(c.created, 0), c.id, m.number FROM messages AS m"
-            " JOIN completions AS c ON c.number = m.completion WHERE m.number IN"
+            " CROSS JOIN completions AS c ON c.number = m.completion WHERE m.number IN"
         )
         role, values = self._of_role()
-        found = list(
-            _in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
-        )
+        where, more = self._behind(place)
+        found = list(in_parts(db, query, numbers, f"{role} AND {where}", [*values, *more]))
         found.sort(key=lambda row: row[2])
         found.sort(key=lambda row: row[:2], reverse=True)
         return [number for *_, number in found]
 
-    def _index_rows(self, db: sqlite3.Connection, rest: str, *values: int) -> "array[int]":
+    def _index_rows(
+        self, db: sqlite3.Connection, rest: str, *values: int, match: str | None = None
+    ) -> "array[int]":
         found = db.execute(
             f"SELECT rowid FROM words WHERE words MATCH ? {rest}",  # noqa: S608
-            (self._query.match, *values),
+            (match or self._query.match, *values),
         )
         return array("q", (number for (number,) in found))  # 8 bytes a hit
+
+    def _still_matching(
+        self, db: sqlite3.Connection, numbers: Sequence[int], version: int
+    ) -> list[int]:
+        """Return those that match now: a message may have the number of another one."""
+        if data_version(db) == version:
+            return list(numbers)
+        return [number for number in numbers if self._matches(db, number)]
 
     def _matches(self, db: sqlite3.Connection, number: int) -> bool:
         return bool(self._index_rows(db, "AND rowid = ?", number))
@@ -179,10 +294,10 @@ class Search:
             "SELECT m.number, c.id, m.n, m.choice, m.text, c.created, c.model,"
             " CAST(m.body AS BLOB), CASE WHEN m.choice IS NULL THEN NULL"
             " ELSE CAST(c.body AS BLOB) END FROM messages AS m"
-            " JOIN completions AS c ON c.number = m.completion WHERE m.number IN"
+            " CROSS JOIN completions AS c ON c.number = m.completion WHERE m.number IN"
         )
         role, values = self._of_role()
-        found = _in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
+        found = in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
         row_of = {row[0]: row for row in found}
         return [row_of[number] for number in numbers if number in row_of]
 
@@ -197,47 +312,3 @@ class Search:
 
     def _of_role(self) -> tuple[str, Values]:
         return ("", []) if self._role is None else (" AND role = ?", [self._role])
-
-
-def _version(db: sqlite3.Connection) -> int:
-    """Return a number that changes when another connection has written the archive."""
-    (version,) = db.execute("PRAGMA data_version").fetchone()
-    return int(version)
-
-
-def _one(db: sqlite3.Connection, where: str, completion: int) -> int:
-    """Return the number of the first message that the condition finds; 0 if there is none."""
-    row = db.execute(
-        f"SELECT number FROM messages WHERE {where} LIMIT 1",  # noqa: S608
-        (completion,),
-    ).fetchone()
-    return row[0] if row else 0
-
-
-def _neighbours(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of numbers that are near each other."""
-    first = last = None
-    for number in numbers:
-        if first is None or last is None:
-            first = number
-        elif number - last > _NEAR:
-            yield first, last
-            first = number
-        last = number
-    if first is not None and last is not None:
-        yield first, last
-
-
-def _in_parts(
-    db: sqlite3.Connection,
-    query: str,
-    numbers: Sequence[int],
-    rest: str = "",
-    values: Sequence[Any] = (),
-) -> Iterator[tuple[Any, ...]]:
-    """Run a query that ends in IN for the numbers, some of them at a time."""
-    parts = (numbers[n : n + _VARIABLES] for n in range(0, len(numbers), _VARIABLES))
-    return chain.from_iterable(
-        db.execute(f"{query} ({','.join('?' * len(part))}){rest}", (*part, *values))
-        for part in parts
-    )

@@ -43,7 +43,9 @@ def selected(
         where.append("c.model = ?")
         values.append(model)
     for pair in (metadata or {}).items():
-        where.append("c.number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))")
+        # The sign keeps SQLite at the index of the order: a value that many completions have would
+        # else be sorted whole for each page.
+        where.append("+c.number IN (SELECT completion FROM metadata WHERE (name, value) = (?, ?))")
         values += pair
     # The terms of the index `completions_by_time`. An unknown time is 0 there, and in no range.
     if since is not None:

@@ -5,7 +5,8 @@ performs I/O.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, takewhile
 from typing import Final
 
 import msgspec
@@ -49,14 +50,14 @@ class Snippet(msgspec.Struct, frozen=True):
 
 def snippet_of(text: str, terms: Sequence[Term]) -> Snippet:
     """Return the snippet of a text around the first match of a term; else its beginning."""
-    spans = _matches(text, terms)
+    end = len(text)
+    # The end is known once the first match is: the text behind it is not looked at.
+    spans = _matches(takewhile(lambda token: token.start < end, tokenized(text)), terms)
     first = next(spans, None)
     start, end = _window(text, first or (0, 0))
     marks: list[Span] = []
-    span = first
-    while span is not None and span[0] < end:
+    for span in chain(() if first is None else (first,), spans):
         _add(marks, (max(span[0], start) - start, min(span[1], end) - start))
-        span = next(spans, None)
     return Snippet(text[start:end], tuple(marks), start > 0, end < len(text))
 
 
@@ -81,7 +82,7 @@ def _window(text: str, first: Span) -> Span:
     return start, end
 
 
-def _matches(text: str, terms: Sequence[Term]) -> Iterator[Span]:
+def _matches(tokens: Iterable[Token], terms: Sequence[Term]) -> Iterator[Span]:
     """Yield where the terms match, in the order of their ends."""
     longest = max((len(term.tokens) for term in terms), default=0)
     exact: dict[str, list[Term]] = {}
@@ -90,7 +91,7 @@ def _matches(text: str, terms: Sequence[Term]) -> Iterator[Span]:
             exact.setdefault(term.tokens[-1], []).append(term)
     beginnings = [term for term in terms if term.begins]
     window: deque[Token] = deque(maxlen=longest)
-    for token in tokenized(text):
+    for token in tokens:
         window.append(token)
         ending = [t for t in beginnings if token.text.startswith(t.tokens[-1])]
         for term in (*exact.get(token.text, ()), *ending):

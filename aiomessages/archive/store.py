@@ -18,6 +18,7 @@ from .database import MEMORY, open_to_serve
 from .errors import sqlite_errors
 from .insert import insert_conversation
 from .records import Source, read_records
+from .replies import unlisted_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,8 +83,9 @@ class Store:
         with self._transaction("IMMEDIATE"):
             count = 0
             for record in read_records(source):
-                messages = (body for _, body in record.messages)
-                insert_conversation(self._db, record.body, messages, seen=now)
+                messages = [body for _, body in record.messages]
+                replies = unlisted_beside(messages, len(messages), record.body)
+                insert_conversation(self._db, record.body, messages, replies=replies, seen=now)
                 count += 1
             return count
 

@@ -9,8 +9,15 @@ version. That misses what people look for in some languages, so a text is prepar
 - An emoji becomes a word: the tokenizer drops those that it does not know.
 - The marks that choose between the coloured and the plain form of an emoji are left out.
 - Arabic and Hebrew are written with or without their vowel points, which are left out.
-- Compatibility forms (ﬁ, full width letters) become the usual ones, ß becomes ss, and ё becomes е,
-  as people write them. The tokenizer removes accents.
+- Compatibility forms (ﬁ, full width letters) become the usual ones, ß becomes ss, œ becomes oe, ł
+  becomes l, and ё becomes е, as people write them. The tokenizer removes the accents of Latin
+  letters; those of Greek ones, and the hamza of the Arabic alif, are left out here.
+- A soft hyphen is no part of its word.
+
+Another form is another index: a change here is another version of the schema.
+
+The characters of a newer Unicode may have another form in a newer Python. Those that an older one
+knows never do: Unicode keeps the normal forms and the case folding of what it has.
 """
 
 import re
@@ -34,7 +41,16 @@ _EMOJI: Final = "\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-
 _POINTS: Final = (
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew
     "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Arabic
-    "\ufe00-\ufe0f"  # variation selectors
+    "\ufe00-\ufe0f\u20e3"  # variation selectors, and the frame of a key
+    "\u00ad\u2060\ufeff"  # a soft hyphen, and joiners
+)
+_PLAIN: Final = {"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "ё": "е"}
+_GREEK: Final = map(chr, (*range(0x386, 0x3CF), *range(0x1F00, 0x1FFF)))
+_LETTERS: Final = str.maketrans(
+    _PLAIN
+    | {letter.upper(): plain for letter, plain in _PLAIN.items()}
+    | dict.fromkeys("آأإٱ", "ا")
+    | {c: bare for c in _GREEK if (bare := unicodedata.normalize("NFD", c)[0]).isalpha()}
 )
 _SPECIAL: Final = re.compile(f"([{_ALONE}])|([{_EMOJI}])|[{_POINTS}]")
 
@@ -43,7 +59,7 @@ def searchable(text: str) -> str:
     """Return a text as the index holds it. It has words in the same order."""
     if text.isascii():
         return text
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("ё", "е")
+    folded = unicodedata.normalize("NFKC", text).translate(_LETTERS).casefold()
     return _SPECIAL.sub(_word, folded)
 
 
@@ -93,9 +109,12 @@ def _words() -> re.Pattern[str]:
     The regular expressions of Python have no class for marks.
     """
     marks = "".join(c for c in map(chr, _WITH_MARKS) if unicodedata.category(c)[0] == "M")
+    marks += "\u00ad\u2060\ufeff"  # what `searchable` leaves out of a word
     jamo = "\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff"  # letters that are composed to syllables
-    alone = f"[{jamo}]+|[{_ALONE}][\u3099\u309a]*|[{_EMOJI}]"
+    signs = "".join(c for c in map(chr, _WITH_SIGNS) if unicodedata.category(c)[0] in "PS")
+    alone = f"[{jamo}]+|(?![{signs}])[{_ALONE}][\u3099\u309a]*|[{_EMOJI}]"
     return re.compile(f"{alone}|(?:(?![{_ALONE}{_EMOJI}_])[\\w\ue000-\uf8ff{marks}])+")
 
 
+_WITH_SIGNS: Final = range(0xE00, 0x3200)  # those of `_ALONE` with punctuation among them
 _WITH_MARKS: Final = (*range(0x300, 0x2100), *range(0xA600, 0xAC00), *range(0xFE00, 0xFE30))

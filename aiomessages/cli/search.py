@@ -51,7 +51,10 @@ def search(
         Parameter(metavar="N", help="Stop after N messages."),
     ] = None,
     best: Annotated[
-        bool, formats.shown_by(help="The best matches first; else the newest come first.")
+        bool,
+        formats.shown_by(
+            help="The best matches first, of very many the best of the newest; else the newest."
+        ),
     ] = False,
     utc: Utc = False,
     format: formats.HitOption = "auto",  # noqa: A002 - the name of the option

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import version_1
+from conftest_archive import store, write
 
 from aiomessages.__main__ import main
 from aiomessages.archive.database import open_to_read, open_to_write
@@ -167,7 +168,7 @@ def test_a_reader_asks_to_bring_it_up_to_date(tmp_path: Path) -> None:
     """A reader changes nothing, and names the commands that do."""
     path = version_1.make(tmp_path / "old.db", RECORDS)
     before = path.read_bytes()
-    expected = r"old\.db: an archive of an earlier version \(1, and this is 2\): `aiomessages sync`"
+    expected = r"old\.db: an archive of an earlier version \(1, and this is 3\): `aiomessages sync`"
     with pytest.raises(NotAnArchiveError, match=expected):
         open_to_read(path)
     assert [file.name for file in tmp_path.iterdir()] == ["old.db"]
@@ -316,4 +317,22 @@ def test_a_large_file_needs_little_memory(tmp_path: Path) -> None:
     db = open_to_read(path)
     assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert db.execute("SELECT count(*) FROM messages").fetchone() == (5000,)
+    db.close()
+
+
+def test_the_index_of_version_2(tmp_path: Path) -> None:
+    """An index that has letters in an older form is filled again; nothing else is changed."""
+    path = tmp_path / "archive.db"
+    store(path, "a", "une œuvre", {"role": "user", "content": None})
+    write(
+        path,
+        "INSERT INTO words (words) VALUES ('delete-all')",
+        "INSERT INTO words (rowid, text) VALUES (1, 'une œuvre')",
+        "PRAGMA user_version = 2",
+    )
+    db = open_to_write(path)
+    for word, rows in {"oeuvre": [(1,)], "une": [(1,)], "œuvre": []}.items():
+        assert db.execute("SELECT rowid FROM words WHERE words MATCH ?", (word,)).fetchall() == rows
+    assert db.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
     db.close()

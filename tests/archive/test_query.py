@@ -46,7 +46,9 @@ A, B, C, D = '"a"', '"b"', '"c"', '"d"'
         ("a NOT b NOT c d", f"({A} AND {D}) NOT ({B} OR {C})"),
         ("a NOT (b c)", f"{A} NOT ({B} AND {C})"),
         ("((a))", A),
+        ("a() b( )", f"{A} AND {B}"),
         ("a & b", f"{A} AND {B}"),
+        ("a ・ ฿ b", f"{A} AND {B}"),
         ("a *", A),
         ("日本", '" 日  本 "'),
     ],
@@ -68,7 +70,9 @@ def test_queries(words: str, match: str) -> None:
         ("(a", "without its )"),
         ("a)", "without its ("),
         (")a", "between ( and )"),
-        ("a ()", "between ( and )"),
+        ("a (!)", "between ( and )"),
+        ("()", "write a word"),
+        ("・", "write a word"),
         ("NOT a", "budget NOT draft"),
         ("a NOT", "budget NOT draft"),
         ("a NOT NOT b", "budget NOT draft"),
@@ -139,7 +143,10 @@ def rolled_back(database: sqlite3.Connection) -> Iterator[None]:
         database.rollback()
 
 
-SCRIPTS = "aA éß ЁёЙ日本語 ｶﾞが 한국 ᄒ\u1161\u11ab हिन्दी שָׁלוֹם السَّلام ไทย 👍🏽❤️ ½ﬁ①-.'_e\u0301 ά"
+SCRIPTS = (
+    "aA éß ЁёЙ日本語 ｶﾞが 한국 ᄒ\u1161\u11ab हिन्दी שָׁלוֹם السَّلام ไทย 👍🏽❤️"
+    " ½ﬁ①-.'_e\u0301 ά œŁøıÆΆῖᾳأ\u00ad7\u20e3฿・"
+)
 
 
 @given(st.text(st.sampled_from(SCRIPTS), max_size=40))

@@ -36,6 +36,14 @@ def test_a_server_that_lists_its_replies() -> None:
     assert unlisted(REPLIES, QUESTION, *REPLIES) == []
 
 
+def test_a_server_that_lists_one_of_its_replies() -> None:
+    """The others are stored beside the messages; of equal replies one is listed."""
+    assert unlisted(REPLIES, QUESTION, {"id": "r", **REPLIES[0]}) == [1]
+    assert unlisted(REPLIES, QUESTION, REPLIES[1]) == [0]
+    assert unlisted([None, *REPLIES], QUESTION, REPLIES[1]) == [1]
+    assert unlisted([REPLIES[0]] * 3, QUESTION, REPLIES[0]) == [1, 2]
+
+
 def test_an_input_that_only_looks_like_a_reply() -> None:
     """OGX stores its inputs with the completion, which tells the two apart."""
     assert unlisted(REPLIES[:1], QUESTION, REPLIES[0], input_messages=[{}, {}]) == [0]

@@ -28,6 +28,7 @@ TEXTS = {
     "zh": "我们在北京学习日本语和GPT模型",
     "ja": "日本語のテキストを検索する",
     "ko": "한국어를 공부합니다",
+    "letters": "Łódź smørrebrød ılık Αθήνα ἀρχαῖα إسلام soft\u00adness 7\ufe0f\u20e3",
     "emoji": "Great job 👍🏽 and ❤️ to the 👩‍💻",
 }
 
@@ -69,6 +70,16 @@ async def found(archive: Archive, words: str, **how: Any) -> list[str]:
         ("autob*", "de"),
         ("eleve", "fr"),
         ("l'hotel", "fr"),
+        ("oeuvre", "fr"),
+        ("œuvre", "fr"),
+        ("lodz", "letters"),
+        ("Smørrebrød", "letters"),
+        ("ilik", "letters"),
+        ("αθηνα", "letters"),
+        ("αρχαια", "letters"),
+        ("اسلام", "letters"),
+        ("softness", "letters"),
+        ("7", "letters"),
         ("brule deja", "fr"),
         ("елка", "ru"),
         ("ёлка", "ru"),
@@ -213,6 +224,7 @@ async def test_a_frequent_word(path: Path, order: str) -> None:
     async with Archive(path) as archive:
         assert await found(archive, "frequent") == newest
         assert await found(archive, "freq*") == newest
+        assert await found(archive, "freq* frequent", limit=5) == newest[:5]
         assert await found(archive, "retired") == old
         assert await found(archive, "rare") == ["00000"]
         assert await found(archive, "frequent", limit=5) == newest[:5]
@@ -236,6 +248,37 @@ async def test_a_sync_that_writes_meanwhile(path: Path, word: str) -> None:
                 store(path, newest[700], "frequent", created=NOW + int(newest[700]) // 3)
     assert len(seen) == len(set(seen))
     assert set(newest) - set(seen) <= {newest[700]}
+
+
+async def test_the_best_of_many_hits(path: Path) -> None:
+    """Of very many hits, the newest are ranked; the others follow, the newest first, each once."""
+    with stored(path) as insert:
+        insert("old", "word " * 50, created=NOW - 2)
+        insert("many", *["word"] * 10_000, created=NOW - 1)
+        for n in range(300):
+            insert(f"{n:03}", "word " + "x " * (n + 1), created=NOW + n)
+    async with Archive(path) as archive:
+        names = await found(archive, "word", best=True)
+        assert names[:3] == ["050", "051", "052"]
+        rest = [f"{n:03}" for n in reversed(range(50))]
+        assert names[250:] == [*rest, *["many"] * 10_000, "old"]
+
+
+HEAVY = "filler " * 50_000  # more than is looked through at once
+
+
+@pytest.mark.parametrize("best", [False, True])
+async def test_the_beginning_of_a_word_in_heavy_messages(path: Path, best: bool) -> None:
+    """However much text the newest messages have, each hit comes once."""
+    store(path, "a", "umbrella first")
+    store(path, "b", "umbrella", "umbrella " + HEAVY, "umbrella", created=NOW + 1)
+    store(path, "c", HEAVY + "umbrella first", created=NOW + 2)
+    async with Archive(path) as archive:
+        names = await found(archive, "umb*", best=best)
+        assert sorted(names) == ["a", "b", "b", "b", "c"]
+        assert best or names == ["c", "b", "b", "b", "a"]
+        assert sorted(await found(archive, "umb* first", best=best)) == ["a", "c"]
+        assert sorted(await found(archive, "umb*", best=best, until=NOW + 2)) == list("abbb")
 
 
 async def test_a_group_without_messages(path: Path) -> None:

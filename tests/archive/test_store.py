@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tracemalloc
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,19 @@ def test_a_completion_that_comes_again_is_replaced(store: Store, record: Build) 
     assert names(store) == "c1c2"
     assert names(store, metadata={"v": "old"}) == ""
     assert b'"v":"new"' in store.completion("chatcmpl-c1")
+
+
+@pytest.mark.parametrize("listed", [0, 1, 2])
+def test_a_record_that_lists_its_replies(tmp_path: Path, record: Build, listed: int) -> None:
+    """A reply that stands among the messages is not stored a second time beside them."""
+    replies = [{"role": "assistant", "content": text} for text in ("Yes.", "No.")]
+    sent = record(count=1)
+    sent["completion"]["choices"] = [{"message": reply} for reply in replies]
+    sent["messages"] += replies[:listed]
+    import_records(str(tmp_path / "archive.db"), [sent])
+    with closing(sqlite3.connect(tmp_path / "archive.db")) as db:
+        rows = db.execute("SELECT text FROM messages WHERE role = 'assistant' ORDER BY text")
+        assert rows.fetchall() == [("No.",), ("Yes.",)]
 
 
 def test_a_bad_record_keeps_nothing_of_its_source(store: Store, record: Build) -> None:

@@ -1,0 +1,148 @@
+"""One conversation for a person to read: its data, and its messages by pages.
+
+A message may have 50 MB, so a page has the JSON of those that are not too large, and of the others
+the beginning of their text. All of this runs in the thread of a `ReadConnection`.
+"""
+
+import sqlite3
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from .browsing import Summary, summary_of
+from .connection import snapshot
+from .errors import NotInArchiveError
+from .labels import tool_call_id_of
+
+_LARGE: Final = 256 * 1024  # bytes of the JSON of a message
+_MOST: Final = 16 * 1024 * 1024  # bytes of the JSON of a page
+_TEXT: Final = 20_001  # characters of a message whose JSON is left out
+_ANSWERS: Final = 200  # messages behind a page that may answer its calls
+
+# The queries (S608) are made of constants of this package; values are always bound.
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message or reply: its number in the conversation, derived columns, and its JSON.
+
+    `choice` is the number of the choice of a reply, and None for a message. `size` is that of the
+    JSON in bytes. If `body` is empty, the JSON was left out for its size, and `text` is cut.
+    """
+
+    n: int
+    choice: int | None
+    role: str | None
+    name: str | None
+    text: str | None
+    size: int
+    body: bytes
+
+
+class ConversationPage(msgspec.Struct, frozen=True):
+    """A conversation, and its messages from number `first` up to number `last`, of `total`.
+
+    `total` counts messages and replies. `body` is the JSON of the completion; empty if it is large.
+    Times are in Unix seconds.
+    """
+
+    summary: Summary
+    metadata: list[tuple[str, str | None]]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+    service_tier: str | None
+    first_seen: float
+    last_seen: float
+    gone_since: float | None
+    body: bytes
+    messages: list[StoredMessage]
+    first: int
+    last: int
+    total: int
+
+
+def conversation_page(
+    db: sqlite3.Connection, completion_id: str, *, at: int = 0, count: int = 100
+) -> ConversationPage:
+    """Return the page with message number `at`, or the last page. Raises NotInArchiveError."""
+    with snapshot(db):
+        number = _number(db, completion_id)
+        columns = db.execute(
+            "SELECT prompt_tokens, completion_tokens, finish_reason, service_tier, first_seen,"
+            " last_seen, gone_since,"
+            " CASE WHEN length(body) > ? THEN x'' ELSE CAST(body AS BLOB) END"
+            " FROM completions WHERE number = ?",
+            (_LARGE, number),
+        ).fetchone()
+        metadata = db.execute(
+            "SELECT name, value FROM metadata WHERE completion = ? ORDER BY name", (number,)
+        ).fetchall()
+        (total,) = db.execute(
+            "SELECT count(*) FROM messages WHERE completion = ?", (number,)
+        ).fetchone()
+        first = max(min(at, total - 1), 0) // count * count
+        messages = _messages(db, number, first, first + count)
+        summary = summary_of(db, number)
+    return ConversationPage(
+        summary, metadata, *columns, messages, first, first + len(messages) - 1, total
+    )
+
+
+def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage:
+    """Return one message, whole. Raises NotInArchiveError."""
+    with snapshot(db):
+        row = db.execute(
+            "SELECT n, choice, role, name, text, 0, CAST(body AS BLOB) FROM messages"
+            " WHERE completion = ? AND n = ?",
+            (_number(db, completion_id), n),
+        ).fetchone()
+    if row is None:
+        raise NotInArchiveError(f"{completion_id}: the archive has no message {n} of it")
+    return StoredMessage(*row[:5], len(row[6]), row[6])
+
+
+def answers(
+    db: sqlite3.Connection, completion_id: str, call_ids: Collection[str], *, behind: int
+) -> dict[str, int]:
+    """Return the numbers of the messages behind number `behind` that answer calls, by their ids."""
+    with snapshot(db):
+        rows = db.execute(
+            "SELECT n, CAST(body AS BLOB) FROM messages WHERE completion = ? AND n > ?"
+            " AND role = 'tool' AND length(body) <= ? ORDER BY n LIMIT ?",
+            (_number(db, completion_id), behind, _LARGE, _ANSWERS),
+        ).fetchall()
+    found: dict[str, int] = {}
+    for n, body in rows:
+        answered = tool_call_id_of(body)
+        if answered in call_ids:
+            found.setdefault(answered, n)
+    return found
+
+
+def _number(db: sqlite3.Connection, completion_id: str) -> int:
+    row = db.execute("SELECT number FROM completions WHERE id = ?", (completion_id,)).fetchone()
+    if row is None:
+        raise NotInArchiveError(f"{completion_id}: the archive has no such completion")
+    return int(row[0])
+
+
+def _messages(db: sqlite3.Connection, number: int, first: int, end: int) -> list[StoredMessage]:
+    rows = db.execute(
+        "SELECT n, choice, role, name,"
+        " CASE WHEN length(body) > ?1 THEN substr(text, 1, ?2) ELSE text END,"
+        " length(CAST(body AS BLOB)),"
+        " CASE WHEN length(body) > ?1 THEN x'' ELSE CAST(body AS BLOB) END"
+        " FROM messages WHERE completion = ?3 AND n >= ?4 AND n < ?5 ORDER BY n",
+        (_LARGE, _TEXT, number, first, end),
+    )
+    found = list[StoredMessage]()
+    left = _MOST
+    for row in rows:
+        item = StoredMessage(*row)
+        left -= len(item.body)
+        if left < 0:
+            text = item.text and item.text[:_TEXT]
+            item = msgspec.structs.replace(item, body=b"", text=text)
+        found.append(item)
+    return found

@@ -1,0 +1,98 @@
+"""The queries of a search by numbers of rows: they know no words. None of them is slow."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from .matching import Text, weight
+
+Place = tuple[int, str]  # of a completion in the order
+# Two completions of a group with fewer others between them are asked for in one query.
+_NEAR: Final = 200
+_VARIABLES: Final = 500  # of one statement; old versions of SQLite allow 999
+
+# The queries (S608) are made of constants of this package; values are always bound.
+
+
+def data_version(db: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection has written the archive."""
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
+def place_of(db: sqlite3.Connection, completion: int) -> Place:
+    """Return the place of a completion."""
+    query = "SELECT ifnull(created, 0), id FROM completions WHERE number = ?"
+    place: Place = db.execute(query, (completion,)).fetchone()
+    return place
+
+
+def texts_of(db: sqlite3.Connection, numbers: Sequence[int], left: int) -> tuple[list[Text], int]:
+    """Return the first texts, and what is left of a weight: < 0 for too many."""
+    texts = list[Text]()
+    for number in numbers:
+        row = db.execute("SELECT text FROM messages WHERE number = ?", (number,)).fetchone()
+        text = (row and row[0]) or ""  # a sync may have replaced it
+        left -= weight(text)
+        if left < 0:
+            break
+        texts.append((number, text))
+    return texts, left
+
+
+def texts_in(
+    db: sqlite3.Connection, completion: int, role: str | None, left: int
+) -> tuple[list[Text], int]:
+    """Return the texts of a completion, and what is left of a weight: < 0 for too many."""
+    texts = list[Text]()
+    rows = db.execute(
+        "SELECT number, text FROM messages"
+        " WHERE completion = ? AND text != '' AND (? IS NULL OR role = ?) ORDER BY n",
+        (completion, role, role),
+    )
+    for number, text in rows:
+        left -= weight(text)
+        if left < 0:
+            break
+        texts.append((number, text))
+    rows.close()  # else it would keep its view of the archive
+    return texts, left
+
+
+def first_number(db: sqlite3.Connection, where: str, completion: int) -> int:
+    """Return the number of the first message that the condition finds; 0 if there is none."""
+    row = db.execute(
+        f"SELECT number FROM messages WHERE {where} LIMIT 1",  # noqa: S608
+        (completion,),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def neighbours(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and last of each run of numbers that are near each other."""
+    first = last = None
+    for number in numbers:
+        if first is None or last is None:
+            first = number
+        elif number - last > _NEAR:
+            yield first, last
+            first = number
+        last = number
+    if first is not None and last is not None:
+        yield first, last
+
+
+def in_parts(
+    db: sqlite3.Connection,
+    query: str,
+    numbers: Sequence[int],
+    rest: str = "",
+    values: Sequence[Any] = (),
+) -> Iterator[tuple[Any, ...]]:
+    """Run a query that ends in IN for the numbers, some of them at a time."""
+    parts = (numbers[n : n + _VARIABLES] for n in range(0, len(numbers), _VARIABLES))
+    return chain.from_iterable(
+        db.execute(f"{query} ({','.join('?' * len(part))}){rest}", (*part, *values))
+        for part in parts
+    )
