@@ -283,10 +283,10 @@ def _listed_ids(db: sqlite3.Connection, where: str, values: Values) -> Iterator[
 
 
 def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
-    last: int | None = None
+    last = 0
     for hits in search.owners(db, None, size=_BATCH):
         numbers = dict.fromkeys(completion for _, completion, _ in hits)
-        numbers.pop(last, None)  # type: ignore[call-overload]  # None is in no dict of numbers
+        numbers.pop(last, None)
         if hits:
             last = hits[-1][1]
         if found := _ids_of(db, list(numbers)):

@@ -84,9 +84,9 @@ def conversation_page(
         first = max(min(at, total - 1), 0) // count * count
         messages = _messages(db, number, first, first + count)
         summary = summary_of(db, number)
-    return ConversationPage(
-        summary, metadata, *columns, messages, first, first + len(messages) - 1, total
-    )
+    last = first + len(messages) - 1
+    values = (summary, metadata, *columns, messages, first, last, total)
+    return ConversationPage(*values)
 
 
 def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage:
@@ -99,7 +99,8 @@ def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage
         ).fetchone()
     if row is None:
         raise NotInArchiveError(f"{completion_id}: the archive has no message {n} of it")
-    return StoredMessage(*row[:5], len(row[6]), row[6])
+    size = {"size": len(row[-1])}
+    return msgspec.structs.replace(StoredMessage(*row), **size)
 
 
 def completion_json(db: sqlite3.Connection, completion_id: str) -> tuple[bytes, int]:
@@ -130,7 +131,7 @@ def answers(
         ).fetchall()
     found: dict[str, int] = {}
     for n, body in rows:
-        answered = tool_call_id_of(body)
+        answered = tool_call_id_of(body) or ""
         if answered in call_ids:
             found.setdefault(answered, n)
     return found

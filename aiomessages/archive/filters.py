@@ -3,7 +3,6 @@
 Nothing here performs I/O. It writes SQL; values are always bound.
 """
 
-from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -34,10 +33,9 @@ class Filters(msgspec.Struct, frozen=True):
 
         Raises ConfigurationError for a state that there is not.
         """
-        pairs: Mapping[str, str] = dict(self.metadata)
         where, values = selected(
             model=self.model,
-            metadata=pairs,
+            metadata=dict(self.metadata),
             since=self.since,
             until=self.until,
             state=cast("State", self.state) if self.state is not None else "any",
