@@ -24,6 +24,7 @@ from .snippets import Snippet, snippet_of
 _SNIPPETS: Final = 3  # of a conversation
 _TEXT: Final = 300  # characters of a message in a list
 _BATCH: Final = 1000  # ids
+_NO_TIME: Final = 2**63  # SQLite has no such number
 # A conversation is looked for among so many results, to know the one before it.
 _NEAR_THE_BEGINNING: Final = 1000
 
@@ -106,7 +107,7 @@ def _read_cursor(text: str, *, allowed: Sequence[Kind]) -> _Cursor:
         cursor = msgspec.json.decode(sent, type=_Cursor)
     except ValueError:
         cursor = None
-    if cursor is None or cursor.kind not in allowed:
+    if cursor is None or cursor.kind not in allowed or abs(cursor.place[0]) >= _NO_TIME:
         raise CursorError("this page of the list is no longer there: begin at its first page")
     return cursor
 

@@ -162,9 +162,8 @@ def _show(address: str, token: str | None) -> None:
 
 def _has_display() -> bool:
     """Return whether a browser can open a window here."""
-    if sys.platform in ("darwin", "win32"):
-        return "SSH_CONNECTION" not in os.environ
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, displays))
 
 
 def _open(address: str) -> None:

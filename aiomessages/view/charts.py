@@ -99,6 +99,7 @@ _UNITS: Final = (_Unit("day", 10, 1), _Unit("month", 7, 28), _Unit("year", 4, 36
 
 def timeline(days: Sequence[Day], state: State) -> Timeline:
     """Return the days as they are, or as months or years where they are many."""
+    days = [found for found in days if found.day >= "0001"]  # the first year of Python's calendar
     series = _series(days, state)
     unit = _unit_of(days)
     groups: dict[str, list[Day]] = defaultdict(list)

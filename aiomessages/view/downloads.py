@@ -12,14 +12,10 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from aiomessages.archive.browsing import (
-    Filters,
-    StoredMessage,
-    conversation_page,
-    ids,
-    message,
-)
+from aiomessages.archive.browsing import ids
 from aiomessages.archive.connection import ReadConnection
+from aiomessages.archive.conversation_pages import StoredMessage, completion_json, message
+from aiomessages.archive.filters import Filters
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
@@ -68,10 +64,10 @@ async def whole_conversation(request: web.Request) -> web.StreamResponse:
 
 async def _record(connection: ReadConnection, completion_id: str) -> AsyncIterator[bytes]:
     """Yield a conversation as one line of JSON; the replies are in its completion."""
-    page = await connection.run(lambda db: conversation_page(db, completion_id, count=1))
-    yield b'{"completion":' + page.body + b',"messages":['
+    body, total = await connection.run(lambda db: completion_json(db, completion_id))
+    yield b'{"completion":' + body + b',"messages":['
     comma = b""
-    async for batch in _messages(connection, completion_id, page.total):
+    async for batch in _messages(connection, completion_id, total):
         for stored in batch:
             if stored.choice is None:
                 yield comma + stored.body
@@ -80,9 +76,9 @@ async def _record(connection: ReadConnection, completion_id: str) -> AsyncIterat
 
 
 async def _markdown(connection: ReadConnection, completion_id: str) -> AsyncIterator[bytes]:
-    page = await connection.run(lambda db: conversation_page(db, completion_id, count=1))
+    _, total = await connection.run(lambda db: completion_json(db, completion_id))
     yield f"# {visible(completion_id)}\n".encode()
-    async for batch in _messages(connection, completion_id, page.total):
+    async for batch in _messages(connection, completion_id, total):
         yield "".join(map(_section, batch)).encode("utf-8", "replace")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -43,15 +43,12 @@ class Room:
         made.globals["zone"] = "UTC" if self.utc else "local time"
         return made
 
-    def time(self, seconds: float | None) -> str:
+    def time(self, seconds: float) -> str:
         """Return a time for a reader."""
-        if seconds is None:
-            return "at an unknown time"
-        try:
-            moment = datetime.fromtimestamp(seconds, UTC).astimezone(self.zone)
-        except (ValueError, OverflowError, OSError):  # a server may send any number
-            return f"at {seconds:.0f} s"
-        return moment.strftime("%Y-%m-%d %H:%M")
+        moment = _utc(seconds)
+        if moment is None:
+            return f"{seconds:,.0f} s after 1970"
+        return moment.astimezone(self.zone).strftime("%Y-%m-%d %H:%M")
 
     def page(
         self,
@@ -85,7 +82,15 @@ def root_of(request: web.BaseRequest) -> str:
 
 def iso(seconds: float) -> str:
     """Return a time for a program, as <time> has it; empty for one that no calendar has."""
+    moment = _utc(seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+
+
+def _utc(seconds: float) -> datetime | None:
+    """Return a time; None for one that no calendar has, since a server may send any number."""
+    days = timedelta(days=2)  # room for each time zone
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        moment = datetime.fromtimestamp(seconds, UTC)
+        return moment if moment - days < moment < moment + days else None
     except (ValueError, OverflowError, OSError):
-        return ""
+        return None

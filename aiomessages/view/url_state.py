@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote, urlencode
 import msgspec
 from multidict import MultiMapping
 
-from aiomessages.archive.browsing import Filters
 from aiomessages.archive.errors import ArchiveError
+from aiomessages.archive.filters import Filters
 from aiomessages.archive.selection import State as KnownState
 
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)

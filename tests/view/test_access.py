@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest_view import Opened, opened
 
+from aiomessages import view
 from aiomessages.view import Access
 
 if TYPE_CHECKING:
@@ -346,3 +347,9 @@ def test_each_run_has_its_own_secrets() -> None:
     """Two runs on the same port have different tokens."""
     assert Access(1).token != Access(1).token
     assert len(Access(1).token) > 40
+
+
+def test_the_public_names() -> None:
+    """A prompt offers the names of the package, and each of them is there."""
+    assert dir(view) == sorted(view.__all__)
+    assert all(hasattr(view, name) for name in dir(view))

@@ -226,3 +226,20 @@ async def test_garbage_in_the_query(room: Opened, query: str) -> None:
         assert answer.has_all_headers()
         assert "Traceback" not in answer.text
         assert b"\x00" not in answer.body
+
+
+@pytest.mark.parametrize("utc", [True, False])
+async def test_times_that_no_calendar_has(tmp_path: Path, *, utc: bool) -> None:
+    """A time of creation may be any number: none is an error, and each conversation is listed."""
+    path = tmp_path / "odd.db"
+    times = [None, -1, 0, 10**15, -(10**15), 2**63 - 1, 253_402_300_799, -62_135_596_800]
+    for number, created in enumerate([*times, -62_150_000_000]):
+        store(path, f"n{number}", "text", created=created)
+    async with opened(path, utc=utc) as room:
+        for page in ("/", "/overview"):
+            assert (await room.get(page)).status == 200
+        text = (await room.get("/")).text
+    assert len(set(links(text, "./c/"))) == 9
+    assert "unknown time" in text
+    assert "1,000,000,000,000,000 s after 1970" in text
+    assert "1970-01-01" in text

@@ -43,10 +43,21 @@ def replace(path: Path, data: bytes | None) -> None:
         path.write_bytes(data)
 
 
+def read(path: Path) -> bytes:
+    """Return the bytes of a file."""
+    return path.read_bytes()
+
+
 def damage(path: Path) -> None:
-    """Overwrite all of an archive but the first page, which has the schema."""
-    data = path.read_bytes()
-    replace(path, data[:4096] + b"\x55" * (len(data) - 4096))
+    """Overwrite the pages of both tables that all pages read; the schema stays."""
+    data = bytearray(path.read_bytes())
+    with closing(sqlite3.connect(path)) as db:
+        roots = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('completions', 'messages')"
+        ).fetchall()
+    for (page,) in roots:
+        data[4096 * (page - 1) : 4096 * page] = b"\x55" * 4096
+    replace(path, bytes(data))
 
 
 def sentence(answer: Answer) -> str:
@@ -92,6 +103,16 @@ async def test_an_archive_that_grows(archive: Path) -> None:
         assert "1 conversation" in (await room.get("/")).text
         store(archive, "b", "another text")
         assert "2 conversations" in (await room.get("/")).text
+
+
+async def test_an_archive_that_is_damaged_while_it_is_shown(archive: Path) -> None:
+    """Damage is noticed, and so is a backup that was restored."""
+    async with opened(archive) as room:
+        whole = read(archive)
+        damage(archive)
+        assert (await room.get("/")).status == 500
+        replace(archive, whole)
+        assert (await room.get("/")).status == 200
 
 
 @pytest.mark.parametrize("begin", ["before", "after"])
