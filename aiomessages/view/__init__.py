@@ -13,10 +13,11 @@ from aiomessages._lazy import lazily
 if TYPE_CHECKING:
     from .access import Access
     from .app import create_app
+    from .rendering.turns import render_message
 
-_MODULES = {"access": "Access", "app": "create_app"}
+_MODULES = {"access": "Access", "app": "create_app", "rendering.turns": "render_message"}
 
-__all__ = ["Access", "create_app"]
+__all__ = ["Access", "create_app", "render_message"]
 
 
 # Hidden from type checkers, which would accept any name.

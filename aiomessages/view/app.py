@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from . import assets, downloads, find_page, overview_page, problems
+from . import assets, conversation_page, downloads, find_page, overview_page, problems
 from .access import Access, add_headers
 from .room import ROOM, Room
 
@@ -15,6 +15,8 @@ ROUTES: Final[dict[str, Handler]] = {
     "/": find_page.show,
     "/overview": overview_page.show,
     "/ids.txt": downloads.selected_ids,
+    "/c/{id:[^/]+}": conversation_page.show,
+    r"/c/{id:[^/]+}/{n:\d{1,9}}/media/{k:\d{1,4}}": conversation_page.medium,
     "/c/{id:[^/]+}/conversation.{kind:json|md}": downloads.whole_conversation,
     r"/c/{id:[^/]+}/{n:\d{1,9}}.{kind:json|txt}": downloads.raw_message,
     "/static/{name:[^/]+}": assets.static,

@@ -11,10 +11,9 @@ import jinja2
 from aiohttp import web
 
 from .pool import ReadPool
+from .templating import environment
 from .url_state import segment
-from .visible import readable, visible
-
-TEMPLATES: Final = Path(__file__).parent / "templates"
+from .visible import visible
 
 
 class Room:
@@ -32,26 +31,17 @@ class Room:
 
     @cached_property
     def templates(self) -> jinja2.Environment:
-        """The templates: each value that they show is escaped, and one they lack is an error."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters |= {
-            "visible": visible,
-            "readable": readable,
+        """The templates, with what they know of this archive."""
+        made = environment()
+        made.filters |= {
             "segment": segment,
             "number": "{:,}".format,
             "time": self.time,
-            "iso": _iso,
+            "iso": iso,
         }
-        environment.globals["archive"] = visible(self.name)
-        environment.globals["zone"] = "UTC" if self.utc else "local time"
-        return environment
+        made.globals["archive"] = visible(self.name)
+        made.globals["zone"] = "UTC" if self.utc else "local time"
+        return made
 
     def time(self, seconds: float) -> str:
         """Return a time for a reader."""
@@ -90,7 +80,7 @@ def root_of(request: web.BaseRequest) -> str:
     return "../" * (path.count("/") - 1) or "./"
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
     """Return a time for a program, as <time> has it; empty for one that no calendar has."""
     moment = _utc(seconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
