@@ -15,7 +15,7 @@ ATTRIBUTES = frozenset(
     aria-haspopup aria-labelledby role method action for value dir autocomplete spellcheck data-key
     data-item tabindex download datetime aria-hidden aria-describedby aria-invalid viewbox width
     height x y x1 x2 y1 y2 rx text-anchor preserveaspectratio scope data-copy data-marked open alt
-    controls start title aria-live""".split()  # noqa: SIM905
+    controls start title aria-live autofocus""".split()  # noqa: SIM905
 )
 VOID = {"meta", "link", "input", "hr", "br", "img"}
 
@@ -58,8 +58,9 @@ class Markup(HTMLParser):
             self.wrong.append(f"</{tag}>")
 
     def handle_data(self, data: str) -> None:
-        """Keep the text."""
-        self.texts.append(data)
+        """Keep the text, but that of sources: they are there to be copied as they are."""
+        if "pre" not in self._open:
+            self.texts.append(data)
         if "bdi" in self._open:
             self.names.append(data)
 

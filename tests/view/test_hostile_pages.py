@@ -75,13 +75,15 @@ async def test_no_text_becomes_markup(tmp_path: Path, text: str) -> None:
             f"/overview?model={named}",
             f"/none/{named}",
             f"/c/{named}x/0.json",
+            f"/c/{named}",
+            f"/c/{named}?m=1&q={named}",
         ):
             answer = await room.get(page)
             assert answer.status in (200, 400, 404), page
             found = Markup(answer.body.decode())
             assert found.wrong == [], page
             for link in found.links:
-                assert link.startswith(("./", "../", "#")), link
+                assert link.startswith(("./", "../", "#", "?")), link
             assert not ACTIVE & set("".join(found.names)), page
             assert not CONTROL & set("".join(found.texts)), page
 
