@@ -87,6 +87,7 @@ async def test_ids_of_any_characters(tmp_path: Path, odd: str) -> None:
         (link,) = {part.partition('"')[0] for part in page.body.decode().split('href="./c/')[1:]}
         answer = await room.get(f"/c/{link}/0.txt")
         assert (answer.status, answer.body) == (200, b"the text")
+        assert "the text" in (await room.get(f"/c/{link}")).text
 
 
 async def test_a_whole_conversation_as_a_record(archive: Path) -> None:
