@@ -10,10 +10,13 @@ from typing import Final
 
 import msgspec
 
+from .beginnings import beginning, characters
 from .browsing import Summary, summary_of
 from .connection import snapshot
 from .errors import NotInArchiveError
+from .found_rows import number_of
 from .labels import tool_call_id_of
+from .rows import MAX_INTEGER
 
 _LARGE: Final = 256 * 1024  # bytes of the JSON of a message
 _MOST: Final = 16 * 1024 * 1024  # bytes of the JSON of a page
@@ -95,7 +98,7 @@ def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage
         row = db.execute(
             "SELECT n, choice, role, name, text, 0, CAST(body AS BLOB) FROM messages"
             " WHERE completion = ? AND n = ?",
-            (_number(db, completion_id), n),
+            (_number(db, completion_id), n if 0 <= n <= MAX_INTEGER else -1),
         ).fetchone()
     if row is None:
         raise NotInArchiveError(f"{completion_id}: the archive has no message {n} of it")
@@ -138,28 +141,27 @@ def answers(
 
 
 def _number(db: sqlite3.Connection, completion_id: str) -> int:
-    row = db.execute("SELECT number FROM completions WHERE id = ?", (completion_id,)).fetchone()
-    if row is None:
+    number = number_of(db, completion_id)
+    if number is None:
         raise NotInArchiveError(f"{completion_id}: the archive has no such completion")
-    return int(row[0])
+    return number
 
 
 def _messages(db: sqlite3.Connection, number: int, first: int, end: int) -> list[StoredMessage]:
     rows = db.execute(
-        "SELECT n, choice, role, name,"
-        " CASE WHEN length(body) > ?1 THEN substr(text, 1, ?2) ELSE text END,"
+        "SELECT n, choice, role, name,"  # noqa: S608
+        f" CASE WHEN length(body) > ?1 THEN {beginning('text', _TEXT)} ELSE CAST(text AS BLOB) END,"
         " length(CAST(body AS BLOB)),"
         " CASE WHEN length(body) > ?1 THEN x'' ELSE CAST(body AS BLOB) END"
-        " FROM messages WHERE completion = ?3 AND n >= ?4 AND n < ?5 ORDER BY n",
-        (_LARGE, _TEXT, number, first, end),
+        " FROM messages WHERE completion = ?2 AND n >= ?3 AND n < ?4 ORDER BY n",
+        (_LARGE, number, first, end),
     )
     found = list[StoredMessage]()
     left = _MOST
-    for row in rows:
-        item = StoredMessage(*row)
-        left -= len(item.body)
+    for n, choice, role, name, text, size, body in rows:
+        left -= len(body)
         if left < 0:
-            text = item.text and item.text[:_TEXT]
-            item = msgspec.structs.replace(item, body=b"", text=text)
-        found.append(item)
+            body = b""  # noqa: PLW2901
+        count = len(text or b"") if body else _TEXT
+        found.append(StoredMessage(n, choice, role, name, characters(text, count), size, body))
     return found

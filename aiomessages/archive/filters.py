@@ -7,6 +7,7 @@ from typing import cast
 
 import msgspec
 
+from .rows import repaired
 from .selection import State, Values, selected
 
 
@@ -40,6 +41,8 @@ class Filters(msgspec.Struct, frozen=True):
             until=self.until,
             state=cast("State", self.state) if self.state is not None else "any",
         )
+        if len(dict(self.metadata)) < len(set(self.metadata)):
+            where += " AND FALSE"  # no key has two values
         if self.finish_reason is not None:
             where += " AND c.finish_reason = ?"
             values.append(self.finish_reason)
@@ -51,4 +54,4 @@ class Filters(msgspec.Struct, frozen=True):
                     " AND +c.number IN (SELECT completion FROM labels WHERE (kind, value) = (?, ?))"
                 )
                 values += kind, value
-        return where, values
+        return where, [repaired(value) if isinstance(value, str) else value for value in values]
