@@ -1,0 +1,80 @@
+"""Code in colours: a few classes of words, for languages that are known by name.
+
+A language is never guessed, and only a lexer of the list runs: each was given input that is made to
+be slow (`tests/view/test_highlight.py`). `static/conversation.css` has the colours of the classes.
+"""
+
+from functools import cache
+from typing import Final
+
+from markupsafe import Markup, escape
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Generic, Keyword, Literal, Name, Number, Operator, String
+from pygments.token import _TokenType as TokenType
+
+from aiomessages.view.visible import exact
+
+MOST: Final = 10_000  # characters of a piece of code that is coloured
+LANGUAGES: Final = frozenset(
+    """bash c c# c++ cpp cs csharp css diff docker dockerfile go golang graphql haskell html http ini
+    java javascript js json jsx julia kotlin lua make makefile patch perl php py pycon python
+    python3 r rb rs ruby rust scala sh shell sql swift toml ts tsx typescript xml yaml yml
+    zsh""".split()
+)
+# The first that a token belongs to counts.
+_CLASSES: Final[tuple[tuple[TokenType, str], ...]] = (
+    (Comment.Preproc, "hp"),
+    (Comment, "hc"),
+    (Keyword, "hk"),
+    (Operator.Word, "hk"),
+    (Number, "hm"),
+    (String, "hs"),
+    (Literal, "hs"),
+    (Name.Function, "hf"),
+    (Name.Class, "hf"),
+    (Name.Decorator, "hp"),
+    (Name.Tag, "hk"),
+    (Name.Attribute, "hf"),
+    (Name.Builtin, "hp"),
+    (Name.Exception, "hf"),
+    (Generic.Inserted, "hi"),
+    (Generic.Deleted, "hd"),
+    (Generic.Heading, "hc"),
+    (Generic.Subheading, "hc"),
+    (Generic.Prompt, "hc"),
+    (Generic.Output, "hc"),
+)
+
+
+def highlighted(code: str, language: str) -> Markup:
+    """Return code as HTML; in colours, if its language is known and it is not long."""
+    shown = exact(code)
+    name = language.lower()
+    if name not in LANGUAGES or len(shown) > MOST:
+        return escape(shown)
+    return Markup("").join(
+        escape(text) if kind is None else Markup('<span class="{}">{}</span>').format(kind, text)
+        for kind, text in _joined(shown, name)
+    )
+
+
+def _joined(code: str, language: str) -> list[tuple[str | None, str]]:
+    """Return the pieces of code, each with its class; neighbours of one class are one piece."""
+    pieces: list[tuple[str | None, str]] = []
+    for _, token, text in _lexer(language).get_tokens_unprocessed(code):
+        kind = _class_of(token)
+        if pieces and pieces[-1][0] == kind:
+            text = pieces.pop()[1] + text  # noqa: PLW2901 the same piece, longer
+        pieces.append((kind, text))
+    return pieces
+
+
+@cache
+def _class_of(token: TokenType) -> str | None:
+    return next((name for kind, name in _CLASSES if token in kind), None)
+
+
+@cache
+def _lexer(language: str) -> Lexer:
+    return get_lexer_by_name(language)
