@@ -8,15 +8,17 @@ ended, whatever was added or removed meanwhile. All of this runs in the thread o
 import base64
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from .beginnings import beginning, characters
 from .connection import snapshot
 from .errors import ArchiveError
 from .filters import Filters
-from .found_rows import Place, in_parts, place_of
+from .found_rows import Place, in_parts, number_of, place_of
 from .query import Term, parse
+from .rows import MAX_INTEGER, repaired
 from .search import Search
 from .selection import Values
 from .snippets import Snippet, snippet_of
@@ -24,18 +26,19 @@ from .snippets import Snippet, snippet_of
 _SNIPPETS: Final = 3  # of a conversation
 _TEXT: Final = 300  # characters of a message in a list
 _BATCH: Final = 1000  # ids
-_NO_TIME: Final = 2**63  # SQLite has no such number
 # A conversation is looked for among so many results, to know the one before it.
 _NEAR_THE_BEGINNING: Final = 1000
 
 _SUMMARY: Final = f"""
 SELECT c.number, c.id, c.created, c.model, c.state, c.message_count, c.total_tokens,
-    (SELECT substr(text, 1, {_TEXT}) FROM messages AS m
+    (SELECT {beginning("text", _TEXT)} FROM messages AS m
      WHERE m.completion = c.number AND choice IS NULL
      ORDER BY ifnull(role, '') != 'user', n LIMIT 1),
-    (SELECT substr(text, 1, {_TEXT}) FROM messages AS m
+    (SELECT {beginning("text", _TEXT)} FROM messages AS m
      WHERE m.completion = c.number AND choice IS NOT NULL ORDER BY n LIMIT 1)
 FROM completions AS c WHERE c.number IN"""  # noqa: S608 made of constants
+
+_NO_LONGER: Final = "this page of the list is no longer there: begin at its first page"
 
 # The queries (S608) are made of constants of this package; values are always bound.
 
@@ -45,7 +48,7 @@ class CursorError(ArchiveError, ValueError):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A conversation in a list. Of both texts the first 300 characters are there.
+    """A conversation in a list. Of the model and both texts the first 300 characters are there.
 
     `first_text` is that of the first message of the user, `reply_text` that of the first reply;
     None if there is none. `created` is in Unix seconds.
@@ -95,7 +98,7 @@ Kind = Literal["after", "before", "ranked"]
 
 class _Cursor(NamedTuple):
     kind: Kind
-    place: Place
+    place: tuple[Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)], str]
 
     def text(self) -> str:
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
@@ -107,8 +110,8 @@ def _read_cursor(text: str, *, allowed: Sequence[Kind]) -> _Cursor:
         cursor = msgspec.json.decode(sent, type=_Cursor)
     except ValueError:
         cursor = None
-    if cursor is None or cursor.kind not in allowed or abs(cursor.place[0]) >= _NO_TIME:
-        raise CursorError("this page of the list is no longer there: begin at its first page")
+    if cursor is None or cursor.kind not in allowed:
+        raise CursorError(_NO_LONGER)
     return cursor
 
 
@@ -148,7 +151,8 @@ def find(
 def search_of(filters: Filters, *, best: bool = False) -> Search:
     """Return the search for the words. Raises SearchError."""
     where, values = filters.condition()
-    return Search(filters.words, where, values, role=filters.role, best=best)
+    role = filters.role and repaired(filters.role)
+    return Search(filters.words, where, values, role=role, best=best)
 
 
 def _searched(
@@ -157,7 +161,9 @@ def _searched(
     """Return the next completions, and one more, each with the first messages that match."""
     found: dict[int, list[int]] = {}
     passed: set[int] = set()  # completions of the pages before
-    begin = _number_at(db, start) if best and start is not None else None
+    begin = number_of(db, start[1]) if best and start is not None else None
+    if best and start is not None and begin is None:
+        raise CursorError(_NO_LONGER)
     for hits in search.owners(db, None if best else start, size=count):
         for number, completion, _ in hits:
             if begin is not None:
@@ -171,14 +177,8 @@ def _searched(
                 if len(messages) < _SNIPPETS:
                     messages.append(number)
     if begin is not None:
-        raise CursorError("what this page began with is no longer found: begin at the first page")
+        raise CursorError(_NO_LONGER)
     return found
-
-
-def _number_at(db: sqlite3.Connection, place: Place) -> int:
-    """Return the number of the completion at a place; -1 if it is there no more."""
-    row = db.execute("SELECT number FROM completions WHERE id = ?", place[1:]).fetchone()
-    return row[0] if row else -1
 
 
 def _page(db: sqlite3.Connection, filters: Filters, cursor: str | None, count: int) -> ResultPage:
@@ -236,7 +236,13 @@ def _place(summary: Summary) -> Place:
 
 def _summaries(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Summary]:
     """Return the summaries of those that are there, in the same order."""
-    found = {number: Summary(*row) for number, *row in in_parts(db, _SUMMARY, numbers)}
+    found: dict[int, Summary] = {}
+    for number, id, created, model, state, count, tokens, first, reply in in_parts(
+        db, _SUMMARY, numbers
+    ):
+        texts = (characters(first, _TEXT), characters(reply, _TEXT))
+        cut = model and model[:_TEXT]
+        found[number] = Summary(id, created, cut, state, count, tokens, *texts)
     return {number: found[number] for number in numbers if number in found}
 
 
@@ -283,10 +289,10 @@ def _listed_ids(db: sqlite3.Connection, where: str, values: Values) -> Iterator[
 
 
 def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
-    last: int | None = None
+    last = 0
     for hits in search.owners(db, None, size=_BATCH):
         numbers = dict.fromkeys(completion for _, completion, _ in hits)
-        numbers.pop(last, None)  # type: ignore[call-overload]  # None is in no dict of numbers
+        numbers.pop(last, None)
         if hits:
             last = hits[-1][1]
         if found := _ids_of(db, list(numbers)):
@@ -309,14 +315,15 @@ def neighbours(
 
     With words, those far from the beginning of the list are not known. Raises SearchError.
     """
-    row = db.execute("SELECT number FROM completions WHERE id = ?", (completion_id,)).fetchone()
-    if row is None:
-        return None, None
-    if filters.words:
-        return _found_neighbours(db, search_of(filters, best=best), row[0])
+    search = search_of(filters, best=best) if filters.words else None
     where, values = filters.condition()
+    number = number_of(db, completion_id)
+    if number is None:
+        return None, None
+    if search is not None:
+        return _found_neighbours(db, search, number)
     with snapshot(db):
-        place = place_of(db, row[0])
+        place = place_of(db, number)
         before = _ids_of(db, _next(db, where, values, place, 1, backwards=True))
         behind = _ids_of(db, _next(db, where, values, place, 1))
     return next(iter(before), None), next(iter(behind), None)

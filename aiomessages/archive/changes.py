@@ -11,6 +11,7 @@ import msgspec
 
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.created_between import created_of
+from aiomessages.export.ledger_schema import State
 from aiomessages.export.stored import Fetched
 
 from .errors import OtherProjectError
@@ -166,7 +167,8 @@ def see(
 
     Those that were `read` wait no more.
     """
-    db.executemany("DELETE FROM waiting WHERE id = ?", [(found,) for found in read])
+    for found in read:
+        stop_waiting(db, completion_id=found)
     db.executemany(
         "UPDATE completions SET last_seen = ? WHERE id = ?", [(now, found) for found in ids]
     )
@@ -174,10 +176,17 @@ def see(
         update_completion(db, body, seen=now)
 
 
-def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> None:
-    """Store a conversation. A lost one, of which only a part was read, waits to be read again."""
+def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: float) -> State:
+    """Store a conversation, and return `done`. One of which a part was read is `lost`, and waits.
+
+    A part of a conversation, or none of it, does not replace one that the archive has: `failed`.
+    """
     body = outcome.completion or b""  # it is read before the messages
     state = "complete" if outcome.state == "done" else "lost"
+    if (state == "lost" or not len(outcome.messages)) and _has_messages(db, completion_id):
+        error = "its messages were no longer all there; the archive keeps those from before"
+        wait(db, completion_id=completion_id, state="failed", error=error, now=now)
+        return "failed"
     messages = (message for block in outcome.messages.blocks() for message in block)
     fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
     replies = unlisted_replies(fetched, len(outcome.messages))
@@ -187,6 +196,13 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)
     else:
         stop_waiting(db, completion_id=completion_id)
+    return outcome.state
+
+
+def _has_messages(db: sqlite3.Connection, completion_id: str) -> bool:
+    """Return whether the archive has a conversation whole, and not empty."""
+    query = "SELECT 1 FROM completions WHERE id = ? AND state != 'lost' AND message_count > 0"
+    return db.execute(query, (completion_id,)).fetchone() is not None
 
 
 def is_expired(created: float | None, now: float) -> bool:
@@ -208,9 +224,9 @@ def mark_gone(
 # --- waiting --------------------------------------------------------------------------------------
 
 
-def waiting(db: sqlite3.Connection) -> dict[str, str]:
-    """Return the ids that wait to be read, each with its state."""
-    return dict(db.execute("SELECT id, state FROM waiting ORDER BY since, id"))
+def waiting(db: sqlite3.Connection) -> dict[str, float]:
+    """Return the ids that wait to be read, each with the time since when it waits."""
+    return dict(db.execute("SELECT id, since FROM waiting ORDER BY since, id"))
 
 
 def errors_of_waiting(db: sqlite3.Connection, state: str) -> dict[str, str]:

@@ -9,12 +9,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from .database import BUSY_SECONDS, open_to_read
+from .database import BUSY_SECONDS, is_outdated, open_to_read, steady
 from .errors import ArchiveError, sqlite_errors
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ class ReadConnection:
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = BUSY_SECONDS) -> None:
         self.path = path
         self._seconds = seconds
-        self._db: sqlite3.Connection | None = None
+        self._db: sqlite3.Connection | None = None  # set by the thread that uses it
+        self._closed = False
         self._limiter: CapacityLimiter | None = None
         self._using = threading.Lock()  # held by the thread that uses the connection
         self._guard = threading.Lock()  # held for an instant, around the next field
@@ -50,16 +51,12 @@ class ReadConnection:
 
     async def run(self, work: Work[T]) -> T:
         """Return `work(connection)`, run in a thread. Raises ArchiveError for SQLite's errors."""
-        db, call = self._db, _Call()
-        if db is None:
-            raise ArchiveError(
-                f"{os.fspath(self.path)}: the archive is not open: use it inside of"
-                " `async with Archive(path) as archive`"
-            )
+        call = _Call()
+        self._check_open()
 
         def use() -> T:
             with self._using, sqlite_errors(self.path):
-                return self._use(db, call, work)
+                return self._use(self._renewed(), call, work)
 
         try:
             return await to_thread.run_sync(use, abandon_on_cancel=True, limiter=self._limiter)
@@ -67,19 +64,20 @@ class ReadConnection:
             call.cancelled = True
             with self._guard:
                 if self._running is call:  # and no other call, which has begun meanwhile
-                    db.interrupt()
+                    self._connection.interrupt()
             raise
 
     async def aclose(self) -> None:
         """Close the file, and end a query that still runs."""
-        db, self._db = self._db, None
-        if db is None:
+        if self._db is None or self._closed:
             return
-        db.interrupt()
+        self._closed = True
+        with self._guard:
+            self._connection.interrupt()
 
         def close() -> None:
             with self._using:
-                db.close()
+                self._connection.close()
 
         with CancelScope(shield=True):
             await to_thread.run_sync(close)
@@ -87,13 +85,35 @@ class ReadConnection:
     def _open(self) -> None:
         self._db = open_to_read(self.path, seconds=self._seconds)
 
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return cast("sqlite3.Connection", self._db)
+
+    def _check_open(self) -> None:
+        if self._db is None or self._closed:
+            raise ArchiveError(
+                f"{os.fspath(self.path)}: the archive is not open: use it inside of"
+                " `async with Archive(path) as archive`"
+            )
+
+    def _renewed(self) -> sqlite3.Connection:
+        """Return the connection, opened anew if it is outdated."""
+        self._check_open()
+        if is_outdated(old := self._connection):
+            renewed = open_to_read(self.path, seconds=self._seconds)
+            with self._guard:
+                self._db = renewed
+            old.close()
+        return self._connection
+
     def _use(self, db: sqlite3.Connection, call: _Call, work: Work[T]) -> T:
         with self._guard:
             self._running = call
         # An interruption has no effect between two statements; this one has.
-        db.set_progress_handler(lambda: call.cancelled or self._db is None, _STEPS)
+        db.set_progress_handler(lambda: call.cancelled or self._closed, _STEPS)
         try:
-            return work(db)
+            with steady(db, self.path):
+                return work(db)
         finally:
             with self._guard:
                 self._running = None

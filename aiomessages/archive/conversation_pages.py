@@ -10,10 +10,13 @@ from typing import Final
 
 import msgspec
 
+from .beginnings import beginning, characters
 from .browsing import Summary, summary_of
 from .connection import snapshot
 from .errors import NotInArchiveError
+from .found_rows import number_of
 from .labels import tool_call_id_of
+from .rows import MAX_INTEGER
 
 _LARGE: Final = 256 * 1024  # bytes of the JSON of a message
 _MOST: Final = 16 * 1024 * 1024  # bytes of the JSON of a page
@@ -84,9 +87,9 @@ def conversation_page(
         first = max(min(at, total - 1), 0) // count * count
         messages = _messages(db, number, first, first + count)
         summary = summary_of(db, number)
-    return ConversationPage(
-        summary, metadata, *columns, messages, first, first + len(messages) - 1, total
-    )
+    last = first + len(messages) - 1
+    values = (summary, metadata, *columns, messages, first, last, total)
+    return ConversationPage(*values)
 
 
 def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage:
@@ -95,11 +98,12 @@ def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage
         row = db.execute(
             "SELECT n, choice, role, name, text, 0, CAST(body AS BLOB) FROM messages"
             " WHERE completion = ? AND n = ?",
-            (_number(db, completion_id), n),
+            (_number(db, completion_id), n if 0 <= n <= MAX_INTEGER else -1),
         ).fetchone()
     if row is None:
         raise NotInArchiveError(f"{completion_id}: the archive has no message {n} of it")
-    return StoredMessage(*row[:5], len(row[6]), row[6])
+    size = {"size": len(row[-1])}
+    return msgspec.structs.replace(StoredMessage(*row), **size)
 
 
 def completion_json(db: sqlite3.Connection, completion_id: str) -> tuple[bytes, int]:
@@ -130,35 +134,34 @@ def answers(
         ).fetchall()
     found: dict[str, int] = {}
     for n, body in rows:
-        answered = tool_call_id_of(body)
+        answered = tool_call_id_of(body) or ""
         if answered in call_ids:
             found.setdefault(answered, n)
     return found
 
 
 def _number(db: sqlite3.Connection, completion_id: str) -> int:
-    row = db.execute("SELECT number FROM completions WHERE id = ?", (completion_id,)).fetchone()
-    if row is None:
+    number = number_of(db, completion_id)
+    if number is None:
         raise NotInArchiveError(f"{completion_id}: the archive has no such completion")
-    return int(row[0])
+    return number
 
 
 def _messages(db: sqlite3.Connection, number: int, first: int, end: int) -> list[StoredMessage]:
     rows = db.execute(
-        "SELECT n, choice, role, name,"
-        " CASE WHEN length(body) > ?1 THEN substr(text, 1, ?2) ELSE text END,"
+        "SELECT n, choice, role, name,"  # noqa: S608
+        f" CASE WHEN length(body) > ?1 THEN {beginning('text', _TEXT)} ELSE CAST(text AS BLOB) END,"
         " length(CAST(body AS BLOB)),"
         " CASE WHEN length(body) > ?1 THEN x'' ELSE CAST(body AS BLOB) END"
-        " FROM messages WHERE completion = ?3 AND n >= ?4 AND n < ?5 ORDER BY n",
-        (_LARGE, _TEXT, number, first, end),
+        " FROM messages WHERE completion = ?2 AND n >= ?3 AND n < ?4 ORDER BY n",
+        (_LARGE, number, first, end),
     )
     found = list[StoredMessage]()
     left = _MOST
-    for row in rows:
-        item = StoredMessage(*row)
-        left -= len(item.body)
+    for n, choice, role, name, text, size, body in rows:
+        left -= len(body)
         if left < 0:
-            text = item.text and item.text[:_TEXT]
-            item = msgspec.structs.replace(item, body=b"", text=text)
-        found.append(item)
+            body = b""  # noqa: PLW2901
+        count = len(text or b"") if body else _TEXT
+        found.append(StoredMessage(n, choice, role, name, characters(text, count), size, body))
     return found

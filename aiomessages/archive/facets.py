@@ -17,7 +17,9 @@ from .filters import Filters
 from .found_rows import in_parts
 
 _BOUND: Final = 10_000  # conversations
+_BOUND_WITH_WORDS: Final = 2000  # each is found by its messages, which takes longer
 _VALUES: Final = 20  # of each facet
+_LONGEST: Final = 1000  # characters of a value, which is shown and goes into an address
 _BATCH: Final = 1000
 
 # The queries (S608) are made of constants of this package; values are always bound.
@@ -35,7 +37,8 @@ class Facets(msgspec.Struct, frozen=True):
 
     `total` conversations were counted; with `bounded` there are more. `day` has the newest days,
     as YYYY-MM-DD. `more` has, by the name of a field or a metadata key (`metadata:KEY`), the number
-    of values that are left out, and under `metadata` that of the keys.
+    of values that are left out, and under `metadata` that of the keys. A value or key of more than
+    1,000 characters is left out.
     """
 
     total: int
@@ -53,12 +56,17 @@ class Facets(msgspec.Struct, frozen=True):
 Counts = dict[str | None, int]
 
 
-def facets(db: sqlite3.Connection, filters: Filters, *, utc: bool, bound: int = _BOUND) -> Facets:
+def facets(
+    db: sqlite3.Connection, filters: Filters, *, utc: bool, bound: int | None = None
+) -> Facets:
     """Count the values in the newest conversations of a list, at most `bound` of them.
 
-    Days are those of UTC, or else of the local time zone. Raises SearchError.
+    Without a bound 10,000 are counted, and 2,000 of those that words find. Days are those of UTC,
+    or else of the local time zone. Raises SearchError.
     """
     roles: Counts | None = None
+    if bound is None:
+        bound = _BOUND_WITH_WORDS if filters.words else _BOUND
     if filters.words:
         numbers, roles = _found(db, filters, bound + 1)
     else:
@@ -129,12 +137,15 @@ def _facets(
     more: dict[str, int] = {}
 
     def most(name: str, counts: Counts) -> list[Count]:
-        more[name] = max(len(counts) - _VALUES, 0)
-        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))
-        return [Count(*item) for item in ordered[:_VALUES]]
+        short = [item for item in counts.items() if len(item[0] or "") <= _LONGEST]
+        short.sort(key=lambda item: (-item[1], item[0] or ""))
+        shown = [Count(*item) for item in short[:_VALUES]]
+        more[name] = len(counts) - len(shown)
+        return shown
 
-    keys = sorted(metadata, key=lambda key: (-sum(metadata[key].values()), key))
-    more["metadata"] = max(len(keys) - _VALUES, 0)
+    short = [key for key in metadata if len(key) <= _LONGEST]
+    keys = sorted(short, key=lambda key: (-sum(metadata[key].values()), key))[:_VALUES]
+    more["metadata"] = len(metadata) - len(keys)
     days.pop(None, None)  # a time that is unknown, or in no year that people write
     more["day"] = max(len(days) - _VALUES, 0)
     return Facets(
@@ -146,7 +157,7 @@ def _facets(
         most("finish_reason", reasons),
         most("state", states),
         [Count(day, days[day]) for day in sorted(days, reverse=True)[:_VALUES]],
-        [(key, most(f"metadata:{key}", metadata[key])) for key in keys[:_VALUES]],
+        [(key, most(f"metadata:{key}", metadata[key])) for key in keys],
         more,
     )
 

@@ -3,11 +3,11 @@
 Nothing here performs I/O. It writes SQL; values are always bound.
 """
 
-from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 
+from .rows import repaired
 from .selection import State, Values, selected
 
 
@@ -34,14 +34,15 @@ class Filters(msgspec.Struct, frozen=True):
 
         Raises ConfigurationError for a state that there is not.
         """
-        pairs: Mapping[str, str] = dict(self.metadata)
         where, values = selected(
             model=self.model,
-            metadata=pairs,
+            metadata=dict(self.metadata),
             since=self.since,
             until=self.until,
             state=cast("State", self.state) if self.state is not None else "any",
         )
+        if len(dict(self.metadata)) < len(set(self.metadata)):
+            where += " AND FALSE"  # no key has two values
         if self.finish_reason is not None:
             where += " AND c.finish_reason = ?"
             values.append(self.finish_reason)
@@ -53,4 +54,4 @@ class Filters(msgspec.Struct, frozen=True):
                     " AND +c.number IN (SELECT completion FROM labels WHERE (kind, value) = (?, ?))"
                 )
                 values += kind, value
-        return where, values
+        return where, [repaired(value) if isinstance(value, str) else value for value in values]

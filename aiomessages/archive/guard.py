@@ -14,7 +14,8 @@ from .errors import ArchiveError, DiskFullError, LockedError, sqlite_errors
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of an archive. Raises LockedError if another sync holds it."""
-    lock = path.with_name(path.name + ".lock")
+    file = path.resolve()  # a symbolic link is one more name of the same archive
+    lock = file.with_name(file.name + ".lock")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(Files().lock(lock))

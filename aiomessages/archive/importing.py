@@ -4,6 +4,7 @@ Each file is one transaction: all of it is in the archive, or nothing. So an imp
 is repeated as it was; what the archive has already stays as it is.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import msgspec
 from aiomessages.export.stored import Fetched
 
 from .conversation_lines import Conversation, read_conversations
-from .database import open_to_write
-from .errors import sqlite_errors
+from .database import MEMORY, open_to_write
+from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
 from .replies import unlisted_replies
 
@@ -82,6 +83,10 @@ def import_checked(
     clock: Callable[[], float] = time.time,
 ) -> ImportReport:
     """Do what `import_file` does, for a file that was checked before."""
+    if os.fspath(archive) == MEMORY:
+        raise NotAnArchiveError(
+            f"{MEMORY}: an archive in memory would be gone at once; name a file"
+        )
     counts = dict.fromkeys((_NEW, _UNCHANGED, _REPLACED), 0)
     kept: list[Kept] = []
     db = open_to_write(archive)

@@ -4,7 +4,8 @@ The caller holds the transaction. A conversation that the archive has already is
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
 from typing import Final
 
 from .labels import Labels
@@ -13,9 +14,9 @@ from .text import searchable
 
 _COMPLETION: Final = """
 INSERT INTO completions
-    (id, created, model, service_tier, finish_reason, prompt_tokens, completion_tokens,
+    (number, id, created, model, service_tier, finish_reason, prompt_tokens, completion_tokens,
      total_tokens, state, message_count, first_seen, last_seen, imported, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, CAST(? AS TEXT))
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
 """
 _UPDATE: Final = """
 UPDATE completions SET created = ?, model = ?, service_tier = ?, finish_reason = ?,
@@ -25,9 +26,13 @@ WHERE id = ?
 """
 _MESSAGE: Final = """
 INSERT INTO messages (number, completion, n, choice, id, role, name, text, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
+VALUES (?, ?, ?, nullif(?, -1), ?, ?, nullif(?, 0), ?, CAST(? AS TEXT))
 """
 _WORDS: Final = "INSERT INTO words (rowid, text) VALUES (?, ?)"
+# The last rows of both tables.
+_LAST: Final = """
+SELECT (SELECT max(number) FROM completions), (SELECT max(number) FROM messages)
+"""
 
 
 def insert_conversation(
@@ -37,7 +42,6 @@ def insert_conversation(
     *,
     replies: Iterable[tuple[int, bytes]] | None = None,
     seen: float,
-    imported: float | None = None,
     state: str = "complete",
 ) -> int:
     """Store a completion with all of its messages, and return the number of messages.
@@ -49,16 +53,14 @@ def insert_conversation(
     row, metadata = completion_row(body)
     first_seen = remove(db, row.id)
     first_seen = seen if first_seen is None else first_seen
-    imported = seen if imported is None else imported
-    values = (*row, state, first_seen, seen, imported, body)
-    number = db.execute(_COMPLETION, values).lastrowid or 0  # an INSERT has one
-    _insert_metadata(db, number, metadata)
+    last_completion, last_message = db.execute(_LAST).fetchone()
+    number = (last_completion or 0) + 1
+    sent = chain(zip(repeat(None), messages), replies_of(body) if replies is None else replies)
     labels = Labels()
-    inputs = _insert_messages(db, number, 0, ((None, message) for message in messages), labels)
-    sent = iter(replies_of(body) if replies is None else replies)
-    _insert_messages(db, number, inputs, sent, labels)
+    inputs = _insert_messages(db, number, last_message or 0, sent, labels)
+    db.execute(_COMPLETION, (number, *row, state, inputs, first_seen, seen, seen, body))
+    _insert_metadata(db, number, metadata)
     labels.insert(db, number)
-    db.execute("UPDATE completions SET message_count = ? WHERE number = ?", (inputs, number))
     return inputs
 
 
@@ -109,29 +111,37 @@ def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
 def _insert_messages(
     db: sqlite3.Connection,
     completion: int,
-    n: int,
-    messages: Iterator[tuple[int | None, bytes]],
+    last: int,
+    messages: Iterable[tuple[int | None, bytes]],
     labels: Labels,
 ) -> int:
-    """Insert messages from number `n` on, and return the number of the next one."""
-    (number,) = db.execute("SELECT ifnull(max(number), 0) FROM messages").fetchone()
+    """Insert the messages and the replies of a completion behind row `last` of the table.
+
+    Return the number of messages: a reply has a choice, a message has None.
+    """
     rows: list[tuple[object, ...]] = []
     words: list[tuple[int, str]] = []
-    size = 0
-    for choice, body in messages:
-        number += 1
+    inputs = size = 0
+    for n, (choice, body) in enumerate(messages):
+        number = last + 1 + n
         row = message_row(body)
-        rows.append((number, completion, n, choice, *row, body))
+        # sqlite3 looks for an adapter of each None and bytes, which takes longer than the rest.
+        rows.append(
+            (
+                *(number, completion, n, -1 if choice is None else choice),
+                *(row.id, row.role, 0 if row.name is None else row.name, row.text, bytearray(body)),
+            )
+        )
         labels.add(row.role, body)
         if row.text:
             words.append((number, searchable(row.text)))
-        n += 1
+        inputs += choice is None
         size += len(body)
         if len(rows) == _ROWS or size > _BYTES:
             _flush(db, rows, words)
             size = 0
     _flush(db, rows, words)
-    return n
+    return inputs
 
 
 # The rows in memory at a time, and their JSON: a conversation may be larger than memory.

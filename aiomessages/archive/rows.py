@@ -14,7 +14,7 @@ from .scan import items, members, value_of
 
 Json = Any
 
-_MAX_INTEGER: Final = 2**63 - 1  # of SQLite
+MAX_INTEGER: Final = 2**63 - 1  # of SQLite
 
 
 class CompletionRow(NamedTuple):
@@ -49,6 +49,15 @@ class _Completion(msgspec.Struct):
     metadata: Json = None
 
 
+class _PlainMessage(msgspec.Struct):
+    """A message with a text, as most are: its fields fit their columns as they are."""
+
+    content: str
+    id: str | None = None
+    role: str | None = None
+    name: str | None = None
+
+
 class _Message(msgspec.Struct):
     id: Json = None
     role: Json = None
@@ -67,6 +76,7 @@ class _Replies(msgspec.Struct):
 
 
 _COMPLETION: Final = msgspec.json.Decoder(_Completion)
+_PLAIN_MESSAGE: Final = msgspec.json.Decoder(_PlainMessage)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _REPLIES: Final = msgspec.json.Decoder(_Replies)
 
@@ -98,7 +108,12 @@ def completion_row(body: bytes) -> tuple[CompletionRow, dict[str, str | None]]:
 
 def message_row(body: bytes) -> MessageRow:
     """Return the derived columns of a message."""
-    sent = _decoded(_MESSAGE, _Message, body)
+    try:
+        plain = _PLAIN_MESSAGE.decode(body)
+    except (ValueError, RecursionError):
+        sent = _decoded(_MESSAGE, _Message, body)
+    else:
+        return MessageRow(plain.id, plain.role, plain.name, plain.content)
     return MessageRow(_text(sent.id), _text(sent.role), _text(sent.name), _text(_words_of(sent)))
 
 
@@ -152,7 +167,7 @@ def _integer(value: Json) -> int | None:
     """Return a number as an integer that SQLite can hold; a time may be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if -_MAX_INTEGER <= value <= _MAX_INTEGER else None  # NaN is in no range
+    return int(value) if -MAX_INTEGER <= value <= MAX_INTEGER else None  # NaN is in no range
 
 
 def _text(value: Json) -> str | None:

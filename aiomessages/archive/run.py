@@ -1,6 +1,10 @@
-"""One run of a sync: what it reads, what it keeps, and what it records about the rest."""
+"""One run of a sync: what it reads, what it keeps, and what it records about the rest.
+
+Longer than 300 lines, so that the whole way of a completion through a run is in one class.
+"""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
@@ -8,11 +12,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from aiomessages.calls.refusals import Refusals
-from aiomessages.calls.request import RetryDetails
 from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
 from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
-from aiomessages.export.created_between import created_of
-from aiomessages.export.ledger_schema import REFUSED, Entry
+from aiomessages.export.created_between import MARGIN, created_of
+from aiomessages.export.ledger_schema import REFUSED, Entry, State
 from aiomessages.export.memory_budget import Reservation
 from aiomessages.export.report import ProgressTracker
 from aiomessages.export.writer import run_to_end
@@ -30,19 +33,6 @@ from .writer import Change, Writer
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
 MAX_RETRY_AFTER: Final = 600.0
-
-
-class RefusedRequests:
-    """Count the requests that a rate limit refused, on the way of each retry to the progress."""
-
-    def __init__(self, tracker: ProgressTracker) -> None:
-        self.count = 0
-        self._tracker = tracker
-
-    def retried(self, details: RetryDetails) -> None:
-        """Count a retry."""
-        self.count += isinstance(details.error, RateLimitError)
-        self._tracker.retried(details)
 
 
 Missing = tuple[str, float | None]  # a completion that was not listed, and when it was created
@@ -65,20 +55,22 @@ class Sync:
         reader: ConversationReader,
         discovery: Discovery,
         tracker: ProgressTracker,
-        refused: RefusedRequests,
         selection: Selection,
     ) -> None:
         self._db = db
         self._reader = reader
         self._discovery = discovery
         self._tracker = tracker
-        self._refused = refused
         self._selection = selection
         self._refusals = Refusals(MAX_RETRY_AFTER)
         self._report = SyncReport(path)
         self._writer = Writer(db, str(path), self._move_anchor)
         self._waiting = changes.waiting(db)
-        self._run = changes.begin_run(db, selection, discovery.now(), recheck=discovery.recheck)
+        self._since = dict(self._waiting)
+        self._reading = set[str]()  # listed, and neither kept nor recorded yet
+        self._list_error: APIError | None = None
+        self._began, self._started = discovery.now(), time.monotonic()
+        self._run = changes.begin_run(db, selection, self._began, recheck=discovery.recheck)
 
     async def run(self, concurrency: int) -> SyncReport:
         """Bring the archive up to date, and return the report."""
@@ -88,6 +80,7 @@ class Sync:
             async with Results(self._work(), self._read, concurrency=concurrency) as done:
                 async for _ in done:
                     self._tracker.report()
+            self._raise_list_error()
             if self._discovery.recheck:
                 await self._judge_missing(concurrency)
             result = "complete"
@@ -112,16 +105,16 @@ class Sync:
 
     def _end(self, result: str) -> None:
         progress, report = self._tracker.progress, self._report
-        report.requests, report.seconds = progress.requests, progress.seconds
+        report.requests, report.seconds = progress.requests, time.monotonic() - self._started
         report.pending = [*changes.errors_of_waiting(self._db, "pending")]
         report.failed = changes.errors_of_waiting(self._db, "failed")
         changes.end_run(
             self._db,
             number=self._run,
-            now=self._discovery.now(),
+            now=self._began + report.seconds,  # the clock of the server stands still
             result=result,
             report=report,
-            refused=self._refused.count,
+            refused=self._tracker.refused,
             anchor=self._discovery.final_anchor() if result == "complete" else None,
         )
 
@@ -134,11 +127,21 @@ class Sync:
     # --- what to read -----------------------------------------------------------------------------
 
     async def _work(self) -> AsyncIterator[Work]:
-        """Yield each completion to read: those listed, and then those that wait from before."""
-        async with aclosing(self._discovery.pages()) as pages:
-            async for page in pages:
-                for work in await self._unknown(page):
-                    yield work
+        """Yield each completion to read: those listed, and then those that wait from before.
+
+        A page that cannot be read ends the list, and no reading: else a list that always fails at
+        the same page would keep those in front of it out of the archive.
+        """
+        try:
+            async with aclosing(self._discovery.pages()) as pages:
+                async for page in pages:
+                    for work in await self._unknown(page):
+                        yield work
+        except APIError as error:
+            self._raise_if_of_all(error)
+            if not self._report.listed:
+                raise
+            self._list_error = error
         for completion_id in self._waiting:
             yield Work(Item(completion_id))
 
@@ -153,10 +156,13 @@ class Sync:
                 place.finish()
                 continue
             waited = self._waiting.pop(completion_id, None) is not None
-            if verdict is None:
+            if verdict is None and completion_id not in self._reading:
+                self._reading.add(completion_id)
                 unknown.append(Work(Item(completion_id, completion=item.body), place))
                 continue
-            place.finish()
+            place.finish()  # one that is being read has an earlier place, which is not finished
+            if verdict is None:
+                continue
             self._tracker.progress.already += 1
             if waited:
                 read.append(completion_id)
@@ -170,6 +176,10 @@ class Sync:
             await self._writer.write(see)
             self._report.changed += len(changed)
         return unknown
+
+    def _raise_list_error(self) -> None:
+        if self._list_error is not None:
+            raise self._list_error
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -188,37 +198,75 @@ class Sync:
             self._raise_if_of_all(error)
             await self._wait(work, "failed", f"{type(error).__name__}: {error}")
         except ConfigurationError:  # a listed id that no request can hold
-            await self._wait(work, "failed", REFUSED)
+            await self._refuse(work)
+        finally:
+            self._reading.discard(item.completion_id)
 
     def _raise_if_of_all(self, error: APIError) -> None:
         """Raise the error of one completion if all others would meet it as well."""
         if self._refusals.ends_run(error) or isinstance(error, RateLimitError):
             raise error
 
-    async def _keep(self, work: Work, outcome: Outcome) -> None:
-        completion_id, messages = work.item.completion_id, len(outcome.messages)
-        state = outcome.state
-        if state == "gone" and outcome.completion is not None:
-            state = "pending"  # the server has the completion, and its messages not yet
-        self._tracker.count(Entry(completion_id, state, messages=messages))
-        if state == "pending":
-            await self._wait(work, "pending", str(outcome.error))
-        elif state == "gone":
-            self._report.gone.append(completion_id)
-            await self._commit(work, partial(changes.stop_waiting, completion_id=completion_id))
+    async def _refuse(self, work: Work) -> None:
+        """Let a completion wait that cannot be requested, until the server must have deleted it."""
+        since = self._since.get(work.item.completion_id)
+        if work.place is None and changes.is_expired(since, self._discovery.now()):
+            await self._forget(work)
         else:
-            if state == "lost":
-                self._report.lost.append(completion_id)
-            else:
-                self._report.new += 1
-                self._report.messages += messages
-            keep = partial(
-                changes.keep,
-                outcome=outcome,
-                completion_id=completion_id,
-                now=self._discovery.now(),
-            )
-            await self._commit(work, keep)
+            await self._wait(work, "failed", REFUSED)
+
+    async def _keep(self, work: Work, outcome: Outcome) -> None:
+        if outcome.state == "pending" or self._is_invisible(outcome):
+            await self._wait_until_visible(work, outcome)
+        elif outcome.state == "gone":
+            await self._forget(work)
+        else:
+            await self._store(work, outcome)
+
+    def _is_invisible(self, outcome: Outcome) -> bool:
+        """Return whether the server has the completion, and not its messages."""
+        if outcome.state == "gone":
+            return outcome.completion is not None
+        return outcome.state == "done" and not len(outcome.messages)
+
+    async def _wait_until_visible(self, work: Work, outcome: Outcome) -> None:
+        """Let a completion wait that is young: its messages become visible after it.
+
+        Later, a list without messages is what the server has, and "not found" is a failure.
+        """
+        now, waits = self._discovery.now(), self._since.get(work.item.completion_id)
+        created = created_of(outcome.completion or b"")  # which may be in the future
+        known = [time for time in (created, waits) if time is not None]
+        error = "no message is listed" if outcome.error is None else str(outcome.error)
+        if min(known, default=now) > now - MARGIN:
+            self._tracker.count(Entry(work.item.completion_id, "pending"))
+            await self._wait(work, "pending", error)
+        elif outcome.error is None:
+            await self._store(work, outcome)
+        else:
+            await self._wait(work, "failed", f"{type(outcome.error).__name__}: {error}")
+
+    async def _forget(self, work: Work) -> None:
+        completion_id = work.item.completion_id
+        self._tracker.count(Entry(completion_id, "gone"))
+        self._report.gone.append(completion_id)
+        await self._commit(work, partial(changes.stop_waiting, completion_id=completion_id))
+
+    async def _store(self, work: Work, outcome: Outcome) -> None:
+        completion_id, messages = work.item.completion_id, len(outcome.messages)
+        kept = list[State]()
+
+        def keep(db: sqlite3.Connection) -> None:
+            now = self._discovery.now()
+            kept.append(changes.keep(db, completion_id=completion_id, outcome=outcome, now=now))
+
+        await self._commit(work, keep)
+        self._tracker.count(Entry(completion_id, kept[0], messages=messages))
+        if kept == ["lost"]:
+            self._report.lost.append(completion_id)
+        elif kept == ["done"]:
+            self._report.new += 1
+            self._report.messages += messages
 
     async def _wait(self, work: Work, state: str, error: str) -> None:
         if state == "failed":

@@ -14,13 +14,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .database import MEMORY, open_to_serve
+from .database import MEMORY, is_outdated, open_to_serve, steady
 from .errors import sqlite_errors
 from .insert import insert_conversation
 from .records import Source, read_records
 from .replies import unlisted_beside
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator, Mapping
 
 Order = Literal["asc", "desc"]
@@ -156,7 +157,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
-        with sqlite_errors(self._path):
+        with sqlite_errors(self._path), steady(self._renewed(), self._path):
             self._db.execute(f"BEGIN {kind}")
             try:
                 yield
@@ -165,6 +166,13 @@ class Store:
                 # SQLite itself ends a transaction for which the disk has no room.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+
+    def _renewed(self) -> sqlite3.Connection:
+        """Return the connection, opened anew if it is outdated."""
+        if is_outdated(self._db):
+            self._db.close()
+            self._db = open_to_serve(self._path)
+        return self._db
 
     def _latest_visible(self) -> float:
         """Return the latest time of import at which a completion is visible by now."""

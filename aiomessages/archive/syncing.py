@@ -13,6 +13,7 @@ from pathlib import Path
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.export.conversation_reader import ConversationReader
+from aiomessages.export.created_between import check_range
 from aiomessages.export.memory_budget import BUDGET_BYTES, MemoryBudget
 from aiomessages.export.report import Progress, ProgressTracker
 from aiomessages.export.writer import run_to_end
@@ -23,7 +24,7 @@ from .database import open_to_read, open_to_write
 from .discovery import Discovery
 from .guard import archive_errors, locked, unreplaced
 from .report import SyncReport
-from .run import MAX_RETRY_AFTER, RefusedRequests, Sync
+from .run import MAX_RETRY_AFTER, Sync
 from .sync_selection import Selection
 
 
@@ -79,15 +80,15 @@ async def sync(
     Raises ConfigurationError for arguments that cannot be used; LockedError if another sync of the
     archive is running; OtherProjectError if the archive belongs to another project; another
     ArchiveError if it cannot be written; APIError for a refused key, a used-up quota, a wait of
-    more than ten minutes, and a list that cannot be read.
+    more than ten minutes, and a list that cannot be read (what it listed before is kept first).
     """
     check_count("concurrency", concurrency)
+    check_range(since)
     selection, path = Selection(model, dict(metadata or {}), since, since_name), Path(path)
     file = path.absolute()  # the directory may change meanwhile
     base = caller_of(client)
     operation = base.operation("sync")
     tracker = ProgressTracker(on_progress, operation)
-    refused = RefusedRequests(tracker)
     address = {"base_url": origin or client.base_url}
     with ExitStack() as held:
         held.enter_context(archive_errors(path))
@@ -99,11 +100,11 @@ async def sync(
         caller = base.paced(
             Pace(max_rps),
             max_retry_after=MAX_RETRY_AFTER,
-            on_retry=refused.retried,
+            on_retry=tracker.retried,
             on_sent=tracker.sent,
         )
         reader = ConversationReader(
-            caller, file.parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
+            caller, file.resolve().parent, True, None, limit, MemoryBudget(BUDGET_BYTES), operation
         )
         discovery = Discovery(
             client,
@@ -117,7 +118,7 @@ async def sync(
             clock=clock,
         )
         held.enter_context(operation)
-        return await Sync(db, path, reader, discovery, tracker, refused, selection).run(concurrency)
+        return await Sync(db, path, reader, discovery, tracker, selection).run(concurrency)
 
 
 def _project(headers: Mapping[str, str]) -> dict[str, str]:

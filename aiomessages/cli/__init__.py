@@ -10,14 +10,20 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, Argument, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from aiomessages import __version__
 from aiomessages.errors import MessagesError
 
 from . import exits, stderr
-from .options import in_options, spelled_out, taken_for_an_argument
+from .archive_names import archive_among
+from .options import (
+    database_of_local,
+    in_options,
+    spelled_out,
+    taken_for_an_argument,
+)
 
 _EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
 
@@ -55,6 +61,7 @@ _COMMANDS = {
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",
 }
+_READING = {"list", "show", "completions", "export"}  # those with --local that name no archive
 _MODULES = {"import": "import_files"}  # a module cannot have the name of a statement
 for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
@@ -96,7 +103,9 @@ def _explain(error: BaseException, tokens: Sequence[str]) -> None:
     elif isinstance(error, KeyboardInterrupt):
         stderr.say("interrupted")
     elif isinstance(error, _EXPECTED):
-        stderr.say(in_options(str(error)))
+        said = in_options(str(error))
+        # Only `list` can wait.
+        stderr.say(said if "list" in tokens[:1] else said.replace(": see --wait-until-visible", ""))
     else:
         stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
 
@@ -104,14 +113,34 @@ def _explain(error: BaseException, tokens: Sequence[str]) -> None:
 def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
     """Return the fault of the command line, without a value that may be a secret."""
     if isinstance(error, UnusedCliTokensError):
-        said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
-        word = taken_for_an_argument(tokens)
-        return f"{said}; --local {word}: there is no such database" if word else said
+        return _too_many(error.unused_tokens or (), tokens)
     if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
-        option = error.argument.name if error.argument.name.startswith("-") else ""
-        return f"{option} {error.argument.parameter.metavar} is missing".lstrip()
-    said = str(error)
+        return _missing(error.argument, tokens)
+    said = str(error).partition(" Available commands: ")[0]  # --help lists them
     if isinstance(error, UnknownOptionError):
         given = error.token.keyword or error.token.value
         said = said.replace(given, given.partition("=")[0])
     return said.rstrip(".")
+
+
+def _too_many(unused: Sequence[str], tokens: Sequence[str]) -> str:
+    said = f"too many arguments: {' '.join(unused)}"
+    if word := taken_for_an_argument(tokens):
+        return f"{said}; --local {word}: there is no such database"
+    if tokens[0] in _READING and (archive := archive_among(tokens)):
+        return f"{said}; write --local {archive} to read that archive"
+    return said
+
+
+def _missing(argument: Argument, tokens: Sequence[str]) -> str:
+    """Return what is missing; an argument that may also be an option is called an argument."""
+    metavar = argument.parameter.metavar
+    if argument.index is None:
+        return f"{argument.name} {metavar} is missing"
+    database = database_of_local(tokens)
+    if metavar == "COMPLETION_ID":
+        local = f" --local {database}" if database else ""
+        return f"{metavar} is missing: `aiomessages completions{local}` lists the ids"
+    if metavar == "ARCHIVE" and database:
+        return f"{metavar} is missing: --local took {database}, so write it in front of --local"
+    return f"{metavar} is missing"

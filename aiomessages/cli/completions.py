@@ -5,7 +5,6 @@ It connects the selection, the client, the format and the output.
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from itertools import count
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from aiomessages.export.created_between import CreatedBetween
 from aiomessages.wire.decoding import despite_lone_surrogates, read_object
 
 from . import formats, output, running, selection
-from .options import Connection
+from .options import Connection, Utc
 
 _EXAMPLES = """\
 Examples:
@@ -35,7 +34,7 @@ def list_completions(
     metadata: selection.Metadata = None,
     since: selection.Since = None,
     until: selection.Until = None,
-    utc: selection.Utc = False,
+    utc: Utc = False,
     after: selection.After = None,
     limit: selection.Limit = None,
     order: Annotated[
@@ -50,7 +49,7 @@ def list_completions(
     The list includes the model's replies. `aiomessages list ID` shows the messages sent to it.
     """
     span, wanted = selection.span_of(since, until, utc=utc), selection.metadata_of(metadata)
-    screen = replace(output.screen_for(output.STANDARD_OUTPUT), utc=utc)
+    screen = output.screen_for(output.STANDARD_OUTPUT, utc=utc)
     shown = formats.of_completions(format, screen)
 
     opening = connection.client()

@@ -24,6 +24,8 @@ from aiomessages.export import export
 
 from . import formats, output
 from .local import serving
+from .pretty_parts import cut
+from .safe_text import one_line
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient, Message, StoredCompletion
@@ -125,7 +127,9 @@ async def _archived(client: "AsyncMessagesClient") -> str:
         again = await sync(client, path)
         async with Archive(path) as archive:
             hits = [hit async for hit in archive.search(_WORDS, limit=3)]
-    found = "".join(f"  {hit.completion_id} {hit.n}: {hit.snippet}\n" for hit in hits)
+    width = output.screen_for(output.STANDARD_OUTPUT).width
+    lines = (f"{hit.completion_id} {hit.n}: {hit.snippet}" for hit in hits)
+    found = "".join(f"  {cut(one_line(line), width - 2)}\n" for line in lines)
     return (
         f"\nKept {report.new} conversations in an archive, one SQLite file, with"
         f" {report.requests} requests.\nThe next sync sent {again.requests}: nothing was new. A"

@@ -35,6 +35,10 @@ class NoLedgerError(CommandError):
     """The destination has no export."""
 
 
+class NotStoredError(CommandError):
+    """The database of --local has no such completion."""
+
+
 class ReaderGone(Exception):  # noqa: N818 - no error: the reader has seen enough
     """The reader closed its end of the pipe."""
 
@@ -45,6 +49,7 @@ _CODES: dict[type[BaseException], int] = {
     ConfigurationError: USAGE,
     NotFoundError: NOT_FOUND,
     NoLedgerError: NOT_FOUND,
+    NotStoredError: NOT_FOUND,
     AuthenticationError: AUTHENTICATION,
     PermissionDeniedError: AUTHENTICATION,
     RateLimitError: RATE_LIMITED,

@@ -20,15 +20,23 @@ from aiomessages.wire.requests import check_completion_id
 from . import running
 from .exits import UsageError
 from .export_run import explained, run
-from .ids import STANDARD_INPUT, read_ids
-from .options import Concurrency, Connection, MaxRps, PageSize, Quiet, options_of, requested
+from .ids import STANDARD_INPUT, check_no_archive, read_ids
+from .options import (
+    Concurrency,
+    Connection,
+    MaxRps,
+    PageSize,
+    Quiet,
+    Utc,
+    options_of,
+    requested,
+)
 from .selection import (
     COMPLETIONS,
     Metadata,
     Model,
     Since,
     Until,
-    Utc,
     metadata_of,
     recorded,
     span_of,
@@ -57,7 +65,12 @@ Exit codes: 0 complete, 1 some completions failed or were lost (named),
 75 another process is writing, 130 stopped.
 """
 
-app = App(name="export", group_parameters=COMPLETIONS, help_epilogue=_EXAMPLES)
+app = App(
+    name="export",
+    group_parameters=COMPLETIONS,
+    usage="Usage: aiomessages export -o DEST [OPTIONS] [COMPLETION_ID...]",
+    help_epilogue=_EXAMPLES,
+)
 
 
 @app.default
@@ -204,6 +217,7 @@ def _check_source(
 def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> "Iterable[str]":
     if ids_file is not None:
         return held.enter_context(read_ids(ids_file))
+    check_no_archive(*ids)
     return [_checked(name) for name in ids]
 
 

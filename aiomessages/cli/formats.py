@@ -47,7 +47,6 @@ OutputFile = Annotated[
         help="Write to FILE, which appears when it is complete.",
     ),
 ]
-UTC = Annotated[bool, shown_by(negative="", help="Show times in UTC; else they are local.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +88,20 @@ def of_completions(name: Name, screen: Screen) -> Format:
     return _of_items(_chosen(name, screen), screen, view.completion, view.row, view.heading_row)
 
 
-def of_hits(name: HitName, screen: Screen, *, utc: bool = False) -> Format:
-    """Return the format of this name for hits in JSON; auto as in `named`.
-
-    The times of pretty and table are local, or in UTC.
-    """
+def of_hits(name: HitName, screen: Screen) -> Format:
+    """Return the format of this name for hits in JSON; auto as in `named`."""
     chosen, view = _chosen(name, screen), pretty_hits
     if chosen == "pretty":
-        return _for_reading(view.hit(screen, utc=utc), screen, between=b"\n")
+        return _for_reading(view.hit(screen), screen, between=b"\n")
     if chosen == "table":
-        heading = _encoded(view.heading_row(screen, utc=utc), screen)
-        return _for_reading(view.row(screen, utc=utc), screen, head=heading)
+        heading = _encoded(view.heading_row(screen), screen)
+        return _for_reading(view.row(screen), screen, head=heading)
     return _for_programs(chosen, screen, msgspec.json.encode, reads_raw=False)
+
+
+def read_at_terminal(name: HitName, screen: Screen) -> bool:
+    """Return whether a person reads the format of this name at a terminal."""
+    return screen.terminal and _chosen(name, screen) in ("pretty", "table")
 
 
 def _chosen(name: Name, screen: Screen) -> str:

@@ -10,6 +10,7 @@ from typing import IO
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
+from .archive_names import is_archive
 from .exits import UsageError
 
 STANDARD_INPUT = "-"
@@ -47,6 +48,15 @@ def read_ids(source: str) -> Iterator[Ids]:
         except OSError as error:
             raise UsageError(f"--ids-file {source}: {error.strerror}") from None
         yield Ids(copy, count)
+
+
+def check_no_archive(*completion_ids: str) -> None:
+    """Raise UsageError for the name of an archive in the place of an id."""
+    for word in completion_ids:
+        if is_archive(word):
+            raise UsageError(
+                f"{word} is a file, and no id: write --local {word} to read an archive"
+            )
 
 
 def _copy(name: str, lines: IO[bytes], copy: IO[bytes]) -> int:

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from aiomessages.archive.importing import ImportReport, check_file, import_checked
 
+from .archive_names import check_archive
 from .exits import UsageError
 from .progress import counted
 from .stderr import say
@@ -24,7 +25,11 @@ Examples:
 # More ids would hide the numbers: the others are in the report that Python gets.
 _NAMED = 10
 
-app = App(name="import", help_epilogue=_EXAMPLES)
+app = App(
+    name="import",
+    usage="Usage: aiomessages import [OPTIONS] FILE... ARCHIVE",
+    help_epilogue=_EXAMPLES,
+)
 
 
 @app.default
@@ -58,6 +63,7 @@ def import_files(
         if not file.is_file():
             raise UsageError(f"{file}: no such file")
         check_file(file)
+    check_archive(archive)
     if not archive.parent.is_dir():
         raise UsageError(f"{archive}: cannot create an archive there")
     for file in sources:

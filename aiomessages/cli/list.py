@@ -14,6 +14,7 @@ from jmespath.functions import Functions
 
 from . import formats, output, running, stderr
 from .exits import CommandError, UsageError
+from .ids import check_no_archive
 from .options import SAMPLE, Connection, NotNegative
 from .selection import After, Limit, MaxItems
 
@@ -71,6 +72,7 @@ def list_messages(
     These were sent to the model. The API keeps its reply in the completion itself:
     `aiomessages show` shows both.
     """
+    check_no_archive(completion_id)
     change = _compiled(transform)
     screen = output.screen_for(output_file)
     shown = formats.named(format, screen, transformed=change is not None)

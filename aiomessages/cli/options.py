@@ -23,7 +23,8 @@ from cyclopts.validators import Number
 import aiomessages
 
 from . import stderr
-from .exits import UsageError
+from .archive_names import DATABASE_ENDINGS
+from .exits import NotStoredError, UsageError
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
 _LONGEST_KEY = 65_536
-_DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
@@ -43,6 +43,7 @@ _SPELLING = {
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
     "raise max_response_bytes=": "use the Python client with a larger max_response_bytes",
+    "the messages delivered so far are good": "what was written so far is good",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
     "base_url": "--base-url",
@@ -56,6 +57,16 @@ def options_of(title: str, place: int) -> "partial[Parameter]":
     """Return the maker of the options of a group, which has its place in the help."""
     return partial(Parameter, group=Group(title, sort_key=place), negative="")
 
+
+# Every command that reads or shows a time has it. The commands that show one hand it to a `Screen`.
+Utc = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Times are in UTC, those given and those shown; else they are local.",
+    ),
+]
 
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
@@ -122,8 +133,14 @@ def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
     return None
 
 
+def database_of_local(tokens: Sequence[str]) -> str | None:
+    """Return the word that --local took as its database; None if there is none."""
+    pairs = pairwise(tokens)
+    return next((word for flag, word in pairs if flag == "--local" and _is_database(word)), None)
+
+
 def _is_database(word: str) -> bool:
-    path_like = any(mark in word for mark in "/\\") or word.endswith(_DATABASE_ENDINGS)
+    path_like = any(mark in word for mark in "/\\") or word.endswith(DATABASE_ENDINGS)
     return not word.startswith("-") and (path_like or word == SAMPLE or Path(word).is_file())
 
 
@@ -206,11 +223,19 @@ class Connection:
     async def _embedded(self, database: Path | None) -> AsyncIterator["AsyncMessagesClient"]:
         from .local import serving_to_itself  # noqa: PLC0415 - it imports aiohttp.web
 
-        async with (
-            serving_to_itself(database) as server,
-            self._opened(server.api_key, server.base_url) as client,
-        ):
-            yield client
+        try:
+            async with (
+                serving_to_itself(database) as server,
+                self._opened(server.api_key, server.base_url) as client,
+            ):
+                yield client
+        except aiomessages.NotFoundError as error:
+            # The library's advice is about the API, which forgets after 30 days.
+            source, named = (database, f" {database}") if database else ("the sample", "")
+            raise NotStoredError(
+                f"{source} has no completion {error.completion_id}:"
+                f" `aiomessages completions --local{named}` lists the ids"
+            ) from None
 
     def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
         stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))

@@ -41,15 +41,18 @@ class Screen:
         return self.encoding.lower().replace("-", "") == "utf8"
 
 
-def screen_for(path: Path) -> Screen:
+def screen_for(path: Path, *, utc: bool = False) -> Screen:
     """Return the screen at a path. Only a terminal has colours."""
     if path != STANDARD_OUTPUT:
-        return _screen(terminal=True) if _is_terminal(path) else Screen()
-    return Screen() if sys.stdout is None else _screen(terminal=sys.stdout.isatty())
+        return _screen(terminal=True, utc=utc) if _is_terminal(path) else Screen(utc=utc)
+    if sys.stdout is None:
+        return Screen(utc=utc)
+    return _screen(terminal=sys.stdout.isatty(), utc=utc)
 
 
-def _screen(*, terminal: bool) -> Screen:
+def _screen(*, terminal: bool, utc: bool) -> Screen:
     return Screen(
+        utc=utc,
         terminal=terminal,
         color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
         width=shutil.get_terminal_size().columns,

@@ -24,7 +24,7 @@ def completion(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one completion after another for the screen."""
 
     def show(found: Json) -> str:
-        details = filter(None, [_time(screen, found), _model(found), _metadata(found)])
+        details = filter(None, [time_of(found, screen), _model(found), _metadata(found)])
         said = _wrapped(_reply(found), screen.width)
         lines = [_rule(found, screen), "  ".join(details), *said]
         return "".join(f"{line}\n" for line in lines if line)
@@ -32,11 +32,11 @@ def completion(screen: Screen) -> Callable[[Json], str]:
     return show
 
 
-def heading(screen: Screen, *, utc: bool) -> Callable[[Json], str]:
+def heading(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out what stands above the messages of a completion."""
 
     def show(found: Json) -> str:
-        details = filter(None, [time_of(found, utc=utc), _model(found), _metadata(found)])
+        details = filter(None, [time_of(found, screen), _model(found), _metadata(found)])
         lines = [_rule(found, screen), "  ".join(details), _tokens(found)]
         return "".join(f"{line}\n" for line in lines if line)
 
@@ -48,16 +48,19 @@ def row(screen: Screen) -> Callable[[Json], str]:
 
     def show(found: Json) -> str:
         said = "  ".join(filter(None, [_metadata(found), _reply(found)]))
-        return _row(screen, _time(screen, found)[:16], _id(found), _model(found), said)
+        return _row(screen, time_of(found, screen)[:16], _id(found), _model(found), said)
 
     return show
 
 
 def heading_row(screen: Screen) -> str:
     """Return the heading of the rows."""
-    return _row(
-        screen, f"created ({'UTC' if screen.utc else 'local'})", "id", "model", "metadata, reply"
-    )
+    return _row(screen, created_heading(screen), "id", "model", "metadata, reply")
+
+
+def created_heading(screen: Screen) -> str:
+    """Return the heading of the times of creation, which names their zone."""
+    return f"created ({'UTC' if screen.utc else 'local'})"
 
 
 def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
@@ -84,13 +87,9 @@ def _model(found: Json) -> str:
     return one_line(str(found.get("model") or ""))
 
 
-def _time(screen: Screen, found: Json) -> str:
-    return time_of(found, utc=screen.utc)
-
-
-def time_of(found: Json, *, utc: bool = False) -> str:
+def time_of(found: Json, screen: Screen) -> str:
     """Return the time of creation with its zone; an empty string if it is no valid time."""
-    zone = UTC if utc else None
+    zone = UTC if screen.utc else None
     try:
         return datetime.fromtimestamp(found["created"], UTC).astimezone(zone).strftime("%F %T %Z")
     except (KeyError, TypeError, ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
 """The hits of a search laid out for reading: where a message stands, and what matched in it.
 
 It reads hits in the JSON form of `aiomessages search`. All foreign text passes through `safe_text`.
-Nothing here prints. Times are in the local time zone, or in UTC.
+Nothing here prints. Times are local unless the screen wants UTC.
 """
 
 import re
@@ -12,21 +12,23 @@ from rich.text import Text
 
 from .output import Screen
 from .pretty import console_for, trimmed
-from .pretty_completions import time_of
+from .pretty_completions import created_heading, time_of
+from .pretty_parts import cut
 from .safe_text import one_line, visible
 
 Json = Any
 _MARKED = "bold red"
 _ID_CELLS = 24
+_PLACE_CELLS = 12
 _BEFORE = 8  # characters in front of a match in a row, which is short
 
 
-def hit(screen: Screen, *, utc: bool = False) -> Callable[[Json], str]:
+def hit(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one hit after another: a heading, and the snippet."""
     console = console_for(screen)
 
     def show(found: Json) -> str:
-        details = [time_of(found, utc=utc), found["model"], _place(found)]
+        details = [time_of(found, screen), found["model"], _place(found)]
         line = "  ".join(one_line(str(detail)) for detail in details if detail)
         with console.capture() as captured:
             console.print(Text(one_line(found["completion_id"]), "bold", overflow="fold"))
@@ -37,15 +39,16 @@ def hit(screen: Screen, *, utc: bool = False) -> Callable[[Json], str]:
     return show
 
 
-def row(screen: Screen, *, utc: bool = False) -> Callable[[Json], str]:
+def row(screen: Screen) -> Callable[[Json], str]:
     """Return a function that shows a hit as a row. The id is whole, for copying."""
     console = console_for(screen)
     console.width = screen.width
 
     def show(found: Json) -> str:
-        cells = _cells(
-            time_of(found, utc=utc)[:16], one_line(found["completion_id"]), _place(found)
-        )
+        created = time_of(found, screen)[:16]
+        # Only the model replies: the word is enough for the column.
+        place = _place(found) if found["choice"] is None else "reply"
+        cells = _cells(created, one_line(found["completion_id"]), cut(place, _PLACE_CELLS))
         text = Text.assemble(cells, _snippet(found, before=_BEFORE))
         text.truncate(max(screen.width, 1), overflow="ellipsis")
         with console.capture() as captured:
@@ -55,15 +58,14 @@ def row(screen: Screen, *, utc: bool = False) -> Callable[[Json], str]:
     return show
 
 
-def heading_row(screen: Screen, *, utc: bool = False) -> str:
+def heading_row(screen: Screen) -> str:
     """Return the heading of the rows."""
-    return (_cells("created (UTC)" if utc else "created (local)", "id", "message") + "text")[
-        : screen.width
-    ].rstrip() + "\n"
+    heading = _cells(created_heading(screen), "id", "message") + "text"
+    return heading[: screen.width].rstrip() + "\n"
 
 
 def _cells(created: str, completion_id: str, place: str) -> str:
-    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:12}  "
+    return f"{created:16}  {completion_id:{_ID_CELLS}}  {place:{_PLACE_CELLS}}  "
 
 
 def _place(found: Json) -> str:

@@ -140,7 +140,7 @@ def _details(gauge: Gauge) -> list[str]:
     asides = {name: getattr(progress, name) for name in _ASIDES}
     return [
         counted(progress.messages, "message"),
-        megabytes(progress.bytes),
+        *([megabytes(progress.bytes)] if progress.bytes else []),  # a sync writes rows
         f"{gauge.rate:,.0f} requests/s",
         *(f"{number:,} {name}" for name, number in asides.items() if number),
     ]
@@ -164,6 +164,13 @@ def megabytes(size: int) -> str:
     if size < 1e6:
         return f"{size / 1e3:,.0f} kB"
     return f"{size / 1e6:,.1f} MB" if size < 100e6 else f"{size / 1e6:,.0f} MB"
+
+
+def elapsed(seconds: float) -> str:
+    """Return how long a run took: below a minute in seconds, else as `duration`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 59.5 else duration(seconds)
 
 
 def duration(seconds: float) -> str:

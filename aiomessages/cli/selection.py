@@ -47,14 +47,6 @@ Until = Annotated[
     str | None,
     Parameter(metavar="WHEN", help="Only completions created before this time, read as --since."),
 ]
-Utc = Annotated[
-    bool,
-    Parameter(
-        negative="",
-        show_default=False,
-        help="Read times without a zone as UTC, and show times in UTC, instead of local time.",
-    ),
-]
 
 
 def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -81,6 +73,11 @@ def span_of(since: str | None, until: str | None, *, utc: bool = False) -> TimeR
 def recorded(given: str | None, *, utc: bool) -> str | None:
     """Return a time for the record of a selection: an age stays one, and UTC is named."""
     return f"{given} UTC" if given and utc and not _AGE.fullmatch(given) else given
+
+
+def age_of(given: str | None) -> str | None:
+    """Return a time that is an age, and so moves with the clock; None for any other time."""
+    return given if given and _AGE.fullmatch(given) else None
 
 
 def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float | None:

@@ -27,14 +27,18 @@ Examples:
   aiomessages serve my.db --import records.jsonl.gz --port 8123
   aiomessages serve my.db --latency 0.15 --rate 50
   aiomessages serve --fault server-error:2      fail twice, then answer
-  aiomessages serve --fault reset@3             reset each connection from the third request on
+  aiomessages serve --fault reset@3             reset from the third request on
   aiomessages list COMPLETION_ID --local my.db  read it without a server
 
 Faults:
 """
 _NAMES = textwrap.fill(" ".join(FAULTS), 76, break_on_hyphens=False)
 
-app = App(name="serve", help_epilogue=_EXAMPLES + textwrap.indent(_NAMES, "  "))
+app = App(
+    name="serve",
+    usage="Usage: aiomessages serve [OPTIONS] [DATABASE]",
+    help_epilogue=_EXAMPLES + textwrap.indent(_NAMES, "  "),
+)
 
 
 @app.default

@@ -12,7 +12,8 @@ from cyclopts import App, Parameter
 from aiomessages.values.json_lines import on_one_line
 
 from . import formats, output, pretty, pretty_completions, running
-from .options import Connection
+from .ids import check_no_archive
+from .options import Connection, Utc
 from .safe_text import visible_json
 
 if TYPE_CHECKING:
@@ -45,17 +46,18 @@ def show(
             " (json), on one line (jsonl), or with the bytes of the server (raw).",
         ),
     ] = "auto",
-    utc: formats.UTC = False,
+    utc: Utc = False,
     output_file: formats.OutputFile = output.STANDARD_OUTPUT,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """Show one conversation: its messages, the model's reply, model, time and tokens."""
-    screen = output.screen_for(output_file)
+    check_no_archive(completion_id)
+    screen = output.screen_for(output_file, utc=utc)
     chosen = ("pretty" if screen.terminal else "jsonl") if format == "auto" else format
 
     with output.opened(output_file) as write:
         if chosen == "pretty":
-            running.run(_pretty(connection.client(), completion_id, screen, write, utc=utc))
+            running.run(_pretty(connection.client(), completion_id, screen, write))
         else:
             record = _RECORDS[chosen]
             running.run(_record(connection.client(), completion_id, record, screen, write))
@@ -66,15 +68,13 @@ async def _pretty(
     completion_id: str,
     screen: output.Screen,
     write: output.Write,
-    *,
-    utc: bool,
 ) -> None:
     def say(text: str) -> None:
         write(text.encode(screen.encoding, "backslashreplace"))
 
     async with opening as client:
         completion = await client.completion(completion_id)
-        say(pretty_completions.heading(screen, utc=utc)(completion.to_dict()))
+        say(pretty_completions.heading(screen)(completion.to_dict()))
         show_message = pretty.message(screen)
         async with client.list(completion_id) as messages:
             async for message in messages:

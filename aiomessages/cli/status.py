@@ -52,7 +52,7 @@ def status(
     """Show the progress of an export, or what an archive holds; a running one as well."""
     found = read_status(destination) or _of_archive(destination)
     if found is None:
-        raise NoLedgerError(f"{destination}: no export has been started there")
+        raise NoLedgerError(f"{destination}: there is neither an export nor an archive")
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(_json(found) if format == "json" else _pretty(found))
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiomessages.export import ExportReport, ExportStatus
 
-from .progress import counted, duration, megabytes
+from .progress import counted, duration, elapsed, megabytes
 
 GO_ON: Final = "run the same command again to continue"
 SHOWN: Final = 10  # ids of one kind; `status --format json` and the manifest have all
@@ -32,7 +32,7 @@ def of_report(report: ExportReport, status: ExportStatus, zone: tzinfo | None = 
         retries = f", {progress.retries:,} of them retries" if progress.retries else ""
         details.append(
             f"in this run: {counted(progress.completions, 'completion')},"
-            f" {counted(progress.requests, 'request')}{retries}, {duration(progress.seconds)}"
+            f" {counted(progress.requests, 'request')}{retries}, {elapsed(progress.seconds)}"
         )
     details += [*reasons("skipped", report.skipped), *named(report)]
     if report.removed:

@@ -48,7 +48,9 @@ def _outcome(run: Run) -> str:
         return f"{run.kind}, not ended"
     numbers = {"new": run.new, "changed": run.changed, "gone": run.gone, "failed": run.failed}
     said = [f"{count:,} {name}" for name, count in numbers.items() if count]
-    done = ", ".join([*(said or ["nothing new"]), counted(run.requests, "request")])
+    if not said and run.result in (None, "complete"):
+        said = ["nothing new"]
+    done = ", ".join([*said, counted(run.requests, "request")])
     return f"{run.kind}: {done}" + (f"; {run.result}" if run.result else "")
 
 

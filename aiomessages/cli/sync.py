@@ -11,16 +11,24 @@ from cyclopts import App, Parameter
 from aiomessages.archive.syncing import sync
 
 from . import exits, progress, running, stderr
+from .archive_names import check_archive
 from .export_run import stoppable
-from .options import Concurrency, Connection, MaxRps, PageSize, Quiet, requested
+from .options import (
+    Concurrency,
+    Connection,
+    MaxRps,
+    PageSize,
+    Quiet,
+    Utc,
+    requested,
+)
 from .selection import (
     COMPLETIONS,
     Metadata,
     Model,
     Since,
-    Utc,
+    age_of,
     metadata_of,
-    recorded,
     span_of,
 )
 from .summary import GO_ON, SHOWN
@@ -85,6 +93,7 @@ def sync_archive(
 
     The first run keeps all that the server has; later runs keep what is new, and retry what failed.
     """
+    check_archive(archive)
     span, pairs, opening = span_of(since, None, utc=utc), metadata_of(metadata), connection.client()
     gauge = progress.Gauge()
 
@@ -100,7 +109,7 @@ def sync_archive(
                     model=model,
                     metadata=pairs,
                     since=span.since,
-                    since_name=recorded(since, utc=utc),
+                    since_name=age_of(since),  # a date is another time in another zone
                     recheck=recheck,
                     limit=limit,
                     concurrency=concurrency,
@@ -110,33 +119,36 @@ def sync_archive(
                     on_progress=update,
                 )
                 report = await stoppable(working, close_display)
-        return _print(report, archive, quiet=quiet)
+        selective = bool(model or pairs or since)
+        return _print(report, archive, quiet=quiet, selective=selective)
 
     return running.run(synced())
 
 
-def _print(report: "SyncReport | None", archive: Path, *, quiet: bool) -> int:
+def _print(report: "SyncReport | None", archive: Path, *, quiet: bool, selective: bool) -> int:
     """Print the result of a sync, and return its exit code."""
     if report is None:
         stderr.say(f"stopped; what was committed to {archive} is safe; {GO_ON}")
         return exits.INTERRUPTED
     if not quiet or not report.complete:
-        first, *rest = lines_of(report)
+        first, *rest = lines_of(report, selective=selective)
         stderr.say(first)
         for line in rest:
             stderr.say_all(f"  {line}")
     return exits.OK if report.complete else exits.RUNTIME
 
 
-def lines_of(report: "SyncReport") -> "Iterator[str]":
+def lines_of(report: "SyncReport", *, selective: bool = False) -> "Iterator[str]":
     """Yield the lines of a sync that ended by itself."""
-    new = f"{report.new:,} new of {report.listed:,} listed" if report.new else "nothing new"
+    new = progress.counted(report.new, "new completion") if report.new else "nothing new"
+    messages = f", {progress.counted(report.messages, 'message')} added" if report.messages else ""
     requests = progress.counted(report.requests, "request")
-    yield (
-        f"{report.path}: {new}, {progress.counted(report.messages, 'message')} added"
-        f" ({requests}, {progress.duration(report.seconds)})"
-    )
-    if not report.listed:
+    # Of the new ones some may have waited since an earlier list, and are not listed again.
+    effort = f"{report.listed:,} listed, {requests}, {progress.elapsed(report.seconds)}"
+    yield f"{report.path}: {new}{messages} ({effort})"
+    if not report.listed and selective:
+        yield "the server lists no stored completion that the options select"
+    elif not report.listed:
         yield (
             "the server lists no stored completion: only those created with store=true are kept,"
             " for 30 days"

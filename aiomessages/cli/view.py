@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from aiomessages.archive import Archive
-from aiomessages.archive.store import import_records
-from aiomessages.server.sample import sample_records
+from aiomessages.archive.connection import ReadConnection
 
 from . import output
 from .exits import CommandError, UsageError
@@ -136,10 +134,20 @@ async def _readable(archive: Path | None) -> AsyncIterator[Path]:
         if archive is None:
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="aiomessages-"))
             archive = Path(folder, "sample.db")
-            import_records(str(archive), sample_records())
-        async with Archive(archive):
-            pass
+            _write_the_sample(archive)
+        connection = ReadConnection(archive)
+        try:
+            await connection.open()
+        finally:
+            await connection.aclose()
         yield archive
+
+
+def _write_the_sample(archive: Path) -> None:
+    from aiomessages.archive.store import import_records  # noqa: PLC0415 - other pages start sooner
+    from aiomessages.server.sample import sample_records  # noqa: PLC0415
+
+    import_records(str(archive), sample_records())
 
 
 def _bound(port: int) -> "socket.socket":

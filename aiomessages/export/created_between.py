@@ -111,7 +111,7 @@ class CreatedBetween:
         order: Order | None = None,
         selection: Mapping[str, Json] | None = None,
     ) -> None:
-        _check(since, until, order)
+        check_range(since, until, order)
         self._completions = completions
         self._range = TimeRange(since, until)
         self._order = order
@@ -161,7 +161,8 @@ def _chosen(page: RawPage, wanted: TimeRange) -> tuple[list[tuple[str, bytes]], 
     return [items[n] for n, time in enumerate(times) if wanted.contains(time)], times
 
 
-def _check(since: float | None, until: float | None, order: object) -> None:
+def check_range(since: float | None, until: float | None = None, order: object = None) -> None:
+    """Raise ConfigurationError for a range or an order that cannot be used."""
     for name, moment in (("since", since), ("until", until)):
         if moment is not None and (_number(moment) is None or moment != moment):  # noqa: PLR0124 NaN
             raise ConfigurationError(

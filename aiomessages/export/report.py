@@ -9,6 +9,7 @@ import msgspec
 
 from aiomessages.calls.request import RetryDetails
 from aiomessages.calls.retry import asks_all_to_wait
+from aiomessages.errors import RateLimitError
 from aiomessages.observe.operation import Operation
 
 from .ledger_schema import Entry
@@ -53,6 +54,7 @@ class ProgressTracker:
         self, on_progress: Callable[[Progress], object] | None, operation: Operation
     ) -> None:
         self.progress = Progress()
+        self.refused = 0  # requests, by a rate limit
         self._on_progress = on_progress or (lambda _: None)
         self._operation = operation
         self._began = self._reported = time.monotonic()
@@ -71,6 +73,7 @@ class ProgressTracker:
     def retried(self, details: RetryDetails) -> None:
         """Count a retry, and note until when the server asked all requests to wait."""
         self.progress.retries += 1
+        self.refused += isinstance(details.error, RateLimitError)
         self._operation.retried()
         if asks_all_to_wait(details.error):
             self.progress.paused_until = time.monotonic() + details.delay

@@ -158,9 +158,35 @@ def _count_replies(held: Sequence[bytes], first: int, stored: Stored) -> int:
     if not stored.replies or most < 1 or b'"assistant"' not in held[-1]:
         return 0
     try:
+        if _says_something_else(held[-1], stored.replies):
+            return 0
         return _compare_end(held[-len(stored.replies) :], most, stored)
     except (ValueError, RecursionError):
         return 0  # a message that cannot be compared is written as it is
+
+
+def _says_something_else(message: bytes, replies: Sequence[Reply]) -> bool:
+    """Return whether a message is none of the replies for certain, by its text alone.
+
+    That is so in most conversations, and takes a tenth of the time of a whole comparison.
+    """
+    texts = {_text_of(reply.message) for reply in replies}
+    return None not in texts and _text_of(message) not in {None, *texts}
+
+
+class _Text(msgspec.Struct):
+    content: str
+
+
+_TEXT: Final = msgspec.json.Decoder(_Text)
+
+
+def _text_of(message: bytes) -> str | None:
+    """Return the text of a message whose content is text; None for any other message."""
+    try:
+        return _TEXT.decode(message).content
+    except ValueError:
+        return None
 
 
 def _compare_end(end: Sequence[bytes], most: int, stored: Stored) -> int:

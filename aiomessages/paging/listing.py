@@ -15,6 +15,7 @@ from aiomessages.pages import Page, RawPage
 from aiomessages.values.redaction import shown
 from aiomessages.wire import requests, responses
 from aiomessages.wire.decoding import RAW, Codec
+from aiomessages.wire.page_content import PageContent
 from aiomessages.wire.requests import PageOptions
 
 from .cursor import Fetched, WalkState, step
@@ -143,7 +144,7 @@ class Listing:
                 log.info("a page of %d failed (%s); asking for less", limit, type(error).__name__)
             else:
                 size.passed(limit, len(page.ids))
-                return page, attempts + sent
+                return _doubted(page, limit, after), attempts + sent
 
     def _has_smaller(self, size: WalkSize, error: APIError, limit: int) -> bool:
         if limit == 1 and isinstance(error, ResponseTooLargeError):
@@ -250,3 +251,14 @@ class Listing:
             page_size=self._wanted.limit or requests.WALK_LIMIT,
             numbering=Numbering(str(self._call.completion_id), 1 if order == "desc" else -1),
         )
+
+
+def _doubted(page: PageContent[Page[Any]], limit: int, after: str | None) -> PageContent[Page[Any]]:
+    """Return a page so that another one follows it, if it is full: only an empty one is the end.
+
+    Some servers say `has_more: false` on each page (https://github.com/ogx-ai/ogx/issues/5611), and
+    in bulk nobody would see that the rest is missing. A page that ends with its own cursor comes
+    from a server that ignores it.
+    """
+    is_full = len(page.ids) == limit and page.ids[-1] != after
+    return structs.replace(page, has_more=True) if is_full else page

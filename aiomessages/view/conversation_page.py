@@ -144,7 +144,9 @@ def _turns(
         turn = _turn(stored, f"{address}/{stored.n}", query, allowance)
         if stored.choice is not None:
             created = page.summary.created
-            turn.time, turn.iso = ("", "") if created is None else (room.time(created), iso(created))
+            turn.time, turn.iso = (
+                ("", "") if created is None else (room.time(created), iso(created))
+            )
             replies = 1 + max(item.choice or 0 for item in page.messages)
             turn.choice = f"{stored.choice + 1} of {replies}" if replies > 1 else ""
             reason = reasons.get(stored.choice, "")
@@ -192,9 +194,7 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice] = []
 
 
-def _explain(
-    db: sqlite3.Connection, page: ConversationPage, turns: list[Turn], query: str
-) -> None:
+def _explain(db: sqlite3.Connection, page: ConversationPage, turns: list[Turn], query: str) -> None:
     """Say of each call without its answer on this page where that is, or that there is none."""
     calls = [(turn, call) for turn in turns for call in turn.calls if call.answer is None]
     ids = {call.call.id for _, call in calls if call.call.id is not None}

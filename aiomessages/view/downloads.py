@@ -19,13 +19,14 @@ from aiomessages.archive.filters import Filters
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
+from .rendering.documents import read
+from .rendering.source import as_markdown
 from .room import ROOM
 from .url_state import id_of, state_of
 from .visible import visible
 
 _NOT_READ: Final = ("#", '"', "\ufeff")  # what an id in a file cannot begin with
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
-_HAS_MORE: Final = re.compile(rb'"(?:tool_calls|function_call|audio)" *: *[\[{]|"content" *: *\[')
 _BYTES: Final = 1024 * 1024  # of messages at a time
 _TYPES: Final = {"json": "application/json", "txt": "text/plain"}
 
@@ -83,15 +84,10 @@ async def _markdown(connection: ReadConnection, completion_id: str) -> AsyncIter
 
 
 def _section(stored: StoredMessage) -> str:
-    """Return a message as Markdown: its text, or the JSON of one that has more than a text."""
+    """Return a message as Markdown, with its role as a heading."""
     role = visible(stored.role or "unknown role")
-    title = f"\n## {role}{', reply' if stored.choice is not None else ''}\n\n"
-    text = f"{stored.text}\n" if stored.text else ""
-    if text and not _HAS_MORE.search(stored.body):
-        return title + text
-    longest = max((len(run) for run in re.findall(rb"`+", stored.body)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{title}{text}{fence}json\n{stored.body.decode('utf-8', 'replace')}\n{fence}\n"
+    reply = ", reply" if stored.choice is not None else ""
+    return f"\n## {role}{reply}\n\n{as_markdown(read(stored.body))}\n"
 
 
 async def _messages(
@@ -100,14 +96,14 @@ async def _messages(
     """Yield all messages, some of them at a time: a conversation may be larger than memory."""
     n = 0
 
-    def read(db: sqlite3.Connection) -> list[StoredMessage]:
+    def some(db: sqlite3.Connection) -> list[StoredMessage]:
         found: list[StoredMessage] = []
         while n + len(found) < total and sum(stored.size for stored in found) < _BYTES:
             found.append(message(db, completion_id, n + len(found)))
         return found
 
     while n < total:
-        batch = await connection.run(read)
+        batch = await connection.run(some)
         n += len(batch)
         yield batch
 

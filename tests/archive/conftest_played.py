@@ -73,6 +73,7 @@ class PlayedServer:
     now: float = 1_700_000_000.0
     listing: str = "ascending"
     page: int = 100
+    ends_every_page: bool = False  # each page says that nothing follows
     requests: int = 0
     kept: dict[str, Completion] = field(default_factory=dict)
     fail: Callable[[web.Request], Any] = lambda _: None  # a response, or None; or awaitable
@@ -181,7 +182,7 @@ class PlayedServer:
                 "data": page,
                 "first_id": first,
                 "last_id": last,
-                "has_more": len(items) > len(page),
+                "has_more": len(items) > len(page) and not self.ends_every_page,
             }
         )
 

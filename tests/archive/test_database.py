@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiomessages.archive.database import open_to_read, open_to_serve, open_to_write
+from aiomessages.archive import Archive
+from aiomessages.archive.database import (
+    is_outdated,
+    open_to_read,
+    open_to_serve,
+    open_to_write,
+    steady,
+)
 from aiomessages.archive.errors import (
     ArchiveError,
     CorruptError,
@@ -107,6 +114,14 @@ def openings(path: Path) -> list[str]:
     return said
 
 
+def write_meanwhile(path: Path) -> None:
+    """Write to an archive, and raise an error as a reader of it might."""
+    db = open_to_write(path)
+    db.execute("DELETE FROM messages")
+    db.close()
+    raise sqlite3.DatabaseError("database disk image is malformed")
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Make a folder that other users reach: pytest's are private."""
@@ -177,6 +192,19 @@ def test_a_symbolic_link(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["b.db"]
     assert link.is_symlink()
     assert stat.S_IMODE(link.stat().st_mode) == 0o600
+
+
+def test_a_hard_link(tmp_path: Path) -> None:
+    """A file with two names is read by each, and written by none: each has a -wal of its own."""
+    path = make(tmp_path / "a.db")
+    other = tmp_path / "b.db"
+    other.hardlink_to(path)
+    for name in (path, other):
+        open_to_read(name).close()
+        with pytest.raises(ArchiveError, match=r"\.db: the file has a second name \(a hard link\)"):
+            open_to_write(name)
+    other.unlink()
+    open_to_write(path).close()
 
 
 def test_an_empty_file_becomes_an_archive(tmp_path: Path) -> None:
@@ -404,6 +432,50 @@ def test_an_archive_that_another_user_is_writing(open_folder: Path) -> None:
     db.close()
 
 
+def test_an_archive_that_another_user_writes_later(open_folder: Path) -> None:
+    """A reader that may make no file beside it is told, once it is written, that it is outdated."""
+    path = make(open_folder / "a.db")
+    path.chmod(0o644)
+    open_folder.chmod(0o755)
+    with as_nobody():
+        db = open_to_read(path)
+    with steady(db, path):
+        assert not is_outdated(db)
+    with pytest.raises(ArchiveError, match="it changed while it was read"), steady(db, path):
+        write_meanwhile(path)
+    assert is_outdated(db)
+    db.close()
+    with as_nobody():
+        db = open_to_read(path)
+    assert not is_outdated(db)
+    path.unlink()
+    assert is_outdated(db)
+    db.close()
+
+
+async def test_readers_of_an_archive_that_another_user_writes_later(open_folder: Path) -> None:
+    """An open Archive and a server see what was written since they opened it."""
+    path = make(open_folder / "a.db", 50)
+    path.chmod(0o644)
+    open_folder.chmod(0o755)  # noqa: ASYNC240 a test
+    with as_nobody():
+        archive, store = Archive(path), Store(str(path))
+        await archive.__aenter__()
+        found = await archive.completion("c7")
+        assert (found.id, store.completion("c7")[:10]) == ("c7", b'{"id":"c7"')
+    for count in (400, 500):
+        make(path, count)
+        with as_nobody():
+            for id in (f"c{count - 1}", "c7"):
+                assert (await archive.completion(id)).id == id
+                assert store.completion(id).startswith(b'{"id":"%b"' % id.encode())
+            assert len(archive_ids := [one.id async for one in archive.completions()]) == count
+            page = store.completions(after=None, limit=1000, order="asc")
+            assert {id for id, _ in page.items} == set(archive_ids)
+    store.close()
+    await archive.__aexit__(None, None, None)
+
+
 def test_the_database_of_another_program_that_may_only_be_read(open_folder: Path) -> None:
     """It is refused as what it is."""
     path = database(open_folder / "a.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)")
@@ -419,7 +491,7 @@ def test_an_earlier_version_that_may_only_be_read(open_folder: Path) -> None:
     path.chmod(0o444)
     reader, server, writer = openings(path)
     assert reader == server
-    assert reader.startswith("an archive of an earlier version (1, and this is 2): `aiomessages")
+    assert reader.startswith("an archive of an earlier version (1, and this is 3): `aiomessages")
     assert writer == NO_PERMISSION
 
 
@@ -473,6 +545,12 @@ def test_a_path_that_no_file_has(tmp_path: Path, opened: Open, name: str) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveError, match="cannot be opened: "):
         opened(tmp_path / name)
+
+
+def test_a_name_without_room_for_an_ending(tmp_path: Path) -> None:
+    """A name that leaves no room for the names of the files beside it is an ArchiveError."""
+    with pytest.raises(ArchiveError, match="it cannot be opened"):
+        open_to_write(tmp_path / ("x" * 253))
 
 
 @each_opening

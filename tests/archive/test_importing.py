@@ -231,6 +231,13 @@ def test_a_wrong_archive_is_refused(tmp_path: Path, record: Build) -> None:
         import_file(file, tmp_path / "nowhere" / "a.db")
 
 
+def test_an_archive_in_memory_is_refused(tmp_path: Path, record: Build) -> None:
+    """What is imported into memory would be gone at once."""
+    source = write(tmp_path / "records.jsonl", [record("chatcmpl-1", 1)])
+    with pytest.raises(NotAnArchiveError, match=":memory:: an archive in memory"):
+        import_file(source, ":memory:")
+
+
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, record: Build) -> None:
     """A bad line that the first reading did not meet rolls everything back."""
     file, archive = write(tmp_path / "a.jsonl", [record("a"), record("b")]), tmp_path / "a.db"

@@ -141,6 +141,14 @@ def test_a_reply_stands_behind_the_messages(db: sqlite3.Connection) -> None:
     assert view == [("well?", "yes", 1)]
 
 
+def test_an_absent_value_is_null(db: sqlite3.Connection) -> None:
+    """An empty name and the number 0 in its place are something else."""
+    names = [message("", name=name) for name in (None, "", "0", 0, "Ada")]
+    insert_conversation(db, completion(), [*names, message("")], seen=1.0)
+    assert column(db, "SELECT name FROM messages ORDER BY n") == [None, "", "0", None, "Ada", None]
+    assert column(db, "SELECT choice FROM messages") == [None] * 6
+
+
 def test_replies_that_the_caller_chooses(db: sqlite3.Connection) -> None:
     """Some servers list a reply among the messages: the caller then leaves it out of these."""
     body = completion("c", "yes")
@@ -163,9 +171,9 @@ def test_a_conversation_that_comes_again(db: sqlite3.Connection) -> None:
     insert_conversation(db, old, [message("old words")] * 3, seen=1.0)
     insert_conversation(db, completion("other"), [message("other words")], seen=1.0)
     new = b'{"id":"c","metadata":{"v":"new"},"choices":[]}'
-    insert_conversation(db, new, [message("new words")], seen=5.0, imported=4.0, state="lost")
+    insert_conversation(db, new, [message("new words")], seen=5.0, state="lost")
     seen = "SELECT first_seen, last_seen, imported, state FROM completions WHERE id = 'c'"
-    assert db.execute(seen).fetchall() == [(1.0, 5.0, 4.0, "lost")]
+    assert db.execute(seen).fetchall() == [(1.0, 5.0, 5.0, "lost")]
     assert db.execute("SELECT name, value FROM metadata").fetchall() == [("v", "new")]
     assert matches(db, "words") == ["other words", "new words"]
     assert matches(db, "old") == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from conftest_archive import NOW, store, stored, write
 
-from aiomessages.archive import Archive, CorruptError, Hit, SearchError
+from aiomessages.archive import Archive, ArchiveError, CorruptError, Hit, SearchError
 from aiomessages.errors import ConfigurationError
 from aiomessages.models import Message, Reply
 
@@ -281,6 +283,15 @@ async def test_the_beginning_of_a_word_in_heavy_messages(path: Path, best: bool)
         assert sorted(await found(archive, "umb*", best=best, until=NOW + 2)) == list("abbb")
 
 
+async def test_the_beginning_of_many_words_behind_a_heavy_message(path: Path) -> None:
+    """What is not looked through comes from the index, in the same order."""
+    store(path, "old", *["umbrella"] * 600)
+    store(path, "new", *["umbra"] * 600, created=NOW + 1)
+    store(path, "heavy", HEAVY, created=NOW + 2)
+    async with Archive(path) as archive:
+        assert await found(archive, "umb*") == ["new"] * 600 + ["old"] * 600
+
+
 async def test_a_group_without_messages(path: Path) -> None:
     """Completions without messages between the others are no hindrance."""
     with stored(path) as insert:
@@ -291,6 +302,33 @@ async def test_a_group_without_messages(path: Path) -> None:
         insert("old", "frequent", created=1)
     async with Archive(path) as archive:
         assert len(await found(archive, "frequent")) == 1101
+
+
+async def test_searches_at_once(path: Path) -> None:
+    """Many searches share an archive; each may be left at any hit, and the others go on."""
+    newest = shuffled(path, 300, "random")
+    async with Archive(path) as archive:
+
+        async def left_after(count: int, word: str) -> None:
+            async with aclosing(archive.search(word)) as hits:
+                seen = [(await anext(hits)).completion_id for _ in range(count)]
+            assert seen == [f"chatcmpl-{name}" for name in newest[:count]]
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(1, 50, 3):
+                tasks.start_soon(left_after, n, ("frequent", "freq*")[n % 2])
+        assert len(await found(archive, "frequent")) == 300
+
+
+async def test_a_search_in_an_archive_that_was_closed(path: Path) -> None:
+    """A search whose archive is closed meanwhile ends with an error that says so."""
+    shuffled(path, 100, "asc")
+    async with Archive(path) as archive:
+        hits = archive.search("frequent")
+        await anext(hits)
+    with pytest.raises(ArchiveError, match="not open"):
+        async for _ in hits:
+            pass
 
 
 async def test_a_damaged_message(path: Path) -> None:

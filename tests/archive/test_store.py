@@ -249,7 +249,7 @@ def test_the_file_names_its_program(tmp_path: Path) -> None:
     import_records(str(file), [])
     header = file.read_bytes()[:100]
     assert header[68:72] == b"aiom"
-    assert int.from_bytes(header[60:64], "big") == 2
+    assert int.from_bytes(header[60:64], "big") == 3
 
 
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

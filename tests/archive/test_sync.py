@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,15 @@ async def test_nothing_new_costs_one_request(server: PlayedServer, archive: Path
     server.now += DAY
     report = await run(server, archive)
     assert (report.new, report.requests, report.complete) == (0, 1, True)
+
+
+@pytest.mark.parametrize("since", [datetime(2026, 1, 1, tzinfo=UTC), "30d", float("nan"), True])
+async def test_a_time_that_is_no_number(server: PlayedServer, archive: Path, since: Any) -> None:
+    """It is refused before anything is sent or written, as an export refuses it."""
+    with pytest.raises(ConfigurationError, match="since must be a number of Unix seconds"):
+        await run(server, archive, since=since)
+    assert not archive.exists()  # noqa: ASYNC240 nothing else runs
+    assert server.requests == 0
 
 
 async def test_only_what_is_new_is_read(server: PlayedServer, archive: Path) -> None:
@@ -220,6 +230,15 @@ async def test_a_list_that_cannot_be_read(
     assert end is not None
     server.fail = lambda _: None
     assert (await run(server, archive)).new == 2
+
+
+async def test_the_time_of_a_run(server: PlayedServer, archive: Path) -> None:
+    """A run is recorded from its begin to its end, also where the server's clock stands still."""
+    create(server, 2)
+    report = await run(server, archive)
+    (lasted,) = (end for (end,) in ask(archive, 'SELECT "end" - begin FROM runs'))
+    assert report.seconds > 0
+    assert lasted == pytest.approx(report.seconds, abs=1e-3)
 
 
 async def test_a_refused_key_in_the_middle(server: PlayedServer, archive: Path) -> None:

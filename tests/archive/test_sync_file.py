@@ -92,6 +92,17 @@ async def test_a_lock_that_was_left(server: PlayedServer, archive: Path) -> None
     assert (await run(server, archive)).new == 1
 
 
+def test_a_lock_by_another_name(tmp_path: Path) -> None:
+    """The lock of an archive holds under each symbolic link to it."""
+    path, link = tmp_path / "archive.db", tmp_path / "links" / "link.db"
+    link.parent.mkdir()
+    path.touch()
+    link.symlink_to(path)
+    with locked(link), pytest.raises(LockedError), locked(path):
+        pass
+    assert [file.name for file in link.parent.iterdir()] == ["link.db"]
+
+
 def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     """A lock for which there is no directory is an error that names it."""
     with (

@@ -20,6 +20,7 @@ from conftest_played import (
     ask,
     check_consistent,
     create,
+    not_found,
     rows,
     run,
 )
@@ -164,6 +165,79 @@ async def test_a_list_that_leaves_something_out(server: PlayedServer, archive: P
     assert (report.missing, report.changed) == ([made[4].id], 0)
 
 
+@pytest.mark.parametrize("listing", ["ascending", "newest-first"])
+async def test_a_server_that_ends_every_page(
+    server: PlayedServer, archive: Path, listing: str
+) -> None:
+    """A full page is not taken for the last one, and a quiet day still costs one request."""
+    server.listing = listing
+    made = create(server, 250)
+    made[0].messages = [f"message {n}" for n in range(250)]
+    server.ends_every_page = True
+    report = await run(server, archive)
+    assert (report.new, report.messages) == (250, sum(len(one.messages) for one in made))
+    if listing == "ascending":
+        assert (await run(server, archive)).requests == 1
+    create(server, 130)
+    assert (await run(server, archive)).new == 130
+
+
+async def test_a_list_that_always_fails_at_the_same_page(
+    server: PlayedServer, archive: Path
+) -> None:
+    """What stands in front of a page that cannot be read is kept, and what waits is tried again."""
+    made = create(server, 25)
+    server.fail = answering(f"{made[0].id}/messages", 500)
+    await run(server, archive)
+    new, failures = create(server, 20), asyncio.Event()
+    server.page = 11
+
+    async def fail(request: web.Request) -> web.Response | None:
+        if request.query.get("after") == new[9].id:
+            failures.set()
+            return web.Response(status=500)
+        if request.path.endswith("/messages"):
+            await failures.wait()
+        return None
+
+    server.fail = fail
+    with pytest.raises(InternalServerError):
+        await run(server, archive)
+    assert kept(archive).keys() == {one.id for one in [*made, *new[:10]]}
+    assert ask(archive, "SELECT result FROM runs ORDER BY number DESC LIMIT 1") == [
+        ("InternalServerError",)
+    ]
+    server.fail = lambda _: None
+    assert (await run(server, archive)).new == 10
+
+
+@pytest.mark.parametrize("fault", ["not found", "empty"])
+async def test_a_conversation_that_the_server_forgets(
+    server: PlayedServer, archive: Path, fault: str
+) -> None:
+    """A part of a conversation, or none of it, does not replace the whole one."""
+    (one,) = create(server, 1, messages=[f"message {n}" for n in range(4)])
+    server.page = 2
+    await run(server, archive)
+    before = rows(archive)
+    one.extra = {"choices": []}
+    if fault == "empty":
+        one.messages = []
+    else:
+        server.fail = lambda r: (
+            web.json_response({"error": not_found(one.id)}, status=404)
+            if "after" in r.query and r.path.endswith("/messages")
+            else None
+        )
+    report = await run(server, archive, recheck=True)
+    assert (report.new, report.lost, [*report.failed]) == (0, [], [one.id])
+    assert "the archive keeps those from before" in report.failed[one.id]
+    assert rows(archive) == before
+    server.fail, one.messages = (lambda _: None), ["another", "conversation"]
+    assert (await run(server, archive)).new == 1
+    assert ask(archive, "SELECT message_count FROM completions") == [(2,)]
+
+
 async def test_a_recheck_whose_list_fails(server: PlayedServer, archive: Path) -> None:
     """Without the end of the list nothing is judged, and the server is asked for nothing."""
     made = create(server, 30)
@@ -286,7 +360,7 @@ async def test_pages_that_overlap(server: PlayedServer, archive: Path) -> None:
 
 
 async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -> None:
-    """A completion that is listed twice is kept once, whatever became of its readings."""
+    """A completion that is listed twice is read once, and kept once."""
     made = create(server, 5)
     items = [one.body() for one in [*made, *made]]
 
@@ -297,7 +371,8 @@ async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -
         return web.json_response(frame | {"data": items, "has_more": False})
 
     server.fail = repeat
-    await run(server, archive)
+    report = await run(server, archive)
+    assert (report.new, report.requests, report.listed) == (5, 1 + 5, 10)
     assert ask(archive, "SELECT count(*), sum(message_count) FROM completions") == [
         (5, sum(len(one.messages) for one in made))
     ]
@@ -390,18 +465,66 @@ async def test_the_dialect_of_ogx(server: PlayedServer, archive: Path) -> None:
 
 
 async def test_messages_that_stay_invisible(server: PlayedServer, archive: Path) -> None:
-    """A completion that exists, and whose messages do not, waits for as long as it exists."""
+    """A completion that exists, and whose messages do not, has failed after an hour."""
     made = create(server, 25)
     id = made[0].id
     server.fail = answering(f"{id}/messages", 500)
     await run(server, archive)
-    error = {"message": f"Completion {id} not found", "code": "not_found"}
-    server.fail = answering(f"{id}/messages", 404, error)
+    server.fail = answering(f"{id}/messages", 404, not_found(id))
     for _ in range(2):
         report = await run(server, archive)
-        assert (report.pending, report.gone) == ([id], [])
+        assert (report.pending, [*report.failed], report.gone) == ([], [id], [])
     server.fail = lambda _: None
     assert (await run(server, archive)).new == 1
+
+
+@pytest.mark.parametrize("created", [None, 1_700_000_000])
+async def test_messages_that_are_not_found_for_an_hour(
+    server: PlayedServer, archive: Path, created: int | None
+) -> None:
+    """A completion whose messages are not found waits, and has failed after an hour."""
+    one = server.create(extra={"created": created})
+    server.fail = answering("/messages", 500)
+    await run(server, archive)
+    one.hidden = True  # a listed one is asked for again for 15 s
+    server.fail = answering("/messages", 404, not_found(one.id))
+    server.now += HOUR - 1
+    report = await run(server, archive)
+    assert (report.pending, report.failed) == ([one.id], {})
+    server.now += 1
+    report = await run(server, archive)
+    assert (report.pending, [*report.failed]) == ([], [one.id])
+    server.fail = lambda _: None
+    assert (await run(server, archive)).new == 1
+
+
+@pytest.mark.parametrize("created", [None, 1_700_000_000, 4_000_000_000])
+async def test_messages_that_are_listed_late(
+    server: PlayedServer, archive: Path, created: int | None
+) -> None:
+    """A completion without messages waits for an hour, and is then kept as it is."""
+    one, other = (server.create(extra={"created": created}) for _ in range(2))
+    texts, one.messages, other.messages = one.messages, [], []
+    report = await run(server, archive)
+    assert (report.pending, report.failed, report.new) == ([one.id, other.id], {}, 0)
+    one.messages = texts
+    server.now += HOUR
+    report = await run(server, archive)
+    assert (report.new, report.messages, report.complete) == (2, len(texts), True)
+
+
+async def test_an_id_that_no_request_can_hold_and_is_gone(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A completion that could never be requested is named as gone when it must be deleted."""
+    (one,) = create(server, 1, extra={"id": "a/../b"})
+    await run(server, archive)
+    one.deleted = server.now
+    assert [*(await run(server, archive)).failed] == ["a/../b"]
+    server.now += RETENTION
+    report = await run(server, archive)
+    assert (report.gone, report.failed) == (["a/../b"], {})
+    assert (await run(server, archive)).complete
 
 
 @pytest.mark.parametrize("body", [b'{"id": "another"}', b"{}", b'{"id": 3}'])

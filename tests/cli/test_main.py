@@ -75,8 +75,8 @@ def test_arguments_of_the_process(
 
 
 COMMANDS = [
-    *([], ["list"], ["completions"], ["export"], ["sync"], ["status"], ["import"], ["serve"]),
-    ["demo"],
+    *([], ["list"], ["show"], ["completions"], ["search"], ["export"], ["sync"], ["status"]),
+    *(["import"], ["serve"], ["demo"]),
 ]
 
 
@@ -122,6 +122,61 @@ def test_an_unknown_command(run: Run) -> None:
     assert (code, out) == (2, b"")
     assert '"list"' in err
     assert err.count("\n") == 1
+    assert "Available" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["list"], "COMPLETION_ID is missing: `aiomessages completions` lists the ids"),
+        (
+            ["show", "--local", "archive.db"],
+            "COMPLETION_ID is missing: `aiomessages completions --local archive.db` lists the ids",
+        ),
+        (["status"], "DEST is missing"),
+        (["sync"], "ARCHIVE is missing"),
+        (["search"], "ARCHIVE is missing"),
+        (
+            ["sync", "--local", "archive.db"],
+            "ARCHIVE is missing: --local took archive.db, so write it in front of --local",
+        ),
+        (["export", "--all"], "--output DEST is missing"),
+        (
+            ["show", "chatcmpl-short", "archive.db"],
+            "too many arguments: archive.db; write --local archive.db to read that archive",
+        ),
+        (["status", "archive.db", "b.db"], "too many arguments: b.db"),
+        (["show", "a", "b"], "too many arguments: b"),
+    ],
+)
+def test_what_is_missing_or_too_much(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    """The fault of a command line is one sentence, with what to write where that is known."""
+    monkeypatch.chdir(tmp_path)
+    Path("archive.db").touch()
+    assert run(*words) == (2, b"", f"aiomessages: {said} (see aiomessages {words[0]} --help)\n")
+
+
+@pytest.mark.parametrize("words", [["list"], ["show"], ["export", "-o", "x.jsonl"]])
+def test_an_archive_for_an_id(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """The name of an archive in the place of an id is refused, with the option that reads it."""
+    monkeypatch.chdir(tmp_path)
+    Path("archive.db").touch()
+    said = "archive.db is a file, and no id: write --local archive.db to read an archive"
+    assert run(*words, "archive.db") == (2, b"", f"aiomessages: {said}\n")
+    assert run(*words, "archive.db", "--local") == (2, b"", f"aiomessages: {said}\n")
+
+
+@pytest.mark.usefixtures("messages_environment")
+def test_advice_of_another_command(run: Run) -> None:
+    """The advice to wait for a completion names the option only where the command has it."""
+    assert "--wait-until-visible" in run("list", "chatcmpl-nobody").err
+    ran = run("show", "chatcmpl-nobody")
+    assert (ran.code, "--wait-until-visible" in ran.err) == (3, False)
+    assert ran.err.endswith("A new one takes some seconds to appear.\n")
 
 
 HOSTILE = ["\x1b[2Jx", "a\u202eb", "\x9b31m", "\x85", "\u2028", "\udcff", "-\x1b", "--a\u202e=b"]

@@ -69,3 +69,14 @@ def test_rows(width: int) -> None:
     assert row.count("\n") == 1
     assert cell_len(row.rstrip("\n")) <= width
     assert len(pretty_hits.heading_row(screen)) <= width + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"choice": 0, "role": "assistant"}, {"role": "a role of many letters"}, {"n": 123_456}],
+)
+def test_columns(changes: dict[str, Any]) -> None:
+    """Whatever the role, the text stands below its heading."""
+    screen = Screen(width=100)
+    shown = pretty_hits.row(screen)(FOUND | changes)
+    assert shown.index("…an old") == pretty_hits.heading_row(screen).index("text")

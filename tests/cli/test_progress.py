@@ -98,7 +98,16 @@ def test_a_display(total: int | None, width: int) -> None:
     assert len(lines) == 2
     assert max(map(len, lines)) <= width
     assert "20" in lines[0]
-    assert lines[1].startswith("0 messages · 0 kB")
+    assert lines[1].startswith("0 messages · 0 requests/s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (0.42, "0.4 s"), (9.97, "10 s"), (59.4, "59 s"), (59.7, "1:00"), (65, "1:05")],
+)
+def test_elapsed(seconds: float, text: str) -> None:
+    """How long a run took is in seconds below a minute."""
+    assert progress.elapsed(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,54 @@ def test_what_is_searched_for(run: Run, archive: Path, words: list[str], count: 
     assert len(hits(run("search", archive, *words))) == count
 
 
+@pytest.mark.parametrize("shape", ["auto", "pretty", "table"])
+@pytest.mark.parametrize(("words", "which"), [([], "newest"), (["--best"], "best")])
+def test_the_limit_at_a_terminal(
+    run: Run,
+    archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shape: str,
+    words: list[str],
+    which: str,
+) -> None:
+    """A person sees twenty messages, and a line that says how to see more."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ran = run("search", archive, "word", "--format", shape, *words)
+    assert (ran.code, ran.out.count(b"chatcmpl-long")) == (0, 20)
+    said = f"these are the {which} 20; there are more: --limit N shows up to N"
+    assert ran.err == f"aiomessages: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["word", "--limit", "30"], 30),
+        (["word", "--limit", "5"], 5),
+        (["word", "--format", "jsonl"], 250),
+        (["word", "--format", "json"], 250),
+    ],
+)
+def test_no_limit_at_a_terminal(
+    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], count: int
+) -> None:
+    """A limit that is given is the limit, and a format for programs has none."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ran = run("search", archive, *words)
+    assert (ran.code, ran.out.count(b'"completion_id"') or ran.out.count(b"chatcmpl-long")) == (
+        0,
+        count,
+    )
+    assert ran.err == ""
+
+
+def test_few_at_a_terminal(run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a search finds no more than the limit of a terminal, nothing is said of more."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    numbers = " OR ".join(map(str, range(20)))
+    ran = run("search", archive, numbers)
+    assert (ran.code, ran.out.count(b"chatcmpl-long"), ran.err) == (0, 20, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -138,7 +186,7 @@ def test_hostile_text(run: Run, archive: Path, shape: str) -> None:
         (['"be brief'], 'a " without its other: write both, as in "a phrase"'),
         (["NOT", "brief"], "write what to search for, and what it must not have behind NOT"),
         (["!"], "write a word with letters or digits"),
-        ([], "WORDS are missing"),
+        ([], "WORDS are missing: aiomessages search archive.db umbrella"),
     ],
 )
 def test_what_is_no_query(run: Run, archive: Path, words: list[str], said: str) -> None:
@@ -146,6 +194,16 @@ def test_what_is_no_query(run: Run, archive: Path, words: list[str], said: str) 
     ran = run("search", archive, *words)
     assert (ran.code, ran.out) == (2, b"")
     assert said in ran.err
+
+
+def test_the_archive_behind_the_words(run: Run, archive: Path, tmp_path: Path) -> None:
+    """An archive that comes last, and one that was not named, are said to be so."""
+    ran = run("search", tmp_path / "umbrella", archive)
+    said = f"{tmp_path / 'umbrella'}: there is no such archive; name {archive} first"
+    assert ran == (2, b"", f"aiomessages: {said}\n")
+    ran = run("search", tmp_path / "umbrella")
+    said = "ARCHIVE or WORDS is missing: aiomessages search archive.db umbrella"
+    assert ran == (2, b"", f"aiomessages: {said}\n")
 
 
 def test_what_is_no_archive(run: Run, tmp_path: Path) -> None:

@@ -74,3 +74,17 @@ def test_an_unknown_id(run: Run, shape: str) -> None:
     ran = run("show", "chatcmpl-none", "--format", shape)
     assert (ran.code, ran.out) == (3, b"")
     assert "chatcmpl-none" in ran.err
+
+
+def test_an_unknown_id_in_an_archive(run: Run, tmp_path: Path) -> None:
+    """An archive without the completion says so: waiting for it to appear would not help."""
+    archive = tmp_path / "archive.db"
+    import_records(str(archive), RECORDS)
+    for command in ("show", "list"):
+        ran = run(command, "chatcmpl-nobody", "--local", archive)
+        said = (
+            f"{archive} has no completion chatcmpl-nobody:"
+            f" `aiomessages completions --local {archive}` lists the ids"
+        )
+        assert ran == (3, b"", f"aiomessages: {said}\n")
+    assert "the sample has no completion x:" in run("list", "x", "--local").err

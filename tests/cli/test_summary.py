@@ -111,7 +111,7 @@ def test_not_finished() -> None:
     assert lines == [
         "not finished: out.jsonl; run the same command again to continue",
         "  1,200 completions, 6,200 rows, 12.3 MB in 3 files",
-        "  in this run: 0 completions, 9 requests, 4 of them retries, 0:00",
+        "  in this run: 0 completions, 9 requests, 4 of them retries, 0.0 s",
         "  skipped: 2,000 × no reply, 1 × audio",
         "  failed: 3 × InternalServerError (a, b, c)",
         "  no longer listed by the server; kept in the file: 5",

@@ -51,11 +51,11 @@ def test_the_first_run_and_the_next(run: Run, archive: Path) -> None:
     """A run prints one line with its counts, and nothing to standard output."""
     code, out, err = run("sync", archive)
     assert (code, out) == (0, b"")
-    assert f"aiomessages: {archive}: 9 new of 9 listed, 18 messages added (1" in err
+    assert f"aiomessages: {archive}: 9 new completions, 18 messages added (9 listed, 1" in err
     assert archive.stat().st_mode & 0o777 == 0o600
     code, out, err = run("sync", archive)
     assert (code, out) == (0, b"")
-    assert f"{archive}: nothing new, 0 messages added (1 request, " in err
+    assert f"{archive}: nothing new (9 listed, 1 request, " in err
 
 
 def test_quiet(run: Run, archive: Path, messages_server: MessagesServer) -> None:
@@ -91,7 +91,7 @@ def test_what_could_not_be_read(run: Run, archive: Path, messages_server: Messag
     messages_server.recover()
     code, _, err = run("sync", archive)
     assert code == 0
-    assert "12 new of " in err
+    assert "12 new completions, 12 messages added (1 listed, " in err
 
 
 def test_a_recheck(run: Run, archive: Path) -> None:
@@ -119,10 +119,11 @@ def test_updated_metadata(run: Run, archive: Path) -> None:
 
 def test_a_selection(run: Run, archive: Path) -> None:
     """--model, --metadata and --since select; an age is one selection, whenever it is given."""
-    assert "4 new of 4 listed" in run("sync", archive, "--model", "model-1").err
-    assert run("sync", archive, "--metadata", "a=b").code == 0
+    assert "4 new completions, " in run("sync", archive, "--model", "model-1").err
+    code, _, err = run("sync", archive, "--metadata", "a=b")
+    assert (code, "lists no stored completion that the options select" in err) == (0, True)
     words = ("sync", archive, "--since", "30d")
-    assert "5 new of 9 listed" in run(*words).err
+    assert "5 new completions, " in run(*words).err
     assert "nothing new" in run(*words).err
     assert ask(archive, "SELECT DISTINCT selection FROM runs ORDER BY number") == [
         ('{"model": "model-1"}',),
@@ -131,10 +132,16 @@ def test_a_selection(run: Run, archive: Path) -> None:
     ]
 
 
-def test_a_date_in_utc(run: Run, archive: Path) -> None:
-    """With --utc a date is read as UTC, and the record of the selection says so."""
-    assert run("sync", archive, "--since", "2026-01-02", "--utc").code == 0
-    assert ask(archive, "SELECT selection FROM runs") == [('{"since": "2026-01-02 UTC"}',)]
+def test_a_date_in_several_zones(run: Run, archive: Path, messages_server: MessagesServer) -> None:
+    """A date is recorded as the moment that it means: an earlier one is another selection."""
+    for hour in range(3):
+        messages_server.store(1, created=1_767_312_000 + hour * 3600)
+    for since in (["2026-01-02", "--utc"], ["2026-01-02T01:00+01:00"]):
+        assert run("sync", archive, "--since", *since).code == 0
+    assert ask(archive, "SELECT DISTINCT selection FROM runs") == [('{"since": 1767312000.0}',)]
+    later = archive.with_name("later.db")
+    run("sync", later, "--since", "2026-01-02T00:00-01:00")
+    assert "1 new of " in run("sync", later, "--since", "2026-01-02T00:00+00:00").err
 
 
 def test_wrong_usage(run: Run, archive: Path) -> None:
@@ -151,6 +158,27 @@ def test_no_archive(run: Run, archive: Path) -> None:
     assert (code, archive.read_text()) == (2, "{}\n")
     assert "no SQLite database" in err
     assert run("sync", archive.parent).code == 2
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.parquet", "x.duckdb"])
+def test_the_name_of_an_export(run: Run, tmp_path: Path, name: str) -> None:
+    """A new archive with the name of an export is refused, with the name and the command to use."""
+    file = tmp_path / name
+    said = (
+        f"{file}: an archive is an SQLite database: name it x.db;"
+        f" `aiomessages export --all -o {file}` writes such a file"
+    )
+    assert run("sync", file) == (2, b"", f"aiomessages: {said}\n")
+    assert not file.exists()
+    file.touch()
+    assert run("sync", file).code == 2
+    assert file.read_bytes() == b""
+
+
+def test_an_archive_of_any_name(run: Run, archive: Path, tmp_path: Path) -> None:
+    """An archive that exists may have any name."""
+    run("sync", archive)
+    assert run("sync", archive.rename(tmp_path / "archive.json")).code == 0
 
 
 def test_another_address(run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +258,7 @@ def test_stopped(
     assert ask(archive, "SELECT count(*) FROM completions") == [(3,)]
     assert ask(archive, "SELECT result FROM runs") == [("interrupted",)]
     messages_server.recover()
-    assert "6 new of " in run("sync", archive).err
+    assert "6 new completions, " in run("sync", archive).err
 
 
 def test_help(run: Run) -> None:

@@ -169,7 +169,7 @@ async def test_every_request_counts(tmp_path: Path, refuse: Callable[[int], Answ
 
 
 async def test_requests_of_the_list_count(tmp_path: Path) -> None:
-    """The pages of the list are requests as well."""
+    """The pages of the list are requests as well, and so is one behind a last page that is full."""
 
     def answer(asked: Asked) -> Answer:
         if asked.path.endswith("/messages"):
@@ -183,7 +183,7 @@ async def test_requests_of_the_list_count(tmp_path: Path) -> None:
         AsyncMessagesClient(KEY, base_url=server.base_url) as client,
     ):
         report = await export(client, client.completions(limit=10), tmp_path / "out.jsonl")
-        assert report.progress.requests == len(server.asked) == 4 + len(IDS)
+        assert report.progress.requests == len(server.asked) == 5 + len(IDS)
 
 
 # --- run again ------------------------------------------------------------------------------------

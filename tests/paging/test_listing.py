@@ -205,7 +205,7 @@ async def test_a_limit_of_the_callers() -> None:
     """A walk begins with the given limit, and never requests more."""
     async with Loopback(limited_to(25, lambda: REFUSED)) as server, client_of(server) as client:
         assert await ids_of(one_by_one(client, limit=40)) == ALL
-    assert [limit_of(asked) for asked in server.asked] == [40, 20, 20, 20]
+    assert [limit_of(asked) for asked in server.asked] == [40, 20, 20, 20, 20]
 
 
 async def test_limits_that_the_walks_of_a_run_share() -> None:
@@ -239,7 +239,45 @@ async def test_many_conversations() -> None:
         assert [[m.id for m in c.messages] for c in got] == [ALL] * 3
         with pytest.raises(ConfigurationError, match="limit must be an int of 1 or more"):
             client.conversations(ids, limit=0)
-    assert [limit_of(asked) for asked in server.asked] == [60, 30] + [15] * 12
+    assert [limit_of(asked) for asked in server.asked] == [60, 30] + [15] * 15
+
+
+# --- a full page that says it is the last ---------------------------------------------------------
+
+
+def ending_early(items: int) -> Callable[[Asked], Answer]:
+    """Return a script of a conversation whose pages all say that nothing follows."""
+    script = conversation(message(n) for n in range(items))
+
+    def answer(asked: Asked) -> Answer:
+        found = script(asked)
+        return Answer({**found.body, "has_more": False})
+
+    return answer
+
+
+@pytest.mark.parametrize(("items", "sent"), [(60, 4), (59, 3), (20, 2), (19, 1)])
+async def test_a_server_that_ends_every_page(items: int, sent: int) -> None:
+    """In bulk, a full page is not the last one, whatever it says; a shorter one is."""
+    async with Loopback(ending_early(items)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, limit=20)) == ALL[:items]
+    assert len(server.asked) == sent
+
+
+async def test_a_server_that_ends_every_page_and_ignores_the_cursor() -> None:
+    """A full page that comes again does not prove that it was the last one."""
+    body = page([message(n) for n in range(20)], has_more=False)
+    async with Loopback(lambda _: Answer(body)) as server, client_of(server) as client:
+        with pytest.raises(PaginationError, match="only repeats"):
+            await ids_of(one_by_one(client, limit=20))
+
+
+async def test_a_server_that_ends_every_page_and_ignores_the_limit() -> None:
+    """A page with more than was asked for may be the whole list, as it says."""
+    body = page([message(n) for n in range(60)], has_more=False)
+    async with Loopback(lambda _: Answer(body)) as server, client_of(server) as client:
+        assert await ids_of(one_by_one(client, limit=20)) == ALL
+    assert len(server.asked) == 1
 
 
 # --- the list of completions, as an export reads it -----------------------------------------------

@@ -146,4 +146,6 @@ def store(path: Path, name: str = "", *texts: str | dict[str, Any], **fields: An
             {"role": "user", "content": text} if isinstance(text, str) else text for text in texts
         ]
         bodies = [json.dumps(message).encode() for message in messages]
+        db.execute("BEGIN IMMEDIATE")
         insert_conversation(db, json.dumps(completion).encode(), bodies, seen=1.0, state=state)
+        db.execute("COMMIT")

@@ -87,6 +87,7 @@ async def test_ids_of_any_characters(tmp_path: Path, odd: str) -> None:
         (link,) = {part.partition('"')[0] for part in page.body.decode().split('href="./c/')[1:]}
         answer = await room.get(f"/c/{link}/0.txt")
         assert (answer.status, answer.body) == (200, b"the text")
+        assert "the text" in (await room.get(f"/c/{link}")).text
 
 
 async def test_a_whole_conversation_as_a_record(archive: Path) -> None:
@@ -119,7 +120,7 @@ async def test_a_long_conversation(archive: Path) -> None:
 
 
 async def test_a_whole_conversation_as_markdown(archive: Path) -> None:
-    """Each message has its role as a heading; what is more than text is JSON behind a fence."""
+    """Each message has its role as a heading; what is more than text stands behind a fence."""
     call = {"id": "1", "type": "function", "function": {"name": "find", "arguments": "```"}}
     parts: list[str | dict[str, Any]] = [
         "**Hello**",
@@ -132,9 +133,10 @@ async def test_a_whole_conversation_as_markdown(archive: Path) -> None:
         answer = await room.get("/c/chatcmpl-b/conversation.md")
     assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
     shown = answer.body.decode()
-    assert shown.startswith("# chatcmpl-b\n\n## user\n\n**Hello**\n\n## assistant\n\n````json\n{")
+    assert shown.startswith("# chatcmpl-b\n\n## user\n\n**Hello**\n\n## assistant\n\n")
+    assert "Call of `find`:\n\n````\n```\n````\n" in shown
     assert "\n## x␊# y\n\nhm\n" in shown
-    assert "\n## unknown role\n\na part\n```json\n{" in shown
+    assert "\n## unknown role\n\na part\n" in shown
     assert shown.endswith("\n## assistant, reply\n\nBye.\n")
 
 

@@ -76,10 +76,10 @@ class Blocks:
         host = host_of(part.url)
         if host is None:
             note = '<p class="label">An image at an address that is no link: <code>{}</code></p>'
-            return Markup(note).format(exact(part.url[:_PREVIEW * 4]))
+            return Markup(note).format(exact(part.url[: _PREVIEW * 4]))
         link = '<p class="label">Image: <a href="{}" rel="noreferrer noopener">{}</a> '
         return Markup(link + '<span class="leads">({})</span></p>').format(
-            part.url, exact(part.url[:_PREVIEW * 4]), host
+            part.url, exact(part.url[: _PREVIEW * 4]), host
         )
 
     @write.register
@@ -146,7 +146,9 @@ class Blocks:
         if len(text) <= MOST:
             return Markup("")
         note = f"These are the first {MOST:,} of {len(text):,} characters."
-        link = Markup(' <a href="{}">Open all of it</a>.').format(self._whole) if self._whole else ""
+        link = (
+            Markup(' <a href="{}">Open all of it</a>.').format(self._whole) if self._whole else ""
+        )
         return Markup('<p class="cut">{}{}</p>').format(note, link)
 
 

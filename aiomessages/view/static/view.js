@@ -77,5 +77,8 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// Where there is room the filters are open: some browsers cannot do that by a style alone.
+if (matchMedia("(min-width: 52.01rem)").matches) document.querySelector(".filters")?.setAttribute("open", "");
+
 // The search field, when another page has led to it.
 if (location.hash === "#q") document.getElementById("q")?.focus();
