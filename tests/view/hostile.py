@@ -97,7 +97,16 @@ FENCES: Final = [
     f"```{info}\n<script>alert(1)</script>\n```"
     for info in (
         *("html", "javascript", "no-such-language", "<script>", '"onclick="x', "python onclick=x"),
-        *("../../etc/passwd", "__import__", "\x00", "\ud800", "\u202e", "x" * 5000, "{{ 7 }}", "PHP"),
+        *(
+            "../../etc/passwd",
+            "__import__",
+            "\x00",
+            "\ud800",
+            "\u202e",
+            "x" * 5000,
+            "{{ 7 }}",
+            "PHP",
+        ),
     )
 ]
 CHARACTERS: Final = [
@@ -119,13 +128,52 @@ CORPUS: Final = [*TAGS, *LINKS, *FENCES, *CHARACTERS]
 # Beginnings that a parser may read again and again, in the time of their square.
 UNITS: Final = [
     *("[", "]", "![", "[a](", "[a](<", "[a]: <", "[[]", "![[", "(", ")", "[a]: b\n", "[](", "]("),
-    *(">", "> ", "> a\n", ">- ", "> - a\n", "- ", "* a\n", "1. ", "- a\n\n  b\n", "+ \n", "  - a\n"),
+    *(
+        ">",
+        "> ",
+        "> a\n",
+        ">- ",
+        "> - a\n",
+        "- ",
+        "* a\n",
+        "1. ",
+        "- a\n\n  b\n",
+        "+ \n",
+        "  - a\n",
+    ),
     *("*", "_", "*a **a ", "_a __a ", "a**b", "*a_ ", "~", "~~a", "**a*", "***a"),
     *("`", "`a", "``a`", "```\n", "~~~\n", "``` a\n", "\\", "\\`"),
-    *("<", "<a ", "<!--", "<?", "<![CDATA[", "<a b=", "</", "<http://", "<a@b", "&", "&a", "&#", "&amp;"),
+    *(
+        "<",
+        "<a ",
+        "<!--",
+        "<?",
+        "<![CDATA[",
+        "<a b=",
+        "</",
+        "<http://",
+        "<a@b",
+        "&",
+        "&a",
+        "&#",
+        "&amp;",
+    ),
     *("|", "|a", "|-", "a|b\n", "|a|\n|-|\n", "a\n-|-\n", "a\n===\n", "***\n", "# ", "#\n", "a\n"),
     *("$", "$a", "$$", "$$\n", "\\(", "\\[", "\\[\n", "\\)", "$a$", "$ a"),
-    *(" ", "\t", "\n", "    a\n", " \n", "\xa0", "a ", "http://a.b ", "{", '{"a":', "[1,", "\u202e"),
+    *(
+        " ",
+        "\t",
+        "\n",
+        "    a\n",
+        " \n",
+        "\xa0",
+        "a ",
+        "http://a.b ",
+        "{",
+        '{"a":',
+        "[1,",
+        "\u202e",
+    ),
 ]
 
 
@@ -155,7 +203,7 @@ ELEMENTS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         """html head title body p header footer main nav h1 h2 h3 h4 h5 h6 ul li dl div dt dd span
         bdi b strong em s del blockquote figure figcaption code summary kbd table thead tbody tr br
-        hr""".split(),
+        hr""".split(),  # noqa: SIM905 - a list of words
         frozenset[str](),
     ),
     "a": _LINK,

@@ -37,13 +37,16 @@ def test_links_lead_to_the_web_and_say_where() -> None:
         for link in page.links:
             host = host_of(link)
             assert host is not None
-            assert host in page.text or link in page.text, text
+            # An address in angle brackets is its own text.
+            assert host in page.text or text.startswith("<"), text
             seen.add(host)
-    assert seen == {"evil.example", "a@b", *seen}
+    assert {"evil.example", "a@b"} <= seen
     assert "bank.example" not in seen
 
 
-_MARKS = st.sampled_from([*UNITS, *CORPUS[:60], "\n", "\n\n", "a", "    ", "[x](http://a.b)", "|-|-|\n"])
+_MARKS = st.sampled_from(
+    [*UNITS, *CORPUS[:60], "\n", "\n\n", "a", "    ", "[x](http://a.b)", "|-|-|\n"]
+)
 
 
 @given(st.lists(_MARKS, max_size=25).map("".join))
@@ -58,7 +61,11 @@ def test_no_text_at_all_becomes_markup_that_acts(text: str) -> None:
     assert Page(markdown(text)).wrong == []
 
 
-@given(st.lists(st.sampled_from(["a", "B ", "\n", "\n\n", "é", "。", ", ", "(", "\u202e"])).map("".join))
+@given(
+    st.lists(st.sampled_from(["a", "B ", "\n", "\n\n", "é", "。", ", ", "(", "\u202e"])).map(
+        "".join
+    )
+)
 def test_prose_is_the_same_without_the_parser(text: str) -> None:
     """A text without any mark of Markdown is written as the parser would write it."""
     with_a_mark = Page(markdown(text + "\n\n***")).text
@@ -75,26 +82,32 @@ def test_prose_is_the_same_without_the_parser(text: str) -> None:
         ("*a*\nb", '<p dir="auto"><em>a</em><br>\nb</p>'),
         ("a\n\nb", '<p dir="auto">a</p>\n<p dir="auto">b</p>'),
         ("# a", '<h3 dir="auto">a</h3>'),
-        ("### a\n\n# b\n\n###### c", "<h3 dir=\"auto\">a</h3>\n<h3 dir=\"auto\">b</h3>\n<h4 dir=\"auto\">c</h4>"),
+        (
+            "### a\n\n# b\n\n###### c",
+            '<h3 dir="auto">a</h3>\n<h3 dir="auto">b</h3>\n<h4 dir="auto">c</h4>',
+        ),
         ("- [ ] a\n- [x] b", '<ul dir="auto">\n<li>[ ] a</li>\n<li>[x] b</li>\n</ul>'),
         ("1. a\n   - b", '<ol dir="auto">\n<li>a\n<ul>\n<li>b</li>\n</ul>\n</li>\n</ol>'),
         ("7. a", '<ol start="7" dir="auto">\n<li>a</li>\n</ol>'),
         ("> a", '<blockquote dir="auto">\n<p>a</p>\n</blockquote>'),
         ("~~a~~", '<p dir="auto"><s>a</s></p>'),
         ("`a  b`", '<p dir="auto"><code dir="ltr">a  b</code></p>'),
-        ("***", "<hr dir=\"auto\">"),
+        ("***", '<hr dir="auto">'),
     ],
 )
 def test_forms(text: str, expected: str) -> None:
     """Headings begin below those of the page, lines stay lines, and tasks stay text."""
-    assert str(markdown(text)).strip().replace('<hr>', '<hr dir="auto">') == expected
+    assert str(markdown(text)).strip().replace("<hr>", '<hr dir="auto">') == expected
 
 
 def test_tables() -> None:
     """The columns of a table are aligned by classes, as no page may have a style."""
     html = str(markdown("| a | b | c | d |\n|:-|-:|:-:|-|\n| 1 | 2 | 3 | 4 |"))
     assert re.findall(r"<td[^>]*>", html) == [
-        '<td class="left">', '<td class="right">', '<td class="center">', "<td>",
+        '<td class="left">',
+        '<td class="right">',
+        '<td class="center">',
+        "<td>",
     ]
     assert Page(html).wrong == []
 
@@ -113,7 +126,11 @@ def test_tables() -> None:
 )
 def test_mathematics_stays_as_it_was_written(formula: str) -> None:
     """A formula is no Markdown, in a line, in a list and as a block of lines."""
-    for text in (formula, f"*a*\n\n{formula}\n\nb", f"- {formula.replace(chr(10), chr(10) + '  ')}"):
+    for text in (
+        formula,
+        f"*a*\n\n{formula}\n\nb",
+        f"- {formula.replace(chr(10), chr(10) + '  ')}",
+    ):
         page = Page(markdown(text))
         assert formula in page.text
         assert page.wrong == []
@@ -121,7 +138,18 @@ def test_mathematics_stays_as_it_was_written(formula: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["$5 and $6", "costs $ 5 $ *x*", "$$", "$$\nno end", "\\[ no end", "    $$\n    a\n    $$", "$a$5", "- $$\na", "\\(", "$"],
+    [
+        "$5 and $6",
+        "costs $ 5 $ *x*",
+        "$$",
+        "$$\nno end",
+        "\\[ no end",
+        "    $$\n    a\n    $$",
+        "$a$5",
+        "- $$\na",
+        "\\(",
+        "$",
+    ],
 )
 def test_prices_are_no_formulas(text: str) -> None:
     """Dollars and brackets without their other half stay as they are."""
@@ -184,7 +212,9 @@ def calls_of(text: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("text", [*(whole(unit, SIZE) for unit in UNITS), *SHAPES], ids=range(len(UNITS) + len(SHAPES)))
+@pytest.mark.parametrize(
+    "text", [*(whole(unit, SIZE) for unit in UNITS), *SHAPES], ids=range(len(UNITS) + len(SHAPES))
+)
 def test_no_text_takes_much_longer_than_others(text: str) -> None:
     """Texts that are made to be slow take few function calls a character, and have a page."""
     assert calls_of(text[:SIZE]) < 120 * SIZE
