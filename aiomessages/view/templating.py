@@ -8,7 +8,6 @@ import jinja2
 from .rendering.blocks import pretty
 from .visible import exact, readable, visible
 
-
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 

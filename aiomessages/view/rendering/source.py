@@ -16,7 +16,7 @@ def as_markdown(message: Mapping[str, Any]) -> str:
     return "\n\n".join(map(_written, parts_of(message)))
 
 
-def _written(part: Part) -> str:
+def _written(part: Part) -> str:  # noqa: PLR0911 - one for each kind
     match part:
         case Text(text) | Refusal(text):
             return text
