@@ -14,8 +14,8 @@ from .media import Medium, base64_of
 Json = Any
 _MOST: Final = 200  # parts, calls or notes of one message; the rest is left to its JSON
 _KNOWN: Final = frozenset(
-    """annotations audio content content_parts function_call id name object refusal role tool_call_id
-    tool_calls""".split()  # noqa: SIM905 - a list of words
+    """annotations audio content content_parts function_call id name object refusal role
+    tool_call_id tool_calls""".split()  # noqa: SIM905 - a list of words
 )
 
 
