@@ -18,8 +18,8 @@ from aiomessages.view.visible import exact
 
 MOST: Final = 4000  # characters of a piece of code that is coloured
 LANGUAGES: Final = frozenset(
-    """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx julia
-    lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript xml
+    """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
+    julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript xml
     yaml yml zsh""".split()  # noqa: SIM905 - a list of words
 )
 # The first that a token belongs to counts.
