@@ -1,4 +1,4 @@
-"""The templates of the pages: each value they show is escaped, and one they lack is an error."""
+"""The templates: each value that they show is escaped, and one that they lack is an error."""
 
 from pathlib import Path
 from typing import Final

@@ -6,24 +6,23 @@ slow. `static/conversation.css` has the colours of the classes.
 """
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import Markup, escape
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Generic, Keyword, Literal, Name, Number, Operator, String
-from pygments.token import _TokenType as TokenType
 
 from aiomessages.view.visible import exact
 
 MOST: Final = 4000  # characters of a piece of code that is coloured
 LANGUAGES: Final = frozenset(
     """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
-    julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript xml
-    yaml yml zsh""".split()  # noqa: SIM905 - a list of words
+    julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript
+    xml yaml yml zsh""".split()  # noqa: SIM905 - a list of words
 )
 # The first that a token belongs to counts.
-_CLASSES: Final[tuple[tuple[TokenType, str], ...]] = (
+_CLASSES: Final[tuple[tuple[Any, str], ...]] = (
     (Comment.Preproc, "hp"),
     (Comment, "hc"),
     (Keyword, "hk"),
@@ -71,8 +70,8 @@ def _joined(code: str, language: str) -> list[tuple[str | None, str]]:
 
 
 @cache
-def _class_of(token: TokenType) -> str | None:
-    return next((name for kind, name in _CLASSES if token in kind), None)  # type: ignore[comparison-overlap]  # it asks for a kind of it
+def _class_of(token: Any) -> str | None:
+    return next((name for kind, name in _CLASSES if token in kind), None)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A message as Markdown, to be copied or saved: its texts as written, the rest as code."""
+"""A message as Markdown, to be copied: its texts as they were written, the rest as code."""
 
 import re
 from collections.abc import Mapping
