@@ -4,17 +4,20 @@ All of this runs in the thread of a `ReadConnection`.
 """
 
 import sqlite3
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 
-from .browsing import ids
+from .browsing import found_numbers
 from .connection import snapshot
-from .facets import Count
+from .facets import Count, most_frequent
 from .filters import Filters
-from .selection import Values
+from .found_rows import in_parts
 
 _TOOLS: Final = 20
+_BY_DAY: Final = "GROUP BY day, c.model, c.state"
 
 # The queries (S608) are made of constants of this package; values are always bound.
 
@@ -48,39 +51,47 @@ def activity(db: sqlite3.Connection, filters: Filters, *, utc: bool) -> Activity
 
     Days are those of UTC, or else of the local time zone. Raises SearchError.
     """
-    where, values = filters.condition()
-    if filters.words:
-        where, values = _with_words(db, filters)
     zone = "" if utc else ", 'localtime'"
-    with snapshot(db):
-        days = db.execute(
-            f"SELECT date(c.created, 'unixepoch'{zone}) AS day, c.model, count(*),"  # noqa: S608
-            f" sum(ifnull(c.total_tokens, 0)) FROM completions AS c WHERE {where}"
-            " GROUP BY day, c.model ORDER BY day, c.model",
-            values,
-        ).fetchall()
-        states = db.execute(
-            f"SELECT c.state, count(*) FROM completions AS c WHERE {where}"  # noqa: S608
-            " GROUP BY c.state ORDER BY count(*) DESC, c.state",
-            values,
-        ).fetchall()
-        tools = db.execute(
-            "SELECT l.value, count(*) FROM labels AS l WHERE l.kind = 'tool' AND l.completion IN"  # noqa: S608
-            f" (SELECT c.number FROM completions AS c WHERE {where})"
-            " GROUP BY l.value ORDER BY count(*) DESC, l.value LIMIT ?",
-            (*values, _TOOLS),
-        ).fetchall()
-        (waiting,) = db.execute("SELECT count(*) FROM waiting").fetchone()
-    return Activity(
-        [Day(*row) for row in days if row[0] is not None],
-        [Count(*row) for row in tools],
-        [Count(*row) for row in states],
-        waiting,
-        sum(row[2] for row in days if row[0] is None),
+    # `sum` fails where the tokens that a server claims pass 64 bits; `total` is a float.
+    days = (
+        f"SELECT date(c.created, 'unixepoch'{zone}) AS day, c.model, c.state, count(*),"  # noqa: S608
+        " total(c.total_tokens) FROM completions AS c WHERE"
     )
+    tools = "SELECT l.value, count(*) FROM labels AS l WHERE l.kind = 'tool' AND l.completion IN"
+    with snapshot(db):
+        if filters.words:
+            numbers = found_numbers(db, filters)
+            rows = in_parts(db, f"{days} c.number IN", numbers, _BY_DAY)
+            called = in_parts(db, tools, numbers, " GROUP BY l.value")
+        else:
+            where, values = filters.condition()
+            rows = db.execute(f"{days} {where} {_BY_DAY}", values)
+            selected = f"(SELECT c.number FROM completions AS c WHERE {where})"  # noqa: S608
+            called = db.execute(f"{tools} {selected} GROUP BY l.value", values)
+        (waiting,) = db.execute("SELECT count(*) FROM waiting").fetchone()
+        return _added_up(rows, called, waiting)
 
 
-def _with_words(db: sqlite3.Connection, filters: Filters) -> tuple[str, Values]:
-    """Return the condition that selects the conversations with a message that matches."""
-    found = [completion_id for batch in ids(db, filters) for completion_id in batch]
-    return "c.id IN (SELECT value FROM json_each(?))", [msgspec.json.encode(found).decode()]
+def _added_up(
+    rows: Iterable[tuple[Any, ...]], called: Iterable[tuple[str, int]], waiting: int
+) -> Activity:
+    conversations, tokens = Counter[tuple[str, str | None]](), Counter[tuple[str, str | None]]()
+    states, tools = Counter[str](), Counter[str]()
+    unknown_time = 0
+    for day, model, state, count, sum_of_tokens in rows:
+        states[state] += count
+        if day is None:
+            unknown_time += count
+        else:
+            conversations[day, model] += count
+            tokens[day, model] += int(sum_of_tokens)
+    for tool, count in called:
+        tools[tool] += count
+    in_order = sorted(conversations, key=lambda key: (key[0], key[1] or ""))
+    return Activity(
+        [Day(*key, conversations[key], tokens[key]) for key in in_order],
+        most_frequent(tools)[:_TOOLS],
+        most_frequent(states),
+        waiting,
+        unknown_time,
+    )

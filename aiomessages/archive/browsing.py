@@ -26,6 +26,7 @@ from .snippets import Snippet, snippet_of
 _SNIPPETS: Final = 3  # of a conversation
 _TEXT: Final = 300  # characters of a message in a list
 _BATCH: Final = 1000  # ids
+_FOUND: Final = 10_000  # the same with words: each batch is a search of its own
 # A conversation is looked for among so many results, to know the one before it.
 _NEAR_THE_BEGINNING: Final = 1000
 
@@ -135,9 +136,9 @@ def find(
     search = search_of(filters, best=best)
     allowed: Kind = "ranked" if best else "after"
     start = None if cursor is None else _read_cursor(cursor, allowed=[allowed]).place
-    found = _searched(db, search, start, best=best, count=count)
     terms = parse(filters.words).terms
     with snapshot(db):
+        found = _searched(db, search, start, best=best, count=count)
         summaries = _summaries(db, list(found)[:count])
         results = [
             Result(summaries[number], _messages(db, found[number], terms)) for number in summaries
@@ -289,14 +290,22 @@ def _listed_ids(db: sqlite3.Connection, where: str, values: Values) -> Iterator[
 
 
 def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
-    last = 0
-    for hits in search.owners(db, None, size=_BATCH):
-        numbers = dict.fromkeys(completion for _, completion, _ in hits)
-        numbers.pop(last, None)
-        if hits:
-            last = hits[-1][1]
-        if found := _ids_of(db, list(numbers)):
+    place: Place | None = None
+    while True:
+        with snapshot(db):
+            numbers = list(_searched(db, search, place, best=False, count=_FOUND))
+            found = _ids_of(db, numbers[:_FOUND])
+            place = place_of(db, numbers[_FOUND - 1]) if len(numbers) > _FOUND else None
+        if found:
             yield found
+        if place is None:
+            return
+
+
+def found_numbers(db: sqlite3.Connection, filters: Filters) -> list[int]:
+    """Return the numbers of all conversations that the words find. Raises SearchError."""
+    batches = search_of(filters).owners(db, None, size=_BATCH)
+    return list(dict.fromkeys(completion for hits in batches for _, completion, _ in hits))
 
 
 def _ids_of(db: sqlite3.Connection, numbers: Sequence[int]) -> list[str]:
@@ -321,7 +330,8 @@ def neighbours(
     if number is None:
         return None, None
     if search is not None:
-        return _found_neighbours(db, search, number)
+        with snapshot(db):
+            return _found_neighbours(db, search, number)
     with snapshot(db):
         place = place_of(db, number)
         before = _ids_of(db, _next(db, where, values, place, 1, backwards=True))

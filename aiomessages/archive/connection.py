@@ -121,7 +121,10 @@ class ReadConnection:
 
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[None]:
-    """Let all queries of the block see one state of the archive."""
+    """Let all queries of the block see one state of the archive: that of the outermost block."""
+    if db.in_transaction:
+        yield
+        return
     db.execute("BEGIN")
     try:
         yield

@@ -6,7 +6,7 @@ large archive. All of this runs in the thread of a `ReadConnection`.
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -67,12 +67,14 @@ def facets(
     roles: Counts | None = None
     if bound is None:
         bound = _BOUND_WITH_WORDS if filters.words else _BOUND
-    if filters.words:
-        numbers, roles = _found(db, filters, bound + 1)
-    else:
-        numbers = _listed(db, filters, bound + 1)
-    bounded = len(numbers) > bound
     with snapshot(db):
+        if filters.words:
+            found = _found(db, filters, bound + 1)
+            numbers = list(found)
+            roles = Counter(role for number in numbers[:bound] for role in found[number])
+        else:
+            numbers = _listed(db, filters, bound + 1)
+        bounded = len(numbers) > bound
         return _facets(db, numbers[:bound], roles, bounded=bounded, utc=utc)
 
 
@@ -86,18 +88,15 @@ def _listed(db: sqlite3.Connection, filters: Filters, most: int) -> list[int]:
     return [number for (number,) in rows]
 
 
-def _found(db: sqlite3.Connection, filters: Filters, most: int) -> tuple[list[int], Counts]:
+def _found(db: sqlite3.Connection, filters: Filters, most: int) -> dict[int, set[str | None]]:
     """Return the conversations with a message that matches, and the roles of these messages."""
-    found: dict[int, set[str | None]] = defaultdict(set)
+    found: dict[int, set[str | None]] = {}
     for hits in search_of(filters).owners(db, None, size=_BATCH):
         for _, completion, role in hits:
             if len(found) == most and completion not in found:
-                break
-            found[completion].add(role)
-        else:
-            continue
-        break
-    return list(found), Counter(role for roles in found.values() for role in roles)
+                return found
+            found.setdefault(completion, set()).add(role)
+    return found
 
 
 def _facets(
@@ -137,9 +136,7 @@ def _facets(
     more: dict[str, int] = {}
 
     def most(name: str, counts: Counts) -> list[Count]:
-        short = [item for item in counts.items() if len(item[0] or "") <= _LONGEST]
-        short.sort(key=lambda item: (-item[1], item[0] or ""))
-        shown = [Count(*item) for item in short[:_VALUES]]
+        shown = most_frequent(counts)[:_VALUES]
         more[name] = len(counts) - len(shown)
         return shown
 
@@ -160,6 +157,13 @@ def _facets(
         [(key, most(f"metadata:{key}", metadata[key])) for key in keys],
         more,
     )
+
+
+def most_frequent(counts: Mapping[Any, int]) -> list[Count]:
+    """Return the values that are not too long, the most frequent first."""
+    short = [item for item in counts.items() if len(item[0] or "") <= _LONGEST]
+    short.sort(key=lambda item: (-item[1], item[0] or ""))
+    return [Count(*item) for item in short]
 
 
 def _nested(rows: Iterable[tuple[Any, ...]]) -> dict[str, Counts]:

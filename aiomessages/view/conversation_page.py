@@ -27,7 +27,7 @@ from .url_state import BadAddressError, State, id_of, message_of, segment, state
 
 _COUNT: Final = 100  # messages on a page
 _MOST_JSON: Final = 20_000  # bytes of a message that can be copied from the page
-# Bytes of a message that is read to be shown, and of all that are left out of a page for their size.
+# Bytes of a message that is read to be shown, and of all that a page leaves out for their size.
 _MOST_READ: Final = 16 * 1024 * 1024
 _MOST_REREAD: Final = 64 * 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""The templates of the pages: each value that they show is escaped, and one they lack is an error."""
+"""The templates of the pages: each value they show is escaped, and one they lack is an error."""
 
 from pathlib import Path
 from typing import Final
@@ -7,7 +7,6 @@ import jinja2
 
 from .rendering.blocks import pretty
 from .visible import exact, readable, visible
-
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 

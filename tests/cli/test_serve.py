@@ -106,11 +106,11 @@ def test_a_damaged_database(spawn: Spawn, tmp_path: Path) -> None:
     database = tmp_path / "my.db"
     import_records(str(database), RECORDS)
     with closing(sqlite3.connect(database)) as db:
-        (page,) = db.execute(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'completions'"
-        ).fetchone()
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'completions'"
+        (page,) = db.execute(query).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
     data = bytearray(database.read_bytes())
-    data[4096 * (page - 1) : 4096 * page] = b"\x55" * 4096  # the schema stays
+    data[size * (page - 1) : size * page] = b"\x55" * size  # the schema stays
     database.write_bytes(data)
     process = spawn("serve", database)
     variables = exported(process)

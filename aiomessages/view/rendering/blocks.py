@@ -1,3 +1,4 @@
+# ruff: noqa: S704 - each call has a constant of this module, and format() escapes the values
 """Each part of a message as HTML. Every value passes through `Markup.format`, which escapes it."""
 
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class Blocks:
         text = part.text[:MOST]
         format_ = plain if self._role in _NOT_MARKDOWN or not self._may_format(text) else markdown
         self._left[0] -= len(text)
-        return format_(text) + self._cut(part.text, "text")
+        return format_(text) + self._cut(part.text)
 
     @write.register
     def _(self, part: Refusal) -> Markup:
@@ -114,7 +115,7 @@ class Blocks:
     @write.register
     def _(self, part: Left) -> Markup:
         note = '<p class="label">and {} more, which the JSON of the message has</p>'
-        return Markup(note).format(f"{part.count:,}")
+        return Markup(note).format(f"{part.number:,}")
 
     def _may_format(self, text: str) -> bool:
         return len(text) <= self._left[0]
@@ -139,10 +140,10 @@ class Blocks:
             visible(title[:_PREVIEW]),
             exact(preview),
             highlighted(shown, "json"),
-            self._cut(document, "JSON"),
+            self._cut(document),
         )
 
-    def _cut(self, text: str, kind: str) -> Markup:
+    def _cut(self, text: str) -> Markup:
         if len(text) <= MOST:
             return Markup("")
         note = f"These are the first {MOST:,} of {len(text):,} characters."

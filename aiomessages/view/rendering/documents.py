@@ -39,24 +39,24 @@ def _pieces(text: str) -> Iterator[str | None]:
     """Yield the tokens of a document and the space between them; None where it is too deep."""
     level, is_first = 0, False
     for found in _TOKEN.finditer(text):
-        token = found[0]
-        if token in "]}":
+        word = found[0]
+        if word in "]}":
             level -= 1
             yield "" if is_first else _line(level)
         elif is_first:
             yield _line(level)
-        is_first = token in "[{"
+        is_first = word in "[{"
         level += is_first
         if level > _MOST_LEVELS:
             yield None
             return
-        match token:
+        match word:
             case ",":
                 yield "," + _line(level)
             case ":":
                 yield ": "
             case _:
-                yield _ESCAPE.sub(_letter, token) if "\\u" in token else token
+                yield _ESCAPE.sub(_letter, word) if "\\u" in word else word
 
 
 def _line(level: int) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: S704 - each call has a constant of this module, and format() escapes the values
 """Markdown becomes HTML that cannot act: tags are text, links lead to the web only, and say where.
 
 Mathematics stays as it was written. Text that would take long to read as Markdown, or would lose
@@ -49,7 +50,7 @@ def markdown(text: str) -> Markup:
     tokens = _parser().parse(readable(text))
     if any(token.level >= _MOST_LEVELS - 1 for token in tokens):
         return plain(text)
-    return Markup(_parser().renderer.render(tokens, _parser().options, {}))  # noqa: S704 see _Renderer
+    return Markup(_parser().renderer.render(tokens, _parser().options, {}))
 
 
 def plain(text: str) -> Markup:
@@ -89,11 +90,11 @@ def host_of(url: str) -> str | None:
     """Return where a link leads: a host, or an address of mail; None if it may be no link."""
     try:
         parts = urlsplit(url)
-        if parts.scheme not in _SCHEMES or re.search(r"[\x00-\x20\\]", url):
-            return None
-        return parts.path if parts.scheme == "mailto" else parts.hostname
     except ValueError:  # a host in brackets that is none
         return None
+    if parts.scheme not in _SCHEMES or re.search(r"[\x00-\x20\\]", url):
+        return None
+    return parts.path if parts.scheme == "mailto" else parts.hostname
 
 
 # --- mathematics ----------------------------------------------------------------------------------
@@ -102,8 +103,8 @@ _ENDS: Final = {"$$": "$$", "\\[": "\\]"}
 _INLINE: Final = {"\\(": "\\)", **_ENDS}
 
 
-def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 the parser's
-    """Read lines from `$$` or `\\[` to the end of the formula as they are."""
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    r"""Read lines from `$$` or `\[` to the end of the formula as they are."""
     if state.is_code_block(start):
         return False
     begin = state.bMarks[start] + state.tShift[start]
@@ -111,10 +112,10 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool: 
     if close is None:
         return False
     for line in range(start, min(end, start + _MOST_MATHS[0])):
-        last = state.src[state.bMarks[line] : state.eMarks[line]].rstrip()
+        last = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
         if line > start and state.sCount[line] < state.blkIndent:
             return False
-        if last.endswith(close) and (line > start or len(last.strip()) >= 4):
+        if last.endswith(close) and (line > start or len(last) >= 4):
             break
     else:
         return False
@@ -126,8 +127,8 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool: 
     return True
 
 
-def _math_inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 the parser's
-    """Read `$…$`, `\\(…\\)` and the like as they are. A price is no formula."""
+def _math_inline(state: StateInline, silent: bool) -> bool:
+    r"""Read `$…$`, `\(…\)` and the like as they are. A price is no formula."""
     text, begin = state.src, state.pos
     if text[begin] not in "$\\":
         return False
@@ -220,7 +221,7 @@ class _Renderer(RendererHTML):
 
 def code(text: str, info: str = "") -> Markup:
     """Return code as a block, with the name of its language."""
-    language = info.split()[0][:40] if info.split() else ""
+    language = "".join(info.split(maxsplit=1)[:1])[:40]
     name = Markup("<figcaption>{}</figcaption>").format(exact(language)) if language else ""
     block = '<figure class="code" dir="ltr">{}<pre tabindex="0"><code>{}</code></pre></figure>\n'
     return Markup(block).format(name, highlighted(text, language))

@@ -14,8 +14,8 @@ from .media import Medium, base64_of
 Json = Any
 _MOST: Final = 200  # parts, calls or notes of one message; the rest is left to its JSON
 _KNOWN: Final = frozenset(
-    """annotations audio content content_parts function_call id name object refusal role tool_call_id
-    tool_calls""".split()
+    """annotations audio content content_parts function_call id name object refusal role
+    tool_call_id tool_calls""".split()  # noqa: SIM905 - a list of words
 )
 
 
@@ -76,7 +76,7 @@ class Call(NamedTuple):
 class Left(NamedTuple):
     """The number of parts that are left out."""
 
-    count: int
+    number: int
 
 
 Part = Text | Refusal | Document | RemoteImage | File | Citation | Call | Medium | Left

@@ -1,4 +1,4 @@
-"""A message as Markdown, to be copied or saved: its texts as they were written, the rest as code."""
+"""A message as Markdown, to be copied or saved: its texts as written, the rest as code."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def as_markdown(message: Mapping[str, Any]) -> str:
     return "\n\n".join(map(_written, parts_of(message)))
 
 
-def _written(part: Part) -> str:
+def _written(part: Part) -> str:  # noqa: PLR0911 - one for each kind
     match part:
         case Text(text) | Refusal(text):
             return text

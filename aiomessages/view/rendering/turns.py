@@ -1,4 +1,4 @@
-"""A conversation as turns: each message with its parts, and the calls of tools with their answers."""
+"""A conversation as turns: each message with its parts, and each call of a tool with its answer."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
