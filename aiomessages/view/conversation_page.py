@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from aiohttp import hdrs, web
 
-from aiomessages.archive.browsing import neighbours
+from aiomessages.archive.conversation_order import neighbours
 from aiomessages.archive.conversation_pages import (
     ConversationPage,
     StoredMessage,

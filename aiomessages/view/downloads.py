@@ -12,8 +12,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from aiomessages.archive.browsing import ids
 from aiomessages.archive.connection import ReadConnection
+from aiomessages.archive.conversation_order import ids
 from aiomessages.archive.conversation_pages import StoredMessage, completion_json, message
 from aiomessages.archive.filters import Filters
 from aiomessages.errors import ConfigurationError

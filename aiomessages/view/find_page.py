@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from aiomessages.archive.browsing import CursorError, ResultPage, find
+from aiomessages.archive.browsing import ResultPage, find
+from aiomessages.archive.cursors import CursorError
 from aiomessages.archive.errors import SearchError
 from aiomessages.archive.facets import Count, Facets, facets
 
