@@ -17,7 +17,7 @@ from .selection import Values
 
 _SNIPPETS: Final = 3  # messages of a conversation
 _BATCH: Final = 1000  # ids
-_FOUND: Final = 10_000  # the same with words: each batch is a search of its own
+_FOUND: Final = 2000  # the same with words: each batch is a search of its own
 # A conversation is looked for among so many results, to know the one before it.
 _NEAR_THE_BEGINNING: Final = 1000
 
