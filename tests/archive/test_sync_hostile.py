@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,8 +37,7 @@ from aiomessages.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import suppress
-from pathlib import Path
+    from pathlib import Path
 
 
 def kept(archive: Path) -> dict[str, str]:
