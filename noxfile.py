@@ -32,7 +32,8 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
+        *("archive", "cli", "export", "server", "testing", "view"),
+        *("test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
 )
