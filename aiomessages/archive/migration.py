@@ -53,7 +53,7 @@ def _from_2(db: sqlite3.Connection) -> None:
         "INSERT INTO words (rowid, text) VALUES (?, ?)",
         ((number, searchable(text)) for number, text in texts),
     )
-    db.execute("DROP INDEX completions_by_time")
+    db.execute("DROP INDEX IF EXISTS completions_by_time")
     for statement in SCHEMA:
         if statement.startswith(_NEW_IN_3):
             db.execute(statement)
