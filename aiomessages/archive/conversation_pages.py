@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from .beginnings import beginning, characters
 from .browsing import Summary, summary_of
 from .connection import snapshot
 from .errors import NotInArchiveError
@@ -133,19 +132,25 @@ def _number(db: sqlite3.Connection, completion_id: str) -> int:
 
 def _messages(db: sqlite3.Connection, number: int, first: int, end: int) -> list[StoredMessage]:
     rows = db.execute(
-        "SELECT n, choice, role, name,"  # noqa: S608
-        f" CASE WHEN length(body) > ?1 THEN {beginning('text', _TEXT)} ELSE CAST(text AS BLOB) END,"
-        " length(CAST(body AS BLOB)),"
-        " CASE WHEN length(body) > ?1 THEN x'' ELSE CAST(body AS BLOB) END"
-        " FROM messages WHERE completion = ?2 AND n >= ?3 AND n < ?4 ORDER BY n",
-        (_LARGE, number, first, end),
-    )
+        "SELECT number, n, choice, role, name, text IS NULL FROM messages"
+        " WHERE completion = ? AND n >= ? AND n < ? ORDER BY n",
+        (number, first, end),
+    ).fetchall()
     found = list[StoredMessage]()
     left = _MOST
-    for n, choice, role, name, text, size, body in rows:
-        left -= len(body)
-        if left < 0:
-            body = b""  # noqa: PLW2901
-        count = len(text or b"") if body else _TEXT
-        found.append(StoredMessage(n, choice, role, name, characters(text, count), size, body))
+    for row, n, choice, role, name, has_no_text in rows:
+        with db.blobopen("messages", "body", row, readonly=True) as sent:
+            size = len(sent)
+            left -= size if size <= _LARGE else 0
+            body = sent.read() if size <= _LARGE and left >= 0 else b""
+        text = None if has_no_text else _text(db, row, whole=bool(body))
+        found.append(StoredMessage(n, choice, role, name, text, size, body))
     return found
+
+
+def _text(db: sqlite3.Connection, row: int, *, whole: bool) -> str:
+    # SQL would have the whole of a large text in memory, to cut it.
+    with db.blobopen("messages", "text", row, readonly=True) as text:
+        if whole:
+            return text.read().decode("utf-8", "replace")
+        return text.read(_TEXT * 4).decode("utf-8", "ignore")[:_TEXT]
