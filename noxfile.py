@@ -32,7 +32,8 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
+        *("archive", "cli", "export", "server", "testing", "view"),
+        *("test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
 )
@@ -174,7 +175,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli,fastapi,otel,testing]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing,view]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 

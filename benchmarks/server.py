@@ -104,7 +104,8 @@ def page(
     """Render one page of `count` messages, from a position in the requested order."""
     numbers = range(count)[:: -1 if descending else 1][start : start + limit]
     shown = [message(number, size, shape) for number in numbers]
-    first, last = (f'"{COMPLETION_ID}-{n}"' for n in (numbers[0], numbers[-1]))
+    ends = (numbers[0], numbers[-1]) if numbers else ()  # behind a full last page there are none
+    first, last = [f'"{COMPLETION_ID}-{n}"' for n in ends] or ("null", "null")
     more = "true" if start + limit < count else "false"
     tail = f'],"first_id":{first},"last_id":{last},"has_more":{more}}}'
     body = b'{"object":"list","data":[' + b",".join(shown) + tail.encode()

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .browsing import found_numbers
 from .connection import snapshot
+from .conversation_order import found_numbers
 from .facets import Count, most_frequent
 from .filters import Filters
 from .found_rows import in_parts

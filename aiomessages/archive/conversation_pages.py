@@ -105,6 +105,22 @@ def message(db: sqlite3.Connection, completion_id: str, n: int) -> StoredMessage
     return msgspec.structs.replace(StoredMessage(*row), **size)
 
 
+def completion_json(db: sqlite3.Connection, completion_id: str) -> tuple[bytes, int]:
+    """Return the JSON of a completion, whole, and the number of its messages and replies.
+
+    Raises NotInArchiveError.
+    """
+    with snapshot(db):
+        number = _number(db, completion_id)
+        (body,) = db.execute(
+            "SELECT CAST(body AS BLOB) FROM completions WHERE number = ?", (number,)
+        ).fetchone()
+        (total,) = db.execute(
+            "SELECT count(*) FROM messages WHERE completion = ?", (number,)
+        ).fetchone()
+    return body, total
+
+
 def answers(
     db: sqlite3.Connection, completion_id: str, call_ids: Collection[str], *, behind: int
 ) -> dict[str, int]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .browsing import search_of
 from .connection import snapshot
+from .conversation_order import search_of
 from .filters import Filters
 from .found_rows import in_parts
 

@@ -16,11 +16,6 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import msgspec
-
-from aiomessages.models import Message, Reply
-from aiomessages.wire.decoding import MESSAGES
-
 from .connection import snapshot
 from .found_rows import (
     Place,
@@ -32,11 +27,10 @@ from .found_rows import (
     texts_in,
     texts_of,
 )
+from .hits import Hit, hits_of
 from .matching import MOST, Text, matching
 from .query import parse
 from .selection import Values
-from .snippets import Snippet, snippet_of
-from .values import read_items, read_reply
 
 # So many hits are sorted at once. More of them are looked for group by group.
 _FEW: Final = 1000
@@ -55,23 +49,6 @@ _HAS_ROLE: Final = (
 _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 
 # The queries (S608) are made of constants of this package; values are always bound.
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """A message that matches a search: a Message, or the Reply of a choice.
-
-    `n` is its place among the messages of its completion, counted from 0, replies last. `choice` is
-    None for a message that was sent to the model, and the number of the choice for a reply.
-    `created` (Unix seconds) and `model` are those of the completion.
-    """
-
-    completion_id: str
-    n: int
-    choice: int | None
-    message: Message | Reply
-    snippet: Snippet
-    created: int | None
-    model: str | None
 
 
 class Search:
@@ -116,7 +93,7 @@ class Search:
                 with snapshot(db):
                     some = self._still_matching(db, numbers[begin : begin + _BATCH], version)
                     rows = self._rows(db, some)
-                yield self._hits(rows)
+                yield hits_of(rows, self._query.terms)
 
     def _best_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
         """Yield the hits by rank. Of many, the newest are ranked, and the others follow them."""
@@ -308,15 +285,6 @@ class Search:
         found = in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
         row_of = {row[0]: row for row in found}
         return [row_of[number] for number in numbers if number in row_of]
-
-    def _hits(self, rows: list[tuple[Any, ...]]) -> list[Hit]:
-        sent = iter(read_items(MESSAGES.fresh(), [row[7] for row in rows if row[3] is None]))
-        hits = []
-        for _, completion_id, n, choice, text, created, model, _, completion in rows:
-            message = next(sent) if choice is None else read_reply(completion, choice)
-            snippet = snippet_of(text, self._query.terms)
-            hits.append(Hit(completion_id, n, choice, message, snippet, created, model))
-        return hits
 
     def _of_role(self) -> tuple[str, Values]:
         return ("", []) if self._role is None else (" AND role = ?", [self._role])

@@ -21,7 +21,9 @@ from conftest_browsing import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiomessages.archive.browsing import CursorError, ResultPage, find, ids, neighbours
+from aiomessages.archive.browsing import ResultPage, find
+from aiomessages.archive.conversation_order import ids, neighbours
+from aiomessages.archive.cursors import CursorError
 from aiomessages.archive.errors import ArchiveError, SearchError
 from aiomessages.archive.filters import Filters
 from aiomessages.errors import ConfigurationError

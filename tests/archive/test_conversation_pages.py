@@ -59,7 +59,7 @@ def test_a_page(path: Path) -> None:
     [(0, 0, 99), (99, 0, 99), (100, 100, 199), (250, 200, 250), (-5, 0, 99), (10**30, 200, 250)],
 )
 def test_the_page_of_a_message(path: Path, at: int, first: int, last: int) -> None:
-    """Pages begin at fixed numbers, so that a link stays on its page; the last ends all."""
+    """Pages begin at fixed numbers, so that a link stays on its page; beyond the end: the last."""
     id = store(path, "a", *(f"text {n}" for n in range(250)), replies=("yes",))
     store(path, "b", "another")
     with reading(path) as db:

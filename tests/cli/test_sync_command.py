@@ -141,7 +141,7 @@ def test_a_date_in_several_zones(run: Run, archive: Path, messages_server: Messa
     assert ask(archive, "SELECT DISTINCT selection FROM runs") == [('{"since": 1767312000.0}',)]
     later = archive.with_name("later.db")
     run("sync", later, "--since", "2026-01-02T00:00-01:00")
-    assert "1 new of " in run("sync", later, "--since", "2026-01-02T00:00+00:00").err
+    assert "1 new completion," in run("sync", later, "--since", "2026-01-02T00:00+00:00").err
 
 
 def test_wrong_usage(run: Run, archive: Path) -> None:

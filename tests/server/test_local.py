@@ -238,9 +238,10 @@ def damaged(path: Path, record: Build) -> Path:
     db = sqlite3.connect(path)
     query = "SELECT rootpage FROM sqlite_master WHERE name = 'messages'"
     (root,) = db.execute(query).fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
     db.close()
     data = bytearray(path.read_bytes())
-    data[(root - 1) * 4096 : root * 4096] = b"\x55" * 4096
+    data[(root - 1) * size : root * size] = b"\x55" * size
     path.write_bytes(data)
     return path
 
