@@ -11,7 +11,12 @@ import pytest
 from conftest_archive import NOW, store, stored
 from conftest_browsing import reading
 
-from aiomessages.archive.conversation_pages import answers, conversation_page, message
+from aiomessages.archive.conversation_pages import (
+    answers,
+    completion_json,
+    conversation_page,
+    message,
+)
 from aiomessages.archive.errors import NotInArchiveError
 
 if TYPE_CHECKING:
@@ -84,6 +89,7 @@ def test_what_is_not_there(path: Path, id: str) -> None:
         for ask in (
             lambda: conversation_page(db, id),
             lambda: message(db, id, 0),
+            lambda: completion_json(db, id),
             lambda: answers(db, id, [], behind=0),
         ):
             with pytest.raises(NotInArchiveError, match="no such completion"):
@@ -156,6 +162,15 @@ def test_messages_of_50_mb(path: Path) -> None:
         [sys.executable, "-c", PEAK, path], check=True, capture_output=True, text=True
     )
     assert int(ran.stdout) < 80_000  # kB
+
+
+def test_the_json_of_a_completion(path: Path) -> None:
+    """It is whole, however large it is, and says how many messages and replies there are."""
+    metadata = {"k": "v" * 300_000}
+    id = store(path, "a", "hi", "you", replies=("yes",), metadata=metadata)
+    with reading(path) as db:
+        body, total = completion_json(db, id)
+    assert (json.loads(body)["metadata"], total) == (metadata, 3)
 
 
 def test_answers_on_another_page(path: Path) -> None:
