@@ -200,11 +200,12 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Test the example app's page in Chromium, which apt installs if this is root."""
+    """Test the pages in Chromium, which apt installs if this is root."""
     if not _chromium() and not _install_chromium(session):
         session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
-    session.install("-e", ".[fastapi]", *_group("browser"))
-    session.run("pytest", "tests/test_fastapi_page.py", *session.posargs)
+    session.install("-e", ".[fastapi,view]", *_group("browser"))
+    pages = ("tests/test_fastapi_page.py", "tests/view/test_browser.py")
+    session.run("pytest", *pages, *session.posargs)
 
 
 @nox.session
