@@ -239,11 +239,11 @@ async def test_no_page_scrolls_sideways(
 ) -> None:
     """On a telephone and at 200 % no page is wider than the window, whatever it shows."""
     scale = DESKTOP["width"] / size["width"]
+    options: dict[str, Any] = {"viewport": size, "device_scale_factor": scale, "refused": True}
     for path, pages in (
         (sample, PAGES),
         (archive, ["/", f"/c/{LONG}", "/overview", "/?q=example"]),
     ):
-        options = {"viewport": size, "device_scale_factor": scale, "refused": True}
         async with shown(browser, path, **options) as tab:
             home = tab.url.rstrip("/")
             for page in pages:
