@@ -190,7 +190,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation into build/site; check its links, names and loaded resources."""
-    session.install("-e", ".[fastapi,otel]", *_group("site"))
+    session.install("-e", ".[fastapi,otel,view]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was removed must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
