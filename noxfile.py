@@ -190,7 +190,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation into build/site; check its links, names and loaded resources."""
-    session.install("-e", ".[fastapi,otel]", *_group("site"))
+    session.install("-e", ".[fastapi,otel,view]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was removed must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
@@ -200,11 +200,12 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Test the example app's page in Chromium, which apt installs if this is root."""
+    """Test the pages in Chromium, which apt installs if this is root."""
     if not _chromium() and not _install_chromium(session):
         session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
-    session.install("-e", ".[fastapi]", *_group("browser"))
-    session.run("pytest", "tests/test_fastapi_page.py", *session.posargs)
+    session.install("-e", ".[fastapi,view]", *_group("browser"))
+    pages = ("tests/test_fastapi_page.py", "tests/view/test_browser.py")
+    session.run("pytest", *pages, *session.posargs)
 
 
 @nox.session

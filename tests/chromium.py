@@ -1,16 +1,12 @@
-"""Chromium, for the tests of pages: one browser for a file, and what a page may not do.
+"""Chromium, for the tests of pages: where it is, and what a page may not do.
 
-A file that uses it imports `browser`, and is skipped without Chromium or playwright.
+A file with these `MARKS` is skipped without Chromium; `browser` is a fixture of each test.
 """
 
 import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-
-api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -20,15 +16,6 @@ MARKS = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
     pytest.mark.asyncio(loop_scope="module"),  # one browser, so one loop
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    """Run one browser for all tests of a file."""
-    async with api.async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield started
-        await started.close()
 
 
 def watched(tab: Any, home: str) -> list[str]:

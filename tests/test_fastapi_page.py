@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from chromium import MARKS, watched
 from loopback import Answer, Asked, Loopback, conversation, error, message, page
 from web import serving
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-from chromium import MARKS, browser, watched  # noqa: E402, F401 - a fixture is used by its name
-from examples.fastapi_app.app import create_app  # noqa: E402 not needed where the above skips
+from examples.fastapi_app.app import create_app
 
 pytestmark = MARKS
 

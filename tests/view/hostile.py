@@ -202,7 +202,7 @@ _LINK: Final = frozenset({"href", "rel", "aria-label", "aria-current", "data-key
 ELEMENTS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         """html head title body p header footer main nav h1 h2 h3 h4 h5 h6 ul li dl div dt dd span
-        bdi b strong em s del blockquote figure figcaption code summary kbd table thead tbody tr br
+        bdi b strong em s del blockquote figure figcaption code summary kbd thead tbody tr br
         hr""".split(),  # noqa: SIM905 - a list of words
         frozenset[str](),
     ),
@@ -223,6 +223,7 @@ ELEMENTS: Final[dict[str, frozenset[str]]] = {
     "pre": frozenset({"tabindex"}),
     "script": frozenset({"type", "src"}),
     "section": frozenset(),
+    "table": frozenset({"tabindex"}),
     "td": frozenset(),
     "th": frozenset(),
     "time": frozenset({"datetime"}),

@@ -88,6 +88,21 @@ async def test_turns(tmp_path: Path) -> None:
         assert 'id="m3" data-item tabindex="-1" aria-labelledby="who3" data-marked' in text
 
 
+async def test_a_long_prompt_is_folded(tmp_path: Path) -> None:
+    """A long prompt of the system is folded, unless a link leads to it; a user's text never is."""
+    path = tmp_path / "long.db"
+    text = "<b>rule</b> " * 300
+    store(path, "a", {"role": "system", "content": text}, text)
+    store(path, "b", {"role": "system", "content": "a short one"})
+    async with opened(path) as room:
+        folded = (await room.get("/c/chatcmpl-a")).body.decode()
+        assert folded.count('<details class="long">') == 1
+        assert "&lt;b&gt;rule&lt;/b&gt;" in folded
+        assert "<b>" not in folded
+        assert '<details class="long" open>' in (await room.get("/c/chatcmpl-a?m=0")).text
+        assert 'class="long"' not in (await room.get("/c/chatcmpl-b")).text
+
+
 async def test_pages_of_a_conversation(tmp_path: Path) -> None:
     """A long conversation has pages, and a call leads to its answer on another one."""
     path = tmp_path / "long.db"

@@ -85,3 +85,13 @@ async def test_the_drawings_are_well_formed(room: Opened) -> None:
         for element in ET.fromstring(drawing).iter():  # noqa: S314 - our own page
             assert element.tag in ("svg", "a", "rect", "line", "text", "title")
             assert not {name for name in element.attrib if name.startswith(("on", "style"))}
+
+
+async def test_no_chart_without_a_bar(tmp_path: Path) -> None:
+    """An archive of conversations whose tokens are unknown has no empty chart of tokens."""
+    path = tmp_path / "tokens.db"
+    store(path, "a", "text")
+    async with opened(path) as room:
+        text = (await room.get("/overview")).text
+    assert "Conversations a day" in text
+    assert "Tokens a day" not in text

@@ -276,3 +276,11 @@ async def test_a_download_that_fails_is_cut(archive: Path) -> None:
     async with opened(archive, also=failing) as room:
         with pytest.raises(ValueError, match="base 16"):
             await room.get("/ids.txt")
+
+
+async def test_each_sentence_ends(room: Opened) -> None:
+    """A sentence of the page and one of an error both end with one full stop."""
+    for page in ("/c/nothing", "/nothing", "/?day=x"):
+        found = re.search(r'<p dir="auto">(.*?)</p>', (await room.get(page)).text, re.DOTALL)
+        assert found is not None, page
+        assert re.search(r"[^.]\.$", found[1]), found[1]

@@ -168,6 +168,8 @@ class _Renderer(RendererHTML):
                 level = min(level + 1, int(token.tag[1]) + 2, 6)
             if token.type in ("heading_open", "heading_close"):
                 token.tag = f"h{level}"
+            elif token.type == "table_open":
+                token.attrs["tabindex"] = "0"  # a wide one is scrolled by keys, as code is
             elif token.type in ("th_open", "td_open"):
                 # The style that would be written here is refused by the browser.
                 style = str(token.attrs.pop("style", ""))
