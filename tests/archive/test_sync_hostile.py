@@ -25,6 +25,7 @@ from conftest_played import (
     rows,
     run,
 )
+from faults.addresses import nobody_listens
 
 from aiomessages.archive.errors import OtherProjectError
 from aiomessages.errors import (
@@ -635,8 +636,8 @@ async def test_the_anchor_moves_over_what_is_known(server: PlayedServer, archive
 
 async def test_a_wrong_address_at_first(server: PlayedServer, archive: Path) -> None:
     """An address that never answered is not recorded as the archive's."""
-    right, server.base_url = server.base_url, "http://127.0.0.1:1/v1"
-    with pytest.raises(APIConnectionError):
+    right = server.base_url
+    with nobody_listens() as server.base_url, pytest.raises(APIConnectionError):
         await run(server, archive)
     server.base_url = right
     create(server, 1)
