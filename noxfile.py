@@ -70,6 +70,11 @@ import nox
 nox.options.sessions = ["demo"]
 nox.options.default_venv_backend = "uv|venv"  # uv if it is installed: it is much faster
 
+# Compile each module once, when it is first imported: pip would compile those that nobody imports,
+# and without bytecode each program that a test starts would compile all of its modules again.
+os.environ["PIP_NO_COMPILE"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @nox.session
 def demo(session: nox.Session) -> None:
