@@ -5,39 +5,22 @@ Skipped without Chromium or playwright: `nox -s browser` has both.
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-import pytest_asyncio
+from chromium import MARKS, watched
 from loopback import Answer, Asked, Loopback, conversation, error, message, page
 from web import serving
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 
-api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-from examples.fastapi_app.app import create_app  # noqa: E402 not needed where the above skips
+pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+from examples.fastapi_app.app import create_app
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync"""
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
-    pytest.mark.asyncio(loop_scope="module"),  # one browser, so one loop
-]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    """Run one browser for all tests of this file."""
-    async with api.async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield started
-        await started.close()
+pytestmark = MARKS
 
 
 class Api:
@@ -67,22 +50,14 @@ async def shown(
     browser: Any, messages: Callable[[Asked], Any], path: str = "/#chatcmpl-1"
 ) -> AsyncIterator[Any]:
     """Open the page over an API; errors and requests to other hosts are failures."""
-    wrong: list[str] = []
     async with Loopback(messages) as upstream:
         options = {"base_url": upstream.base_url, "retry": RetryPolicy(max_retries=0)}
         app = create_app(partial(AsyncMessagesClient, "sk-canary", **options))
         async with serving(app) as url, await browser.new_page() as tab:
-            tab.set_default_timeout(10_000)  # milliseconds
-            tab.on("pageerror", lambda problem: wrong.append(str(problem)))
-            tab.on("dialog", lambda dialog: wrong.append(dialog.message))
-            tab.on("request", lambda asked: wrong.extend(_elsewhere(asked.url, url)))
+            wrong = watched(tab, url)
             await tab.goto(url + path)
             yield tab
     assert wrong == []
-
-
-def _elsewhere(url: str, app: str) -> list[str]:
-    return [] if url.startswith((app, "data:")) else [url]
 
 
 async def state(tab: Any, name: str) -> str:

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Final
 
 from .matching import Text, weight
+from .rows import repaired
 
 Place = tuple[int, str]  # of a completion in the order
 # Two completions of a group with fewer others between them are asked for in one query.
@@ -19,6 +20,13 @@ def data_version(db: sqlite3.Connection) -> int:
     """Return a number that changes when another connection has written the archive."""
     (version,) = db.execute("PRAGMA data_version").fetchone()
     return int(version)
+
+
+def number_of(db: sqlite3.Connection, completion_id: str) -> int | None:
+    """Return the number of the completion with this id."""
+    query = "SELECT number FROM completions WHERE id = ?"
+    row = db.execute(query, (repaired(completion_id),)).fetchone()
+    return row[0] if row else None
 
 
 def place_of(db: sqlite3.Connection, completion: int) -> Place:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
 from typing import Final
 
+from .labels import Labels
 from .rows import completion_row, message_row, replies_of
 from .text import searchable
 
@@ -55,9 +56,11 @@ def insert_conversation(
     last_completion, last_message = db.execute(_LAST).fetchone()
     number = (last_completion or 0) + 1
     sent = chain(zip(repeat(None), messages), replies_of(body) if replies is None else replies)
-    inputs = _insert_messages(db, number, last_message or 0, sent)
+    labels = Labels()
+    inputs = _insert_messages(db, number, last_message or 0, sent, labels)
     db.execute(_COMPLETION, (number, *row, state, inputs, first_seen, seen, seen, body))
     _insert_metadata(db, number, metadata)
+    labels.insert(db, number)
     return inputs
 
 
@@ -100,12 +103,17 @@ def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
     )
     db.execute("DELETE FROM messages WHERE completion = ?", (number,))
     db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
+    db.execute("DELETE FROM labels WHERE completion = ?", (number,))
     db.execute("DELETE FROM completions WHERE number = ?", (number,))
     return float(first_seen)
 
 
 def _insert_messages(
-    db: sqlite3.Connection, completion: int, last: int, messages: Iterable[tuple[int | None, bytes]]
+    db: sqlite3.Connection,
+    completion: int,
+    last: int,
+    messages: Iterable[tuple[int | None, bytes]],
+    labels: Labels,
 ) -> int:
     """Insert the messages and the replies of a completion behind row `last` of the table.
 
@@ -124,6 +132,7 @@ def _insert_messages(
                 *(row.id, row.role, 0 if row.name is None else row.name, row.text, bytearray(body)),
             )
         )
+        labels.add(row.role, body)
         if row.text:
             words.append((number, searchable(row.text)))
         inputs += choice is None

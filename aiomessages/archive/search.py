@@ -13,12 +13,8 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
-
-import msgspec
-
-from aiomessages.models import Message, Reply
-from aiomessages.wire.decoding import MESSAGES
 
 from .connection import snapshot
 from .found_rows import (
@@ -31,11 +27,10 @@ from .found_rows import (
     texts_in,
     texts_of,
 )
+from .hits import Hit, hits_of
 from .matching import MOST, Text, matching
 from .query import parse
 from .selection import Values
-from .snippets import Snippet, snippet_of
-from .values import read_items, read_reply
 
 # So many hits are sorted at once. More of them are looked for group by group.
 _FEW: Final = 1000
@@ -47,26 +42,13 @@ _FIRST_GROUP: Final = 100  # completions
 _LARGEST_GROUP: Final = 20_000
 _BATCH: Final = 20  # hits at a time: each has a whole message
 
+_HAS_ROLE: Final = (
+    "EXISTS (SELECT 1 FROM labels AS l"
+    " WHERE l.completion = c.number AND l.kind = 'role' AND l.value = ?)"
+)
 _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 
 # The queries (S608) are made of constants of this package; values are always bound.
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """A message that matches a search: a Message, or the Reply of a choice.
-
-    `n` is its place among the messages of its completion, counted from 0, replies last. `choice` is
-    None for a message that was sent to the model, and the number of the choice for a reply.
-    `created` (Unix seconds) and `model` are those of the completion.
-    """
-
-    completion_id: str
-    n: int
-    choice: int | None
-    message: Message | Reply
-    snippet: Snippet
-    created: int | None
-    model: str | None
 
 
 class Search:
@@ -79,24 +61,39 @@ class Search:
         self, words: str, where: str, values: Values, *, role: str | None, best: bool
     ) -> None:
         self._query = parse(words)
+        if role is not None:  # of a role that few conversations have, few messages are looked at
+            where = f"{where} AND {_HAS_ROLE}"
+            values = [*values, role]
         self._where = where
         self._values = values
         self._role = role
         self._best = best
+
+    def owners(
+        self, db: sqlite3.Connection, after: Place | None, *, size: int
+    ) -> Iterator[list[tuple[int, int, str | None]]]:
+        """Yield the numbers of the hits in order, each with its completion and its role.
+
+        Those up to the completion at the place `after` are left out; by rank there is no place.
+        """
+        version = data_version(db)
+        query = "SELECT number, completion, role FROM messages WHERE number IN"
+        for numbers in self._best_first(db) if self._best else self._newest_first(db, after):
+            for begin in range(0, len(numbers), size):
+                with snapshot(db):
+                    some = self._still_matching(db, numbers[begin : begin + size], version)
+                    found = {row[0]: row for row in in_parts(db, query, some)}
+                yield [found[number] for number in some if number in found]
 
     def batches(self, db: sqlite3.Connection) -> Iterator[list[Hit]]:
         """Yield the hits in order, a few at a time. Between two of them no transaction is open."""
         version = data_version(db)
         for numbers in self._best_first(db) if self._best else self._newest_first(db):
             for begin in range(0, len(numbers), _BATCH):
-                some = list(numbers[begin : begin + _BATCH])
                 with snapshot(db):
-                    if (
-                        data_version(db) != version
-                    ):  # a message may have the number of another one now
-                        some = [number for number in some if self._matches(db, number)]
+                    some = self._still_matching(db, numbers[begin : begin + _BATCH], version)
                     rows = self._rows(db, some)
-                yield self._hits(rows)
+                yield hits_of(rows, self._query.terms)
 
     def _best_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
         """Yield the hits by rank. Of many, the newest are ranked, and the others follow them."""
@@ -128,14 +125,16 @@ class Search:
         selected = frozenset(self._sorted(db, numbers))
         return [number for number in numbers if number in selected]
 
-    def _newest_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
-        place: Place | None = None
+    def _newest_first(
+        self, db: sqlite3.Connection, place: Place | None = None
+    ) -> Iterator[Sequence[int]]:
+        """Yield the hits behind a place."""
         if self._query.has_prefix:
-            matched = self._with_needed(db)
+            matched = self._with_needed(db, place)
             if matched is not None:
                 yield matched
                 return
-            place, has_more = yield from self._from_texts(db)
+            place, has_more = yield from self._from_texts(db, place)
             if not has_more:
                 return
         with snapshot(db):
@@ -184,7 +183,7 @@ class Search:
         where = "ifnull(c.created, 0) <= ? AND (ifnull(c.created, 0), c.id) < (?, ?)"
         return f"{where} AND {self._where}", [place[0], *place, *self._values]
 
-    def _with_needed(self, db: sqlite3.Connection) -> list[int] | None:
+    def _with_needed(self, db: sqlite3.Connection, place: Place | None) -> list[int] | None:
         """Return the hits if few messages have the words that are no beginnings; else None."""
         if not self._query.needed:
             return None
@@ -192,7 +191,7 @@ class Search:
             few = self._index_rows(db, "LIMIT ?", _FEW + 1, match=self._query.needed)
             if len(few) > _FEW:
                 return None
-            numbers = self._sorted(db, few)
+            numbers = self._sorted(db, few, place)
             texts, left = texts_of(db, numbers, MOST)
         if left < 0:
             return None
@@ -200,13 +199,12 @@ class Search:
         return [number for number in numbers if number in matched]
 
     def _from_texts(
-        self, db: sqlite3.Connection
+        self, db: sqlite3.Connection, place: Place | None
     ) -> Generator[Sequence[int], None, tuple[Place | None, bool]]:
         """Yield the hits in the newest completions, whose texts are looked through.
 
         Return the place of the last one of them, and whether others follow.
         """
-        place: Place | None = None
         size, left = _FIRST_TEXTS, MOST
         while True:
             texts = list[Text]()
@@ -263,7 +261,15 @@ class Search:
             f"SELECT rowid FROM words WHERE words MATCH ? {rest}",  # noqa: S608
             (match or self._query.match, *values),
         )
-        return array("q", (number for (number,) in found))  # 8 bytes a hit
+        return array("q", chain.from_iterable(found))  # 8 bytes a hit
+
+    def _still_matching(
+        self, db: sqlite3.Connection, numbers: Sequence[int], version: int
+    ) -> list[int]:
+        """Return those that match now: a message may have the number of another one."""
+        if data_version(db) == version:
+            return list(numbers)
+        return [number for number in numbers if self._matches(db, number)]
 
     def _matches(self, db: sqlite3.Connection, number: int) -> bool:
         return bool(self._index_rows(db, "AND rowid = ?", number))
@@ -279,15 +285,6 @@ class Search:
         found = in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
         row_of = {row[0]: row for row in found}
         return [row_of[number] for number in numbers if number in row_of]
-
-    def _hits(self, rows: list[tuple[Any, ...]]) -> list[Hit]:
-        sent = iter(read_items(MESSAGES.fresh(), [row[7] for row in rows if row[3] is None]))
-        hits = []
-        for _, completion_id, n, choice, text, created, model, _, completion in rows:
-            message = next(sent) if choice is None else read_reply(completion, choice)
-            snippet = snippet_of(text, self._query.terms)
-            hits.append(Hit(completion_id, n, choice, message, snippet, created, model))
-        return hits
 
     def _of_role(self) -> tuple[str, Values]:
         return ("", []) if self._role is None else (" AND role = ?", [self._role])

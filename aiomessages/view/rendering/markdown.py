@@ -1,0 +1,229 @@
+# ruff: noqa: S704 - each call has a constant of this module, and format() escapes the values
+"""Markdown becomes HTML that cannot act: tags are text, links lead to the web only, and say where.
+
+Mathematics stays as it was written. Text that would take long to read as Markdown, or would lose
+something by it, is shown as plain text.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import Markup, escape
+
+from aiomessages.view.visible import exact, readable
+
+from .highlight import highlighted
+
+# The parser takes a time that grows with the square of these. With them, 20,000 characters of any
+# kind take at most a few times as long as prose does.
+_MOST_MARKS: Final = 1000  # of brackets, which may begin a link or a tag
+_MOST_CELLS: Final = 20_000  # lines times columns of a table, or levels of a quotation
+_MOST_LEVELS: Final = 40  # of tokens; below, the parser drops the rest
+_MOST_MATHS: Final = 50, 1000  # lines, and characters in a line of text
+_SCHEMES: Final = frozenset({"http", "https", "mailto"})
+
+# Prose without any of these reads the same as Markdown and as plain text.
+_MARKED: Final = re.compile(
+    r"[\\`*_\[\]<>~|&$!]|^[ \t]*(?:[-+#=]|[0-9]+[.)])|^(?: {2}|\t)|[ \t]$", re.MULTILINE
+)
+_PARAGRAPHS: Final = re.compile(r"\n\s*\n")
+
+
+def markdown(text: str) -> Markup:
+    """Return a text that is written in Markdown as HTML."""
+    if not _MARKED.search(text):
+        return _prose(text)
+    lines = text.splitlines()
+    widest = max((line.count("|") + line.count(">") for line in lines), default=0)
+    if widest * len(lines) > _MOST_CELLS or text.count("[") + text.count("<") > _MOST_MARKS:
+        return plain(text)
+    # Half an emoji would end the program where it is written into a link.
+    tokens = _parser().parse(readable(text))
+    if any(token.level >= _MOST_LEVELS - 1 for token in tokens):
+        return plain(text)
+    return Markup(_parser().renderer.render(tokens, _parser().options, {}))
+
+
+def plain(text: str) -> Markup:
+    """Return a text as HTML in which each line is a line."""
+    return Markup('<div class="plain" dir="auto">{}</div>').format(readable(text))
+
+
+def _prose(text: str) -> Markup:
+    paragraphs = _PARAGRAPHS.split(readable(text).strip())
+    return Markup("").join(
+        Markup('<p dir="auto">{}</p>\n').format(_broken(paragraph)) for paragraph in paragraphs
+    )
+
+
+def _broken(text: str) -> Markup:
+    return Markup("<br>\n").join(line.strip() for line in text.splitlines())
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Return the parser. It keeps nothing of a text."""
+    options = {"html": False, "linkify": False, "breaks": True, "maxNesting": _MOST_LEVELS}
+    parser = MarkdownIt("js-default", options, renderer_cls=_Renderer)
+    parser.validateLink = _leads_to_the_web  # type: ignore[method-assign]  # meant to be replaced
+    parser.block.ruler.before(
+        "fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]}
+    )
+    parser.inline.ruler.before("escape", "math_inline", _math_inline)
+    return parser
+
+
+def _leads_to_the_web(url: str) -> bool:
+    return host_of(url) is not None
+
+
+def host_of(url: str) -> str | None:
+    """Return where a link leads: a host, or an address of mail; None if it may be no link."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a host in brackets that is none
+        return None
+    if parts.scheme not in _SCHEMES or re.search(r"[\x00-\x20\\]", url):
+        return None
+    return parts.path if parts.scheme == "mailto" else parts.hostname
+
+
+# --- mathematics ----------------------------------------------------------------------------------
+
+_ENDS: Final = {"$$": "$$", "\\[": "\\]"}
+_INLINE: Final = {"\\(": "\\)", **_ENDS}
+
+
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    r"""Read lines from `$$` or `\[` to the end of the formula as they are."""
+    if state.is_code_block(start):
+        return False
+    begin = state.bMarks[start] + state.tShift[start]
+    close = _ENDS.get(state.src[begin : begin + 2])
+    if close is None:
+        return False
+    for line in range(start, min(end, start + _MOST_MATHS[0])):
+        last = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
+        if line > start and state.sCount[line] < state.blkIndent:
+            return False
+        if last.endswith(close) and (line > start or len(last) >= 4):
+            break
+    else:
+        return False
+    if not silent:
+        state.line = line + 1
+        token = state.push("math_block", "", 0)
+        token.content = state.getLines(start, line + 1, state.blkIndent, keepLastLF=False)
+        token.map = [start, line + 1]
+    return True
+
+
+def _math_inline(state: StateInline, silent: bool) -> bool:
+    r"""Read `$…$`, `\(…\)` and the like as they are. A price is no formula."""
+    text, begin = state.src, state.pos
+    if text[begin] not in "$\\":
+        return False
+    mark = text[begin : begin + 2]
+    close = _INLINE.get(mark, "$" if mark[0] == "$" else None)
+    if close is None:
+        return False
+    opened = begin + len(close)
+    end = text.find(close, opened + 1, min(state.posMax, opened + _MOST_MATHS[1]))
+    if end < 0:
+        return False
+    after = end + len(close)
+    if close == "$" and (
+        text[opened].isspace() or text[end - 1].isspace() or text[after : after + 1].isdigit()
+    ):
+        return False
+    if not silent:
+        state.push("math_inline", "", 0).content = text[begin:after]
+    state.pos = after
+    return True
+
+
+# --- HTML -----------------------------------------------------------------------------------------
+
+
+class _Renderer(RendererHTML):
+    """Writes the tokens of a text. Each value of the text passes through `escape`.
+
+    Outermost blocks have the direction of their first letter; inner ones follow by style.
+    """
+
+    def render(self, tokens: Sequence[Token], options: OptionsDict, env: EnvType) -> Any:
+        """Write all tokens, with headings that leave out no level below that of a message."""
+        level = 2
+        for token in tokens:
+            if token.type == "heading_open":
+                level = min(level + 1, int(token.tag[1]) + 2, 6)
+            if token.type in ("heading_open", "heading_close"):
+                token.tag = f"h{level}"
+            elif token.type == "table_open":
+                token.attrs["tabindex"] = "0"  # a wide one is scrolled by keys, as code is
+            elif token.type in ("th_open", "td_open"):
+                # The style that would be written here is refused by the browser.
+                style = str(token.attrs.pop("style", ""))
+                if style:
+                    token.attrs["class"] = style.removeprefix("text-align:")
+            if token.nesting == 1 and token.level == 0:
+                token.attrs["dir"] = "auto"
+        return super().render(tokens, options, env)
+
+    def link_open(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        token = tokens[at]
+        return Markup('<a href="{}" rel="noreferrer noopener">').format(token.attrs["href"])
+
+    def link_close(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        """End a link, and say where it leads unless it is written there already."""
+        opened = next(
+            place
+            for place in range(at, -1, -1)
+            if tokens[place].type == "link_open" and tokens[place].level == tokens[at].level
+        )
+        host = host_of(str(tokens[opened].attrs["href"])) or ""
+        if tokens[opened].markup == "autolink":
+            return Markup("</a>")
+        return Markup('</a> <span class="leads">({})</span>').format(host)
+
+    def image(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        """Write a picture as a link: it would be loaded from another host."""
+        token = tokens[at]
+        link = '<a href="{}" rel="noreferrer noopener">{}</a> <span class="leads">({})</span>'
+        url = str(token.attrs["src"])
+        return Markup(link).format(url, token.content or "picture", f"picture at {host_of(url)}")
+
+    def code_inline(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return Markup('<code dir="ltr">{}</code>').format(exact(tokens[at].content))
+
+    def code_block(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return code(tokens[at].content)
+
+    def fence(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return code(tokens[at].content, tokens[at].info)
+
+    def math_block(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return Markup('<p class="math" dir="ltr">{}</p>\n').format(exact(tokens[at].content))
+
+    def math_inline(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return Markup('<span class="math" dir="ltr">{}</span>').format(exact(tokens[at].content))
+
+    def text(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
+        return escape(tokens[at].content)
+
+
+def code(text: str, info: str = "") -> Markup:
+    """Return code as a block, with the name of its language."""
+    language = "".join(info.split(maxsplit=1)[:1])[:40]
+    name = Markup("<figcaption>{}</figcaption>").format(exact(language)) if language else ""
+    block = '<figure class="code" dir="ltr">{}<pre tabindex="0"><code>{}</code></pre></figure>\n'
+    return Markup(block).format(name, highlighted(text, language))

@@ -1,0 +1,207 @@
+"""The page of a conversation: turns, calls beside their answers, media, and hostile messages."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest_view import opened, store
+from hostile import CORPUS, Page
+
+from aiomessages.view import render_message
+from aiomessages.view.rendering.parts import Medium, parts_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
+WAV = base64.b64encode(b"RIFF\0\0\0\0WAVE" + bytes(20)).decode()
+
+
+def call(id: str | None, name: str = "find", given: Any = '{"a": [1, {}], "b": "\\u4f60"}') -> Any:
+    """Return a call of a function."""
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": given}}
+
+
+def picture(url: str) -> dict[str, Any]:
+    """Return a part with an image."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+async def test_hostile_texts_in_every_field(tmp_path: Path) -> None:
+    """Whatever a field has, a page of a conversation has our elements and addresses alone."""
+    path = tmp_path / "hostile.db"
+    texts = [*CORPUS[:25], *CORPUS[-26:], *CORPUS[25:400:9]]
+    for number, text in enumerate(texts):
+        part = {"type": text, "text": text, text: text}
+        message = {
+            "role": text,
+            "name": text,
+            "content": text,
+            "refusal": text,
+            text: text,
+            "content_parts": [part, picture(text), {"type": "file", "file": {"file_id": text}}],
+            "tool_calls": [call(text, text, text), {"type": text, text: text}],
+            "annotations": [{"type": "url_citation", "url_citation": {"url": text, "title": text}}],
+            "audio": {"id": text, "data": text, "transcript": text},
+        }
+        answer = {"role": "tool", "tool_call_id": text, "name": text, "content": text}
+        fields = {"metadata": {text: text}, "service_tier": text, "model": text}
+        choice = {"finish_reason": text, "message": {"role": "assistant", "content": text}}
+        store(path, f"{number}", message, answer, choices=[choice, choice], **fields)
+    async with opened(path) as room:
+        for number, text in enumerate(texts):
+            answered = await room.get(f"/c/chatcmpl-{number}?m=1")
+            assert answered.status == 200
+            assert Page(answered.body.decode()).wrong == [], text
+
+
+async def test_turns(tmp_path: Path) -> None:
+    """An answer stands beside its call, and each call says what became of it."""
+    path = tmp_path / "calls.db"
+    store(
+        path,
+        "a",
+        "**Where?**",
+        {"role": "assistant", "content": None, "tool_calls": [call("1"), call("2"), call(None)]},
+        {"role": "tool", "tool_call_id": "2", "content": '{"found": true}'},
+        {"role": "tool", "tool_call_id": "9", "content": "alone"},
+        {"role": "assistant", "function_call": {"name": "old", "arguments": "x"}},
+        {"role": "function", "name": "old", "content": "an old answer"},
+        choices=[{"finish_reason": "length", "message": {"tool_calls": [call("z")]}}] * 2,
+    )
+    async with opened(path) as room:
+        text = (await room.get("/c/chatcmpl-a?m=3")).text
+        order = ["never answered.", 'id="m2"', "never answered.", 'id="m3"']
+        assert text.index('id="m1"') < text.index(order[0]) < text.index(order[1])
+        assert text.index(order[1]) < text.rindex(order[2]) < text.index(order[3])
+        assert text.count("It was never answered.") == 2
+        assert text.count("The conversation ends with this call.") == 2
+        assert text.index('id="m5"') > text.index("<code>old</code>")
+        assert "<strong>Where?</strong>" in text
+        assert "reply 1 of 2" in text
+        assert "<bdi>length</bdi>" in text
+        assert '"你"' in text
+        assert text.count("data-marked") == 1
+        assert 'id="m3" data-item tabindex="-1" aria-labelledby="who3" data-marked' in text
+
+
+async def test_a_long_prompt_is_folded(tmp_path: Path) -> None:
+    """A long prompt of the system is folded, unless a link leads to it; a user's text never is."""
+    path = tmp_path / "long.db"
+    text = "<b>rule</b> " * 300
+    store(path, "a", {"role": "system", "content": text}, text)
+    store(path, "b", {"role": "system", "content": "a short one"})
+    async with opened(path) as room:
+        folded = (await room.get("/c/chatcmpl-a")).body.decode()
+        assert folded.count('<details class="long">') == 1
+        assert "&lt;b&gt;rule&lt;/b&gt;" in folded
+        assert "<b>" not in folded
+        assert '<details class="long" open>' in (await room.get("/c/chatcmpl-a?m=0")).text
+        assert 'class="long"' not in (await room.get("/c/chatcmpl-b")).text
+
+
+async def test_pages_of_a_conversation(tmp_path: Path) -> None:
+    """A long conversation has pages, and a call leads to its answer on another one."""
+    path = tmp_path / "long.db"
+    messages: list[Any] = [f"text {n}" for n in range(250)]
+    messages[99] = {"role": "assistant", "tool_calls": [call("far"), call("none")]}
+    messages[120] = {"role": "tool", "tool_call_id": "far", "content": "here"}
+    store(path, "a", *messages)
+    async with opened(path) as room:
+        first = (await room.get("/c/chatcmpl-a", {"q": "text"})).text
+        assert "Messages 1 to 100 of 250" in first
+        assert 'href="?q=text&m=120"' in first
+        assert "This page has no answer to it." in first
+        assert "?q=text&from=200" in first
+        second = (await room.get("/c/chatcmpl-a?from=100")).text
+        assert "Messages 101 to 200 of 250" in second
+        assert "data-marked" not in second
+        assert (await room.get("/c/chatcmpl-a?from=x")).status == 400
+        assert (await room.get("/c/none")).status == 404
+        assert (await room.get('/c/chatcmpl-a?q="')).status == 200
+
+
+async def test_media(tmp_path: Path) -> None:
+    """Images and sounds come by their first bytes, whatever they say; nothing else comes."""
+    path = tmp_path / "media.db"
+    svg = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'/>").decode()
+    parts = [
+        picture(f"data:text/html;base64,{PNG}"),
+        {"type": "input_audio", "input_audio": {"format": "mp3", "data": WAV}},
+        picture(f"data:image/png;base64,{svg}"),
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "%PDF"}},
+        picture("https://img.example/a.png"),
+        picture("data:image/svg+xml,<svg/>"),
+    ]
+    store(path, "a", {"role": "user", "content": None, "content_parts": parts})
+    async with opened(path) as room:
+        page = Page((await room.get("/c/chatcmpl-a")).body.decode())
+        assert [link for link in page.sources if "media" in link] == [
+            "../c/chatcmpl-a/0/media/0",
+            "../c/chatcmpl-a/0/media/1",
+        ]
+        image = await room.get("/c/chatcmpl-a/0/media/0")
+        assert (image.status, image.headers["Content-Type"]) == (200, "image/png")
+        assert image.has_all_headers()
+        assert (await room.get("/c/chatcmpl-a/0/media/1")).headers["Content-Type"] == "audio/wav"
+        for k in (2, 3, 4, 99):
+            assert (await room.get(f"/c/chatcmpl-a/0/media/{k}")).status == 404
+        assert "https://img.example/a.png" in page.links
+
+
+async def test_large_and_deep_messages(tmp_path: Path) -> None:
+    """What is too large or too deep is shown in part, with a link to the whole."""
+    path = tmp_path / "large.db"
+    deep = "[" * 2000 + "]" * 2000
+    store(path, "a", "word " * 5_000_000, "x" * 30_000, deep, {"role": "tool", "content": deep})
+    async with opened(path) as room:
+        answer = await room.get("/c/chatcmpl-a")
+        assert answer.status == 200
+        assert len(answer.body) < 200_000
+        assert "of 30,000 characters" in answer.text
+        assert "chatcmpl-a/1.txt" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({}, "no role"),
+        ({"role": 1, "content": 7}, "Part"),
+        ({"role": "user", "content": ["a", {"type": "text", "text": 1}]}, "Part of type text"),
+        ({"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}, "Refused"),
+        ({"role": "assistant", "refusal": {"a": 1}}, "Refusal"),
+        ({"role": "assistant", "audio": {"id": "x"}}, "Audio"),
+        ({"role": "assistant", "audio": {"data": WAV, "transcript": "said"}}, "said"),
+        ({"role": "assistant", "tool_calls": [call("1", given=None)]}, "calls"),
+        ({"role": "assistant", "tool_calls": [call("1", given={"a": 1})]}, '"a"'),
+        (
+            {"tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "n", "input": "i"}}]},
+            "Arguments",
+        ),
+        ({"role": "user", "content": [{"type": "file", "file": {"file_id": "f-1"}}]}, "f-1"),
+        ({"role": "user", "content": [{"type": "file", "file": {}}]}, "Part of type file"),
+        ({"role": "user", "content": [picture("x")] * 300}, "and 100 more"),
+        ({"role": "user", "content": "", "mood": "x" * 30_000}, "of 30,016 characters"),
+    ],
+    ids=range(14),
+)
+def test_every_kind_of_part(message: dict[str, Any], expected: str) -> None:
+    """A part of each kind, and one of a wrong shape, is shown in a way that cannot act."""
+    page = Page(render_message(message))
+    assert page.wrong == []
+    assert expected in page.text
+
+
+def test_media_have_the_same_numbers_everywhere() -> None:
+    """The k-th medium is counted over parts and the spoken reply; without a page it is data."""
+    message = {
+        "role": "assistant",
+        "content_parts": [picture(f"data:image/png;base64,{PNG}")],
+        "audio": {"data": WAV},
+    }
+    assert [part.k for part in parts_of(message) if isinstance(part, Medium)] == [0, 1]
+    assert f"data:image/png;base64,{PNG}" in render_message(message)
+    assert json.dumps(message)
