@@ -148,19 +148,19 @@ def test_imports_can_be_followed(module: Path) -> None:
 
 
 def test_the_server_shares_no_reading_with_the_client() -> None:
-    """What the server uses of the archive reads JSON by itself, and knows nothing of the sync."""
+    """What it uses of the archive shares with a client which listed messages are replies alone."""
     used, found = [PACKAGE / "server" / "local.py", PACKAGE / "server" / "app.py"], set()
-    # It decides which replies a search finds, and nothing that the server sends.
-    apart = PACKAGE / "archive" / "replies.py"
     while used:
         for name in imports_of(without_type_checking(used.pop()), PACKAGE / "archive" / "x.py"):
             file = module_of(name) if name.startswith("aiomessages.archive.") else None
-            if file is not None and file not in {apart, *found}:
+            if file is not None and file not in found:
                 found.add(file)
                 used.append(file)
     assert PACKAGE / "archive" / "store.py" in found
-    layers = {layer_of(f) for m in found for n in imports_of(tree_of(m), m) if (f := module_of(n))}
-    assert layers <= {"archive", "errors", "_lazy"}
+    names = {name for module in found for name in imports_of(tree_of(module), module)}
+    shared = {file for name in names if (file := module_of(name)) and layer_of(file) != "archive"}
+    assert {*map(layer_of, shared)} <= {"wire", "errors", "_lazy"}
+    assert [file.name for file in shared if layer_of(file) == "wire"] == ["replies.py"]
 
 
 def test_no_imports_in_a_circle() -> None:

@@ -5,6 +5,7 @@ Each change is part of a transaction that `writer.py` commits. Times are in Unix
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -12,12 +13,10 @@ import msgspec
 from aiomessages.export.conversation_reader import Outcome
 from aiomessages.export.created_between import created_of
 from aiomessages.export.ledger_schema import State
-from aiomessages.export.stored import Fetched
 
 from .errors import OtherProjectError
 from .insert import insert_conversation, update_completion
 from .listing import Anchor, Listed
-from .replies import unlisted_replies
 from .report import SyncReport
 from .rows import replies_of
 from .sync_selection import Selection
@@ -187,10 +186,8 @@ def keep(db: sqlite3.Connection, *, completion_id: str, outcome: Outcome, now: f
         error = "its messages were no longer all there; the archive keeps those from before"
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)
         return "failed"
-    messages = (message for block in outcome.messages.blocks() for message in block)
-    fetched = Fetched(completion_id, outcome.messages.blocks(), outcome.completion)
-    replies = unlisted_replies(fetched, len(outcome.messages))
-    insert_conversation(db, body, messages, replies=replies, seen=now, state=state)
+    messages = chain.from_iterable(outcome.messages.blocks())
+    insert_conversation(db, body, messages, seen=now, state=state)
     if state == "lost":
         error = "it changed while it was read"
         wait(db, completion_id=completion_id, state="failed", error=error, now=now)

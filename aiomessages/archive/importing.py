@@ -14,13 +14,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from aiomessages.export.stored import Fetched
-
 from .conversation_lines import Conversation, read_conversations
 from .database import MEMORY, open_to_write
 from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
-from .replies import unlisted_replies
 
 
 class Kept(NamedTuple):
@@ -138,9 +135,7 @@ def _import(db: sqlite3.Connection, sent: Conversation, *, replace: bool, now: f
 
 
 def _insert(db: sqlite3.Connection, sent: Conversation, now: float) -> None:
-    fetched = Fetched(sent.completion_id, [sent.messages], sent.completion)
-    replies = unlisted_replies(fetched, len(sent.messages))
-    insert_conversation(db, sent.completion, sent.messages, replies=replies, seen=now)
+    insert_conversation(db, sent.completion, sent.messages, seen=now)
     db.execute("DELETE FROM waiting WHERE id = ?", (sent.completion_id,))
 
 

@@ -4,11 +4,12 @@ The caller holds the transaction. A conversation that the archive has already is
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Mapping
-from itertools import chain, repeat
 from typing import Final
 
 from .labels import Labels
+from .replies import unlisted_replies
 from .rows import completion_row, message_row, replies_of
 from .text import searchable
 
@@ -29,9 +30,11 @@ INSERT INTO messages (number, completion, n, choice, id, role, name, text, body)
 VALUES (?, ?, ?, nullif(?, -1), ?, ?, nullif(?, 0), ?, CAST(? AS TEXT))
 """
 _WORDS: Final = "INSERT INTO words (rowid, text) VALUES (?, ?)"
-# The last rows of both tables.
-_LAST: Final = """
-SELECT (SELECT max(number) FROM completions), (SELECT max(number) FROM messages)
+# The last rows of both tables, and the row of a completion, if there is one.
+_NUMBERS: Final = """
+SELECT (SELECT ifnull(max(number), 0) FROM completions),
+    (SELECT ifnull(max(number), 0) FROM messages), number, first_seen
+FROM (SELECT 1) LEFT JOIN completions ON id = ?
 """
 
 
@@ -40,28 +43,35 @@ def insert_conversation(
     body: bytes,
     messages: Iterable[bytes],
     *,
-    replies: Iterable[tuple[int, bytes]] | None = None,
     seen: float,
     state: str = "complete",
 ) -> int:
-    """Store a completion with all of its messages, and return the number of messages.
+    """Store a completion with all of its messages and replies; return the number of messages.
 
-    `body` and `messages` are JSON on one line, as the server sent it; `replies` are pairs of a
-    choice's number and its message (None: all that `body` has). `seen` is the time in Unix seconds
-    at which the completion was listed. Raises ValueError for JSON that is no completion.
+    `body` and `messages` are JSON on one line, as the server sent it; `seen` is the time in Unix
+    seconds at which the completion was listed. Raises ValueError for JSON that is no completion.
     """
     row, metadata = completion_row(body)
-    first_seen = remove(db, row.id)
+    last, last_message, known, first_seen = db.execute(_NUMBERS, (row.id,)).fetchone()
+    if known is not None:
+        _remove(db, known)
+    rows = _MessageRows(db, last + 1, last_message)
+    replies = replies_of(body)
+    end = deque[bytes](maxlen=len(replies))
+    for message in messages:
+        rows.add(message)
+        end.append(message)
+    count = rows.n
+    for choice, reply in unlisted_replies(replies, [*end], count, body):
+        rows.add(reply, choice)
+    rows.flush()
     first_seen = seen if first_seen is None else first_seen
-    last_completion, last_message = db.execute(_LAST).fetchone()
-    number = (last_completion or 0) + 1
-    sent = chain(zip(repeat(None), messages), replies_of(body) if replies is None else replies)
-    labels = Labels()
-    inputs = _insert_messages(db, number, last_message or 0, sent, labels)
-    db.execute(_COMPLETION, (number, *row, state, inputs, first_seen, seen, seen, body))
-    _insert_metadata(db, number, metadata)
-    labels.insert(db, number)
-    return inputs
+    # sqlite3 looks for an adapter of each `bytes` and None, which takes longer than the rest.
+    values = (last + 1, *row, state, count, first_seen, seen, seen, bytearray(body))
+    db.execute(_COMPLETION, values)
+    _insert_metadata(db, last + 1, metadata)
+    rows.labels.insert(db, last + 1)
+    return count
 
 
 def update_completion(db: sqlite3.Connection, body: bytes, *, seen: float) -> None:
@@ -85,14 +95,8 @@ def _insert_metadata(
     db.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
 
 
-def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
-    """Remove a conversation, and return when it was first seen; None if there is none."""
-    found = db.execute(
-        "SELECT number, first_seen FROM completions WHERE id = ?", (completion_id,)
-    ).fetchone()
-    if found is None:
-        return None
-    number, first_seen = found
+def _remove(db: sqlite3.Connection, number: int) -> None:
+    """Remove a conversation."""
     # The index has no text of its own: it forgets what it is told that it holds.
     texts = db.execute(
         "SELECT number, text FROM messages WHERE completion = ? AND text != ''", (number,)
@@ -105,43 +109,6 @@ def remove(db: sqlite3.Connection, completion_id: str) -> float | None:
     db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
     db.execute("DELETE FROM labels WHERE completion = ?", (number,))
     db.execute("DELETE FROM completions WHERE number = ?", (number,))
-    return float(first_seen)
-
-
-def _insert_messages(
-    db: sqlite3.Connection,
-    completion: int,
-    last: int,
-    messages: Iterable[tuple[int | None, bytes]],
-    labels: Labels,
-) -> int:
-    """Insert the messages and the replies of a completion behind row `last` of the table.
-
-    Return the number of messages: a reply has a choice, a message has None.
-    """
-    rows: list[tuple[object, ...]] = []
-    words: list[tuple[int, str]] = []
-    inputs = size = 0
-    for n, (choice, body) in enumerate(messages):
-        number = last + 1 + n
-        row = message_row(body)
-        # sqlite3 looks for an adapter of each None and bytes, which takes longer than the rest.
-        rows.append(
-            (
-                *(number, completion, n, -1 if choice is None else choice),
-                *(row.id, row.role, 0 if row.name is None else row.name, row.text, bytearray(body)),
-            )
-        )
-        labels.add(row.role, body)
-        if row.text:
-            words.append((number, searchable(row.text)))
-        inputs += choice is None
-        size += len(body)
-        if len(rows) == _ROWS or size > _BYTES:
-            _flush(db, rows, words)
-            size = 0
-    _flush(db, rows, words)
-    return inputs
 
 
 # The rows in memory at a time, and their JSON: a conversation may be larger than memory.
@@ -149,10 +116,37 @@ _ROWS: Final = 500
 _BYTES: Final = 4 * 1024 * 1024
 
 
-def _flush(
-    db: sqlite3.Connection, rows: list[tuple[object, ...]], words: list[tuple[int, str]]
-) -> None:
-    db.executemany(_MESSAGE, rows)
-    db.executemany(_WORDS, words)
-    rows.clear()
-    words.clear()
+class _MessageRows:
+    """The messages and replies of a completion, written behind row `last` of the table."""
+
+    def __init__(self, db: sqlite3.Connection, completion: int, last: int) -> None:
+        self._db = db
+        self._completion = completion
+        self._first = last + 1
+        self.n = 0  # of the next message
+        self.labels = Labels()
+        self._rows: list[tuple[object, ...]] = []
+        self._words: list[tuple[int, str]] = []
+        self._size = 0
+
+    def add(self, body: bytes, choice: int = -1) -> None:
+        """Add a message, or the reply of a choice."""
+        row, number = message_row(body), self._first + self.n
+        name = 0 if row.name is None else row.name  # an adapter is searched for None as well
+        columns = (row.id, row.role, name, row.text, bytearray(body))
+        self._rows.append((number, self._completion, self.n, choice, *columns))
+        self.labels.add(row.role, body)
+        if row.text:
+            self._words.append((number, searchable(row.text)))
+        self.n += 1
+        self._size += len(body)
+        if len(self._rows) == _ROWS or self._size > _BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows in memory."""
+        self._db.executemany(_MESSAGE, self._rows)
+        self._db.executemany(_WORDS, self._words)
+        self._rows.clear()
+        self._words.clear()
+        self._size = 0

@@ -9,7 +9,6 @@ from typing import Final
 from .errors import NotAnArchiveError
 from .insert import insert_conversation
 from .labels import Labels
-from .replies import unlisted_beside
 from .schema import SCHEMA, VERSION, version_of
 from .text import searchable
 
@@ -85,13 +84,8 @@ def _from_1(db: sqlite3.Connection) -> None:
         "SELECT number, id, imported, CAST(body AS BLOB) FROM old_completions ORDER BY number"
     )
     for number, id, imported, body in completions:
-        (count,) = db.execute(
-            "SELECT count(*) FROM old_messages WHERE completion = ?", (number,)
-        ).fetchone()
         try:
-            replies = unlisted_beside(_messages_of_1(db, number), count, body)
-            messages = _messages_of_1(db, number)
-            insert_conversation(db, body, messages, replies=replies, seen=imported)
+            insert_conversation(db, body, _messages_of_1(db, number), seen=imported)
         except ValueError as error:
             raise NotAnArchiveError(f"its completion {id!r} cannot be read: {error}") from error
     for name in _TABLES_OF_1:

@@ -6,9 +6,10 @@ None here, and whole in the JSON that is stored beside it: no value ever refuses
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from .scan import items, members, value_of
 
@@ -30,13 +31,16 @@ class CompletionRow(NamedTuple):
     total_tokens: int | None
 
 
-class MessageRow(NamedTuple):
-    """The derived columns of a message; `text` is what a person reads and searches."""
+class MessageRow(msgspec.Struct):
+    """The derived columns of a message; `text` is what a person reads and searches.
 
-    id: str | None
-    role: str | None
-    name: str | None
-    text: str | None
+    Most messages are decoded to it as they are: their text is their `content`.
+    """
+
+    id: str | None = None
+    role: str | None = None
+    name: str | None = None
+    text: str | None = msgspec.field(default=None, name="content")
 
 
 class _Completion(msgspec.Struct):
@@ -49,13 +53,29 @@ class _Completion(msgspec.Struct):
     metadata: Json = None
 
 
-class _PlainMessage(msgspec.Struct):
-    """A message with a text, as most are: its fields fit their columns as they are."""
+_Integer = Annotated[int, Meta(ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
 
-    content: str
-    id: str | None = None
-    role: str | None = None
-    name: str | None = None
+
+class _PlainUsage(msgspec.Struct):
+    prompt_tokens: _Integer | None = None
+    completion_tokens: _Integer | None = None
+    total_tokens: _Integer | None = None
+
+
+class _PlainChoice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _PlainCompletion(msgspec.Struct):
+    """A completion as most are: its fields fit their columns as they are."""
+
+    id: str
+    created: _Integer | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    choices: list[_PlainChoice] | None = None
+    usage: _PlainUsage | None = None
+    metadata: dict[str, str] | None = None
 
 
 class _Message(msgspec.Struct):
@@ -75,8 +95,9 @@ class _Replies(msgspec.Struct):
     choices: list[_Choice] | None = None
 
 
+_PLAIN_COMPLETION: Final = msgspec.json.Decoder(_PlainCompletion)
 _COMPLETION: Final = msgspec.json.Decoder(_Completion)
-_PLAIN_MESSAGE: Final = msgspec.json.Decoder(_PlainMessage)
+_PLAIN_MESSAGE: Final = msgspec.json.Decoder(MessageRow)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _REPLIES: Final = msgspec.json.Decoder(_Replies)
 
@@ -86,7 +107,25 @@ def completion_row(body: bytes) -> tuple[CompletionRow, dict[str, str | None]]:
 
     Raises ValueError if the JSON is no object with a string `id`.
     """
-    sent = _decoded(_COMPLETION, _Completion, body)
+    try:
+        plain = _PLAIN_COMPLETION.decode(body)
+    except (ValueError, RecursionError):
+        return _odd_completion_row(_decoded(_COMPLETION, _Completion, body))
+    usage = plain.usage or _PlainUsage()
+    row = CompletionRow(
+        plain.id,
+        plain.created,
+        plain.model,
+        plain.service_tier,
+        plain.choices[0].finish_reason if plain.choices else None,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+    )
+    return row, {**(plain.metadata or {})}
+
+
+def _odd_completion_row(sent: _Completion) -> tuple[CompletionRow, dict[str, str | None]]:
     completion_id = _text(sent.id)
     if completion_id is None:
         raise ValueError("a completion without an id")
@@ -110,10 +149,11 @@ def message_row(body: bytes) -> MessageRow:
     """Return the derived columns of a message."""
     try:
         plain = _PLAIN_MESSAGE.decode(body)
+        if plain.text is not None:
+            return plain
     except (ValueError, RecursionError):
-        sent = _decoded(_MESSAGE, _Message, body)
-    else:
-        return MessageRow(plain.id, plain.role, plain.name, plain.content)
+        pass
+    sent = _decoded(_MESSAGE, _Message, body)
     return MessageRow(_text(sent.id), _text(sent.role), _text(sent.name), _text(_words_of(sent)))
 
 

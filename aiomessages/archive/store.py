@@ -18,7 +18,6 @@ from .database import MEMORY, is_outdated, open_to_serve, steady
 from .errors import sqlite_errors
 from .insert import insert_conversation
 from .records import Source, read_records
-from .replies import unlisted_beside
 
 if TYPE_CHECKING:
     import sqlite3
@@ -85,8 +84,7 @@ class Store:
             count = 0
             for record in read_records(source):
                 messages = [body for _, body in record.messages]
-                replies = unlisted_beside(messages, len(messages), record.body)
-                insert_conversation(self._db, record.body, messages, replies=replies, seen=now)
+                insert_conversation(self._db, record.body, messages, seen=now)
                 count += 1
             return count
 

@@ -19,8 +19,9 @@ import msgspec
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 
 from aiomessages.wire.decoding import despite_lone_surrogates
+from aiomessages.wire.replies import read_stored
 
-from .stored import Fetched, Lines, SkipError, inputs_of, read_stored
+from .stored import Fetched, Lines, SkipError, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,11 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from aiomessages.wire.replies import Completion, Stored, read_stored
+
 from .chat import chat_layout
 from .finetune import finetune_layout
-from .stored import Completion, Fetched, Lines, Stored, inputs_of, read_stored
+from .stored import Fetched, Lines, inputs_of
 
 
 def messages_layout(fetched: Fetched, *, columns: bool = False) -> Iterator[Lines]:

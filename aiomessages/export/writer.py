@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar, TypeVarTuple
 
 from .ledger_schema import Entry
@@ -92,7 +93,8 @@ async def end_of(running: asyncio.Future[ResultT]) -> ResultT:
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
-            await asyncio.wait([running])
+            with suppress(Exception):  # `result` raises it
+                await asyncio.shield(running)
         except asyncio.CancelledError as error:  # possibly repeated, by a second Ctrl-C
             cancelled = error
     result = running.result()  # its error takes precedence over a cancellation

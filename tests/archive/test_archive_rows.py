@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomessages.archive.rows import completion_row, message_row, replies_of
+from aiomessages.archive.rows import MessageRow, completion_row, message_row, replies_of
 from aiomessages.archive.scan import items, members
 
 DEEP = b"[" * 2000 + b"]" * 2000
@@ -156,7 +156,7 @@ def test_half_an_emoji_in_an_id() -> None:
 def test_the_text_of_a_message(sent: bytes, expected: str | None) -> None:
     """It is the content, or the text of its parts, each on lines of its own."""
     row = message_row(b'{"id":"m","role":"user","name":"ann","content":%b}' % sent)
-    assert row == ("m", "user", "ann", expected)
+    assert row == MessageRow("m", "user", "ann", expected)
 
 
 def test_the_parts_stand_in_for_content_that_is_null() -> None:
@@ -169,7 +169,7 @@ def test_the_parts_stand_in_for_content_that_is_null() -> None:
 @pytest.mark.parametrize("body", [b"null", b"[1]", b'"x"', b"5", DEEP, b""])
 def test_a_message_that_is_no_object(body: bytes) -> None:
     """Its columns are None, and it keeps its place in the conversation."""
-    assert message_row(body) == (None, None, None, None)
+    assert message_row(body) == MessageRow(None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_message_that_is_no_object(body: bytes) -> None:
 def test_an_odd_value_leaves_the_other_columns_alone(odd: bytes) -> None:
     """A field that msgspec refuses costs no other field its column."""
     body = b'{"role":"user",%b,"id":"m","content":"a [word], \\"quoted\\""}' % odd
-    assert message_row(body) == ("m", "user", None, 'a [word], "quoted"')
+    assert message_row(body) == MessageRow("m", "user", None, 'a [word], "quoted"')
     reply = b'{ "content" : "1, 2",%b }' % odd
     completion = b'{"id":"c","created":3,"choices":[ {"message": %b} ,{"n":1}, null]}' % reply
     assert replies_of(completion) == [(0, reply)]
@@ -213,7 +213,9 @@ def test_any_json_has_columns(fields: dict[str, Any]) -> None:
     assert row.id == "c"
     for value in (row.created, row.prompt_tokens, row.completion_tokens, row.total_tokens):
         assert value is None or -(2**63) < value < 2**63
-    texts = [row.model, row.service_tier, row.finish_reason, *message_row(body)]
+    message = message_row(body)
+    texts = [row.model, row.service_tier, row.finish_reason]
+    texts += [message.id, message.role, message.name, message.text]
     for text in [*texts, *metadata, *metadata.values()]:
         assert text is None or text.encode().decode() == text
     assert all(body.count(reply) for _, reply in replies_of(body))

@@ -145,7 +145,7 @@ def test_replace_takes_the_form_of_the_file(tmp_path: Path, record: Build) -> No
     assert (completion[4], completion[5], completion[6]) == ("gone", 1, 1500.0)
     assert times(archive) == [("chatcmpl-a", 1000.0, 1400.0, 2000.0)]
     db = open_to_read(archive)
-    assert db.execute("SELECT rowid FROM words WHERE words MATCH 'message'").fetchall() == [(1,)]
+    assert db.execute("SELECT rowid FROM words WHERE words MATCH 'message'").fetchall() == [(4,)]
     db.close()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiomessages.archive.database import open_to_write
-from aiomessages.archive.insert import insert_conversation, remove
+from aiomessages.archive.insert import insert_conversation
 from aiomessages.archive.schema import TOKENIZER
 from aiomessages.archive.text import searchable
 
@@ -104,7 +104,7 @@ def test_any_message_comes_back_byte_for_byte(db: sqlite3.Connection) -> None:
     for words in ("本 語", "fine", "u1f600", "עב", "strasse", "елка", "resume"):
         assert len(matches(db, f'"{words}"')) == 1
     assert index_of(db, rebuilt=False) == index_of(db, rebuilt=True)
-    assert remove(db, "c") == 1.0
+    assert insert_conversation(db, completion(), [], seen=2.0) == 0
     assert index_of(db, rebuilt=False) == []
 
 
@@ -149,13 +149,12 @@ def test_an_absent_value_is_null(db: sqlite3.Connection) -> None:
     assert column(db, "SELECT choice FROM messages") == [None] * 6
 
 
-def test_replies_that_the_caller_chooses(db: sqlite3.Connection) -> None:
-    """Some servers list a reply among the messages: the caller then leaves it out of these."""
-    body = completion("c", "yes")
-    insert_conversation(db, body, [message("well?"), message("yes")], replies=[], seen=1.0)
+def test_a_reply_that_is_listed(db: sqlite3.Connection) -> None:
+    """Some servers list it among the messages: it is stored, and found, once."""
+    listed = b'{"role":"assistant","content":"yes"}'
+    insert_conversation(db, completion("c", "yes"), [message("well?"), listed], seen=1.0)
     assert matches(db, "yes") == ["yes"]
-    insert_conversation(db, body, [message("well?")], replies=[(3, message("other"))], seen=2.0)
-    assert column(db, "SELECT choice FROM messages ORDER BY n") == [None, 3]
+    assert column(db, "SELECT choice FROM messages ORDER BY n") == [None, None]
 
 
 def test_no_completion_is_refused_before_anything_is_removed(db: sqlite3.Connection) -> None:
@@ -180,23 +179,14 @@ def test_a_conversation_that_comes_again(db: sqlite3.Connection) -> None:
     assert index_of(db, rebuilt=False) == index_of(db, rebuilt=True)
 
 
-def test_an_unknown_conversation_is_not_removed(db: sqlite3.Connection) -> None:
-    """To remove what is not there is no error."""
-    insert_conversation(db, completion(), [], seen=1.0)
-    assert remove(db, "d") is None
-    assert remove(db, "c") == 1.0
-    assert remove(db, "c") is None
-
-
-def test_the_index_forgets_exactly_what_is_removed(db: sqlite3.Connection) -> None:
+def test_the_index_forgets_exactly_what_is_replaced(db: sqlite3.Connection) -> None:
     """Words that other messages have too are still found in those."""
     for id in "abc":
         insert_conversation(db, completion(id, f"reply {id}"), [message(f"words {id}")], seen=1.0)
-    remove(db, "b")
+    insert_conversation(db, completion("b"), [], seen=2.0)
     assert matches(db, "words") == ["words a", "words c"]
     assert matches(db, "reply") == ["reply a", "reply c"]
     assert column(db, "SELECT count(*) FROM messages") == [4]
-    assert column(db, "SELECT id FROM completions") == ["a", "c"]
 
 
 WORDS = st.sampled_from(
@@ -218,7 +208,6 @@ WORDS = st.sampled_from(
 )
 TEXTS = st.lists(WORDS, max_size=4).map(" ".join)
 STEP = st.tuples(
-    st.sampled_from(["insert", "remove"]),
     st.sampled_from("abc"),
     st.lists(TEXTS, max_size=3),
     st.lists(TEXTS, max_size=2),
@@ -228,16 +217,13 @@ STEP = st.tuples(
 @settings(deadline=None)
 @given(st.lists(STEP, max_size=12))
 def test_the_index_always_holds_the_texts_of_the_messages(steps: list[Any]) -> None:
-    """After any inserts, replacements and removals it equals one that is built anew."""
+    """After any inserts and replacements it equals one that is built anew."""
     db = open_to_write(":memory:")
     held: dict[str, list[str]] = {}
-    for kind, id, texts, replies in steps:
-        if kind == "insert":
-            body = completion(id, *replies)
-            insert_conversation(db, body, [message(text) for text in texts], seen=1.0)
-            held[id] = [*texts, *replies]
-        else:
-            assert (remove(db, id) is None) == (held.pop(id, None) is None)
+    for id, texts, replies in steps:
+        body = completion(id, *replies)
+        insert_conversation(db, body, [message(text) for text in texts], seen=1.0)
+        held[id] = [*texts, *replies]
     assert column(db, "SELECT count(*) FROM messages") == [sum(map(len, held.values()))]
     assert index_of(db, rebuilt=False) == index_of(db, rebuilt=True)
     db.execute("INSERT INTO words (words) VALUES ('integrity-check')")
@@ -250,7 +236,7 @@ def test_a_message_of_ten_megabytes(db: sqlite3.Connection) -> None:
     insert_conversation(db, completion(), [message(words)], seen=1.0)
     assert column(db, "SELECT length(text) FROM messages") == [len(words)]
     assert len(matches(db, "needle")) == 1
-    remove(db, "c")
+    insert_conversation(db, completion(), [], seen=1.0)
     assert index_of(db, rebuilt=False) == []
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from aiomessages.archive.replies import unlisted_replies
-from aiomessages.export.stored import Fetched
+from aiomessages.archive.rows import replies_of
 
 QUESTION = {"id": "m", "role": "user", "content": "Will it rain?"}
 REPLIES = [{"role": "assistant", "content": text} for text in ("Yes.", "No.")]
@@ -17,7 +17,8 @@ def unlisted(replies: Any, *messages: Any, **fields: Any) -> list[int]:
     completion = {"id": "c", "choices": [{"message": reply} for reply in replies], **fields}
     sent = json.dumps(completion).encode()
     listed = [json.dumps(message).encode() for message in messages]
-    found = unlisted_replies(Fetched("c", [listed[:1], listed[1:]], sent), len(listed))
+    end = listed[-len(replies) :] if replies else []
+    found = unlisted_replies(replies_of(sent), end, len(listed), sent)
     for choice, message in found:
         assert json.loads(message) == replies[choice]
     return [choice for choice, _ in found]
@@ -50,8 +51,7 @@ def test_an_input_that_only_looks_like_a_reply() -> None:
 
 
 def test_a_completion_that_cannot_be_compared() -> None:
-    """One that is nested too deeply has all of its replies; no object has none."""
+    """One that is nested too deeply has all of its replies."""
     deep = b'{"x":%b,"choices":[{"message":{"role":"assistant"}}]}' % (b"[" * 2000 + b"]" * 2000)
-    assert unlisted_replies(Fetched("c", [], deep), 0) == [(0, b'{"role":"assistant"}')]
-    assert unlisted_replies(Fetched("c", [], b"5"), 0) == []
-    assert unlisted_replies(Fetched("c", [], None), 0) == []
+    reply = b'{"role":"assistant"}'
+    assert unlisted_replies([(0, reply)], [reply], 1, deep) == [(0, reply)]
