@@ -49,6 +49,12 @@ def answer(question: str) -> int:
 """
 
 
+def build_once(path: Path, messages: int) -> None:
+    """Build an archive, if there is none so far."""
+    if not path.exists():
+        build(path, messages)
+
+
 def build(path: Path, messages: int) -> None:
     """Build an archive of so many messages and a reply for each ten of them."""
     conversations = list(_lengths(messages))
@@ -90,17 +96,17 @@ def _messages(name: str, number: int, places: range, texts: Texts) -> Iterator[d
     calls_a_tool = number % 5 == 0
     for n, place in enumerate(places):
         message: dict[str, Any] = {"id": f"{name}-{n}", "role": ("user", "assistant")[n % 2]}
-        text = texts.text(place)
+        text: str | None = texts.text(place)
         if n == 0 and number % 3 == 0:
-            message["role"] = RARE_ROLE if number % 3000 == 0 else "system"
+            message["role"] = RARE_ROLE if number % 150 == 0 else "system"
         elif calls_a_tool and n % EACH == 3:
-            message["tool_calls"] = [_call(number, n, text)]
+            message["tool_calls"] = [_call(number, n, texts.text(place))]
             text = None
         elif calls_a_tool and n % EACH == 4:
             message |= {"role": "tool", "tool_call_id": f"call_{n - 1}"}
             text = compact({"found": text, "count": n}).decode()
         elif n % EACH == 5:
-            text = _MARKDOWN.format(text=text, word=text.partition(" ")[0])
+            text = _MARKDOWN.format(text=text, word=f"{text}".partition(" ")[0])
         yield {**message, "content": text, "content_parts": None, "name": None}
 
 

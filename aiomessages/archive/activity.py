@@ -57,7 +57,8 @@ def activity(
 ) -> Activity:
     """Count the conversations of a list by day, model, tool and state.
 
-    With words the newest are counted, at most `bound` of them. Days are those of UTC, or else of the local time zone. Raises SearchError.
+    With words the newest are counted, at most `bound` of them. Days are those of UTC, or else of
+    the local time zone. Raises SearchError.
     """
     zone = "" if utc else ", 'localtime'"
     # `sum` fails where the tokens that a server claims pass 64 bits; `total` is a float.

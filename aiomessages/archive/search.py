@@ -197,15 +197,19 @@ class Search:
 
         Those of another role are left out where a rare role does not make the groups small.
         """
-        rows = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC"
-        values: Values = [self._query.match]
+        join, values = "", [self._query.match]
         if self._role is not None and is_frequent(db, self._role, _FEW):
-            rows = (
-                f"SELECT w.rowid FROM ({rows}) AS w CROSS JOIN messages AS m"  # noqa: S608
-                " INDEXED BY messages_by_role ON m.number = w.rowid AND m.role = ?"
+            join = (
+                "CROSS JOIN messages AS m INDEXED BY messages_by_role"
+                " ON m.number = words.rowid AND m.role = ?"
             )
-            values.append(self._role)
-        return array("q", chain.from_iterable(db.execute(f"{rows} LIMIT ?", (*values, _FEW + 1))))
+            values.insert(0, self._role)
+        found = db.execute(
+            f"SELECT words.rowid FROM words {join} WHERE words MATCH ?"  # noqa: S608
+            " ORDER BY words.rowid DESC LIMIT ?",
+            (*values, _FEW + 1),
+        )
+        return array("q", chain.from_iterable(found))
 
     def _group(
         self, db: sqlite3.Connection, last: int, place: Place | None, size: int
