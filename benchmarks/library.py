@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 
 SHORT, LONG = "chatcmpl-short", "chatcmpl-long"
 SHORT_LENGTH, LONG_LENGTH = 200, 10_000
-OFTEN, RARE_TOOL, RARE_ROLE = "gpt-4o-mini", "file_a_complaint", "developer"
+RARE_TOOL, RARE_ROLE = "file_a_complaint", "developer"
+MOST_FREQUENT = ("gi", "neti")  # words of the texts
 # The first is that of half of all, the next of a quarter, and so on.
-MODELS = [OFTEN, "gpt-4o", "o3-mini", "gpt-4.1", "o3", "gpt-4.1-nano", "gpt-3.5-turbo", "o1"]
+MODELS = [
+    "gpt-4o-mini",
+    "gpt-4o",
+    "o3-mini",
+    "gpt-4.1",
+    "o3",
+    "gpt-4.1-nano",
+    "gpt-3.5-turbo",
+    "o1",
+]
 TOOLS = [f"look_up_{name}" for name in ("order", "customer", "price", "route", "weather", "page")]
 DAYS = 400
 _IN_A_TRANSACTION = 5000  # conversations
@@ -98,7 +108,9 @@ def _messages(name: str, number: int, places: range, texts: Texts) -> Iterator[d
         message: dict[str, Any] = {"id": f"{name}-{n}", "role": ("user", "assistant")[n % 2]}
         text: str | None = texts.text(place)
         if n == 0 and number % 3 == 0:
-            message["role"] = RARE_ROLE if number % 150 == 0 else "system"
+            message["role"] = "system"
+            if number % 3000 == 0:
+                message["role"], text = RARE_ROLE, f"{MOST_FREQUENT[0]} {text}"
         elif calls_a_tool and n % EACH == 3:
             message["tool_calls"] = [_call(number, n, texts.text(place))]
             text = None

@@ -39,13 +39,13 @@ from benchmarks.held import peak
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-OFTEN = "gi"  # the first word of the texts, and `neti` the second
+OFTEN = library.MOST_FREQUENT[0]
 START = "start to the first page"
 # What is searched for: the parameters of an address, and whether anything is found.
 SEARCHES: dict[str, tuple[dict[str, str], bool]] = {
     "a word in most messages": ({"q": OFTEN}, True),
     "a word in a tenth of all": ({"q": "invoice"}, True),
-    "two words in most": ({"q": f"{OFTEN} neti"}, True),
+    "two words in most": ({"q": " ".join(library.MOST_FREQUENT)}, True),
     "a rare word": ({"q": "quokka"}, True),
     "a phrase": ({"q": '"purchase order"'}, True),
     "a prefix": ({"q": "purch*"}, True),
@@ -56,14 +56,14 @@ SEARCHES: dict[str, tuple[dict[str, str], bool]] = {
     "word and role": ({"q": "invoice", "role": "assistant"}, True),
     "word and rare role": ({"q": OFTEN, "role": library.RARE_ROLE}, True),
     "word and role without it": ({"q": "invoice", "role": "user"}, False),
-    "word and model": ({"q": "invoice", "model": library.MODELS[-1]}, True),
+    "word and model": ({"q": "invoice", "model": library.MODELS[2]}, True),
     "word and metadata": ({"q": "invoice", "meta": "team:7"}, True),
     "word and tool": ({"q": "invoice", "tool": library.TOOLS[0]}, True),
-    "word and rare tool": ({"q": "invoice", "tool": library.RARE_TOOL}, True),
+    "word and rare tool": ({"q": OFTEN, "tool": library.RARE_TOOL}, True),
 }
 LISTS: dict[str, dict[str, str]] = {
     "all": {},
-    "model": {"model": library.OFTEN},
+    "model": {"model": library.MODELS[0]},
     "role": {"role": "system"},
     "rare tool": {"tool": library.RARE_TOOL},
     "metadata": {"meta": "team:7"},
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     add("--messages", type=int, default=1_000_000, help="of the archive that is built")
     add("--archive", type=Path, metavar="FILE", help="build it there, or open what was built there")
     add("--times", type=int, default=20, help="that each page is loaded, at least 2")
-    add("--starts", type=int, default=9, help="of the program")
+    add("--starts", type=int, default=9, help="of the program, at least 2")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
 
