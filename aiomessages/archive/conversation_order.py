@@ -5,7 +5,7 @@ All of this runs in the thread of a `ReadConnection`.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from .connection import snapshot
 from .cursors import NO_LONGER, CursorError
@@ -24,11 +24,11 @@ _NEAR_THE_BEGINNING: Final = 1000
 # The queries (S608) are made of constants of this package; values are always bound.
 
 
-def search_of(filters: Filters, *, best: bool = False) -> Search:
+def search_of(filters: Filters, *, best: bool = False, quick: bool = False) -> Search:
     """Return the search for the words. Raises SearchError."""
     where, values = filters.condition()
-    role = filters.role and repaired(filters.role)
-    return Search(filters.words, where, values, role=role, best=best)
+    role = filters.role if filters.role is None else repaired(filters.role)
+    return Search(filters.words, where, values, role=role, best=best, quick=quick)
 
 
 def searched(
@@ -122,10 +122,29 @@ def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
             return
 
 
-def found_numbers(db: sqlite3.Connection, filters: Filters) -> list[int]:
-    """Return the numbers of all conversations that the words find. Raises SearchError."""
-    batches = search_of(filters).owners(db, None, size=_BATCH)
-    return list(dict.fromkeys(completion for hits in batches for _, completion, _ in hits))
+class Newest(NamedTuple):
+    """The newest conversations that words find, each with the roles of the messages that match.
+
+    If `bounded`, there are more of them.
+    """
+
+    roles: dict[int, set[str | None]]
+    bounded: bool
+
+
+def newest_found(db: sqlite3.Connection, filters: Filters, most: int) -> Newest:
+    """Return the newest conversations that words find, `most` at most. Raises SearchError.
+
+    There are fewer where they would take long to find.
+    """
+    search = search_of(filters, quick=True)
+    found: dict[int, set[str | None]] = {}
+    for hits in search.owners(db, None, size=_BATCH):
+        for _, completion, role in hits:
+            if len(found) == most and completion not in found:
+                return Newest(found, bounded=True)
+            found.setdefault(completion, set()).add(role)
+    return Newest(found, search.was_cut)
 
 
 def ids_of(db: sqlite3.Connection, numbers: Sequence[int]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from .connection import snapshot
-from .conversation_order import search_of
+from .conversation_order import newest_found
 from .filters import Filters
 from .found_rows import in_parts
 
@@ -20,7 +20,6 @@ _BOUND: Final = 10_000  # conversations
 _BOUND_WITH_WORDS: Final = 2000  # each is found by its messages, which takes longer
 _VALUES: Final = 20  # of each facet
 _LONGEST: Final = 1000  # characters of a value, which is shown and goes into an address
-_BATCH: Final = 1000
 
 # The queries (S608) are made of constants of this package; values are always bound.
 
@@ -61,20 +60,21 @@ def facets(
 ) -> Facets:
     """Count the values in the newest conversations of a list, at most `bound` of them.
 
-    Without a bound 10,000 are counted, and 2,000 of those that words find. Days are those of UTC,
-    or else of the local time zone. Raises SearchError.
+    Without a bound 10,000 are counted, and 2,000 of those that words find; fewer of those with the
+    beginning of very many words. Days are those of UTC, or else of the local time zone. Raises
+    SearchError.
     """
     roles: Counts | None = None
     if bound is None:
         bound = _BOUND_WITH_WORDS if filters.words else _BOUND
     with snapshot(db):
         if filters.words:
-            found = _found(db, filters, bound + 1)
+            found, bounded = newest_found(db, filters, bound)
             numbers = list(found)
-            roles = Counter(role for number in numbers[:bound] for role in found[number])
+            roles = Counter(role for some in found.values() for role in some)
         else:
             numbers = _listed(db, filters, bound + 1)
-        bounded = len(numbers) > bound
+            bounded = len(numbers) > bound
         return _facets(db, numbers[:bound], roles, bounded=bounded, utc=utc)
 
 
@@ -86,17 +86,6 @@ def _listed(db: sqlite3.Connection, filters: Filters, most: int) -> list[int]:
         (*values, most),
     )
     return [number for (number,) in rows]
-
-
-def _found(db: sqlite3.Connection, filters: Filters, most: int) -> dict[int, set[str | None]]:
-    """Return the conversations with a message that matches, and the roles of these messages."""
-    found: dict[int, set[str | None]] = {}
-    for hits in search_of(filters).owners(db, None, size=_BATCH):
-        for _, completion, role in hits:
-            if len(found) == most and completion not in found:
-                return found
-            found.setdefault(completion, set()).add(role)
-    return found
 
 
 def _facets(

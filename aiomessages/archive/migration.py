@@ -17,6 +17,7 @@ _NEW_IN_3: Final = (
     "CREATE TABLE labels",
     "CREATE INDEX labels_by_value",
     "CREATE INDEX completions_by_time",
+    "CREATE INDEX messages_by_role",
 )
 _TABLES_OF_1: Final = ("metadata", "messages", "completions")  # those that refer to another first
 

@@ -67,6 +67,7 @@ CREATE TABLE messages (
     UNIQUE (completion, n)
 );
 CREATE INDEX messages_by_id ON messages (completion, id);
+CREATE INDEX messages_by_role ON messages (role);
 CREATE TABLE labels (
     completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
     kind       TEXT    NOT NULL,

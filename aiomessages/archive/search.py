@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .connection import snapshot
 from .found_rows import (
@@ -22,7 +22,10 @@ from .found_rows import (
     data_version,
     first_number,
     in_parts,
+    is_frequent,
     neighbours,
+    of_role,
+    owned,
     place_of,
     texts_in,
     texts_of,
@@ -38,6 +41,10 @@ _FEW: Final = 1000
 _RANKED: Final = 10_000
 _NEWEST: Final = 250
 _FIRST_TEXTS: Final = 10  # completions whose texts are looked through
+# Where the index would collect more rows of words that begin so, a quick search looks through so
+# many further texts: some 50 milliseconds, for 100 or more.
+_COLLECTED: Final = 100_000
+_QUICK_TEXTS: Final = 3 * MOST
 _FIRST_GROUP: Final = 100  # completions
 _LARGEST_GROUP: Final = 20_000
 _BATCH: Final = 20  # hits at a time: each has a whole message
@@ -51,14 +58,30 @@ _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 # The queries (S608) are made of constants of this package; values are always bound.
 
 
+class _Looked(NamedTuple):
+    """Up to which completion texts were looked through, and which part of them matched."""
+
+    place: Place | None
+    has_more: bool
+    frequency: float
+
+
 class Search:
     """A search, checked: it raises SearchError for words that are no query.
 
-    `where` is a condition on `completions AS c`, with its values.
+    `where` is a condition on `completions AS c`, with its values. A `quick` search by time may stop
+    in front of hits that would take long to find; `was_cut` is true then.
     """
 
     def __init__(
-        self, words: str, where: str, values: Values, *, role: str | None, best: bool
+        self,
+        words: str,
+        where: str,
+        values: Values,
+        *,
+        role: str | None,
+        best: bool = False,
+        quick: bool = False,
     ) -> None:
         self._query = parse(words)
         if role is not None:  # of a role that few conversations have, few messages are looked at
@@ -68,6 +91,8 @@ class Search:
         self._values = values
         self._role = role
         self._best = best
+        self._quick = quick
+        self.was_cut = False
 
     def owners(
         self, db: sqlite3.Connection, after: Place | None, *, size: int
@@ -134,8 +159,13 @@ class Search:
             if matched is not None:
                 yield matched
                 return
-            place, has_more = yield from self._from_texts(db, place)
-            if not has_more:
+            looked = yield from self._from_texts(db, place, MOST)
+            if not looked.has_more:
+                return
+            place = looked.place
+            if self._quick and self._expected(db, looked.frequency) > _COLLECTED:
+                looked = yield from self._from_texts(db, place, _QUICK_TEXTS)
+                self.was_cut = looked.has_more
                 return
         with snapshot(db):
             version = data_version(db)
@@ -143,7 +173,7 @@ class Search:
             if self._query.has_prefix:  # the index collects all words with it for each query
                 few = every = self._index_rows(db, "ORDER BY rowid")
             else:
-                few = self._index_rows(db, "ORDER BY rowid DESC LIMIT ?", _FEW + 1)
+                few = self._few(db)
             first = self._sorted(db, few, place) if len(few) <= _FEW else None
             # No later completion matches. Without this bound, a word that is no longer used would
             # be looked for in all of them.
@@ -161,6 +191,25 @@ class Search:
             if place is None:
                 return
             size = min(size * 2, _LARGEST_GROUP)
+
+    def _few(self, db: sqlite3.Connection) -> "array[int]":
+        """Return the rows of the index if they are few, else the last of them.
+
+        Those of another role are left out where a rare role does not make the groups small.
+        """
+        join, values = "", [self._query.match]
+        if self._role is not None and is_frequent(db, self._role, _FEW):
+            join = (
+                "CROSS JOIN messages AS m INDEXED BY messages_by_role"
+                " ON m.number = words.rowid AND m.role = ?"
+            )
+            values.insert(0, self._role)
+        found = db.execute(
+            f"SELECT words.rowid FROM words {join} WHERE words MATCH ?"  # noqa: S608
+            " ORDER BY words.rowid DESC LIMIT ?",
+            (*values, _FEW + 1),
+        )
+        return array("q", chain.from_iterable(found))
 
     def _group(
         self, db: sqlite3.Connection, last: int, place: Place | None, size: int
@@ -199,13 +248,13 @@ class Search:
         return [number for number in numbers if number in matched]
 
     def _from_texts(
-        self, db: sqlite3.Connection, place: Place | None
-    ) -> Generator[Sequence[int], None, tuple[Place | None, bool]]:
-        """Yield the hits in the newest completions, whose texts are looked through.
+        self, db: sqlite3.Connection, place: Place | None, left: int
+    ) -> Generator[Sequence[int], None, _Looked]:
+        """Yield the hits in the next completions, whose texts are looked through.
 
-        Return the place of the last one of them, and whether others follow.
+        `left` is the weight of the texts.
         """
-        size, left = _FIRST_TEXTS, MOST
+        size, looked_at, matches = _FIRST_TEXTS, 0, 0
         while True:
             texts = list[Text]()
             with snapshot(db):
@@ -218,9 +267,16 @@ class Search:
                     place = place_of(db, number)
             matched = frozenset(matching(texts, self._query.match))
             yield [number for number, _ in texts if number in matched]
+            looked_at += len(texts)
+            matches += len(matched)
             if left < 0 or end is None:
-                return place, left < 0
+                return _Looked(place, left < 0, matches / max(looked_at, 1))
             size *= 2
+
+    def _expected(self, db: sqlite3.Connection, frequency: float) -> float:
+        """Return how many rows the index would collect, if all texts match as often as some."""
+        (last,) = db.execute("SELECT max(number) FROM messages").fetchone()
+        return frequency * (last or 0)
 
     def _of_group(
         self, db: sqlite3.Connection, group: dict[int, int], every: "array[int] | None"
@@ -235,8 +291,8 @@ class Search:
                 found += every[bisect_left(every, begin) : bisect_right(every, end)]
             else:
                 found += self._index_rows(db, "AND rowid BETWEEN ? AND ?", begin, end)
-        owners = in_parts(db, _OWNERS_OF, found, *self._of_role())
-        hits = [(group[owner], number) for number, owner in owners if owner in group]
+        owners = owned(db, of_role(db, found, self._role), group)
+        hits = [(group[owner], number) for owner, number in owners]
         return [number for _, number in sorted(hits)]
 
     def _sorted(

@@ -126,8 +126,8 @@ def _sent(role: str | None, text: str, tool: str | None) -> dict[str, Any]:
 class Library:
     """An archive of conversations made by chance."""
 
-    def __init__(self, directory: Path) -> None:
-        self.talks = talks(1, 400)
+    def __init__(self, directory: Path, count: int = 400) -> None:
+        self.talks = talks(1, count)
         self.path = directory / "library.db"
         store_all(self.path, self.talks)
 

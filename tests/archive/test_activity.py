@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from conftest_archive import NOW, store, stored, write
 from conftest_browsing import Library, expected, filters_, reading
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aiomessages.archive.activity import Activity, Day, activity
 from aiomessages.archive.errors import SearchError
@@ -42,6 +44,7 @@ def test_activity_of_a_list(library: Library, filters: Filters) -> None:
     with reading(library.path) as db:
         found = activity(db, filters, utc=True)
         assert not db.in_transaction
+    assert (found.total, found.bounded) == (len(talks), False)
     dated = [
         (time.strftime("%Y-%m-%d", time.gmtime(talk.created)), talk.model)
         for talk in talks
@@ -56,6 +59,33 @@ def test_activity_of_a_list(library: Library, filters: Filters) -> None:
     assert {(c.value, c.count) for c in found.tools} == {(t, tools.count(t)) for t in tools}
     assert found.unknown_time == len(talks) - len(dated)
     assert found.waiting == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(filters_.filter(lambda filters: filters.words), st.integers(1, 60))
+def test_the_bound_of_words(library: Library, filters: Filters, bound: int) -> None:
+    """Of the conversations that words find, the newest are counted, and whether there are more."""
+    by_id = {talk.id: talk for talk in library.talks}
+    wanted = list(expected(library.talks, filters))
+    talks = [by_id[id] for id in wanted[:bound]]
+    with reading(library.path) as db:
+        found = activity(db, filters, utc=True, bound=bound)
+    assert (found.total, found.bounded) == (len(talks), len(wanted) > bound)
+    counted = Counter(talk.state for talk in talks)
+    assert {count.value: count.count for count in found.states} == counted
+    dated = [talk for talk in talks if talk.created is not None]
+    assert sum(day.conversations for day in found.days) == len(dated)
+
+
+def test_the_usual_bound_of_words(path: Path) -> None:
+    """Five thousand conversations that words find are counted; without words all are."""
+    with stored(path) as insert:
+        for n in range(5001):
+            insert(f"{n}", "a word")
+    with reading(path) as db:
+        for words, total in (("word", 5000), ("", 5001)):
+            found = activity(db, Filters(words=words), utc=True)
+            assert (found.total, found.bounded) == (total, bool(words))
 
 
 def test_tokens_and_what_waits(path: Path) -> None:
@@ -107,7 +137,7 @@ def test_an_empty_archive(path: Path) -> None:
     write(path)
     with reading(path) as db:
         for filters in (ALL, Filters(words="word")):
-            assert activity(db, filters, utc=False) == Activity([], [], [], 0, 0)
+            assert activity(db, filters, utc=False) == Activity(0, False, [], [], [], 0, 0)
 
 
 def test_words_that_are_no_query(path: Path) -> None:

@@ -29,6 +29,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return Library(tmp_path_factory.mktemp("facets"))
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """Make a larger one, in which more messages have a word than are sorted at once."""
+    return Library(tmp_path_factory.mktemp("crowd"), 4000)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Return where an archive may stand."""
@@ -104,6 +110,45 @@ def test_the_bound(library: Library, filters: Filters, bound: int) -> None:
         found = facets(db, filters, utc=True, bound=bound)
     assert (found.total, found.bounded) == (len(newest), len(wanted) > bound)
     check(found, [by_id[id] for id in newest], [wanted[id] for id in newest])
+
+
+@settings(max_examples=40, deadline=None)
+@given(filters_.filter(lambda filters: filters.words))
+def test_many_messages_that_match(crowd: Library, filters: Filters) -> None:
+    """Of many as well, each conversation is found once, with the roles of what matches in it."""
+    wanted = expected(crowd.talks, filters)
+    by_id = {talk.id: talk for talk in crowd.talks}
+    with reading(crowd.path) as db:
+        found = facets(db, filters, utc=True, bound=4000)
+        page = find(db, filters, count=30)
+    assert (found.total, found.bounded) == (len(wanted), False)
+    check(found, [by_id[id] for id in wanted], list(wanted.values()))
+    assert [
+        (result.summary.id, [message.n for message in result.messages]) for result in page.results
+    ] == [(id, numbers[:3]) for id, numbers in list(wanted.items())[:30]]
+
+
+@pytest.mark.parametrize(("count", "is_bounded"), [(600, False), (1500, True)])
+def test_the_beginning_of_very_many_words(path: Path, count: int, is_bounded: bool) -> None:
+    """Of words that most messages begin so, those in the newest texts are counted, and it says so.
+
+    To collect all of them from the index would take longer than a reader waits.
+    """
+    with stored(path) as insert:
+        insert("old", "", created=NOW - 1)
+    write(path, "UPDATE messages SET number = 1000000")  # as if so many were older
+    with stored(path) as insert:
+        for n in range(count):
+            insert(f"{n:04}", f"word{n} " + "text " * 200, model=f"{n % 3}", created=NOW + n)
+    with reading(path) as db:
+        found = facets(db, Filters(words="word*"), utc=True)
+        rare = facets(db, Filters(words="word5*"), utc=True)
+    assert found.bounded is is_bounded
+    assert found.total == count or 1000 < found.total < count
+    newest = range(count - found.total, count)
+    same(found.model, counts(f"{n % 3}" for n in newest))
+    # What begins so in fewer messages is counted up to the usual bound.
+    assert (rare.total, rare.bounded) == (sum(f"{n}"[0] == "5" for n in range(count)), False)
 
 
 @pytest.mark.parametrize(("words", "bound"), [("", 10_000), ("word", 2000)])

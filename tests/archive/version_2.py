@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # What version 2 had in place of the tables and indexes of today.
 _CHANGES = (
     "DROP TABLE labels",
+    "DROP INDEX messages_by_role",
     "DROP INDEX completions_by_time",
     "CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id, created)",
     "PRAGMA user_version = 2",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
+from conftest_archive import stored
 from conftest_view import opened, store
 
 if TYPE_CHECKING:
@@ -95,3 +96,17 @@ async def test_no_chart_without_a_bar(tmp_path: Path) -> None:
         text = (await room.get("/overview")).text
     assert "Conversations a day" in text
     assert "Tokens a day" not in text
+
+
+async def test_a_bounded_overview_says_so(tmp_path: Path) -> None:
+    """With words that very many conversations have, the page says how many of them it counts."""
+    path = tmp_path / "many.db"
+    with stored(path) as insert:
+        for n in range(5001):
+            insert(f"{n}", "a word")
+    async with opened(path) as room:
+        bounded = (await room.get("/overview", {"q": "word"})).text
+        whole = (await room.get("/overview")).text
+    assert "Only the newest 5,000 conversations that match are counted here" in bounded
+    assert ">5,001<" in whole
+    assert "Only the newest" not in whole
