@@ -53,7 +53,7 @@ class _Completion(msgspec.Struct):
     metadata: Json = None
 
 
-_Integer = Annotated[int, Meta(ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
+_Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class _PlainUsage(msgspec.Struct):
