@@ -4,10 +4,15 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from aiomessages.export.writer import end_of, run_to_end
 
 from .errors import sqlite_errors
+
+# The least time between the beginnings of two transactions, in seconds. Each waits for the disk and
+# writes some pages of the indexes again: fewer and larger ones save a tenth of the CPU time of a sync.
+EVERY: Final = 0.02
 
 Change = Callable[[sqlite3.Connection], object]
 
@@ -28,12 +33,14 @@ class Writer:
         self._batch: list[tuple[Change, Callable[[], object] | None]] = []
         self._gathering: asyncio.Task[None] | None = None  # commits the batch
         self._last: asyncio.Task[None] | None = None  # commits, or committed, the batch before
+        self._next = 0.0  # when the next transaction may begin
         self._error: Exception | None = None
 
     async def write(self, change: Change, done: Callable[[], object] | None = None) -> None:
         """Commit a change, and return when it is durable; `done` is called as it is committed.
 
-        While one transaction is written, the changes for the next one gather. A caller that is
+        While one transaction is written, the changes for the next one gather, and for 20 ms since
+        the beginning of the last. A caller that is
         cancelled waits for the commit as well: the change may read what the caller then deletes.
         Raises the error of the transaction, also of an earlier one.
         """
@@ -51,6 +58,9 @@ class Writer:
     async def _commit_after(self, last: asyncio.Task[None] | None) -> None:
         if last is not None:
             await asyncio.wait([last])
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._next - clock())
+        self._next = clock() + EVERY
         self._last, self._gathering = self._gathering, None
         batch, self._batch = self._batch, []
         if self._error is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiomessages.archive.errors import ArchiveError
-from aiomessages.archive.writer import Change, Writer
+from aiomessages.archive.writer import EVERY, Change, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,17 @@ async def test_changes_gather_while_one_is_written(db: sqlite3.Connection) -> No
     slow.goes_on.set()
     await asyncio.gather(first, *others)
     assert words(db) == ["slow", "commit 1", "a", "b", "c", "commit 2"]
+
+
+async def test_transactions_begin_at_intervals(db: sqlite3.Connection) -> None:
+    """A disk that writes at once is asked fifty times a second, however fast the changes come."""
+    commits: list[float] = []
+    clock = asyncio.get_running_loop().time
+    writer = Writer(db, "some.db", lambda: commits.append(clock()))
+    for number in range(5):
+        await writer.write(adding(str(number)))
+    assert len(commits) == 5
+    assert commits[-1] - commits[0] > 3 * EVERY
 
 
 async def test_a_cancelled_caller_waits_for_the_commit(db: sqlite3.Connection) -> None:
