@@ -11,7 +11,7 @@ from aiomessages.export.writer import end_of, run_to_end
 from .errors import sqlite_errors
 
 # The least time between the beginnings of two transactions, in seconds. Each waits for the disk and
-# writes some pages of the indexes again: fewer and larger ones save a tenth of the CPU time of a sync.
+# writes pages of the indexes again: fewer and larger ones save a tenth of the CPU time of a sync.
 EVERY: Final = 0.02
 
 Change = Callable[[sqlite3.Connection], object]
