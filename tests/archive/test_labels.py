@@ -11,7 +11,7 @@ from conftest_archive import NOW, completion, store
 from conftest_browsing import reading
 
 from aiomessages.archive.database import open_to_write
-from aiomessages.archive.insert import remove, update_completion
+from aiomessages.archive.insert import update_completion
 from aiomessages.archive.labels import called_tools, tool_call_id_of
 
 if TYPE_CHECKING:
@@ -64,12 +64,11 @@ def test_a_completion_that_is_updated(path: Path) -> None:
     assert labels(path) == before == {("role", "assistant", 2), ("tool", "find", 1)}
 
 
-def test_a_conversation_that_is_removed(path: Path) -> None:
-    """Its labels are removed with it, and no others."""
+def test_a_conversation_that_is_replaced(path: Path) -> None:
+    """Its labels are replaced with it, and no others."""
     store(path, "a", calls("find"))
     store(path, "b", "hi")
-    with closing(open_to_write(path)) as db:
-        remove(db, "chatcmpl-a")
+    store(path, "a")
     assert labels(path) == {("role", "user", 1)}
 
 
