@@ -48,10 +48,11 @@ def test_roles_and_tools(path: Path) -> None:
 
 
 def test_a_conversation_that_is_replaced(path: Path) -> None:
-    """It has the labels of its new messages alone."""
+    """It has the labels of its new messages alone; those of others stay."""
     store(path, "a", calls("find"), "hi")
+    store(path, "b", "hi")
     store(path, "a", calls("book"))
-    assert labels(path) == {("role", "assistant", 1), ("tool", "book", 1)}
+    assert labels(path) == {("role", "assistant", 1), ("tool", "book", 1), ("role", "user", 1)}
 
 
 def test_a_completion_that_is_updated(path: Path) -> None:
@@ -62,14 +63,6 @@ def test_a_completion_that_is_updated(path: Path) -> None:
     with closing(open_to_write(path)) as db:
         update_completion(db, json.dumps(changed).encode(), seen=NOW)
     assert labels(path) == before == {("role", "assistant", 2), ("tool", "find", 1)}
-
-
-def test_a_conversation_that_is_replaced(path: Path) -> None:
-    """Its labels are replaced with it, and no others."""
-    store(path, "a", calls("find"))
-    store(path, "b", "hi")
-    store(path, "a")
-    assert labels(path) == {("role", "user", 1)}
 
 
 @pytest.mark.parametrize(
