@@ -6,6 +6,7 @@ It sends nothing and changes nothing.
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from aiomessages.export.status import ExportStatus, read_status
 
 from . import output, running
 from .exits import NoLedgerError
+from .options import Utc
 from .progress import counted, megabytes
 from .safe_text import one_line, visible_json
 from .summary import named, reasons
@@ -46,15 +48,16 @@ def status(
     *,
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["pretty", "json"],
-        Parameter(help="pretty for people, with local times; json for programs, in Unix seconds."),
+        Parameter(help="pretty for people; json for programs, with times in Unix seconds."),
     ] = "pretty",
+    utc: Utc = False,
 ) -> None:
     """Show the progress of an export, or what an archive holds; a running one as well."""
     found = read_status(destination) or _of_archive(destination)
     if found is None:
         raise NoLedgerError(f"{destination}: there is neither an export nor an archive")
     with output.opened(output.STANDARD_OUTPUT) as write:
-        write(_json(found) if format == "json" else _pretty(found))
+        write(_json(found) if format == "json" else _pretty(found, UTC if utc else None))
 
 
 def _of_archive(path: Path) -> ArchiveStatus | None:
@@ -82,12 +85,13 @@ def _json(found: ExportStatus | ArchiveStatus) -> bytes:
     return visible_json(document).encode() + b"\n"
 
 
-def _pretty(found: ExportStatus | ArchiveStatus) -> bytes:
+def _pretty(found: ExportStatus | ArchiveStatus, zone: tzinfo | None) -> bytes:
     if isinstance(found, ExportStatus):
         title = f"{found.destination}: {'finished' if found.finished else 'not finished'}"
         table, rest = _table(found), [*reasons("skipped", found.skipped), *named(found)]
     else:
-        title, table, rest = f"{found.path}: an archive", archive_table(found), waiting(found)
+        title, rest = f"{found.path}: an archive", waiting(found, zone)
+        table = archive_table(found, zone)
     lines = [
         one_line(title),
         *(f"  {name:12} {one_line(value)}" for name, value in table),

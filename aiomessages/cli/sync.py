@@ -44,7 +44,8 @@ Examples:
   aiomessages sync archive.db
   aiomessages sync archive.db --recheck       also mark what is gone
   aiomessages sync archive.db --model gpt-4o --since 30d
-  7 3 * * * aiomessages sync archive.db --quiet      a line for cron
+  7 3 * * * ~/.local/bin/aiomessages sync ~/archive.db --quiet     for cron,
+                                              which needs the full path
 
 After Ctrl-C or a kill, run the same command again to continue.
 Exit codes: 0 everything visible is in the archive, 1 some completions could

@@ -185,6 +185,17 @@ def test_an_archive(run: Run, tmp_path: Path) -> None:
     assert len(found["waiting"]) == 13
 
 
+def test_the_times_of_an_archive_in_utc(run: Run, tmp_path: Path) -> None:
+    """With --utc they are in UTC; each names its zone."""
+    path = tmp_path / "archive.db"
+    import_records(str(path), RECORDS)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE completions SET created = 1700000000")
+        db.execute("INSERT INTO waiting VALUES ('w', 'pending', NULL, 1700000000, 1, 1)")
+        db.execute("INSERT INTO runs (kind, selection, begin) VALUES ('sync', '', 1700000000)")
+    assert run("status", path, "--utc").out.decode().count("2023-11-14 22:13 UTC") == 4
+
+
 def test_an_archive_of_odd_times(run: Run, tmp_path: Path) -> None:
     """A time that no calendar has is shown as a number, and one reply is one."""
     path = tmp_path / "archive.db"

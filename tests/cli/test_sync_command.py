@@ -266,5 +266,5 @@ def test_help(run: Run) -> None:
     code, out, _ = run("sync", "--help")
     assert code == 0
     text = out.decode()
-    assert "aiomessages sync archive.db --quiet" in text
+    assert "aiomessages sync ~/archive.db --quiet" in text
     assert all(f"{number} " in text for number in (0, 1, 2, 4, 5, 65, 74, 75, 130))
