@@ -156,9 +156,10 @@ def _bound(port: int) -> "socket.socket":
     try:
         return bound(port)
     except OSError as error:
+        # create_server() adds the address to the text of the system.
+        reason = os.strerror(error.errno) if error.errno else error
         raise CommandError(
-            f"cannot serve on port {port}: {error.strerror or error}; choose another --port, or"
-            " none for a free one"
+            f"cannot serve on port {port}: {reason}; choose another --port, or none for a free one"
         ) from None
 
 
@@ -175,5 +176,12 @@ def _has_display() -> bool:
 
 
 def _open(address: str) -> None:
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:  # there is none
+        return
+    # Python also finds lynx and the like, which would take the terminal: who wants one says so.
+    if type(browser) is webbrowser.GenericBrowser and not os.environ.get("BROWSER"):
+        return
     # Some browsers end only when their window is closed, and may stay when this program ends.
-    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    threading.Thread(target=browser.open, args=(address,), daemon=True).start()

@@ -8,8 +8,10 @@ news that a page does not exist.
 """
 
 import hmac
+import os
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from http import HTTPStatus
 from typing import Final
@@ -18,8 +20,12 @@ from urllib.parse import quote, unquote_to_bytes
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from .peer import owner_of
+
 TOKEN: Final = "token"  # the name in the query  # noqa: S105
 _SITES: Final = {"same-origin", "none"}  # of Sec-Fetch-Site; `none` is the address bar
+_COOKIE: Final = re.compile(r"aiomessages-[0-9]{1,5}")
+_MOST_COOKIES: Final = 10  # of other runs
 
 # Every answer has these headers, those to malformed requests included.
 HEADERS: Final = {
@@ -81,9 +87,9 @@ class Access:
         return f"http://127.0.0.1:{self.port}/"
 
     def token_for_once(self) -> str:
-        """Return a token that works once.
+        """Return a token that works once, and on Linux for no other user of the machine.
 
-        The command line of a browser, which every user of the machine can read, may have it.
+        So the command line of a browser may have it, which everyone can read.
         """
         token = secrets.token_urlsafe(32)
         self._once.add(token)
@@ -112,19 +118,20 @@ class Access:
             return False
         if not (_is_of_this_site(request) or _is_a_click(request)):
             return False
-        return _are_equal(tokens[0], self.token) or self._was_for_once(tokens[0])
+        return _are_equal(tokens[0], self.token) or self._was_for_once(tokens[0], request)
 
-    def _was_for_once(self, sent: str) -> bool:
+    def _was_for_once(self, sent: str, request: web.BaseRequest) -> bool:
         found = next((token for token in self._once if _are_equal(sent, token)), None)
-        self._once -= {found}
-        return found is not None
+        if found is None or _is_of_another_user(request):
+            return False
+        self._once.remove(found)
+        return True
 
     def _has_the_cookie(self, request: web.BaseRequest) -> bool:
         # Another server of this machine may have set a cookie of the same name, so each one counts.
-        cookies = "; ".join(request.headers.getall(hdrs.COOKIE, ()))
-        pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
         return any(
-            name == self.cookie and _are_equal(value, self._secret) for name, _, value in pairs
+            name == self.cookie and _are_equal(value, self._secret)
+            for name, value in _cookies(request)
         )
 
     def _admitted(self, request: web.BaseRequest) -> web.Response:
@@ -141,6 +148,12 @@ class Access:
             f'\n<meta http-equiv="refresh" content="0; url={target}">',
         )
         response.set_cookie(self.cookie, self._secret, httponly=True, samesite="Strict", path="/")
+        # A browser that restores its session keeps the cookie of each run, and sends all of them to
+        # every server of this machine, until one finds them too long. The oldest come first.
+        names = [name for name, _ in _cookies(request) if _COOKIE.fullmatch(name)]
+        others = [name for name in dict.fromkeys(names) if name != self.cookie]
+        for name in others[:-_MOST_COOKIES]:
+            response.del_cookie(name, httponly=True, samesite="Strict", path="/")
         return response
 
 
@@ -178,6 +191,21 @@ def _plain_page(status: int, title: str, text: str, more: str = "") -> web.Respo
     body = _PLAIN_PAGE.format(title=title, text=text, more=more)
     headers = {**HEADERS, hdrs.CACHE_CONTROL: "no-store"}
     return web.Response(status=status, text=body, content_type="text/html", headers=headers)
+
+
+def _cookies(request: web.BaseRequest) -> Iterator[tuple[str, str]]:
+    for pair in "; ".join(request.headers.getall(hdrs.COOKIE, ())).split(";"):
+        name, _, value = pair.strip().partition("=")
+        yield name, value
+
+
+def _is_of_another_user(request: web.BaseRequest) -> bool:
+    """Return whether the client is known to run as another user than this program and root.
+
+    Root needs no token. As root run what connects containers and guests to their host.
+    """
+    owner = None if request.transport is None else owner_of(request.transport)
+    return owner is not None and owner not in (0, os.getuid())
 
 
 def _is_of_this_site(request: web.BaseRequest) -> bool:

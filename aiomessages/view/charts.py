@@ -1,7 +1,8 @@
 """Bars over time, stacked by model: where each of them stands, what it counts and leads to.
 
 Everything is computed here, so that a page needs no script and no style of its own: a template
-writes it down as SVG, and as a table. Nothing here performs I/O.
+writes it down as SVG, and as a table. Places across are percents, since the window decides the
+width: a chart fits a telephone, and its letters stay legible. Nothing here performs I/O.
 """
 
 from collections import Counter, defaultdict
@@ -16,8 +17,9 @@ from .url_state import State
 Measure = Literal["conversations", "tokens"]
 _TONES: Final = 5  # models with a colour of their own; the others share one
 _MOST: Final = 100  # bars side by side
-WIDTH: Final = 960.0
-HEIGHT: Final = 200.0
+_FEWEST: Final = 12  # places for bars: a single one would be a wall
+WIDTH: Final = 100.0  # percent
+HEIGHT: Final = 200.0  # pixels
 _GAP: Final = 0.18  # of a bar's width
 _NAMES: Final = 8  # below the bars
 _DIGITS: Final = (1, 2, 3, 4, 5, 6, 8)  # with which an axis ends
@@ -57,7 +59,10 @@ class Period(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A rectangle, what it counts, and the state that selects that."""
+    """A rectangle, what it counts, and the state that selects that.
+
+    `x` and `width` are percents, `y` and `height` pixels.
+    """
 
     x: float
     y: float
@@ -114,14 +119,15 @@ def timeline(days: Sequence[Day], state: State) -> Timeline:
 def chart(found: Timeline, measure: Measure) -> Chart:
     """Return the bars of a measure."""
     top = _round_up(max([1, *(period.total(measure) for period in found.periods)]))
-    step = WIDTH / max(1, len(found.periods))
+    places = max(_FEWEST, len(found.periods))
+    step = WIDTH / places
     bars: list[Bar] = []
     for place, period in enumerate(found.periods):
         bars += _stack(period, measure, place * step, step, HEIGHT / top)
     lines = [(HEIGHT - HEIGHT * part / 2, _short(top * part // 2)) for part in (0, 1, 2)]
-    every = -(-len(found.periods) // _NAMES)
+    every = -(-places // _NAMES)
     names = [
-        (round((place + 0.5) * step, 2), period.name)
+        (round((place + 0.5) * step, 3), period.name)
         for place, period in enumerate(found.periods)
         if place % every == 0
     ]
@@ -135,9 +141,9 @@ def _stack(period: Period, measure: Measure, x: float, step: float, scale: float
         if height:
             y -= height
             yield Bar(
-                x=round(x + step * _GAP / 2, 2),
+                x=round(x + step * _GAP / 2, 3),
                 y=round(y, 2),
-                width=round(step * (1 - _GAP), 2),
+                width=round(step * (1 - _GAP), 3),
                 height=round(height, 2),
                 tone=part.series.tone,
                 label=f"{period.name}, {part.series.name}: {part.of(measure):,} {measure}",

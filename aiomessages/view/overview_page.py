@@ -4,7 +4,7 @@ from aiohttp import web
 
 from aiomessages.archive.activity import activity
 
-from .charts import HEIGHT, WIDTH, chart, timeline
+from .charts import HEIGHT, chart, timeline
 from .room import ROOM
 from .url_state import state_of
 
@@ -24,6 +24,5 @@ async def show(request: web.Request) -> web.StreamResponse:
         found=found,
         time=time,
         charts=[chart(time, "conversations"), chart(time, "tokens")],
-        width=WIDTH,
         height=HEIGHT,
     )

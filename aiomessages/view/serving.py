@@ -14,6 +14,9 @@ from .access import malformed
 # An id of 10,000 characters, in which each is three bytes that are percent-encoded, is valid.
 _LONGEST_LINE = 128 * 1024
 _CLOSING_SECONDS = 2.0  # for answers that have begun
+# A browser opens six. Some systems give a program 256 files, and asyncio reports each connection
+# that it has no file for, again and again.
+_MOST_CONNECTIONS = 128
 
 
 def bound(port: int = 0) -> socket.socket:
@@ -47,6 +50,13 @@ class _Protocol(RequestHandler):
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
+        self._server = manager
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection; close it if there are many, of clients that ask for nothing."""
+        super().connection_made(transport)
+        if len(self._server.connections) > _MOST_CONNECTIONS:
+            self.force_close()
 
     def handle_error(
         self,

@@ -107,7 +107,7 @@ def test_a_port(spawn: Spawn, execute: Run, archive: Path) -> None:
         port = free.getsockname()[1]
         code, out, err = execute("view", archive, "--no-open", "--port", port)
         assert (code, out) == (1, b"")
-        assert f"cannot serve on port {port}: " in err
+        assert f"cannot serve on port {port}: Address already in use; choose" in err
         assert "choose another --port" in err
         assert err.count("\n") == 1
     process = spawn("view", archive, "--no-open", "--port", port)
@@ -143,6 +143,22 @@ def test_no_browser_is_opened_without_a_display(
     assert Browser().get(address_of(process))[0] == 200
     end(process)
     assert not started.exists()
+
+
+def test_no_browser_takes_the_terminal(spawn: Spawn, archive: Path, tmp_path: Path) -> None:
+    """A browser for terminals, which Python finds by itself, is not started; nor is there any."""
+    started = tmp_path / "started"
+    for name in ("lynx", "w3m", "nothing"):
+        folder = tmp_path / name
+        folder.mkdir()
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n: > {shlex.quote(str(started))}\n", "utf-8")
+        program.chmod(0o700)
+        settings = {key: value for key, value in os.environ.items() if key != "BROWSER"}
+        process = spawn("view", archive, env=settings | {"DISPLAY": ":0", "PATH": str(folder)})
+        assert Browser().get(address_of(process))[0] == 200
+        end(process)
+        assert not started.exists()
 
 
 def test_a_token_of_a_file(spawn: Spawn, archive: Path, tmp_path: Path) -> None:

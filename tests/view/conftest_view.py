@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from html import unescape
@@ -72,17 +73,23 @@ class Opened:
         *,
         method: str = "GET",
         host: str | None = None,
+        source: socket.socket | None = None,
     ) -> Answer:
         """Send a request with these headers and no others but Host."""
         pairs = list(headers.items() if isinstance(headers, dict) else headers)
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self.host if host is None else host}"]
         lines += [f"{name}: {value}" for name, value in pairs]
-        return await self.send("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        data = "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+        return await self.send(data, source=source)
 
-    async def send(self, data: bytes) -> Answer:
-        """Send bytes, and return the answer to them."""
+    async def send(self, data: bytes, *, source: socket.socket | None = None) -> Answer:
+        """Send bytes, through a socket of one's own or a new one, and return the answer to them."""
+        source = source or socket.socket()
+        source.setblocking(False)
         async with asyncio.timeout(30):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.access.port)
+            address = ("127.0.0.1", self.access.port)
+            await asyncio.get_running_loop().sock_connect(source, address)
+            reader, writer = await asyncio.open_connection(sock=source)
             try:
                 writer.write(data)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

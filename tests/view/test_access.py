@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import os
 import re
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,6 +131,87 @@ async def test_a_token_for_once_works_once(room: Opened) -> None:
     token = room.access.token_for_once()
     assert (await room.ask(f"/?token={token}")).status == 200
     assert is_denied(await room.ask(f"/?token={token}"))
+
+
+async def test_a_token_for_once_is_for_no_other_user(
+    room: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user, who reads the browser's command line, is not admitted and uses nothing up."""
+    token = room.access.token_for_once()
+    if os.geteuid():
+        with monkeypatch.context() as changed:
+            changed.setattr(os, "getuid", lambda: os.geteuid() + 1)
+            assert is_denied(await room.ask(f"/?token={token}"))
+    else:  # whose own sockets are let in: root needs no token
+        assert is_denied(await room.ask(f"/?token={token}", source=socket_of_nobody()))
+    answer = await room.ask(f"/?token={room.access.token}", source=socket_of_nobody())
+    assert answer.status == 200
+    assert (await room.ask(f"/?token={token}")).status == 200
+
+
+def socket_of_nobody() -> socket.socket:
+    """Return a socket of another user, as far as this program may make one."""
+    user = os.geteuid()
+    if not user:
+        os.seteuid(65_534)
+    try:
+        return socket.socket()
+    finally:
+        os.seteuid(user)
+
+
+async def test_old_cookies_are_removed(room: Opened) -> None:
+    """Of the cookies of other ports the newest ten stay, so that they never grow too long."""
+    others = [f"aiomessages-{port}=x" for port in range(9000, 9015)]
+    cookies = "; ".join([*others, "other=y", "aiomessages-=z", "aiomessages-9000=x"])
+    answer = await room.ask(f"/?token={room.access.token}", {"Cookie": cookies})
+    own, *removed = answer.headers.getall("Set-Cookie")
+    assert own.startswith(f"{room.access.cookie}=")
+    assert [cookie.partition("=")[0] for cookie in removed] == [
+        f"aiomessages-{port}" for port in range(9000, 9005)
+    ]
+    assert all("Max-Age=0" in cookie for cookie in removed)
+
+
+async def test_clients_that_ask_for_nothing(sample: Path) -> None:
+    """Connections without a request are limited; when they end the pages are there again."""
+    async with opened(sample) as other:
+        opening = [asyncio.open_connection("127.0.0.1", other.access.port) for _ in range(140)]
+        silent = await asyncio.gather(*opening)
+        reading = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        try:
+            async with asyncio.timeout(10):
+                for _, closed in zip(range(12), asyncio.as_completed(reading), strict=False):
+                    assert await closed == b""
+            assert not all(task.done() for task in reading)
+        finally:
+            for _, writer in silent:
+                writer.close()
+                await writer.wait_closed()
+            await asyncio.gather(*reading)
+        assert (await other.get("/static/view.css")).status == 200
+
+
+async def test_an_upgrade_is_not_made(room: Opened) -> None:
+    """A request to become a WebSocket or HTTP/2 is a request like any other, and is checked."""
+    for name in ("websocket", "h2c"):
+        headers = {"Upgrade": name, "Sec-WebSocket-Key": "dGhl", "Sec-WebSocket-Version": "13"}
+        assert is_denied(await room.ask("/", headers))
+        assert is_denied(
+            await room.ask("/", headers | {"Cookie": room.cookie, "Origin": "http://evil.example"})
+        )
+        answer = await room.ask("/static/view.css", headers | {"Cookie": room.cookie})
+        assert answer.status == 200
+
+
+async def test_a_part_of_a_file_is_checked_as_well(room: Opened) -> None:
+    """A range opens nothing without the cookie, and brings everything with it."""
+    headers = {"Range": "bytes=0-3"}
+    for target in routes(room):
+        assert is_denied(await room.ask(target, headers))
+    whole = await room.get("/static/view.css")
+    part = await room.ask("/static/view.css", headers | {"Cookie": room.cookie})
+    assert (part.status, part.body) == (200, whole.body)
 
 
 async def test_wrong_tokens(room: Opened) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -252,6 +253,28 @@ async def test_no_page_scrolls_sideways(
                 for summary in await tab.locator("main details > summary:visible").all():
                     await summary.click()
                 assert not await is_wider(tab), f"{page}, unfolded"
+
+
+@pytest.mark.parametrize("width", [320, 390, 640, 1280])
+@pytest.mark.parametrize("days", [1, 8, 9, 99])
+async def test_a_chart_fits_the_window(browser: Any, tmp_path: Path, width: int, days: int) -> None:
+    """At any width all bars are in sight, and no date runs into another one."""
+    path = tmp_path / "days.db"
+    for n in range(days):
+        store(path, f"{n}", "a", created=1_700_000_000 + n * 86_400)
+    places = """all => all.map(one => one.getBoundingClientRect()).filter(box => box.width)
+        .map(box => [box.left, box.right])"""
+    async with shown(browser, path, "/overview", viewport={"width": width, "height": 800}) as tab:
+        assert not await is_wider(tab)
+        bars = await tab.locator(".bars rect").evaluate_all(places)
+        names = await tab.locator(".bars text").evaluate_all(places)
+        numbers = await tab.locator(".axis text").evaluate_all(places)
+    assert len(bars) == days
+    assert min(left for left, _ in numbers) >= 0
+    assert max(right for _, right in numbers) < min(left for left, _ in bars)
+    assert max(right for _, right in bars + names) <= width
+    assert all(right < left for (_, right), (left, _) in pairwise(names))
+    assert names
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -105,6 +105,14 @@ def test_the_axis_ends_at_a_round_number() -> None:
     assert [name for _, name in chart(some, "conversations").lines] == ["0", "1k", "2k"]
 
 
+def test_few_bars_are_no_walls() -> None:
+    """A chart of one day has a narrow bar at its beginning, and its name below."""
+    drawn = chart(timeline([day("2026-11-29")], State()), "conversations")
+    (bar,) = drawn.bars
+    assert bar.x + bar.width < WIDTH / 10
+    assert drawn.names == [(pytest.approx(bar.x + bar.width / 2, abs=0.01), "2026-11-29")]
+
+
 def test_nothing_has_no_bars() -> None:
     """An empty archive has no periods, and its charts no bars."""
     found = timeline([], State())

@@ -195,6 +195,16 @@ def test_every_kind_of_part(message: dict[str, Any], expected: str) -> None:
     assert expected in page.text
 
 
+def test_a_message_can_be_rendered_from_its_json() -> None:
+    """The JSON of a message is the same page, also where Python's json module would fail."""
+    message = {"role": "user", "content": "half an emoji: \ud83d"}
+    assert render_message(json.dumps(message).encode()) == render_message(message)
+    odd = b'{"role":"user","content":"said","number":' + b"9" * 5000 + b"}"
+    assert "said" in render_message(odd)
+    assert "9" * 100 in render_message(odd)
+    assert Page(render_message(b"[]")).wrong == []
+
+
 def test_media_have_the_same_numbers_everywhere() -> None:
     """The k-th medium is counted over parts and the spoken reply; without a page it is data."""
     message = {

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from aiomessages.view.templating import environment
 
 from .blocks import Blocks
+from .documents import read
 from .parts import Call, answered_by, parts_of
 from .source import as_markdown
 
@@ -56,18 +57,19 @@ class Turn:
 
 
 def render_message(
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | bytes,
     *,
     is_reply: bool = False,
     medium: Callable[[int], str] | None = None,
 ) -> Markup:
-    """Return a message in the API's wire shape as HTML, for a page of your own.
+    """Return a message in the API's wire shape, or its JSON, as HTML for a page of your own.
 
     It is an element `article`, and nothing in it runs: no script, style or address of another host
-    is loaded. The page needs `static/conversation.css`. `medium` returns the address of the k-th
-    image or sound in the message; without it they are data: URIs in the page.
+    is loaded. The page needs `static/colours.css` and `static/conversation.css`. `medium` returns
+    the address of the k-th image or sound in the message; without it they are data: URIs.
     """
-    return written(turn_of(message, is_reply=is_reply, medium=medium))
+    fields = read(message) if isinstance(message, bytes) else message
+    return written(turn_of(fields, is_reply=is_reply, medium=medium))
 
 
 def written(turn: Turn) -> Markup:
