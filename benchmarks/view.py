@@ -30,7 +30,7 @@ import msgspec
 from multidict import MultiDict
 
 from aiomessages.archive.browsing import find
-from aiomessages.archive.connection import ReadConnection
+from aiomessages.archive.connection import ReadConnection, Work
 from aiomessages.archive.facets import facets
 from aiomessages.view.url_state import state_of
 from benchmarks import claims, library, report
@@ -245,10 +245,10 @@ async def alone(path: str, times: int) -> _Alone:
         for name, query in mix.items():
             state = state_of(MultiDict(query))
             filters = state.filters(UTC)
-            works = (
+            works: list[Work[object]] = [
                 partial(find, filters=filters, best=state.best),
                 partial(facets, filters=filters, utc=True),
-            )
+            ]
             for kind, work in zip(taken, works, strict=True):
                 wall, cpu = time.perf_counter(), time.process_time()
                 await connection.run(work)
