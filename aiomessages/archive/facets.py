@@ -64,48 +64,38 @@ def facets(
     beginning of very many words. Days are those of UTC, or else of the local time zone. Raises
     SearchError.
     """
+    zone = "" if utc else ", 'localtime'"
+    # The columns are in the index of the order.
+    columns = (
+        "SELECT c.number, c.model, c.finish_reason, c.state,"  # noqa: S608
+        f" date(c.created, 'unixepoch'{zone}) FROM completions AS c WHERE"
+    )
     roles: Counts | None = None
     if bound is None:
         bound = _BOUND_WITH_WORDS if filters.words else _BOUND
     with snapshot(db):
         if filters.words:
             found, bounded = newest_found(db, filters, bound)
-            numbers = list(found)
             roles = Counter(role for some in found.values() for role in some)
+            rows = list(in_parts(db, f"{columns} c.number IN", list(found)))
         else:
-            numbers = _listed(db, filters, bound + 1)
-            bounded = len(numbers) > bound
-        return _facets(db, numbers[:bound], roles, bounded=bounded, utc=utc)
-
-
-def _listed(db: sqlite3.Connection, filters: Filters, most: int) -> list[int]:
-    where, values = filters.condition()
-    rows = db.execute(
-        f"SELECT c.number FROM completions AS c WHERE {where}"  # noqa: S608
-        " ORDER BY ifnull(c.created, 0) DESC, c.id DESC LIMIT ?",
-        (*values, most),
-    )
-    return [number for (number,) in rows]
+            where, values = filters.condition()
+            order = "ORDER BY ifnull(c.created, 0) DESC, c.id DESC LIMIT ?"
+            rows = db.execute(f"{columns} {where} {order}", (*values, bound + 1)).fetchall()
+            bounded = len(rows) > bound
+        return _facets(db, rows[:bound], roles, bounded=bounded)
 
 
 def _facets(
     db: sqlite3.Connection,
-    numbers: Sequence[int],
+    rows: Sequence[tuple[Any, ...]],
     roles: Counts | None,
     *,
     bounded: bool,
-    utc: bool,
 ) -> Facets:
-    zone = "" if utc else ", 'localtime'"
-    columns = list(
-        in_parts(
-            db,
-            "SELECT model, finish_reason, state,"  # noqa: S608
-            f" date(created, 'unixepoch'{zone}) FROM completions WHERE number IN",
-            numbers,
-        )
-    )
-    models, reasons, states, days = (Counter(row[n] for row in columns) for n in range(4))
+    """Count the values of conversations: number, model, reason, state and day of each."""
+    numbers = [row[0] for row in rows]
+    models, reasons, states, days = (Counter(row[n] for row in rows) for n in range(1, 5))
     labels = _nested(
         in_parts(
             db,
@@ -135,7 +125,7 @@ def _facets(
     days.pop(None, None)  # a time that is unknown, or in no year that people write
     more["day"] = max(len(days) - _VALUES, 0)
     return Facets(
-        len(columns),
+        len(rows),
         bounded,
         most("model", models),
         most("role", labels["role"] if roles is None else roles),

@@ -7,16 +7,33 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from . import assets, conversation_page, downloads, find_page, overview_page, problems
+from . import assets, downloads, find_page, overview_page, problems
 from .access import Access, add_headers
 from .room import ROOM, Room
+
+# --- the page of a conversation, loaded when it is needed: Markdown and colours take long ---------
+
+
+async def _conversation(request: web.Request) -> web.StreamResponse:
+    from . import conversation_page  # noqa: PLC0415
+
+    return await conversation_page.show(request)
+
+
+async def _medium(request: web.Request) -> web.StreamResponse:
+    from . import conversation_page  # noqa: PLC0415
+
+    return await conversation_page.medium(request)
+
+
+# --- the routes -----------------------------------------------------------------------------------
 
 ROUTES: Final[dict[str, Handler]] = {
     "/": find_page.show,
     "/overview": overview_page.show,
     "/ids.txt": downloads.selected_ids,
-    "/c/{id:[^/]+}": conversation_page.show,
-    r"/c/{id:[^/]+}/{n:\d{1,9}}/media/{k:\d{1,4}}": conversation_page.medium,
+    "/c/{id:[^/]+}": _conversation,
+    r"/c/{id:[^/]+}/{n:\d{1,9}}/media/{k:\d{1,4}}": _medium,
     "/c/{id:[^/]+}/conversation.{kind:json|md}": downloads.whole_conversation,
     r"/c/{id:[^/]+}/{n:\d{1,9}}.{kind:json|txt}": downloads.raw_message,
     "/static/{name:[^/]+}": assets.static,

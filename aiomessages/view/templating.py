@@ -4,11 +4,18 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
+from markupsafe import Markup
 
-from .rendering.blocks import pretty
 from .visible import exact, readable, visible
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def _pretty(text: str) -> Markup:
+    """Return JSON as `rendering.blocks` shows it, which is loaded when a page has some."""
+    from .rendering.blocks import pretty  # noqa: PLC0415
+
+    return pretty(text)
 
 
 def environment() -> jinja2.Environment:
@@ -21,5 +28,5 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"visible": visible, "readable": readable, "exact": exact, "pretty": pretty}
+    made.filters |= {"visible": visible, "readable": readable, "exact": exact, "pretty": _pretty}
     return made
