@@ -71,6 +71,11 @@ import nox
 nox.options.sessions = ["demo"]
 nox.options.default_venv_backend = "uv|venv"  # uv if it is installed: it is much faster
 
+# Compile each module once, when it is first imported: pip would compile those that nobody imports,
+# and without bytecode each program that a test starts would compile all of its modules again.
+os.environ["PIP_NO_COMPILE"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @nox.session
 def demo(session: nox.Session) -> None:
@@ -109,13 +114,18 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """Kill exports and syncs about two thousand times, at different moments in each run."""
+    """Kill exports and syncs two thousand times, cancel calls, and sync for a year.
+
+    `tests` makes a sample of each: the claims are the same, and only the counts are larger here.
+    """
     _install_for_tests(session)
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
-    kills = {"AIOMESSAGES_KILLS": "350", "AIOMESSAGES_SEED": seed}
-    suites = ("tests/export/test_crash.py", "tests/archive/test_kills.py")
-    session.run("pytest", *suites, *session.posargs, env=kills)
+    counts = {"KILLS": "350", "CANCELLATIONS": "10000", "DAYS": "365", "SEED": seed}
+    suites = ("export/test_crash.py", "archive/test_kills.py", "archive/test_year.py")
+    files = (f"tests/{suite}" for suite in (*suites, "test_under_fire.py"))
+    env = {f"AIOMESSAGES_{name}": count for name, count in counts.items()}
+    session.run("pytest", *files, *session.posargs, env=env)
 
 
 @nox.session(default=False)

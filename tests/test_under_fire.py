@@ -7,6 +7,7 @@ need a connection run over a real loopback socket. No test waits for a clock.
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import traceback
 import types
@@ -408,11 +409,11 @@ class Unsteady:
         return self._pages[0 if after is None else 1 + int(after.rpartition("-")[2])]
 
 
-CANCELLATIONS = 10_000
+CANCELLATIONS = int(os.environ.get("AIOMESSAGES_CANCELLATIONS", "2000"))
 WORKERS = 40
 
 
-async def test_ten_thousand_cancellations() -> None:
+async def test_thousands_of_cancellations() -> None:
     """However many calls and walks are cancelled at any moment, nothing is left of them."""
     dice = random.Random(48)  # noqa: S311 the same moments each time
     before = asyncio.all_tasks()

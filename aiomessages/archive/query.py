@@ -147,20 +147,17 @@ class _Parser:
         """Read `a b NOT c`: each of the words but those behind a NOT."""
         wanted: list[_Part] = []
         unwanted: list[_Part] = []
-        after = ""  # the operator that needs a word behind it
         while True:
-            if self._takes("AND"):
-                if after or not (wanted or unwanted):
-                    raise _lonely("AND")
-                after = "AND"
+            is_joined = self._takes("AND")
+            if is_joined and not (wanted or unwanted):
+                raise _lonely("AND")
             excluded = self._takes("NOT")
             part = self._one(depth)
             if part is None:
-                if excluded or after:
+                if excluded or is_joined:
                     raise _lonely("NOT" if excluded else "AND")
                 break
             (unwanted if excluded else wanted).append(part)
-            after = ""
         if not wanted:
             raise _lonely("NOT" if unwanted else "OR" if self._is_at_or() else "(")
         found = _joined(wanted, " AND ")

@@ -147,8 +147,8 @@ def _unreadable(response: Response, error: Exception, asked: Asked) -> APIRespon
     response = _safe(response, asked)
     if isinstance(error, RecursionError):
         return _decode_error(response, "is nested too deep", retryable=False)
-    if isinstance(error, UnicodeDecodeError):
-        return _decode_error(response, "is not UTF-8")
+    if _not_json(response.body.decode(errors="replace").encode()) is None:
+        return _decode_error(response, "is not UTF-8")  # msgspec 0.23 has no exception for it
     return _decode_error(response, _what_it_is(response))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "100"))
+KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "24"))
 PROCESSES = multiprocessing.get_context("forkserver")  # a child begins in milliseconds
 PROCESSES.set_forkserver_preload(["aiomessages.archive.syncing", "aiohttp"])
 

@@ -25,6 +25,7 @@ from conftest_played import (
     rows,
     run,
 )
+from faults.addresses import nobody_listens
 
 from aiomessages.archive.errors import OtherProjectError
 from aiomessages.errors import (
@@ -38,6 +39,8 @@ from aiomessages.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from aiomessages.export import Progress
 
 
 def kept(archive: Path) -> dict[str, str]:
@@ -237,6 +240,53 @@ async def test_a_conversation_that_the_server_forgets(
     server.fail, one.messages = (lambda _: None), ["another", "conversation"]
     assert (await run(server, archive)).new == 1
     assert ask(archive, "SELECT message_count FROM completions") == [(2,)]
+
+
+@pytest.mark.parametrize(("reached", "status"), [(False, 500), (True, 401)])
+async def test_a_list_that_ends_the_run(
+    server: PlayedServer, archive: Path, reached: bool, status: int
+) -> None:
+    """Without a first page, or with a key that is refused later, what waits is not tried."""
+    made = create(server, 25)
+    server.page, tried = 10, list[str]()
+    server.fail = answering(f"{made[0].id}/messages", 500)
+    await run(server, archive)
+    made[0].hidden = True
+
+    def fail(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("/completions"):
+            tried.append(request.path)
+        elif ("after" in request.query) is reached:
+            return web.Response(status=status)
+        return None
+
+    server.fail = fail
+    with pytest.raises(AuthenticationError if reached else InternalServerError):
+        await run(server, archive, recheck=True)
+    assert tried == []
+
+
+async def test_conversations_that_a_key_may_not_read(server: PlayedServer, archive: Path) -> None:
+    """A key that is refused for some conversations, with others between them, reads the others."""
+    made = create(server, 8)
+    refused = {f"/v1/chat/completions/{one.id}/messages" for one in made[::2]}
+    server.fail = lambda r: web.Response(status=403) if r.path in refused else None
+    report = await run(server, archive, concurrency=1)
+    assert (report.new, [*report.failed]) == (4, [one.id for one in made[::2]])
+
+
+async def test_the_progress_of_a_sync(server: PlayedServer, archive: Path) -> None:
+    """The progress tells what was already there from what is fetched."""
+    create(server, 3)
+    await run(server, archive)
+    create(server, 2)
+    told = list[tuple[int, int]]()
+
+    def tell(progress: Progress) -> None:
+        told.append((progress.already, progress.completions))
+
+    await run(server, archive, recheck=True, on_progress=tell)
+    assert (told[0], told[-1]) == ((0, 0), (3, 2))
 
 
 async def test_a_recheck_whose_list_fails(server: PlayedServer, archive: Path) -> None:
@@ -635,8 +685,8 @@ async def test_the_anchor_moves_over_what_is_known(server: PlayedServer, archive
 
 async def test_a_wrong_address_at_first(server: PlayedServer, archive: Path) -> None:
     """An address that never answered is not recorded as the archive's."""
-    right, server.base_url = server.base_url, "http://127.0.0.1:1/v1"
-    with pytest.raises(APIConnectionError):
+    right = server.base_url
+    with nobody_listens() as server.base_url, pytest.raises(APIConnectionError):
         await run(server, archive)
     server.base_url = right
     create(server, 1)

@@ -236,20 +236,20 @@ class FailingFiles(Files):
 
     def __init__(self, kind: str, number: int) -> None:
         self._kind = kind
-        self._left = number
+        self.left = number
         self.failed = False
 
     def _count(self, kind: str, code: int = errno.EIO) -> None:
         if kind == self._kind:
-            self._left -= 1
-            if self._left == 0:
+            self.left -= 1
+            if self.left == 0:
                 self.failed = True
                 raise OSError(code, os.strerror(code))
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write; a full disk takes some of it first."""
         self._count("write")
-        if self._kind == "full disk" and self._left == 1:
+        if self._kind == "full disk" and self.left == 1:
             super().write(descriptor, data[: len(data) // 2])
         self._count("full disk", errno.ENOSPC)
         return super().write(descriptor, data)
@@ -286,12 +286,18 @@ class ShortFiles(Files):
         return super().write(descriptor, data[:7])
 
 
-async def survive_faults(run: Run, fault: str, *, prepare: Sequence[str] = ()) -> int:
-    """Let each operation of a kind fail in turn; return how many there were.
+async def survive_faults(
+    run: Run, fault: str, *, prepare: Sequence[str] = (), last: int | None = None
+) -> int:
+    """Let each operation of a kind fail in turn, or the `last` ones; return how many there were.
 
     With `prepare` an export of these ids is finished before, and the rest is added.
     """
-    for number in itertools.count(1):
+    first = 1
+    if last is not None:
+        await run(run.fresh(), files=(counting := FailingFiles(fault, sys.maxsize)))
+        first = max(1, sys.maxsize - counting.left - last + 1)
+    for number in itertools.count(first):
         destination = run.fresh()
         if prepare:
             await run(destination, ids=prepare)

@@ -133,20 +133,8 @@ def test_a_name_that_means_more_to_duckdb(
     assert rows(target.absolute(), ending) == [("text",)]
 
 
-ODD_NAMES = [
-    b"model=x",
-    b"seq=5",
-    b"message_json=none",
-    b"a?b",
-    b"a*b",
-    b"[x]",
-    b"it's",
-    b"back\\slash",
-    b"new\nline",
-    b"not UTF-8 \xff",
-    b"~",
-    b"http:",
-]
+# Some of those in test_columnar.py: what else may happen to a name is on its way to the process.
+ODD_NAMES = [b"model=x", b"a?b", b"back\\slash", b"new\nline", b"not UTF-8 \xff"]
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
@@ -319,7 +307,7 @@ def fill(source: Path, target: Path, ending: str, bound: int = 0) -> bool:
 def test_a_bound_of_a_files_size(source: Path, target: Path, ending: str) -> None:
     """A file with a limited size is complete, or is reported as a full disk and does not exist."""
     source.write_bytes(gzip.compress(LINE * LINES))
-    kilobytes = [8, 12, 20, 28, 64, 250, 300, 400, 500, 800]
+    kilobytes = [8, 28, 250, 400, 800]  # test_columnar.py has more
     ended = []
     for bound in kilobytes:
         ended.append(fill(source, target, ending, bound * 1000))
@@ -356,7 +344,7 @@ def test_a_small_disk(source: Path, mount: Callable[[int], Path], ending: str) -
     source.write_bytes(gzip.compress(LINE * LINES))
     ended = [
         fill(source, mount(kilobytes) / "columns.tmp", ending)
-        for kilobytes in (4, 8, 16, 28, 64, 128, 300, 500, 560, 700, 1000, 1500)
+        for kilobytes in (4, 28, 300, 560, 1500)
     ]
     assert (ended[0], ended[-1]) == (False, True)
 
