@@ -5,8 +5,8 @@ from typing import Final
 
 import jinja2
 
-from .rendering.blocks import pretty
-from .visible import exact, readable, visible
+from .rendering.markdown import words_of
+from .visible import exact, readable, short, visible
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -21,5 +21,11 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"visible": visible, "readable": readable, "exact": exact, "pretty": pretty}
+    made.filters |= {
+        "exact": exact,
+        "readable": readable,
+        "short": short,
+        "visible": visible,
+        "words_of": words_of,
+    }
     return made

@@ -8,6 +8,7 @@ that turn every letter around have none in any language.
 import re
 from typing import Final
 
+_LONGEST: Final = 512  # characters of a name: the API takes as many of a value of metadata
 _PICTURES: Final = 0x2400  # Unicode's symbols for the control characters, in their order
 _CONTROL: Final = "\x7f-\x9f\ufff9-\ufffb\ud800-\udfff"
 _IN_TEXT: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\u202d\u202e{_CONTROL}]")
@@ -21,6 +22,11 @@ _IN_CODE: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{_UNSEEN}]")
 def visible(name: str) -> str:
     """Return a name on one line, with symbols for all that would not be seen."""
     return _IN_A_NAME.sub(_shown, name)
+
+
+def short(name: str) -> str:
+    """Return the beginning of a name, if it is as long as none is, with the same symbols."""
+    return visible(name) if len(name) <= _LONGEST else visible(name[:_LONGEST]) + "…"
 
 
 def readable(text: str) -> str:

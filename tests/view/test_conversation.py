@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest_view import opened, store
-from hostile import CORPUS, Page
+from hostile import CORPUS
+from markup import Page
 
 from aiomessages.view import render_message
 from aiomessages.view.rendering.parts import Medium, parts_of
@@ -193,6 +195,133 @@ def test_every_kind_of_part(message: dict[str, Any], expected: str) -> None:
     page = Page(render_message(message))
     assert page.wrong == []
     assert expected in page.text
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "audio": {"id": "a", "data": {"lost": 1}}},
+        {"role": "assistant", "audio": {"data": ["lost"], "transcript": "said"}},
+        {"role": "assistant", "audio": {"data": WAV, "mood": "lost"}},
+        {
+            "role": "user",
+            "content": [{"type": "input_audio", "input_audio": {"data": "", "x": "lost"}}],
+        },
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": "lost"}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"lost": 1}}]},
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": "x", "detail": ["lost"]}}],
+        },
+        {"role": "user", "content": [{"type": "text", "text": "a", "annotations": ["lost"]}]},
+        {
+            "role": "user",
+            "content": [{"type": "file", "file": {"filename": "a", "file_id": "lost"}}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "file", "file": {"filename": "a", "file_data": ["lost"]}}],
+        },
+        {"role": "user", "content": "lost", "content_parts": [{"type": "text", "text": "other"}]},
+        {"role": "user", "content": ["lost"], "content_parts": [{"type": "text", "text": "other"}]},
+        {"role": "user", "content": {"lost": 1}},
+        {"role": ["lost"], "content": "a"},
+        {"role": "user", "name": ["lost"], "content": "a"},
+        {"role": "tool", "tool_call_id": ["lost"], "content": "a"},
+        {"role": "tool", "tool_call_id": "lost", "content": "a"},
+        {"role": "assistant", "tool_calls": [call("1") | {"id": ["lost"]}]},
+        {
+            "role": "assistant",
+            "tool_calls": [call("1") | {"custom": {"name": "n", "input": "lost"}}],
+        },
+        {
+            "role": "assistant",
+            "tool_calls": [{"function": {"name": "n", "arguments": 1, "input": "lost"}}],
+        },
+        {"role": "assistant", "tool_calls": "lost"},
+        {"role": "assistant", "function_call": "lost"},
+        {
+            "role": "assistant",
+            "annotations": [{"type": "url_citation", "url_citation": {"title": "lost"}}],
+        },
+        {
+            "role": "assistant",
+            "annotations": [{"type": "x", "url_citation": {"url": "javascript:lost()"}}],
+        },
+        {"role": "assistant", "content": "a", "reasoning_content": "lost"},
+    ],
+    ids=range(25),
+)
+def test_nothing_is_lost(message: dict[str, Any]) -> None:
+    """A value of another shape than the API knows is on the page, as JSON if need be."""
+    page = Page(render_message(message))
+    assert page.wrong == []
+    assert "lost" in page.text
+
+
+def test_what_repeats_is_shown_once() -> None:
+    """The text of a message that repeats its parts is not shown again, nor are lists that do."""
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    for content in ("one\ntwo", "onetwo", parts, None, ""):
+        text = Page(
+            render_message({"role": "user", "content": content, "content_parts": parts})
+        ).text
+        assert (text.count("one"), text.count("two")) == (1, 1)
+
+
+def test_a_value_that_is_nested_too_deep() -> None:
+    """A value that no JSON can be written of is named, and the message is shown."""
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    page = Page(render_message({"role": "user", "content": [{"type": "x", "y": deep}, "words"]}))
+    assert "nested too deep to be shown" in page.text
+    assert "words" in page.text
+
+
+async def test_a_message_that_is_read_field_by_field(tmp_path: Path) -> None:
+    """A field that Python cannot read is shown as it was sent, and the others as always."""
+    path = tmp_path / "deep.db"
+    deep = b"[" * 100_000 + b"]" * 100_000
+    store(path, "a", b'{"role": "user", "content": "words", "x": null, "deep": ' + deep + b"}")
+    async with opened(path) as room:
+        page = Page((await room.get("/c/chatcmpl-a")).body.decode())
+    assert page.wrong == []
+    assert "words" in page.outside
+    assert "[" * 1000 in page.text
+
+
+async def test_answers_and_calls_that_do_not_fit(tmp_path: Path) -> None:
+    """Calls of one id have their answers in order; one without a call says what it is to."""
+    path = tmp_path / "calls.db"
+    answers = [{"role": "tool", "tool_call_id": "same", "content": text} for text in "xyz"]
+    calls = {"role": "assistant", "tool_calls": [call("same", "one"), call("same", "two")]}
+    store(path, "a", {"role": "tool", "tool_call_id": "later", "content": "w"}, calls, *answers)
+    async with opened(path) as room:
+        page = Page((await room.get("/c/chatcmpl-a")).body.decode())
+    assert page.wrong == []
+    order = r"Answers\s+later.*w.*one.*x.*two.*y.*Answers\s+same.*z"
+    assert re.search(order, " ".join(page.outside), re.DOTALL)
+    assert page.text.count("Answers") == 2
+
+
+async def test_a_chain_of_calls(tmp_path: Path) -> None:
+    """Answers that call tools themselves are shown within each other, however many there are."""
+    path = tmp_path / "chain.db"
+    chain = [
+        {
+            "role": "tool",
+            "tool_call_id": str(n),
+            "content": f"text {n}",
+            "tool_calls": [call(str(n + 1))],
+        }
+        for n in range(100)
+    ]
+    store(path, "a", *chain)
+    async with opened(path) as room:
+        page = Page((await room.get("/c/chatcmpl-a")).body.decode())
+    assert page.wrong == []
+    assert "text 99" in page.text
 
 
 def test_media_have_the_same_numbers_everywhere() -> None:

@@ -7,11 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import CORPUS, LINKS, SHAPES, UNITS, Page, whole
+from hostile import CORPUS, LINKS, SHAPES, UNITS, whole
 from hypothesis import given
 from hypothesis import strategies as st
+from markup import Page
 
-from aiomessages.view.rendering.markdown import code, host_of, markdown
+from aiomessages.view.rendering.highlight import Colours
+from aiomessages.view.rendering.markdown import code, host_of, markdown, words_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -178,10 +180,11 @@ def test_invisible_characters_in_code_and_text() -> None:
 
 def test_code_of_a_known_language_is_coloured() -> None:
     """Words have classes; the language is named. Code of another language is only shown."""
-    assert '<span class="hk">def</span>' in code("def f(): pass", "Python title=x")
-    assert "<figcaption>Python</figcaption>" in code("def f(): pass", "Python title=x")
-    assert "span" not in code("def f(): pass", "no-such-language")
-    assert "span" not in code("x = 1\n" * 2000, "python")
+    page = Colours()
+    assert '<span class="hk">def</span>' in code("def f(): pass", "Python title=x", page)
+    assert "<figcaption>Python</figcaption>" in code("def f(): pass", "Python title=x", page)
+    assert "span" not in code("def f(): pass", "no-such-language", page)
+    assert "span" not in code("x = 1\n" * 2000, "python", page)
     assert "span" not in markdown("    x = 1")
 
 
@@ -191,6 +194,33 @@ def test_nothing_is_lost_below_the_deepest_level() -> None:
         page = Page(markdown(text))
         assert page.text == text
         assert page.wrong == []
+
+
+def test_a_page_colours_only_some_code() -> None:
+    """The code of a page is coloured up to a bound; what comes then is shown without colours."""
+    text = "```python\n" + "x = 1\n" * 600 + "```\n"
+    page = Colours()
+    written = [markdown(text, page) for _ in range(10)]
+    assert ["hm" in html for html in written] == [True] * 4 + [False] * 6
+    assert {Page(html).text for html in written} == {Page(written[0]).text}
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("plain, 5 < 6", "plain, 5 < 6"),
+        ("# A *title*\n\nand `code` in\na line", "A title and code in a line"),
+        ("- [a link](https://a.example/x)\n- ![a cat](https://a.example/x)", "a link a cat"),
+        ("```python\nx = 1\n```", "x = 1"),
+        ("costs $x_1$ <b>", "costs $x_1$ <b>"),
+        ("\ud83d*x*", "[U+D83D]x"),
+        ("***", "***"),
+        ("*a* " * 1000, "*a* " * 1000),
+    ],
+)
+def test_titles_have_no_marks(text: str, title: str) -> None:
+    """The title of a text is what its Markdown says, on one line; one without words stays."""
+    assert words_of(text) == title
 
 
 # --- time -----------------------------------------------------------------------------------------

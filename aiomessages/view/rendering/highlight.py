@@ -3,6 +3,9 @@
 A language is never guessed, and only a lexer of the list runs. Those of other languages (C, Java,
 Make) take a time that grows with the square of the length, or its cube, where code is made to be
 slow. `static/conversation.css` has the colours of the classes.
+
+Those of the list take at worst a time that grows with the square, so that a page counts squares:
+without a bound for the page, a hundred pieces of code could take a minute.
 """
 
 from functools import cache
@@ -16,6 +19,8 @@ from pygments.token import Comment, Generic, Keyword, Literal, Name, Number, Ope
 from aiomessages.view.visible import exact
 
 MOST: Final = 4000  # characters of a piece of code that is coloured
+_PAGE: Final = 64_000  # characters of a page that are coloured, if no piece has more than
+_LINEAR: Final = 1000  # characters; a longer one counts more
 LANGUAGES: Final = frozenset(
     """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
     julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript
@@ -46,16 +51,32 @@ _CLASSES: Final[tuple[tuple[Any, str], ...]] = (
 )
 
 
-def highlighted(code: str, language: str) -> Markup:
-    """Return code as HTML; in colours, if its language is known and it is not long."""
-    shown = exact(code)
-    name = language.lower()
-    if name not in LANGUAGES or len(shown) > MOST:
-        return escape(shown)
-    return Markup("").join(
-        escape(text) if kind is None else Markup('<span class="{}">{}</span>').format(kind, text)
-        for kind, text in _joined(shown, name)
-    )
+class Colours:
+    """What a page may still colour."""
+
+    def __init__(self) -> None:
+        self._left = _PAGE
+
+    def highlighted(self, code: str, language: str) -> Markup:
+        """Return code as HTML; in colours, if its language is known and there is not too much."""
+        shown = exact(code)
+        name = language.lower()
+        if name not in LANGUAGES or not self._may_colour(shown, name):
+            return escape(shown)
+        return Markup("").join(
+            escape(text)
+            if kind is None
+            else Markup('<span class="{}">{}</span>').format(kind, text)
+            for kind, text in _joined(shown, name)
+        )
+
+    def _may_colour(self, code: str, name: str) -> bool:
+        size = len(code)
+        cost = size if name == "json" else size * max(size, _LINEAR) // _LINEAR
+        if size > MOST or cost > self._left:
+            return False
+        self._left -= cost
+        return True
 
 
 def _joined(code: str, language: str) -> list[tuple[str | None, str]]:

@@ -21,14 +21,16 @@ from markupsafe import Markup, escape
 
 from aiomessages.view.visible import exact, readable
 
-from .highlight import highlighted
+from .highlight import Colours
 
 # The parser takes a time that grows with the square of these. With them, 20,000 characters of any
 # kind take at most a few times as long as prose does.
 _MOST_MARKS: Final = 1000  # of brackets, which may begin a link or a tag
 _MOST_CELLS: Final = 20_000  # lines times columns of a table, or levels of a quotation
 _MOST_LEVELS: Final = 40  # of tokens; below, the parser drops the rest
+_MOST_TITLE: Final = 500  # characters of a title
 _MOST_MATHS: Final = 50, 1000  # lines, and characters in a line of text
+_COLOURS: Final = "colours"  # in what the parser hands on
 _SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
 # Prose without any of these reads the same as Markdown and as plain text.
@@ -38,8 +40,8 @@ _MARKED: Final = re.compile(
 _PARAGRAPHS: Final = re.compile(r"\n\s*\n")
 
 
-def markdown(text: str) -> Markup:
-    """Return a text that is written in Markdown as HTML."""
+def markdown(text: str, colours: Colours | None = None) -> Markup:
+    """Return a text that is written in Markdown as HTML. `colours` is what code in it may take."""
     if not _MARKED.search(text):
         return _prose(text)
     lines = text.splitlines()
@@ -50,12 +52,34 @@ def markdown(text: str) -> Markup:
     tokens = _parser().parse(readable(text))
     if any(token.level >= _MOST_LEVELS - 1 for token in tokens):
         return plain(text)
-    return Markup(_parser().renderer.render(tokens, _parser().options, {}))
+    return Markup(
+        _parser().renderer.render(tokens, _parser().options, {_COLOURS: colours or Colours()})
+    )
 
 
 def plain(text: str) -> Markup:
     """Return a text as HTML in which each line is a line."""
     return Markup('<div class="plain" dir="auto">{}</div>').format(readable(text))
+
+
+def words_of(text: str) -> str:
+    """Return a text that is written in Markdown on one line, without the marks.
+
+    It is for titles: a long one is read as it is written.
+    """
+    if not _MARKED.search(text) or len(text) > _MOST_TITLE:
+        return text
+    found = " ".join(map(_words, _parser().parse(readable(text)))).split()
+    return " ".join(found) or text
+
+
+def _words(token: Token) -> str:
+    if token.children is None:
+        return token.content
+    return "".join(
+        " " if child.type in ("softbreak", "hardbreak") else child.content
+        for child in token.children
+    )
 
 
 def _prose(text: str) -> Markup:
@@ -205,11 +229,11 @@ class _Renderer(RendererHTML):
     def code_inline(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
         return Markup('<code dir="ltr">{}</code>').format(exact(tokens[at].content))
 
-    def code_block(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
-        return code(tokens[at].content)
+    def code_block(self, tokens: Sequence[Token], at: int, _: OptionsDict, env: EnvType) -> Any:
+        return code(tokens[at].content, "", env[_COLOURS])
 
-    def fence(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
-        return code(tokens[at].content, tokens[at].info)
+    def fence(self, tokens: Sequence[Token], at: int, _: OptionsDict, env: EnvType) -> Any:
+        return code(tokens[at].content, tokens[at].info, env[_COLOURS])
 
     def math_block(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
         return Markup('<p class="math" dir="ltr">{}</p>\n').format(exact(tokens[at].content))
@@ -221,9 +245,9 @@ class _Renderer(RendererHTML):
         return escape(tokens[at].content)
 
 
-def code(text: str, info: str = "") -> Markup:
+def code(text: str, info: str, colours: Colours) -> Markup:
     """Return code as a block, with the name of its language."""
     language = "".join(info.split(maxsplit=1)[:1])[:40]
     name = Markup("<figcaption>{}</figcaption>").format(exact(language)) if language else ""
     block = '<figure class="code" dir="ltr">{}<pre tabindex="0"><code>{}</code></pre></figure>\n'
-    return Markup(block).format(name, highlighted(text, language))
+    return Markup(block).format(name, colours.highlighted(text, language))
