@@ -18,7 +18,8 @@ from aiomessages.archive.conversation_pages import (
 )
 from aiomessages.archive.errors import SearchError
 
-from .rendering.blocks import Allowance, Blocks
+from .rendering.allowance import Allowance
+from .rendering.blocks import Blocks
 from .rendering.documents import read
 from .rendering.media import Medium
 from .rendering.parts import Document, parts_of

@@ -324,6 +324,27 @@ async def test_a_chain_of_calls(tmp_path: Path) -> None:
     assert "text 99" in page.text
 
 
+async def test_a_page_of_very_much(tmp_path: Path) -> None:
+    """A page bounds what it formats, colours and shows over all messages, and counts the rest."""
+    path = tmp_path / "much.db"
+    code = "```python\n" + "x = f(1)\n" * 400 + "```"
+    calls = [call(str(n), given=json.dumps({"a": [n] * 50})) for n in range(180)]
+    store(path, "code", *[code] * 150)
+    store(path, "calls", *[{"role": "assistant", "tool_calls": calls}] * 150)
+    store(path, "texts", *["&" * 19_000 + "\n\n*end*"] * 150)
+    store(path, "links", {"role": "user", "content": [picture("http://a.b/" + "c" * 3000)]})
+    async with opened(path) as room:
+        shown = {name: await room.get(f"/c/chatcmpl-{name}") for name in ("code", "calls", "texts")}
+        assert 1000 < shown["code"].text.count('<span class="hm">') < 15_000
+        assert "x = f(1)" in shown["code"].text.rpartition('id="m99"')[2]
+        assert max(len(page.body) for page in shown.values()) < 12_000_000
+        assert "and 179 more" in shown["calls"].text.rpartition('id="m99"')[2]
+        last = shown["texts"].text.rpartition('id="m99"')[2]
+        assert "These are the first 200 of 19,007 characters." in last
+        assert 'id="source' not in last
+        assert (await room.get("/c/chatcmpl-links")).text.count("no link") == 1
+
+
 def test_media_have_the_same_numbers_everywhere() -> None:
     """The k-th medium is counted over parts and the spoken reply; without a page it is data."""
     message = {

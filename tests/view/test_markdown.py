@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markup import Page
 
-from aiomessages.view.rendering.highlight import Colours
-from aiomessages.view.rendering.markdown import code, host_of, markdown, words_of
+from aiomessages.view.rendering.allowance import Allowance
+from aiomessages.view.rendering.markdown import code, host_of, words_of
+from aiomessages.view.rendering.markdown import markdown as markdown_on
 
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
+
+    from markupsafe import Markup
+
+
+def markdown(text: str) -> Markup:
+    """Return a text as HTML, on a page of its own."""
+    return markdown_on(text, Allowance())
+
 
 SIZE = 20_000  # characters, as many as a page shows of a text
 
@@ -180,7 +189,7 @@ def test_invisible_characters_in_code_and_text() -> None:
 
 def test_code_of_a_known_language_is_coloured() -> None:
     """Words have classes; the language is named. Code of another language is only shown."""
-    page = Colours()
+    page = Allowance()
     assert '<span class="hk">def</span>' in code("def f(): pass", "Python title=x", page)
     assert "<figcaption>Python</figcaption>" in code("def f(): pass", "Python title=x", page)
     assert "span" not in code("def f(): pass", "no-such-language", page)
@@ -199,10 +208,16 @@ def test_nothing_is_lost_below_the_deepest_level() -> None:
 def test_a_page_colours_only_some_code() -> None:
     """The code of a page is coloured up to a bound; what comes then is shown without colours."""
     text = "```python\n" + "x = 1\n" * 600 + "```\n"
-    page = Colours()
-    written = [markdown(text, page) for _ in range(10)]
-    assert ["hm" in html for html in written] == [True] * 4 + [False] * 6
+    page = Allowance()
+    written = [markdown_on(text, page) for _ in range(30)]
+    assert ["hm" in html for html in written] == [True] * 27 + [False] * 3
     assert {Page(html).text for html in written} == {Page(written[0]).text}
+
+
+@pytest.mark.parametrize("run", ["a." * 100, " \n" * 100])
+def test_code_that_is_slow_to_colour(run: str) -> None:
+    """Code with a long run of characters or of space, which takes a lexer long, has no colours."""
+    assert "span" not in code(f"x = 1\n{run}", "python", Allowance())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 """Each part of a message as HTML. Every value passes through `Markup.format`, which escapes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from typing import Final
 
@@ -10,43 +9,16 @@ from markupsafe import Markup
 
 from aiomessages.view.visible import exact, short
 
+from .allowance import Allowance
 from .documents import is_document, laid_out
-from .highlight import Colours
+from .highlight import highlighted
 from .markdown import host_of, markdown, plain
 from .media import Medium
 from .parts import Call, Citation, Document, File, Left, Refusal, RemoteImage, Text
 
-MOST: Final = 20_000  # characters of a text that are shown
-_LEAST: Final = 200  # characters of a text that are shown on a page that has very much
 _OPEN_LINES: Final = 6  # of a document that is shown at once
 _PREVIEW: Final = 80  # characters of one that is folded
 _NOT_MARKDOWN: Final = frozenset({"tool", "function"})
-
-
-@dataclass
-class Allowance:
-    """What a page may still show, so that it stays quick and small. Texts count by characters.
-
-    `formatted` is for texts that are read as Markdown or laid out as JSON, before they are shown as
-    they are, and `shown` for all of them, before each is cut after a few lines.
-    """
-
-    formatted: int = 200_000
-    shown: int = 2_000_000
-    colours: Colours = field(default_factory=Colours)
-
-    def formats(self, text: str) -> bool:
-        """Say whether a text may be formatted, and count it."""
-        if len(text) > self.formatted:
-            return False
-        self.formatted -= len(text)
-        return True
-
-    def shows(self, text: str) -> str:
-        """Return as much of a text as may be shown, and count it."""
-        shown = text[: min(MOST, max(self.shown, _LEAST))]
-        self.shown -= len(shown)
-        return shown
 
 
 class Blocks:
@@ -80,8 +52,8 @@ class Blocks:
         if is_document(part.text) and (document := self._laid_out(part.text)) is not None:
             return self._folded(document, "JSON")
         text = self._allowance.shows(part.text)
-        is_plain = self._role in _NOT_MARKDOWN or not self._allowance.formats(text)
-        shown = plain(text) if is_plain else markdown(text, self._allowance.colours)
+        is_plain = self._role in _NOT_MARKDOWN
+        shown = plain(text) if is_plain else markdown(text, self._allowance)
         return shown + self._cut(text, part.text)
 
     @write.register
@@ -161,7 +133,7 @@ class Blocks:
             Markup(" open") if is_short else "",
             short(title),
             exact(preview),
-            self._allowance.colours.highlighted(shown, "json"),
+            highlighted(shown, "json", self._allowance),
             self._cut(shown, document),
         )
 

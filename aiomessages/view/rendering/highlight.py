@@ -4,10 +4,11 @@ A language is never guessed, and only a lexer of the list runs. Those of other l
 Make) take a time that grows with the square of the length, or its cube, where code is made to be
 slow. `static/conversation.css` has the colours of the classes.
 
-Those of the list take at worst a time that grows with the square, so that a page counts squares:
-without a bound for the page, a hundred pieces of code could take a minute.
+Those of the list do so in a long run of space or of other characters, which each rule reads again
+from each place. No program has such runs; code that has them is not coloured.
 """
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ from pygments.token import Comment, Generic, Keyword, Literal, Name, Number, Ope
 
 from aiomessages.view.visible import exact
 
+from .allowance import Allowance
+
 MOST: Final = 4000  # characters of a piece of code that is coloured
-_PAGE: Final = 64_000  # characters of a page that are coloured, if no piece has more than
-_LINEAR: Final = 1000  # characters; a longer one counts more
+_LINEAR: Final = frozenset({"json"})  # its lexer reads each character once
+_RUN: Final = re.compile(r"\S{150}|\s{150}")
 LANGUAGES: Final = frozenset(
     """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
     julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript
@@ -51,32 +54,20 @@ _CLASSES: Final[tuple[tuple[Any, str], ...]] = (
 )
 
 
-class Colours:
-    """What a page may still colour."""
+def highlighted(code: str, language: str, allowance: Allowance) -> Markup:
+    """Return code as HTML; in colours, if its language is known and there is not too much."""
+    shown = exact(code)
+    name = language.lower()
+    if name not in LANGUAGES or not _is_quick(shown, name) or not allowance.colours(shown):
+        return escape(shown)
+    return Markup("").join(
+        escape(text) if kind is None else Markup('<span class="{}">{}</span>').format(kind, text)
+        for kind, text in _joined(shown, name)
+    )
 
-    def __init__(self) -> None:
-        self._left = _PAGE
 
-    def highlighted(self, code: str, language: str) -> Markup:
-        """Return code as HTML; in colours, if its language is known and there is not too much."""
-        shown = exact(code)
-        name = language.lower()
-        if name not in LANGUAGES or not self._may_colour(shown, name):
-            return escape(shown)
-        return Markup("").join(
-            escape(text)
-            if kind is None
-            else Markup('<span class="{}">{}</span>').format(kind, text)
-            for kind, text in _joined(shown, name)
-        )
-
-    def _may_colour(self, code: str, name: str) -> bool:
-        size = len(code)
-        cost = size if name == "json" else size * max(size, _LINEAR) // _LINEAR
-        if size > MOST or cost > self._left:
-            return False
-        self._left -= cost
-        return True
+def _is_quick(code: str, name: str) -> bool:
+    return len(code) <= MOST and (name in _LINEAR or not _RUN.search(code))
 
 
 def _joined(code: str, language: str) -> list[tuple[str | None, str]]:

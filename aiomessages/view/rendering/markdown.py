@@ -21,16 +21,18 @@ from markupsafe import Markup, escape
 
 from aiomessages.view.visible import exact, readable
 
-from .highlight import Colours
+from .allowance import Allowance
+from .highlight import highlighted
 
 # The parser takes a time that grows with the square of these. With them, 20,000 characters of any
 # kind take at most a few times as long as prose does.
 _MOST_MARKS: Final = 1000  # of brackets, which may begin a link or a tag
 _MOST_CELLS: Final = 20_000  # lines times columns of a table, or levels of a quotation
 _MOST_LEVELS: Final = 40  # of tokens; below, the parser drops the rest
+_MOST_ADDRESS: Final = 2000  # characters; a browser or a server refuses longer ones
 _MOST_TITLE: Final = 500  # characters of a title
 _MOST_MATHS: Final = 50, 1000  # lines, and characters in a line of text
-_COLOURS: Final = "colours"  # in what the parser hands on
+_ALLOWANCE: Final = "allowance"  # in what the parser hands on
 _SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
 # Prose without any of these reads the same as Markdown and as plain text.
@@ -40,8 +42,10 @@ _MARKED: Final = re.compile(
 _PARAGRAPHS: Final = re.compile(r"\n\s*\n")
 
 
-def markdown(text: str, colours: Colours | None = None) -> Markup:
-    """Return a text that is written in Markdown as HTML. `colours` is what code in it may take."""
+def markdown(text: str, allowance: Allowance) -> Markup:
+    """Return a text that is written in Markdown as HTML; as plain text, if the page has much."""
+    if not allowance.formats(text):
+        return plain(text)
     if not _MARKED.search(text):
         return _prose(text)
     lines = text.splitlines()
@@ -52,9 +56,9 @@ def markdown(text: str, colours: Colours | None = None) -> Markup:
     tokens = _parser().parse(readable(text))
     if any(token.level >= _MOST_LEVELS - 1 for token in tokens):
         return plain(text)
-    return Markup(
-        _parser().renderer.render(tokens, _parser().options, {_COLOURS: colours or Colours()})
-    )
+    allowance.formats_tokens(sum(1 + len(token.children or ()) for token in tokens))
+    environment = {_ALLOWANCE: allowance}
+    return Markup(_parser().renderer.render(tokens, _parser().options, environment))
 
 
 def plain(text: str) -> Markup:
@@ -112,6 +116,8 @@ def _leads_to_the_web(url: str) -> bool:
 
 def host_of(url: str) -> str | None:
     """Return where a link leads: a host, or an address of mail; None if it may be no link."""
+    if len(url) > _MOST_ADDRESS:
+        return None
     try:
         parts = urlsplit(url)
     except ValueError:  # a host in brackets that is none
@@ -230,10 +236,10 @@ class _Renderer(RendererHTML):
         return Markup('<code dir="ltr">{}</code>').format(exact(tokens[at].content))
 
     def code_block(self, tokens: Sequence[Token], at: int, _: OptionsDict, env: EnvType) -> Any:
-        return code(tokens[at].content, "", env[_COLOURS])
+        return code(tokens[at].content, "", env[_ALLOWANCE])
 
     def fence(self, tokens: Sequence[Token], at: int, _: OptionsDict, env: EnvType) -> Any:
-        return code(tokens[at].content, tokens[at].info, env[_COLOURS])
+        return code(tokens[at].content, tokens[at].info, env[_ALLOWANCE])
 
     def math_block(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
         return Markup('<p class="math" dir="ltr">{}</p>\n').format(exact(tokens[at].content))
@@ -245,9 +251,9 @@ class _Renderer(RendererHTML):
         return escape(tokens[at].content)
 
 
-def code(text: str, info: str, colours: Colours) -> Markup:
+def code(text: str, info: str, allowance: Allowance) -> Markup:
     """Return code as a block, with the name of its language."""
     language = "".join(info.split(maxsplit=1)[:1])[:40]
     name = Markup("<figcaption>{}</figcaption>").format(exact(language)) if language else ""
     block = '<figure class="code" dir="ltr">{}<pre tabindex="0"><code>{}</code></pre></figure>\n'
-    return Markup(block).format(name, colours.highlighted(text, language))
+    return Markup(block).format(name, highlighted(text, language, allowance))

@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from aiomessages.view.templating import environment
 
-from .blocks import Allowance, Blocks
-from .parts import Call, answered_by, parts_of
+from .allowance import Allowance
+from .blocks import Blocks
+from .parts import Call, Left, answered_by, parts_of
 from .source import as_markdown, size_of
 
 # The roles that have a look of their own.
@@ -96,7 +97,9 @@ def turn_of(
         answers=answered_by(message),
     )
     parts = list(parts_of(message))
-    for part in parts:
+    taken = allowance.takes(len(parts))
+    left = [Left(len(parts) - taken)] if taken < len(parts) else []
+    for part in [*parts[:taken], *left]:
         if isinstance(part, Call):
             turn.calls.append(ShownCall(part, blocks.write(part)))
         else:
