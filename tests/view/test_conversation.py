@@ -269,6 +269,23 @@ def test_what_repeats_is_shown_once() -> None:
         assert (text.count("one"), text.count("two")) == (1, 1)
 
 
+def test_reasoning_is_a_text_of_its_own() -> None:
+    """The reasoning that some servers add is shown once, with its lines, before the content."""
+    message = {"content": "said", "reasoning": "first\nlast", "reasoning_content": "first\nlast"}
+    page = Page(render_message({"role": "assistant", **message}))
+    assert page.text.count("first\nlast") == 1
+    assert page.text.index("last") < page.text.index("said")
+
+
+async def test_messages_that_are_no_objects(tmp_path: Path) -> None:
+    """A message that is a text, a list or a number is shown as its content."""
+    path = tmp_path / "odd.db"
+    store(path, "a", b'"a text"', b'[{"type": "text", "text": "a part"}]', b"1234567")
+    async with opened(path) as room:
+        text = (await room.get("/c/chatcmpl-a")).text
+    assert all(words in text for words in ("a text", "a part", "1234567"))
+
+
 def test_a_value_that_is_nested_too_deep() -> None:
     """A value that no JSON can be written of is named, and the message is shown."""
     deep: Any = []

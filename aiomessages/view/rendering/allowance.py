@@ -22,7 +22,7 @@ class Allowance:
     """
 
     formatted: int = 300_000
-    coloured: int = 100_000
+    coloured: int = 60_000
     shown: int = 2_000_000
     parts: int = 5000
 

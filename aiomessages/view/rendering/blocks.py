@@ -50,7 +50,7 @@ class Blocks:
     @write.register
     def _(self, part: Text) -> Markup:
         if is_document(part.text) and (document := self._laid_out(part.text)) is not None:
-            return self._folded(document, "JSON")
+            return self._folded(document, "JSON", "json")
         text = self._allowance.shows(part.text)
         is_plain = self._role in _NOT_MARKDOWN
         shown = plain(text) if is_plain else markdown(text, self._allowance)
@@ -117,9 +117,11 @@ class Blocks:
 
     def _json(self, text: str, title: str) -> Markup:
         document = self._laid_out(text)
-        return self._folded(text if document is None else document, title)
+        if document is None:
+            return self._folded(text, title, "")
+        return self._folded(document, title, "json")
 
-    def _folded(self, document: str, title: str) -> Markup:
+    def _folded(self, document: str, title: str, language: str) -> Markup:
         """Return a document that can be folded, and is if it is long, with its beginning."""
         shown = self._allowance.shows(document)
         lines = shown.count("\n") + 1
@@ -133,7 +135,7 @@ class Blocks:
             Markup(" open") if is_short else "",
             short(title),
             exact(preview),
-            highlighted(shown, "json", self._allowance),
+            highlighted(shown, language, self._allowance),
             self._cut(shown, document),
         )
 

@@ -91,13 +91,13 @@ def compact(value: Any) -> str:
 def read(body: bytes) -> dict[str, Any]:
     """Return the members of a message as values. What Python cannot read is the text of its JSON.
 
-    {} for a message that is no object.
+    A message that is no object counts as one that has nothing but this content.
     """
     found = value_of(body)
     if found is None:
         sent = members(body)
         found = {name: _value(value) for name, value in sent.items()}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {"content": found}
 
 
 def _value(text: bytes) -> Any:

@@ -1,7 +1,7 @@
 """Code in colours: a few classes of words, for languages that are known by name.
 
 A language is never guessed, and only a lexer of the list runs. Those of other languages (C, Java,
-Make) take a time that grows with the square of the length, or its cube, where code is made to be
+Julia, Make, R) take a time that grows with the square of the length, or its cube, where code is made to be
 slow. `static/conversation.css` has the colours of the classes.
 
 Those of the list do so in a long run of space or of other characters, which each rule reads again
@@ -26,7 +26,7 @@ _LINEAR: Final = frozenset({"json"})  # its lexer reads each character once
 _RUN: Final = re.compile(r"\S{150}|\s{150}")
 LANGUAGES: Final = frozenset(
     """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
-    julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript
+    lua php py pycon python python3 rb rs ruby rust sh shell sql swift toml ts typescript
     xml yaml yml zsh""".split()  # noqa: SIM905 - a list of words
 )
 # The first that a token belongs to counts.

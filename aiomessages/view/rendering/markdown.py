@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block.table import escapedSplit
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
-from aiomessages.view.visible import exact, readable
+from aiomessages.view.visible import exact, readable, short
 
 from .allowance import Allowance
 from .highlight import highlighted
@@ -39,6 +40,7 @@ _SCHEMES: Final = frozenset({"http", "https", "mailto"})
 _MARKED: Final = re.compile(
     r"[\\`*_\[\]<>~|&$!]|^[ \t]*(?:[-+#=]|[0-9]+[.)])|^(?: {2}|\t)|[ \t]$", re.MULTILINE
 )
+_BORDER: Final = re.compile(r"^[\s>*+-]*\||\|\s*$")  # the bar on each side of a line of a table
 _PARAGRAPHS: Final = re.compile(r"\n\s*\n")
 
 
@@ -53,12 +55,44 @@ def markdown(text: str, allowance: Allowance) -> Markup:
     if widest * len(lines) > _MOST_CELLS or text.count("[") + text.count("<") > _MOST_MARKS:
         return plain(text)
     # Half an emoji would end the program where it is written into a link.
-    tokens = _parser().parse(readable(text))
+    tokens = _parsed(readable(text))
     if any(token.level >= _MOST_LEVELS - 1 for token in tokens):
         return plain(text)
     allowance.formats_tokens(sum(1 + len(token.children or ()) for token in tokens))
     environment = {_ALLOWANCE: allowance}
     return Markup(_parser().renderer.render(tokens, _parser().options, environment))
+
+
+def _parsed(text: str) -> list[Token]:
+    """Return the tokens of a text, none of which leaves out a part of it.
+
+    Two do by the rules of Markdown: the address of a link that no place refers to, and the cells of
+    a line that has more of them than its table. They stay as they were written.
+    """
+    found: dict[str, Any] = {}
+    tokens = _parser().parse(text, found)
+    inner = [child for token in tokens for child in token.children or ()]
+    used = {child.attrs.get(name) for child in inner for name in ("href", "src")}
+    references = found.get("references", {}).values()
+    if found.get("duplicate_refs") or not used.issuperset(item["href"] for item in references):
+        tokens = _parser(with_references=False).parse(text)
+    return _with_whole_tables(tokens, text.split("\n"))
+
+
+def _with_whole_tables(tokens: list[Token], lines: list[str]) -> list[Token]:
+    kept, at = list[Token](), 0
+    while at < len(tokens):
+        token = tokens[at]
+        if token.type == "table_open" and token.map:
+            end = next(n for n in range(at, len(tokens)) if tokens[n].type == "table_close")
+            columns = sum(item.type == "th_open" for item in tokens[at:end])
+            source = lines[token.map[0] : token.map[1]]
+            if any(len(escapedSplit(_BORDER.sub("", line))) > columns for line in source):
+                token = Token("code_block", "", 0, content="\n".join(source), level=token.level)
+                at = end
+        kept.append(token)
+        at += 1
+    return kept
 
 
 def plain(text: str) -> Markup:
@@ -98,7 +132,7 @@ def _broken(text: str) -> Markup:
 
 
 @cache
-def _parser() -> MarkdownIt:
+def _parser(*, with_references: bool = True) -> MarkdownIt:
     """Return the parser. It keeps nothing of a text."""
     options = {"html": False, "linkify": False, "breaks": True, "maxNesting": _MOST_LEVELS}
     parser = MarkdownIt("js-default", options, renderer_cls=_Renderer)
@@ -107,7 +141,7 @@ def _parser() -> MarkdownIt:
         "fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]}
     )
     parser.inline.ruler.before("escape", "math_inline", _math_inline)
-    return parser
+    return parser if with_references else parser.disable("reference")
 
 
 def _leads_to_the_web(url: str) -> bool:
@@ -223,14 +257,16 @@ class _Renderer(RendererHTML):
         host = host_of(str(tokens[opened].attrs["href"])) or ""
         if tokens[opened].markup == "autolink":
             return Markup("</a>")
-        return Markup('</a> <span class="leads">({})</span>').format(host)
+        end = Markup('</a> <span class="leads">({})</span>')
+        return end.format(_with_title(host, tokens[opened]))
 
     def image(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
         """Write a picture as a link: it would be loaded from another host."""
         token = tokens[at]
         link = '<a href="{}" rel="noreferrer noopener">{}</a> <span class="leads">({})</span>'
         url = str(token.attrs["src"])
-        return Markup(link).format(url, token.content or "picture", f"picture at {host_of(url)}")
+        leads = _with_title(f"picture at {host_of(url)}", token)
+        return Markup(link).format(url, readable(token.content) or "picture", leads)
 
     def code_inline(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
         return Markup('<code dir="ltr">{}</code>').format(exact(tokens[at].content))
@@ -248,12 +284,18 @@ class _Renderer(RendererHTML):
         return Markup('<span class="math" dir="ltr">{}</span>').format(exact(tokens[at].content))
 
     def text(self, tokens: Sequence[Token], at: int, *_: Any) -> Any:
-        return escape(tokens[at].content)
+        return escape(readable(tokens[at].content))  # an entity may be any character
+
+
+def _with_title(place: str, token: Token) -> str:
+    """Return where a link leads, with the title that it has."""
+    title = readable(str(token.attrs.get("title", "")))
+    return f"{place}, {title}" if title else place
 
 
 def code(text: str, info: str, allowance: Allowance) -> Markup:
     """Return code as a block, with the name of its language."""
     language = "".join(info.split(maxsplit=1)[:1])[:40]
-    name = Markup("<figcaption>{}</figcaption>").format(exact(language)) if language else ""
+    name = Markup("<figcaption>{}</figcaption>").format(short(info.strip())) if language else ""
     block = '<figure class="code" dir="ltr">{}<pre tabindex="0"><code>{}</code></pre></figure>\n'
     return Markup(block).format(name, highlighted(text, language, allowance))

@@ -14,10 +14,12 @@ from .media import Medium, base64_of
 Json = Any
 _MOST: Final = 200  # parts, calls or notes of one message; the rest is left to its JSON
 _FIELDS = dict[str, Any]
+_REASONING: Final = ("reasoning_content", "reasoning")  # of servers that have more than the API
 # The values that are shown, by their type (`object`: any), or that only number and date things.
 _MESSAGE: Final[_FIELDS] = {
     **dict.fromkeys(("role", "name", "tool_call_id"), str),
     **dict.fromkeys(("content", "content_parts", "refusal", "audio", "annotations"), object),
+    **dict.fromkeys(_REASONING, str),
     **dict.fromkeys(("tool_calls", "function_call", "id", "object"), object),
 }
 _AUDIO: Final[_FIELDS] = {"id": str, "expires_at": object, "data": str, "transcript": str}
@@ -97,6 +99,9 @@ def parts_of(message: Mapping[str, Json]) -> Iterator[Part]:
     No value is lost: one that no part shows is in a Document.
     """
     numbers = count()
+    reasons = [text for name in _REASONING if isinstance(text := message.get(name), str) and text]
+    for reason in dict.fromkeys(reasons):
+        yield Document("Reasoning", reason)
     yield from _content(message, numbers)
     if refusal := message.get("refusal"):
         yield Refusal(refusal) if isinstance(refusal, str) else _document("Refusal", refusal)
