@@ -1,8 +1,8 @@
 """Code in colours: a few classes of words, for languages that are known by name.
 
 A language is never guessed, and only a lexer of the list runs. Those of other languages (C, Java,
-Julia, Make, R) take a time that grows with the square of the length, or its cube, where code is made to be
-slow. `static/conversation.css` has the colours of the classes.
+Julia, Make, R) take a time that grows with the square of the length, or its cube, where code is
+made to be slow. `static/conversation.css` has the colours of the classes.
 
 Those of the list do so in a long run of space or of other characters, which each rule reads again
 from each place. No program has such runs; code that has them is not coloured.
