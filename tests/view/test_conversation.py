@@ -171,6 +171,7 @@ async def test_large_and_deep_messages(tmp_path: Path) -> None:
     ("message", "expected"),
     [
         ({}, "no role"),
+        ({"role": "user", "content": " \n"}, "nothing but space"),
         ({"role": 1, "content": 7}, "Part"),
         ({"role": "user", "content": ["a", {"type": "text", "text": 1}]}, "Part of type text"),
         ({"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}, "Refused"),
@@ -188,7 +189,7 @@ async def test_large_and_deep_messages(tmp_path: Path) -> None:
         ({"role": "user", "content": [picture("x")] * 300}, "and 100 more"),
         ({"role": "user", "content": "", "mood": "x" * 30_000}, "of 30,016 characters"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_every_kind_of_part(message: dict[str, Any], expected: str) -> None:
     """A part of each kind, and one of a wrong shape, is shown in a way that cannot act."""

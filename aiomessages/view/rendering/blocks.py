@@ -52,6 +52,8 @@ class Blocks:
         if is_document(part.text) and (document := self._laid_out(part.text)) is not None:
             return self._folded(document, "JSON", "json")
         text = self._allowance.shows(part.text)
+        if not part.text.strip():
+            return Markup('<p class="label">nothing but space</p>')
         is_plain = self._role in _NOT_MARKDOWN
         shown = plain(text) if is_plain else markdown(text, self._allowance)
         return shown + self._cut(text, part.text)

@@ -31,6 +31,7 @@ _MOST_MARKS: Final = 1000  # of brackets, which may begin a link or a tag
 _MOST_CELLS: Final = 20_000  # lines times columns of a table, or levels of a quotation
 _MOST_LEVELS: Final = 40  # of tokens; below, the parser drops the rest
 _MOST_ADDRESS: Final = 2000  # characters; a browser or a server refuses longer ones
+_BLANK: Final = "(no text)"
 _MOST_TITLE: Final = 500  # characters of a title
 _MOST_MATHS: Final = 50, 1000  # lines, and characters in a line of text
 _ALLOWANCE: Final = "allowance"  # in what the parser hands on
@@ -103,12 +104,12 @@ def plain(text: str) -> Markup:
 def words_of(text: str) -> str:
     """Return a text that is written in Markdown on one line, without the marks.
 
-    It is for titles: a long one is read as it is written.
+    It is for titles: a long one stays as it is written, and none is empty.
     """
     if not _MARKED.search(text) or len(text) > _MOST_TITLE:
-        return text
+        return text.strip() or _BLANK
     found = " ".join(map(_words, _parser().parse(readable(text)))).split()
-    return " ".join(found) or text
+    return " ".join(found) or text.strip() or _BLANK
 
 
 def _words(token: Token) -> str:
