@@ -287,6 +287,38 @@ async def test_messages_that_are_no_objects(tmp_path: Path) -> None:
     assert all(words in text for words in ("a text", "a part", "1234567"))
 
 
+def test_citations_are_links_that_say_where_they_lead() -> None:
+    """A source of the web is a link with its title and its host; another address is none."""
+    urls = ("https://a.example/x", "javascript:alert(1)")
+    notes = [
+        {"type": "url_citation", "url_citation": {"url": url, "title": "a title"}} for url in urls
+    ]
+    page = Page(render_message({"role": "assistant", "content": "x", "annotations": notes}))
+    assert page.links == ["https://a.example/x"]
+    assert "a title (a.example)" in page.text
+    assert page.text.count("a title") == 2
+
+
+async def test_a_message_that_the_page_left_out(tmp_path: Path) -> None:
+    """A message that is too large for the query of a page is read alone, with all of its parts."""
+    path = tmp_path / "large.db"
+    content = [{"type": "text", "text": "a part"}, picture("x" * 300_000), {"type": "file"}]
+    store(path, "a", {"role": "user", "content": content})
+    async with opened(path) as room:
+        text = (await room.get("/c/chatcmpl-a")).text
+    assert "a part" in text
+    assert "Part of type file" in text
+
+
+async def test_a_message_of_many_parts_can_be_copied(tmp_path: Path) -> None:
+    """What is copied or saved as Markdown says how many parts it leaves out."""
+    path = tmp_path / "many.db"
+    store(path, "a", {"role": "user", "content": ["x"] * 250})
+    async with opened(path) as room:
+        assert "and 50 more" in (await room.get("/c/chatcmpl-a/conversation.md")).text
+        assert (await room.get("/c/chatcmpl-a")).text.count("and 50 more") == 2
+
+
 def test_a_value_that_is_nested_too_deep() -> None:
     """A value that no JSON can be written of is named, and the message is shown."""
     deep: Any = []

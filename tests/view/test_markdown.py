@@ -147,6 +147,11 @@ def test_mathematics_stays_as_it_was_written(formula: str) -> None:
         assert page.wrong == []
 
 
+def test_a_formula_ends_a_paragraph() -> None:
+    """A block of mathematics needs no empty line before it."""
+    assert markdown("*a*\n$$\nx * y * z\n$$").count("<p ") == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -8,7 +8,7 @@ from aiomessages.view.visible import visible
 
 from .documents import laid_out
 from .media import Medium
-from .parts import Call, Citation, Document, File, Left, Part, Refusal, RemoteImage, Text, parts_of
+from .parts import Call, Citation, Document, File, Part, Refusal, RemoteImage, Text, parts_of
 
 
 def title(completion_id: str) -> str:
@@ -49,8 +49,6 @@ def _written(part: Part) -> str:  # noqa: PLR0911 - one for each kind
             return f"File: {_name(name)}"
         case Medium(_, _, name):
             return f"File of type {part.type or 'unknown'} {_name(name) if name else ''}".rstrip()
-        case Left():
-            pass
     return f"and {part.number} more"
 
 
