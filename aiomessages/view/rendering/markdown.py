@@ -13,9 +13,7 @@ from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block.table import escapedSplit
-from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
@@ -24,6 +22,7 @@ from aiomessages.view.visible import exact, readable, short
 
 from .allowance import Allowance
 from .highlight import highlighted
+from .mathematics import math_block, math_inline
 
 # The parser takes a time that grows with the square of these. With them, 20,000 characters of any
 # kind take at most a few times as long as prose does.
@@ -33,7 +32,6 @@ _MOST_LEVELS: Final = 40  # of tokens; below, the parser drops the rest
 _MOST_ADDRESS: Final = 2000  # characters; a browser or a server refuses longer ones
 _BLANK: Final = "(no text)"
 _MOST_TITLE: Final = 500  # characters of a title
-_MOST_MATHS: Final = 50, 1000  # lines, and characters in a line of text
 _ALLOWANCE: Final = "allowance"  # in what the parser hands on
 _SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
@@ -139,9 +137,9 @@ def _parser(*, with_references: bool = True) -> MarkdownIt:
     parser = MarkdownIt("js-default", options, renderer_cls=_Renderer)
     parser.validateLink = _leads_to_the_web  # type: ignore[method-assign]  # meant to be replaced
     parser.block.ruler.before(
-        "fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]}
+        "fence", "math_block", math_block, {"alt": ["paragraph", "blockquote", "list"]}
     )
-    parser.inline.ruler.before("escape", "math_inline", _math_inline)
+    parser.inline.ruler.before("escape", "math_inline", math_inline)
     return parser if with_references else parser.disable("reference")
 
 
@@ -160,60 +158,6 @@ def host_of(url: str) -> str | None:
     if parts.scheme not in _SCHEMES or re.search(r"[\x00-\x20\\]", url):
         return None
     return parts.path if parts.scheme == "mailto" else parts.hostname
-
-
-# --- mathematics ----------------------------------------------------------------------------------
-
-_ENDS: Final = {"$$": "$$", "\\[": "\\]"}
-_INLINE: Final = {"\\(": "\\)", **_ENDS}
-
-
-def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    r"""Read lines from `$$` or `\[` to the end of the formula as they are."""
-    if state.is_code_block(start):
-        return False
-    begin = state.bMarks[start] + state.tShift[start]
-    close = _ENDS.get(state.src[begin : begin + 2])
-    if close is None:
-        return False
-    for line in range(start, min(end, start + _MOST_MATHS[0])):
-        last = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
-        if line > start and state.sCount[line] < state.blkIndent:
-            return False
-        if last.endswith(close) and (line > start or len(last) >= 4):
-            break
-    else:
-        return False
-    if not silent:
-        state.line = line + 1
-        token = state.push("math_block", "", 0)
-        token.content = state.getLines(start, line + 1, state.blkIndent, keepLastLF=False)
-        token.map = [start, line + 1]
-    return True
-
-
-def _math_inline(state: StateInline, silent: bool) -> bool:
-    r"""Read `$…$`, `\(…\)` and the like as they are. A price is no formula."""
-    text, begin = state.src, state.pos
-    if text[begin] not in "$\\":
-        return False
-    mark = text[begin : begin + 2]
-    close = _INLINE.get(mark, "$" if mark[0] == "$" else None)
-    if close is None:
-        return False
-    opened = begin + len(close)
-    end = text.find(close, opened + 1, min(state.posMax, opened + _MOST_MATHS[1]))
-    if end < 0:
-        return False
-    after = end + len(close)
-    if close == "$" and (
-        text[opened].isspace() or text[end - 1].isspace() or text[after : after + 1].isdigit()
-    ):
-        return False
-    if not silent:
-        state.push("math_inline", "", 0).content = text[begin:after]
-    state.pos = after
-    return True
 
 
 # --- HTML -----------------------------------------------------------------------------------------
