@@ -1,5 +1,6 @@
 """What a conversation can be chosen by that only its messages say: their roles, and the tools."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,6 +10,8 @@ import msgspec
 from .rows import repaired
 from .scan import members, value_of
 
+# No server escapes a letter that a name of a field is made of, unless it means to; but it may.
+_ESCAPED: Final = re.compile(rb"\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9a-fA-F])")
 _INSERT: Final = "INSERT INTO labels VALUES (?, ?, ?, ?)"
 
 
@@ -24,7 +27,7 @@ class Labels:
         """Count a message or reply."""
         if role is not None:
             self._roles[role] = self._roles.get(role, 0) + 1
-        if b"_call" in body:
+        if b"_call" in body or (b"\\u00" in body and _ESCAPED.search(body)):
             for name in called_tools(body):
                 self._tools[name] = self._tools.get(name, 0) + 1
 

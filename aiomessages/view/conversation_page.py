@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
+from markupsafe import Markup
 
 from aiomessages.archive.conversation_order import neighbours
 from aiomessages.archive.conversation_pages import (
@@ -17,10 +18,11 @@ from aiomessages.archive.conversation_pages import (
 )
 from aiomessages.archive.errors import SearchError
 
-from .rendering.blocks import ALLOWANCE
+from .rendering.allowance import Allowance
+from .rendering.blocks import Blocks
 from .rendering.documents import read
 from .rendering.media import Medium
-from .rendering.parts import parts_of
+from .rendering.parts import Document, parts_of
 from .rendering.turns import Turn, joined, turn_of, written
 from .room import ROOM, Room, iso, root_of
 from .url_state import BadAddressError, State, id_of, message_of, segment, state_of
@@ -35,6 +37,7 @@ _MOST_REREAD: Final = 64 * 1024 * 1024
 class _Read(NamedTuple):
     page: ConversationPage
     turns: list[Turn]
+    completion: Markup | None
     previous: str | None
     next: str | None
 
@@ -49,13 +52,14 @@ async def show(request: web.Request) -> web.StreamResponse:
 
     def read_all(db: sqlite3.Connection) -> _Read:
         page = conversation_page(db, completion_id, at=first, count=_COUNT)
-        turns = list(_turns(db, room, page, address, query))
+        allowance = Allowance()
+        turns = list(_turns(db, room, page, address, query, allowance))
         for turn in turns:
             turn.is_marked = turn.n == marked
         top = joined(turns)
         _explain(db, page, turns, query)
         before, after = _neighbours(db, state, room, completion_id)
-        return _Read(page, top, before, after)
+        return _Read(page, top, _completion(page, allowance), before, after)
 
     found = await room.pool.run(read_all)
     page = found.page
@@ -71,7 +75,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         written=written,
         previous=found.previous,
         next=found.next,
-        completion=page.body.decode("utf-8", "replace") if len(page.body) <= _MOST_JSON else "",
+        completion=found.completion,
         pages=_pages(page),
     )
 
@@ -127,15 +131,27 @@ def _neighbours(
         return None, None
 
 
+def _completion(page: ConversationPage, allowance: Allowance) -> Markup | None:
+    """Return the JSON of the completion, unless it is long."""
+    if not 0 < len(page.body) <= _MOST_JSON:
+        return None
+    text = page.body.decode("utf-8", "replace")
+    return Blocks(allowance=allowance).write(Document("The JSON of the completion", text))
+
+
 # --- turns ----------------------------------------------------------------------------------------
 
 
 def _turns(
-    db: sqlite3.Connection, room: Room, page: ConversationPage, address: str, query: str
+    db: sqlite3.Connection,
+    room: Room,
+    page: ConversationPage,
+    address: str,
+    query: str,
+    allowance: Allowance,
 ) -> Iterator[Turn]:
     """Yield the turns of a page. What the page left out for its size is read one at a time."""
     reasons = _finish_reasons(page.body)
-    allowance = [ALLOWANCE]
     left = _MOST_REREAD
     for stored in page.messages:
         if not stored.body and stored.size <= min(left, _MOST_READ):
@@ -154,7 +170,7 @@ def _turns(
         yield turn
 
 
-def _turn(stored: StoredMessage, address: str, query: str, allowance: list[int]) -> Turn:
+def _turn(stored: StoredMessage, address: str, query: str, allowance: Allowance) -> Turn:
     sent = read(stored.body)
     is_too_large = not stored.body
     if is_too_large:
@@ -171,8 +187,8 @@ def _turn(stored: StoredMessage, address: str, query: str, allowance: list[int])
     if is_too_large:
         turn.notes = [f"{stored.size:,} bytes"]
         turn.source = None
-    elif len(stored.body) <= _MOST_JSON:
-        turn.json = stored.body.decode("utf-8", "replace")
+    elif len(stored.body) <= min(_MOST_JSON, allowance.shown):
+        turn.json = allowance.shows(stored.body.decode("utf-8", "replace"))
     return turn
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -20,10 +21,9 @@ from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
 
 from .rendering.documents import read
-from .rendering.source import as_markdown
+from .rendering.source import section, title
 from .room import ROOM
 from .url_state import id_of, state_of
-from .visible import visible
 
 _NOT_READ: Final = ("#", '"', "\ufeff")  # what an id in a file cannot begin with
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -78,16 +78,18 @@ async def _record(connection: ReadConnection, completion_id: str) -> AsyncIterat
 
 async def _markdown(connection: ReadConnection, completion_id: str) -> AsyncIterator[bytes]:
     _, total = await connection.run(lambda db: completion_json(db, completion_id))
-    yield f"# {visible(completion_id)}\n".encode()
+    yield title(completion_id).encode()
     async for batch in _messages(connection, completion_id, total):
-        yield "".join(map(_section, batch)).encode("utf-8", "replace")
+        yield await connection.run(partial(_sections, batch))
+
+
+def _sections(batch: list[StoredMessage], _: sqlite3.Connection) -> bytes:
+    """Return messages as Markdown, which is for a thread: to lay out their JSON takes a while."""
+    return "".join(map(_section, batch)).encode("utf-8", "replace")
 
 
 def _section(stored: StoredMessage) -> str:
-    """Return a message as Markdown, with its role as a heading."""
-    role = visible(stored.role or "unknown role")
-    reply = ", reply" if stored.choice is not None else ""
-    return f"\n## {role}{reply}\n\n{as_markdown(read(stored.body))}\n"
+    return section(read(stored.body), stored.role, is_reply=stored.choice is not None)
 
 
 async def _messages(

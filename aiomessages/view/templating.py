@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
-from markupsafe import Markup
 
-from .visible import exact, readable, visible
+from .visible import exact, readable, short, visible
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
-def _pretty(text: str) -> Markup:
-    """Return JSON as `rendering.blocks` shows it, which is loaded when a page has some."""
-    from .rendering.blocks import pretty  # noqa: PLC0415
+def _words_of(text: str) -> str:
+    """Return a title as `rendering.markdown` writes it, which is loaded when a page has one."""
+    from .rendering.markdown import words_of  # noqa: PLC0415
 
-    return pretty(text)
+    return words_of(text)
 
 
 def environment() -> jinja2.Environment:
@@ -28,5 +27,11 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"visible": visible, "readable": readable, "exact": exact, "pretty": _pretty}
+    made.filters |= {
+        "exact": exact,
+        "readable": readable,
+        "short": short,
+        "visible": visible,
+        "words_of": _words_of,
+    }
     return made

@@ -4,6 +4,8 @@
     day=YYYY-MM-DD, or since= (included) and until= (excluded)
     order=best  at=CURSOR  m=MESSAGE
 
+    NAME~=VALUE is a value that is percent-encoded once more, for a form.
+
 A value may be empty, where an archive has an empty one. Nothing here performs I/O.
 """
 
@@ -14,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self, get_args
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
-from multidict import MultiMapping
+from multidict import MultiDict, MultiMapping
 
 from aiomessages.archive.errors import ArchiveError
 from aiomessages.archive.filters import Filters
@@ -30,6 +32,7 @@ _VALUES: Final = {
     "finish": "finish_reason",
     "state": "state",
 }
+_IN_NO_FORM: Final = re.compile(r"[\x00\r\n]")
 _DAYS: Final = ("day", "since", "until")
 _STATES: Final = get_args(KnownState)
 _ORDERS: Final = {"newest": False, "best": True}
@@ -92,6 +95,17 @@ class State(msgspec.Struct, frozen=True):
         found += [("order", "best" if self.best else None), ("at", self.at)]
         return [(name, value) for name, value in found if value is not None]
 
+    def fields(self) -> list[tuple[str, str]]:
+        """Return the names and values of the state for a form that asks for other words.
+
+        No form has a NUL, and each sends an end of line as two characters, whatever it was.
+        """
+        return [
+            (f"{name}~", quote(value)) if _IN_NO_FORM.search(value) else (name, value)
+            for name, value in self.pairs()
+            if name not in ("q", "at")
+        ]
+
     def chips(self) -> Iterator[Chip]:
         """Yield the filters that are set, but the words."""
         for name, field in _VALUES.items():
@@ -125,6 +139,10 @@ class State(msgspec.Struct, frozen=True):
 
 def state_of(query: MultiMapping[str]) -> State:
     """Return the state of an address. Raises BadAddressError; names that it does not know pass."""
+    query = MultiDict(
+        (name[:-1], unquote(value)) if name.endswith("~") else (name, value)
+        for name, value in query.items()
+    )
     days = {name: query.get(name) or None for name in _DAYS}
     for name, day in days.items():
         if day is not None and not _is_day(day):

@@ -11,7 +11,7 @@ from conftest_archive import NOW, completion, store
 from conftest_browsing import reading
 
 from aiomessages.archive.database import open_to_write
-from aiomessages.archive.insert import update_completion
+from aiomessages.archive.insert import insert_conversation, update_completion
 from aiomessages.archive.labels import called_tools, tool_call_id_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ def test_roles_and_tools(path: Path) -> None:
     store(path, "a", "hi", "hi", calls("find", "find", "book"), answer, choices=[message])
     wanted = {("role", "user", 2), ("role", "assistant", 2), ("role", "tool", 1)}
     assert labels(path) == wanted | {("tool", "find", 3), ("tool", "book", 1)}
+
+
+def test_a_call_whose_names_are_escaped(path: Path) -> None:
+    """The name of a field may be written with escapes, as JSON allows: the call has its label."""
+    (call,) = calls("find")["tool_calls"]
+    message = json.dumps({"role": "assistant", "tool_calls": [call]})
+    escaped = "".join(f"\\u{ord(letter):04X}" for letter in "tool_calls")
+    body = message.replace("tool_calls", escaped).encode()
+    with closing(open_to_write(path)) as db:
+        insert_conversation(db, json.dumps(completion("a")).encode(), [body], seen=NOW)
+    assert ("tool", "find", 1) in labels(path)
 
 
 def test_a_conversation_that_is_replaced(path: Path) -> None:

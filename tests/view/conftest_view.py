@@ -133,10 +133,10 @@ async def opened(
             yield found
 
 
-def store(path: Path, name: str = "", *texts: str | dict[str, Any], **fields: Any) -> None:
+def store(path: Path, name: str = "", *texts: str | bytes | dict[str, Any], **fields: Any) -> None:
     """Store a conversation in an archive, which is created if it is missing; none without a name.
 
-    A text is a message of a user.
+    A text is a message of a user, and bytes are the JSON of a message as it was sent.
     """
     state = fields.pop("state", "complete")
     replies = fields.pop("replies", ())
@@ -152,7 +152,10 @@ def store(path: Path, name: str = "", *texts: str | dict[str, Any], **fields: An
         messages = [
             {"role": "user", "content": text} if isinstance(text, str) else text for text in texts
         ]
-        bodies = [json.dumps(message).encode() for message in messages]
+        bodies = [
+            message if isinstance(message, bytes) else json.dumps(message).encode()
+            for message in messages
+        ]
         db.execute("BEGIN IMMEDIATE")
         insert_conversation(db, json.dumps(completion).encode(), bodies, seen=1.0, state=state)
         db.execute("COMMIT")

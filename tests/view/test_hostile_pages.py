@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from conftest_view import opened, store
-from markup import Markup
+from markup import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,12 +80,12 @@ async def test_no_text_becomes_markup(tmp_path: Path, text: str) -> None:
         ):
             answer = await room.get(page)
             assert answer.status in (200, 400, 404), page
-            found = Markup(answer.body.decode())
+            found = Page(answer.body.decode(), of_lists=True)
             assert found.wrong == [], page
             for link in found.links:
                 assert link.startswith(("./", "../", "#", "?")), link
             assert not ACTIVE & set("".join(found.names)), page
-            assert not CONTROL & set("".join(found.texts)), page
+            assert not CONTROL & set("".join(found.outside)), page
 
 
 async def test_the_name_of_the_archive(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_the_name_of_the_archive(tmp_path: Path) -> None:
     path = tmp_path / "<script>\u202e'\".db"
     store(path, "a", "text")
     async with opened(path) as room:
-        found = Markup((await room.get("/")).body.decode())
+        found = Page((await room.get("/")).body.decode(), of_lists=True)
         assert found.wrong == []
         assert "<script>[U+202E]'\".db" in found.texts
 
@@ -106,7 +106,7 @@ async def test_links_of_facets_lead_to_hostile_values(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.db"
         hostile_archive(path, text)
         async with opened(path) as room:
-            links = Markup((await room.get("/")).body.decode()).links
+            links = Page((await room.get("/")).body.decode(), of_lists=True).links
             chosen = [link for link in links if link.startswith("./?")]
             assert len(chosen) >= 8
             for link in chosen:

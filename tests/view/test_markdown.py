@@ -7,15 +7,26 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import CORPUS, LINKS, SHAPES, UNITS, Page, whole
+from hostile import CORPUS, LINKS, SHAPES, UNITS, whole
 from hypothesis import given
 from hypothesis import strategies as st
+from markup import Page
 
-from aiomessages.view.rendering.markdown import code, host_of, markdown
+from aiomessages.view.rendering.allowance import Allowance
+from aiomessages.view.rendering.markdown import code, host_of, words_of
+from aiomessages.view.rendering.markdown import markdown as markdown_on
 
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
+
+    from markupsafe import Markup
+
+
+def markdown(text: str) -> Markup:
+    """Return a text as HTML, on a page of its own."""
+    return markdown_on(text, Allowance())
+
 
 SIZE = 20_000  # characters, as many as a page shows of a text
 
@@ -136,6 +147,11 @@ def test_mathematics_stays_as_it_was_written(formula: str) -> None:
         assert page.wrong == []
 
 
+def test_a_formula_ends_a_paragraph() -> None:
+    """A block of mathematics needs no empty line before it."""
+    assert markdown("*a*\n$$\nx * y * z\n$$").count("<p ") == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -178,10 +194,13 @@ def test_invisible_characters_in_code_and_text() -> None:
 
 def test_code_of_a_known_language_is_coloured() -> None:
     """Words have classes; the language is named. Code of another language is only shown."""
-    assert '<span class="hk">def</span>' in code("def f(): pass", "Python title=x")
-    assert "<figcaption>Python</figcaption>" in code("def f(): pass", "Python title=x")
-    assert "span" not in code("def f(): pass", "no-such-language")
-    assert "span" not in code("x = 1\n" * 2000, "python")
+    page = Allowance()
+    assert '<span class="hk">def</span>' in code("def f(): pass", "Python title=x", page)
+    assert "<figcaption>Python title=x</figcaption>" in code(
+        "def f(): pass", "Python title=x", page
+    )
+    assert "span" not in code("def f(): pass", "no-such-language", page)
+    assert "span" not in code("x = 1\n" * 2000, "python", page)
     assert "span" not in markdown("    x = 1")
 
 
@@ -191,6 +210,76 @@ def test_nothing_is_lost_below_the_deepest_level() -> None:
         page = Page(markdown(text))
         assert page.text == text
         assert page.wrong == []
+
+
+def test_a_page_colours_only_some_code() -> None:
+    """The code of a page is coloured up to a bound; what comes then is shown without colours."""
+    text = "```python\n" + "x = 1\n" * 600 + "```\n"
+    page = Allowance()
+    written = [markdown_on(text, page) for _ in range(30)]
+    assert ["hm" in html for html in written] == [True] * 16 + [False] * 14
+    assert {Page(html).text for html in written} == {Page(written[0]).text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a]: https://lost.example",
+        "[a]: <https://lost.example> 'title'\n\nother text",
+        "[a]\n\n[a]: http://b.example\n[a]: http://lost.example",
+        "[a](http://b.example 'lost')",
+        "![a](http://b.example 'lost')",
+        "```python lost\nx\n```",
+        "| a |\n|-|\n| b | lost |",
+        "> - | a |\n>   |-|\n>   | `b | lost` |",
+        "a | b\n-|-\nc | d | lost",
+    ],
+)
+def test_markdown_leaves_nothing_out(text: str) -> None:
+    """What the rules of Markdown drop is shown: addresses, titles, and cells beside a table."""
+    page = Page(markdown(text))
+    assert "lost" in page.text
+    assert page.wrong == []
+
+
+def test_whole_tables_and_references_stay() -> None:
+    """A table that has no more cells than columns is one, and a link may have its address below."""
+    assert "<table" in markdown("a | b\n-|-\n`c \\| d` | e\n| f |")
+    assert Page(markdown("[a][1]\n\n[1]: http://b.example")).links == ["http://b.example"]
+
+
+def test_entities_and_tags_hide_nothing() -> None:
+    """A mark that turns letters around is shown however it is written, as are hidden letters."""
+    assert Page(markdown("&#x202e;a")).text == "[U+202E]a\n"
+    assert Page(markdown("a\U000e0041*b*")).text == "a[U+E0041]b\n"
+    scotland = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+    assert Page(markdown(f"{scotland}*b*")).text == f"{scotland}b\n"
+
+
+@pytest.mark.parametrize("run", ["a." * 100, " \n" * 100])
+def test_code_that_is_slow_to_colour(run: str) -> None:
+    """Code with a long run of characters or of space, which takes a lexer long, has no colours."""
+    assert "span" not in code(f"x = 1\n{run}", "python", Allowance())
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("plain, 5 < 6", "plain, 5 < 6"),
+        ("# A *title*\n\nand `code` in\na line", "A title and code in a line"),
+        ("- [a link](https://a.example/x)\n- ![a cat](https://a.example/x)", "a link a cat"),
+        ("```python\nx = 1\n```", "x = 1"),
+        ("costs $x_1$ <b>", "costs $x_1$ <b>"),
+        ("\ud83d*x*", "[U+D83D]x"),
+        ("***", "***"),
+        (" \n", "(no text)"),
+        ("    ", "(no text)"),
+        ("*a* " * 1000, ("*a* " * 1000).strip()),
+    ],
+)
+def test_titles_have_no_marks(text: str, title: str) -> None:
+    """The title of a text is what its Markdown says, on one line; none is empty."""
+    assert words_of(text) == title
 
 
 # --- time -----------------------------------------------------------------------------------------

@@ -50,6 +50,14 @@ def read(query: str) -> State:
 
 
 @given(states)
+def test_every_state_passes_a_form(state: State) -> None:
+    """The hidden fields of a form have all filters, though no form sends NUL or an end of line."""
+    fields = state.fields()
+    assert not {"\0", "\r", "\n"} & set("".join(value for _, value in fields))
+    assert state_of(MultiDict(fields)) == state.with_(words="")
+
+
+@given(states)
 def test_every_state_comes_back(state: State) -> None:
     """A state is read from its own address, whatever its values hold."""
     assert read(state.query) == state

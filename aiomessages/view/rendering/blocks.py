@@ -3,28 +3,26 @@
 
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
-from aiomessages.view.visible import exact, visible
+from aiomessages.view.visible import exact, short
 
-from .documents import laid_out
+from .allowance import Allowance
+from .documents import is_document, laid_out
 from .highlight import highlighted
 from .markdown import host_of, markdown, plain
 from .media import Medium
 from .parts import Call, Citation, Document, File, Left, Refusal, RemoteImage, Text
 
-MOST: Final = 20_000  # characters of a text that are shown
 _OPEN_LINES: Final = 6  # of a document that is shown at once
 _PREVIEW: Final = 80  # characters of one that is folded
-# As Markdown, or in colours; what comes then is shown without.
-ALLOWANCE: Final = 200_000
 _NOT_MARKDOWN: Final = frozenset({"tool", "function"})
 
 
 class Blocks:
-    """Writes the parts of messages, and counts how much was formatted, so that a page stays quick.
+    """Writes the parts of messages, as far as the allowance of a page goes.
 
     `medium` returns the address of a medium in a message, if the page has one; `whole` is the
     address of all text of the message.
@@ -36,27 +34,29 @@ class Blocks:
         medium: Callable[[int], str] | None = None,
         whole: str | None = None,
         role: str = "",
-        allowance: list[int] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._medium = medium
         self._whole = whole
         self._role = role
-        self._left = [ALLOWANCE] if allowance is None else allowance
+        self._allowance = allowance or Allowance()
 
     @singledispatchmethod
-    def write(self, part: Any) -> Markup:
-        """Return a part as HTML."""
-        raise TypeError(part)
+    def write(self, part: Left) -> Markup:
+        """Return a part as HTML. Each kind of part has a method here; this one is of Left."""
+        note = '<p class="label">and {} more, which the JSON of the message has</p>'
+        return Markup(note).format(f"{part.number:,}")
 
     @write.register
     def _(self, part: Text) -> Markup:
-        document = laid_out(part.text) if self._may_format(part.text) else None
-        if document is not None:
-            return self._folded(document, "JSON")
-        text = part.text[:MOST]
-        format_ = plain if self._role in _NOT_MARKDOWN or not self._may_format(text) else markdown
-        self._left[0] -= len(text)
-        return format_(text) + self._cut(part.text)
+        if is_document(part.text) and (document := self._laid_out(part.text)) is not None:
+            return self._folded(document, "JSON", "json")
+        text = self._allowance.shows(part.text)
+        if not part.text.strip():
+            return Markup('<p class="label">nothing but space</p>')
+        is_plain = self._role in _NOT_MARKDOWN
+        shown = plain(text) if is_plain else markdown(text, self._allowance)
+        return shown + self._cut(text, part.text)
 
     @write.register
     def _(self, part: Refusal) -> Markup:
@@ -77,16 +77,16 @@ class Blocks:
         host = host_of(part.url)
         if host is None:
             note = '<p class="label">An image at an address that is no link: <code>{}</code></p>'
-            return Markup(note).format(exact(part.url[: _PREVIEW * 4]))
+            return Markup(note).format(short(part.url))
         link = '<p class="label">Image: <a href="{}" rel="noreferrer noopener">{}</a> '
         return Markup(link + '<span class="leads">({})</span></p>').format(
-            part.url, exact(part.url[: _PREVIEW * 4]), host
+            part.url, short(part.url), short(host)
         )
 
     @write.register
     def _(self, part: Medium) -> Markup:
         type, size = part.type, _size(part.size)
-        label = ", ".join(filter(None, [visible(part.name), type, size]))
+        label = ", ".join(filter(None, [short(part.name), type, size]))
         if type is None:
             note = '<p class="label">A file that is not shown here: {}</p>'
             return Markup(note).format(label)
@@ -101,33 +101,31 @@ class Blocks:
     @write.register
     def _(self, part: File) -> Markup:
         note = '<p class="label">File: <bdi><code>{}</code></bdi></p>'
-        return Markup(note).format(visible(part.name))
+        return Markup(note).format(short(part.name))
 
     @write.register
     def _(self, part: Citation) -> Markup:
         host = host_of(part.url)
-        title = visible(part.title[: _PREVIEW * 4])
+        title = short(part.title)
         if host is None:
             return Markup('<p class="label">Source: <bdi>{}</bdi></p>').format(title)
         link = '<p class="label">Source: <a href="{}" rel="noreferrer noopener"><bdi>{}</bdi></a> '
-        return Markup(link + '<span class="leads">({})</span></p>').format(part.url, title, host)
+        return Markup(link + '<span class="leads">({})</span></p>').format(
+            part.url, title, short(host)
+        )
 
-    @write.register
-    def _(self, part: Left) -> Markup:
-        note = '<p class="label">and {} more, which the JSON of the message has</p>'
-        return Markup(note).format(f"{part.number:,}")
-
-    def _may_format(self, text: str) -> bool:
-        return len(text) <= self._left[0]
+    def _laid_out(self, text: str) -> str | None:
+        return laid_out(text) if self._allowance.formats(text) else None
 
     def _json(self, text: str, title: str) -> Markup:
-        document = laid_out(text) if self._may_format(text) else None
-        return self._folded(text if document is None else document, title)
+        document = self._laid_out(text)
+        if document is None:
+            return self._folded(text, title, "")
+        return self._folded(document, title, "json")
 
-    def _folded(self, document: str, title: str) -> Markup:
+    def _folded(self, document: str, title: str, language: str) -> Markup:
         """Return a document that can be folded, and is if it is long, with its beginning."""
-        shown = document[:MOST]
-        self._left[0] -= len(shown)
+        shown = self._allowance.shows(document)
         lines = shown.count("\n") + 1
         is_short = lines <= _OPEN_LINES and len(shown) <= _PREVIEW * _OPEN_LINES
         preview = "" if is_short else " ".join(shown[: 4 * _PREVIEW].split())[:_PREVIEW] + "…"
@@ -137,25 +135,20 @@ class Blocks:
         )
         return Markup(block).format(
             Markup(" open") if is_short else "",
-            visible(title[:_PREVIEW]),
+            short(title),
             exact(preview),
-            highlighted(shown, "json"),
-            self._cut(document),
+            highlighted(shown, language, self._allowance),
+            self._cut(shown, document),
         )
 
-    def _cut(self, text: str) -> Markup:
-        if len(text) <= MOST:
+    def _cut(self, shown: str, text: str) -> Markup:
+        if len(shown) == len(text):
             return Markup("")
-        note = f"These are the first {MOST:,} of {len(text):,} characters."
+        note = f"These are the first {len(shown):,} of {len(text):,} characters."
         link = (
             Markup(' <a href="{}">Open all of it</a>.').format(self._whole) if self._whole else ""
         )
         return Markup('<p class="cut">{}{}</p>').format(note, link)
-
-
-def pretty(text: str) -> Markup:
-    """Return JSON with one member a line, and in colours, as far as it is not long."""
-    return highlighted(laid_out(text) or text, "json")
 
 
 def _size(count: int) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Final
 from aiomessages.archive.scan import members, value_of
 
 MOST: Final = 100_000  # characters of a document that is laid out
-_MOST_LEVELS: Final = 60  # each indents all lines in it
+_MOST_LEVELS: Final = 60  # that are indented
+_MOST_LAID_OUT: Final = 4 * MOST  # characters, most of them indents
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]|[^\s\[\]{},:"]++', re.DOTALL)
 _ESCAPE: Final = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.)",
@@ -19,24 +20,33 @@ _ESCAPE: Final = re.compile(
 )
 
 
+def is_document(text: str) -> bool:
+    """Say whether a text may be a JSON object or array that can be laid out."""
+    return len(text) <= MOST and text.lstrip()[:1] in ("{", "[")
+
+
 def laid_out(text: str) -> str | None:
     """Return a JSON object or array with one member a line; None for any other text.
 
-    None as well for one that is too long for it, or nested too deep.
+    None as well for one that is too long for it, or would become so.
     """
-    begin = text.lstrip()[:1]
-    if begin not in ("{", "[") or not begin or len(text) > MOST:
+    if not is_document(text):
         return None
     try:
         json.loads(text, parse_int=float)  # of an integer Python reads no more than 4300 digits
     except (ValueError, RecursionError):
         return None
-    pieces = list(_pieces(text))
-    return None if None in pieces else "".join(map(str, pieces))
+    pieces, size = list[str](), 0
+    for piece in _pieces(text):
+        size += len(piece)
+        if size > _MOST_LAID_OUT:
+            return None
+        pieces.append(piece)
+    return "".join(pieces)
 
 
-def _pieces(text: str) -> Iterator[str | None]:
-    """Yield the tokens of a document and the space between them; None where it is too deep."""
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the tokens of a document and the space between them."""
     level, is_first = 0, False
     for found in _TOKEN.finditer(text):
         word = found[0]
@@ -47,9 +57,6 @@ def _pieces(text: str) -> Iterator[str | None]:
             yield _line(level)
         is_first = word in "[{"
         level += is_first
-        if level > _MOST_LEVELS:
-            yield None
-            return
         match word:
             case ",":
                 yield "," + _line(level)
@@ -60,7 +67,7 @@ def _pieces(text: str) -> Iterator[str | None]:
 
 
 def _line(level: int) -> str:
-    return "\n" + "  " * level
+    return "\n" + "  " * min(level, _MOST_LEVELS)
 
 
 def _letter(found: re.Match[str]) -> str:
@@ -78,19 +85,19 @@ def compact(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:  # it is nested as deep as Python reads
-        return "…"
+        return "This is nested too deep to be shown. The JSON of the message has it."
 
 
 def read(body: bytes) -> dict[str, Any]:
     """Return the members of a message as values. What Python cannot read is the text of its JSON.
 
-    {} for a message that is no object.
+    A message that is no object counts as one that has nothing but this content.
     """
     found = value_of(body)
     if found is None:
         sent = members(body)
         found = {name: _value(value) for name, value in sent.items()}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {"content": found}
 
 
 def _value(text: bytes) -> Any:

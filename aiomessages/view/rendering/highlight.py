@@ -1,10 +1,14 @@
 """Code in colours: a few classes of words, for languages that are known by name.
 
 A language is never guessed, and only a lexer of the list runs. Those of other languages (C, Java,
-Make) take a time that grows with the square of the length, or its cube, where code is made to be
-slow. `static/conversation.css` has the colours of the classes.
+Julia, Make, R) take a time that grows with the square of the length, or its cube, where code is
+made to be slow. `static/conversation.css` has the colours of the classes.
+
+Those of the list do so in a long run of space or of other characters, which each rule reads again
+from each place. No program has such runs; code that has them is not coloured.
 """
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -15,10 +19,14 @@ from pygments.token import Comment, Generic, Keyword, Literal, Name, Number, Ope
 
 from aiomessages.view.visible import exact
 
+from .allowance import Allowance
+
 MOST: Final = 4000  # characters of a piece of code that is coloured
+_LINEAR: Final = frozenset({"json"})  # its lexer reads each character once
+_RUN: Final = re.compile(r"\S{150}|\s{150}")
 LANGUAGES: Final = frozenset(
     """bash css docker dockerfile go golang graphql haskell html http ini javascript js json jsx
-    julia lua php py pycon python python3 r rb rs ruby rust sh shell sql swift toml ts typescript
+    lua php py pycon python python3 rb rs ruby rust sh shell sql swift toml ts typescript
     xml yaml yml zsh""".split()  # noqa: SIM905 - a list of words
 )
 # The first that a token belongs to counts.
@@ -46,16 +54,20 @@ _CLASSES: Final[tuple[tuple[Any, str], ...]] = (
 )
 
 
-def highlighted(code: str, language: str) -> Markup:
-    """Return code as HTML; in colours, if its language is known and it is not long."""
+def highlighted(code: str, language: str, allowance: Allowance) -> Markup:
+    """Return code as HTML; in colours, if its language is known and there is not too much."""
     shown = exact(code)
     name = language.lower()
-    if name not in LANGUAGES or len(shown) > MOST:
+    if name not in LANGUAGES or not _is_quick(shown, name) or not allowance.colours(shown):
         return escape(shown)
     return Markup("").join(
         escape(text) if kind is None else Markup('<span class="{}">{}</span>').format(kind, text)
         for kind, text in _joined(shown, name)
     )
+
+
+def _is_quick(code: str, name: str) -> bool:
+    return len(code) <= MOST and (name in _LINEAR or not _RUN.search(code))
 
 
 def _joined(code: str, language: str) -> list[tuple[str | None, str]]:

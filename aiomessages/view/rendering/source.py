@@ -1,19 +1,36 @@
-"""A message as Markdown, to be copied: its texts as they were written, the rest as code."""
+"""A conversation as Markdown, to be copied or saved: texts as written, the rest as code."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiomessages.view.visible import visible
 
 from .documents import laid_out
 from .media import Medium
-from .parts import Call, Citation, Document, File, Left, Part, Refusal, RemoteImage, Text, parts_of
+from .parts import Call, Citation, Document, File, Part, Refusal, RemoteImage, Text, parts_of
 
 
-def as_markdown(message: Mapping[str, Any]) -> str:
-    """Return a message as Markdown. Images, sounds and files are only named."""
-    return "\n\n".join(map(_written, parts_of(message)))
+def title(completion_id: str) -> str:
+    """Return the beginning of a conversation as Markdown."""
+    return f"# {visible(completion_id)}\n"
+
+
+def section(message: Mapping[str, Any], role: str | None, *, is_reply: bool) -> str:
+    """Return a message of a conversation as Markdown, with its role as a heading."""
+    name = visible(role or "unknown role")
+    return f"\n## {name}{', reply' if is_reply else ''}\n\n{as_markdown(parts_of(message))}\n"
+
+
+def as_markdown(parts: Iterable[Part]) -> str:
+    """Return the parts of a message as Markdown. Images, sounds and files are only named."""
+    return "\n\n".join(map(_written, parts))
+
+
+def size_of(parts: Iterable[Part]) -> int:
+    """Return about how many characters the parts of a message have as Markdown."""
+    texts = (part for part in parts if not isinstance(part, Medium))
+    return sum(len(text) for part in texts for text in part if isinstance(text, str))
 
 
 def _written(part: Part) -> str:  # noqa: PLR0911 - one for each kind
@@ -32,15 +49,13 @@ def _written(part: Part) -> str:  # noqa: PLR0911 - one for each kind
             return f"File: {_name(name)}"
         case Medium(_, _, name):
             return f"File of type {part.type or 'unknown'} {_name(name) if name else ''}".rstrip()
-        case Left(count):
-            return f"and {count} more"
+    return f"and {part.number} more"
 
 
 def fenced(text: str) -> str:
     """Return a text as a block of code, which nothing in it ends."""
     document = laid_out(text)
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, _longest(text) + 1)
     language = "" if document is None else "json"
     return f"{fence}{language}\n{text if document is None else document}\n{fence}"
 
@@ -48,7 +63,11 @@ def fenced(text: str) -> str:
 def _name(text: str) -> str:
     """Return a name as code on one line."""
     shown = visible(text)
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
-    mark = "`" * (longest + 1)
+    mark = "`" * (_longest(shown) + 1)
     space = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{mark}{space}{shown}{space}{mark}"
+
+
+def _longest(text: str) -> int:
+    """Return the length of the longest run of backticks."""
+    return max((len(run[0]) for run in re.finditer("`+", text)), default=0)

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from aiomessages.view.templating import environment
 
+from .allowance import Allowance
 from .blocks import Blocks
 from .documents import read
-from .parts import Call, answered_by, parts_of
-from .source import as_markdown
+from .parts import Call, Left, answered_by, parts_of
+from .source import as_markdown, size_of
 
 # The roles that have a look of their own.
 _KINDS: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -83,11 +84,12 @@ def turn_of(
     is_reply: bool = False,
     medium: Callable[[int], str] | None = None,
     whole: str | None = None,
-    allowance: list[int] | None = None,
+    allowance: Allowance | None = None,
 ) -> Turn:
     """Return a message as a turn, with its calls still without answers."""
     role, name = message.get("role"), message.get("name")
     role = role if isinstance(role, str) else ("assistant" if is_reply else "")
+    allowance = allowance or Allowance()
     blocks = Blocks(medium=medium, whole=whole, role=role, allowance=allowance)
     turn = Turn(
         kind="reply" if is_reply else role if role in _KINDS else "other",
@@ -96,31 +98,38 @@ def turn_of(
         is_reply=is_reply,
         answers=answered_by(message),
     )
-    for part in parts_of(message):
+    parts = list(parts_of(message))
+    taken = allowance.takes(len(parts))
+    left = [Left(len(parts) - taken)] if taken < len(parts) else []
+    for part in [*parts[:taken], *left]:
         if isinstance(part, Call):
             turn.calls.append(ShownCall(part, blocks.write(part)))
         else:
             turn.blocks.append(blocks.write(part))
-    source = as_markdown(message)
-    turn.source = source if 0 < len(source) <= _MOST_SOURCE else None
+    most = min(_MOST_SOURCE, allowance.shown)
+    source = as_markdown(parts) if size_of(parts) <= most else ""
+    turn.source = allowance.shows(source) if 0 < len(source) <= most else None
     return turn
 
 
 def joined(turns: Iterable[Turn]) -> list[Turn]:
     """Return the turns of a conversation with each answer beside the call that it answers.
 
-    An answer belongs to the last call of its id that has none: some servers count from 0 in each
-    message. An answer without its call stays a turn of its own.
+    An answer belongs to the last message that calls its id: some servers count from 0 in each
+    message. Of calls of one id in one message each has an answer, in their order. An answer without
+    its call stays a turn of its own.
     """
-    waiting: dict[tuple[str, str], ShownCall] = {}
+    waiting: dict[tuple[str, str], list[ShownCall]] = {}
     top: list[Turn] = []
     for turn in turns:
-        call = waiting.pop(turn.answers, None) if turn.answers else None
-        if call is None:
-            top.append(turn)
+        calls = waiting.get(turn.answers) if turn.answers else None
+        if calls:
+            calls.pop(0).answer = turn
         else:
-            call.answer = turn
-        waiting |= {call.call.key: call for call in turn.calls}
+            top.append(turn)
+        waiting |= {call.call.key: [] for call in turn.calls}
+        for call in turn.calls:
+            waiting[call.call.key].append(call)
     return top
 
 
