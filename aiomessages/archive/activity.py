@@ -35,8 +35,8 @@ class Day(msgspec.Struct, frozen=True):
 class Activity(msgspec.Struct, frozen=True):
     """What went on over time.
 
-    Of the conversations that words find, only the newest are counted: with `bounded` there are more
-    than the `total` of them.
+    Of the conversations that words find, only the newest are counted: with `bounded` none that is
+    older than the `total` of them.
 
     `tools` are the most frequent ones, each with the number of conversations that called it.
     `waiting` is the number of completions that could not be read so far, and `unknown_time` that of

@@ -27,7 +27,7 @@ _NEAR_THE_BEGINNING: Final = 1000
 def search_of(filters: Filters, *, best: bool = False, quick: bool = False) -> Search:
     """Return the search for the words. Raises SearchError."""
     where, values = filters.condition()
-    role = filters.role if filters.role is None else repaired(filters.role)
+    role = filters.role and repaired(filters.role)
     return Search(filters.words, where, values, role=role, best=best, quick=quick)
 
 
@@ -125,7 +125,7 @@ def _found_ids(db: sqlite3.Connection, search: Search) -> Iterator[list[str]]:
 class Newest(NamedTuple):
     """The newest conversations that words find, each with the roles of the messages that match.
 
-    If `bounded`, there are more of them.
+    If `bounded`, older ones were not looked for.
     """
 
     roles: dict[int, set[str | None]]

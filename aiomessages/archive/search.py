@@ -4,26 +4,21 @@ The rows of the index are in the order in which completions were stored, which i
 their creation. So a search for a frequent word does not sort all of its hits: it takes completions
 by time of creation, the newest first, in growing groups, and asks the index for the rows of each
 group. What the index answers slowly, the beginnings of words and the rank of many hits, is looked
-for in a number of texts themselves: those of the newest completions, or of the newest hits. All of
+for in a number of texts themselves: those of the newest completions, or of the newest hits. The
+rows of messages are large, so the completion and the role of many hits come from indexes. All of
 this runs in the thread of a `ReadConnection`.
 """
 
 import sqlite3
 import sys
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from .connection import snapshot
 from .found_rows import (
     Place,
     data_version,
-    first_number,
     in_parts,
-    is_frequent,
-    neighbours,
     of_role,
     owned,
     place_of,
@@ -31,6 +26,7 @@ from .found_rows import (
     texts_of,
 )
 from .hits import Hit, hits_of
+from .index_rows import expected_rows, index_rows, last_rows, rows_near
 from .matching import MOST, Text, matching
 from .query import parse
 from .selection import Values
@@ -124,7 +120,7 @@ class Search:
         """Yield the hits by rank. Of many, the newest are ranked, and the others follow them."""
         if not self._query.has_prefix:
             with snapshot(db):
-                few = self._index_rows(db, "LIMIT ?", _RANKED + 1)
+                few = index_rows(db, self._query.match, "LIMIT ?", _RANKED + 1)
                 ranked = self._ranked(db) if len(few) <= _RANKED else None
             if ranked is not None:
                 yield ranked
@@ -144,7 +140,7 @@ class Search:
         yield from hits
 
     def _ranked(self, db: sqlite3.Connection) -> Sequence[int]:
-        numbers = self._index_rows(db, "ORDER BY rank")
+        numbers = index_rows(db, self._query.match, "ORDER BY rank")
         if self._where == "TRUE" and self._role is None:
             return numbers
         selected = frozenset(self._sorted(db, numbers))
@@ -163,7 +159,7 @@ class Search:
             if not looked.has_more:
                 return
             place = looked.place
-            if self._quick and self._expected(db, looked.frequency) > _COLLECTED:
+            if self._quick and expected_rows(db, looked.frequency) > _COLLECTED:
                 looked = yield from self._from_texts(db, place, _QUICK_TEXTS)
                 self.was_cut = looked.has_more
                 return
@@ -171,9 +167,9 @@ class Search:
             version = data_version(db)
             every = None
             if self._query.has_prefix:  # the index collects all words with it for each query
-                few = every = self._index_rows(db, "ORDER BY rowid")
+                few = every = index_rows(db, self._query.match, "ORDER BY rowid")
             else:
-                few = self._few(db)
+                few = last_rows(db, self._query.match, self._role, _FEW + 1)
             first = self._sorted(db, few, place) if len(few) <= _FEW else None
             # No later completion matches. Without this bound, a word that is no longer used would
             # be looked for in all of them.
@@ -191,25 +187,6 @@ class Search:
             if place is None:
                 return
             size = min(size * 2, _LARGEST_GROUP)
-
-    def _few(self, db: sqlite3.Connection) -> "array[int]":
-        """Return the rows of the index if they are few, else the last of them.
-
-        Those of another role are left out where a rare role does not make the groups small.
-        """
-        join, values = "", [self._query.match]
-        if self._role is not None and is_frequent(db, self._role, _FEW):
-            join = (
-                "CROSS JOIN messages AS m INDEXED BY messages_by_role"
-                " ON m.number = words.rowid AND m.role = ?"
-            )
-            values.insert(0, self._role)
-        found = db.execute(
-            f"SELECT words.rowid FROM words {join} WHERE words MATCH ?"  # noqa: S608
-            " ORDER BY words.rowid DESC LIMIT ?",
-            (*values, _FEW + 1),
-        )
-        return array("q", chain.from_iterable(found))
 
     def _group(
         self, db: sqlite3.Connection, last: int, place: Place | None, size: int
@@ -237,7 +214,7 @@ class Search:
         if not self._query.needed:
             return None
         with snapshot(db):
-            few = self._index_rows(db, "LIMIT ?", _FEW + 1, match=self._query.needed)
+            few = index_rows(db, self._query.needed, "LIMIT ?", _FEW + 1)
             if len(few) > _FEW:
                 return None
             numbers = self._sorted(db, few, place)
@@ -273,27 +250,13 @@ class Search:
                 return _Looked(place, left < 0, matches / max(looked_at, 1))
             size *= 2
 
-    def _expected(self, db: sqlite3.Connection, frequency: float) -> float:
-        """Return how many rows the index would collect, if all texts match as often as some."""
-        (last,) = db.execute("SELECT max(number) FROM messages").fetchone()
-        return frequency * (last or 0)
-
     def _of_group(
-        self, db: sqlite3.Connection, group: dict[int, int], every: "array[int] | None"
+        self, db: sqlite3.Connection, group: dict[int, int], every: Sequence[int] | None
     ) -> list[int]:
         """Return the rows that match in the completions of a group, in their order."""
-        found = array("q")
-        for first, last in neighbours(sorted(group)):
-            # Messages are numbered in the order of their completions.
-            begin = first_number(db, "completion >= ? ORDER BY completion, n", first)
-            end = first_number(db, "completion <= ? ORDER BY completion DESC, n DESC", last)
-            if every is not None:
-                found += every[bisect_left(every, begin) : bisect_right(every, end)]
-            else:
-                found += self._index_rows(db, "AND rowid BETWEEN ? AND ?", begin, end)
+        found = rows_near(db, self._query.match, group, every)
         owners = owned(db, of_role(db, found, self._role), group)
-        hits = [(group[owner], number) for owner, number in owners]
-        return [number for _, number in sorted(hits)]
+        return [number for _, number in sorted((group[owner], number) for owner, number in owners)]
 
     def _sorted(
         self, db: sqlite3.Connection, numbers: Sequence[int], place: Place | None = None
@@ -310,15 +273,6 @@ class Search:
         found.sort(key=lambda row: row[:2], reverse=True)
         return [number for *_, number in found]
 
-    def _index_rows(
-        self, db: sqlite3.Connection, rest: str, *values: int, match: str | None = None
-    ) -> "array[int]":
-        found = db.execute(
-            f"SELECT rowid FROM words WHERE words MATCH ? {rest}",  # noqa: S608
-            (match or self._query.match, *values),
-        )
-        return array("q", chain.from_iterable(found))  # 8 bytes a hit
-
     def _still_matching(
         self, db: sqlite3.Connection, numbers: Sequence[int], version: int
     ) -> list[int]:
@@ -328,7 +282,7 @@ class Search:
         return [number for number in numbers if self._matches(db, number)]
 
     def _matches(self, db: sqlite3.Connection, number: int) -> bool:
-        return bool(self._index_rows(db, "AND rowid = ?", number))
+        return bool(index_rows(db, self._query.match, "AND rowid = ?", number))
 
     def _rows(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
         query = (
