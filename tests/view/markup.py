@@ -54,7 +54,7 @@ _OF_LISTS: Final[dict[str, frozenset[str]]] = {
     ),
     "a": _LINK | {"data-item", "tabindex"},
     "ul": frozenset({"aria-label"}),
-    "div": frozenset({"role", "tabindex", "aria-label", "aria-labelledby"}),
+    "div": frozenset({"role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"}),
     "section": frozenset({"aria-labelledby"}),
     "span": frozenset({"aria-hidden"}),
     "th": frozenset({"scope"}),
