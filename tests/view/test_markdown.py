@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markup import Page
 
 from aiomessages.view.rendering.allowance import Allowance
+from aiomessages.view.rendering.documents import laid_out
 from aiomessages.view.rendering.markdown import code, host_of, words_of
 from aiomessages.view.rendering.markdown import markdown as markdown_on
 
@@ -145,6 +146,28 @@ def test_mathematics_stays_as_it_was_written(formula: str) -> None:
         page = Page(markdown(text))
         assert formula in page.text
         assert page.wrong == []
+
+
+def test_a_formula_in_the_text_of_a_link() -> None:
+    """A bracket in a formula does not end the text of a link."""
+    page = Page(markdown("[half $]a$ open](https://a.example/)"))
+    assert page.links == ["https://a.example/"]
+    assert "half $]a$ open" in page.text
+
+
+def test_an_address_that_is_none() -> None:
+    """A host in brackets that is no address is no host."""
+    assert host_of("http://[a") is None
+
+
+def test_dollars_that_continue_a_quotation() -> None:
+    """An indented line behind a quotation continues it, also one that begins a formula."""
+    assert markdown("> a\n    $$\n    b\n    $$").endswith("$$</span></p>\n</blockquote>\n")
+
+
+def test_a_document_that_would_become_too_long() -> None:
+    """JSON of many short values on many levels is not laid out: the indents would be most of it."""
+    assert laid_out(f"{'[' * 59}{'1,' * 40_000}1{']' * 59}") is None
 
 
 def test_a_formula_ends_a_paragraph() -> None:
