@@ -32,7 +32,8 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "server", "testing", "test_benchmarks.py", "test_recipes.py"),
+        *("archive", "cli", "export", "server", "testing", "view"),
+        *("test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
 )
@@ -184,7 +185,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli,fastapi,otel,testing]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing,view]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 
@@ -199,7 +200,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation into build/site; check its links, names and loaded resources."""
-    session.install("-e", ".[fastapi,otel]", *_group("site"))
+    session.install("-e", ".[fastapi,otel,view]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was removed must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
@@ -209,11 +210,12 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Test the example app's page in Chromium, which apt installs if this is root."""
+    """Test the pages in Chromium, which apt installs if this is root."""
     if not _chromium() and not _install_chromium(session):
         session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
-    session.install("-e", ".[fastapi]", *_group("browser"))
-    session.run("pytest", "tests/test_fastapi_page.py", *session.posargs)
+    session.install("-e", ".[fastapi,view]", *_group("browser"))
+    pages = ("tests/test_fastapi_page.py", "tests/view/test_browser.py")
+    session.run("pytest", *pages, *session.posargs)
 
 
 @nox.session

@@ -22,6 +22,7 @@ QUESTIONS = {
     "start": "start",
     "growth": "growth",
     "archive": "archive",
+    "view": "view",
     "plot": "plot",
 }
 

@@ -61,12 +61,12 @@ async def openai_messages(base_url: str) -> AsyncIterator[object]:
             yield message
 
 
-def peak() -> float:
-    """Return this process's peak of resident memory in MB, from Linux.
+def peak(process: int | str = "self") -> float:
+    """Return the peak of resident memory of a process in MB, by default this one's, from Linux.
 
     getrusage would include the memory of the parent before this program was loaded.
     """
-    status = Path("/proc/self/status").read_text("ascii").split()
+    status = Path(f"/proc/{process}/status").read_text("ascii").split()
     return int(status[status.index("VmHWM:") + 1]) / 1024
 
 

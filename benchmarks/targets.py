@@ -13,6 +13,7 @@ results with their targets. It takes some minutes. Rows:
 8. lookahead in one long conversation
 9. the shapes in which servers send a message
 10. an archive, its sync and a search in it; once, whatever the number of rounds
+11. the pages of an archive; once as well
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks import (
     report,
     shapes,
     start,
+    view,
     walk,
 )
 from benchmarks.contenders import BARE, OPENAI, OURS, RAW
@@ -227,6 +229,13 @@ async def archived(options: argparse.Namespace) -> Result:
     return Result(archive.claim(measured), archive.tables(measured), measured._asdict())
 
 
+async def viewed(options: argparse.Namespace) -> Result:
+    """Measure the pages that show an archive."""
+    words = ["--messages", str(max(_scaled(1_000_000, options), 2000))]
+    measured = await view.measure(view.parser().parse_args(words))
+    return Result(view.claim(measured), view.tables(measured), measured._asdict())
+
+
 QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "walk": walks,
     "export": bulk,
@@ -237,6 +246,7 @@ QUESTIONS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "lookahead": looking_ahead,
     "shapes": shaped,
     "archive": archived,
+    "view": viewed,
 }
 
 

@@ -10,9 +10,10 @@ from unittest.mock import Mock
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from aioresponses import aioresponses
 
@@ -44,6 +45,18 @@ def _log_as_it_was() -> "Iterator[None]":
     yield
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> "AsyncIterator[Any]":
+    """Run one Chromium for all tests of a file."""
+    api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    from chromium import CHROMIUM, QUIET  # noqa: PLC0415 - few tests need it
+
+    async with api.async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        yield started
+        await started.close()
 
 
 @pytest.fixture

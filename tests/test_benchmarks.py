@@ -29,6 +29,7 @@ TINY = {
     "lookahead --pages 3 --limit 2 --latency 0.001 --rounds 1": "plain ÷ it",
     "growth --lengths 100 200 --concurrency 1 2 --pages 4 --rounds 1": "at a time",
     "archive --messages 2000 --searches 2": "sync, nothing new: requests",
+    "view --messages 2000 --times 2 --starts 2": "peak of the server",
 }
 
 

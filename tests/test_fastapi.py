@@ -22,6 +22,7 @@ import aiomessages.fastapi
 from aiomessages import AsyncMessagesClient, ConfigurationError, RetryPolicy
 from aiomessages.fastapi import (
     ClientDependency,
+    Format,
     StreamCutError,
     add_exception_handlers,
     get_messages_client,
@@ -336,6 +337,32 @@ async def test_a_response_runs_its_background_tasks() -> None:
         async with reading(app) as session, session.get("/") as response:
             assert len(await response.json()) == 5
     assert done.is_set()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "sse", "json"])
+async def test_what_is_sent_for_a_message_can_be_converted(form: Format) -> None:
+    """`convert` makes what is sent of each message, and events keep the ids of the messages."""
+
+    def shout(sent: bytes) -> bytes:
+        return json.dumps({"said": json.loads(sent)["content"].upper()}, indent=1).encode()
+
+    async with Loopback(five) as upstream:
+        app = app_of(upstream.base_url)
+
+        @app.get("/")
+        async def show(client: ClientDependency) -> Response:
+            return stream_messages(client.list("chatcmpl-1", limit=2), form, convert=shout)
+
+        async with reading(app) as session, session.get("/") as response:
+            body = await response.text()
+    assert re.findall(r'"MESSAGE \d"', body) == [f'"MESSAGE {n}"' for n in range(5)]
+    assert "role" not in body
+    ids = [f"chatcmpl-1-{n}" for n in range(5)] if form == "sse" else []
+    assert re.findall(r"^id: (c.*)$", body, re.MULTILINE) == ids
+    if form == "json":
+        assert len(json.loads(body)) == 5
+    else:
+        assert len(re.findall(r'^(?:data: )?\{ ?"said".*\}$', body, re.MULTILINE)) == 5
 
 
 async def test_a_format_that_does_not_exist_is_refused() -> None:

@@ -288,11 +288,12 @@ async def test_the_app_lists_conversations_and_has_their_replies() -> None:
     async with LocalServer(sample=True, api_key=KEY) as server, running(server.base_url) as app:
         async with app.readers.get("/api/completions?limit=3") as response:
             listed = await response.json()
-        async with app.readers.get(f"/api/completions/{listed[0]['id']}/reply") as response:
-            reply = await response.json()
+        async with app.readers.get(f"/html/completions/{listed[0]['id']}/replies") as response:
+            (reply,) = await response.json()
     assert listed[0]["id"] == "chatcmpl-tides"
     assert len(listed) == 3
-    assert reply["content"] == listed[0]["reply"]
+    assert listed[0]["reply"].split()[0] in reply
+    assert reply.startswith('<article class="turn by-reply"')
 
 
 async def test_the_app_answers_to_no_other_name() -> None:
@@ -307,7 +308,7 @@ async def test_the_page_loads_nothing_from_other_hosts() -> None:
     """Everything on the page comes from the app, and its policy allows nothing else."""
     async with Loopback(stored(1)) as upstream, running(upstream.base_url) as app:
         texts = {}
-        for name in ("", "page.js", "page.css", "icon.svg"):
+        for name in ("", "page.js", "page.css", "view/conversation.css", "view/icon.svg"):
             async with app.readers.get(f"/{name}") as response:
                 assert response.status == 200
                 texts[name] = await response.text()
@@ -316,7 +317,7 @@ async def test_the_page_loads_nothing_from_other_hosts() -> None:
         f"{scheme}://" in texts[name]
         for name in texts
         for scheme in ("http", "https")
-        if name != "icon.svg"
+        if not name.endswith("svg")
     )
 
 

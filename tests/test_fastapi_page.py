@@ -1,50 +1,44 @@
 """The example's page in a real browser: a conversation arrives, is interrupted, is stopped.
 
-Skipped without Chromium or playwright: `nox -s browser` has both.
+How a message looks is tested with `aiomessages.view`, which renders it. Skipped without Chromium or
+playwright: `nox -s browser` has both.
 """
 
 import asyncio
-import json
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
+from chromium import MARKS, watched
 from loopback import Answer, Asked, Loopback, conversation, error, message, page
 from web import serving
 
-from aiomessages import AsyncMessagesClient, RetryPolicy
+from aiomessages import AsyncMessagesClient, RetryPolicy, view
+from aiomessages.archive.store import import_records
+from aiomessages.server import LocalServer
+from aiomessages.server.sample import sample_records
+from aiomessages.view.serving import bound
+from aiomessages.view.serving import serving as view_serving
 
-api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-from examples.fastapi_app.app import create_app  # noqa: E402 not needed where the above skips
+pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+from examples.fastapi_app.app import create_app
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync"""
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
-    pytest.mark.asyncio(loop_scope="module"),  # one browser, so one loop
-]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    """Run one browser for all tests of this file."""
-    async with api.async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield started
-        await started.close()
+pytestmark = MARKS
+KEY = "sk-canary-8f2e"
 
 
 class Api:
     """A scripted API with one completion, of which `messages` answers the list."""
 
-    def __init__(self, messages: Callable[[Asked], Any]) -> None:
+    def __init__(
+        self, messages: Callable[[Asked], Any], *replies: str, refusal: Answer | None = None
+    ) -> None:
         self._messages = messages
+        self._replies = replies or ("the reply",)
+        self._refusal = refusal
         self.cursors: list[str | None] = []
 
     def __call__(self, asked: Asked) -> Any:
@@ -52,37 +46,33 @@ class Api:
         if asked.path.endswith("/messages"):
             self.cursors.append(asked.query.get("after"))
             return self._messages(asked)
-        reply = {"role": "assistant", "content": "the reply"}
-        completion = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "choices": [{"index": 0, "message": reply}],
-        }
-        one = asked.path.endswith("/chatcmpl-1")
-        return Answer(completion if one else page([completion]))
+        replies = [{"role": "assistant", "content": text} for text in self._replies]
+        choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
+        completion = {"id": "chatcmpl-1", "object": "chat.completion", "choices": choices}
+        if not asked.path.endswith("/chatcmpl-1"):
+            return Answer(page([completion]))
+        return self._refusal or Answer(completion)
 
 
 @asynccontextmanager
 async def shown(
     browser: Any, messages: Callable[[Asked], Any], path: str = "/#chatcmpl-1"
 ) -> AsyncIterator[Any]:
+    """Open the page over a scripted API."""
+    async with Loopback(messages) as upstream, shown_over(browser, upstream.base_url, path) as tab:
+        yield tab
+
+
+@asynccontextmanager
+async def shown_over(browser: Any, base_url: str, path: str) -> AsyncIterator[Any]:
     """Open the page over an API; errors and requests to other hosts are failures."""
-    wrong: list[str] = []
-    async with Loopback(messages) as upstream:
-        options = {"base_url": upstream.base_url, "retry": RetryPolicy(max_retries=0)}
-        app = create_app(partial(AsyncMessagesClient, "sk-canary", **options))
-        async with serving(app) as url, await browser.new_page() as tab:
-            tab.set_default_timeout(10_000)  # milliseconds
-            tab.on("pageerror", lambda problem: wrong.append(str(problem)))
-            tab.on("dialog", lambda dialog: wrong.append(dialog.message))
-            tab.on("request", lambda asked: wrong.extend(_elsewhere(asked.url, url)))
-            await tab.goto(url + path)
-            yield tab
+    retry = RetryPolicy(max_retries=0)
+    app = create_app(partial(AsyncMessagesClient, KEY, base_url=base_url, retry=retry))
+    async with serving(app) as url, await browser.new_page() as tab:
+        wrong = watched(tab, url)
+        await tab.goto(url + path)
+        yield tab
     assert wrong == []
-
-
-def _elsewhere(url: str, app: str) -> list[str]:
-    return [] if url.startswith((app, "data:")) else [url]
 
 
 async def state(tab: Any, name: str) -> str:
@@ -92,8 +82,8 @@ async def state(tab: Any, name: str) -> str:
 
 
 async def texts(tab: Any, kind: str = "") -> list[str]:
-    """Return what each message says, or each of a role."""
-    return list(await tab.locator(f"article{kind} .said").all_text_contents())
+    """Return what each message says, or each of a kind."""
+    return list(await tab.locator(f".turn{kind} .said").all_inner_texts())
 
 
 async def test_a_conversation_is_seen_arriving_and_then_its_reply(browser: Any) -> None:
@@ -107,13 +97,55 @@ async def test_a_conversation_is_seen_arriving_and_then_its_reply(browser: Any) 
         return ten(asked)
 
     async with shown(browser, Api(slow)) as tab:
-        await tab.wait_for_selector("article:nth-of-type(4)")
+        await tab.wait_for_selector(".turn:nth-of-type(4)")
         assert await state(tab, "arriving") == "arriving · 4 messages"
         more.set()
-        await tab.wait_for_selector("article.reply")
+        await tab.wait_for_selector(".by-reply")
         assert await state(tab, "complete") == "complete · 10 messages"
         assert await texts(tab) == [*(f"message {n}" for n in range(10)), "the reply"]
         assert await tab.locator("a[aria-current]").count() == 1
+        assert "reply" in await tab.locator(".by-reply .who").inner_text()
+
+
+async def test_each_reply_is_shown(browser: Any) -> None:
+    """A completion of several choices has several replies."""
+    async with shown(browser, Api(conversation([message(0)]), "one", "another")) as tab:
+        await tab.wait_for_selector(".by-reply >> nth=1")
+        assert await texts(tab, ".by-reply") == ["one", "another"]
+
+
+async def test_a_reply_that_cannot_be_read_is_named(browser: Any) -> None:
+    """Where the reply is missing, the page says so: the conversation would look complete."""
+    script = Api(conversation([message(0)]), refusal=error(404, "not_found"))
+    async with shown(browser, script) as tab:
+        said = await tab.locator(".divider").inner_text()
+        assert said.startswith("The model's reply could not be read: The completion does not")
+        assert await texts(tab) == ["message 0"]
+
+
+async def test_a_conversation_looks_as_in_the_view(browser: Any, tmp_path: Path) -> None:
+    """The same message is the same HTML in both, in the same colours and sizes."""
+    look = """all => all.map(element => {
+        const {color, backgroundColor, fontSize, padding, borderRadius} = getComputedStyle(element);
+        return [color, backgroundColor, fontSize, padding, borderRadius, element.innerHTML];
+    })"""
+    said = ".turn:is(.by-user, .by-reply) > .said"
+    async with (
+        LocalServer(sample=True, api_key=KEY) as server,
+        shown_over(browser, server.base_url, "/#chatcmpl-code-review") as tab,
+    ):
+        await tab.wait_for_selector(".by-reply")
+        ours = await tab.locator(said).evaluate_all(look)
+    import_records(str(tmp_path / "sample.db"), sample_records())
+    with bound() as listener:
+        access = view.Access(listener.getsockname()[1])
+        app = view.create_app(tmp_path / "sample.db", access=access)
+        async with view_serving(app, listener), await browser.new_page() as tab:
+            await tab.goto(f"{access.address}c/chatcmpl-code-review?token={access.token}")
+            await tab.wait_for_selector(".by-reply")
+            theirs = await tab.locator(said).evaluate_all(look)
+    assert len(ours) > 1
+    assert ours == theirs
 
 
 async def test_an_interrupted_conversation_is_resumed_where_it_was(browser: Any) -> None:
@@ -125,8 +157,8 @@ async def test_an_interrupted_conversation_is_resumed_where_it_was(browser: Any)
         said = await state(tab, "interrupted")
         assert said == "Rate limited; try again later. Coming back…"
         assert await texts(tab) == [f"message {n}" for n in range(4)]
-        await tab.wait_for_selector("article.reply")
-        assert await texts(tab, ":not(.reply)") == [f"message {n}" for n in range(10)]
+        await tab.wait_for_selector(".by-reply")
+        assert await texts(tab, ":not(.by-reply)") == [f"message {n}" for n in range(10)]
     assert script.cursors == [None, *["chatcmpl-1-3"] * 2, "chatcmpl-1-7"]
 
 
@@ -141,13 +173,13 @@ async def test_a_conversation_can_be_stopped_and_gone_on_with(browser: Any) -> N
         return ten(asked)
 
     async with shown(browser, Api(slow)) as tab:
-        await tab.wait_for_selector("article:nth-of-type(8)")
+        await tab.wait_for_selector(".turn:nth-of-type(8)")
         await tab.get_by_role("button", name="Stop").click()
         assert await state(tab, "idle") == "stopped · 8 messages"
         more.set()
         await tab.get_by_role("button", name="Go on").click()
-        await tab.wait_for_selector("article.reply")
-        assert await texts(tab, ":not(.reply)") == [f"message {n}" for n in range(10)]
+        await tab.wait_for_selector(".by-reply")
+        assert await texts(tab, ":not(.by-reply)") == [f"message {n}" for n in range(10)]
 
 
 async def test_an_unknown_conversation_is_explained(browser: Any) -> None:
@@ -163,69 +195,23 @@ async def test_markup_in_a_message_does_nothing(browser: Any) -> None:
     """Markup in a message is shown as text, and no picture is loaded from elsewhere."""
     markup = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     picture = {"type": "image_url", "image_url": {"url": "https://elsewhere.example/x.png"}}
+    call = {"id": "1", "type": "function", "function": {"name": markup, "arguments": markup}}
     stored = [
         message(0, role=markup, name=markup, content=markup),
         message(1, content_parts=[picture]),
-        message(
-            2,
-            tool_calls=[
-                {"id": "1", "type": "function", "function": {"name": markup, "arguments": markup}}
-            ],
-        ),
+        message(2, tool_calls=[call]),
         message(3, content_parts=[{"type": "hologram", "hologram": {}}]),
     ]
-    async with shown(browser, Api(conversation(stored))) as tab:
-        await tab.wait_for_selector("article.reply")
-        said = await texts(tab, ":not(.reply)")
-        assert said[0] == markup
-        assert said[1] == "Picture: https://elsewhere.example/x.png"
-        assert said[2] == f"message 2{markup}({markup})"
-        assert said[3] == "A part of type hologram"
+    async with shown(browser, Api(conversation(stored), markup)) as tab:
+        await tab.wait_for_selector(".by-reply")
+        said = await texts(tab)
+        assert said[0] == said[4] == markup
+        assert "https://elsewhere.example/x.png" in said[1]
+        assert said[2].count(markup) == 2
+        assert "hologram" in said[3]
+        assert await tab.locator("#messages img, #messages script").count() == 0
 
 
-FLAG = {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}
-# A message of an odd shape, and its text on the page.
-ODD_MESSAGES = [
-    ({"content": None}, "no content"),
-    ({"content": ""}, "no content"),
-    ({"content": 5}, "5"),
-    ({"content": ["one", {"type": "text", "text": "two"}]}, "onetwo"),
-    ({"content": "as a text", "content_parts": None}, "as a text"),
-    ({"content": "as a text", "content_parts": []}, "as a text"),
-    ({"content_parts": {"type": "text", "text": "no list"}}, "no list"),
-    ({"content_parts": [None, 1, [], {}]}, "null1[]{}"),
-    ({"content_parts": [{"type": "text", "text": None}]}, "A part of type text"),
-    ({"content_parts": [{"type": "image_url", "image_url": None}]}, "A part of type image_url"),
-    ({"content_parts": [{"type": "image_url"}]}, "A part of type image_url"),
-    (
-        {"content_parts": [{"type": "image_url", "image_url": "https://x/y"}]},
-        "Picture: https://x/y",
-    ),
-    ({"content_parts": [{"type": "image_url", "image_url": FLAG["url"]}]}, ""),
-    ({"content_parts": [{"type": "image_url", "image_url": {**FLAG, "detail": None}}]}, ""),
-    (
-        {"content_parts": [{"type": "image_url", "image_url": {"url": 1}}]},
-        "A part of type image_url",
-    ),
-    (
-        {"content_parts": [{"type": "input_audio", "input_audio": None}]},
-        "A part of type input_audio",
-    ),
-    ({"content_parts": [{"type": "file", "file": {"file_id": "f-1"}}]}, "File: f-1"),
-    ({"content_parts": [{"type": "file", "file": None}]}, "A part of type file"),
-    ({"content_parts": [{"type": "hologram", "hologram": None}]}, "A part of type hologram"),
-    ({"content_parts": [{"type": "constructor"}]}, "A part of type constructor"),
-    ({"content_parts": [{"type": "__proto__"}]}, "A part of type __proto__"),
-    ({"refusal": False}, "no content"),
-    ({"refusal": ["no"]}, '["no"]'),
-    ({"tool_calls": [None]}, "null"),
-    ({"tool_calls": {"type": "function", "function": {"name": "find"}}}, "find()"),
-    ({"tool_calls": [{"type": "function", "function": None}]}, "function()"),
-    ({"tool_calls": [{"function": {"name": "find", "arguments": None}}]}, "find()"),
-    ({"tool_calls": [{"function": {"name": "find", "arguments": {"a": 1}}}]}, 'find({"a":1})'),
-    ({"tool_calls": [{"custom": {"name": "sum", "input": "1 + 1"}}]}, "sum(1 + 1)"),
-    ({"function_call": {"name": "find", "arguments": "{}"}}, "find({})"),
-]
 ODD_VALUES = [
     None,
     False,
@@ -244,7 +230,7 @@ ODD_VALUES = [
 
 
 def every_odd_message() -> list[dict[str, Any]]:
-    """Return messages with each odd value in each place that the page reads."""
+    """Return messages with each odd value in each place that is shown."""
     fields = ["role", "name", "content", "content_parts", "refusal", "tool_calls", "function_call"]
     kinds = ["text", "image_url", "input_audio", "file", "hologram"]
     return [
@@ -253,7 +239,7 @@ def every_odd_message() -> list[dict[str, Any]]:
         for odd in (
             *({field: value} for field in fields),
             *({"content_parts": [{"type": kind, kind: value}]} for kind in kinds),
-            *({"content_parts": [value, {"type": value}]},),
+            {"content_parts": [value, {"type": value}]},
             *(
                 {"tool_calls": [{"type": "function", kind: value}]}
                 for kind in ("function", "custom")
@@ -263,39 +249,14 @@ def every_odd_message() -> list[dict[str, Any]]:
     ]
 
 
-@asynccontextmanager
-async def shown_as_they_are(browser: Any, sent: list[dict[str, Any]]) -> AsyncIterator[Any]:
-    """Open the page with these messages, without the client's conversions."""
-    events = [f"data: {json.dumps(item)}\n\n" for item in sent]
-    body = "".join([*events, "event: end\nid: #end\ndata: {}\n\n"])
-
-    async def answer(route: Any) -> None:
-        await route.fulfill(body=body, content_type="text/event-stream")
-
-    async with shown(browser, Api(conversation([])), "/") as tab:
-        await tab.route("**/messages/stream?*", answer)
-        await tab.get_by_label("Open by id").fill("chatcmpl-1")
-        await tab.get_by_label("Open by id").press("Enter")
-        await tab.wait_for_selector("article.reply")
-        yield tab
-
-
-async def test_a_message_of_an_odd_shape_is_shown_as_far_as_it_goes(browser: Any) -> None:
-    """Odd values are named or shown as JSON, and other messages as usual."""
-    sent = [{"id": f"m-{n}", "role": "user", **odd} for n, (odd, _) in enumerate(ODD_MESSAGES)]
-    async with shown_as_they_are(browser, sent) as tab:
-        assert await texts(tab, ":not(.reply)") == [said for _, said in ODD_MESSAGES]
-        assert await tab.locator("article img").count() == 2
-
-
 async def test_no_shape_of_a_message_stops_the_page(browser: Any) -> None:
     """Each odd value in each place gives one message on the page, and no error of its script."""
     odd = every_odd_message()
-    async with shown_as_they_are(
-        browser, [{"id": f"m-{n}", **one} for n, one in enumerate(odd)]
-    ) as tab:
+    stored = conversation(message(n, **changes) for n, changes in enumerate(odd))
+    async with shown(browser, Api(stored)) as tab:
+        await tab.wait_for_selector(".by-reply")
         assert await state(tab, "complete") == f"complete · {len(odd)} messages"
-        assert await tab.locator("article:not(.reply)").count() == len(odd)
+        assert await tab.locator(".turn:not(.by-reply)").count() == len(odd)
 
 
 async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
@@ -305,9 +266,9 @@ async def test_a_message_that_comes_again_is_shown_once(browser: Any) -> None:
     five = conversation(without_id)
     script = Api(lambda asked: limits.pop() if limits and "after" in asked.query else five(asked))
     async with shown(browser, script) as tab:
-        await tab.wait_for_selector("article.reply")
+        await tab.wait_for_selector(".by-reply")
         assert await state(tab, "complete") == "complete · 5 messages"
-        assert await texts(tab, ":not(.reply)") == [f"message {n}" for n in range(1, 6)]
+        assert await texts(tab, ":not(.by-reply)") == [f"message {n}" for n in range(1, 6)]
     assert script.cursors == [None, "éééé", None, "éééé"]
 
 

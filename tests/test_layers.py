@@ -23,7 +23,7 @@ VALUES = ("_lazy", "_version", "values", "errors", "models", "pages", "settings"
 CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
 USES = (
     *("export", "archive", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi"),
-    *("cli", "__main__"),
+    *("view", "cli", "__main__"),
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
 
@@ -57,8 +57,8 @@ from aiomessages import AsyncMessagesClient, MessageStream, RetryDetails
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 HEAVY = {
-    *("aiohttp", "cyclopts", "duckdb", "fastapi", "openai", "opentelemetry", "ray", "rich"),
-    *("sqlite3", "uvloop"),
+    *("aiohttp", "cyclopts", "duckdb", "fastapi", "jinja2", "markdown_it", "openai"),
+    *("opentelemetry", "pygments", "ray", "rich", "sqlite3", "uvloop"),
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
         OtherProjectError,
         SearchError,
     )
+    from .hits import Hit
     from .importing import ImportReport, Kept, import_file
     from .reader import Archive
     from .report import SyncReport
-    from .search import Hit
     from .snippets import Snippet
     from .status import ArchiveStatus, Run, Waiting
     from .syncing import sync
@@ -41,7 +41,7 @@ _MODULES = {
     "importing": "ImportReport Kept import_file",
     "reader": "Archive",
     "report": "SyncReport",
-    "search": "Hit",
+    "hits": "Hit",
     "snippets": "Snippet",
     "status": "ArchiveStatus Run Waiting",
     "syncing": "sync",

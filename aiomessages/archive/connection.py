@@ -14,7 +14,7 @@ from typing import Final, TypeVar, cast
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from .database import is_outdated, open_to_read, steady
+from .database import BUSY_SECONDS, is_outdated, open_to_read, steady
 from .errors import ArchiveError, sqlite_errors
 
 T = TypeVar("T")
@@ -27,10 +27,14 @@ class _Call:
 
 
 class ReadConnection:
-    """A read-only connection; `open` it first, and `aclose` it."""
+    """A read-only connection; `open` it first, and `aclose` it.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    `seconds` is the time to wait for a process that has locked the archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, seconds: float = BUSY_SECONDS) -> None:
         self.path = path
+        self._seconds = seconds
         self._db: sqlite3.Connection | None = None  # set by the thread that uses it
         self._closed = False
         self._limiter: CapacityLimiter | None = None
@@ -79,7 +83,7 @@ class ReadConnection:
             await to_thread.run_sync(close)
 
     def _open(self) -> None:
-        self._db = open_to_read(self.path)
+        self._db = open_to_read(self.path, seconds=self._seconds)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -96,7 +100,7 @@ class ReadConnection:
         """Return the connection, opened anew if it is outdated."""
         self._check_open()
         if is_outdated(old := self._connection):
-            renewed = open_to_read(self.path)
+            renewed = open_to_read(self.path, seconds=self._seconds)
             with self._guard:
                 self._db = renewed
             old.close()
@@ -117,7 +121,10 @@ class ReadConnection:
 
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[None]:
-    """Let all queries of the block see one state of the archive."""
+    """Let all queries of the block see one state of the archive: that of the outermost block."""
+    if db.in_transaction:
+        yield
+        return
     db.execute("BEGIN")
     try:
         yield

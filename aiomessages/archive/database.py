@@ -18,20 +18,23 @@ from .schema import VERSION, check_sqlite, version_of
 
 MEMORY: Final = ":memory:"
 # Seconds to wait for the transaction of another process.
-_BUSY_SECONDS: Final = 30.0
+BUSY_SECONDS: Final = 30.0
 
 
-def open_to_read(path: str | os.PathLike[str]) -> sqlite3.Connection:
+def open_to_read(
+    path: str | os.PathLike[str], *, seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
     """Open an archive that exists, also while another process writes it.
 
-    Raises NotAnArchiveError for any other file and for an archive of another version, and another
-    ArchiveError where it cannot be read.
+    A process that has locked it is waited for, `seconds` at most. Raises NotAnArchiveError for any
+    other file and for an archive of another version, and another ArchiveError where it cannot be
+    read.
     """
     path = Path(path)
     check_sqlite()
     if not _exists(path):
         raise ArchiveError(f"{path}: there is no such archive")
-    with _opened(path, _reading(path)) as db:
+    with _opened(path, _reading(path), seconds=seconds) as db:
         version = version_of(db)
         if version == 0:
             raise NotAnArchiveError("an empty database: `aiomessages sync` fills it")
@@ -178,7 +181,7 @@ class _Connection(sqlite3.Connection):
 
 
 def _connected(
-    path: Path | str, parameters: str = "", *, seconds: float = _BUSY_SECONDS
+    path: Path | str, parameters: str = "", *, seconds: float = BUSY_SECONDS
 ) -> _Connection:
     name = f"{path.absolute().as_uri()}?{parameters}" if isinstance(path, Path) else path
     return sqlite3.connect(
@@ -192,12 +195,12 @@ def _connected(
 
 
 @contextmanager
-def _opened(path: Path, parameters: str) -> Iterator[_Connection]:
+def _opened(path: Path, parameters: str, *, seconds: float = BUSY_SECONDS) -> Iterator[_Connection]:
     """Open a database, and close it if the block fails. Name the path in each error."""
     with _named_errors(path):
         _refuse_others(path)
         immutable = (path, _stamp(path)) if "immutable" in parameters else None
-        db = _connected(path, parameters)
+        db = _connected(path, parameters, seconds=seconds)
         db.immutable = immutable
         if parameters == "mode=ro" and _is_writable(path):
             db.path = path

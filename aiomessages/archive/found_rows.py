@@ -1,11 +1,14 @@
 """The queries of a search by numbers of rows: they know no words. None of them is slow."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
 from .matching import Text, weight
+from .rows import repaired
 
 Place = tuple[int, str]  # of a completion in the order
 # Two completions of a group with fewer others between them are asked for in one query.
@@ -19,6 +22,13 @@ def data_version(db: sqlite3.Connection) -> int:
     """Return a number that changes when another connection has written the archive."""
     (version,) = db.execute("PRAGMA data_version").fetchone()
     return int(version)
+
+
+def number_of(db: sqlite3.Connection, completion_id: str) -> int | None:
+    """Return the number of the completion with this id."""
+    query = "SELECT number FROM completions WHERE id = ?"
+    row = db.execute(query, (repaired(completion_id),)).fetchone()
+    return row[0] if row else None
 
 
 def place_of(db: sqlite3.Connection, completion: int) -> Place:
@@ -69,6 +79,47 @@ def first_number(db: sqlite3.Connection, where: str, completion: int) -> int:
     return row[0] if row else 0
 
 
+_OWNERS: Final = "SELECT completion, number FROM messages WHERE number IN"
+_SPANS: Final = """
+SELECT c.number, (SELECT number FROM messages WHERE completion = c.number ORDER BY n LIMIT 1),
+    (SELECT number FROM messages WHERE completion = c.number ORDER BY n DESC LIMIT 1)
+FROM completions AS c WHERE c.number IN"""
+
+
+def owned(
+    db: sqlite3.Connection, messages: "array[int]", completions: Collection[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield those of the messages that belong to one of the completions, behind its number.
+
+    The messages come in ascending order. Each of many is not looked up: the messages of a
+    completion are numbered one after the other.
+    """
+    if len(messages) < len(completions):
+        found = in_parts(db, _OWNERS, messages)
+        yield from ((owner, number) for owner, number in found if owner in completions)
+        return
+    for completion, first, last in in_parts(db, _SPANS, sorted(completions)):
+        if first is not None:
+            begin, end = bisect_left(messages, first), bisect_right(messages, last)
+            yield from ((completion, number) for number in messages[begin:end])
+
+
+def of_role(db: sqlite3.Connection, messages: "array[int]", role: str | None) -> "array[int]":
+    """Return those of the messages that have a role, in ascending order; None: any."""
+    if role is None:
+        return messages
+    # The index of roles, where a row is found without its text and its JSON.
+    query = "SELECT number FROM messages INDEXED BY messages_by_role WHERE role = ? AND number IN"
+    found = in_parts(db, query, messages, before=[role])
+    return array("q", (number for (number,) in found))
+
+
+def is_frequent(db: sqlite3.Connection, role: str, few: int) -> bool:
+    """Return whether more than a few conversations have messages of a role."""
+    query = "SELECT 1 FROM labels WHERE kind = 'role' AND value = ? LIMIT 1 OFFSET ?"
+    return db.execute(query, (role, few)).fetchone() is not None
+
+
 def neighbours(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and last of each run of numbers that are near each other."""
     first = last = None
@@ -89,10 +140,15 @@ def in_parts(
     numbers: Sequence[int],
     rest: str = "",
     values: Sequence[Any] = (),
+    *,
+    before: Sequence[Any] = (),
 ) -> Iterator[tuple[Any, ...]]:
-    """Run a query that ends in IN for the numbers, some of them at a time."""
+    """Run a query that ends in IN for the numbers, some of them at a time.
+
+    `before` are the values in front of the IN, `values` those behind it.
+    """
     parts = (numbers[n : n + _VARIABLES] for n in range(0, len(numbers), _VARIABLES))
     return chain.from_iterable(
-        db.execute(f"{query} ({','.join('?' * len(part))}){rest}", (*part, *values))
+        db.execute(f"{query} ({','.join('?' * len(part))}){rest}", (*before, *part, *values))
         for part in parts
     )

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from .labels import Labels
 from .replies import unlisted_replies
 from .rows import completion_row, message_row, replies_of
 from .text import searchable
@@ -69,6 +70,7 @@ def insert_conversation(
     values = (last + 1, *row, state, count, first_seen, seen, seen, bytearray(body))
     db.execute(_COMPLETION, values)
     _insert_metadata(db, last + 1, metadata)
+    rows.labels.insert(db, last + 1)
     return count
 
 
@@ -105,6 +107,7 @@ def _remove(db: sqlite3.Connection, number: int) -> None:
     )
     db.execute("DELETE FROM messages WHERE completion = ?", (number,))
     db.execute("DELETE FROM metadata WHERE completion = ?", (number,))
+    db.execute("DELETE FROM labels WHERE completion = ?", (number,))
     db.execute("DELETE FROM completions WHERE number = ?", (number,))
 
 
@@ -121,6 +124,7 @@ class _MessageRows:
         self._completion = completion
         self._first = last + 1
         self.n = 0  # of the next message
+        self.labels = Labels()
         self._rows: list[tuple[object, ...]] = []
         self._words: list[tuple[int, str]] = []
         self._size = 0
@@ -131,6 +135,7 @@ class _MessageRows:
         name = 0 if row.name is None else row.name  # an adapter is searched for None as well
         columns = (row.id, row.role, name, row.text, bytearray(body))
         self._rows.append((number, self._completion, self.n, choice, *columns))
+        self.labels.add(row.role, body)
         if row.text:
             self._words.append((number, searchable(row.text)))
         self.n += 1

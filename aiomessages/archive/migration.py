@@ -2,14 +2,23 @@
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from .errors import NotAnArchiveError
 from .insert import insert_conversation
+from .labels import Labels
 from .schema import SCHEMA, VERSION, version_of
 from .text import searchable
 
 _INDEXES_OF_1: Final = ("completions_by_time", "completions_by_model", "metadata_by_value")
+_NEW_IN_3: Final = (
+    "CREATE TABLE labels",
+    "CREATE INDEX labels_by_value",
+    "CREATE INDEX completions_by_time",
+    "CREATE INDEX messages_by_role",
+)
 _TABLES_OF_1: Final = ("metadata", "messages", "completions")  # those that refer to another first
 
 
@@ -37,13 +46,25 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def _from_2(db: sqlite3.Connection) -> None:
-    """Fill the index with all texts again: some letters had another form."""
+    """Fill the index with all texts again, for some letters had another form; add the labels."""
     db.execute("INSERT INTO words (words) VALUES ('delete-all')")
     texts = db.execute("SELECT number, text FROM messages WHERE text != ''")
     db.executemany(
         "INSERT INTO words (rowid, text) VALUES (?, ?)",
         ((number, searchable(text)) for number, text in texts),
     )
+    db.execute("DROP INDEX IF EXISTS completions_by_time")
+    for statement in SCHEMA:
+        if statement.startswith(_NEW_IN_3):
+            db.execute(statement)
+    messages = db.execute(
+        "SELECT completion, role, CAST(body AS BLOB) FROM messages ORDER BY completion, n"
+    )
+    for completion, rows in groupby(messages, key=itemgetter(0)):
+        labels = Labels()
+        for _, role, body in rows:
+            labels.add(role, body)
+        labels.insert(db, completion)
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -19,7 +19,8 @@ from aiomessages.wire.decoding import COMPLETIONS, MESSAGES
 
 from .connection import ReadConnection, snapshot
 from .errors import IncompleteError, NotInArchiveError
-from .search import Hit, Search
+from .hits import Hit
+from .search import Search
 from .selection import State, Time, Values, selected
 from .status import ArchiveStatus, read_status
 from .values import read_completion, read_items, within_budget

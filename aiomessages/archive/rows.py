@@ -15,7 +15,7 @@ from .scan import items, members, value_of
 
 Json = Any
 
-_MAX_INTEGER: Final = 2**63 - 1  # of SQLite
+MAX_INTEGER: Final = 2**63 - 1  # of SQLite
 
 
 class CompletionRow(NamedTuple):
@@ -53,7 +53,7 @@ class _Completion(msgspec.Struct):
     metadata: Json = None
 
 
-_Integer = Annotated[int, Meta(ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
+_Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class _PlainUsage(msgspec.Struct):
@@ -190,7 +190,7 @@ def _words_in(part: dict[str, Json]) -> Json:
 def _metadata(sent: Json) -> dict[str, str | None]:
     if not isinstance(sent, Mapping):
         return {}
-    return {_repaired(name): _metadata_value(value) for name, value in sent.items()}
+    return {repaired(name): _metadata_value(value) for name, value in sent.items()}
 
 
 def _metadata_value(value: Json) -> str | None:
@@ -207,14 +207,14 @@ def _integer(value: Json) -> int | None:
     """Return a number as an integer that SQLite can hold; a time may be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if -_MAX_INTEGER <= value <= _MAX_INTEGER else None  # NaN is in no range
+    return int(value) if -MAX_INTEGER <= value <= MAX_INTEGER else None  # NaN is in no range
 
 
 def _text(value: Json) -> str | None:
-    return _repaired(value) if isinstance(value, str) else None
+    return repaired(value) if isinstance(value, str) else None
 
 
-def _repaired(text: str) -> str:
+def repaired(text: str) -> str:
     """Return a text that SQLite can hold: a lone surrogate (half an emoji) becomes U+FFFD."""
     try:
         text.encode()

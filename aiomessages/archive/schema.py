@@ -44,7 +44,8 @@ CREATE TABLE completions (
     imported          REAL    NOT NULL,
     body              TEXT    NOT NULL
 );
-CREATE INDEX completions_by_time  ON completions (ifnull(created, 0), id, created);
+CREATE INDEX completions_by_time ON completions
+    (ifnull(created, 0), id, created, model, state, finish_reason, total_tokens);
 CREATE INDEX completions_by_model ON completions (model, ifnull(created, 0), id);
 CREATE TABLE metadata (
     completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
@@ -66,6 +67,15 @@ CREATE TABLE messages (
     UNIQUE (completion, n)
 );
 CREATE INDEX messages_by_id ON messages (completion, id);
+CREATE INDEX messages_by_role ON messages (role);
+CREATE TABLE labels (
+    completion INTEGER NOT NULL REFERENCES completions ON DELETE CASCADE,
+    kind       TEXT    NOT NULL,
+    value      TEXT    NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (completion, kind, value)
+) WITHOUT ROWID;
+CREATE INDEX labels_by_value ON labels (kind, value, completion, count);
 CREATE TABLE waiting (
     id       TEXT    PRIMARY KEY,
     state    TEXT    NOT NULL,

@@ -4,38 +4,32 @@ The rows of the index are in the order in which completions were stored, which i
 their creation. So a search for a frequent word does not sort all of its hits: it takes completions
 by time of creation, the newest first, in growing groups, and asks the index for the rows of each
 group. What the index answers slowly, the beginnings of words and the rank of many hits, is looked
-for in a number of texts themselves: those of the newest completions, or of the newest hits. All of
+for in a number of texts themselves: those of the newest completions, or of the newest hits. The
+rows of messages are large, so the completion and the role of many hits come from indexes. All of
 this runs in the thread of a `ReadConnection`.
 """
 
 import sqlite3
 import sys
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Final
-
-import msgspec
-
-from aiomessages.models import Message, Reply
-from aiomessages.wire.decoding import MESSAGES
+from typing import Any, Final, NamedTuple
 
 from .connection import snapshot
 from .found_rows import (
     Place,
     data_version,
-    first_number,
     in_parts,
-    neighbours,
+    of_role,
+    owned,
     place_of,
     texts_in,
     texts_of,
 )
+from .hits import Hit, hits_of
+from .index_rows import expected_rows, index_rows, last_rows, rows_near
 from .matching import MOST, Text, matching
 from .query import parse
 from .selection import Values
-from .snippets import Snippet, snippet_of
-from .values import read_items, read_reply
 
 # So many hits are sorted at once. More of them are looked for group by group.
 _FEW: Final = 1000
@@ -43,66 +37,90 @@ _FEW: Final = 1000
 _RANKED: Final = 10_000
 _NEWEST: Final = 250
 _FIRST_TEXTS: Final = 10  # completions whose texts are looked through
+# Where the index would collect more rows of words that begin so, a quick search looks through so
+# many further texts: some 50 milliseconds, for 100 or more.
+_COLLECTED: Final = 100_000
+_QUICK_TEXTS: Final = 3 * MOST
 _FIRST_GROUP: Final = 100  # completions
 _LARGEST_GROUP: Final = 20_000
 _BATCH: Final = 20  # hits at a time: each has a whole message
 
+_HAS_ROLE: Final = (
+    "EXISTS (SELECT 1 FROM labels AS l"
+    " WHERE l.completion = c.number AND l.kind = 'role' AND l.value = ?)"
+)
 _OWNERS_OF: Final = "SELECT number, completion FROM messages WHERE number IN"
 
 # The queries (S608) are made of constants of this package; values are always bound.
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A message that matches a search: a Message, or the Reply of a choice.
+class _Looked(NamedTuple):
+    """Up to which completion texts were looked through, and which part of them matched."""
 
-    `n` is its place among the messages of its completion, counted from 0, replies last. `choice` is
-    None for a message that was sent to the model, and the number of the choice for a reply.
-    `created` (Unix seconds) and `model` are those of the completion.
-    """
-
-    completion_id: str
-    n: int
-    choice: int | None
-    message: Message | Reply
-    snippet: Snippet
-    created: int | None
-    model: str | None
+    place: Place | None
+    has_more: bool
+    frequency: float
 
 
 class Search:
     """A search, checked: it raises SearchError for words that are no query.
 
-    `where` is a condition on `completions AS c`, with its values.
+    `where` is a condition on `completions AS c`, with its values. A `quick` search by time may stop
+    in front of hits that would take long to find; `was_cut` is true then.
     """
 
     def __init__(
-        self, words: str, where: str, values: Values, *, role: str | None, best: bool
+        self,
+        words: str,
+        where: str,
+        values: Values,
+        *,
+        role: str | None,
+        best: bool = False,
+        quick: bool = False,
     ) -> None:
         self._query = parse(words)
+        if role is not None:  # of a role that few conversations have, few messages are looked at
+            where = f"{where} AND {_HAS_ROLE}"
+            values = [*values, role]
         self._where = where
         self._values = values
         self._role = role
         self._best = best
+        self._quick = quick
+        self.was_cut = False
+
+    def owners(
+        self, db: sqlite3.Connection, after: Place | None, *, size: int
+    ) -> Iterator[list[tuple[int, int, str | None]]]:
+        """Yield the numbers of the hits in order, each with its completion and its role.
+
+        Those up to the completion at the place `after` are left out; by rank there is no place.
+        """
+        version = data_version(db)
+        query = "SELECT number, completion, role FROM messages WHERE number IN"
+        for numbers in self._best_first(db) if self._best else self._newest_first(db, after):
+            for begin in range(0, len(numbers), size):
+                with snapshot(db):
+                    some = self._still_matching(db, numbers[begin : begin + size], version)
+                    found = {row[0]: row for row in in_parts(db, query, some)}
+                yield [found[number] for number in some if number in found]
 
     def batches(self, db: sqlite3.Connection) -> Iterator[list[Hit]]:
         """Yield the hits in order, a few at a time. Between two of them no transaction is open."""
         version = data_version(db)
         for numbers in self._best_first(db) if self._best else self._newest_first(db):
             for begin in range(0, len(numbers), _BATCH):
-                some = list(numbers[begin : begin + _BATCH])
                 with snapshot(db):
-                    if (
-                        data_version(db) != version
-                    ):  # a message may have the number of another one now
-                        some = [number for number in some if self._matches(db, number)]
+                    some = self._still_matching(db, numbers[begin : begin + _BATCH], version)
                     rows = self._rows(db, some)
-                yield self._hits(rows)
+                yield hits_of(rows, self._query.terms)
 
     def _best_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
         """Yield the hits by rank. Of many, the newest are ranked, and the others follow them."""
         if not self._query.has_prefix:
             with snapshot(db):
-                few = self._index_rows(db, "LIMIT ?", _RANKED + 1)
+                few = index_rows(db, self._query.match, "LIMIT ?", _RANKED + 1)
                 ranked = self._ranked(db) if len(few) <= _RANKED else None
             if ranked is not None:
                 yield ranked
@@ -122,29 +140,36 @@ class Search:
         yield from hits
 
     def _ranked(self, db: sqlite3.Connection) -> Sequence[int]:
-        numbers = self._index_rows(db, "ORDER BY rank")
+        numbers = index_rows(db, self._query.match, "ORDER BY rank")
         if self._where == "TRUE" and self._role is None:
             return numbers
         selected = frozenset(self._sorted(db, numbers))
         return [number for number in numbers if number in selected]
 
-    def _newest_first(self, db: sqlite3.Connection) -> Iterator[Sequence[int]]:
-        place: Place | None = None
+    def _newest_first(
+        self, db: sqlite3.Connection, place: Place | None = None
+    ) -> Iterator[Sequence[int]]:
+        """Yield the hits behind a place."""
         if self._query.has_prefix:
-            matched = self._with_needed(db)
+            matched = self._with_needed(db, place)
             if matched is not None:
                 yield matched
                 return
-            place, has_more = yield from self._from_texts(db)
-            if not has_more:
+            looked = yield from self._from_texts(db, place, MOST)
+            if not looked.has_more:
+                return
+            place = looked.place
+            if self._quick and expected_rows(db, looked.frequency) > _COLLECTED:
+                looked = yield from self._from_texts(db, place, _QUICK_TEXTS)
+                self.was_cut = looked.has_more
                 return
         with snapshot(db):
             version = data_version(db)
             every = None
             if self._query.has_prefix:  # the index collects all words with it for each query
-                few = every = self._index_rows(db, "ORDER BY rowid")
+                few = every = index_rows(db, self._query.match, "ORDER BY rowid")
             else:
-                few = self._index_rows(db, "ORDER BY rowid DESC LIMIT ?", _FEW + 1)
+                few = last_rows(db, self._query.match, self._role, _FEW + 1)
             first = self._sorted(db, few, place) if len(few) <= _FEW else None
             # No later completion matches. Without this bound, a word that is no longer used would
             # be looked for in all of them.
@@ -184,15 +209,15 @@ class Search:
         where = "ifnull(c.created, 0) <= ? AND (ifnull(c.created, 0), c.id) < (?, ?)"
         return f"{where} AND {self._where}", [place[0], *place, *self._values]
 
-    def _with_needed(self, db: sqlite3.Connection) -> list[int] | None:
+    def _with_needed(self, db: sqlite3.Connection, place: Place | None) -> list[int] | None:
         """Return the hits if few messages have the words that are no beginnings; else None."""
         if not self._query.needed:
             return None
         with snapshot(db):
-            few = self._index_rows(db, "LIMIT ?", _FEW + 1, match=self._query.needed)
+            few = index_rows(db, self._query.needed, "LIMIT ?", _FEW + 1)
             if len(few) > _FEW:
                 return None
-            numbers = self._sorted(db, few)
+            numbers = self._sorted(db, few, place)
             texts, left = texts_of(db, numbers, MOST)
         if left < 0:
             return None
@@ -200,14 +225,13 @@ class Search:
         return [number for number in numbers if number in matched]
 
     def _from_texts(
-        self, db: sqlite3.Connection
-    ) -> Generator[Sequence[int], None, tuple[Place | None, bool]]:
-        """Yield the hits in the newest completions, whose texts are looked through.
+        self, db: sqlite3.Connection, place: Place | None, left: int
+    ) -> Generator[Sequence[int], None, _Looked]:
+        """Yield the hits in the next completions, whose texts are looked through.
 
-        Return the place of the last one of them, and whether others follow.
+        `left` is the weight of the texts.
         """
-        place: Place | None = None
-        size, left = _FIRST_TEXTS, MOST
+        size, looked_at, matches = _FIRST_TEXTS, 0, 0
         while True:
             texts = list[Text]()
             with snapshot(db):
@@ -220,26 +244,19 @@ class Search:
                     place = place_of(db, number)
             matched = frozenset(matching(texts, self._query.match))
             yield [number for number, _ in texts if number in matched]
+            looked_at += len(texts)
+            matches += len(matched)
             if left < 0 or end is None:
-                return place, left < 0
+                return _Looked(place, left < 0, matches / max(looked_at, 1))
             size *= 2
 
     def _of_group(
-        self, db: sqlite3.Connection, group: dict[int, int], every: "array[int] | None"
+        self, db: sqlite3.Connection, group: dict[int, int], every: Sequence[int] | None
     ) -> list[int]:
         """Return the rows that match in the completions of a group, in their order."""
-        found = array("q")
-        for first, last in neighbours(sorted(group)):
-            # Messages are numbered in the order of their completions.
-            begin = first_number(db, "completion >= ? ORDER BY completion, n", first)
-            end = first_number(db, "completion <= ? ORDER BY completion DESC, n DESC", last)
-            if every is not None:
-                found += every[bisect_left(every, begin) : bisect_right(every, end)]
-            else:
-                found += self._index_rows(db, "AND rowid BETWEEN ? AND ?", begin, end)
-        owners = in_parts(db, _OWNERS_OF, found, *self._of_role())
-        hits = [(group[owner], number) for number, owner in owners if owner in group]
-        return [number for _, number in sorted(hits)]
+        found = rows_near(db, self._query.match, group, every)
+        owners = owned(db, of_role(db, found, self._role), group)
+        return [number for _, number in sorted((group[owner], number) for owner, number in owners)]
 
     def _sorted(
         self, db: sqlite3.Connection, numbers: Sequence[int], place: Place | None = None
@@ -256,17 +273,16 @@ class Search:
         found.sort(key=lambda row: row[:2], reverse=True)
         return [number for *_, number in found]
 
-    def _index_rows(
-        self, db: sqlite3.Connection, rest: str, *values: int, match: str | None = None
-    ) -> "array[int]":
-        found = db.execute(
-            f"SELECT rowid FROM words WHERE words MATCH ? {rest}",  # noqa: S608
-            (match or self._query.match, *values),
-        )
-        return array("q", (number for (number,) in found))  # 8 bytes a hit
+    def _still_matching(
+        self, db: sqlite3.Connection, numbers: Sequence[int], version: int
+    ) -> list[int]:
+        """Return those that match now: a message may have the number of another one."""
+        if data_version(db) == version:
+            return list(numbers)
+        return [number for number in numbers if self._matches(db, number)]
 
     def _matches(self, db: sqlite3.Connection, number: int) -> bool:
-        return bool(self._index_rows(db, "AND rowid = ?", number))
+        return bool(index_rows(db, self._query.match, "AND rowid = ?", number))
 
     def _rows(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
         query = (
@@ -279,15 +295,6 @@ class Search:
         found = in_parts(db, query, numbers, f"{role} AND {self._where}", [*values, *self._values])
         row_of = {row[0]: row for row in found}
         return [row_of[number] for number in numbers if number in row_of]
-
-    def _hits(self, rows: list[tuple[Any, ...]]) -> list[Hit]:
-        sent = iter(read_items(MESSAGES.fresh(), [row[7] for row in rows if row[3] is None]))
-        hits = []
-        for _, completion_id, n, choice, text, created, model, _, completion in rows:
-            message = next(sent) if choice is None else read_reply(completion, choice)
-            snippet = snippet_of(text, self._query.terms)
-            hits.append(Hit(completion_id, n, choice, message, snippet, created, model))
-        return hits
 
     def _of_role(self) -> tuple[str, Values]:
         return ("", []) if self._role is None else (" AND role = ?", [self._role])

@@ -36,6 +36,7 @@ Examples:
   aiomessages export --all -o all.jsonl.gz      export every conversation
   aiomessages sync archive.db                   keep all of them, every day
   aiomessages search archive.db umbrella        find messages in the archive
+  aiomessages view archive.db                   read the archive in the browser
   aiomessages serve                             run a local test server
 """
 
@@ -52,6 +53,7 @@ _COMMANDS = {
     "show": "Show one conversation whole, with the model's reply.",
     "completions": "List the stored chat completions.",
     "search": "Find messages in an archive by their words.",
+    "view": "Read an archive in the browser.",
     "export": "Export conversations to files, each exactly once.",
     "sync": "Keep every stored completion in one SQLite file that stays current.",
     "status": "Show the progress of an export, or what an archive holds.",

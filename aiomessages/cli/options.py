@@ -72,6 +72,8 @@ AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
 
+PORT = Number(gte=0, lte=65_535)
+
 # The options of an export and of a sync about their requests.
 requested = options_of("Requests", 2)
 PageSize = Annotated[

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -54,3 +54,12 @@ def _woken_by_signals() -> Iterator[None]:
         finally:
             signal.set_wakeup_fd(before)
             loop.remove_reader(reader)
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that Ctrl-C and SIGTERM set; both are a server's normal end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows, where Ctrl-C interrupts instead
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

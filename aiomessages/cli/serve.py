@@ -3,28 +3,23 @@
 `aiomessages.server` describes the server.
 """
 
-import asyncio
-import signal
 import textwrap
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from aiomessages.server.faults import FAULTS, Plan
 
 from . import output
 from .exits import UsageError
 from .local import explained, serving
-from .options import NotNegative, Positive
+from .options import PORT, NotNegative, Positive
+from .running import stop_signal
 from .stderr import say, say_all
 
 if TYPE_CHECKING:
     from aiomessages.server import LocalServer
-
-_PORT = Number(gte=0, lte=65_535)
 
 _EXAMPLES = """\
 Examples:
@@ -60,7 +55,7 @@ async def serve(
     *,
     port: Annotated[
         int,
-        Parameter(metavar="N", help="Port on 127.0.0.1; 0 means any free port.", validator=_PORT),
+        Parameter(metavar="N", help="Port on 127.0.0.1; 0 means any free port.", validator=PORT),
     ] = 0,
     import_file: Annotated[
         Path | None,
@@ -91,7 +86,7 @@ async def serve(
     """Serve stored completions on this machine like the API."""
     faults = fault or []
     _check(database, import_file, faults)
-    stop = _stop_signal()
+    stop = stop_signal()
     async with serving(
         database,
         sample=database is None and import_file is None,
@@ -119,15 +114,6 @@ def _check(database: Path | None, import_file: Path | None, faults: list[str]) -
         Plan(faults)
     except ValueError as error:
         raise UsageError(f"--fault: {error}") from None
-
-
-def _stop_signal() -> asyncio.Event:
-    """Return an event that Ctrl-C and SIGTERM set; both are a server's normal end."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows, where Ctrl-C interrupts instead
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _show(server: "LocalServer", database: Path | None) -> None:

@@ -75,3 +75,10 @@ LAYOUTS: Final[dict[str, Layout]] = {
         end=b"]",
     ),
 }
+
+
+def converted(layout: Layout, convert: Callable[[bytes], bytes]) -> Layout:
+    """Return a layout whose items have `convert(message)` instead of a message."""
+    return layout._replace(
+        item=lambda message_id, message: layout.item(message_id, convert(message))
+    )

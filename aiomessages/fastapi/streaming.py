@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import anyio
@@ -13,7 +13,7 @@ from aiomessages.errors import ClientClosedError, ConfigurationError, MessagesEr
 from aiomessages.pages import RawPage
 from aiomessages.paging.stream import MessageStream
 
-from .formats import LAYOUTS, Format, Layout
+from .formats import LAYOUTS, Format, Layout, converted
 from .problems import answer_to, seconds_to_wait
 
 # The amount that a socket takes at once. Small messages are sent together; of a large page no more
@@ -30,6 +30,8 @@ _CLIENT_CLOSED_REQUEST: Final = 499
 def stream_messages(
     stream: MessageStream,
     format: Format = "jsonl",  # noqa: A002 - the word that an app's own users know
+    *,
+    convert: Callable[[bytes], bytes] | None = None,
 ) -> Response:
     """Return a response with the messages of a stream, as the exact bytes that the API sends.
 
@@ -38,12 +40,16 @@ def stream_messages(
     NotFoundError; see add_exception_handlers. A stream that fails later ends with the event
     `error`, or its body is cut: in a torn line, or without its closing bracket.
 
+    `convert` returns the JSON to send instead of a message's, for example one with its HTML. It
+    runs in the event loop. The id of an event stays that of the message.
+
     The upstream request is closed as soon as the reader leaves. A slow reader slows the stream
     down; at most two pages are held for it. Raises ConfigurationError for an unknown format.
     """
     if format not in LAYOUTS:
         raise ConfigurationError(f"format must be 'jsonl', 'sse' or 'json', not {format!r}")
-    return _MessagesResponse(stream, LAYOUTS[format])
+    layout = LAYOUTS[format]
+    return _MessagesResponse(stream, layout if convert is None else converted(layout, convert))
 
 
 class StreamCutError(Exception):

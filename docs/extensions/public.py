@@ -14,6 +14,7 @@ MODULES: Final = (
     "aiomessages.otel",
     "aiomessages.server",
     "aiomessages.testing",
+    "aiomessages.view",
 )
 
 

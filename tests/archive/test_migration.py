@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import version_1
-from conftest_archive import store, write
+import version_2
+from conftest_archive import store
+from conftest_browsing import store_all, talks
 
 from aiomessages.__main__ import main
 from aiomessages.archive.database import open_to_read, open_to_write
@@ -324,11 +326,10 @@ def test_the_index_of_version_2(tmp_path: Path) -> None:
     """An index that has letters in an older form is filled again; nothing else is changed."""
     path = tmp_path / "archive.db"
     store(path, "a", "une œuvre", {"role": "user", "content": None})
-    write(
+    version_2.make_older(
         path,
         "INSERT INTO words (words) VALUES ('delete-all')",
         "INSERT INTO words (rowid, text) VALUES (1, 'une œuvre')",
-        "PRAGMA user_version = 2",
     )
     db = open_to_write(path)
     for word, rows in {"oeuvre": [(1,)], "une": [(1,)], "œuvre": []}.items():
@@ -336,3 +337,66 @@ def test_the_index_of_version_2(tmp_path: Path) -> None:
     assert db.execute("SELECT count(*) FROM messages").fetchone() == (2,)
     assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
     db.close()
+
+
+def fresh_and_older(tmp_path: Path) -> tuple[Path, Path]:
+    """Return an archive of today, and one of version 2 with the same conversations."""
+    paths = tmp_path / "new.db", tmp_path / "old.db"
+    for path in paths:
+        store_all(path, talks(3, 60))
+        store(path, "odd", {"role": "\ud800", "tool_calls": [{"function": {"name": "\0\ud800"}}]})
+        store(path, "empty")
+    version_2.make_older(paths[1])
+    return paths
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Return the rows of all tables but those of the index, and the statements that made them."""
+    db = open_to_read(path)
+    made = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'words%' ORDER BY name"
+    found = {"schema": db.execute(made).fetchall()}
+    for table in ("completions", "messages", "metadata", "labels"):
+        found[table] = db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()  # noqa: S608
+    found["check"] = db.execute("PRAGMA integrity_check").fetchall()
+    db.close()
+    return found
+
+
+def test_the_labels_of_an_archive_of_version_2(tmp_path: Path) -> None:
+    """They are those that a new archive has, and so are all tables and indexes."""
+    new, old = fresh_and_older(tmp_path)
+    open_to_write(old).close()
+    wanted, found = contents(new), contents(old)
+    assert wanted["labels"]
+    assert found == wanted
+
+
+def test_an_archive_of_version_2_without_an_index(tmp_path: Path) -> None:
+    """A person may have dropped it."""
+    new, old = fresh_and_older(tmp_path)
+    db = sqlite3.connect(old)
+    db.execute("DROP INDEX completions_by_time")
+    db.close()
+    open_to_write(old).close()
+    assert contents(old) == contents(new)
+
+
+def test_a_kill_at_any_statement_keeps_an_archive_of_version_2(tmp_path: Path) -> None:
+    """It is as it was; the next one that opens it migrates it."""
+    new, whole = fresh_and_older(tmp_path)
+    sent = whole.read_bytes()
+    command = [sys.executable, "-c", KILLED]
+    ran = subprocess.run([*command, whole, "0"], check=True, capture_output=True)
+    statements, wanted = int(ran.stdout), contents(new)
+    for n in range(8):
+        path = tmp_path / f"{n}.db"
+        path.write_bytes(sent)
+        at = 3 + n * (statements - 3) // 7  # from the BEGIN to the COMMIT
+        killed = subprocess.run([*command, path, str(at)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        db = sqlite3.connect(path)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("SELECT 1 FROM sqlite_master WHERE name = 'labels'").fetchone() is None
+        db.close()
+        open_to_write(path).close()
+        assert contents(path) == wanted

@@ -3,9 +3,11 @@
 import json
 import signal
 import socket
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +105,12 @@ def test_a_damaged_database(spawn: Spawn, tmp_path: Path) -> None:
     """Standard error has one sentence for each request that cannot be answered."""
     database = tmp_path / "my.db"
     import_records(str(database), RECORDS)
+    with closing(sqlite3.connect(database)) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'completions'"
+        (page,) = db.execute(query).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
     data = bytearray(database.read_bytes())
-    size = int.from_bytes(data[16:18], "big")  # of a page; the first one has the schema
-    data[size:] = b"\x55" * (len(data) - size)
+    data[size * (page - 1) : size * page] = b"\x55" * size  # the schema stays
     database.write_bytes(data)
     process = spawn("serve", database)
     variables = exported(process)

@@ -1,9 +1,9 @@
 // Show a conversation while it arrives, over an EventSource. After a lost connection the browser
 // reconnects by itself, and sends the last id in Last-Event-ID, so no message is lost or repeated.
-// Texts are set as text and never as HTML, so the content of a message cannot act on the page.
-// A message may have any shape: unexpected values are shown as JSON, and stop nothing.
+// A message comes as HTML in which nothing runs. Everything else is set as text and never as HTML.
 
-const API = "/api/completions";
+const API = "/api/completions"; // JSON
+const HTML = "/html/completions";
 const PAGE_SIZE = 4; // messages per request of the app to the API: small, so that they arrive visibly
 
 const byId = (id) => document.getElementById(id);
@@ -27,12 +27,6 @@ function say(state, text, action) {
   if (action) byId("action").textContent = action;
 }
 
-const isText = (value) => typeof value === "string";
-const isPresent = (value) => value !== undefined && value !== null && value !== "";
-const asText = (value) => (isText(value) ? value : JSON.stringify(value) ?? "");
-const asObject = (value) => (value !== null && typeof value === "object" ? value : {});
-const asList = (value) => (Array.isArray(value) ? value : isPresent(value) ? [value] : []);
-
 const counted = (number) => `${number} message${number === 1 ? "" : "s"}`;
 
 async function ask(url) {
@@ -42,70 +36,11 @@ async function ask(url) {
   throw new Error(typeof problem.detail === "string" ? problem.detail : `status ${answer.status}`);
 }
 
-// --- a message ------------------------------------------------------------------------------------
-
-function show(message, kind = asText(message.role)) {
+function show(html) {
   const follow = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 80;
-  const article = element("article", kind);
-  const said = element("div", "said");
-  const shown = contents(message);
-  said.append(...(shown.length ? shown : [element("p", "note", "no content")]));
-  const speaker = [message.role, message.name].filter(isPresent).map(asText).join(" · ");
-  article.append(element("p", "", speaker || "no role"), said);
-  messages.append(article);
+  messages.insertAdjacentHTML("beforeend", html);
   if (follow) messages.scrollTop = messages.scrollHeight;
 }
-
-function contents({ content, content_parts, refusal, tool_calls, function_call }) {
-  const parts = asList(content_parts).length ? content_parts : content;
-  const calls = [...asList(tool_calls), ...asList(function_call).map((call) => ({ function: call }))];
-  return [
-    ...asList(parts).map(part),
-    ...(refusal ? [element("p", "text", asText(refusal))] : []),
-    ...calls.map((call) => element("pre", "", callAsText(call))),
-  ];
-}
-
-function callAsText(call) {
-  const { type, function: named, custom } = asObject(call);
-  const { name, arguments: given, input } = asObject(named ?? custom);
-  const called = [name, type].find(isPresent);
-  if (called === undefined) return asText(call);
-  return `${asText(called)}(${[given, input].filter(isPresent).map(asText).join()})`;
-}
-
-function part(given) {
-  if (isText(given)) return element("p", "text", given);
-  const { type } = asObject(given);
-  const shown = isText(type) && Object.hasOwn(PARTS, type) ? PARTS[type](given[type]) : null;
-  return shown ?? element("p", "note", isText(type) ? `A part of type ${type}` : asText(given));
-}
-
-// By type of a part: a function that returns an element for its content, or null for odd content.
-const PARTS = {
-  text: (text) => (isText(text) ? element("p", "text", text) : null),
-  image_url: (image) => {
-    const url = isText(image) ? image : asObject(image).url;
-    if (!isText(url)) return null;
-    if (!url.startsWith("data:image/")) return element("p", "note", `Picture: ${url}`); // not loaded from another host
-    const picture = element("img");
-    picture.src = url;
-    picture.alt = "A picture of this conversation";
-    return picture;
-  },
-  input_audio: (audio) => {
-    const { format, data } = asObject(audio);
-    if (!isText(format) || !isText(data)) return null;
-    const sound = element("audio");
-    sound.controls = true;
-    sound.src = `data:audio/${format};base64,${data}`;
-    return sound;
-  },
-  file: (file) => {
-    const name = [asObject(file).filename, asObject(file).file_id].find(isText);
-    return name === undefined ? null : element("p", "note", `File: ${name}`);
-  },
-};
 
 // --- a stream -------------------------------------------------------------------------------------
 
@@ -126,9 +61,9 @@ function start(id) {
 
 function listen() {
   const here = open;
-  const query = new URLSearchParams({ format: "sse", limit: PAGE_SIZE });
+  const query = new URLSearchParams({ limit: PAGE_SIZE });
   if (here.last) query.set("after", here.last);
-  const source = new EventSource(`${API}/${encodeURIComponent(here.id)}/messages/stream?${query}`);
+  const source = new EventSource(`${HTML}/${encodeURIComponent(here.id)}/messages?${query}`);
   here.source = source;
   say("arriving", here.count ? `arriving · ${counted(here.count)}` : "asking…", "Stop");
 
@@ -139,13 +74,13 @@ function listen() {
     if (here.shown.has(message.id)) return; // sent again: the message before it had no id to resume from
     here.shown.add(message.id);
     here.count += 1;
-    show(message);
+    show(message.html);
     say("arriving", `arriving · ${counted(here.count)}`, "Stop");
   };
   source.addEventListener("end", () => {
     source.close();
     say("complete", `complete · ${counted(here.count)}`);
-    showReply(here);
+    showReplies(here);
   });
   // The app's own event has the reason; the browser's event has none.
   source.onerror = (event) => {
@@ -164,11 +99,15 @@ async function explain(here) {
   if (here === open) say("failed", why, "Try again");
 }
 
-async function showReply(here) {
-  const reply = await ask(`${API}/${encodeURIComponent(here.id)}/reply`).catch(() => null);
-  if (!reply || here !== open) return;
-  messages.append(element("p", "divider", "the model's reply, stored with the completion"));
-  show({ role: "assistant", ...reply }, "reply");
+async function showReplies(here) {
+  let said = "the model's reply, stored with the completion";
+  const replies = await ask(`${HTML}/${encodeURIComponent(here.id)}/replies`).catch((problem) => {
+    said = `The model's reply could not be read: ${problem.message}`;
+    return [];
+  });
+  if (here !== open) return;
+  messages.append(element("p", "divider", said));
+  replies.forEach(show);
 }
 
 byId("action").onclick = () => {
