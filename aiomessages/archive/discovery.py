@@ -61,7 +61,6 @@ class Discovery:
         self._tracker = AnchorTracker()
         prepare_to_list(db)
         self._newest = NewestPair()
-        self._written: Anchor | None = None
         self._confirmed: Anchor | None = None
 
     def now(self) -> float:
@@ -183,14 +182,10 @@ class Discovery:
     # --- the anchor -------------------------------------------------------------------------------
 
     def moved_anchor(self) -> Anchor | None:
-        """Return the anchor if it has moved since the last call."""
-        anchor = self._tracker.advance(self._bound())
-        if anchor == self._written:
-            return None
-        self._written = anchor
-        return anchor
+        """Return the anchor as far as it has moved; None if it has not, or there is none."""
+        return self._tracker.advance(self._bound())
 
     def final_anchor(self) -> Anchor | None:
         """Return the anchor after a list that was read as far as needed; None if it has none."""
-        anchor = self._tracker.advance(self._bound()) or self._newest.at_the_end()
+        anchor = self.moved_anchor() or self._newest.at_the_end()
         return self._confirmed if anchor is None else anchor
