@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from aiomessages.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -257,8 +260,11 @@ async def test_a_refused_key_in_the_middle(server: PlayedServer, archive: Path) 
 async def test_a_rate_limit_that_lets_nothing_through(server: PlayedServer, archive: Path) -> None:
     """A refusal by a rate limit that is not to be tried again ends the sync, as it is for all."""
     made = create(server, 30)
-    refusal = web.Response(status=429, headers={"x-should-retry": "false"})
-    server.fail = lambda r: refusal if r.path.endswith(f"{made[10].id}/messages") else None
+    server.fail = lambda r: (
+        web.Response(status=429, headers={"x-should-retry": "false"})
+        if r.path.endswith(f"{made[10].id}/messages")
+        else None
+    )
     with pytest.raises(RateLimitError):
         await run(server, archive, concurrency=1)
     assert ask(archive, "SELECT count(*) FROM completions") == [(10,)]
@@ -325,6 +331,53 @@ async def test_the_record_of_a_run(server: PlayedServer, archive: Path) -> None:
     assert ask(archive, last) == [(*counts, 1, report.requests)]
     times = ask(archive, "SELECT last_seen, gone_since, count(*) FROM completions GROUP BY 1, 2")
     assert times == [(seen, server.now, 1), (server.now, None, 28)]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[logging.Logger]:
+    """Return the client's logger, which loses the filters of the test at its end."""
+    caplog.set_level(logging.INFO, "aiomessages")
+    logger = logging.getLogger("aiomessages")
+    before = [*logger.filters]
+    yield logger
+    logger.filters[:] = before
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("seconds", "waits"), [(600, True), (601, False)])
+async def test_how_long_a_server_may_ask_to_wait(
+    server: PlayedServer,
+    archive: Path,
+    status: int,
+    seconds: int,
+    log: logging.Logger,
+    *,
+    waits: bool,
+) -> None:
+    """A sync waits for ten minutes if the server asks for that; a longer wait ends it."""
+    create(server, 2)
+    server.fail = lambda r: (
+        web.Response(status=status, headers={"Retry-After": f"{seconds}"})
+        if r.path.endswith("/messages")
+        else None
+    )
+    retries = asyncio.Event()
+
+    def hear(record: logging.LogRecord) -> bool:
+        if vars(record).get("event") == "retry":
+            retries.set()
+        return True
+
+    log.addFilter(hear)
+    syncing = asyncio.ensure_future(run(server, archive, concurrency=1))
+    waiting = asyncio.ensure_future(retries.wait())
+    await asyncio.wait({syncing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    ended = syncing.done()
+    for task in (syncing, waiting):
+        task.cancel()
+    assert ended != waits
+    with pytest.raises((asyncio.CancelledError, RateLimitError, InternalServerError)):
+        await syncing
 
 
 # --- the recheck ----------------------------------------------------------------------------------

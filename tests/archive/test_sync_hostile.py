@@ -474,13 +474,18 @@ async def test_a_completion_that_is_listed_again_after_it_failed(
 ) -> None:
     """A completion that could not be read, and is listed once more in the same run, is read."""
     made = create(server, 20)
-    server.page, failures = 10, answering(f"{made[3].id}/messages", 500)
+    server.page, fault = 10, answering(f"{made[3].id}/messages", 422)
+    cursors, failed = [made[9].id, made[8].id], asyncio.Event()
 
-    def fail(request: web.Request) -> web.Response | None:
-        if request.query.get("after") == made[9].id:  # all before it is read; the list begins anew
-            server.fail = lambda _: None
+    async def fail(request: web.Request) -> web.Response | None:
+        if request.query.get("after") in cursors:  # so that the list begins anew
+            await failed.wait()
+            cursors.remove(request.query["after"])
             return web.json_response({"error": {"message": "no", "param": "after"}}, status=404)
-        return failures(request)
+        answer = None if failed.is_set() else fault(request)
+        if answer is not None:
+            failed.set()
+        return answer
 
     server.fail = fail
     report = await run(server, archive, concurrency=1)
