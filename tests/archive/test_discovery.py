@@ -25,6 +25,17 @@ async def test_quiet_days(server: PlayedServer, archive: Path) -> None:
     assert [(await run(server, archive)).requests for _ in range(3)] == [1, 1, 1]
 
 
+async def test_times_in_milliseconds(server: PlayedServer, archive: Path) -> None:
+    """Where `created` is in milliseconds, a quiet day costs one request, and it is kept as sent."""
+    made = create(server, 250)
+    for one in made:
+        one.extra = {"created": int(one.created * 1000) + 1}
+    await run(server, archive)
+    assert (await run(server, archive)).requests == 1
+    kept = [created for (created,) in ask(archive, "SELECT created FROM completions ORDER BY 1")]
+    assert kept == [one.extra["created"] for one in made]
+
+
 async def test_days_of_a_few_completions(server: PlayedServer, archive: Path) -> None:
     """Each run lists what is new and the last completion of the run before, however few are new."""
     create(server, 30)
