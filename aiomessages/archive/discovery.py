@@ -98,6 +98,10 @@ class Discovery:
             async for placed in rest:
                 yield placed
 
+    def pages_from_the_head(self) -> Pages:
+        """Yield pages, newest first, to what `pages` has listed; they move no anchor."""
+        return self._newest_first(self._newest_created)
+
     async def _all(self) -> Pages:
         """Read the whole list, oldest first: what expires next comes first."""
         async with aclosing(self._list("asc", None)) as pages:

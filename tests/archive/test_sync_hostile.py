@@ -189,7 +189,7 @@ async def test_a_server_that_ends_every_page(
 async def test_a_list_that_always_fails_at_the_same_page(
     server: PlayedServer, archive: Path
 ) -> None:
-    """What stands in front of a page that cannot be read is kept, and what waits is tried again."""
+    """What stands around a page that cannot be read is kept, and what waits is tried again."""
     made = create(server, 25)
     server.fail = answering(f"{made[0].id}/messages", 500)
     await run(server, archive)
@@ -207,12 +207,40 @@ async def test_a_list_that_always_fails_at_the_same_page(
     server.fail = fail
     with pytest.raises(InternalServerError):
         await run(server, archive)
-    assert kept(archive).keys() == {one.id for one in [*made, *new[:10]]}
+    assert kept(archive).keys() == {one.id for one in [*made, *new]}
     assert ask(archive, "SELECT result FROM runs ORDER BY number DESC LIMIT 1") == [
         ("InternalServerError",)
     ]
-    server.fail = lambda _: None
-    assert (await run(server, archive)).new == 10
+
+
+@pytest.mark.parametrize("broken", [30, 45])
+async def test_a_completion_that_no_list_can_show(
+    server: PlayedServer, archive: Path, broken: int
+) -> None:
+    """One completion that fails each page with it costs what is new no place; each run says so."""
+    server.page = 10
+    made = create(server, 60)
+
+    def fail(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("/completions"):
+            return None
+        shown = [one.id for one in server.shown()]
+        if request.query.get("order") == "desc":
+            shown.reverse()
+        begin = shown.index(request.query["after"]) + 1 if "after" in request.query else 0
+        return web.Response(status=500) if made[broken].id in shown[begin : begin + 10] else None
+
+    for _ in range(3):
+        server.fail = fail
+        with pytest.raises(InternalServerError):
+            await run(server, archive)
+        server.fail = lambda _: None
+        missing = server.kept.keys() - kept(archive).keys()
+        assert made[broken].id in missing
+        assert len(missing) <= 20
+        create(server, 20)
+    await run(server, archive)
+    assert kept(archive).keys() == server.kept.keys()
 
 
 @pytest.mark.parametrize("fault", ["not found", "empty"])
@@ -519,7 +547,10 @@ async def test_a_cursor_that_is_deleted_on_the_way(
 
 
 async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive: Path) -> None:
-    """A list of which no second page can be read ends the sync with the server's error."""
+    """A list of which no second page can be read ends the sync with the server's error.
+
+    The oldest and the newest page are kept.
+    """
     create(server, 40)
     server.page = 10
     server.fail = lambda r: (
@@ -529,7 +560,7 @@ async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive:
     )
     with pytest.raises(BadRequestError):
         await run(server, archive)
-    assert len(kept(archive)) == 10
+    assert len(kept(archive)) == 20
 
 
 async def test_small_pages_of_a_server_that_ignores_the_order(
