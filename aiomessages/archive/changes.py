@@ -90,7 +90,7 @@ def end_run(
         db.execute(f"UPDATE runs SET anchor = NULL WHERE selection = ({same})", (number,))  # noqa: S608
     counts = (report.new, report.changed, len(report.missing) + len(report.gone))
     db.execute(
-        'UPDATE runs SET "end" = max(begin, ?), result = ?, new = ?, changed = ?, gone = ?,'
+        'UPDATE runs SET "end" = ?, result = ?, new = ?, changed = ?, gone = ?,'
         " failed = ?, requests = ?, refused = ? WHERE number = ?",
         (now, result, *counts, len(report.failed), report.requests, refused, number),
     )

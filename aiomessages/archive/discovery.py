@@ -61,7 +61,6 @@ class Discovery:
         self._tracker = AnchorTracker()
         prepare_to_list(db)
         self._newest = NewestPair()
-        self._written: Anchor | None = None
         self._confirmed: Anchor | None = None
 
     def now(self) -> float:
@@ -98,6 +97,10 @@ class Discovery:
         async with aclosing(self._all() if latest is None else self._newest_first(latest)) as rest:
             async for placed in rest:
                 yield placed
+
+    def pages_from_the_head(self) -> Pages:
+        """Yield pages, newest first, to what `pages` has listed; they move no anchor."""
+        return self._newest_first(self._newest_created)
 
     async def _all(self) -> Pages:
         """Read the whole list, oldest first: what expires next comes first."""
@@ -183,14 +186,10 @@ class Discovery:
     # --- the anchor -------------------------------------------------------------------------------
 
     def moved_anchor(self) -> Anchor | None:
-        """Return the anchor if it has moved since the last call."""
-        anchor = self._tracker.advance(self._bound())
-        if anchor == self._written:
-            return None
-        self._written = anchor
-        return anchor
+        """Return the anchor as far as it has moved; None if it has not, or there is none."""
+        return self._tracker.advance(self._bound())
 
     def final_anchor(self) -> Anchor | None:
         """Return the anchor after a list that was read as far as needed; None if it has none."""
-        anchor = self._tracker.advance(self._bound()) or self._newest.at_the_end()
+        anchor = self.moved_anchor() or self._newest.at_the_end()
         return self._confirmed if anchor is None else anchor

@@ -41,7 +41,7 @@ class Anchor(msgspec.Struct, frozen=True):
 
     after: str
     witness: str
-    created: float
+    created: int | float  # no int becomes a float: the same place has the same JSON
 
     def is_confirmed(self, page: Collection[Listed]) -> bool:
         """Return whether a page begins behind the anchor, in ascending order."""

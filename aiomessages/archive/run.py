@@ -5,7 +5,7 @@ Longer than 300 lines, so that the whole way of a completion through a run is in
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from aiomessages.values.json_lines import on_one_line
 from aiomessages.wire.requests import check_completion_id
 
 from . import changes
-from .discovery import Discovery
+from .discovery import Discovery, Pages
 from .errors import ArchiveError, sqlite_errors
 from .listing import Listed, Place
 from .report import SyncReport
@@ -130,20 +130,31 @@ class Sync:
         """Yield each completion to read: those listed, and then those that wait from before.
 
         A page that cannot be read ends the list, and no reading: else a list that always fails at
-        the same page would keep those in front of it out of the archive.
+        the same page would keep all others out of the archive. Those behind it are read from the
+        head, newest first.
         """
+        async with aclosing(self._listed(self._discovery.pages())) as listed:
+            async for work in listed:
+                yield work
+        if self._list_error is not None and not self._discovery.recheck:
+            async with aclosing(self._listed(self._discovery.pages_from_the_head())) as listed:
+                async for work in listed:
+                    yield work
+        if not self._report.listed:
+            self._raise_list_error()
+        for completion_id in self._waiting:
+            yield Work(Item(completion_id))
+
+    async def _listed(self, pages: Pages) -> AsyncGenerator[Work, None]:
+        """Yield each completion of a list to read; keep the error of a page that cannot be read."""
         try:
-            async with aclosing(self._discovery.pages()) as pages:
+            async with aclosing(pages):
                 async for page in pages:
                     for work in await self._unknown(page):
                         yield work
         except APIError as error:
             self._raise_if_of_all(error)
-            if not self._report.listed:
-                raise
-            self._list_error = error
-        for completion_id in self._waiting:
-            yield Work(Item(completion_id))
+            self._list_error = self._list_error or error
 
     async def _unknown(self, page: list[tuple[Listed, Place]]) -> list[Work]:
         """Record the completions of a page that the archive has; return the others."""

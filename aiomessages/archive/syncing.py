@@ -80,7 +80,7 @@ async def sync(
     Raises ConfigurationError for arguments that cannot be used; LockedError if another sync of the
     archive is running; OtherProjectError if the archive belongs to another project; another
     ArchiveError if it cannot be written; APIError for a refused key, a used-up quota, a wait of
-    more than ten minutes, and a list that cannot be read (what it listed before is kept first).
+    more than ten minutes, and a list that cannot be read (what it shows besides is kept first).
     """
     check_count("concurrency", concurrency)
     check_range(since)

@@ -24,6 +24,9 @@ Order = Literal["asc", "desc"]
 MARGIN: Final = 3600
 # In a list without any order, eleven items are in the requested order once in 40 million times.
 STEPS: Final = 10
+# A later `created` is in milliseconds, as some servers send it: in seconds it is the year 5138, and
+# in milliseconds 1973.
+_LATEST: Final = 100_000_000_000
 
 
 class TimeRange(msgspec.Struct, frozen=True):
@@ -187,9 +190,13 @@ _CREATED: Final = msgspec.json.Decoder(_Created)
 
 
 def created_of(completion: bytes) -> float | None:
-    """Return the creation time of a completion in Unix seconds, or None."""
+    """Return the creation time of a completion in Unix seconds, or None.
+
+    One in milliseconds is converted.
+    """
     try:
         found, _ = despite_lone_surrogates(_CREATED.decode, completion)
     except msgspec.ValidationError:  # a number that neither float nor int holds
         return None
-    return _number(found.created)
+    created = _number(found.created)
+    return created // 1000 if created is not None and created > _LATEST else created

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from aiomessages.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -116,6 +119,7 @@ async def test_a_list_that_fails_behind_the_anchor(server: PlayedServer, archive
     server.fail = answering("/completions", 500)
     with pytest.raises(InternalServerError):
         await run(server, archive)
+    assert ask(archive, "SELECT count(DISTINCT anchor), count(anchor) FROM runs") == [(1, 2)]
     server.fail = lambda _: None
     assert (await run(server, archive)).requests == 1 + len(new)
 
@@ -192,20 +196,23 @@ async def test_a_completion_without_choices_to_read(server: PlayedServer, archiv
 async def test_a_conversation_that_is_lost(server: PlayedServer, archive: Path) -> None:
     """One that changes whenever it is read is kept in part, said to be, and tried again."""
     (one,) = create(server, 1, messages=[f"message {n}" for n in range(4)])
+    create(server, 25, messages=["a message"])  # so that later lists begin behind it
     server.page = 2
+    kept = "SELECT state, message_count FROM completions ORDER BY created LIMIT 1"
 
     def vanish(request: web.Request) -> web.Response | None:
-        if "after" in request.query and request.path.endswith("/messages"):
+        if "after" in request.query and request.path.endswith(f"{one.id}/messages"):
             return web.json_response({"error": not_found(one.id)}, status=404)
         return None
 
     server.fail = vanish
     report = await run(server, archive)
     assert (report.lost, report.complete) == ([one.id], False)
-    assert ask(archive, "SELECT state, message_count FROM completions") == [("lost", 2)]
+    assert ask(archive, kept) == [("lost", 2)]
+    assert (await run(server, archive)).lost == [one.id]
     server.fail = lambda _: None
     assert (await run(server, archive)).complete
-    assert ask(archive, "SELECT state, message_count FROM completions") == [("complete", 4)]
+    assert ask(archive, kept) == [("complete", 4)]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +257,129 @@ async def test_a_refused_key_in_the_middle(server: PlayedServer, archive: Path) 
     assert ask(archive, "SELECT count(*) FROM completions") == [(10,)]
     server.fail = lambda _: None
     assert (await run(server, archive)).new == 20
+
+
+async def test_a_rate_limit_that_lets_nothing_through(server: PlayedServer, archive: Path) -> None:
+    """A refusal by a rate limit that is not to be tried again ends the sync, as it is for all."""
+    made = create(server, 30)
+    server.fail = lambda r: (
+        web.Response(status=429, headers={"x-should-retry": "false"})
+        if r.path.endswith(f"{made[10].id}/messages")
+        else None
+    )
+    with pytest.raises(RateLimitError):
+        await run(server, archive, concurrency=1)
+    assert ask(archive, "SELECT count(*) FROM completions") == [(10,)]
+    assert ask(archive, "SELECT * FROM waiting") == []
+
+
+async def test_what_waits_longest(server: PlayedServer, archive: Path) -> None:
+    """What could not be read is tried again in the order in which it failed, to expire last."""
+    tried = list[str]()
+
+    def fail(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("/messages"):
+            return None
+        tried.append(request.match_info["id"])
+        return web.Response(status=501)
+
+    server.fail = fail
+    ids = list[str]()
+    for _ in range(4):
+        one = server.create()
+        ids.insert(0, one.id)
+        one.hidden, server.now = True, server.now + HOUR
+    for one in [*server.kept.values()][::-1]:
+        one.hidden = False
+        await run(server, archive)
+        one.hidden, server.now = True, server.now + HOUR
+    tried.clear()
+    await run(server, archive, concurrency=1)
+    assert [*dict.fromkeys(tried)] == ids
+
+
+async def test_the_record_of_what_waits(server: PlayedServer, archive: Path) -> None:
+    """It has the first and the last attempt, how many there were, and the last error."""
+    (one,) = create(server, 1)
+    first = server.now
+    for text in ("a fault", "another fault"):
+        server.fail = answering("/messages", 501, {"message": text})
+        await run(server, archive)
+        last = server.now
+        server.now += HOUR
+    ((*record, error),) = ask(archive, "SELECT id, since, next, attempts, error FROM waiting")
+    assert record == [one.id, first, last, 2]
+    assert "another fault" in error
+
+
+async def test_the_record_of_a_run(server: PlayedServer, archive: Path) -> None:
+    """It has the counts of the report, and each completion the last time at which it was there."""
+    failing, gone, deleted, changed, *_ = create(server, 30)
+    server.fail = lambda r: (
+        web.Response(status=501)
+        if {failing.id, gone.id} & {*r.path.split("/")} and "/messages" in r.path
+        else None
+    )
+    await run(server, archive)
+    seen = server.now
+    gone.deleted = deleted.deleted = server.now
+    changed.metadata = {"a": "b"}
+    server.now += DAY
+    server.create()
+    report = await run(server, archive, recheck=True)
+    counts = (report.new, report.changed, len(report.missing) + len(report.gone))
+    assert counts == (1, 1, 2)
+    last = "SELECT new, changed, gone, failed, requests FROM runs ORDER BY number DESC LIMIT 1"
+    assert ask(archive, last) == [(*counts, 1, report.requests)]
+    times = ask(archive, "SELECT last_seen, gone_since, count(*) FROM completions GROUP BY 1, 2")
+    assert times == [(seen, server.now, 1), (server.now, None, 28)]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[logging.Logger]:
+    """Return the client's logger, which loses the filters of the test at its end."""
+    caplog.set_level(logging.INFO, "aiomessages")
+    logger = logging.getLogger("aiomessages")
+    before = [*logger.filters]
+    yield logger
+    logger.filters[:] = before
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("seconds", "waits"), [(600, True), (601, False)])
+async def test_how_long_a_server_may_ask_to_wait(
+    server: PlayedServer,
+    archive: Path,
+    status: int,
+    seconds: int,
+    log: logging.Logger,
+    *,
+    waits: bool,
+) -> None:
+    """A sync waits for ten minutes if the server asks for that; a longer wait ends it."""
+    create(server, 2)
+    server.fail = lambda r: (
+        web.Response(status=status, headers={"Retry-After": f"{seconds}"})
+        if r.path.endswith("/messages")
+        else None
+    )
+    retries = asyncio.Event()
+
+    def hear(record: logging.LogRecord) -> bool:
+        if vars(record).get("event") == "retry":
+            retries.set()
+        return True
+
+    log.addFilter(hear)
+    syncing = asyncio.ensure_future(run(server, archive, concurrency=1))
+    waiting = asyncio.ensure_future(retries.wait())
+    await asyncio.wait({syncing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    ended = syncing.done()
+    for task in (syncing, waiting):
+        task.cancel()
+    assert ended != waits
+    with pytest.raises((asyncio.CancelledError, RateLimitError, InternalServerError)):
+        await syncing
 
 
 # --- the recheck ----------------------------------------------------------------------------------
@@ -318,9 +448,10 @@ async def test_a_selection(server: PlayedServer, archive: Path) -> None:
     """Only what is selected is kept; another selection adds to the archive."""
     create(server, 3, model="gpt-5")
     create(server, 2, model="gpt-4o", metadata={"team": "a"})
+    create(server, 4)
     assert (await run(server, archive, model="gpt-5")).new == 3
     assert (await run(server, archive, metadata={"team": "a"})).new == 2
-    assert (await run(server, archive)).new == 0
+    assert (await run(server, archive)).new == 4
 
 
 async def test_since(server: PlayedServer, archive: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest_played import HOUR, PlayedServer, answering, ask, check_consistent, create, rows, run
@@ -225,3 +226,39 @@ async def test_cancelled_at_any_moment(server: PlayedServer, archive: Path) -> N
         assert rows(here) == rows(whole)
     assert cancelled > 5
     assert len(asyncio.all_tasks()) < 10
+
+
+async def test_cancelled_while_the_disk_is_slow(server: PlayedServer, archive: Path) -> None:
+    """A sync that is cancelled again and again ends when what it writes is written."""
+    (one,) = create(server, 1)
+    begun = asyncio.Event()
+
+    class Threads(ThreadPoolExecutor):
+        """The threads of the loop; `begun` is set with the first work behind the answer."""
+
+        def submit(self, *args: Any, **options: Any) -> Future[Any]:
+            if answered:
+                begun.set()
+            return super().submit(*args, **options)
+
+    answered = list[str]()
+    with closing(sqlite3.connect(archive, isolation_level=None)) as other:
+
+        def answer(request: web.Request) -> None:
+            if request.path.endswith("/messages"):
+                other.execute("BEGIN IMMEDIATE")
+                answered.append(request.path)
+
+        server.fail = answer
+        asyncio.get_running_loop().set_default_executor(Threads())
+        task = asyncio.ensure_future(run(server, archive))
+        await begun.wait()
+        for _ in range(20):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        other.execute("ROLLBACK")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ask(archive, "SELECT id FROM completions") == [(one.id,)]
+    assert ask(archive, "SELECT result FROM runs") == [("interrupted",)]

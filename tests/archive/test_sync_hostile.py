@@ -189,7 +189,7 @@ async def test_a_server_that_ends_every_page(
 async def test_a_list_that_always_fails_at_the_same_page(
     server: PlayedServer, archive: Path
 ) -> None:
-    """What stands in front of a page that cannot be read is kept, and what waits is tried again."""
+    """What stands around a page that cannot be read is kept, and what waits is tried again."""
     made = create(server, 25)
     server.fail = answering(f"{made[0].id}/messages", 500)
     await run(server, archive)
@@ -207,12 +207,40 @@ async def test_a_list_that_always_fails_at_the_same_page(
     server.fail = fail
     with pytest.raises(InternalServerError):
         await run(server, archive)
-    assert kept(archive).keys() == {one.id for one in [*made, *new[:10]]}
+    assert kept(archive).keys() == {one.id for one in [*made, *new]}
     assert ask(archive, "SELECT result FROM runs ORDER BY number DESC LIMIT 1") == [
         ("InternalServerError",)
     ]
-    server.fail = lambda _: None
-    assert (await run(server, archive)).new == 10
+
+
+@pytest.mark.parametrize("broken", [30, 45])
+async def test_a_completion_that_no_list_can_show(
+    server: PlayedServer, archive: Path, broken: int
+) -> None:
+    """One completion that fails each page with it costs what is new no place; each run says so."""
+    server.page = 10
+    made = create(server, 60)
+
+    def fail(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("/completions"):
+            return None
+        shown = [one.id for one in server.shown()]
+        if request.query.get("order") == "desc":
+            shown.reverse()
+        begin = shown.index(request.query["after"]) + 1 if "after" in request.query else 0
+        return web.Response(status=500) if made[broken].id in shown[begin : begin + 10] else None
+
+    for _ in range(3):
+        server.fail = fail
+        with pytest.raises(InternalServerError):
+            await run(server, archive)
+        server.fail = lambda _: None
+        missing = server.kept.keys() - kept(archive).keys()
+        assert made[broken].id in missing
+        assert len(missing) <= 20
+        create(server, 20)
+    await run(server, archive)
+    assert kept(archive).keys() == server.kept.keys()
 
 
 @pytest.mark.parametrize("fault", ["not found", "empty"])
@@ -240,6 +268,17 @@ async def test_a_conversation_that_the_server_forgets(
     server.fail, one.messages = (lambda _: None), ["another", "conversation"]
     assert (await run(server, archive)).new == 1
     assert ask(archive, "SELECT message_count FROM completions") == [(2,)]
+
+
+async def test_an_empty_conversation_with_another_reply(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A conversation that never had a message is read anew like any other."""
+    (one,) = create(server, 1, messages=[])
+    await run(server, archive)
+    one.extra = {"choices": []}
+    report = await run(server, archive, recheck=True)
+    assert (report.new, report.failed) == (1, {})
 
 
 @pytest.mark.parametrize(("reached", "status"), [(False, 500), (True, 401)])
@@ -287,6 +326,21 @@ async def test_the_progress_of_a_sync(server: PlayedServer, archive: Path) -> No
 
     await run(server, archive, recheck=True, on_progress=tell)
     assert (told[0], told[-1]) == ((0, 0), (3, 2))
+
+
+async def test_the_progress_of_what_is_not_kept(server: PlayedServer, archive: Path) -> None:
+    """The progress counts each completion of the report, also those that are not in the archive."""
+    failing, gone, *_ = create(server, 25)
+    server.fail = answering("/messages", 500)
+    await run(server, archive)
+    server.create(messages=[])
+    gone.deleted, gone.hidden = server.now, True
+    server.fail = answering(f"{failing.id}/messages", 500)
+    told: list[Progress] = []
+    report = await run(server, archive, on_progress=told.append)
+    assert (len(report.failed), len(report.pending), len(report.gone)) == (1, 1, 1)
+    counted = (told[-1].failed, told[-1].pending, told[-1].gone, told[-1].completions)
+    assert counted == (1, 1, 1, report.new)
 
 
 async def test_a_recheck_whose_list_fails(server: PlayedServer, archive: Path) -> None:
@@ -340,6 +394,20 @@ async def test_a_missing_one_that_cannot_be_asked_for(server: PlayedServer, arch
     assert (await run(server, archive, recheck=True)).missing == []
     server.fail = lambda _: None
     assert (await run(server, archive, recheck=True)).missing == [made[1].id]
+
+
+async def test_a_missing_one_that_a_gateway_does_not_find(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A "not found" that is not the API's own does not make a completion gone."""
+    made = create(server, 5)
+    await run(server, archive)
+    made[1].hidden = True
+    server.fail = lambda r: (
+        web.Response(status=404, text="no route") if r.path.endswith(made[1].id) else None
+    )
+    assert (await run(server, archive, recheck=True)).missing == []
+    assert set(kept(archive).values()) == {"complete"}
 
 
 async def test_a_key_refused_while_asking_for_the_missing(
@@ -429,11 +497,39 @@ async def test_a_list_that_repeats_itself(server: PlayedServer, archive: Path) -
     ]
 
 
-@pytest.mark.parametrize("deleted", [slice(19, 20), slice(20)])
-async def test_a_cursor_that_is_deleted_on_the_way(
-    server: PlayedServer, archive: Path, deleted: slice
+async def test_a_completion_that_is_listed_again_after_it_failed(
+    server: PlayedServer, archive: Path
 ) -> None:
-    """A list whose cursor was deleted while a page was read is read to its end."""
+    """A completion that could not be read, and is listed once more in the same run, is read."""
+    made = create(server, 20)
+    server.page, fault = 10, answering(f"{made[3].id}/messages", 422)
+    cursors, failed = [made[9].id, made[8].id], asyncio.Event()
+
+    async def fail(request: web.Request) -> web.Response | None:
+        if request.query.get("after") in cursors:  # so that the list begins anew
+            await failed.wait()
+            cursors.remove(request.query["after"])
+            return web.json_response({"error": {"message": "no", "param": "after"}}, status=404)
+        answer = None if failed.is_set() else fault(request)
+        if answer is not None:
+            failed.set()
+        return answer
+
+    server.fail = fail
+    report = await run(server, archive, concurrency=1)
+    assert (report.new, report.failed) == (20, {})
+
+
+@pytest.mark.parametrize(
+    ("deleted", "again"), [(slice(19, 20), 1), (slice(18, 20), 20), (slice(20), 30)]
+)
+async def test_a_cursor_that_is_deleted_on_the_way(
+    server: PlayedServer, archive: Path, deleted: slice, again: int
+) -> None:
+    """A list whose cursor was deleted while a page was read is read to its end.
+
+    It goes on behind the completion before it, or else from its begin.
+    """
     ids = [one.id for one in create(server, 40)[deleted]]
     error = {"error": {"message": "no such item", "param": "after"}}
     server.page = 10
@@ -446,12 +542,15 @@ async def test_a_cursor_that_is_deleted_on_the_way(
         return web.json_response(error, status=404)
 
     server.fail = refuse
-    assert (await run(server, archive)).new >= 40
+    assert (await run(server, archive)).listed == 40 + again
     assert kept(archive).keys() == server.kept.keys()
 
 
 async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive: Path) -> None:
-    """A list of which no second page can be read ends the sync with the server's error."""
+    """A list of which no second page can be read ends the sync with the server's error.
+
+    The oldest and the newest page are kept.
+    """
     create(server, 40)
     server.page = 10
     server.fail = lambda r: (
@@ -461,7 +560,7 @@ async def test_a_server_that_refuses_every_cursor(server: PlayedServer, archive:
     )
     with pytest.raises(BadRequestError):
         await run(server, archive)
-    assert len(kept(archive)) == 10
+    assert len(kept(archive)) == 20
 
 
 async def test_small_pages_of_a_server_that_ignores_the_order(
@@ -576,6 +675,18 @@ async def test_an_id_that_no_request_can_hold_and_is_gone(
     report = await run(server, archive)
     assert (report.gone, report.failed) == (["a/../b"], {})
     assert (await run(server, archive)).complete
+
+
+async def test_an_id_that_no_request_can_hold_and_is_kept_for_longer(
+    server: PlayedServer, archive: Path
+) -> None:
+    """A completion that could never be requested is not gone while the server lists it."""
+    server.exists = lambda _: True  # type: ignore[method-assign]
+    create(server, 1, extra={"id": "a/../b"})
+    await run(server, archive)
+    server.now += 2 * RETENTION
+    report = await run(server, archive)
+    assert (report.gone, [*report.failed]) == ([], ["a/../b"])
 
 
 @pytest.mark.parametrize("body", [b'{"id": "another"}', b"{}", b'{"id": 3}'])

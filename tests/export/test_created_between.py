@@ -343,11 +343,18 @@ def test_an_invalid_range(client: AsyncMessagesClient, wrong: Any) -> None:
         (b'{"created":true}', None),
         (b'{"created":1e400}', None),
         (b'{"created":%b}' % (b"9" * 5000), None),
+        (b'{"created":100000000000}', 100_000_000_000),
+        (b'{"created":1700000000123}', 1_700_000_000),
+        (b'{"created":1700000000123.5}', 1_700_000_000),
+        (b'{"created":%b}' % (b"9" * 400), 10**397 - 1),
         (b"{}", None),
     ],
 )
 def test_created(completion: bytes, time: float | None) -> None:
-    """The time of creation is read from the bytes; a value that is no number is unknown."""
+    """The time of creation is read from the bytes; a value that is no number is unknown.
+
+    One that must be in milliseconds is in seconds.
+    """
     assert created_of(completion) == time
 
 
