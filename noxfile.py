@@ -185,7 +185,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli,fastapi,otel,testing,view]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing,truststore,view]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 

@@ -23,7 +23,9 @@ from typing import Any, get_type_hints
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from faults.canary import shown_by_error
 from loopback import Answer, Asked, Loopback, Script, conversation, error, message, page, replies
+from loopback_proxy import LoopbackProxy
 
 from aiomessages import (
     AsyncMessagesClient,
@@ -283,6 +285,26 @@ def test_a_failure_of_another_kind_keeps_its_traceback(serve: Any) -> None:
     ):
         client.list("chatcmpl-1").page()
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "no_key"
+
+
+def test_a_walk_through_a_proxy(serve: Any, portal: BlockingPortal) -> None:
+    """The options of the way to the API are those of the async client."""
+    server = serve(conversation(THREE_PAGES))
+    proxy = LoopbackProxy(server.base_url)
+    with (
+        portal.wrap_async_context_manager(proxy),
+        MessagesClient(KEY, base_url=server.base_url, proxy=proxy.url) as client,
+    ):
+        assert len(list(client.list("chatcmpl-1"))) == 250
+    assert len(proxy.heads) == 1
+
+
+def test_a_password_of_a_certificate() -> None:
+    """An error about a certificate shows its password in no traceback."""
+    with pytest.raises(ConfigurationError, match="client_cert") as caught:
+        MessagesClient(KEY, client_cert=("no.pem", "no.pem", "pass-canary-0123"))
+    shown = shown_by_error(caught.value)
+    assert [place for place, text in shown if "pass-canary-0123" in text] == []
 
 
 # --- many conversations, and exports --------------------------------------------------------------
