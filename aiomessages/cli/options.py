@@ -42,6 +42,9 @@ _SPELLING = {
     "pass trust_env=True to use it": "leave --no-proxy out to use it",
     "pass client_cert=(certificate, key, password)": "only the Python client can take its password",
     "Write them into proxy= as": "Leave --proxy out, and write them into HTTPS_PROXY as",
+    "only a session of your own can use one, as in the recipe of the documentation": (
+        "use an HTTP proxy that forwards to it, or --no-proxy"
+    ),
     "proxy=": "--proxy",
     "ca_file=": "--ca-file",
     "ca_file ": "--ca-file ",

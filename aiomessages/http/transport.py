@@ -144,7 +144,7 @@ class Transport:
         timeout: Timeout,
         max_bytes: int,
     ) -> Response:
-        proxy = self._proxies.of(origin) if self._owns else None
+        proxy = self._proxies.of(origin)
         # Such a proxy gets the URL of each request, and its credentials with it.
         forwards = proxy is not None and origin.startswith("http://")
         if proxy is not None and forwards:
@@ -182,11 +182,12 @@ class Transport:
         return Response(response.status, headers, body, received_at, flaw, abort)
 
     def _translate(self, error: Exception, origin: str, timeout: Timeout) -> APIError:
-        proxy = self._proxies.of(origin) if self._owns else None
+        proxy = self._proxies.of(origin)
         if proxy is not None and isinstance(error, ProxyFailedError):
             return translate_proxy_failure(error, proxy, origin, timeout)
         problem = translate(error, timeout)
-        if isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError):
+        is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
+        if is_cut_off and self._owns:  # another session may use the variable
             problem.hint = self._proxies.why_unused(origin) or problem.hint
         return problem
 

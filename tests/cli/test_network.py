@@ -4,6 +4,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -11,6 +12,9 @@ from conftest_cli import KEY, Ran
 from faults import addresses
 from faults.raw_server import COMPLETION, RawServer
 from loopback_proxy import LoopbackProxy
+
+if TYPE_CHECKING:
+    import subprocess
 
 Run = Callable[..., Ran]
 API = ("--base-url", "https://api.example/v1", "--max-retries", "0")
@@ -66,6 +70,19 @@ def test_a_list_through_the_proxy_of_the_environment(
     assert ran.out.count(b"\n") == 6
 
 
+def test_the_certificates_of_the_environment(
+    spawn: Callable[..., "subprocess.Popen[bytes]"],
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: LoopbackProxy,
+    folder: Path,
+) -> None:
+    """SSL_CERT_FILE names the certificates that are trusted."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:p%40ssword-0123@"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    out, err = spawn("list", COMPLETION, *API, "--client-cert", folder / "both.pem").communicate()
+    assert (out.count(b"\n"), err) == (6, b"")
+
+
 def test_a_wrong_password(run: Run, monkeypatch: pytest.MonkeyPatch, proxy: LoopbackProxy) -> None:
     """The error of a proxy names it and the variable; --debug shows no password either."""
     monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://user:wrong-0123@"))
@@ -110,7 +127,7 @@ def test_plain_http(run: Run) -> None:
     [
         (["--proxy", "http://user:secret-0123@p:1"], "a password in argv can be read"),
         (["--proxy", "p:1", "--no-proxy"], "--proxy and --no-proxy contradict each other"),
-        (["--proxy", "socks5://p:1"], "--proxy names a SOCKS proxy"),
+        (["--proxy", "socks5://p:1"], "--proxy names a SOCKS proxy: use an HTTP proxy that"),
         (["--proxy", "ftp://p:1"], "--proxy is not a URL"),
         (["--client-key", "key.pem"], "--client-key is the key of a --client-cert"),
         (["--client-cert", "cert.pem"], "--client-cert cert.pem cannot be used"),

@@ -476,3 +476,15 @@ def test_another_base_url() -> None:
     client.with_options(base_url="http://127.0.0.1:1/v1", allow_http=True)
     with pytest.raises(ConfigurationError, match="would read the API key"):
         client.with_options(base_url="http://127.0.0.1:1/v1")
+
+
+async def test_a_session_that_may_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a session that was passed in, no error says that it uses no proxy."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        client = AsyncMessagesClient(
+            KEY, base_url="https://api.example/v1", session=session, retry=ONCE
+        )
+        with pytest.raises(APIConnectionError, match="no connection") as caught:
+            await client.list(COMPLETION)
+    assert "not used" not in str(caught.value)
