@@ -115,8 +115,8 @@ def _is_of(proxy: Proxy, error: aiohttp.ClientConnectorError) -> bool:
 
 def _refused(error: RefusedError, proxy: Proxy, target: str) -> ProxyError:
     status = error.status
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return _not_logged_in(error, proxy)
+    if status in (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED):
+        return _not_logged_in(error, proxy)  # tinyproxy answers a wrong password with 401
     known = f"{status} {HTTPStatus(status).phrase}" if status in _STATUSES else str(status)
     is_behind = status >= 500
     did = "cannot connect to" if is_behind else "refuses to connect to"
@@ -137,7 +137,7 @@ def _not_logged_in(error: RefusedError, proxy: Proxy) -> ProxyError:
     if error.schemes and "Basic" not in error.schemes:
         hint = _NO_BASIC.replace("{schemes}", " and ".join(error.schemes))
     return ProxyError(
-        f"{proxy} {does} (407)",
+        f"{proxy} {does} ({error.status})",
         status=error.status,
         hint=hint.format(source=proxy.source),
         retryable=False,

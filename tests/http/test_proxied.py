@@ -175,7 +175,8 @@ TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
         (answering("502"), 502, True, "502 Bad Gateway"),
         (answering("503"), 503, True, "503 Service Unavailable"),
         (answering("504"), 504, True, "504 Gateway Timeout"),
-        (answering("407"), 407, False, "does not accept the user or the password"),
+        (answering("407"), 407, False, "does not accept the user or the password (407)"),
+        (answering("401"), 401, False, "does not accept the user or the password (401)"),
         (
             answering("407", "Proxy-Authenticate: NTLM", f"Proxy-Authenticate: {SENT} x=y"),
             *(407, False, "does not accept the user or the password"),
