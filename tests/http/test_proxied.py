@@ -162,9 +162,6 @@ def answering(status: str, *fields: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
-
-
 @pytest.mark.parametrize(
     ("answer", "status", "retryable", "said"),
     [
@@ -185,7 +182,7 @@ TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
             answering("407", "Proxy-Authenticate: NTLM", "Proxy-Authenticate: negotiate x"),
             *(407, False, "It offers NTLM and Negotiate, and this client knows Basic alone"),
         ),
-        (TLS_ALERT, None, False, "does not answer in HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", None, False, "does not answer in HTTP"),
         (b"", None, True, "closed the connection without an answer"),
     ],
     ids=repr,
@@ -276,6 +273,13 @@ async def plain_for_tls() -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
+async def tls_for_plain() -> AsyncIterator[str]:
+    """Yield the URL of a proxy that speaks TLS, with http://."""
+    async with LoopbackProxy("", tls=certificate("127.0.0.1")) as proxy:
+        yield proxy.url.replace("https://", "http://")
+
+
+@contextlib.asynccontextmanager
 async def untrusted() -> AsyncIterator[str]:
     """Yield a proxy with TLS whose certificate nobody knows."""
     async with LoopbackProxy("", tls=addresses.CERTIFICATES["self-signed"]()) as proxy:
@@ -289,9 +293,10 @@ async def untrusted() -> AsyncIterator[str]:
         (absent, ProxyError, "no connection to ", "Check HTTPS_PROXY"),
         (nameless, ProxyError, "the name of ", "Check HTTPS_PROXY"),
         (plain_for_tls, ProxyError, "TLS with ", "its URL begins with http://"),
+        (tls_for_plain, ProxyError, "", "its URL begins with https://"),
         (untrusted, ProxyError, "TLS with ", "as ca_file="),
     ],
-    ids=["silent", "absent", "nameless", "plain", "untrusted"],
+    ids=["silent", "absent", "nameless", "plain", "TLS", "untrusted"],
 )
 async def test_proxies_that_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
