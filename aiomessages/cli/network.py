@@ -1,11 +1,27 @@
 """The options of the way to the API: the proxy, the certificates, and plain HTTP."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Group, Parameter
 
 from .exits import UsageError
+
+# The library's errors name arguments; at the command line they are options.
+SPELLING_OF_NETWORK: Final = {
+    "pass allow_http=True": "use --allow-http",
+    "pass trust_env=True to use it": "leave --no-proxy out to use it",
+    "pass client_cert=(certificate, key, password)": "only the Python client can take its password",
+    "Write them into proxy= as": "Leave --proxy out, and write them into HTTPS_PROXY as",
+    "only a session of your own can use one, as in the recipe of the documentation": (
+        "use an HTTP proxy that forwards to it, or --no-proxy"
+    ),
+    "proxy=": "--proxy",
+    "or pass ca_file=": "or use --ca-file",
+    "ca_file=": "--ca-file",
+    "ca_file ": "--ca-file ",
+    "client_cert ": "--client-cert ",
+}
 
 
 @Parameter(name="*", group=Group("Network", sort_key=3))

@@ -25,7 +25,7 @@ import aiomessages
 from . import stderr
 from .archive_names import DATABASE_ENDINGS
 from .exits import NotStoredError, UsageError
-from .network import Network
+from .network import SPELLING_OF_NETWORK, Network
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
@@ -38,17 +38,7 @@ _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?",
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
-    "pass allow_http=True": "use --allow-http",
-    "pass trust_env=True to use it": "leave --no-proxy out to use it",
-    "pass client_cert=(certificate, key, password)": "only the Python client can take its password",
-    "Write them into proxy= as": "Leave --proxy out, and write them into HTTPS_PROXY as",
-    "only a session of your own can use one, as in the recipe of the documentation": (
-        "use an HTTP proxy that forwards to it, or --no-proxy"
-    ),
-    "proxy=": "--proxy",
-    "ca_file=": "--ca-file",
-    "ca_file ": "--ca-file ",
-    "client_cert ": "--client-cert ",
+    **SPELLING_OF_NETWORK,
     "; see default_query=": "",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",

@@ -19,6 +19,7 @@ from yarl import URL
 
 from aiomessages.errors import APIError, ConfigurationError, MessagesError, TLSError
 from aiomessages.network.proxy import Proxies
+from aiomessages.network.tls import why_untrusted
 from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
@@ -184,12 +185,19 @@ class Transport:
     def _translate(self, error: Exception, origin: str, timeout: Timeout) -> APIError:
         proxy = self._proxies.of(origin)
         if proxy is not None and isinstance(error, ProxyFailedError):
-            return translate_proxy_failure(error, proxy, origin, timeout)
-        problem = translate(error, timeout)
-        is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
-        if is_cut_off and self._owns:  # another session may use the variable
-            problem.hint = self._proxies.why_unused(origin) or problem.hint
+            problem = translate_proxy_failure(error, proxy, origin, timeout)
+        else:
+            problem = translate(error, timeout)
+        if self._owns:  # another session may use the variables
+            problem.hint = self._why(error, problem, origin) or problem.hint
         return problem
+
+    def _why(self, error: Exception, problem: APIError, origin: str) -> str:
+        """Return what the environment has to do with an error; "" if it has nothing."""
+        if isinstance(problem.__cause__, ssl.CertificateError):
+            return why_untrusted() if self._tls is None else ""
+        is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
+        return self._proxies.why_unused(origin) if is_cut_off else ""
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()

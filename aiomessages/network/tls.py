@@ -11,6 +11,8 @@ from aiomessages.values.secrets import SecretStr, hide
 StrPath = str | os.PathLike[str]
 ClientCert = StrPath | tuple[StrPath, StrPath] | tuple[StrPath, StrPath, str]
 
+_OF_OTHERS: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+
 # The value of `ca_file` for the trust store of the system.
 SYSTEM: Final = "system"
 
@@ -46,6 +48,19 @@ def tls_context(
     if client_cert is not None:
         _load_client_cert(context, client_cert)
     return context
+
+
+def why_untrusted() -> str:
+    """Return which variable may be why a certificate is not trusted, as a sentence; "" if none is.
+
+    OpenSSL ignores a missing file, and Python the variables of other programs.
+    """
+    file = os.environ.get("SSL_CERT_FILE")
+    if file:
+        exists = Path(file).is_file()
+        return "" if exists else f"SSL_CERT_FILE is {file}, and there is no such file."
+    other = next((name for name in _OF_OTHERS if os.environ.get(name)), None)
+    return f"{other} is set but not used: set SSL_CERT_FILE, or pass ca_file=." if other else ""
 
 
 def _trusting(ca_file: StrPath | None) -> ssl.SSLContext:

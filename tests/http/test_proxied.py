@@ -351,6 +351,27 @@ async def test_an_untrusted_server_behind_a_proxy() -> None:
             await client.list(COMPLETION)
 
 
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("REQUESTS_CA_BUNDLE", "REQUESTS_CA_BUNDLE is set but not used: set SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", "SSL_CERT_FILE is /nowhere/ca.pem, and there is no such file."),
+    ],
+)
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_a_variable_without_effect_on_trust(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: str, *, proxied: bool
+) -> None:
+    """The error of an untrusted certificate, also of a proxy, names a variable that did nothing."""
+    monkeypatch.setenv(variable, "/nowhere/ca.pem")
+    async with served() as server, LoopbackProxy("", tls=certificate("127.0.0.1")) as proxy:
+        options = {"proxy": proxy.url} if proxied else {}
+        async with AsyncMessagesClient(KEY, base_url=server.base_url, **options) as client:
+            with pytest.raises(ProxyError if proxied else TLSError) as caught:
+                await client.list(COMPLETION)
+    assert said in str(caught.value)
+
+
 async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:
     """A tunnel that ends in the TLS handshake is a ProxyError that names both ends."""
 

@@ -12,7 +12,7 @@ from faults.addresses import AUTHORITY
 from faults.canary import shown_by_error
 
 from aiomessages import ConfigurationError
-from aiomessages.network.tls import hide_password, tls_context
+from aiomessages.network.tls import hide_password, tls_context, why_untrusted
 
 SECRET = "pass-canary-0123"
 
@@ -145,3 +145,11 @@ def test_options_that_cannot_be_used(options: tuple[Any, Any, Any], said: str) -
     """Values of other types, and combinations, are refused."""
     with pytest.raises(ConfigurationError, match=said):
         tls_context(*options)
+
+
+def test_variables_that_explain_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a variable, or with one that names a file, nothing is to be said of it."""
+    assert why_untrusted() == ""
+    monkeypatch.setenv("SSL_CERT_FILE", str(files / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "x")
+    assert why_untrusted() == ""
