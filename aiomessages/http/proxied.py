@@ -102,7 +102,9 @@ def translate_proxy_failure(
     if isinstance(error, TimeoutError):
         seconds = "" if timeout.connect is None else f" within {timeout.connect:.3g} s (connect)"
         slow = APITimeoutError(f"no connection to {target} through {proxy}{seconds}")
-        slow.hint = _CHECK_IT.format(source=proxy.source)
+        # A proxy that does not speak TLS waits for the end of a line.
+        advice = _IS_NO_TLS if proxy.scheme == "https" else _CHECK_IT
+        slow.hint = advice.format(source=proxy.source)
         return slow
     if isinstance(error, aiohttp.ClientConnectorError) and not _is_of(proxy, error):
         return _behind(error, proxy, target, timeout)

@@ -247,6 +247,13 @@ async def silent() -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
+async def silent_for_tls() -> AsyncIterator[str]:
+    """Yield the same with https://, as a proxy that waits for the end of a line."""
+    async with silent() as url:
+        yield url.replace("http://", "https://")
+
+
+@contextlib.asynccontextmanager
 async def absent() -> AsyncIterator[str]:
     """Yield a proxy that refuses connections."""
     with addresses.nobody_listens() as url:
@@ -290,13 +297,17 @@ async def untrusted() -> AsyncIterator[str]:
     ("proxy", "expected", "said", "advice"),
     [
         (silent, APITimeoutError, "no connection to api.example:443 through ", "Check HTTPS_PROXY"),
+        (
+            *(silent_for_tls, APITimeoutError, "no connection to api.example:443 through "),
+            "its URL begins with http://",
+        ),
         (absent, ProxyError, "no connection to ", "Check HTTPS_PROXY"),
         (nameless, ProxyError, "the name of ", "Check HTTPS_PROXY"),
         (plain_for_tls, ProxyError, "TLS with ", "its URL begins with http://"),
         (tls_for_plain, ProxyError, "", "its URL begins with https://"),
         (untrusted, ProxyError, "TLS with ", "as ca_file="),
     ],
-    ids=["silent", "absent", "nameless", "plain", "TLS", "untrusted"],
+    ids=["silent", "silent for TLS", "absent", "nameless", "plain", "TLS", "untrusted"],
 )
 async def test_proxies_that_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
@@ -315,7 +326,7 @@ async def test_proxies_that_cannot_be_reached(
             trust_env=True,
             ca_file=ca_file,
             retry=ONCE,
-            timeout=Timeout(connect=0.3 if proxy is silent else 5),
+            timeout=Timeout(connect=0.3 if expected is APITimeoutError else 5),
         ) as client:
             with pytest.raises(expected) as caught:
                 await client.list(COMPLETION)
