@@ -13,12 +13,13 @@ import aiohttp
 import pytest
 from faults import addresses
 from faults.canary import shown_by_error, shown_by_log
-from faults.raw_server import COMPLETION, CONVERSATION, LIMIT, RawServer
+from faults.raw_server import COMPLETION, CONVERSATION, LIMIT, Exchange, RawServer
 from loopback_proxy import LoopbackProxy
 
 from aiomessages import (
     APIConnectionError,
     APIError,
+    APIStatusError,
     APITimeoutError,
     AsyncMessagesClient,
     ConfigurationError,
@@ -224,6 +225,26 @@ async def test_a_proxy_that_wants_credentials() -> None:
             await client.list(COMPLETION)
     assert "Write them into proxy= as http://user:password@host:port" in str(caught.value)
     assert len(proxy.heads) == 1  # it is not sent again
+
+
+async def test_a_407_from_behind_the_tunnel(ca_file: Path) -> None:
+    """A 407 of the server is no error of the proxy, and gets no credentials."""
+
+    async def claim(exchange: Exchange) -> None:
+        await exchange.send(exchange.whole(b"{}", "Proxy-Authenticate: Basic", status=407))
+
+    tls = certificate("api.example")
+    async with (
+        RawServer({1: claim}, tls=tls) as server,
+        LoopbackProxy(server.base_url, authorization=SENT) as proxy,
+        AsyncMessagesClient(
+            KEY, base_url="https://api.example/v1", proxy=with_user(proxy), ca_file=ca_file
+        ) as client,
+    ):
+        with pytest.raises(APIStatusError) as caught:
+            await client.list(COMPLETION)
+    assert caught.value.status == 407
+    assert all("proxy-authorization" not in asked.headers for asked in server.asked)
 
 
 async def test_plain_http_through_a_proxy_that_wants_credentials() -> None:
