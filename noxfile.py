@@ -185,7 +185,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with mypy, and the promises that its types make to a user."""
-    session.install("-e", ".[cli,fastapi,otel,testing,view]", *_group("types"))
+    session.install("-e", ".[cli,fastapi,otel,testing,truststore,view]", *_group("types"))
     session.run("mypy", *session.posargs)
     session.run("python", "tests/typing/check.py")
 
@@ -211,11 +211,25 @@ def site(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Test the pages in Chromium, which apt installs if this is root."""
-    if not _chromium() and not _install_chromium(session):
+    if not _chromium():
+        _apt_install(session, "chromium")
+    if not _chromium():
         session.skip("there is no Chromium here; on Debian, `apt install chromium` as root")
     session.install("-e", ".[fastapi,view]", *_group("browser"))
     pages = ("tests/test_fastapi_page.py", "tests/view/test_browser.py")
     session.run("pytest", *pages, *session.posargs)
+
+
+@nox.session
+def network(session: nox.Session) -> None:
+    """Test the client with a real nginx and a real proxy, which apt installs if this is root."""
+    programs = ("nginx", "tinyproxy")
+    if not _found(*programs):
+        _apt_install(session, "nginx-light", "tinyproxy")
+    if not _found(*programs):
+        session.skip("nginx or tinyproxy is missing; on Debian, apt installs both as root")
+    _install_for_tests(session)
+    session.run("pytest", "tests/network/test_real_parts.py", *session.posargs)
 
 
 @nox.session
@@ -242,22 +256,27 @@ def _chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def _install_chromium(session: nox.Session) -> bool:
-    """Install Debian's Chromium if that needs no question and little time; return the success."""
+def _found(*programs: str) -> bool:
+    """Return whether all of these programs are here; servers may be in a folder of root alone."""
+    return all(shutil.which(one) or shutil.which(one, path="/usr/sbin") for one in programs)
+
+
+def _apt_install(session: nox.Session, *packages: str) -> None:
+    """Install Debian's packages if that needs no question and little time."""
+    named = " and ".join(packages)
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        return False
-    session.log("installing Debian's chromium (once)")
+        return
+    session.log(f"installing Debian's {named} (once)")
     apt = ["apt-get", "--quiet=2", "--yes", "--no-install-recommends"]
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         # Only steps that leave nothing half done have a timeout.
         subprocess.run([*apt, "update"], check=True, env=quietly, timeout=30)
-        fetch = [*apt, "--download-only", "install", "chromium"]
+        fetch = [*apt, "--download-only", "install", *packages]
         subprocess.run(fetch, check=True, env=quietly, timeout=60)
-        subprocess.run([*apt, "install", "chromium"], check=True, env=quietly)
+        subprocess.run([*apt, "install", *packages], check=True, env=quietly)
     except subprocess.SubprocessError as error:
-        session.warn(f"no Chromium could be installed: {error}")
-    return _chromium() is not None
+        session.warn(f"{named} could not be installed: {error}")
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         NotFoundError as NotFoundError,
         PaginationError as PaginationError,
         PermissionDeniedError as PermissionDeniedError,
+        ProxyError as ProxyError,
         RateLimitError as RateLimitError,
         RedirectError as RedirectError,
         ResponseTooLargeError as ResponseTooLargeError,
@@ -89,7 +90,7 @@ _MODULES = {
         "APIConnectionError APIError APIResponseError APIStatusError APITimeoutError"
         " AuthenticationError BadRequestError ClientClosedError ConfigurationError ConflictError"
         " DecodeError InsufficientQuotaError InternalServerError MessagesError NotFoundError"
-        " PaginationError PermissionDeniedError RateLimitError RedirectError"
+        " PaginationError PermissionDeniedError ProxyError RateLimitError RedirectError"
         " ResponseTooLargeError SchemaError TLSError UnprocessableEntityError"
     ),
     "models": (

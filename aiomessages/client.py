@@ -18,6 +18,7 @@ from .calls.retry import DEFAULT_POLICY, RetryPolicy
 from .conversations import ConversationStream, Ids, OnError, Reader, check_options
 from .errors import ConfigurationError
 from .models import StoredCompletion
+from .network.proxy import Proxies
 from .observe.logs import show_log
 from .paging.caller import Caller, CallOptions
 from .paging.page_size import PageSize
@@ -39,7 +40,11 @@ from .wire.decoding import COMPLETIONS, MESSAGES
 from .wire.requests import ACCEPT_ENCODING, check_page_options
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
+
+    from .network.tls import ClientCert, StrPath
 
 Order = Literal["asc", "desc"]
 LookAheadMode = Literal["predict"] | bool
@@ -75,8 +80,15 @@ class AsyncMessagesClient:
       environment's `OPENAI_API_KEY`.
     - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
       `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
-    - `session`: an aiohttp.ClientSession to use. The client never closes it. Without one, the
-      client opens its own on first use, so that it can be built outside a running event loop.
+    - `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`. `trust_env`: use the
+      proxy of `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, except for the hosts of `NO_PROXY`.
+    - `ca_file`: a PEM file with the certificates to trust, in place of this machine's; `"system"`
+      asks the trust store of the operating system. `client_cert`: the certificate of the client: a
+      PEM file, or a tuple `(certificate, key)` or `(certificate, key, password)`. `ssl_context`: an
+      ssl.SSLContext in place of both.
+    - `session`: an aiohttp.ClientSession to use, which has its own proxy and certificates. The
+      client never closes it. Without one, the client opens its own on first use, so that it can be
+      built outside a running event loop.
     - `timeout`: seconds for one attempt, or a Timeout. `deadline`: seconds for a whole call, with
       its retries and waits.
     - `retry`: a RetryPolicy. `on_retry`: a function that is called with a RetryDetails before each
@@ -102,6 +114,12 @@ class AsyncMessagesClient:
         organization: str | None = None,
         project: str | None = None,
         session: "aiohttp.ClientSession | None" = None,
+        # the way there
+        proxy: str | None = None,
+        trust_env: bool = False,
+        ssl_context: "ssl.SSLContext | None" = None,
+        ca_file: "StrPath | None" = None,
+        client_cert: "ClientCert | None" = None,
         # limits
         timeout: Timeout | float | None = DEFAULT_TIMEOUT,
         deadline: float | None = None,
@@ -116,10 +134,12 @@ class AsyncMessagesClient:
         on_retry: OnRetry | None = None,
     ) -> None:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
+        from .network.tls import hide_password, tls_context  # noqa: PLC0415 with aiohttp
 
         show_log(log_level())
-        api_key = hide(api_key)  # before an error can show it in a traceback
-        base_url, default_headers = hide(base_url), hide_values(default_headers)
+        # before an error can show them in a traceback
+        api_key, proxy, base_url = hide(api_key), hide(proxy), hide(base_url)
+        default_headers, client_cert = hide_values(default_headers), hide_password(client_cert)
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -145,6 +165,16 @@ class AsyncMessagesClient:
             "on_retry": on_retry,
         }
         self._session = session
+        if session is not None:
+            _refuse_for_session(
+                proxy=proxy,
+                trust_env=trust_env or None,
+                ssl_context=ssl_context,
+                ca_file=ca_file,
+                client_cert=client_cert,
+            )
+        self._proxies = Proxies(proxy, trust_env=trust_env)
+        self._proxies.check(self._settings.base_url, allow_http=allow_http)
         check_seconds("deadline", deadline)
         constant_headers = {
             "accept": "application/json",
@@ -158,7 +188,13 @@ class AsyncMessagesClient:
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
         )
-        transport = Transport(session, headers=constant_headers, trace_configs=trace_configs)
+        transport = Transport(
+            session,
+            headers=constant_headers,
+            trace_configs=trace_configs,
+            proxies=self._proxies,
+            tls=tls_context(ssl_context, ca_file, client_cert),
+        )
         self._caller = Caller(
             self._settings,
             Attempts(transport, rules),
@@ -179,7 +215,8 @@ class AsyncMessagesClient:
         """Return a client with other options that shares this one's session.
 
         Closing this client closes the new one as well; closing the new one leaves this one open.
-        `session` and `trace_configs` are shared, so they cannot be changed.
+        `session` and `trace_configs` are shared, and so are the proxy and the certificates, so they
+        cannot be changed.
 
         Raises ConfigurationError for options that cannot be used.
         """
@@ -188,6 +225,8 @@ class AsyncMessagesClient:
         options: dict[str, Any] = {**self._options, **changes}
         child = type(self)(session=self._session, **options)
         child._caller = caller_of(child).child_of(self._caller)  # noqa: SLF001 one of its own
+        child._proxies = self._proxies  # noqa: SLF001 the same
+        self._proxies.check(child.base_url, allow_http=options["allow_http"])
         return child
 
     @property
@@ -376,6 +415,14 @@ class AsyncMessagesClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _refuse_for_session(**options: object) -> None:
+    if given := [f"{name}=" for name, value in options.items() if value is not None]:
+        raise ConfigurationError(
+            f"{' and '.join(given)} cannot change the session that you handed in: give them to the"
+            " session, as in ClientSession(proxy=…, connector=TCPConnector(ssl=…)), or pass none"
+        )
 
 
 def _checked_policy(retry: object) -> RetryPolicy:

@@ -9,6 +9,7 @@ only sets the attribute. Longer than 300 lines, so that the whole tree is in one
     ├── APIError                      .completion_id .cursor .attempts
     │   ├── APIConnectionError        no complete response arrived
     │   │   ├── APITimeoutError       also a TimeoutError
+    │   │   ├── ProxyError            the proxy failed or refused: .status
     │   │   └── TLSError
     │   ├── APIResponseError          a response arrived but cannot be used
     │   │   ├── DecodeError           not JSON, not UTF-8, wrongly compressed, truncated
@@ -132,11 +133,36 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is only slow."
 
 
+class ProxyError(APIConnectionError):
+    """The proxy cannot be reached, refuses to connect to the API, or cannot.
+
+    `status` is that of its response, or None without one. The API got no request.
+    """
+
+    hint = "The API got no request."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message, retryable=retryable)
+        self.status = status
+        if hint is not None:
+            self.hint = hint
+
+
 class TLSError(APIConnectionError):
-    """The server's certificate is not trusted, or the TLS handshake failed."""
+    """A certificate is not trusted, the server's or the client's, or the TLS handshake failed."""
 
     retryable = False
-    hint = "Nothing was sent. Check base_url and the certificates that this machine trusts."
+    hint = (
+        "Check base_url and the certificates that this machine trusts. Give those of a private CA,"
+        " or of a proxy that inspects TLS, as ca_file= or in SSL_CERT_FILE."
+    )
 
 
 class APIResponseError(APIError):

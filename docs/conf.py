@@ -19,12 +19,12 @@ nitpicky = True  # a reference that leads nowhere is a warning, and the session 
 # Names of other packages stay text: links to them would need requests to other sites.
 OTHER_PACKAGES = (
     "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|markupsafe|msgspec|opentelemetry|os"
-    "|pathlib|pytest|starlette|types|typing|web"
+    "|pathlib|pytest|ssl|starlette|types|typing|web"
 )
 # Types of arguments and results that no user imports.
 NOT_IMPORTED = (
-    "ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path|Self"
-    "|Source|TracebackType|UnsetType"
+    "ClientCert|ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path"
+    "|Self|Source|StrPath|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
     ("py:class", r"integer -- .*"),  # the signature in Python's docstrings of Sequence

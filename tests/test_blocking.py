@@ -23,7 +23,9 @@ from typing import Any, get_type_hints
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from faults.canary import shown_by_error
 from loopback import Answer, Asked, Loopback, Script, conversation, error, message, page, replies
+from loopback_proxy import LoopbackProxy
 
 from aiomessages import (
     AsyncMessagesClient,
@@ -40,6 +42,7 @@ from aiomessages.blocking.thread import LoopThread
 from aiomessages.export import export as async_export
 
 KEY = "sk-canary-0123456789"
+SECRET = "pass-canary-0123"
 THREE_PAGES = [message(n) for n in range(250)]
 IDS = [f"chatcmpl-{n}" for n in range(100)]
 
@@ -283,6 +286,25 @@ def test_a_failure_of_another_kind_keeps_its_traceback(serve: Any) -> None:
     ):
         client.list("chatcmpl-1").page()
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "no_key"
+
+
+def test_a_walk_through_a_proxy(serve: Any, portal: BlockingPortal) -> None:
+    """The options of the way to the API are those of the async client."""
+    server = serve(conversation(THREE_PAGES))
+    proxy = LoopbackProxy(server.base_url)
+    with (
+        portal.wrap_async_context_manager(proxy),
+        MessagesClient(KEY, base_url=server.base_url, proxy=proxy.url) as client,
+    ):
+        assert len(list(client.list("chatcmpl-1"))) == 250
+    assert len(proxy.heads) == 1
+
+
+def test_a_password_of_a_certificate() -> None:
+    """An error about a certificate shows its password in no traceback."""
+    with pytest.raises(ConfigurationError, match="client_cert") as caught:
+        MessagesClient(KEY, client_cert=("no.pem", "no.pem", SECRET))
+    assert [place for place, text in shown_by_error(caught.value) if SECRET in text] == []
 
 
 # --- many conversations, and exports --------------------------------------------------------------

@@ -35,6 +35,11 @@ DEFAULTS: list[tuple[Callable[..., object], dict[str, object]]] = [
                 "retry": RetryPolicy(2, 0.5, 8.0, 0.25, 60.0),
                 "max_response_bytes": 64 * MIB,
                 "allow_http": False,
+                "proxy": None,
+                "trust_env": False,
+                "ssl_context": None,
+                "ca_file": None,
+                "client_cert": None,
             },
         )
         for client in (AsyncMessagesClient, MessagesClient)

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
 # The folders and files of the package, from the bottom up: each may import those before it.
-VALUES = ("_lazy", "_version", "values", "errors", "models", "pages", "settings", "observe")
+VALUES = (
+    "_lazy",
+    "_version",
+    "values",
+    "errors",
+    "models",
+    "pages",
+    "settings",
+    "network",
+    "observe",
+)
 CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
 USES = (
     *("export", "archive", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi"),

@@ -21,6 +21,7 @@ from aiomessages.client import AsyncMessagesClient, ClientOptions, caller_of
 from aiomessages.conversations import Conversation, OnError
 from aiomessages.errors import ClientClosedError, ConfigurationError
 from aiomessages.models import Message, StoredCompletion
+from aiomessages.network.tls import hide_password
 from aiomessages.paging.caller import Caller
 from aiomessages.values.secrets import hide, hide_values
 
@@ -72,6 +73,7 @@ class MessagesClient:
     def __init__(self, api_key: Any = None, **options: Any) -> None:
         api_key = hide(api_key)  # before an error can show it in a traceback
         options = {name: hide(value) for name, value in options.items()}
+        options["client_cert"] = hide_password(options.get("client_cert"))
         if options.get("default_headers") is not None:
             options["default_headers"] = hide_values(options["default_headers"])
         if options.get("session") is not None:

@@ -11,6 +11,7 @@ from aiomessages.errors import (
     ClientClosedError,
     InsufficientQuotaError,
     PermissionDeniedError,
+    ProxyError,
 )
 
 # A key may lack access to one completion. After three refusals in a row, without a readable
@@ -36,7 +37,8 @@ class Refusals:
             self._forbidden += 1
             return self._forbidden >= FORBIDDEN_IN_A_ROW
         too_long = (getattr(error, "retry_after", None) or 0.0) > self._longest_wait
-        return too_long or isinstance(error, _FOR_ALL)
+        refused_by_proxy = isinstance(error, ProxyError) and not error.retryable
+        return too_long or refused_by_proxy or isinstance(error, _FOR_ALL)
 
     def succeeded(self) -> None:
         """Record a completion that was read."""

@@ -10,12 +10,12 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from getpass import getpass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -25,6 +25,7 @@ import aiomessages
 from . import stderr
 from .archive_names import DATABASE_ENDINGS
 from .exits import NotStoredError, UsageError
+from .network import SPELLING_OF_NETWORK, Network
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
@@ -37,7 +38,7 @@ _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?",
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
-    ", or allow_http=True if you must": "",
+    **SPELLING_OF_NETWORK,
     "; see default_query=": "",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
@@ -192,6 +193,7 @@ class Connection:
             metavar="N", help="Maximum retries of a failed request.", validator=Number(gte=0)
         ),
     ] = 2
+    network: Network = field(default_factory=Network)
     # It is here for --help alone: `aiomessages.cli.run` removes it before the options are parsed.
     debug: Annotated[
         bool,
@@ -211,7 +213,7 @@ class Connection:
         if self.local is not None:
             return self._embedded(self._database())
         key = None if self.api_key_file is None else _read_key(self.api_key_file)
-        return self._opened(key, self.base_url)
+        return self._opened(key, self.base_url, **self.network.arguments())
 
     def origin(self) -> str | None:
         """Return the identity of an embedded server, whose port changes with each run."""
@@ -237,7 +239,9 @@ class Connection:
                 f" `aiomessages completions --local{named}` lists the ids"
             ) from None
 
-    def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
+    def _opened(
+        self, api_key: str | None, base_url: str | None, **network: Any
+    ) -> "AsyncMessagesClient":
         stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))
         return aiomessages.AsyncMessagesClient(
             api_key,
@@ -246,6 +250,7 @@ class Connection:
             project=self.project,
             timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
             retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
+            **network,
         )
 
     def _database(self) -> Path | None:
@@ -254,6 +259,8 @@ class Connection:
             raise UsageError(
                 "--local has its own server and key: leave --base-url and --api-key-file out"
             )
+        if self.network != Network():
+            raise UsageError("--local needs no network: leave the options for it out")
         if self.local == SAMPLE:
             return None
         database = Path(str(self.local))

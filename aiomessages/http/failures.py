@@ -23,7 +23,7 @@ from aiomessages.errors import (
 from aiomessages.settings import Timeout
 
 
-class _WrappedError(Exception):
+class WrappedError(Exception):
     """Wraps an error of aiohttp. It is not in `args`, since a repr would show it."""
 
     def __init__(self, cause: Exception) -> None:
@@ -31,16 +31,19 @@ class _WrappedError(Exception):
         self.cause = cause
 
 
-class DisconnectedError(_WrappedError):
+class DisconnectedError(WrappedError):
     """Wraps a connection that was lost before a response, so that aiohttp does not send again."""
 
 
-class BodyTimeoutError(_WrappedError):
+class BodyTimeoutError(WrappedError):
     """Wraps a timeout that expired in the body of a response, after its headers had arrived."""
 
 
 # TimeoutError is an OSError. A protocol error in a body arrives as the parser raised it.
-FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, _WrappedError)
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, WrappedError)
+
+# Those of a host that may only be reached through a proxy.
+NO_CONNECTION: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 def session_closed() -> ClientClosedError:
@@ -135,24 +138,29 @@ def _with_cause(
     stale: bool = False,
 ) -> APIConnectionError:
     """Return an error with its cause, but without the frames of the cause: they hold the key."""
-    reason = _reason(cause)
+    reason = reason_of(cause)
     error = problem(f"{message}: {reason}" if reason else message, stale=stale)
-    error.__cause__ = _without_frames(cause)
+    error.__cause__ = without_frames(cause)
     return error
 
 
-def _reason(cause: BaseException) -> str:
+def reason_of(cause: BaseException) -> str:
     """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
-    if isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(cause, ssl.SSLError):
-        number = cause.os_error.errno or 0
-        # A failed look-up of a name has a number below 0, and a text of its own.
-        text = os.strerror(number) if number > 0 else cause.os_error.strerror
-        if text:
-            return f"{cause.host}:{cause.port}: {text}"
+    if isinstance(cause, aiohttp.ClientConnectorError) and (text := system_text(cause)):
+        return f"{cause.host}:{cause.port}: {text}"
     return str(cause).strip()
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def system_text(error: aiohttp.ClientConnectorError) -> str:
+    """Return the system's text for an error; "" if it has none, as those of TLS."""
+    if isinstance(error, ssl.SSLError):
+        return ""
+    number = error.os_error.errno or 0
+    # A failed look-up of a name has a number below 0, and a text of its own.
+    return (os.strerror(number) if number > 0 else error.os_error.strerror) or ""
+
+
+def without_frames(error: BaseException) -> BaseException:
     """Drop the tracebacks of an exception and of all its causes, and a cause that is a response."""
     link: BaseException | None = error
     while link is not None:

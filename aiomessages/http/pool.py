@@ -11,8 +11,11 @@ import aiohttp
 from aiohttp.connector import Connection
 
 from .idle_connections import drop_parser, is_clean
+from .proxied import PROXY_FAILURES, ProxyFailedError
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.tracing import Trace
@@ -53,8 +56,9 @@ class Pool(aiohttp.TCPConnector):
     can take it again, and may do so forever. This pool lets the waiting request run first.
     """
 
-    def __init__(self) -> None:
-        super().__init__(limit=MAX_CONNECTIONS)
+    def __init__(self, tls: "ssl.SSLContext | None" = None) -> None:
+        trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
+        super().__init__(limit=MAX_CONNECTIONS, **trust)
         self._kept: dict[ConnectionKey, list[KeptConnection]] = {}
         self._release_timer: asyncio.TimerHandle | None = None
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
@@ -161,6 +165,21 @@ class Pool(aiohttp.TCPConnector):
         self, key: "ConnectionKey", traces: "list[Trace]"
     ) -> "Coroutine[Any, Any, Connection | None]":
         return _no_connection() if _fresh.get() else super()._get(key, traces)
+
+    async def _create_proxy_connection(
+        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
+    ) -> "tuple[asyncio.BaseTransport, ResponseHandler]":
+        """Connect to a proxy and through it, within the timeout of connecting.
+
+        aiohttp raises the same errors for the proxy as for the server, and has no time limit for
+        the answer to CONNECT. If a version of aiohttp has another name for this method, only the
+        texts of the errors are worse.
+        """
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                return await super()._create_proxy_connection(req, traces, timeout)
+        except PROXY_FAILURES as error:
+            raise ProxyFailedError(error) from None
 
     def _has_waiters(self) -> bool:
         # A request that was woken stays in aiohttp's list until its task has run. Without that list

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,14 +17,23 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from aiomessages.errors import ConfigurationError, MessagesError
+from aiomessages.errors import APIError, ConfigurationError, MessagesError, TLSError
+from aiomessages.network.proxy import Proxies
+from aiomessages.network.tls import why_untrusted
 from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
 from .body import check_length, read_body
-from .failures import FAILURES, DisconnectedError, session_closed, translate
+from .failures import FAILURES, NO_CONNECTION, DisconnectedError, session_closed, translate
 from .idle_connections import close_unclean, drop_parser_if_idle
 from .pool import Pool, fresh_connections
+from .proxied import (
+    ProxyFailedError,
+    check_logged_in,
+    credentials_for,
+    through,
+    translate_proxy_failure,
+)
 from .shortcut.sender import ShortcutSender
 
 
@@ -63,6 +73,8 @@ class Transport:
         *,
         headers: Mapping[str, str],
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
+        proxies: Proxies | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if session is not None:
             if trace_configs:
@@ -75,6 +87,8 @@ class Transport:
         self._headers = headers
         self._trace_configs = list(trace_configs or ())
         self._options: dict[str, Any] = {} if session is None else _options_for(session)
+        self._proxies = proxies or Proxies()
+        self._tls = tls
         self._shortcut: ShortcutSender | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -107,7 +121,7 @@ class Transport:
             with fresh_connections() if fresh else contextlib.nullcontext():
                 return await self._exchange(session, origin, target, headers, timeout, max_bytes)
         except FAILURES as error:
-            problem: MessagesError = translate(error, timeout)
+            problem: MessagesError = self._translate(error, origin, timeout)
             if session.closed:
                 problem = session_closed()
         except RuntimeError:
@@ -131,15 +145,23 @@ class Transport:
         timeout: Timeout,
         max_bytes: int,
     ) -> Response:
+        proxy = self._proxies.of(origin)
+        # Such a proxy gets the URL of each request, and its credentials with it.
+        forwards = proxy is not None and origin.startswith("http://")
+        if proxy is not None and forwards:
+            headers = {**headers, **credentials_for(proxy)}
         response = await session.get(
             URL(origin + target, encoded=True),
             headers=headers,
             timeout=_client_timeout(timeout),
             allow_redirects=False,
             **self._options,
+            **({} if proxy is None else through(proxy, origin)),
         )
         try:
-            if self._shortcut is not None:
+            if forwards:
+                check_logged_in(response)
+            elif self._shortcut is not None:
                 await self._shortcut.learn(origin, headers, response.request_info)
             check_length(response.headers)
             connection = response.connection  # None if all of the body has arrived, as mostly
@@ -160,13 +182,30 @@ class Transport:
         headers = CIMultiDict(response.headers)  # a copy: the view cannot be pickled
         return Response(response.status, headers, body, received_at, flaw, abort)
 
+    def _translate(self, error: Exception, origin: str, timeout: Timeout) -> APIError:
+        proxy = self._proxies.of(origin)
+        if proxy is not None and isinstance(error, ProxyFailedError):
+            problem = translate_proxy_failure(error, proxy, origin, timeout)
+        else:
+            problem = translate(error, timeout)
+        if self._owns:  # another session may use the variables
+            problem.hint = self._why(error, problem, origin) or problem.hint
+        return problem
+
+    def _why(self, error: Exception, problem: APIError, origin: str) -> str:
+        """Return what the environment has to do with an error; "" if it has nothing."""
+        if isinstance(problem.__cause__, ssl.CertificateError):
+            return why_untrusted() if self._tls is None else ""
+        is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
+        return self._proxies.why_unused(origin) if is_cut_off else ""
+
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         self._loop = self._loop or loop
         if self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop; make one in each loop")
         if self._session is None:
-            pool = Pool()
+            pool = Pool(self._tls)
             # Headers that all requests share cost least in the session.
             self._session = aiohttp.ClientSession(
                 connector=pool,

@@ -11,6 +11,7 @@ from aiomessages import (
     InternalServerError,
     NotFoundError,
     PermissionDeniedError,
+    ProxyError,
     RateLimitError,
 )
 from aiomessages.calls.refusals import Refusals
@@ -29,11 +30,12 @@ def named(error: Exception) -> str:
         ClientClosedError("x"),
         RateLimitError("x", retry_after=61),
         InternalServerError("x", retry_after=86_400),
+        ProxyError("x", status=407, retryable=False),
     ],
     ids=named,
 )
 def test_an_error_of_all_completions(error: Exception) -> None:
-    """A dead key, a used-up quota, a long wait and a closed client end the run at once."""
+    """A dead key, a used-up quota, a long wait, a refusing proxy, a closed client end the run."""
     assert Refusals(60).ends_run(error)
 
 
@@ -45,6 +47,7 @@ def test_an_error_of_all_completions(error: Exception) -> None:
         RateLimitError("x", retry_after=60),
         InternalServerError("x"),
         APIConnectionError("x"),
+        ProxyError("x", status=502),
         ConfigurationError("x"),
         ZeroDivisionError("x"),
     ],

@@ -24,7 +24,7 @@ def test_causes_that_hold_the_key() -> None:
     secret = aiohttp.ClientResponseError(None, (), message=KEY)  # type: ignore[arg-type]
     cause = OSError("outer")
     cause.__cause__ = secret
-    assert failures._without_frames(cause).__cause__ is None  # noqa: SLF001 it takes a proxy else
+    assert failures.without_frames(cause).__cause__ is None
 
 
 def test_causes_without_frames() -> None:

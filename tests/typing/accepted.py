@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import assert_type
 
 import aiohttp
@@ -46,6 +48,14 @@ async def an_archive() -> None:
             assert_type(hit.message, Message | Reply)
             assert_type(hit.snippet, Snippet)
             assert_type(list(hit.snippet.pieces()), list[tuple[str, bool]])
+
+
+def the_way_there() -> None:
+    """Name the proxy and the certificates, by paths of both kinds."""
+    AsyncMessagesClient(proxy="http://proxy.example:3128", ca_file=Path("ca.pem"))
+    AsyncMessagesClient(trust_env=True, client_cert="client.pem", ca_file="system")
+    MessagesClient(client_cert=(Path("client.pem"), "key.pem", "password"))
+    AsyncMessagesClient(ssl_context=ssl.create_default_context())
 
 
 async def one_page(client: AsyncMessagesClient) -> None:

@@ -14,6 +14,7 @@ client = AsyncMessagesClient(api_key=42)  # error: arg-type
 client = AsyncMessagesClient(api_key=lambda: "not awaitable")  # error: arg-type
 client = AsyncMessagesClient(timeout="30")  # error: arg-type
 client = AsyncMessagesClient(retries=3)  # error: call-arg
+client = AsyncMessagesClient(ssl_context=False)  # error: arg-type
 client.with_options(retry=3)  # error: arg-type
 
 Timeout(total="30")  # error: arg-type

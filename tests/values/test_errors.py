@@ -27,6 +27,7 @@ from aiomessages.errors import (
     NotFoundError,
     PaginationError,
     PermissionDeniedError,
+    ProxyError,
     RateLimitError,
     RedirectError,
     ResponseTooLargeError,
@@ -42,6 +43,7 @@ TREE: dict[type[MessagesError], tuple[type[BaseException], ...]] = {
     APIError: (MessagesError,),
     APIConnectionError: (APIError,),
     APITimeoutError: (APIConnectionError, TimeoutError),
+    ProxyError: (APIConnectionError,),
     TLSError: (APIConnectionError,),
     APIResponseError: (APIError,),
     DecodeError: (APIResponseError,),
@@ -65,6 +67,7 @@ API_ERRORS = [cls for cls in TREE if issubclass(cls, APIError)]
 RETRYABLE = {
     APIConnectionError,
     APITimeoutError,
+    ProxyError,
     DecodeError,
     ConflictError,
     RateLimitError,
@@ -85,6 +88,8 @@ def build(cls: type[APIError]) -> APIError:
         facts["path"] = "$.data[3].role"
     if cls is RedirectError:
         facts["location_host"] = "elsewhere.example"
+    if cls is ProxyError:
+        facts |= {"status": 407, "hint": "Write them there."}
     if cls is APIConnectionError:
         facts["stale"] = True
     error = cls("it went wrong", **facts)
@@ -148,7 +153,8 @@ def test_text(cls: type[APIError]) -> None:
     text = str(build(cls))
     assert text.startswith("it went wrong (")
     assert "completion chatcmpl-1, after m-9, 3 attempts" in text
-    assert text.endswith(f").{' ' + cls.hint if cls.hint else ''}")
+    hint = build(cls).hint
+    assert text.endswith(f").{' ' + hint if hint else ''}")
 
 
 @pytest.mark.parametrize("cls", API_ERRORS)

@@ -1,0 +1,144 @@
+"""The SSLContext of a client: whom to trust, and the certificate of the client itself (mTLS)."""
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+from aiomessages.errors import ConfigurationError
+from aiomessages.values.secrets import SecretStr, hide
+
+StrPath = str | os.PathLike[str]
+ClientCert = StrPath | tuple[StrPath, StrPath] | tuple[StrPath, StrPath, str]
+
+_OF_OTHERS: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+
+# The value of `ca_file` for the trust store of the system.
+SYSTEM: Final = "system"
+
+
+def hide_password(client_cert: Any) -> Any:
+    """Return a `client_cert` whose password no repr shows, unchecked like `hide`."""
+    if not isinstance(client_cert, tuple):
+        return client_cert
+    return (*client_cert[:2], *map(hide, client_cert[2:]))
+
+
+def tls_context(
+    ssl_context: ssl.SSLContext | None,
+    ca_file: StrPath | None,
+    client_cert: ClientCert | None,
+) -> ssl.SSLContext | None:
+    """Return the context of these options; None for that of aiohttp.
+
+    Raises ConfigurationError for files and combinations that cannot be used.
+    """
+    if ssl_context is not None:
+        if ca_file is not None or client_cert is not None:
+            raise ConfigurationError(
+                "load ca_file= and client_cert= into your ssl_context=, by load_verify_locations"
+                " and load_cert_chain"
+            )
+        if not isinstance(ssl_context, ssl.SSLContext):
+            raise ConfigurationError("ssl_context must be an ssl.SSLContext")
+        return ssl_context
+    if ca_file is None and client_cert is None:
+        return None
+    context = _trusting(ca_file)
+    if client_cert is not None:
+        _load_client_cert(context, client_cert)
+    return context
+
+
+def why_untrusted() -> str:
+    """Return which variable may be why a certificate is not trusted, as a sentence; "" if none is.
+
+    OpenSSL ignores a missing file, and Python the variables of other programs.
+    """
+    file = os.environ.get("SSL_CERT_FILE")
+    if file:
+        exists = Path(file).is_file()
+        return "" if exists else f"SSL_CERT_FILE is {file}, and there is no such file."
+    other = next((name for name in _OF_OTHERS if os.environ.get(name)), None)
+    return f"{other} is set but not used: set SSL_CERT_FILE, or pass ca_file=." if other else ""
+
+
+def _trusting(ca_file: StrPath | None) -> ssl.SSLContext:
+    if ca_file == SYSTEM:
+        return _of_system()
+    if ca_file is None:
+        return ssl.create_default_context()
+    path = _path("ca_file", ca_file)
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        reason = "it holds no certificate in PEM format"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise ConfigurationError(f"ca_file {path} cannot be used: {reason}")
+
+
+def _of_system() -> ssl.SSLContext:
+    try:
+        import truststore  # noqa: PLC0415 an optional dependency
+    except ImportError:
+        raise ConfigurationError(
+            'ca_file="system" needs the package truststore: pip install truststore'
+            f' (if you mean a file of this name, write "{os.curdir}{os.sep}{SYSTEM}")'
+        ) from None
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
+    parts: tuple[Any, ...] = client_cert if isinstance(client_cert, tuple) else (client_cert,)
+    if not 1 <= len(parts) <= 3:
+        raise ConfigurationError(
+            "client_cert must be a file, or a tuple (certificate, key) or (certificate, key,"
+            " password)"
+        )
+    paths = [_path("client_cert", part) for part in parts[:2]]
+    password = _Password(parts[2] if len(parts) == 3 else None)
+    try:
+        context.load_cert_chain(paths[0], paths[1] if len(paths) == 2 else None, password)
+    except ssl.SSLError as error:
+        reason = _reason(error, password)
+    except OSError as error:
+        reason = str(error.strerror)
+    else:
+        return
+    raise ConfigurationError(f"client_cert {' and '.join(paths)} cannot be used: {reason}")
+
+
+class _Password:
+    """Give the password of a key. Without this, OpenSSL would ask for one at the terminal."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password = None if password is None else SecretStr(password)
+        self.asked = False
+
+    def __call__(self) -> str:
+        self.asked = True
+        return self._password or ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether a password was needed but not given."""
+        return self.asked and self._password is None
+
+
+def _reason(error: ssl.SSLError, password: _Password) -> str:
+    if password.is_missing:
+        return "the key is encrypted; pass client_cert=(certificate, key, password)"
+    if password.asked:
+        return "the password does not fit"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    return "a certificate and its key in PEM format are needed, in one file or in two"
+
+
+def _path(name: str, path: object) -> str:
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ConfigurationError(f"{name} must be the path of a file")
+    if Path(path).is_dir():
+        raise ConfigurationError(f"{name} {path} is a folder, not a file")
+    return os.fspath(path)
