@@ -122,7 +122,7 @@ class UnusableKeyError(ConfigurationError):
 def check_key(key: object) -> SecretStr:
     """Return the key, hidden from every repr; raise UnusableKeyError if it cannot be sent."""
     if key is None or key == "":
-        raise UnusableKeyError("no API key: set OPENAI_API_KEY or pass api_key=")
+        raise UnusableKeyError("no API key", hint="set OPENAI_API_KEY or pass api_key=")
     if not isinstance(key, str):
         raise UnusableKeyError(f"the API key must be a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):

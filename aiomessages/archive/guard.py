@@ -20,7 +20,10 @@ def locked(path: Path) -> Iterator[None]:
         try:
             held.enter_context(Files().lock(lock))
         except ExportLockedError:
-            raise LockedError(f"{path}: another sync of this archive is running") from None
+            raise LockedError(
+                f"{path}: another sync of this archive is running",
+                hint="wait for it, or look for it in ps",
+            ) from None
         except OSError as error:
             raise ArchiveError(f"{lock}: cannot be created: {error.strerror}") from error
         yield
@@ -33,7 +36,8 @@ def unreplaced(path: Path) -> Iterator[None]:
     yield
     if _identity(path) != before:
         raise ArchiveError(
-            f"{path}: the file was removed or replaced while it was written; run the sync again"
+            f"{path}: the file was removed or replaced while it was written",
+            hint="run the sync again",
         )
 
 
@@ -45,7 +49,7 @@ def archive_errors(path: Path) -> Iterator[None]:
             yield
     except ExportDiskFullError as error:  # for a large conversation, while it is read
         raise DiskFullError(
-            f"{path}: no room left on the disk; free some and run it again"
+            f"{path}: no room left on the disk", hint="free some and run it again"
         ) from error
 
 

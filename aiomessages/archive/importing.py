@@ -82,7 +82,7 @@ def import_checked(
     """Do what `import_file` does, for a file that was checked before."""
     if os.fspath(archive) == MEMORY:
         raise NotAnArchiveError(
-            f"{MEMORY}: an archive in memory would be gone at once; name a file"
+            f"{MEMORY}: an archive in memory would be gone at once", hint="name a file"
         )
     counts = dict.fromkeys((_NEW, _UNCHANGED, _REPLACED), 0)
     kept: list[Kept] = []

@@ -10,22 +10,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, Argument, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import App
 
 from aiomessages import __version__
-from aiomessages.errors import MessagesError
 
 from . import exits, stderr
-from .archive_names import archive_among
-from .options import (
-    database_of_local,
-    in_options,
-    spelled_out,
-    taken_for_an_argument,
-)
-
-_EXPECTED = (MessagesError, exits.UsageError, exits.CommandError)
+from .explain import lines_of
+from .options import spelled_out
 
 _EXAMPLES = """\
 Examples:
@@ -61,7 +52,6 @@ _COMMANDS = {
     "serve": "Serve stored completions on this machine like the API.",
     "demo": "Read and export the sample conversations, without a key or network.",
 }
-_READING = {"list", "show", "completions", "export"}  # those with --local that name no archive
 _MODULES = {"import": "import_files"}  # a module cannot have the name of a statement
 for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
@@ -69,7 +59,7 @@ app.register_install_completion_command(help="Install completion for this shell.
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Run one command line and return its exit code. An error becomes a line on standard error."""
+    """Run one command line and return its exit code. Standard error explains an error."""
     debug = "--debug" in tokens
     stderr.show_log(logging.DEBUG if debug else logging.WARNING)
     try:
@@ -79,7 +69,8 @@ def run(tokens: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost handler
         if debug:
             stderr.say_all("".join(traceback.format_exception(error)))
-        _explain(error, tokens)
+        if not isinstance(error, exits.ReaderGone):
+            stderr.say(*lines_of(error, tokens))
         return exits.code_of(error)
 
 
@@ -92,55 +83,3 @@ def _run(tokens: Sequence[str]) -> int:
     )
     sys.stdout.flush()
     return result if isinstance(result, int) else exits.OK
-
-
-def _explain(error: BaseException, tokens: Sequence[str]) -> None:
-    if isinstance(error, exits.ReaderGone):
-        return
-    if isinstance(error, CycloptsError):
-        command = " ".join(["aiomessages", *(error.command_chain or ())])
-        stderr.say(f"{_usage(error, tokens)} (see {command} --help)")
-    elif isinstance(error, KeyboardInterrupt):
-        stderr.say("interrupted")
-    elif isinstance(error, _EXPECTED):
-        said = in_options(str(error))
-        # Only `list` can wait.
-        stderr.say(said if "list" in tokens[:1] else said.replace(": see --wait-until-visible", ""))
-    else:
-        stderr.say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
-
-
-def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
-    """Return the fault of the command line, without a value that may be a secret."""
-    if isinstance(error, UnusedCliTokensError):
-        return _too_many(error.unused_tokens or (), tokens)
-    if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
-        return _missing(error.argument, tokens)
-    said = str(error).partition(" Available commands: ")[0]  # --help lists them
-    if isinstance(error, UnknownOptionError):
-        given = error.token.keyword or error.token.value
-        said = said.replace(given, given.partition("=")[0])
-    return said.rstrip(".")
-
-
-def _too_many(unused: Sequence[str], tokens: Sequence[str]) -> str:
-    said = f"too many arguments: {' '.join(unused)}"
-    if word := taken_for_an_argument(tokens):
-        return f"{said}; --local {word}: there is no such database"
-    if tokens[0] in _READING and (archive := archive_among(tokens)):
-        return f"{said}; write --local {archive} to read that archive"
-    return said
-
-
-def _missing(argument: Argument, tokens: Sequence[str]) -> str:
-    """Return what is missing; an argument that may also be an option is called an argument."""
-    metavar = argument.parameter.metavar
-    if argument.index is None:
-        return f"{argument.name} {metavar} is missing"
-    database = database_of_local(tokens)
-    if metavar == "COMPLETION_ID":
-        local = f" --local {database}" if database else ""
-        return f"{metavar} is missing: `aiomessages completions{local}` lists the ids"
-    if metavar == "ARCHIVE" and database:
-        return f"{metavar} is missing: --local took {database}, so write it in front of --local"
-    return f"{metavar} is missing"

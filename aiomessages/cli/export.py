@@ -165,9 +165,11 @@ def export_conversations(
     used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
     _check_source(ids, ids_file, used, every=every)
     if STANDARD_INPUT == ids_file == connection.api_key_file:
-        raise UsageError("standard input is either the ids or the key, not both")
+        raise UsageError(
+            "standard input is either the ids or the key, not both", "put one of them into a file"
+        )
     if str(destination).startswith("-"):
-        raise UsageError(f"-o {destination}: name a file or a directory (see --help)")
+        raise UsageError(f"-o {destination}: it looks like an option", "name a file or a directory")
     ending_of(destination)
     span, pairs = span_of(since, until, utc=utc), metadata_of(metadata)
     zone = UTC if utc else None
@@ -208,10 +210,10 @@ def _check_source(
     """Require one source; refuse options that select from the list if ids are given."""
     given = [bool(ids), ids_file is not None, every]
     if sum(given) != 1:
-        said = "choose only one of" if any(given) else "choose"
-        raise UsageError(f"{said} COMPLETION_ID…, --ids-file FILE or --all")
+        said = "more than one source" if any(given) else "nothing to export"
+        raise UsageError(said, "choose one of COMPLETION_ID…, --ids-file FILE and --all")
     if used and not every:
-        raise UsageError(f"{used[0]} selects from a list, and works only with --all")
+        raise UsageError(f"{used[0]} selects from a list", "write --all as well, or leave it out")
 
 
 def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> "Iterable[str]":

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import structs
 
-from aiomessages.errors import (
-    APIConnectionError,
-    APIError,
-    MessagesError,
-    NotFoundError,
-    SchemaError,
-)
+from aiomessages.errors import APIError, MessagesError
 from aiomessages.export import ExportReport, read_status
 
 from . import exits, progress, stderr, summary
@@ -25,12 +19,6 @@ from . import exits, progress, stderr, summary
 if TYPE_CHECKING:
     from aiomessages.export import Progress
 
-# The library's advice for these errors fits other commands.
-_HINTS: "Final[dict[type[APIError], str]]" = {
-    NotFoundError: "Only completions created with store=true are kept, for 30 days.",
-    SchemaError: "",
-    APIConnectionError: "Check the network and base_url.",
-}
 _STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 # Seconds within which a repeated signal counts once: `timeout` sends it to the process and to its
 # group, and a parent program forwards a Ctrl-C that the terminal sent to both.
@@ -113,8 +101,6 @@ def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        if error.hint == type(error).hint:  # the class's general hint
-            error.hint = _HINTS.get(type(error), error.hint)
         status = read_status(destination)
         if status is not None and status.files:
             stderr.say(summary.of_interruption(status))

@@ -57,7 +57,7 @@ def import_files(
 ) -> None:
     """Import conversations from files into an archive: each file whole, or not at all."""
     if len(files) < 2:
-        raise UsageError("name one or more files, and then the archive")
+        raise UsageError("FILE or ARCHIVE is missing", "name files, and then the archive")
     *sources, archive = files
     for file in sources:
         if not file.is_file():

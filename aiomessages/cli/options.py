@@ -109,8 +109,8 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
         _refuse_empty(word, behind=words[position - 1] if position else "")
         if _KEY_OPTION.fullmatch(word):
             raise UsageError(
-                "a key in argv can be read by everyone on this machine; "
-                "use OPENAI_API_KEY, --api-key-file FILE or --api-key-file -"
+                "a key in argv can be read by everyone on this machine",
+                "use OPENAI_API_KEY, --api-key-file FILE or --api-key-file -",
             )
         if word == "--local" and not _is_database([*words[:end], ""][position + 1]):
             words[position] = f"--local={SAMPLE}"
@@ -122,7 +122,7 @@ def _refuse_empty(word: str, *, behind: str) -> None:
     if not word or assigned:
         option = assigned[1] if assigned else behind
         named = option if option.startswith("-") else "an argument"
-        raise UsageError(f"{named} is empty: is a variable of the shell not set?")
+        raise UsageError(f"{named} is empty", "is a variable of the shell not set?")
 
 
 def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
@@ -233,8 +233,8 @@ class Connection:
             # The library's advice is about the API, which forgets after 30 days.
             source, named = (database, f" {database}") if database else ("the sample", "")
             raise NotStoredError(
-                f"{source} has no completion {error.completion_id}:"
-                f" `aiomessages completions --local{named}` lists the ids"
+                f"{source} has no completion {error.completion_id}",
+                f"`aiomessages completions --local{named}` lists the ids",
             ) from None
 
     def _opened(self, api_key: str | None, base_url: str | None) -> "AsyncMessagesClient":
@@ -252,7 +252,7 @@ class Connection:
         """Return the database of --local; None for the sample."""
         if self.base_url is not None or self.api_key_file is not None:
             raise UsageError(
-                "--local has its own server and key: leave --base-url and --api-key-file out"
+                "--local has its own server and key", "leave --base-url and --api-key-file out"
             )
         if self.local == SAMPLE:
             return None

@@ -119,7 +119,7 @@ def _silence_standard_output() -> None:
 @contextmanager
 def _direct(path: Path) -> Iterator[Write]:
     if path.is_dir():
-        raise UsageError(f"-o {path} is a directory; name a file in it")
+        raise UsageError(f"-o {path} is a directory", "name a file in it")
     with _reported(path, UsageError):
         file = path.open("wb", buffering=0)
     with file:

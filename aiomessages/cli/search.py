@@ -117,9 +117,9 @@ def _check(archive: Path, words: Sequence[str]) -> None:
     """Raise UsageError if there is nothing to search for, or the archive comes last."""
     if not words:
         given = "WORDS are" if archive.exists() else "ARCHIVE or WORDS is"
-        raise exits.UsageError(f"{given} missing: aiomessages search archive.db umbrella")
+        raise exits.UsageError(f"{given} missing", "write: aiomessages search archive.db umbrella")
     if not archive.exists() and Path(words[-1]).is_file():
-        raise exits.UsageError(f"{archive}: there is no such archive; name {words[-1]} first")
+        raise exits.UsageError(f"{archive}: there is no such archive", f"name {words[-1]} first")
 
 
 def _plain(hit: Hit) -> dict[str, Any]:

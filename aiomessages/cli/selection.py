@@ -54,7 +54,7 @@ def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs or ()]
     for key, equals, value in split:
         if not key or not equals:
-            raise UsageError(f"--metadata {key}{equals}{value}: write it as KEY=VALUE")
+            raise UsageError(f"--metadata {key}{equals}{value}: no pair", "write it as KEY=VALUE")
     wanted = {key: value for key, _, value in split}
     if len(wanted) < len(split):
         raise UsageError("--metadata has a key twice, but a completion has one value per key")
@@ -91,6 +91,6 @@ def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float 
         return (moment.replace(tzinfo=UTC) if utc and not moment.tzinfo else moment).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} {given}: expected a date (2026-11-01), a time (2026-11-01T08:00) or an age"
-            " (30m, 6h, 3d, 2w)"
+            f"{option} {given}: no time",
+            "write a date (2026-11-01), a time (2026-11-01T08:00) or an age (30m, 6h, 3d, 2w)",
         ) from None

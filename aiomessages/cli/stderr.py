@@ -26,9 +26,13 @@ def conceal(secret: str | None) -> None:
         _concealed.add(secret)
 
 
-def say(text: str) -> None:
-    """Write ``aiomessages: …`` as one line. A closed standard error is ignored."""
-    _write(f"aiomessages: {one_line(_redacted(text))}\n")
+def say(text: str, advice: str = "") -> None:
+    """Write ``aiomessages: …`` as one line, and the advice below it, also as one line.
+
+    A closed standard error is ignored.
+    """
+    below = f"  {one_line(_redacted(advice))}\n" if advice else ""
+    _write(f"aiomessages: {one_line(_redacted(text))}\n{below}")
 
 
 def say_all(text: str) -> None:

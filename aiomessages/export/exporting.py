@@ -133,8 +133,10 @@ def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout in EXAMPLES and not include_reply:
-        raise ConfigurationError(f"a line of {layout!r} ends with the reply: include replies")
+        raise ConfigurationError(
+            f"a line of {layout!r} ends with the reply", hint="include replies"
+        )
     if media is not None and (not str(media) or "\0" in str(media)):
         raise ConfigurationError(f"{str(media)!r} cannot name a directory for the media")
     if layout in EXAMPLES and media is not None:
-        raise ConfigurationError(f"a line of {layout!r} holds its images: omit media")
+        raise ConfigurationError(f"a line of {layout!r} holds its images", hint="omit media")

@@ -269,5 +269,6 @@ def _take(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise LockedError(
-            f"another process is writing to {path.stem}; wait for it, or look for it in ps"
+            f"another process is writing to {path.stem}",
+            hint="wait for it, or look for it in ps",
         ) from None

@@ -119,7 +119,8 @@ class Ledger:
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():
             if differing == ["layout_version"]:
-                raise ChangedError(_OTHER_LAYOUT.format(layout=json.loads(known["layout"])))
+                layout = json.loads(known["layout"])
+                raise ChangedError(_OTHER_LAYOUT.format(layout=layout), hint=_KEEP_OR_DELETE)
             if "layout" in differing:  # its version says nothing more
                 differing = [name for name in differing if name != "layout_version"]
             before, now = _flattened(known, differing), _flattened(wanted, differing)
@@ -129,8 +130,8 @@ class Ledger:
                 if before.get(name) != now.get(name)
             ]
             raise ChangedError(
-                f"this destination holds an export with other options: {', '.join(differences)};"
-                " give it another destination, or delete that one with its ledger"
+                f"this destination holds an export with other options: {', '.join(differences)}",
+                hint="give it another destination, or delete that one with its ledger",
             )
         if differing or wanted.keys() - known.keys():
             with self._transaction():
@@ -256,8 +257,10 @@ class Ledger:
 
 _OTHER_LAYOUT: Final = (
     "another version of this program began this destination, and wrote the layout {layout!r} in"
-    " another form; a file has one form: give this export another destination, and keep that one"
-    " with its ledger, or delete both"
+    " another form; a file has one form"
+)
+_KEEP_OR_DELETE: Final = (
+    "give this export another destination, and keep that one with its ledger, or delete both"
 )
 
 

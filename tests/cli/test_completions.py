@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest_cli import KEY, Ran
+from conftest_cli import KEY, Ran, is_brief
 
 from aiomessages.testing import MessagesServer
 
@@ -185,7 +185,7 @@ def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: 
     """A wrong command line is reported in one line, before any request."""
     code, out, err = run("completions", *words)
     assert (code, out, messages_server.requests) == (2, b"", [])
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 def test_the_sample(run: Run) -> None:

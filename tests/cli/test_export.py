@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest_cli import KEY, Ran
+from conftest_cli import KEY, Ran, is_brief
 
 from aiomessages.cli import export_run, progress
-from aiomessages.errors import NotFoundError
 from aiomessages.export.files import Files
 from aiomessages.export.finetune import Reason
 from aiomessages.testing import MessagesServer
@@ -222,7 +221,7 @@ def test_a_wrong_command_line(
     monkeypatch.chdir(tmp_path)
     code, out, err = run("export", *words)
     assert (code, out, dated.requests) == (2, b"", [])
-    assert err.count("\n") == 1
+    assert is_brief(err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -332,17 +331,6 @@ def test_an_error_after_the_first_completions(
     assert err.startswith("aiomessages: stopped: 3 completions, 9 rows")
 
 
-def test_a_hint_of_its_own(tmp_path: Path) -> None:
-    """An error's own hint is kept; a general hint is put in the command's words."""
-    own, general = NotFoundError("elsewhere"), NotFoundError("nowhere")
-    own.hint = "Ask somebody else."
-    for error in (own, general):
-        with pytest.raises(NotFoundError), export_run.explained(tmp_path / "out"):
-            raise error
-    assert own.hint == "Ask somebody else."
-    assert general.hint != NotFoundError.hint
-
-
 def test_failed_completions(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
     """Completions that could not be read leave the export unfinished: exit code 1."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
@@ -367,7 +355,7 @@ def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 4
     assert err.startswith("aiomessages: Incorrect API key provided")
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 @pytest.mark.usefixtures("dated")
@@ -385,7 +373,7 @@ def test_two_writers(run: Run, tmp_path: Path) -> None:
     with Files().lock(tmp_path / "out.jsonl.lock"):
         code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 75
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 @pytest.mark.usefixtures("dated")
@@ -437,7 +425,7 @@ def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert "no export can be written to " in err
     assert err.endswith(": Not a directory\n")
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 # --- being stopped --------------------------------------------------------------------------------
