@@ -18,6 +18,7 @@ from .conversation_lines import Conversation, read_conversations
 from .database import MEMORY, open_to_write
 from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
+from .leftovers import none_left, remove_if_empty
 
 
 class Kept(NamedTuple):
@@ -86,9 +87,10 @@ def import_checked(
         )
     counts = dict.fromkeys((_NEW, _UNCHANGED, _REPLACED), 0)
     kept: list[Kept] = []
+    path, created = Path(archive), not Path(archive).exists()
     db = open_to_write(archive)
     try:
-        with sqlite_errors(archive), db:
+        with none_left(db, path, created=created), sqlite_errors(archive), db:
             db.execute("BEGIN IMMEDIATE")
             now = clock()
             for conversation in read_conversations(Path(path)):
@@ -97,6 +99,8 @@ def import_checked(
                     kept.append(Kept(conversation.line, conversation.completion_id))
                 else:
                     counts[result] += 1
+        if created:
+            remove_if_empty(db, path)
     finally:
         db.close()
     return ImportReport(counts[_NEW], counts[_UNCHANGED], counts[_REPLACED], tuple(kept))

@@ -12,7 +12,6 @@ from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, Unused
 
 from aiomessages.errors import (
     APIConnectionError,
-    APIError,
     MessagesError,
     NotFoundError,
     SchemaError,
@@ -29,7 +28,7 @@ _STORED: Final = "Only completions created with store=true are kept, for 30 days
 _SOON: Final = f"{_STORED} A new one takes some seconds to appear"
 _NETWORK: Final = "Check the network and --base-url"
 # The advice for the errors of a command, and for those of all commands under "".
-_ADVICE: "Final[dict[str, dict[type[APIError], str]]]" = {
+_ADVICE: "Final[dict[str, dict[type[BaseException], str]]]" = {
     "": {NotFoundError: f"{_SOON}.", APIConnectionError: f"{_NETWORK}."},
     "list": {
         NotFoundError: f"{_SOON}: see --wait-until-visible.",

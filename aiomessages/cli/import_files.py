@@ -52,7 +52,9 @@ def import_files(
     ] = False,
     quiet: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Print only errors."),
+        Parameter(
+            name=["--quiet", "-q"], negative="", show_default=False, help="Print only errors."
+        ),
     ] = False,
 ) -> None:
     """Import conversations from files into an archive: each file whole, or not at all."""

@@ -91,7 +91,9 @@ MaxRps = Annotated[
         metavar="N", help="Maximum requests per second. Default: adapts to the server's rate limit."
     ),
 ]
-Quiet = Annotated[bool, requested(show_default=False, help="Print only errors.")]
+Quiet = Annotated[
+    bool, requested(name=["--quiet", "-q"], show_default=False, help="Print only errors.")
+]
 
 
 def spelled_out(tokens: Sequence[str]) -> list[str]:

@@ -72,6 +72,7 @@ def search(
     ] = False,
     utc: Utc = False,
     format: formats.HitOption = "auto",  # noqa: A002 - the name of the option
+    quiet: formats.Quiet = False,
 ) -> int:
     """Find messages and replies in an archive by their words."""
     _check(archive, words)
@@ -105,9 +106,10 @@ def search(
     with output.opened(output.STANDARD_OUTPUT) as write:
         running.run(write_all(write))
     if not found:
-        stderr.say(f"nothing found in {archive}")
+        if not quiet:
+            stderr.say(f"nothing found in {archive}")
         return exits.RUNTIME  # as grep does
-    if most is not None and found > most:
+    if not quiet and most is not None and found > most:
         which = "best" if best else "newest"
         stderr.say(f"these are the {which} {most}; there are more: --limit N shows up to N")
     return exits.OK

@@ -70,6 +70,13 @@ def span_of(since: str | None, until: str | None, *, utc: bool = False) -> TimeR
     return span
 
 
+def of_nothing(*, narrowed: bool) -> tuple[str, str]:
+    """Return what to say, and what to do, about a list of completions that is empty."""
+    if narrowed:
+        return "no stored completion that the options select", "leave some of them out to see more"
+    return "no stored completion", "only those created with store=true are kept, for 30 days"
+
+
 def recorded(given: str | None, *, utc: bool) -> str | None:
     """Return a time for the record of a selection: an age stays one, and UTC is named."""
     return f"{given} UTC" if given and utc and not _AGE.fullmatch(given) else given

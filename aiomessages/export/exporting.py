@@ -14,6 +14,7 @@ from .files import Files
 from .formats import FORMATS
 from .layouts import EXAMPLES, LAYOUTS, version_of
 from .ledger import Ledger
+from .leftovers import none_left
 from .media import MediaStore
 from .memory_budget import BUDGET_BYTES, MemoryBudget
 from .names import Names
@@ -100,7 +101,7 @@ async def export(
         "base_url": origin or client.base_url,
     }
     files.make_directory(names.destination.parent)
-    with files.lock(names.lock), Ledger(names.ledger) as ledger:
+    with files.lock(names.lock), none_left(names), Ledger(names.ledger) as ledger:
         ledger.agree(settings, selection_of(source))
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await run_to_end(output.recover)

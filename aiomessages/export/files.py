@@ -218,11 +218,22 @@ class Files:
     def lock(self, path: Path) -> Iterator[None]:
         """Hold a file's lock: one writer at a time, until its process ends in any way.
 
-        Raises LockedError at once if another process holds it.
+        The file is removed at the end. Raises LockedError at once if another process holds it.
         """
-        with disk_full_errors(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
-            _take(descriptor, path)
-            yield
+        with contextlib.ExitStack() as held:
+            while True:
+                with contextlib.ExitStack() as attempt:
+                    attempt.enter_context(disk_full_errors(path))
+                    descriptor = attempt.enter_context(self._open(path, os.O_RDWR | os.O_CREAT))
+                    _take(descriptor, path)
+                    if _is_named(descriptor, path):
+                        held.push(attempt.pop_all())
+                        break  # else its last holder has just removed it, and the next one is new
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def _is_foreign(found: os.stat_result, path: Path) -> bool:
@@ -262,6 +273,29 @@ def drop_cached_pages(descriptor: int) -> None:
 
 
 _ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file. Nothing is created."""
+    try:
+        descriptor = open_to_read(path)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    """Return whether the path is still the name of an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int, path: Path) -> None:

@@ -45,8 +45,12 @@ def test_json(run: Run) -> None:
 
 
 def test_json_of_no_messages(run: Run) -> None:
-    """A completion without messages is an empty array."""
-    assert run("list", "chatcmpl-empty", "--format", "json") == (0, b"[]\n", "")
+    """A completion without messages is an empty array, and is said to be so, if not with -q."""
+    said = "aiomessages: chatcmpl-empty has no messages\n"
+    assert run("list", "chatcmpl-empty", "--format", "json") == (0, b"[]\n", said)
+    assert run("list", "chatcmpl-empty", "--format", "json", "-q") == (0, b"[]\n", "")
+    ran = run("list", "chatcmpl-short", "--after", "chatcmpl-short-2")
+    assert ran == (0, b"", "aiomessages: chatcmpl-short has no message after chatcmpl-short-2\n")
 
 
 def test_yaml(run: Run) -> None:
@@ -280,6 +284,53 @@ def test_a_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     assert run("list", "chatcmpl-short", "--format", "json", "-o", path) == (0, b"", "")
     assert json.loads(path.read_text("utf-8")) == SHORT
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("x.json", b"["),
+        ("x.jsonl", b"{"),
+        ("x.ndjson", b"{"),
+        ("x.YAML", b"- id: "),
+        ("x.yml", b"- id: "),
+        ("x.txt", b"system "),
+        ("x", b"{"),
+    ],
+)
+def test_the_ending_of_a_file(run: Run, tmp_path: Path, name: str, begin: bytes) -> None:
+    """The ending of the file chooses the format; without one it is JSON lines."""
+    assert run("list", "chatcmpl-short", "-o", tmp_path / name) == (0, b"", "")
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_a_format_for_any_ending(run: Run, tmp_path: Path) -> None:
+    """A format that was asked for is written under any name of text."""
+    path = tmp_path / "x.log"
+    assert run("list", "chatcmpl-short", "--format", "jsonl", "-o", path).code == 0
+    assert path.read_bytes().startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("x.jsonl.gz", "write it through a pipe, without -o: … | gzip > "),
+        ("x.zst", "write it through a pipe, without -o: … | zstd > "),
+        ("x.parquet", "`aiomessages export` writes .parquet"),
+        ("x.csv", "`aiomessages export` writes .parquet"),
+        ("x.md", "choose one by --format, or by an ending: .json, .jsonl, .ndjson, .yaml, .yml"),
+    ],
+)
+def test_an_ending_that_no_format_fits(
+    run: Run, messages_server: MessagesServer, tmp_path: Path, name: str, advice: str
+) -> None:
+    """A file whose readers would not understand it is refused, with what to do instead."""
+    messages_server.requests.clear()
+    ran = run("list", "chatcmpl-short", "-o", tmp_path / name)
+    assert (ran.code, ran.out, messages_server.requests) == (2, b"", [])
+    assert ran.err.splitlines()[1].startswith(f"  {advice}")
+    assert is_brief(ran.err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_filled(run: Run, tmp_path: Path) -> None:

@@ -130,9 +130,8 @@ def test_an_unknown_command(run: Run) -> None:
     [
         (["list"], "COMPLETION_ID is missing\n  `aiomessages completions` lists the ids"),
         (
-            ["show", "--local", "archive.db"],
-            "COMPLETION_ID is missing\n"
-            "  `aiomessages completions --local archive.db` lists the ids",
+            ["show", "--local", "a.db"],
+            "COMPLETION_ID is missing\n  `aiomessages completions --local a.db` lists the ids",
         ),
         (["status"], "DEST is missing\n  see aiomessages status --help"),
         (["sync"], "ARCHIVE is missing\n  see aiomessages sync --help"),
@@ -159,6 +158,7 @@ def test_what_is_missing_or_too_much(
     """The fault of a command line is one line, and what to write, or the help, is the next."""
     monkeypatch.chdir(tmp_path)
     Path("archive.db").touch()
+    Path("a.db").touch()
     assert run(*words) == (2, b"", f"aiomessages: {said}\n")
 
 
