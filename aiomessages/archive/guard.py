@@ -11,11 +11,16 @@ from aiomessages.export.files import Files
 from .errors import ArchiveError, DiskFullError, LockedError, sqlite_errors
 
 
+def lock_of(path: Path) -> Path:
+    """Return the path of the lock of an archive."""
+    file = path.resolve()  # a symbolic link is one more name of the same archive
+    return file.with_name(file.name + ".lock")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of an archive. Raises LockedError if another sync holds it."""
-    file = path.resolve()  # a symbolic link is one more name of the same archive
-    lock = file.with_name(file.name + ".lock")
+    lock = lock_of(path)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(Files().lock(lock))

@@ -9,8 +9,10 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from aiomessages import __version__
 
@@ -55,6 +57,21 @@ _COMMANDS = {
 _MODULES = {"import": "import_files"}  # a module cannot have the name of a statement
 for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
+
+
+@app.command(name="help")
+def show_help(
+    command: Annotated[str | None, Parameter(metavar="COMMAND", help="Name of a command.")] = None,
+    /,
+) -> None:
+    """Show the help of a command, or of the program."""
+    if command is not None and command not in _COMMANDS:
+        near = get_close_matches(command, _COMMANDS, n=1)
+        advice = f"did you mean {near[0]}? " if near else ""
+        raise exits.UsageError(f"there is no command {command}", f"{advice}see aiomessages help")
+    app.help_print([] if command is None else [command])
+
+
 app.register_install_completion_command(help="Install completion for this shell.")
 
 

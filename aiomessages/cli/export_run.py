@@ -14,7 +14,7 @@ from msgspec import structs
 from aiomessages.errors import APIError, MessagesError
 from aiomessages.export import ExportReport, read_status
 
-from . import exits, progress, stderr, summary
+from . import exits, formats, output, progress, stderr, summary
 
 if TYPE_CHECKING:
     from aiomessages.export import Progress
@@ -24,6 +24,9 @@ _STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", sig
 # group, and a parent program forwards a Ctrl-C that the terminal sent to both.
 _TOGETHER: Final = 1.0
 ReportT = TypeVar("ReportT")
+_COMMITTING: Final = "committing what was fetched; a second signal ends it at once"
+_STOPPING_LINES: Final = "writing what was fetched; a second signal ends it at once"
+_NO_LEDGER: Final = "there is no ledger: another run begins at the start"
 
 
 async def run(
@@ -47,8 +50,30 @@ async def run(
     return _report(report, destination, quiet=quiet, zone=zone)
 
 
+async def run_to_stdout(start: Callable[..., Awaitable[ExportReport]], *, quiet: bool) -> int:
+    """Start an export to standard output, print the result, and return the exit code.
+
+    Nothing else is printed there, and no progress: it would mix with what the reader shows.
+    """
+    screen = output.screen_for(output.STANDARD_OUTPUT)
+    with output.opened(output.STANDARD_OUTPUT) as write:
+
+        def write_safely(lines: bytes) -> None:
+            write(formats.safe(lines, screen))
+
+        report = await stoppable(start(write_safely), lambda: None, said=_STOPPING_LINES)
+    if report is None:
+        stderr.say("stopped: the lines so far are whole conversations", _NO_LEDGER)
+        return exits.INTERRUPTED
+    if not quiet:
+        first, *rest = summary.of_lines(report)
+        stderr.say(first)
+        stderr.say_all("\n".join(rest))
+    return exits.OK if report.complete else exits.RUNTIME
+
+
 async def stoppable(
-    exporting: Awaitable[ReportT], close_display: Callable[[], None]
+    exporting: Awaitable[ReportT], close_display: Callable[[], None], said: str = _COMMITTING
 ) -> ReportT | None:
     """Return the report of an export or a sync, None if a signal stopped it.
 
@@ -62,7 +87,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends it at once")
+            stderr.say(said)
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()
@@ -101,7 +126,7 @@ def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        status = read_status(destination)
+        status = None if destination == output.STANDARD_OUTPUT else read_status(destination)
         if status is not None and status.files:
             stderr.say(summary.of_interruption(status))
         retry_after = getattr(error, "retry_after", None)

@@ -201,7 +201,7 @@ def _for_programs(
     chosen: str, screen: Screen, encode: Callable[[Any], bytes], *, reads_raw: bool
 ) -> Format:
     def written(item: Any) -> bytes:
-        return _safe(encode(item), screen)
+        return safe(encode(item), screen)
 
     match chosen:
         case "yaml":  # one list, which stays a document when it is cut or appended to
@@ -215,7 +215,7 @@ def _encoded(text: str, screen: Screen) -> bytes:
     return text.encode(screen.encoding, "backslashreplace")
 
 
-def _safe(document: bytes, screen: Screen) -> bytes:
+def safe(document: bytes, screen: Screen) -> bytes:
     """Return the JSON; for a terminal, escape what could act on it."""
     if not screen.terminal:
         return document

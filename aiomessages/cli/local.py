@@ -1,5 +1,6 @@
 """The local server as part of a command. Its failures become CommandErrors here alone."""
 
+import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -57,4 +58,6 @@ def explained(path: Path | None) -> Iterator[None]:
     except RecordError as error:
         raise CommandError(f"{named}{error}") from error
     except OSError as error:
-        raise CommandError(f"cannot serve: {error.strerror or error}") from error
+        in_use = error.errno == errno.EADDRINUSE
+        advice = "choose another --port, or none for a free one" if in_use else ""
+        raise CommandError(f"cannot serve: {error.strerror or error}", advice) from error

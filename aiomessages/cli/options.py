@@ -234,8 +234,9 @@ class Connection:
         except aiomessages.NotFoundError as error:
             # The library's advice is about the API, which forgets after 30 days.
             source, named = (database, f" {database}") if database else ("the sample", "")
+            name = error.completion_id
             raise NotStoredError(
-                f"{source} has no completion {error.completion_id}",
+                f"{source} has no completion {name}" if name else f"{source} has none of the ids",
                 f"`aiomessages completions --local{named}` lists the ids",
             ) from None
 

@@ -37,7 +37,8 @@ def say(text: str, advice: str = "") -> None:
 
 def say_all(text: str) -> None:
     """Write lines without the prefix, such as a traceback or a hint to paste; hide keys."""
-    _write(f"{visible(_redacted(text)).rstrip()}\n")
+    if text:
+        _write(f"{visible(_redacted(text)).rstrip()}\n")
 
 
 def show_log(level: int) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -233,7 +234,8 @@ class Files:
                 yield
             finally:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if _is_named(descriptor, path):
+                        path.unlink()
 
 
 def _is_foreign(found: os.stat_result, path: Path) -> bool:
@@ -275,6 +277,10 @@ def drop_cached_pages(descriptor: int) -> None:
 _ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
 
 
+# `is_locked` holds a lock for much less than that.
+_LOOK_SECONDS: Final = 0.05
+
+
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock of a file. Nothing is created."""
     try:
@@ -300,7 +306,11 @@ def _is_named(descriptor: int, path: Path) -> bool:
 
 def _take(descriptor: int, path: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise LockedError(
             f"another process is writing to {path.stem}",

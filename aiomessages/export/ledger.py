@@ -107,7 +107,9 @@ class Ledger:
         `selection` narrows a list of completions; it is None for ids, which may differ in each run.
         An export that holds nothing yet takes new settings.
         """
-        known = dict(self._read("SELECT name, value FROM settings WHERE name != 'finished'"))
+        known = dict(self._read("SELECT name, value FROM settings"))
+        for name in ("finished", "run"):  # they are no options
+            known.pop(name, None)
         given = {**settings, "version": VERSION}
         if selection is not None:
             given["selection"] = selection
@@ -170,6 +172,14 @@ class Ledger:
         with self._transaction():
             self._db.execute("DELETE FROM settings WHERE name = 'finished'")
         self._finished = False
+
+    def begin_run(self, total: int | None) -> None:
+        """Record that a run begins, and how many completions its source names, if it knows."""
+        with self._transaction():
+            found = self._db.execute("SELECT value FROM settings WHERE name = 'run'").fetchone()
+            number = json.loads(found[0])["number"] + 1 if found else 1
+            value = json.dumps({"number": number, "total": total})
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('run', ?)", (value,))
 
     # --- committed batches ------------------------------------------------------------------------
 

@@ -472,6 +472,21 @@ def test_stopped(
     assert (status["finished"], status["rows"]) == (False, 1)
 
 
+def test_standard_output_stopped(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines on standard output are whole conversations after Ctrl-C; nothing continues them."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with halfway(spawn, Path("-")) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [json.loads(line)["completion_id"] for line in out.splitlines()] == ["one"]
+    assert err.decode().splitlines() == [
+        "aiomessages: writing what was fetched; a second signal ends it at once",
+        "aiomessages: stopped: the lines so far are whole conversations",
+        "  there is no ledger: another run begins at the start",
+    ]
+
+
 def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second Ctrl-C ends the process at once, also with exit code 130."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
