@@ -18,7 +18,7 @@ from .conversation_lines import Conversation, read_conversations
 from .database import MEMORY, open_to_write
 from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
-from .leftovers import none_left, remove_if_empty
+from .leftovers import none_left
 
 
 class Kept(NamedTuple):
@@ -99,8 +99,6 @@ def import_checked(
                     kept.append(Kept(conversation.line, conversation.completion_id))
                 else:
                     counts[result] += 1
-        if created:
-            remove_if_empty(db, path)
     finally:
         db.close()
     return ImportReport(counts[_NEW], counts[_UNCHANGED], counts[_REPLACED], tuple(kept))

@@ -203,7 +203,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["--all", "--max-rps", "0", "-o", "out.jsonl"],
         ["--all", "-o", "out.csv"],
         ["--all", "-o", ".jsonl"],
-        ["--all", "-o", "-"],
+        ["--all", "-o", "-", "--no-refresh"],
         ["--all", "-o", "/dev/null"],
         ["--all", "-o"],
         ["--all"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_cli import NASTY, RECORDS, Ran, is_brief
+from conftest_cli import KEY, NASTY, RECORDS, Ran, is_brief
 
 from aiomessages.testing import MessagesServer
 
@@ -79,10 +79,12 @@ def test_a_failure(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_completions(run: Run, messages_server: MessagesServer) -> None:
+def test_failed_completions(run: Run) -> None:
     """A completion that could not be read is named, and makes the exit code 1."""
-    messages_server.fail(400)
-    ran = run("export", "chatcmpl-short", "-o", "-", "--on-error", "continue")
+    with MessagesServer(records=RECORDS, api_key=KEY) as server:
+        server.fail(400)
+        words = ["chatcmpl-short", "--on-error", "continue", "--base-url", server.base_url]
+        ran = run("export", *words, "-o", "-")
     assert (ran.code, ran.out) == (1, b"")
     assert "  failed: 1 × BadRequestError (chatcmpl-short)\n" in ran.err
 

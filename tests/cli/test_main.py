@@ -5,13 +5,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest_cli import Ran, is_brief
 
 import aiomessages
 from aiomessages.__main__ import main
+from aiomessages.cli import app
 from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.server.faults import FAULTS
 
 Run = Callable[..., Ran]
 
@@ -140,7 +143,10 @@ def test_an_unknown_command(run: Run) -> None:
             ["sync", "--local", "archive.db"],
             "ARCHIVE is missing\n  --local took archive.db: write it in front of --local",
         ),
-        (["export", "--all"], "--output DEST is missing\n  see aiomessages export --help"),
+        (
+            ["export", "--all"],
+            "--output DEST is missing\n  write -o FILE; see aiomessages export --help",
+        ),
         (
             ["show", "chatcmpl-short", "archive.db"],
             "too many arguments: archive.db\n  write --local archive.db to read that archive",
@@ -220,6 +226,23 @@ def test_hostile_arguments(run: Run, words: list[str], hostile: str) -> None:
     assert (code, out) in [(2, b""), (3, b"")]
     assert is_brief(err)
     assert not UNSAFE.search(err)
+
+
+def test_help_as_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`help COMMAND` is `COMMAND --help`, and a mistyped command is named with the right one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("help") == run("--help")
+    assert run("help", "status") == run("status", "--help")
+    said = "aiomessages: there is no command lits\n  did you mean list? see aiomessages help\n"
+    assert run("help", "lits") == (2, b"", said)
+    assert run("help", "zzz").err.endswith("zzz\n  see aiomessages help\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_faults(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Every shell completes the names of --fault."""
+    script = app.generate_completion(prog_name="aiomessages", shell=shell)
+    assert all(name in script for name in FAULTS)
 
 
 def test_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
