@@ -18,7 +18,7 @@ from .conversation_lines import Conversation, read_conversations
 from .database import MEMORY, open_to_write
 from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
-from .leftovers import none_left
+from .leftovers import none_left, remove_if_empty
 
 
 class Kept(NamedTuple):
@@ -87,10 +87,10 @@ def import_checked(
         )
     counts = dict.fromkeys((_NEW, _UNCHANGED, _REPLACED), 0)
     kept: list[Kept] = []
-    path, created = Path(archive), not Path(archive).exists()
+    created = not Path(archive).exists()
     db = open_to_write(archive)
     try:
-        with none_left(db, path, created=created), sqlite_errors(archive), db:
+        with none_left(db, Path(archive), created=created), sqlite_errors(archive), db:
             db.execute("BEGIN IMMEDIATE")
             now = clock()
             for conversation in read_conversations(Path(path)):
@@ -99,6 +99,8 @@ def import_checked(
                     kept.append(Kept(conversation.line, conversation.completion_id))
                 else:
                     counts[result] += 1
+        if created:
+            remove_if_empty(db, Path(archive))
     finally:
         db.close()
     return ImportReport(counts[_NEW], counts[_UNCHANGED], counts[_REPLACED], tuple(kept))

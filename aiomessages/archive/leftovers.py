@@ -1,4 +1,4 @@
-"""Remove the archive that a failed command has just created: an empty one helps nobody."""
+"""Remove the archive that a command has just created in vain: an empty one helps nobody."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ def none_left(db: sqlite3.Connection, path: Path, *, created: bool) -> Iterator[
         yield
     except BaseException:
         if created:
-            _remove_if_empty(db, path)
+            remove_if_empty(db, path)
         raise
 
 
-def _remove_if_empty(db: sqlite3.Connection, path: Path) -> None:
+def remove_if_empty(db: sqlite3.Connection, path: Path) -> None:
     """Remove an archive without a completion. Nobody else can write it meanwhile."""
     with suppress(sqlite3.Error, OSError):  # the error that brought us here is the one to report
         db.execute("BEGIN EXCLUSIVE")

@@ -63,7 +63,8 @@ _OF_ENDINGS: Final[dict[str, Name]] = {
 }
 # No format fits these: their readers would not understand the file.
 _COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz", ".zip": "zip"}
-_BINARY: Final = (".parquet", ".duckdb", ".db", ".sqlite", ".sqlite3", ".xlsx", ".csv", ".tsv")
+_BINARY: Final = (".parquet", ".duckdb", ".db", ".sqlite", ".sqlite3", ".xlsx")
+_OF_JQ: Final = {".csv": "@csv", ".tsv": "@tsv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ def for_file(path: Path, name: Any, offered: Any = Name) -> Any:
         raise UsageError(
             f"-o {path}: this command compresses nothing",
             f"write it through a pipe, without -o: … | {program} > {path}",
+        )
+    if separator := _OF_JQ.get(ending):
+        raise UsageError(
+            f"-o {path}: this command writes no {ending} file",
+            f"make it with jq: … --transform '[id, role]' | jq -r {separator} > {path}",
         )
     if ending in _BINARY:
         raise UsageError(

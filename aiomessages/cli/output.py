@@ -179,8 +179,12 @@ def _writer(path: Path, file: BinaryIO) -> Write:
 
 
 @contextmanager
-def _reported(path: Path, kind: type[Exception]) -> Iterator[None]:
+def _reported(path: Path, kind: type[CommandError | UsageError]) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise kind(
+            f"cannot write {path}: {error.strerror}", "create its directory first"
+        ) from error
     except OSError as error:
         raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -19,7 +19,6 @@ from .safe_text import one_line
 Json = Any
 _FIRST_WORDS = 300  # characters of the reply, below the heading
 _METADATA = 24  # cells of its column
-_WIDE = 120  # cells of a screen that has room for the reply as well
 
 
 def completion(screen: Screen) -> Callable[[Json], str]:
@@ -70,8 +69,7 @@ def created_heading(screen: Screen) -> str:
 def _row(
     screen: Screen, created: str, name: str, model: str, tokens: str, metadata: str, reply: str
 ) -> str:
-    # The metadata is cut where the reply is seen: a pipe and a narrow screen get it whole.
-    if screen.terminal and screen.width >= _WIDE:
+    if screen.terminal:  # a pipe gets it whole
         metadata = cut(metadata, _METADATA)
     metadata += " " * (_METADATA - cell_len(metadata))
     begin = f"{created:16}  {name:24}  {set_cell_size(cut(model, 14), 14)}"

@@ -98,6 +98,6 @@ def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float 
         return (moment.replace(tzinfo=UTC) if utc and not moment.tzinfo else moment).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} {given}: no time",
+            f"{option} {given}: neither a time nor an age",
             "write a date (2026-11-01), a time (2026-11-01T08:00) or an age (30m, 6h, 3d, 2w)",
         ) from None

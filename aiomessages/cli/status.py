@@ -55,7 +55,10 @@ def status(
     """Show the progress of an export, or what an archive holds; a running one as well."""
     found = read_status(destination) or _of_archive(destination)
     if found is None:
-        raise NoLedgerError(f"{destination}: there is neither an export nor an archive")
+        raise NoLedgerError(
+            f"{destination}: there is neither an export nor an archive",
+            "name what `aiomessages export -o` or `aiomessages sync` got",
+        )
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(_json(found) if format == "json" else _pretty(found, UTC if utc else None))
 

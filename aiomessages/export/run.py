@@ -84,15 +84,16 @@ class Run:
             return
         counts = self.ledger.query(count_states)
         if counts.keys() == {"gone"}:
-            raise NotFoundError(
-                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
-                " check base_url, and the project of the key",
+            error = NotFoundError(
+                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried)",
                 status=self._gone.status,
                 headers=self._gone.headers,
                 code=self._gone.code,
                 type=self._gone.type,
                 param=self._gone.param,
             )
+            error.hint = "Check base_url, and the project of the key."
+            raise error
 
     async def _finish(self) -> None:
         """Give the output its final name, unless a completion is to be tried again."""

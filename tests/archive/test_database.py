@@ -632,7 +632,7 @@ def test_a_later_version(tmp_path: Path, opened: Open) -> None:
     assert (contents(tmp_path), caught.value.exit_code) == (before, 2)
 
 
-HINT = r"; if it holds conversations: aiomessages import .*a\.db ARCHIVE$"
+HINT = r": if it holds conversations: aiomessages import .*a\.db ARCHIVE$"
 FILES = {
     "text": (b"precious " * 1000, "no SQLite database$"),
     "a short text": (b"hi", "no SQLite database$"),
@@ -682,7 +682,7 @@ def test_a_damaged_page(tmp_path: Path) -> None:
             assert [json.loads(body)["id"] for _, body in rows.items] == ["0", "1"]
     store.close()
     (said,) = damaged
-    assert said.startswith(f"{path}: the database is damaged: ")
+    assert said.startswith(f"{path}: the database is damaged (")
 
 
 def test_an_archive_that_is_locked(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """A command that failed before it had anything leaves no file behind."""
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest_cli import Ran, is_brief
+from conftest_cli import RECORDS, Ran, is_brief
 
 from aiomessages.archive.errors import ImportFileError
 from aiomessages.archive.importing import import_checked
@@ -88,18 +89,22 @@ def test_an_archive_of_nobody(run: Run, folder: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
 def test_the_import_of_an_empty_file(run: Run, folder: Path, content: bytes) -> None:
-    """A file without a conversation makes no archive."""
+    """A file without a conversation makes no archive; the next file of the command does."""
     Path("empty.jsonl").write_bytes(content)
-    assert run("import", "empty.jsonl", "archive.db").code == 65
+    ran = run("import", "empty.jsonl", "archive.db")
+    assert (ran.code, ran.err) == (0, "aiomessages: empty.jsonl: 0 conversations\n")
     assert [path.name for path in folder.iterdir()] == ["empty.jsonl"]
+    Path("full.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in RECORDS))
+    assert run("import", "empty.jsonl", "full.jsonl", "archive.db").code == 0
+    assert Path("archive.db").is_file()
 
 
 def test_a_file_that_changes_while_it_is_imported(folder: Path) -> None:
-    """A file that was fine when it was checked, and is empty now, makes no archive either."""
-    Path("empty.jsonl").touch()
+    """A file that was fine when it was checked, and is not any more, makes no archive either."""
+    Path("odd.jsonl").write_bytes(b"{}\n")
     with pytest.raises(ImportFileError):
-        import_checked("empty.jsonl", "archive.db")
-    assert [path.name for path in folder.iterdir()] == ["empty.jsonl"]
+        import_checked("odd.jsonl", "archive.db")
+    assert [path.name for path in folder.iterdir()] == ["odd.jsonl"]
 
 
 def test_the_import_of_a_refused_file(run: Run, folder: Path) -> None:

@@ -317,7 +317,7 @@ def test_a_format_for_any_ending(run: Run, tmp_path: Path) -> None:
         ("x.jsonl.gz", "write it through a pipe, without -o: … | gzip > "),
         ("x.zst", "write it through a pipe, without -o: … | zstd > "),
         ("x.parquet", "`aiomessages export` writes .parquet"),
-        ("x.csv", "`aiomessages export` writes .parquet"),
+        ("x.csv", "make it with jq: … --transform '[id, role]' | jq -r @csv > "),
         ("x.md", "choose one by --format, or by an ending: .json, .jsonl, .ndjson, .yaml, .yml"),
     ],
 )

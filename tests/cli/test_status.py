@@ -18,6 +18,10 @@ from aiomessages.server import import_records
 from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
+NOTHING = (
+    "there is neither an export nor an archive\n"
+    "  name what `aiomessages export -o` or `aiomessages sync` got\n"
+)
 
 
 @pytest.fixture
@@ -159,7 +163,10 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
     """Without an export, one line says so, and the exit code is 3."""
     code, out, err = run("status", tmp_path / "none.jsonl")
     assert (code, out) == (3, b"")
-    assert err == f"aiomessages: {tmp_path}/none.jsonl: there is neither an export nor an archive\n"
+    assert (
+        err
+        == f"aiomessages: {tmp_path}/none.jsonl: there is neither an export nor an archive\n{ADVICE}"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,4 +279,7 @@ def test_a_pipe(execute: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.db")
     code, out, err = execute("status", tmp_path / "pipe.db")
     assert (code, out) == (3, b"")
-    assert err == f"aiomessages: {tmp_path}/pipe.db: there is neither an export nor an archive\n"
+    assert (
+        err
+        == f"aiomessages: {tmp_path}/pipe.db: there is neither an export nor an archive\n{ADVICE}"
+    )
