@@ -1,6 +1,7 @@
 """The local server as part of a command. Its failures become CommandErrors here alone."""
 
 import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -60,4 +61,6 @@ def explained(path: Path | None) -> Iterator[None]:
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
         advice = "choose another --port, or none for a free one" if in_use else ""
-        raise CommandError(f"cannot serve: {error.strerror or error}", advice) from error
+        # asyncio adds the address to the text of the system.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise CommandError(f"cannot serve: {reason}", advice) from error

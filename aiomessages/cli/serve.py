@@ -125,13 +125,15 @@ async def serve(
 def _check(database: Path | None, import_file: Path | None, faults: list[str]) -> None:
     """Raise UsageError before a database is opened."""
     if database and (database.is_dir() or not database.parent.is_dir()):
-        raise UsageError(f"{database}: cannot create a database there")
+        raise UsageError(
+            f"{database}: cannot create a database there", "name a file in a directory"
+        )
     if import_file and not import_file.is_file():
         raise UsageError(f"--import {import_file}: no such file")
     try:
         Plan(faults)
     except ValueError as error:
-        raise UsageError(f"--fault: {error}") from None
+        raise UsageError(f"--fault: {error}", "aiomessages serve --help lists them") from None
 
 
 def _show(server: "LocalServer", database: Path | None, key_file: Path | None) -> None:

@@ -163,10 +163,7 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
     """Without an export, one line says so, and the exit code is 3."""
     code, out, err = run("status", tmp_path / "none.jsonl")
     assert (code, out) == (3, b"")
-    assert (
-        err
-        == f"aiomessages: {tmp_path}/none.jsonl: there is neither an export nor an archive\n{ADVICE}"
-    )
+    assert err == f"aiomessages: {tmp_path}/none.jsonl: {NOTHING}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,7 +276,4 @@ def test_a_pipe(execute: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.db")
     code, out, err = execute("status", tmp_path / "pipe.db")
     assert (code, out) == (3, b"")
-    assert (
-        err
-        == f"aiomessages: {tmp_path}/pipe.db: there is neither an export nor an archive\n{ADVICE}"
-    )
+    assert err == f"aiomessages: {tmp_path}/pipe.db: {NOTHING}"
