@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from aiomessages.export.files import is_locked
+from aiomessages.export.locks import is_locked
 
 from .connection import snapshot
 from .guard import lock_of

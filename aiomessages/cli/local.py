@@ -26,7 +26,7 @@ async def serving(
     used.
     """
     async with AsyncExitStack() as held:
-        with explained(database):
+        with explained(database, port=port):
             server = LocalServer(str(database or ":memory:"), port=port, **settings)
             await held.enter_async_context(server)
         yield server
@@ -51,7 +51,7 @@ async def serving_to_itself(database: Path | None) -> AsyncIterator[LocalServer]
 
 
 @contextmanager
-def explained(path: Path | None) -> Iterator[None]:
+def explained(path: Path | None, *, port: int = 0) -> Iterator[None]:
     """Raise CommandError, with the path if there is one, for an error of the local server."""
     named = f"{path}: " if path else ""
     try:
@@ -63,4 +63,5 @@ def explained(path: Path | None) -> Iterator[None]:
         advice = "choose another --port, or none for a free one" if in_use else ""
         # asyncio adds the address to the text of the system.
         reason = os.strerror(error.errno) if error.errno else error
-        raise CommandError(f"cannot serve: {reason}", advice) from error
+        where = f" on port {port}" if port else ""
+        raise CommandError(f"cannot serve{where}: {reason}", advice) from error

@@ -7,17 +7,16 @@ of a path, or writes to a file of another user: a directory may be shared.
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .errors import LockedError, disk_full_errors, refuse, refuse_changed, refuse_taken
+from .errors import disk_full_errors, refuse, refuse_changed, refuse_taken
+from .locks import is_named, take
 
 PRIVATE: Final = 0o600  # only the owner may read conversations
 # The errors of file systems without hard links (vfat, exfat, many of FUSE), or of a system that
@@ -226,15 +225,15 @@ class Files:
                 with contextlib.ExitStack() as attempt:
                     attempt.enter_context(disk_full_errors(path))
                     descriptor = attempt.enter_context(self._open(path, os.O_RDWR | os.O_CREAT))
-                    _take(descriptor, path)
-                    if _is_named(descriptor, path):
+                    take(descriptor, path)
+                    if is_named(descriptor, path):
                         held.push(attempt.pop_all())
                         break  # else its last holder has just removed it, and the next one is new
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
-                    if _is_named(descriptor, path):
+                    if is_named(descriptor, path):
                         path.unlink()
 
 
@@ -275,44 +274,3 @@ def drop_cached_pages(descriptor: int) -> None:
 
 
 _ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
-
-
-# `is_locked` holds a lock for much less than that.
-_LOOK_SECONDS: Final = 0.05
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a file. Nothing is created."""
-    try:
-        descriptor = open_to_read(path)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _is_named(descriptor: int, path: Path) -> bool:
-    """Return whether the path is still the name of an open file."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _take(descriptor: int, path: Path) -> None:
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOOK_SECONDS)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedError(
-            f"another process is writing to {path.stem}",
-            hint="wait for it, or look for it in ps",
-        ) from None

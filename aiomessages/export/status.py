@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from .errors import CorruptError
-from .files import is_locked
 from .ledger_schema import count_states, describe_missing, read_settings
+from .locks import is_locked
 from .names import Names
 from .sqlite_files import read_snapshot
 
