@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,19 @@ def none_left(db: sqlite3.Connection, path: Path, *, created: bool) -> Iterator[
     except BaseException:
         if created:
             remove_if_empty(db, path)
+        raise
+
+
+@contextmanager
+def no_file_left(path: Path) -> Iterator[None]:
+    """Remove an archive if the block fails, made it, and has put no completion into it."""
+    created = not path.exists()
+    try:
+        yield
+    except BaseException:
+        if created and path.is_file():
+            with closing(sqlite3.connect(path, isolation_level=None)) as db:
+                remove_if_empty(db, path)
         raise
 
 

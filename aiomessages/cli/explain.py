@@ -87,8 +87,6 @@ def _too_many(unused: Sequence[str], tokens: Sequence[str]) -> tuple[str, str]:
 def _missing(argument: Argument, tokens: Sequence[str]) -> tuple[str, str]:
     """Return what is missing; an argument that may also be an option is called an argument."""
     metavar = argument.parameter.metavar
-    if argument.index is None:
-        return f"{argument.name} {metavar} is missing", ""
     database = database_of_local(tokens)
     if metavar == "COMPLETION_ID":
         local = f" --local {database}" if database else ""

@@ -4,11 +4,13 @@
 """
 
 import textwrap
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from aiomessages.archive.leftovers import no_file_left
 from aiomessages.server.faults import FAULTS, Plan
 
 from . import output
@@ -104,16 +106,21 @@ async def serve(
     _check(database, import_file, faults)
     api_key = read_or_create(key_file) if key_file else None
     stop = stop_signal()
-    async with serving(
-        database,
-        sample=database is None and import_file is None,
-        port=port,
-        api_key=api_key,
-        latency=latency,
-        rate=rate,
-        faults=faults,
-        on_failure=lambda error: say(str(error)),
-    ) as server:
+    async with AsyncExitStack() as held:
+        if database is not None:
+            held.enter_context(no_file_left(database))
+        server = await held.enter_async_context(
+            serving(
+                database,
+                sample=database is None and import_file is None,
+                port=port,
+                api_key=api_key,
+                latency=latency,
+                rate=rate,
+                faults=faults,
+                on_failure=lambda error: say(str(error)),
+            )
+        )
         if import_file:
             with explained(import_file):
                 say(f"imported {await server.import_records(import_file)} completions")

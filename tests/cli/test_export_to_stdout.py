@@ -1,8 +1,10 @@
 """`aiomessages export -o -`: JSON lines on standard output, and no record of the run."""
 
+import asyncio
 import gzip
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 from conftest_cli import KEY, NASTY, RECORDS, Ran, is_brief
 
+from aiomessages.cli import running
+from aiomessages.cli.export_run import run_to_stdout
 from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
@@ -96,6 +100,19 @@ def test_a_reader_that_goes_away(spawn: Callable[..., Any]) -> None:
     process.stdout = None
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b"")
+
+
+def test_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A signal ends it with what to expect of another run: there is no ledger."""
+
+    async def start(_: object) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    assert running.run(run_to_stdout(start, quiet=True)) == 130
+    out, err = capsys.readouterr()
+    said = "  there is no ledger: another run begins at the start"
+    assert (out, err.splitlines()[-1]) == ("", said)
 
 
 def test_at_a_terminal(spawn: Callable[..., Any]) -> None:

@@ -120,3 +120,12 @@ def test_the_lock_of_another_process(run: Run, folder: Path) -> None:
         assert run("export", "--all", "-o", "out.jsonl").code == 75
         assert [path.name for path in folder.iterdir()] == ["out.jsonl.lock"]
     assert list(folder.iterdir()) == []
+
+
+def test_a_server_that_cannot_start(execute: Run, folder: Path) -> None:
+    """A server without a port, or without its records, leaves no new archive behind."""
+    Path("odd.jsonl").write_bytes(b"{}\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert execute("serve", "new.db", "--port", taken.getsockname()[1]).code == 1
+    assert execute("serve", "new.db", "--import", "odd.jsonl").code == 1
+    assert [path.name for path in folder.iterdir()] == ["odd.jsonl"]

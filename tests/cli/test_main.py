@@ -38,7 +38,7 @@ def test_version_loads_little() -> None:
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
 def test_without_the_extra(missing: str) -> None:
-    """If the program's packages are missing, one line says how to install them."""
+    """If the program's packages are missing, the error says how to install them."""
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from aiomessages.__main__ import main; sys.exit(main(['list', 'x', '--local']))"
@@ -47,7 +47,7 @@ def test_without_the_extra(missing: str) -> None:
     assert (run.returncode, run.stdout) == (2, b"")
     assert (
         run.stderr
-        == b"aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+        == b"aiomessages: the command line needs an extra\n  pip install 'aiomessages[cli]'\n"
     )
 
 

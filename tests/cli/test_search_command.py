@@ -137,6 +137,7 @@ def test_nothing_found(run: Run, archive: Path, words: list[str]) -> None:
     """Where nothing is found, one line says so, and the exit code is that of grep."""
     ran = run("search", archive, *words)
     assert ran == (1, b"", f"aiomessages: nothing found in {archive}\n")
+    assert run("search", archive, *words, "-q") == (1, b"", "")
 
 
 def test_table(run: Run, archive: Path) -> None:

@@ -189,7 +189,7 @@ def test_selections(ledger: Ledger) -> None:
         ledger.agree(SETTINGS, {})
     with pytest.raises(ChangedError, match=': since was not set and is now "3d":'):
         ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
-    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
+    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\": give"):
         ledger.agree({**SETTINGS, "layout": "x"}, None)  # without a selection
 
 
