@@ -48,9 +48,11 @@ from .selection import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import tzinfo
 
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created_between import TimeRange
+    from aiomessages.export.preview import Preview
 
 _written = options_of("Output", 1)
 _EXAMPLES = """\
@@ -214,16 +216,10 @@ def export_conversations(
                 }
                 if dry_run or destination is None:
                     names = None if destination is None or to_stdout else Names.of(destination)
-                    found = await preview(
+                    looking = preview(
                         client, source, names, include_reply=include_reply, max_rps=max_rps
                     )
-                    with opened(STANDARD_OUTPUT) as write:
-                        write(
-                            "".join(
-                                f"{line}\n" for line in summary.of_preview(found, zone)
-                            ).encode()
-                        )
-                    return exits.OK
+                    return _show(await looking, zone)
                 if to_stdout:
                     writing = partial(export_lines, client, source, **chosen)
                     return await run_to_stdout(writing, quiet=quiet)
@@ -232,6 +228,12 @@ def export_conversations(
                 return await run(start, destination, quiet=quiet, zone=zone)
 
         return running.run(exported())
+
+
+def _show(found: "Preview", zone: "tzinfo | None") -> int:
+    with opened(STANDARD_OUTPUT) as write:
+        write("".join(f"{line}\n" for line in summary.of_preview(found, zone)).encode())
+    return exits.OK
 
 
 # --- the selection ----------------------------------------------------------------------------

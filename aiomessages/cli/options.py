@@ -37,8 +37,8 @@ _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?",
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
-    ", or allow_http=True if you must": "",
-    "; see default_query=": "",
+    ", or pass allow_http=True": "",
+    "see default_query=": "write the URL without it",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",

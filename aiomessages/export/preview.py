@@ -58,7 +58,7 @@ async def preview(
         on_retry=lambda _: None,
         on_sent=count,
     )
-    seen: set[str] = set()
+    seen: set[str] = set()  # a look holds the ids in memory, which an export does not
     async with aclosing(batches(source, caller.attempts)) as listed:
         async for batch in listed:
             for completion_id, completion in batch:

@@ -92,10 +92,14 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         finished_at=finished if isinstance(finished, float) else None,
         running=is_locked(Names.of(target).lock),
         resumed=run["number"] > 1,
-        percent=_percent(run["total"], sum(count for count, _ in states.values())),
+        percent=_percent(
+            run["total"], sum(count for count, _ in states.values()), finished=finished is not None
+        ),
         **describe_missing(db),
     )
 
 
-def _percent(total: int | None, done: int) -> float | None:
-    return min(100.0 * done / total, 100.0) if total else None
+def _percent(total: int | None, done: int, *, finished: bool) -> float | None:
+    if not total:
+        return None
+    return 100.0 if finished else min(100.0 * done / total, 100.0)  # an id may be given twice

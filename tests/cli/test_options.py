@@ -243,4 +243,5 @@ def test_an_address_with_a_query(run: Run) -> None:
     """An unusable base URL is reported by the option's name, without arguments of the library."""
     ran = run("list", "x", "--base-url", "https://host/v1?a=b")
     assert ran.code == 2
-    assert ran.err == "aiomessages: --base-url must not contain a query or fragment\n"
+    said = "aiomessages: --base-url must not contain a query or fragment"
+    assert ran.err == f"{said}\n  write the URL without it\n"

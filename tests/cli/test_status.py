@@ -111,21 +111,35 @@ def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
 
 
 def test_running(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says that an export runs, that it was resumed, and how much of the ids has a result."""
+    """It says that an export runs, that it was resumed, and how much of the ids has a result.
+
+    An id that is given twice counts twice while it runs.
+    """
     path = tmp_path / "out.jsonl"
     with MessagesServer(records=RECORDS) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        words = ["export", "chatcmpl-short", "chatcmpl-long", "--concurrency", 1, "-o", path, "-q"]
+        words = [
+            "export",
+            "chatcmpl-short",
+            "chatcmpl-long",
+            "chatcmpl-long",
+            "--concurrency",
+            1,
+            "-o",
+            path,
+            "-q",
+        ]
         assert run(*words).code == 0
     assert run("status", path).out.startswith(f"{path}: finished\n".encode())
+    assert json.loads(run("status", path, "--format", "json").out)["percent"] == 100
     with closing(sqlite3.connect(f"{path}.ledger")) as db, db:
         db.execute("DELETE FROM settings WHERE name = 'finished'")
         db.execute("DELETE FROM completions WHERE id = 'chatcmpl-long'")
     first = run("status", path).out.decode().splitlines()[0]
-    assert first == f"{path}: not finished, 50 %; run the same command again to continue"
+    assert first == f"{path}: not finished, 33 %; run the same command again to continue"
     with Files().lock(tmp_path / "out.jsonl.lock"):
-        assert run("status", path).out.startswith(f"{path}: running, 50 %\n".encode())
+        assert run("status", path).out.startswith(f"{path}: running, 33 %\n".encode())
         with closing(sqlite3.connect(f"{path}.ledger")) as db, db:
             again = '{"number": 2, "total": null}'
             db.execute("UPDATE settings SET value = ? WHERE name = 'run'", [again])
