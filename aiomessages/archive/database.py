@@ -33,7 +33,7 @@ def open_to_read(
     path = Path(path)
     check_sqlite()
     if not _exists(path):
-        raise ArchiveError(f"{path}: there is no such archive")
+        raise ArchiveError(f"{path}: there is no such archive", hint="`aiomessages sync` makes one")
     with _opened(path, _reading(path), seconds=seconds) as db:
         version = version_of(db)
         if version == 0:

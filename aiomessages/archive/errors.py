@@ -52,14 +52,15 @@ class ImportFileError(ArchiveError, ValueError):
 
     exit_code = 65
 
-    def __init__(self, path: str, line: int, reason: str) -> None:
-        super().__init__(path, line, reason)
+    def __init__(self, path: str, line: int, reason: str, *, hint: str = "") -> None:
+        super().__init__(path, line, reason, hint=hint)
         self.path = path
         self.line = line
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
+        said = f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
+        return f"{said}: {self.hint}" if self.hint else said
 
 
 class CorruptError(ArchiveError):

@@ -113,7 +113,7 @@ def for_file(path: Path, name: Any, offered: Any = Name) -> Any:
     if found not in get_args(offered):
         known = ", ".join(key for key, made in _OF_ENDINGS.items() if made in get_args(offered))
         raise UsageError(
-            f"-o {path}: no format is known for {ending}",
+            f"-o {path}: this command has no format for {ending}",
             f"choose one by --format, or by an ending: {known}",
         )
     return found

@@ -516,7 +516,7 @@ def test_a_folder_in_which_nothing_can_be_made(open_folder: Path) -> None:
     """There is no such archive to read, and none can be made."""
     open_folder.chmod(0o555)
     none, *others = openings(open_folder / "a.db")
-    assert none == "there is no such archive"
+    assert none == "there is no such archive: `aiomessages sync` makes one"
     assert others == ["cannot be created: Permission denied"] * 2
 
 

@@ -146,9 +146,8 @@ def test_a_wrong_line_keeps_every_file_out(run: Run, records: Path, tmp_path: Pa
 def test_the_archive_in_the_wrong_place(run: Run, records: Path, archive: Path) -> None:
     """Its place is the last."""
     said = sentence(run("import", archive, records), 65)
-    assert said.startswith(
-        f"{archive}: line 1: a database, and no JSON Lines: name the archive last"
-    )
+    reason = "line 1: a database, and no JSON Lines; nothing was imported"
+    assert said == f"{archive}: {reason}\n  name the archive last"
 
 
 # --- reading what was imported --------------------------------------------------------------------
