@@ -79,15 +79,16 @@ def run(tokens: Sequence[str]) -> int:
     """Run one command line and return its exit code. Standard error explains an error."""
     debug = "--debug" in tokens
     stderr.show_log(logging.DEBUG if debug else logging.WARNING)
+    words = [word for word in tokens if word != "--debug"]
     try:
-        return _run([word for word in tokens if word != "--debug"])
+        return _run(words)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else exits.RUNTIME
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost handler
         if debug:
             stderr.say_all("".join(traceback.format_exception(error)))
         if not isinstance(error, exits.ReaderGone):
-            stderr.say(*lines_of(error, tokens))
+            stderr.say(*lines_of(error, words))
         return exits.code_of(error)
 
 

@@ -184,6 +184,7 @@ def test_an_archive_for_an_id(
 def test_advice_of_another_command(run: Run) -> None:
     """The advice to wait for a completion names the option only where the command has it."""
     assert "--wait-until-visible" in run("list", "chatcmpl-nobody").err
+    assert "--wait-until-visible" in run("--debug", "list", "chatcmpl-nobody").err
     ran = run("show", "chatcmpl-nobody")
     assert (ran.code, "--wait-until-visible" in ran.err) == (3, False)
     assert ran.err.endswith("A new one takes some seconds to appear.\n")
