@@ -106,7 +106,7 @@ def test_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
     """A signal ends it with what to expect of another run: there is no ledger."""
 
     async def start(_: object) -> Any:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.Event().wait()
 
     assert running.run(run_to_stdout(start, quiet=True)) == 130

@@ -1,5 +1,6 @@
 """The lock of an export: its file goes with its holder, and two never hold it."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -58,3 +59,22 @@ def test_a_look_at_a_lock(tmp_path: Path) -> None:
         assert is_named(file.fileno(), path)
         path.unlink()
         assert not is_named(file.fileno(), path)
+
+
+def test_a_lock_that_is_free_in_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who only looks at a lock keeps nobody from taking it."""
+    path = tmp_path / "lock"
+    with path.open("w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda _: fcntl.flock(look, fcntl.LOCK_UN))
+        with Files().lock(path):
+            assert is_locked(path)
+
+
+def test_a_lock_whose_file_was_replaced(tmp_path: Path) -> None:
+    """A file that somebody put in its place stays at the end."""
+    path = tmp_path / "lock"
+    with Files().lock(path):
+        path.unlink()
+        path.write_text("somebody's")
+    assert path.read_text() == "somebody's"
