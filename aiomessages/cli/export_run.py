@@ -62,6 +62,11 @@ async def run_to_stdout(start: Callable[..., Awaitable[ExportReport]], *, quiet:
             write(formats.safe(lines, screen))
 
         report = await stoppable(start(write_safely), lambda: None, said=_STOPPING_LINES)
+    return _report_lines(report, quiet=quiet)
+
+
+def _report_lines(report: ExportReport | None, *, quiet: bool) -> int:
+    """Print the result of an export to standard output, and return its exit code."""
     if report is None:
         stderr.say("stopped: the lines so far are whole conversations", _NO_LEDGER)
         return exits.INTERRUPTED
