@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name not in _EXTRA:
             raise
         sys.stderr.write(
-            "aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+            "aiomessages: the command line needs an extra\n  pip install 'aiomessages[cli]'\n"
         )
         return 2
     except KeyboardInterrupt:  # the imports take long enough to be interrupted

@@ -35,7 +35,22 @@ from .values.redaction import shown
 
 
 class MessagesError(Exception):
-    """The base class of every error that this package raises."""
+    """The base class of every error that this package raises.
+
+    `hint` says what to do, where that is known. It is the end of the text; the program shows it on
+    a line of its own.
+    """
+
+    hint: str = ""
+
+    def __init__(self, *args: object, hint: str = "") -> None:
+        super().__init__(*args)
+        if hint:
+            self.hint = hint
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"{said}: {self.hint}" if self.hint else said
 
 
 class ConfigurationError(MessagesError, ValueError):
@@ -55,7 +70,6 @@ class APIError(MessagesError):
     """
 
     retryable: ClassVar[bool] = False
-    hint: str = ""
 
     def __init__(self, message: str, *, retryable: bool | None = None) -> None:
         super().__init__(message)

@@ -39,7 +39,7 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 ApiKey = str | Callable[[], Awaitable[str]]
 
-_NO_URL: Final = "is not a URL: its host or port is invalid"
+_NO_URL: Final = "is not a URL: its host or port is invalid", ""
 
 
 class Timeout(msgspec.Struct, frozen=True):
@@ -122,7 +122,7 @@ class UnusableKeyError(ConfigurationError):
 def check_key(key: object) -> SecretStr:
     """Return the key, hidden from every repr; raise UnusableKeyError if it cannot be sent."""
     if key is None or key == "":
-        raise UnusableKeyError("no API key: set OPENAI_API_KEY or pass api_key=")
+        raise UnusableKeyError("no API key", hint="set OPENAI_API_KEY or pass api_key=")
     if not isinstance(key, str):
         raise UnusableKeyError(f"the API key must be a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
@@ -144,30 +144,30 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
     # Another function looks for the problem: its local variables may hold a password, and a
     # traceback that shows local variables has the frame of this one.
     if problem := _problem_of(url, allow_http=allow_http) or _problem_of_host(url):
-        raise ConfigurationError(f"base_url {problem}")
+        raise ConfigurationError(f"base_url {problem[0]}", hint=problem[1])
     return as_plain(url).rstrip("/")
 
 
-def _problem_of(url: str, *, allow_http: bool) -> str | None:
+def _problem_of(url: str, *, allow_http: bool) -> tuple[str, str] | None:
+    """Return what is wrong with a URL, and what to do."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:  # whose text may quote a password
         return _NO_URL
     if parts.username is not None or parts.password is not None:
-        return "must not contain a user or password; pass api_key="
+        return "must not contain a user or password", "pass api_key="
     if parts.scheme not in ("https", "http") or not host:
-        return "must begin with https:// and name a host"
+        return "must begin with https:// and name a host", ""
     if "?" in url or "#" in url:
-        return "must not contain a query or fragment; see default_query="
+        return "must not contain a query or fragment", "see default_query="
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        return (
-            f"would send the API key to {host} unencrypted; use https://, or pass allow_http=True"
-        )
+        said = f"would send the API key to {host} unencrypted"
+        return said, "use https://, or pass allow_http=True"
     return None
 
 
-def _problem_of_host(url: str) -> str | None:
+def _problem_of_host(url: str) -> tuple[str, str] | None:
     """Return why aiohttp cannot send to the host of this URL, or would send to another host.
 
     aiohttp parses URLs by other rules than urllib: for an odd URL it may raise an error, or find

@@ -38,12 +38,10 @@ def check_project(db: sqlite3.Connection, found: Mapping[str, str], *, moved: bo
     for name, value in found.items():
         before = known.get(name)
         if before is not None and before != value and not (moved and name == "base_url"):
-            hint = (
-                "; --moved accepts a new address of the same project" if name == "base_url" else ""
-            )
+            accept = "; --moved accepts a new address of the same project"
             raise OtherProjectError(
-                f"this archive belongs to another {name}: {before}, and not {value};"
-                f" one archive holds one project{hint}"
+                f"this archive belongs to another {name}: {before}, and not {value}",
+                hint="one archive holds one project" + (accept if name == "base_url" else ""),
             )
 
 

@@ -37,7 +37,11 @@ class Conversation(NamedTuple):
 
 
 class _LineError(ValueError):
-    """The reason why a line is no conversation."""
+    """The reason why a line is no conversation, and what to do."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:
@@ -53,7 +57,7 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
                 if line.strip():
                     yield _conversation(number, line)
     except _LineError as error:
-        raise ImportFileError(str(path), max(number, 1), str(error)) from None
+        raise ImportFileError(str(path), max(number, 1), str(error), hint=error.hint) from None
     except _DAMAGED as error:
         raise ImportFileError(str(path), number + 1, f"damaged compression: {error}") from error
     except OSError as error:
@@ -64,8 +68,11 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
 
 _DAMAGED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 _OTHERS: Final = {
-    b"SQLite format 3\0": "a database, and no JSON Lines: name the archive last",
-    b"PAR1": "a Parquet file, and no JSON Lines: export to .jsonl.gz --layout conversations",
+    b"SQLite format 3\0": ("a database, and no JSON Lines", "name the archive last"),
+    b"PAR1": (
+        "a Parquet file, and no JSON Lines",
+        "export to .jsonl.gz with --layout conversations",
+    ),
 }
 
 
@@ -79,7 +86,7 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
         file.seek(0)
         for mark, what in _OTHERS.items():
             if begin.startswith(mark):
-                raise _LineError(what)
+                raise _LineError(*what)
         if begin.startswith(b"\x1f\x8b"):
             with gzip.open(file, "rb") as unpacked:
                 yield unpacked
@@ -121,7 +128,7 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def _conversation(number: int, line: bytes) -> Conversation:
     found = _members(line)
     if "messages" not in found or not found.keys() & {"completion", "completion_id"}:
-        raise _LineError(_other_form(found))
+        raise _LineError(*_other_form(found))
     completion = found.get("completion", b"null")
     if completion == b"null" and "completion_id" in found:
         completion = _without_replies(found)
@@ -158,10 +165,10 @@ def _check_json(text: bytes, error: Exception) -> None:
         raise _LineError(f"no JSON: {error}") from None
 
 
-def _other_form(found: dict[str, bytes]) -> str:
+def _other_form(found: dict[str, bytes]) -> tuple[str, str]:
     if "message" in found:
-        return "the export's layout is `messages`: export with --layout conversations"
-    return "neither a record of the local server nor a line of the layout `conversations`"
+        return "the export's layout is `messages`", "export with --layout conversations"
+    return "neither a record of the local server nor a line of the layout `conversations`", ""
 
 
 def _without_replies(found: dict[str, bytes]) -> bytes:

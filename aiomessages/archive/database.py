@@ -33,15 +33,15 @@ def open_to_read(
     path = Path(path)
     check_sqlite()
     if not _exists(path):
-        raise ArchiveError(f"{path}: there is no such archive")
+        raise ArchiveError(f"{path}: there is no such archive", hint="`aiomessages sync` makes one")
     with _opened(path, _reading(path), seconds=seconds) as db:
         version = version_of(db)
         if version == 0:
-            raise NotAnArchiveError("an empty database: `aiomessages sync` fills it")
+            raise NotAnArchiveError("an empty database", hint="`aiomessages sync` fills it")
         if version < VERSION:
             raise NotAnArchiveError(
-                f"an archive of an earlier version ({version}, and this is {VERSION}):"
-                " `aiomessages sync`, `import` or `serve` brings it up to date"
+                f"an archive of an earlier version ({version}, and this is {VERSION})",
+                hint="`aiomessages sync`, `import` or `serve` brings it up to date",
             )
     return db
 
@@ -94,7 +94,9 @@ def steady(db: sqlite3.Connection, path: str | os.PathLike[str]) -> Iterator[Non
         yield
     finally:
         if is_outdated(db):
-            raise ArchiveError(f"{os.fspath(path)}: it changed while it was read; read it again")
+            raise ArchiveError(
+                f"{os.fspath(path)}: it changed while it was read", hint="read it again"
+            )
 
 
 def _exists(path: Path) -> bool:
@@ -107,7 +109,7 @@ def _exists(path: Path) -> bool:
         reason = getattr(error, "strerror", None) or error
         raise ArchiveError(f"{path}: cannot be opened: {reason}") from error
     if stat.S_ISDIR(mode):
-        raise NotAnArchiveError(f"{path}: a directory; name a file in it")
+        raise NotAnArchiveError(f"{path}: a directory", hint="name a file in it")
     if not stat.S_ISREG(mode):
         raise NotAnArchiveError(f"{path}: a device or a pipe, and no file")
     return True
@@ -130,7 +132,8 @@ def _refuse_second_name(path: Path) -> None:
     if path.stat().st_nlink > 1:
         raise ArchiveError(
             f"{path}: the file has a second name (a hard link), and writers under both names damage"
-            " it: copy the file, or remove one of the names"
+            " it",
+            hint="copy the file, or remove one of the names",
         )
 
 
@@ -217,10 +220,10 @@ def _named_errors(path: Path) -> Iterator[None]:
         try:
             yield
         except NotAnArchiveError as error:
-            raise NotAnArchiveError(f"{path}: {error}") from None
+            raise NotAnArchiveError(f"{path}: {error.args[0]}", hint=error.hint) from None
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise NotAnArchiveError(f"{path}: no SQLite database{_hint(path)}") from None
+                raise NotAnArchiveError(f"{path}: no SQLite database", hint=_hint(path)) from None
             raise
 
 
@@ -282,5 +285,5 @@ def _hint(path: Path) -> str:
     with path.open("rb") as file:
         begin = file.read(4)
     if begin.startswith((b"{", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        return f"; if it holds conversations: aiomessages import {path} ARCHIVE"
+        return f"if it holds conversations: aiomessages import {path} ARCHIVE"
     return ""

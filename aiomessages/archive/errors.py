@@ -52,14 +52,15 @@ class ImportFileError(ArchiveError, ValueError):
 
     exit_code = 65
 
-    def __init__(self, path: str, line: int, reason: str) -> None:
-        super().__init__(path, line, reason)
+    def __init__(self, path: str, line: int, reason: str, *, hint: str = "") -> None:
+        super().__init__(path, line, reason, hint=hint)
         self.path = path
         self.line = line
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
+        said = f"{self.path}: line {self.line}: {self.reason}; nothing was imported"
+        return f"{said}: {self.hint}" if self.hint else said
 
 
 class CorruptError(ArchiveError):
@@ -86,21 +87,27 @@ class LockedError(ArchiveError):
     exit_code = 75
 
 
-_KINDS: Final[dict[int, tuple[type[ArchiveError], str]]] = {
-    sqlite3.SQLITE_NOTADB: (NotAnArchiveError, "no SQLite database"),
+_KINDS: Final[dict[int, tuple[type[ArchiveError], str, str]]] = {
+    sqlite3.SQLITE_NOTADB: (NotAnArchiveError, "no SQLite database", ""),
     sqlite3.SQLITE_CORRUPT: (
         CorruptError,
-        "the database is damaged: restore a backup, or save what is readable (sqlite3: .recover)",
+        "the database is damaged",
+        "restore a backup, or save what is readable (sqlite3: .recover)",
     ),
-    sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk; free some and run it again"),
-    sqlite3.SQLITE_IOERR: (DiskError, "the system cannot read or write it"),
-    sqlite3.SQLITE_BUSY: (LockedError, "another process is writing it; try again when it is done"),
-    sqlite3.SQLITE_LOCKED: (LockedError, "another process is writing it; try again later"),
-    sqlite3.SQLITE_READONLY: (ArchiveError, "no permission to write it"),
-    sqlite3.SQLITE_PERM: (ArchiveError, "no permission to use it"),
+    sqlite3.SQLITE_FULL: (DiskFullError, "no room left on the disk", "free some and run it again"),
+    sqlite3.SQLITE_IOERR: (DiskError, "the system cannot read or write it", ""),
+    sqlite3.SQLITE_BUSY: (
+        LockedError,
+        "another process is writing it",
+        "wait for its end",
+    ),
+    sqlite3.SQLITE_LOCKED: (LockedError, "another process is writing it", "try again later"),
+    sqlite3.SQLITE_READONLY: (ArchiveError, "no permission to write it", ""),
+    sqlite3.SQLITE_PERM: (ArchiveError, "no permission to use it", ""),
     sqlite3.SQLITE_CANTOPEN: (
         ArchiveError,
-        "it cannot be opened; check the permissions of the file and of its folder",
+        "it cannot be opened",
+        "check the permissions of the file and of its folder",
     ),
 }
 _NO_FTS5: Final = "no such module: fts5"
@@ -113,13 +120,13 @@ def sqlite_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
-        kind, meaning = _KINDS.get(code, (ArchiveError, "the archive cannot be used"))
+        kind, meaning, hint = _KINDS.get(code, (ArchiveError, "the archive cannot be used", ""))
         if _NO_FTS5 in str(error):
             meaning = "this Python's SQLite was built without FTS5, which an archive needs"
         # SQLite calls most failures of a full disk an I/O error.
         if code == sqlite3.SQLITE_IOERR and not _has_room(Path(path).parent):
-            kind, meaning = _KINDS[sqlite3.SQLITE_FULL]
-        raise kind(f"{os.fspath(path)}: {meaning} ({error})") from error
+            kind, meaning, hint = _KINDS[sqlite3.SQLITE_FULL]
+        raise kind(f"{os.fspath(path)}: {meaning} ({error})", hint=hint) from error
 
 
 _ROOM_BYTES: Final = 1024 * 1024

@@ -11,16 +11,24 @@ from aiomessages.export.files import Files
 from .errors import ArchiveError, DiskFullError, LockedError, sqlite_errors
 
 
+def lock_of(path: Path) -> Path:
+    """Return the path of the lock of an archive."""
+    file = path.resolve()  # a symbolic link is one more name of the same archive
+    return file.with_name(file.name + ".lock")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of an archive. Raises LockedError if another sync holds it."""
-    file = path.resolve()  # a symbolic link is one more name of the same archive
-    lock = file.with_name(file.name + ".lock")
+    lock = lock_of(path)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(Files().lock(lock))
         except ExportLockedError:
-            raise LockedError(f"{path}: another sync of this archive is running") from None
+            raise LockedError(
+                f"{path}: another sync of this archive is running",
+                hint="wait for it, or look for it in ps",
+            ) from None
         except OSError as error:
             raise ArchiveError(f"{lock}: cannot be created: {error.strerror}") from error
         yield
@@ -33,7 +41,8 @@ def unreplaced(path: Path) -> Iterator[None]:
     yield
     if _identity(path) != before:
         raise ArchiveError(
-            f"{path}: the file was removed or replaced while it was written; run the sync again"
+            f"{path}: the file was removed or replaced while it was written",
+            hint="run the sync again",
         )
 
 
@@ -45,7 +54,7 @@ def archive_errors(path: Path) -> Iterator[None]:
             yield
     except ExportDiskFullError as error:  # for a large conversation, while it is read
         raise DiskFullError(
-            f"{path}: no room left on the disk; free some and run it again"
+            f"{path}: no room left on the disk", hint="free some and run it again"
         ) from error
 
 

@@ -18,6 +18,7 @@ from .conversation_lines import Conversation, read_conversations
 from .database import MEMORY, open_to_write
 from .errors import NotAnArchiveError, sqlite_errors
 from .insert import insert_conversation
+from .leftovers import none_left, remove_if_empty
 
 
 class Kept(NamedTuple):
@@ -82,13 +83,14 @@ def import_checked(
     """Do what `import_file` does, for a file that was checked before."""
     if os.fspath(archive) == MEMORY:
         raise NotAnArchiveError(
-            f"{MEMORY}: an archive in memory would be gone at once; name a file"
+            f"{MEMORY}: an archive in memory would be gone at once", hint="name a file"
         )
     counts = dict.fromkeys((_NEW, _UNCHANGED, _REPLACED), 0)
     kept: list[Kept] = []
+    created = not Path(archive).exists()
     db = open_to_write(archive)
     try:
-        with sqlite_errors(archive), db:
+        with none_left(db, Path(archive), created=created), sqlite_errors(archive), db:
             db.execute("BEGIN IMMEDIATE")
             now = clock()
             for conversation in read_conversations(Path(path)):
@@ -97,6 +99,8 @@ def import_checked(
                     kept.append(Kept(conversation.line, conversation.completion_id))
                 else:
                     counts[result] += 1
+        if created:
+            remove_if_empty(db, Path(archive))
     finally:
         db.close()
     return ImportReport(counts[_NEW], counts[_UNCHANGED], counts[_REPLACED], tuple(kept))

@@ -75,18 +75,18 @@ class _Lexeme(NamedTuple):
 def parse(words: str) -> Query:
     """Return the query that the words are. Raises SearchError, which says what to write."""
     if len(words) > _MAX_CHARACTERS:
-        raise SearchError(f"the search is too long: write at most {_MAX_CHARACTERS} characters")
+        raise _too_long(f"{_MAX_CHARACTERS} characters")
     lexemes = list(_lexemes(words))
     if sum(lexeme.term is not None for lexeme in lexemes) > _MAX_TERMS:
-        raise SearchError(f"the search is too long: write at most {_MAX_TERMS} words")
+        raise _too_long(f"{_MAX_TERMS} words")
     if not any(lexeme.term for lexeme in lexemes):
         raise SearchError(
-            f"nothing to search for in {words!r}: write a word with letters or digits"
+            f"nothing to search for in {words!r}", hint="write a word with letters or digits"
         )
     parser = _Parser(lexemes)
     found = parser.alternatives(0)
     if parser.left():
-        raise SearchError("a ) without its (: write both, or put the text into quotes")
+        raise SearchError("a ) without its (", hint="write both, or put the text into quotes")
     return Query(*found)
 
 
@@ -95,7 +95,7 @@ def _lexemes(words: str) -> "list[_Lexeme]":
     for match in _LEXEMES.finditer(words):
         phrase, word = match["phrase"], match["word"]
         if match["open"]:
-            raise SearchError('a " without its other: write both, as in "a phrase"')
+            raise SearchError('a " without its other', hint='write both, as in "a phrase"')
         if match["sign"] or word in ("AND", "OR", "NOT"):
             found.append(_Lexeme(match["sign"] or word))
         elif term := _term(phrase or word or "", begins=bool(match["begin"])):
@@ -179,7 +179,7 @@ class _Parser:
             raise SearchError(f"the groups are nested too deep: at most {_MAX_DEPTH} levels")
         found = self.alternatives(depth + 1)
         if not self._takes(")"):
-            raise SearchError("a ( without its ): write both, or put the text into quotes")
+            raise SearchError("a ( without its )", hint="write both, or put the text into quotes")
         return found
 
 
@@ -191,8 +191,12 @@ _ADVICE: Final = {
 }
 
 
+def _too_long(most: str) -> SearchError:
+    return SearchError("the search is too long", hint=f"write at most {most}")
+
+
 def _lonely(operator: str) -> SearchError:
-    return SearchError(_ADVICE[operator])
+    return SearchError(f"{operator} has nothing to combine", hint=_ADVICE[operator])
 
 
 def _joined(parts: Sequence[_Part], operator: str) -> _Part:

@@ -144,6 +144,7 @@ def version_of(db: sqlite3.Connection) -> int:
     if version > VERSION:
         raise NotAnArchiveError(
             f"this archive was written by a later version of aiomessages (schema {version}, and"
-            f" this version knows {VERSION}): update aiomessages"
+            f" this version knows {VERSION})",
+            hint="update aiomessages",
         )
     return int(version)

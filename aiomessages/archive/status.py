@@ -7,7 +7,10 @@ from typing import Final
 
 import msgspec
 
+from aiomessages.export.locks import is_locked
+
 from .connection import snapshot
+from .guard import lock_of
 
 _RUNS: Final = 5  # the last ones
 
@@ -52,7 +55,7 @@ class ArchiveStatus(msgspec.Struct, frozen=True):
     are known. `completions` are their numbers by state; `messages` counts those that were sent to
     models, and `replies` the replies. `first_created` and `last_created` are those of the oldest
     and the newest completion. `runs` are the last ones, the newest first. `bytes` is the size on
-    disk.
+    disk. `running` is true while a sync holds the archive's lock.
     """
 
     path: str
@@ -65,6 +68,7 @@ class ArchiveStatus(msgspec.Struct, frozen=True):
     runs: list[Run]
     waiting: list[Waiting]
     bytes: int
+    running: bool = False
 
 
 def read_status(db: sqlite3.Connection, path: str | os.PathLike[str]) -> ArchiveStatus:
@@ -96,6 +100,7 @@ def read_status(db: sqlite3.Connection, path: str | os.PathLike[str]) -> Archive
         runs=[Run(*row) for row in runs],
         waiting=[Waiting(*row) for row in waiting],
         bytes=sum(file.stat().st_size for file in _files(Path(path))),
+        running=is_locked(lock_of(Path(path))),
     )
 
 

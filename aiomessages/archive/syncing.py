@@ -23,6 +23,7 @@ from . import changes
 from .database import open_to_read, open_to_write
 from .discovery import Discovery
 from .guard import archive_errors, locked, unreplaced
+from .leftovers import none_left
 from .report import SyncReport
 from .run import MAX_RETRY_AFTER, Sync
 from .sync_selection import Selection
@@ -92,10 +93,12 @@ async def sync(
     address = {"base_url": origin or client.base_url}
     with ExitStack() as held:
         held.enter_context(archive_errors(path))
+        created = not file.exists()
         db = held.enter_context(closing(await run_to_end(open_to_write, file)))
         held.enter_context(locked(file))
         reading = held.enter_context(closing(await run_to_end(open_to_read, file)))
         held.enter_context(unreplaced(file))
+        held.enter_context(none_left(db, file, created=created))
         changes.check_project(db, address, moved=moved)
         caller = base.paced(
             Pace(max_rps),

@@ -26,6 +26,7 @@ def check_archive(path: Path) -> None:
     """Raise UsageError for a new archive with the name of an export, which is a mistake."""
     if path.name.endswith(_EXPORT_ENDINGS) and not (path.exists() and path.stat().st_size):
         raise UsageError(
-            f"{path}: an archive is an SQLite database: name it {path.name.partition('.')[0]}.db;"
-            f" `aiomessages export --all -o {path}` writes such a file"
+            f"{path}: an archive is an SQLite database, and this is the name of an export",
+            f"name it {path.name.partition('.')[0]}.db;"
+            f" `aiomessages export --all -o {path}` writes such a file",
         )

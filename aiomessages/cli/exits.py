@@ -23,11 +23,22 @@ RATE_LIMITED = 5
 INTERRUPTED = 130  # 128 + SIGINT, as every shell counts it
 
 
-class UsageError(ValueError):
+class _Explained(Exception):  # noqa: N818 - the base class of errors
+    """An error of the program: what happened, and in `hint` what to do, where that is known."""
+
+    def __init__(self, said: str, hint: str = "") -> None:
+        super().__init__(said)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, [*self.args, self.hint]))
+
+
+class UsageError(_Explained, ValueError):
     """The command line is unusable. Raised before any request is sent."""
 
 
-class CommandError(Exception):
+class CommandError(_Explained):
     """The command failed for a reason outside of this program, which its text names."""
 
 

@@ -8,18 +8,21 @@ from contextlib import ExitStack
 from datetime import UTC
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from aiomessages.errors import ConfigurationError
 from aiomessages.export import CreatedBetween, export
+from aiomessages.export.exporting import export_lines
+from aiomessages.export.names import Names
 from aiomessages.export.output import ending_of
+from aiomessages.export.preview import preview
 from aiomessages.wire.requests import check_completion_id
 
-from . import running
+from . import exits, running, summary
 from .exits import UsageError
-from .export_run import explained, run
+from .export_run import explained, run, run_to_stdout
 from .ids import STANDARD_INPUT, check_no_archive, read_ids
 from .options import (
     Concurrency,
@@ -31,6 +34,7 @@ from .options import (
     options_of,
     requested,
 )
+from .output import STANDARD_OUTPUT, opened
 from .selection import (
     COMPLETIONS,
     Metadata,
@@ -44,9 +48,11 @@ from .selection import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import tzinfo
 
     from aiomessages import AsyncMessagesClient
     from aiomessages.export.created_between import TimeRange
+    from aiomessages.export.preview import Preview
 
 _written = options_of("Output", 1)
 _EXAMPLES = """\
@@ -54,9 +60,11 @@ Examples:
   aiomessages export --all -o conversations.jsonl.gz
   aiomessages export --all --since 30d --model gpt-4o -o month.parquet
   aiomessages export chatcmpl-abc123 chatcmpl-def456 -o two.jsonl
+  aiomessages export --all --since 30d --dry-run
   aiomessages export --ids-file ids.txt --layout finetune -o train.jsonl
   aiomessages completions --since 1d | jq -r .id |
     aiomessages export --ids-file - -o today.duckdb
+  aiomessages export --all --since 1d -o - | jq -r .message.content
 
 After Ctrl-C or a kill, run the same command again to continue.
 Exit codes: 0 complete, 1 some completions failed or were lost (named),
@@ -82,15 +90,16 @@ def export_conversations(
         ),
     ],
     destination: Annotated[
-        Path,
+        Path | None,
         _written(
             name=["--output", "-o"],
             metavar="DEST",
-            allow_leading_hyphen=True,  # so that an error explains a bare -
+            allow_leading_hyphen=True,
             help="A file that ends in .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .duckdb, or a"
-            " directory, which gets files part-00001.jsonl and so on.",
+            " directory, which gets files part-00001.jsonl and so on. With - JSON lines go to"
+            " standard output; then there is no ledger, and each run begins at the start.",
         ),
-    ],
+    ] = None,
     ids_file: Annotated[
         str | None,
         Parameter(
@@ -154,6 +163,14 @@ def export_conversations(
             " Default.",
         ),
     ] = True,
+    dry_run: Annotated[
+        bool,
+        requested(
+            show_default=False,
+            help="Say how many completions an export would fetch, of what time, and with how many"
+            " requests. Sends only the requests for the list, and writes nothing.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> int:
@@ -165,13 +182,21 @@ def export_conversations(
     used = [name for name, value in selection.items() if value] + ["--no-refresh"] * (not refresh)
     _check_source(ids, ids_file, used, every=every)
     if STANDARD_INPUT == ids_file == connection.api_key_file:
-        raise UsageError("standard input is either the ids or the key, not both")
-    if str(destination).startswith("-"):
-        raise UsageError(f"-o {destination}: name a file or a directory (see --help)")
-    ending_of(destination)
+        raise UsageError(
+            "standard input is either the ids or the key, not both", "put one of them into a file"
+        )
+    if destination is None and not dry_run:
+        raise UsageError("--output DEST is missing", "write -o FILE; see aiomessages export --help")
+    if str(destination).startswith("-") and destination != STANDARD_OUTPUT:
+        raise UsageError(f"-o {destination}: it looks like an option", "name a file or a directory")
+    to_stdout = destination == STANDARD_OUTPUT
+    if to_stdout and not refresh:
+        raise UsageError("-o - keeps no ledger", "leave --no-refresh out")
+    if destination is not None and not to_stdout:
+        ending_of(destination)
     span, pairs = span_of(since, until, utc=utc), metadata_of(metadata)
     zone = UTC if utc else None
-    with explained(destination, zone), ExitStack() as held:
+    with explained(destination or STANDARD_OUTPUT, zone), ExitStack() as held:
         named = _given(ids, ids_file, held)
         opening = connection.client()
 
@@ -179,24 +204,36 @@ def export_conversations(
             async with opening as client:
                 # The text, as an age is the same selection in each run and another moment.
                 texts = {"since": recorded(since, utc=utc), "until": recorded(until, utc=utc)}
-                start = partial(
-                    export,
-                    client,
-                    _listed(client, model, pairs, span, texts) if every else named,
-                    destination,
-                    layout=layout,
-                    include_reply=include_reply,
-                    media=media,
-                    limit=limit,
-                    concurrency=concurrency,
-                    max_rps=max_rps,
-                    on_error=on_error,
-                    refresh=refresh,
-                    origin=connection.origin(),
-                )
+                source = _listed(client, model, pairs, span, texts) if every else named
+                chosen: dict[str, Any] = {
+                    "layout": layout,
+                    "include_reply": include_reply,
+                    "media": media,
+                    "limit": limit,
+                    "concurrency": concurrency,
+                    "max_rps": max_rps,
+                    "on_error": on_error,
+                }
+                if dry_run or destination is None:
+                    names = None if destination is None or to_stdout else Names.of(destination)
+                    looking = preview(
+                        client, source, names, include_reply=include_reply, max_rps=max_rps
+                    )
+                    return _show(await looking, zone)
+                if to_stdout:
+                    writing = partial(export_lines, client, source, **chosen)
+                    return await run_to_stdout(writing, quiet=quiet)
+                files: dict[str, Any] = {"refresh": refresh, "origin": connection.origin()}
+                start = partial(export, client, source, destination, **chosen, **files)
                 return await run(start, destination, quiet=quiet, zone=zone)
 
         return running.run(exported())
+
+
+def _show(found: "Preview", zone: "tzinfo | None") -> int:
+    with opened(STANDARD_OUTPUT) as write:
+        write("".join(f"{line}\n" for line in summary.of_preview(found, zone)).encode())
+    return exits.OK
 
 
 # --- the selection ----------------------------------------------------------------------------
@@ -208,10 +245,10 @@ def _check_source(
     """Require one source; refuse options that select from the list if ids are given."""
     given = [bool(ids), ids_file is not None, every]
     if sum(given) != 1:
-        said = "choose only one of" if any(given) else "choose"
-        raise UsageError(f"{said} COMPLETION_ID…, --ids-file FILE or --all")
+        said = "more than one source" if any(given) else "nothing to export"
+        raise UsageError(said, "choose one of COMPLETION_ID…, --ids-file FILE and --all")
     if used and not every:
-        raise UsageError(f"{used[0]} selects from a list, and works only with --all")
+        raise UsageError(f"{used[0]} selects from a list", "write --all as well, or leave it out")
 
 
 def _given(ids: "Sequence[str]", ids_file: str | None, held: ExitStack) -> "Iterable[str]":

@@ -11,31 +11,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import structs
 
-from aiomessages.errors import (
-    APIConnectionError,
-    APIError,
-    MessagesError,
-    NotFoundError,
-    SchemaError,
-)
+from aiomessages.errors import APIError, MessagesError
 from aiomessages.export import ExportReport, read_status
 
-from . import exits, progress, stderr, summary
+from . import exits, formats, output, progress, stderr, summary
 
 if TYPE_CHECKING:
     from aiomessages.export import Progress
 
-# The library's advice for these errors fits other commands.
-_HINTS: "Final[dict[type[APIError], str]]" = {
-    NotFoundError: "Only completions created with store=true are kept, for 30 days.",
-    SchemaError: "",
-    APIConnectionError: "Check the network and base_url.",
-}
 _STOPPING: Final = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 # Seconds within which a repeated signal counts once: `timeout` sends it to the process and to its
 # group, and a parent program forwards a Ctrl-C that the terminal sent to both.
 _TOGETHER: Final = 1.0
 ReportT = TypeVar("ReportT")
+_COMMITTING: Final = "committing what was fetched; a second signal ends it at once"
+_STOPPING_LINES: Final = "writing what was fetched; a second signal ends it at once"
+_NO_LEDGER: Final = "there is no ledger: another run begins at the start"
 
 
 async def run(
@@ -59,8 +50,35 @@ async def run(
     return _report(report, destination, quiet=quiet, zone=zone)
 
 
+async def run_to_stdout(start: Callable[..., Awaitable[ExportReport]], *, quiet: bool) -> int:
+    """Start an export to standard output, print the result, and return the exit code.
+
+    Nothing else is printed there, and no progress: it would mix with what the reader shows.
+    """
+    screen = output.screen_for(output.STANDARD_OUTPUT)
+    with output.opened(output.STANDARD_OUTPUT) as write:
+
+        def write_safely(lines: bytes) -> None:
+            write(formats.safe(lines, screen))
+
+        report = await stoppable(start(write_safely), lambda: None, said=_STOPPING_LINES)
+    return _report_lines(report, quiet=quiet)
+
+
+def _report_lines(report: ExportReport | None, *, quiet: bool) -> int:
+    """Print the result of an export to standard output, and return its exit code."""
+    if report is None:
+        stderr.say("stopped: the lines so far are whole conversations", _NO_LEDGER)
+        return exits.INTERRUPTED
+    if not quiet:
+        first, *rest = summary.of_lines(report)
+        stderr.say(first)
+        stderr.say_all("\n".join(rest))
+    return exits.OK if report.complete else exits.RUNTIME
+
+
 async def stoppable(
-    exporting: Awaitable[ReportT], close_display: Callable[[], None]
+    exporting: Awaitable[ReportT], close_display: Callable[[], None], said: str = _COMMITTING
 ) -> ReportT | None:
     """Return the report of an export or a sync, None if a signal stopped it.
 
@@ -74,7 +92,7 @@ async def stoppable(
         nonlocal first
         if first is None:
             first = number, loop.time()
-            stderr.say("committing what was fetched; a second signal ends it at once")
+            stderr.say(said)
             task.cancel()
         elif first[0] != number or loop.time() - first[1] > _TOGETHER:
             close_display()
@@ -113,9 +131,7 @@ def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        if error.hint == type(error).hint:  # the class's general hint
-            error.hint = _HINTS.get(type(error), error.hint)
-        status = read_status(destination)
+        status = None if destination == output.STANDARD_OUTPUT else read_status(destination)
         if status is not None and status.files:
             stderr.say(summary.of_interruption(status))
         retry_after = getattr(error, "retry_after", None)

@@ -8,7 +8,7 @@ I/O.
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -17,7 +17,7 @@ from aiomessages.values.json_lines import on_one_line
 from . import pretty, pretty_completions, pretty_hits, yaml
 from .exits import UsageError
 from .options import options_of
-from .output import Screen, Write
+from .output import STANDARD_OUTPUT, Screen, Write
 from .safe_text import visible_json
 
 Name = Literal["auto", "pretty", "table", "json", "jsonl", "yaml", "raw"]
@@ -44,9 +44,27 @@ OutputFile = Annotated[
         metavar="FILE",
         allow_leading_hyphen=True,
         show_default=False,
-        help="Write to FILE, which appears when it is complete.",
+        help="Write to FILE, which appears when it is complete. Its ending chooses the format:"
+        " .json, .jsonl, .yaml, .txt (pretty).",
     ),
 ]
+Quiet = Annotated[
+    bool, shown_by(name=["--quiet", "-q"], show_default=False, help="Print only errors.")
+]
+
+# The format that the ending of a file names.
+_OF_ENDINGS: Final[dict[str, Name]] = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".txt": "pretty",
+}
+# No format fits these: their readers would not understand the file.
+_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz", ".zip": "zip"}
+_BINARY: Final = (".parquet", ".duckdb", ".db", ".sqlite", ".sqlite3", ".xlsx")
+_OF_JQ: Final = {".csv": "@csv", ".tsv": "@tsv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,42 @@ class Format:
     empty: bytes = b""
 
 
+def for_file(path: Path, name: Any, offered: Any = Name) -> Any:
+    """Return the format for a file: the given one, else that of its ending.
+
+    `offered` is the type of the names that the command has. Raises UsageError for an ending whose
+    format it cannot write.
+    """
+    ending = path.suffix.lower()
+    if path == STANDARD_OUTPUT or not ending or path.is_char_device():
+        return name
+    if program := _COMPRESSED.get(ending):
+        raise UsageError(
+            f"-o {path}: this command compresses nothing",
+            f"write it through a pipe, without -o: … | {program} > {path}",
+        )
+    if separator := _OF_JQ.get(ending):
+        raise UsageError(
+            f"-o {path}: this command writes no {ending} file",
+            f"make it with jq: … --transform '[id, role]' | jq -r {separator} > {path}",
+        )
+    if ending in _BINARY:
+        raise UsageError(
+            f"-o {path}: this command writes no {ending} file",
+            "`aiomessages export` writes .parquet and .duckdb, `aiomessages sync` a .db",
+        )
+    if name != "auto":
+        return name
+    found = _OF_ENDINGS.get(ending)
+    if found not in get_args(offered):
+        known = ", ".join(key for key, made in _OF_ENDINGS.items() if made in get_args(offered))
+        raise UsageError(
+            f"-o {path}: this command has no format for {ending}",
+            f"choose one by --format, or by an ending: {known}",
+        )
+    return found
+
+
 def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
     """Return the format of this name for a screen; auto is pretty at a terminal, else jsonl.
 
@@ -73,17 +127,25 @@ def named(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
     chosen = _chosen(name, screen)
     if not transformed:
         return _of_items(chosen, screen, pretty.message, pretty.row, pretty.heading_row)
+    return _of_values(chosen, screen)
+
+
+def _of_values(chosen: str, screen: Screen) -> Format:
+    """Return the format of the results of a transform."""
     if chosen == "raw":
         raise UsageError(
-            f"--format {chosen} shows the server's bytes, which --transform would change"
+            "--format raw shows the server's bytes, which --transform would change",
+            "choose another --format",
         )
     if chosen in ("pretty", "table"):
         return _for_reading(pretty.value(screen), screen)
     return _for_programs(chosen, screen, msgspec.json.encode, reads_raw=False)
 
 
-def of_completions(name: Name, screen: Screen) -> Format:
-    """Return the format of this name for completions; auto as in `named`."""
+def of_completions(name: Name, screen: Screen, *, transformed: bool = False) -> Format:
+    """Return the format of this name for completions; auto and errors as in `named`."""
+    if transformed:
+        return _of_values(_chosen(name, screen), screen)
     view = pretty_completions
     return _of_items(_chosen(name, screen), screen, view.completion, view.row, view.heading_row)
 
@@ -108,13 +170,14 @@ def _chosen(name: Name, screen: Screen) -> str:
     return ("pretty" if screen.terminal else "jsonl") if name == "auto" else name
 
 
-async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> None:
-    """Write the items as they arrive; write nothing if the first one fails."""
-    first = True
+async def write_all(items: AsyncIterator[Any], shown: Format, write: Write) -> int:
+    """Write the items as they arrive; write nothing if the first one fails. Return their number."""
+    written = 0
     async for item in items:
-        write((shown.head if first else shown.between) + shown.item(item))
-        first = False
-    write(shown.empty if first else shown.tail)
+        write((shown.between if written else shown.head) + shown.item(item))
+        written += 1
+    write(shown.tail if written else shown.empty)
+    return written
 
 
 def _of_items(
@@ -144,7 +207,7 @@ def _for_programs(
     chosen: str, screen: Screen, encode: Callable[[Any], bytes], *, reads_raw: bool
 ) -> Format:
     def written(item: Any) -> bytes:
-        return _safe(encode(item), screen)
+        return safe(encode(item), screen)
 
     match chosen:
         case "yaml":  # one list, which stays a document when it is cut or appended to
@@ -158,7 +221,7 @@ def _encoded(text: str, screen: Screen) -> bytes:
     return text.encode(screen.encoding, "backslashreplace")
 
 
-def _safe(document: bytes, screen: Screen) -> bytes:
+def safe(document: bytes, screen: Screen) -> bytes:
     """Return the JSON; for a terminal, escape what could act on it."""
     if not screen.terminal:
         return document

@@ -55,7 +55,7 @@ def check_no_archive(*completion_ids: str) -> None:
     for word in completion_ids:
         if is_archive(word):
             raise UsageError(
-                f"{word} is a file, and no id: write --local {word} to read an archive"
+                f"{word} is a file, and no id", f"write --local {word} to read an archive"
             )
 
 
@@ -74,7 +74,7 @@ def _id(line: bytes, place: str) -> str:
     try:
         text = line.decode("utf-8-sig").strip()
         if text.startswith('"'):
-            raise UsageError(f"{place}: the id is in quotes; jq -r prints ids without quotes")
+            raise UsageError(f"{place}: the id is in quotes", "jq -r prints ids without quotes")
         return "" if not text or text.startswith("#") else check_completion_id(text)
     except UnicodeDecodeError:
         raise UsageError(f"{place}: it is not UTF-8 text") from None

@@ -52,12 +52,14 @@ def import_files(
     ] = False,
     quiet: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Print only errors."),
+        Parameter(
+            name=["--quiet", "-q"], negative="", show_default=False, help="Print only errors."
+        ),
     ] = False,
 ) -> None:
     """Import conversations from files into an archive: each file whole, or not at all."""
     if len(files) < 2:
-        raise UsageError("name one or more files, and then the archive")
+        raise UsageError("FILE or ARCHIVE is missing", "name files, and then the archive")
     *sources, archive = files
     for file in sources:
         if not file.is_file():

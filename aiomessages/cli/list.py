@@ -4,24 +4,18 @@ It connects the options, the client, the format and the output.
 """
 
 import shlex
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import jmespath
-import msgspec
 from cyclopts import App, Group, Parameter
-from jmespath.functions import Functions
 
-from . import formats, output, running, stderr
-from .exits import CommandError, UsageError
+from . import formats, output, running, stderr, transform
 from .ids import check_no_archive
 from .options import SAMPLE, Connection, NotNegative
 from .selection import After, Limit, MaxItems
 
 if TYPE_CHECKING:
     from aiomessages import MessageStream
-
-Transform = Callable[[Any], Any]
 
 _EXAMPLES = """\
 Examples:
@@ -58,13 +52,9 @@ def list_messages(
         ),
     ] = 0,
     format: formats.Option = "auto",  # noqa: A002 - the name of the option
-    transform: Annotated[
-        str | None,
-        formats.shown_by(
-            metavar="JMESPATH", help="Show the result of this expression for each message."
-        ),
-    ] = None,
+    expression: transform.Option = None,
     output_file: formats.OutputFile = output.STANDARD_OUTPUT,
+    quiet: formats.Quiet = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen, so that one serves every call
 ) -> None:
     """Show the messages of a stored chat completion.
@@ -73,13 +63,16 @@ def list_messages(
     `aiomessages show` shows both.
     """
     check_no_archive(completion_id)
-    change = _compiled(transform)
+    change = transform.compiled(expression)
     screen = output.screen_for(output_file)
+    format = formats.for_file(output_file, format)  # noqa: A001
     shown = formats.named(format, screen, transformed=change is not None)
 
     opening = connection.client()
+    found = 0
 
     async def show(write: output.Write) -> None:
+        nonlocal found
         async with opening as client:
             stream = client.list(
                 completion_id,
@@ -90,10 +83,14 @@ def list_messages(
                 wait_until_visible=wait_until_visible,
             )
             async with stream:
-                await formats.write_all(_items(stream, shown, change), shown, write)
+                found = await formats.write_all(_items(stream, shown, change), shown, write)
 
     with output.opened(output_file) as write:
         running.run(show(write))
+    if quiet:
+        return
+    if not found:
+        stderr.say(f"{completion_id} has no message" + (f" after {after}" if after else "s"))
     if screen.terminal:
         stderr.say(
             "the model's reply is not in this list: aiomessages show"
@@ -109,7 +106,7 @@ def _local(connection: Connection) -> str:
 
 
 async def _items(
-    stream: "MessageStream", shown: formats.Format, change: Transform | None
+    stream: "MessageStream", shown: formats.Format, change: transform.Transform | None
 ) -> AsyncIterator[Any]:
     if shown.reads_raw:
         async for raw in stream.raw():
@@ -117,62 +114,3 @@ async def _items(
     else:
         async for message in stream:
             yield change(message.to_dict()) if change else message.to_dict()
-
-
-# An error quotes at most so many characters of an expression.
-_MAX_QUOTED = 80
-_BY_EXPRESSION = ("sort_by", "min_by", "max_by", "map")  # the functions that take an &expression
-
-
-def _compiled(expression: str | None) -> Transform | None:
-    """Return the expression as a function. Raises UsageError if it can fit no message.
-
-    Errors name the expression, also those of the function: some depend on the message.
-    """
-    if expression is None:
-        return None
-    quoted = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
-    named = f"--transform {quoted}"
-    too_deep = UsageError(f"{named}: nested too deep")
-    try:
-        compiled = jmespath.compile(expression)
-        _check({"type": "expression", "children": [compiled.parsed]})
-    except RecursionError:
-        raise too_deep from None
-    except ValueError as error:  # JMESPathError is one
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise UsageError(f"{named}: {reason}") from None
-
-    def change(message: Any) -> Any:
-        try:
-            return compiled.search(message)
-        except RecursionError:
-            raise too_deep from None
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise CommandError(f"{named}: {error}") from None
-
-    return change
-
-
-def _check(node: dict[str, Any]) -> None:
-    """Raise ValueError for a fault that jmespath itself reports only on some messages."""
-    kind, name, arguments = node["type"], node.get("value"), node["children"]
-    msgspec.json.encode(name)  # a literal with half an emoji cannot be written
-    if kind == "function_expression":
-        _check_function(str(name), len(arguments))
-    if kind == "slice" and arguments[-1] == 0:
-        raise ValueError("the step of a slice cannot be 0")
-    for child in arguments:
-        if isinstance(child, dict):  # a slice has numbers
-            _check(child)
-            if child["type"] == "expref" and name not in _BY_EXPRESSION:
-                raise ValueError(f"an &expression is for {', '.join(_BY_EXPRESSION)}")
-
-
-def _check_function(name: str, arguments: int) -> None:
-    if name not in Functions.FUNCTION_TABLE:
-        raise ValueError(f"there is no function {name}()")
-    signature = Functions.FUNCTION_TABLE[name]["signature"]
-    variadic = bool(signature) and signature[-1].get("variadic", False)
-    if arguments < len(signature) or (arguments > len(signature) and not variadic):
-        raise ValueError(f"{name}() expects arguments: {len(signature)}, not {arguments}")

@@ -1,5 +1,7 @@
 """The local server as part of a command. Its failures become CommandErrors here alone."""
 
+import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ async def serving(
     used.
     """
     async with AsyncExitStack() as held:
-        with explained(database):
+        with explained(database, port=port):
             server = LocalServer(str(database or ":memory:"), port=port, **settings)
             await held.enter_async_context(server)
         yield server
@@ -49,7 +51,7 @@ async def serving_to_itself(database: Path | None) -> AsyncIterator[LocalServer]
 
 
 @contextmanager
-def explained(path: Path | None) -> Iterator[None]:
+def explained(path: Path | None, *, port: int = 0) -> Iterator[None]:
     """Raise CommandError, with the path if there is one, for an error of the local server."""
     named = f"{path}: " if path else ""
     try:
@@ -57,4 +59,9 @@ def explained(path: Path | None) -> Iterator[None]:
     except RecordError as error:
         raise CommandError(f"{named}{error}") from error
     except OSError as error:
-        raise CommandError(f"cannot serve: {error.strerror or error}") from error
+        in_use = error.errno == errno.EADDRINUSE
+        advice = "choose another --port, or none for a free one" if in_use else ""
+        # asyncio adds the address to the text of the system.
+        reason = os.strerror(error.errno) if error.errno else error
+        where = f" on port {port}" if port else ""
+        raise CommandError(f"cannot serve{where}: {reason}", advice) from error

@@ -39,7 +39,7 @@ _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?",
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
     **SPELLING_OF_NETWORK,
-    "; see default_query=": "",
+    "see default_query=": "write the URL without it",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
     "limit= (the messages of a page), or raise max_response_bytes=": "--limit (messages a page)",
@@ -92,7 +92,9 @@ MaxRps = Annotated[
         metavar="N", help="Maximum requests per second. Default: adapts to the server's rate limit."
     ),
 ]
-Quiet = Annotated[bool, requested(show_default=False, help="Print only errors.")]
+Quiet = Annotated[
+    bool, requested(name=["--quiet", "-q"], show_default=False, help="Print only errors.")
+]
 
 
 def spelled_out(tokens: Sequence[str]) -> list[str]:
@@ -110,8 +112,8 @@ def spelled_out(tokens: Sequence[str]) -> list[str]:
         _refuse_empty(word, behind=words[position - 1] if position else "")
         if _KEY_OPTION.fullmatch(word):
             raise UsageError(
-                "a key in argv can be read by everyone on this machine; "
-                "use OPENAI_API_KEY, --api-key-file FILE or --api-key-file -"
+                "a key in argv can be read by everyone on this machine",
+                "use OPENAI_API_KEY, --api-key-file FILE or --api-key-file -",
             )
         if word == "--local" and not _is_database([*words[:end], ""][position + 1]):
             words[position] = f"--local={SAMPLE}"
@@ -123,7 +125,7 @@ def _refuse_empty(word: str, *, behind: str) -> None:
     if not word or assigned:
         option = assigned[1] if assigned else behind
         named = option if option.startswith("-") else "an argument"
-        raise UsageError(f"{named} is empty: is a variable of the shell not set?")
+        raise UsageError(f"{named} is empty", "is a variable of the shell not set?")
 
 
 def taken_for_an_argument(tokens: Sequence[str]) -> str | None:
@@ -234,9 +236,10 @@ class Connection:
         except aiomessages.NotFoundError as error:
             # The library's advice is about the API, which forgets after 30 days.
             source, named = (database, f" {database}") if database else ("the sample", "")
+            name = error.completion_id
             raise NotStoredError(
-                f"{source} has no completion {error.completion_id}:"
-                f" `aiomessages completions --local{named}` lists the ids"
+                f"{source} has no completion {name}" if name else f"{source} has none of the ids",
+                f"`aiomessages completions --local{named}` lists the ids",
             ) from None
 
     def _opened(
@@ -257,10 +260,10 @@ class Connection:
         """Return the database of --local; None for the sample."""
         if self.base_url is not None or self.api_key_file is not None:
             raise UsageError(
-                "--local has its own server and key: leave --base-url and --api-key-file out"
+                "--local has its own server and key", "leave --base-url and --api-key-file out"
             )
         if self.network != Network():
-            raise UsageError("--local needs no network: leave the options for it out")
+            raise UsageError("--local needs no network", "leave the options for it out")
         if self.local == SAMPLE:
             return None
         database = Path(str(self.local))

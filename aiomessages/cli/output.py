@@ -119,7 +119,7 @@ def _silence_standard_output() -> None:
 @contextmanager
 def _direct(path: Path) -> Iterator[Write]:
     if path.is_dir():
-        raise UsageError(f"-o {path} is a directory; name a file in it")
+        raise UsageError(f"-o {path} is a directory", "name a file in it")
     with _reported(path, UsageError):
         file = path.open("wb", buffering=0)
     with file:
@@ -179,8 +179,12 @@ def _writer(path: Path, file: BinaryIO) -> Write:
 
 
 @contextmanager
-def _reported(path: Path, kind: type[Exception]) -> Iterator[None]:
+def _reported(path: Path, kind: type[CommandError | UsageError]) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise kind(
+            f"cannot write {path}: {error.strerror}", "create its directory first"
+        ) from error
     except OSError as error:
         raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -18,13 +18,16 @@ from .safe_text import one_line
 
 Json = Any
 _FIRST_WORDS = 300  # characters of the reply, below the heading
+_METADATA = 24  # cells of its column
 
 
 def completion(screen: Screen) -> Callable[[Json], str]:
     """Return a function that lays out one completion after another for the screen."""
 
     def show(found: Json) -> str:
-        details = filter(None, [time_of(found, screen), _model(found), _metadata(found)])
+        tokens = total_tokens(found)
+        counted = f"{tokens} tokens" if tokens else ""
+        details = filter(None, [time_of(found, screen), _model(found), counted, _metadata(found)])
         said = _wrapped(_reply(found), screen.width)
         lines = [_rule(found, screen), "  ".join(details), *said]
         return "".join(f"{line}\n" for line in lines if line)
@@ -47,15 +50,15 @@ def row(screen: Screen) -> Callable[[Json], str]:
     """Return a function that shows a completion as a row. The id is whole, for copying."""
 
     def show(found: Json) -> str:
-        said = "  ".join(filter(None, [_metadata(found), _reply(found)]))
-        return _row(screen, time_of(found, screen)[:16], _id(found), _model(found), said)
+        cells = (_id(found), _model(found), total_tokens(found), _metadata(found), _reply(found))
+        return _row(screen, time_of(found, screen)[:16], *cells)
 
     return show
 
 
 def heading_row(screen: Screen) -> str:
     """Return the heading of the rows."""
-    return _row(screen, created_heading(screen), "id", "model", "metadata, reply")
+    return _row(screen, created_heading(screen), "id", "model", "tokens", "metadata", "reply")
 
 
 def created_heading(screen: Screen) -> str:
@@ -63,9 +66,15 @@ def created_heading(screen: Screen) -> str:
     return f"created ({'UTC' if screen.utc else 'local'})"
 
 
-def _row(screen: Screen, created: str, name: str, model: str, said: str) -> str:
-    cells = f"{created:16}  {name:24}  {set_cell_size(cut(model, 14), 14)}  {said}"
-    return cut(cells, screen.width) + "\n"
+def _row(
+    screen: Screen, created: str, name: str, model: str, tokens: str, metadata: str, reply: str
+) -> str:
+    if screen.terminal:  # a pipe gets it whole
+        metadata = cut(metadata, _METADATA)
+    metadata += " " * (_METADATA - cell_len(metadata))
+    begin = f"{created:16}  {name:24}  {set_cell_size(cut(model, 14), 14)}"
+    cells = f"{begin}  {tokens:>7}  {metadata}  {reply}".rstrip()
+    return (cut(cells, screen.width) if screen.terminal else cells) + "\n"
 
 
 def _rule(found: Json, screen: Screen) -> str:
@@ -102,6 +111,12 @@ def _tokens(found: Json) -> str:
     counts = [(name, get(found, "usage", key)) for key, name in names.items()]
     said = [f"{name} {count:,}" for name, count in counts if isinstance(count, int)]
     return f"tokens: {', '.join(said)}" if said else ""
+
+
+def total_tokens(found: Json) -> str:
+    """Return the number of all tokens; an empty string if it is unknown."""
+    total = get(found, "usage", "total_tokens")
+    return f"{total:,}" if isinstance(total, int) else ""
 
 
 def _metadata(found: Json) -> str:

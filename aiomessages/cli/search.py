@@ -72,6 +72,7 @@ def search(
     ] = False,
     utc: Utc = False,
     format: formats.HitOption = "auto",  # noqa: A002 - the name of the option
+    quiet: formats.Quiet = False,
 ) -> int:
     """Find messages and replies in an archive by their words."""
     _check(archive, words)
@@ -105,9 +106,10 @@ def search(
     with output.opened(output.STANDARD_OUTPUT) as write:
         running.run(write_all(write))
     if not found:
-        stderr.say(f"nothing found in {archive}")
+        if not quiet:
+            stderr.say(f"nothing found in {archive}")
         return exits.RUNTIME  # as grep does
-    if most is not None and found > most:
+    if not quiet and most is not None and found > most:
         which = "best" if best else "newest"
         stderr.say(f"these are the {which} {most}; there are more: --limit N shows up to N")
     return exits.OK
@@ -117,9 +119,9 @@ def _check(archive: Path, words: Sequence[str]) -> None:
     """Raise UsageError if there is nothing to search for, or the archive comes last."""
     if not words:
         given = "WORDS are" if archive.exists() else "ARCHIVE or WORDS is"
-        raise exits.UsageError(f"{given} missing: aiomessages search archive.db umbrella")
+        raise exits.UsageError(f"{given} missing", "write: aiomessages search archive.db umbrella")
     if not archive.exists() and Path(words[-1]).is_file():
-        raise exits.UsageError(f"{archive}: there is no such archive; name {words[-1]} first")
+        raise exits.UsageError(f"{archive}: there is no such archive", f"name {words[-1]} first")
 
 
 def _plain(hit: Hit) -> dict[str, Any]:

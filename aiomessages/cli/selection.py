@@ -54,7 +54,7 @@ def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs or ()]
     for key, equals, value in split:
         if not key or not equals:
-            raise UsageError(f"--metadata {key}{equals}{value}: write it as KEY=VALUE")
+            raise UsageError(f"--metadata {key}{equals}{value}: no pair", "write it as KEY=VALUE")
     wanted = {key: value for key, _, value in split}
     if len(wanted) < len(split):
         raise UsageError("--metadata has a key twice, but a completion has one value per key")
@@ -68,6 +68,13 @@ def span_of(since: str | None, until: str | None, *, utc: bool = False) -> TimeR
     if span.since is not None and span.until is not None and span.since >= span.until:
         raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
     return span
+
+
+def of_nothing(*, narrowed: bool) -> tuple[str, str]:
+    """Return what to say, and what to do, about a list of completions that is empty."""
+    if narrowed:
+        return "no stored completion that the options select", "leave some of them out to see more"
+    return "no stored completion", "only those created with store=true are kept, for 30 days"
 
 
 def recorded(given: str | None, *, utc: bool) -> str | None:
@@ -91,6 +98,6 @@ def _time(option: str, given: str | None, now: datetime, *, utc: bool) -> float 
         return (moment.replace(tzinfo=UTC) if utc and not moment.tzinfo else moment).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} {given}: expected a date (2026-11-01), a time (2026-11-01T08:00) or an age"
-            " (30m, 6h, 3d, 2w)"
+            f"{option} {given}: neither a time nor an age",
+            "write a date (2026-11-01), a time (2026-11-01T08:00) or an age (30m, 6h, 3d, 2w)",
         ) from None

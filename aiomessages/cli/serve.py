@@ -4,15 +4,18 @@
 """
 
 import textwrap
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from aiomessages.archive.leftovers import no_file_left
 from aiomessages.server.faults import FAULTS, Plan
 
 from . import output
 from .exits import UsageError
+from .key_file import read_or_create
 from .local import explained, serving
 from .options import PORT, NotNegative, Positive
 from .running import stop_signal
@@ -26,6 +29,7 @@ Examples:
   aiomessages serve                             serve the sample from memory
   aiomessages serve my.db --import records.jsonl.gz --port 8123
   aiomessages serve my.db --latency 0.15 --rate 50
+  aiomessages serve --port 8123 --key-file ~/.local-key     the same each time
   aiomessages serve --fault server-error:2      fail twice, then answer
   aiomessages serve --fault reset@3             reset from the third request on
   aiomessages list COMPLETION_ID --local my.db  read it without a server
@@ -33,6 +37,12 @@ Examples:
 Faults:
 """
 _NAMES = textwrap.fill(" ".join(FAULTS), 76, break_on_hyphens=False)
+
+# The shells complete the names; NAME:K and NAME@N are as good.
+if TYPE_CHECKING:
+    Fault = str
+else:
+    Fault = Literal[tuple(FAULTS)] | str
 
 app = App(
     name="serve",
@@ -66,6 +76,13 @@ async def serve(
             ' {"completion": …, "messages": […]}.',
         ),
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        Parameter(
+            metavar="FILE",
+            help="Keep the key in FILE over runs. It is created, for you alone, if it is missing.",
+        ),
+    ] = None,
     latency: Annotated[
         NotNegative, Parameter(metavar="SECONDS", help="Delay of each response.")
     ] = 0.0,
@@ -74,32 +91,40 @@ async def serve(
         Parameter(metavar="N", help="Maximum requests per second; others get 429."),
     ] = None,
     fault: Annotated[
-        list[str] | None,
+        list[Fault] | None,
         Parameter(
             metavar="NAME",
             negative="",
+            show_choices=False,
             help="Inject a fault: NAME into every request, NAME:K into K requests, NAME@N from"
             " request N on. May be repeated: the next fault begins when one has ended.",
         ),
     ] = None,
 ) -> None:
     """Serve stored completions on this machine like the API."""
-    faults = fault or []
+    faults = list(fault or ())
     _check(database, import_file, faults)
+    api_key = read_or_create(key_file) if key_file else None
     stop = stop_signal()
-    async with serving(
-        database,
-        sample=database is None and import_file is None,
-        port=port,
-        latency=latency,
-        rate=rate,
-        faults=faults,
-        on_failure=lambda error: say(str(error)),
-    ) as server:
+    async with AsyncExitStack() as held:
+        if database is not None:
+            held.enter_context(no_file_left(database))
+        server = await held.enter_async_context(
+            serving(
+                database,
+                sample=database is None and import_file is None,
+                port=port,
+                api_key=api_key,
+                latency=latency,
+                rate=rate,
+                faults=faults,
+                on_failure=lambda error: say(str(error)),
+            )
+        )
         if import_file:
             with explained(import_file):
                 say(f"imported {await server.import_records(import_file)} completions")
-        _show(server, database)
+        _show(server, database, key_file)
         await stop.wait()
     say("stopped")
 
@@ -107,21 +132,26 @@ async def serve(
 def _check(database: Path | None, import_file: Path | None, faults: list[str]) -> None:
     """Raise UsageError before a database is opened."""
     if database and (database.is_dir() or not database.parent.is_dir()):
-        raise UsageError(f"{database}: cannot create a database there")
+        raise UsageError(
+            f"{database}: cannot create a database there", "name a file in a directory"
+        )
     if import_file and not import_file.is_file():
         raise UsageError(f"--import {import_file}: no such file")
     try:
         Plan(faults)
     except ValueError as error:
-        raise UsageError(f"--fault: {error}") from None
+        raise UsageError(f"--fault: {error}", "aiomessages serve --help lists them") from None
 
 
-def _show(server: "LocalServer", database: Path | None) -> None:
+def _show(server: "LocalServer", database: Path | None, key_file: Path | None) -> None:
     """Print the settings of the shell to standard output, from where a script can read them."""
     say(f"serving {database or 'from memory'} at {server.base_url}; Ctrl-C stops it")
     if server.faults:
         say(f"playing {', '.join(server.faults)}")
-    say_all("The key is random, for this run only:")
+    kept = (
+        f"The key is that of {key_file}:" if key_file else "The key is random, for this run only:"
+    )
+    say_all(kept)
     exports = f"export OPENAI_BASE_URL={server.base_url}\nexport OPENAI_API_KEY={server.api_key}\n"
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(exports.encode())

@@ -52,6 +52,7 @@ def show(
 ) -> None:
     """Show one conversation: its messages, the model's reply, model, time and tokens."""
     check_no_archive(completion_id)
+    format = formats.for_file(output_file, format, Name)  # noqa: A001
     screen = output.screen_for(output_file, utc=utc)
     chosen = ("pretty" if screen.terminal else "jsonl") if format == "auto" else format
 

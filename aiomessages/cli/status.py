@@ -21,7 +21,7 @@ from .exits import NoLedgerError
 from .options import Utc
 from .progress import counted, megabytes
 from .safe_text import one_line, visible_json
-from .summary import named, reasons
+from .summary import GO_ON, named, reasons
 from .summary_archive import archive_table, waiting
 
 _SQLITE = b"SQLite format 3\0"  # what each database begins with
@@ -55,7 +55,10 @@ def status(
     """Show the progress of an export, or what an archive holds; a running one as well."""
     found = read_status(destination) or _of_archive(destination)
     if found is None:
-        raise NoLedgerError(f"{destination}: there is neither an export nor an archive")
+        raise NoLedgerError(
+            f"{destination}: there is neither an export nor an archive",
+            "name what `aiomessages export -o` or `aiomessages sync` got",
+        )
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(_json(found) if format == "json" else _pretty(found, UTC if utc else None))
 
@@ -87,10 +90,11 @@ def _json(found: ExportStatus | ArchiveStatus) -> bytes:
 
 def _pretty(found: ExportStatus | ArchiveStatus, zone: tzinfo | None) -> bytes:
     if isinstance(found, ExportStatus):
-        title = f"{found.destination}: {'finished' if found.finished else 'not finished'}"
+        title = f"{found.destination}: {_state(found)}"
         table, rest = _table(found), [*reasons("skipped", found.skipped), *named(found)]
     else:
-        title, rest = f"{found.path}: an archive", waiting(found, zone)
+        running = ", a sync is running" if found.running else ""
+        title, rest = f"{found.path}: an archive{running}", waiting(found, zone)
         table = archive_table(found, zone)
     lines = [
         one_line(title),
@@ -98,6 +102,17 @@ def _pretty(found: ExportStatus | ArchiveStatus, zone: tzinfo | None) -> bytes:
         *(f"  {one_line(line)}" for line in rest),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _state(found: ExportStatus) -> str:
+    """Return whether an export runs, was resumed, and how far it is; else how to go on."""
+    if found.finished and not found.running:
+        return "finished"
+    resumed = ", resumed" if found.resumed and found.running else ""
+    percent = "" if found.percent is None else f", {found.percent:.0f} %"
+    if found.running:
+        return f"running{resumed}{percent}"
+    return f"not finished{percent}; {GO_ON}"
 
 
 def _table(found: ExportStatus) -> Iterator[tuple[str, str]]:

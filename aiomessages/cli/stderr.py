@@ -26,14 +26,19 @@ def conceal(secret: str | None) -> None:
         _concealed.add(secret)
 
 
-def say(text: str) -> None:
-    """Write ``aiomessages: …`` as one line. A closed standard error is ignored."""
-    _write(f"aiomessages: {one_line(_redacted(text))}\n")
+def say(text: str, advice: str = "") -> None:
+    """Write ``aiomessages: …`` as one line, and the advice below it, also as one line.
+
+    A closed standard error is ignored.
+    """
+    below = f"  {one_line(_redacted(advice))}\n" if advice else ""
+    _write(f"aiomessages: {one_line(_redacted(text))}\n{below}")
 
 
 def say_all(text: str) -> None:
     """Write lines without the prefix, such as a traceback or a hint to paste; hide keys."""
-    _write(f"{visible(_redacted(text)).rstrip()}\n")
+    if text:
+        _write(f"{visible(_redacted(text)).rstrip()}\n")
 
 
 def show_log(level: int) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from aiomessages.export import ExportReport, ExportStatus
+from aiomessages.export.preview import Preview
 
 from .progress import counted, duration, elapsed, megabytes
 
@@ -19,6 +20,12 @@ _MEANINGS: Final = {
     "gone": "no longer on the server",
     "pending": "not visible yet; the next run retries",
     "lost": "changed while they were read; the messages read are in {incomplete}",
+}
+# The same without a ledger, and without a file of what was read.
+_LEFT_OUT: Final = {
+    "gone": "no longer on the server",
+    "pending": "not visible yet; left out",
+    "lost": "changed while they were read; left out",
 }
 
 
@@ -38,6 +45,35 @@ def of_report(report: ExportReport, status: ExportStatus, zone: tzinfo | None = 
     if report.removed:
         details.append(f"no longer listed by the server; kept in the file: {report.removed:,}")
     return [_outcome(report, status, zone), *(f"  {line}" for line in details)]
+
+
+def of_lines(report: ExportReport) -> list[str]:
+    """Return the lines of an export to standard output that ended by itself."""
+    progress = report.progress
+    said = f"{counted(progress.completions, 'completion')}, {counted(report.rows, 'row')}"
+    effort = f"{counted(progress.requests, 'request')}, {elapsed(progress.seconds)}"
+    details = [*reasons("skipped", report.skipped), *named(report, _LEFT_OUT)]
+    if not progress.completions and not details:
+        details.append("no completion was given or selected")
+    return [f"written to standard output: {said} ({effort})", *(f"  {line}" for line in details)]
+
+
+def of_preview(found: Preview, zone: tzinfo | None = None) -> list[str]:
+    """Return the lines of an export that was only looked at; times are in the zone, or local."""
+    span = ""
+    if found.first is not None and found.last is not None:
+        span = f", created from {moment(found.first, zone)} to {moment(found.last, zone)}"
+    lines = [f"would export {counted(found.completions, 'completion')}{span}"]
+    if found.already:
+        lines.append(f"  already in the output: {found.already:,}")
+    if found.completions:
+        lines.append(
+            f"  with {counted(found.requests, 'request')}, and one more for each further page of a"
+            " long conversation"
+        )
+    else:
+        lines.append(f"  {counted(found.requests, 'request')} for the list, and no other")
+    return [*lines, "  nothing was written"]
 
 
 def of_interruption(status: ExportStatus | None) -> str:
@@ -64,8 +100,8 @@ def _outcome(report: ExportReport, status: ExportStatus, zone: tzinfo | None) ->
         return f"finished: {report.destination}"
     if not progress.listed:
         return f"already complete, and not listed again (--no-refresh): {report.destination}"
-    since = datetime.fromtimestamp(status.finished_at or 0.0, UTC).astimezone(zone)
-    return f"already complete; nothing new since {since:%Y-%m-%d %H:%M %Z}: {report.destination}"
+    since = moment(status.finished_at or 0.0, zone)
+    return f"already complete; nothing new since {since}: {report.destination}"
 
 
 def _written(status: ExportStatus) -> str:
@@ -77,12 +113,14 @@ def _written(status: ExportStatus) -> str:
     )
 
 
-def named(export: ExportReport | ExportStatus) -> list[str]:
+def named(
+    export: ExportReport | ExportStatus, meanings: Mapping[str, str] = _MEANINGS
+) -> list[str]:
     """Return a line with number and ids for each kind of completion that the output lacks."""
     incomplete = f"{export.destination}.incomplete.jsonl"
     ids = {"gone": export.gone, "pending": export.pending, "lost": export.lost}
     lines = [
-        f"{state}: {len(found):,} ({_ids(found)}): {_MEANINGS[state].format(incomplete=incomplete)}"
+        f"{state}: {len(found):,} ({_ids(found)}): {meanings[state].format(incomplete=incomplete)}"
         for state, found in ids.items()
         if found
     ]
@@ -94,6 +132,14 @@ def _ids(found: Sequence[str]) -> str:
     more = len(found) - SHOWN
     shown = ", ".join(found[:SHOWN])
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def moment(seconds: float, zone: tzinfo | None) -> str:
+    """Return a time with its zone; a number if no calendar has it, as a server may send any."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone(zone).strftime("%F %H:%M %Z")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s"
 
 
 def reasons(what: str, numbers: Mapping[str, int]) -> list[str]:

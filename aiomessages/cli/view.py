@@ -106,7 +106,7 @@ async def view(
 
 def _check_the_extra() -> None:
     if not all(importlib.util.find_spec(name) for name in _PACKAGES):
-        raise UsageError("the pages need an extra: pip install 'aiomessages[view]'")
+        raise UsageError("the pages need an extra", "pip install 'aiomessages[view]'")
 
 
 def _token_of(path: Path) -> str:
@@ -119,7 +119,8 @@ def _token_of(path: Path) -> str:
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise UsageError(
             f"--token-file {path}: a token is one line of {_SHORTEST_TOKEN} or more ASCII"
-            " characters, as `openssl rand -hex 32` prints it"
+            " characters",
+            f"write one: openssl rand -hex 32 > {path}",
         )
     return token
 
@@ -159,7 +160,8 @@ def _bound(port: int) -> "socket.socket":
         # create_server() adds the address to the text of the system.
         reason = os.strerror(error.errno) if error.errno else error
         raise CommandError(
-            f"cannot serve on port {port}: {reason}; choose another --port, or none for a free one"
+            f"cannot serve on port {port}: {reason}",
+            "choose another --port, or none for a free one",
         ) from None
 
 

@@ -89,10 +89,10 @@ def _duckdb() -> ModuleType:
     try:
         return importlib.import_module("duckdb")
     except ImportError:
-        raise ExportError(_NO_DUCKDB) from None
+        raise ExportError("columns need duckdb", hint=_NO_DUCKDB) from None
 
 
-_NO_DUCKDB: Final = "columns need duckdb: pip install 'aiomessages[parquet]'"
+_NO_DUCKDB: Final = "pip install 'aiomessages[parquet]'"
 
 
 def _write(duckdb: ModuleType, rows: Rows, paths: _PlainPaths, layout: str) -> None:

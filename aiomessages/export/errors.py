@@ -55,7 +55,7 @@ DISK_FULL: Final = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQ
 
 def refuse(path: Path, why: str) -> NoReturn:
     """Raise CorruptError for a path with a reason, such as "is a symbolic link"."""
-    raise CorruptError(f"{path} {why}: move it away, and run the same export again")
+    raise CorruptError(f"{path} {why}", hint="move it away, and run the same export again")
 
 
 def refuse_taken(path: Path) -> NoReturn:
@@ -66,16 +66,16 @@ def refuse_taken(path: Path) -> NoReturn:
 def refuse_unknown(path: Path) -> NoReturn:
     """Raise CorruptError for a file that the ledger does not record."""
     raise CorruptError(
-        f"{path} exists, but the ledger has no record of it:"
-        " move it away, or export to another destination"
+        f"{path} exists, but the ledger has no record of it",
+        hint="move it away, or export to another destination",
     )
 
 
 def refuse_changed(path: Path) -> NoReturn:
     """Raise CorruptError for a file whose bytes are not those that were written."""
     raise CorruptError(
-        f"{path} was changed since it was written, or is another file: move it away;"
-        " then delete the export with its ledger and start again"
+        f"{path} was changed since it was written, or is another file",
+        hint="move it away; then delete the export with its ledger and start again",
     )
 
 
@@ -87,8 +87,8 @@ def disk_full_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise DiskFullError(
-                f"no room left on the disk of {path.parent}: what was committed is safe;"
-                " free some room and run the same export again"
+                f"no room left on the disk of {path.parent}",
+                hint="what was committed is safe; free some room and run the same export again",
             ) from error
         raise
 

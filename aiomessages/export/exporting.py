@@ -1,5 +1,6 @@
-"""The public function `export`: it checks its arguments, and opens the files of one run."""
+"""The function `export`, and its twin without files: check arguments, and open one run."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .files import Files
 from .formats import FORMATS
 from .layouts import EXAMPLES, LAYOUTS, version_of
 from .ledger import Ledger
+from .leftovers import none_left
+from .line_output import LineOutput
 from .media import MediaStore
 from .memory_budget import BUDGET_BYTES, MemoryBudget
 from .names import Names
@@ -100,41 +103,115 @@ async def export(
         "base_url": origin or client.base_url,
     }
     files.make_directory(names.destination.parent)
-    with files.lock(names.lock), Ledger(names.ledger) as ledger:
+    with files.lock(names.lock), none_left(names), Ledger(names.ledger) as ledger:
         ledger.agree(settings, selection_of(source))
         output = Output(names.destination, ledger, files, part_bytes=part_bytes)
         await run_to_end(output.recover)
-        caller = caller_of(client)
-        operation = caller.operation("export")
-        tracker = ProgressTracker(on_progress, operation)
-        # The pace is for this export, and for no other call of the client.
-        paced = caller.paced(
-            Pace(max_rps),
-            max_retry_after=MAX_RETRY_AFTER,
-            on_retry=tracker.retried,
-            on_sent=tracker.sent,
+        return await _run(
+            client,
+            source,
+            output,
+            ledger,
+            store=store,
+            folder=output.destination.parent,
+            layout=layout,
+            include_reply=include_reply,
+            limit=limit,
+            concurrency=concurrency,
+            max_rps=max_rps,
+            on_error=on_error,
+            refresh=refresh,
+            on_progress=on_progress,
         )
-        reader = ConversationReader(
-            paced,
-            output.destination.parent,
-            include_reply,
-            store,
-            limit,
-            MemoryBudget(BUDGET_BYTES),
-            operation,
+
+
+async def export_lines(
+    client: AsyncMessagesClient,
+    source: Source,
+    write: Callable[[bytes], object],
+    *,
+    layout: str = "messages",
+    include_reply: bool = True,
+    media: str | Path | None = None,
+    limit: int | None = None,
+    concurrency: int = 64,
+    max_rps: float | None = None,
+    on_error: OnError = "raise",
+) -> ExportReport:
+    """Hand the lines of an export to a function, which a thread calls; keep no record of them.
+
+    The arguments and errors are those of `export`. There is no destination that another run could
+    continue: each run begins at the start.
+    """
+    store = None if media is None else MediaStore(Path(media), files=Files())
+    _check(layout, include_reply=include_reply, media=media)
+    check_options(source, concurrency=concurrency, on_error=on_error)
+    limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
+    with (
+        tempfile.TemporaryDirectory(prefix="aiomessages-") as folder,
+        Ledger(Path(folder, "ledger")) as ledger,
+    ):
+        return await _run(
+            client,
+            source,
+            LineOutput(write, ledger),
+            ledger,
+            store=store,
+            folder=Path(folder),
+            layout=layout,
+            include_reply=include_reply,
+            limit=limit,
+            concurrency=concurrency,
+            max_rps=max_rps,
+            on_error=on_error,
+            refresh=True,
+            on_progress=None,
         )
-        run = Run(paced, reader, ledger, output, tracker, layout, on_error)
-        with operation:
-            await run.run(source, concurrency, refresh=refresh)
-        return run.report()
+
+
+async def _run(
+    client: AsyncMessagesClient,
+    source: Source,
+    output: Output | LineOutput,
+    ledger: Ledger,
+    *,
+    store: MediaStore | None,
+    folder: Path,
+    layout: str,
+    include_reply: bool,
+    limit: int | None,
+    concurrency: int,
+    max_rps: float | None,
+    on_error: OnError,
+    refresh: bool,
+    on_progress: Callable[[Progress], object] | None,
+) -> ExportReport:
+    caller = caller_of(client)
+    operation = caller.operation("export")
+    tracker = ProgressTracker(on_progress, operation)
+    # The pace is for this export, and for no other call of the client.
+    paced = caller.paced(
+        Pace(max_rps),
+        max_retry_after=MAX_RETRY_AFTER,
+        on_retry=tracker.retried,
+        on_sent=tracker.sent,
+    )
+    budget = MemoryBudget(BUDGET_BYTES)
+    reader = ConversationReader(paced, folder, include_reply, store, limit, budget, operation)
+    run = Run(paced, reader, ledger, output, tracker, layout, on_error)
+    with operation:
+        await run.run(source, concurrency, refresh=refresh)
+    return run.report()
 
 
 def _check(layout: object, *, include_reply: bool, media: object) -> None:
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout in EXAMPLES and not include_reply:
-        raise ConfigurationError(f"a line of {layout!r} ends with the reply: include replies")
+        raise ConfigurationError(
+            f"a line of {layout!r} ends with the reply", hint="include replies"
+        )
     if media is not None and (not str(media) or "\0" in str(media)):
         raise ConfigurationError(f"{str(media)!r} cannot name a directory for the media")
     if layout in EXAMPLES and media is not None:
-        raise ConfigurationError(f"a line of {layout!r} holds its images: omit media")
+        raise ConfigurationError(f"a line of {layout!r} holds its images", hint="omit media")

@@ -7,7 +7,6 @@ of a path, or writes to a file of another user: a directory may be shared.
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -16,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .errors import LockedError, disk_full_errors, refuse, refuse_changed, refuse_taken
+from .errors import disk_full_errors, refuse, refuse_changed, refuse_taken
+from .locks import is_named, take
 
 PRIVATE: Final = 0o600  # only the owner may read conversations
 # The errors of file systems without hard links (vfat, exfat, many of FUSE), or of a system that
@@ -218,11 +218,23 @@ class Files:
     def lock(self, path: Path) -> Iterator[None]:
         """Hold a file's lock: one writer at a time, until its process ends in any way.
 
-        Raises LockedError at once if another process holds it.
+        The file is removed at the end. Raises LockedError at once if another process holds it.
         """
-        with disk_full_errors(path), self._open(path, os.O_RDWR | os.O_CREAT) as descriptor:
-            _take(descriptor, path)
-            yield
+        with contextlib.ExitStack() as held:
+            while True:
+                with contextlib.ExitStack() as attempt:
+                    attempt.enter_context(disk_full_errors(path))
+                    descriptor = attempt.enter_context(self._open(path, os.O_RDWR | os.O_CREAT))
+                    take(descriptor, path)
+                    if is_named(descriptor, path):
+                        held.push(attempt.pop_all())
+                        break  # else its last holder has just removed it, and the next one is new
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    if is_named(descriptor, path):
+                        path.unlink()
 
 
 def _is_foreign(found: os.stat_result, path: Path) -> bool:
@@ -262,12 +274,3 @@ def drop_cached_pages(descriptor: int) -> None:
 
 
 _ADVISE: Final = getattr(os, "posix_fadvise", None)  # macOS has none
-
-
-def _take(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedError(
-            f"another process is writing to {path.stem}; wait for it, or look for it in ps"
-        ) from None

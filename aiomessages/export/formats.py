@@ -29,7 +29,7 @@ def zstd_module() -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ExportError(".zst needs an extra: pip install 'aiomessages[zstd]'") from None
+        raise ExportError(".zst needs an extra", hint="pip install 'aiomessages[zstd]'") from None
 
 
 class Format(NamedTuple):

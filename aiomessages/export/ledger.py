@@ -107,7 +107,9 @@ class Ledger:
         `selection` narrows a list of completions; it is None for ids, which may differ in each run.
         An export that holds nothing yet takes new settings.
         """
-        known = dict(self._read("SELECT name, value FROM settings WHERE name != 'finished'"))
+        known = dict(self._read("SELECT name, value FROM settings"))
+        for name in ("finished", "run"):  # they are no options
+            known.pop(name, None)
         given = {**settings, "version": VERSION}
         if selection is not None:
             given["selection"] = selection
@@ -119,7 +121,8 @@ class Ledger:
         differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
         if differing and not self._is_empty():
             if differing == ["layout_version"]:
-                raise ChangedError(_OTHER_LAYOUT.format(layout=json.loads(known["layout"])))
+                layout = json.loads(known["layout"])
+                raise ChangedError(_OTHER_LAYOUT.format(layout=layout), hint=_KEEP_OR_DELETE)
             if "layout" in differing:  # its version says nothing more
                 differing = [name for name in differing if name != "layout_version"]
             before, now = _flattened(known, differing), _flattened(wanted, differing)
@@ -129,8 +132,8 @@ class Ledger:
                 if before.get(name) != now.get(name)
             ]
             raise ChangedError(
-                f"this destination holds an export with other options: {', '.join(differences)};"
-                " give it another destination, or delete that one with its ledger"
+                f"this destination holds an export with other options: {', '.join(differences)}",
+                hint="give it another destination, or delete that one with its ledger",
             )
         if differing or wanted.keys() - known.keys():
             with self._transaction():
@@ -169,6 +172,14 @@ class Ledger:
         with self._transaction():
             self._db.execute("DELETE FROM settings WHERE name = 'finished'")
         self._finished = False
+
+    def begin_run(self, total: int | None) -> None:
+        """Record that a run begins, and how many completions its source names, if it knows."""
+        with self._transaction():
+            found = self._db.execute("SELECT value FROM settings WHERE name = 'run'").fetchone()
+            number = json.loads(found[0])["number"] + 1 if found else 1
+            value = json.dumps({"number": number, "total": total})
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('run', ?)", (value,))
 
     # --- committed batches ------------------------------------------------------------------------
 
@@ -256,8 +267,10 @@ class Ledger:
 
 _OTHER_LAYOUT: Final = (
     "another version of this program began this destination, and wrote the layout {layout!r} in"
-    " another form; a file has one form: give this export another destination, and keep that one"
-    " with its ledger, or delete both"
+    " another form; a file has one form"
+)
+_KEEP_OR_DELETE: Final = (
+    "give this export another destination, and keep that one with its ledger, or delete both"
 )
 
 

@@ -53,7 +53,9 @@ class Names:
         except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
             raise ConfigurationError(f"{destination} cannot be found: {error}") from None
         if not name:
-            raise ConfigurationError(f"{destination} is no destination: name a file or a directory")
+            raise ConfigurationError(
+                f"{destination} is no destination", hint="name a file or a directory"
+            )
         return cls(parent / name)
 
     def beside(self, ending: str) -> Path:

@@ -117,8 +117,8 @@ class Output:
             return decode_manifest(self.names.manifest.read_bytes())
         except (OSError, ValueError) as error:
             raise CorruptError(
-                f"{self.names.manifest.name} cannot be read: remove it, and run the same export"
-                " again"
+                f"{self.names.manifest.name} cannot be read",
+                hint="remove it, and run the same export again",
             ) from error
 
     def _make_columns(
@@ -244,6 +244,6 @@ def ending_of(destination: Path) -> str:
     if (destination.suffix or os.path.lexists(destination)) and not is_directory:
         known = ", ".join(FORMATS)
         raise ConfigurationError(
-            f"{destination}: unsupported file type; use one of {known}, or a directory"
+            f"{destination}: unsupported file type", hint=f"use one of {known}, or a directory"
         )
     return ""

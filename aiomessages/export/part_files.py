@@ -131,7 +131,8 @@ class PartFiles:
         if size is None or size < part.committed:
             raise CorruptError(
                 f"{path} has {size or 0} bytes, and the ledger has recorded {part.committed}:"
-                " somebody cut or removed it; delete the export with its ledger and start again"
+                " somebody cut or removed it",
+                hint="delete the export with its ledger and start again",
             )
         if size > part.committed:
             if not may_be_longer or checksums_of(path, part.committed).crc32 != part.crc32:

@@ -22,6 +22,7 @@ from .conversation_reader import ConversationReader, Item, Outcome
 from .layouts import incomplete_lines, lay_out
 from .ledger import Ledger
 from .ledger_schema import REFUSED, Entry, count_states, describe_missing
+from .line_output import LineOutput
 from .memory_budget import Reservation
 from .output import Output
 from .report import ExportReport, ProgressTracker
@@ -40,7 +41,7 @@ class Run:
     caller: Caller
     reader: ConversationReader
     ledger: Ledger
-    output: Output
+    output: Output | LineOutput
     tracker: ProgressTracker
     layout: str
     on_error: OnError
@@ -61,6 +62,8 @@ class Run:
         progress.listed = (
             refresh or not self.ledger.finished or not isinstance(source, ListedSource)
         )
+        if not self._was_finished:  # a run that finds nothing new changes no file
+            self.ledger.begin_run(progress.total)
         items = self._items(source if progress.listed else ())
         try:
             async with Results(items, self._fetch, concurrency=concurrency) as done:
@@ -81,15 +84,16 @@ class Run:
             return
         counts = self.ledger.query(count_states)
         if counts.keys() == {"gone"}:
-            raise NotFoundError(
-                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried):"
-                " check base_url, and the project of the key",
+            error = NotFoundError(
+                f"none of the ids exists at {self.caller.base_url} ({counts['gone'][0]:,} tried)",
                 status=self._gone.status,
                 headers=self._gone.headers,
                 code=self._gone.code,
                 type=self._gone.type,
                 param=self._gone.param,
             )
+            error.hint = "Check base_url, and the project of the key."
+            raise error
 
     async def _finish(self) -> None:
         """Give the output its final name, unless a completion is to be tried again."""

@@ -71,7 +71,9 @@ def check_same(path: Path, created: Stamp | None) -> None:
     _check(path, files)
     found = files.stamp(path)
     if not found or not created or found[:2] != created[:2]:  # another device or inode
-        raise CorruptError(f"{path} was replaced while it was opened; run the same export again")
+        raise CorruptError(
+            f"{path} was replaced while it was opened", hint="run the same export again"
+        )
 
 
 def _check(path: Path, files: Files) -> None:
@@ -93,10 +95,11 @@ def check_schema(path: Path, schema: str, version: str) -> None:
         if not found or found.items() >= expected.items():
             return
     if known is None or known == version:
-        raise CorruptError(f"{path}: not a ledger of an export: move it away")
+        raise CorruptError(f"{path}: not a ledger of an export", hint="move it away")
     raise ChangedError(
         f"{path} is of another version of this program ({known} and not {version}), which alone can"
-        " go on with it: keep its files, and give this export another destination"
+        " go on with it",
+        hint="keep its files, and give this export another destination",
     )
 
 
@@ -130,7 +133,7 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
         else:
             if is_locked or _stamps(path) == before:
                 return found
-    raise ExportError(f"{path} keeps changing: try again")
+    raise ExportError(f"{path} keeps changing", hint="try again")
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, Stamp | None]:

@@ -7,6 +7,7 @@ import msgspec
 
 from .errors import CorruptError
 from .ledger_schema import count_states, describe_missing, read_settings
+from .locks import is_locked
 from .names import Names
 from .sqlite_files import read_snapshot
 
@@ -24,7 +25,9 @@ class ExportStatus(msgspec.Struct, frozen=True):
     `completions` has a Count for each state: `done`, `skipped`, `gone`, `pending`, `lost` and
     `failed`; the lists of ids are those of ExportReport. `rows` and `bytes` are committed, in
     `files` files. `finished_at` is the time at which the output got its final name, in Unix
-    seconds.
+    seconds. `running` is true while a process holds the export's lock; `resumed` if it began in an
+    earlier run. `percent` is the part of the ids of the source that has a result: None for a list,
+    whose length is unknown.
     """
 
     destination: str
@@ -44,6 +47,9 @@ class ExportStatus(msgspec.Struct, frozen=True):
     lost: list[str] = []
     failed_ids: list[str] = []
     finished_at: float | None = None
+    running: bool = False
+    resumed: bool = False
+    percent: float | None = None
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:
@@ -69,6 +75,8 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         " FROM parts WHERE number > 0"
     ).fetchone()
     finished = settings.get("finished")
+    run = settings.get("run", {"number": 1, "total": None})  # ledgers of earlier versions have none
+    states = count_states(db)
     return ExportStatus(
         destination=str(target),
         finished=finished is not None,
@@ -76,11 +84,22 @@ def _read(db: sqlite3.Connection, target: Path) -> ExportStatus | None:
         include_reply=settings["include_reply"],
         media=settings["media"],
         base_url=settings["base_url"],
-        completions={state: Count(*counts) for state, counts in count_states(db).items()},
+        completions={state: Count(*counts) for state, counts in states.items()},
         rows=rows,
         bytes=size,
         files=files,
         # A ledger of version 1 has `true` in place of the time.
         finished_at=finished if isinstance(finished, float) else None,
+        running=is_locked(Names.of(target).lock),
+        resumed=run["number"] > 1,
+        percent=_percent(
+            run["total"], sum(count for count, _ in states.values()), finished=finished is not None
+        ),
         **describe_missing(db),
     )
+
+
+def _percent(total: int | None, done: int, *, finished: bool) -> float | None:
+    if not total:
+        return None
+    return 100.0 if finished else min(100.0 * done / total, 100.0)  # an id may be given twice

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final, TypeVar, TypeVarTuple
 
 from .ledger_schema import Entry
+from .line_output import LineOutput
 from .output import Output
 from .stored import Lines
 
@@ -21,7 +22,7 @@ ResultT = TypeVar("ResultT")
 class Writer:
     """Collect lines with their ledger entries, and commit both together."""
 
-    def __init__(self, output: Output, on_commit: Callable[[int], None]) -> None:
+    def __init__(self, output: Output | LineOutput, on_commit: Callable[[int], None]) -> None:
         self._output = output
         self._on_commit = on_commit
         self._begin()

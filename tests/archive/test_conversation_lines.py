@@ -129,7 +129,7 @@ BAD = {
     "the layout finetune": ('{"messages":[{"role":"user"}]}', "neither a record"),
     "the layout messages": (
         '{"completion_id":"c","seq":0,"message":{}}',
-        "the export's layout is `messages`: export with --layout conversations",
+        "the export's layout is `messages`",
     ),
     "no id": (line("{}"), "its `completion` has no id"),
     "an empty id": (line('{"id":""}'), "its `completion` has no id"),
@@ -157,7 +157,7 @@ def test_another_line_is_told_with_its_number(tmp_path: Path, bad: str, reason: 
     assert (caught.value.line, caught.value.exit_code) == (4, 65)
     assert caught.value.reason.find(reason) >= 0
     assert str(caught.value).startswith(f"{tmp_path}/lines.jsonl: line 4: ")
-    assert str(caught.value).endswith("; nothing was imported")
+    assert "; nothing was imported" in str(caught.value)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -217,8 +217,8 @@ def test_zstd_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"SQLite format 3\0" + bytes(100), "a database, and no JSON Lines: name the archive last"),
-        (b"PAR1" + bytes(100), "a Parquet file, and no JSON Lines: export to .jsonl.gz"),
+        (b"SQLite format 3\0" + bytes(100), "a database, and no JSON Lines; .*: name the archive"),
+        (b"PAR1" + bytes(100), "a Parquet file, and no JSON Lines; .*: export to .jsonl.gz"),
     ],
 )
 def test_a_file_of_another_kind(tmp_path: Path, data: bytes, said: str) -> None:

@@ -500,8 +500,9 @@ def test_a_file_that_may_not_be_read(open_folder: Path, mode: int) -> None:
     """One sentence says what to check."""
     path = make(open_folder / "a.db")
     path.chmod(mode if os.geteuid() == 0 else mode & 0o022)
-    said = "it cannot be opened; check the permissions of the file and of its folder"
-    assert openings(path) == [f"{said} (unable to open database file)"] * 3
+    said = "it cannot be opened (unable to open database file)"
+    advice = "check the permissions of the file and of its folder"
+    assert openings(path) == [f"{said}: {advice}"] * 3
 
 
 def test_a_folder_that_may_not_be_entered(open_folder: Path) -> None:
@@ -515,7 +516,7 @@ def test_a_folder_in_which_nothing_can_be_made(open_folder: Path) -> None:
     """There is no such archive to read, and none can be made."""
     open_folder.chmod(0o555)
     none, *others = openings(open_folder / "a.db")
-    assert none == "there is no such archive"
+    assert none == "there is no such archive: `aiomessages sync` makes one"
     assert others == ["cannot be created: Permission denied"] * 2
 
 
@@ -525,7 +526,7 @@ def test_a_folder_in_which_nothing_can_be_made(open_folder: Path) -> None:
 @each_opening
 def test_a_directory(tmp_path: Path, opened: Open) -> None:
     """A directory is refused with what to do."""
-    with pytest.raises(NotAnArchiveError, match="a directory; name a file in it"):
+    with pytest.raises(NotAnArchiveError, match="a directory: name a file in it"):
         opened(tmp_path)
 
 
@@ -631,7 +632,7 @@ def test_a_later_version(tmp_path: Path, opened: Open) -> None:
     assert (contents(tmp_path), caught.value.exit_code) == (before, 2)
 
 
-HINT = r"; if it holds conversations: aiomessages import .*a\.db ARCHIVE$"
+HINT = r": if it holds conversations: aiomessages import .*a\.db ARCHIVE$"
 FILES = {
     "text": (b"precious " * 1000, "no SQLite database$"),
     "a short text": (b"hi", "no SQLite database$"),
@@ -658,7 +659,9 @@ def test_a_database_that_is_cut_off(tmp_path: Path, opened: Open) -> None:
     """A damaged schema is told when the file is opened."""
     path = make(tmp_path / "a.db", 50)
     os.truncate(path, 2000)
-    with pytest.raises(CorruptError, match=r"a\.db: the database is damaged: restore a") as caught:
+    with pytest.raises(
+        CorruptError, match=r"a\.db: the database is damaged \(.*\): restore a"
+    ) as caught:
         opened(path)
     assert caught.value.exit_code == 65
 
@@ -683,7 +686,7 @@ def test_a_damaged_page(tmp_path: Path) -> None:
             assert [json.loads(body)["id"] for _, body in rows.items] == ["0", "1"]
     store.close()
     (said,) = damaged
-    assert said.startswith(f"{path}: the database is damaged: ")
+    assert said.startswith(f"{path}: the database is damaged (")
 
 
 def test_an_archive_that_is_locked(tmp_path: Path) -> None:

@@ -249,7 +249,14 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, record: Build) -> 
 
     with pytest.raises(ImportFileError, match="line 3: no JSON"):
         import_file(file, archive, clock=append)
-    assert rows(archive)[0] == []
+    assert not archive.exists()  # it was made for this import
+    write(tmp_path / "b.jsonl", [record("c")])
+    import_file(tmp_path / "b.jsonl", archive)
+    before = rows(archive)[0]
+    write(file, [record("a"), record("b")])
+    with pytest.raises(ImportFileError, match="line 3: no JSON"):
+        import_file(file, archive, clock=append)
+    assert rows(archive)[0] == before
 
 
 def test_an_archive_that_another_process_writes(tmp_path: Path, record: Build) -> None:

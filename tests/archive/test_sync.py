@@ -228,15 +228,28 @@ async def test_a_list_that_cannot_be_read(
     server: PlayedServer, archive: Path, status: int, error: dict[str, Any], kind: type[Exception]
 ) -> None:
     """A list that cannot be read ends the sync with its error, which the run records."""
+    create(server, 1)
+    await run(server, archive)
     create(server, 2)
     server.fail = answering("/completions", status, error)
     with pytest.raises(kind):
         await run(server, archive)
-    ((found, end),) = ask(archive, 'SELECT result, "end" FROM runs')
+    _, (found, end) = ask(archive, 'SELECT result, "end" FROM runs ORDER BY number')
     assert issubclass(getattr(aiomessages, found), kind)
     assert end is not None
     server.fail = lambda _: None
     assert (await run(server, archive)).new == 2
+
+
+async def test_a_first_sync_that_fails(server: PlayedServer, archive: Path) -> None:
+    """A first sync that fails before it has a completion leaves no file behind."""
+    create(server, 1)
+    server.fail = answering("/completions", 401, {"code": "invalid_api_key"})
+    with pytest.raises(AuthenticationError):
+        await run(server, archive)
+    assert list(archive.parent.iterdir()) == []
+    server.fail = lambda _: None
+    assert (await run(server, archive)).new == 1
 
 
 async def test_the_time_of_a_run(server: PlayedServer, archive: Path) -> None:

@@ -1,5 +1,6 @@
 """Names that the tests of the program import: conversations to serve, and a run's result."""
 
+import re
 from typing import Any, NamedTuple
 
 KEY = "key-of-the-tests-0123456789"
@@ -48,3 +49,8 @@ class Ran(NamedTuple):
     code: int
     out: bytes
     err: str
+
+
+def is_brief(err: str) -> bool:
+    """Return whether the text is one error: what happened, and at most one line of what to do."""
+    return re.fullmatch(r"aiomessages: [^\n]+\n(  [^\n]+\n)?", err) is not None

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
-from conftest_cli import KEY, Ran
+from conftest_cli import KEY, Ran, is_brief
 
 from aiomessages.testing import MessagesServer
 
@@ -50,10 +51,10 @@ def numbers(ran: Ran) -> list[int]:
 
 @pytest.mark.usefixtures("messages_environment")
 def test_all(run: Run) -> None:
-    """In a pipe the completions come as JSON lines, oldest first, with every field."""
+    """In a pipe the completions come as JSON lines, newest first, with every field."""
     ran = run("completions")
     assert [json.loads(line) for line in ran.out.splitlines()] == [
-        item["completion"] for item in RECORDS
+        item["completion"] for item in reversed(RECORDS)
     ]
 
 
@@ -61,17 +62,16 @@ def test_all(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["--order", "desc"], [8, 7, 6, 5, 4, 3, 2, 1, 0]),
-        (["--model", "gpt-4o"], [1, 3, 5, 7]),
+        (["--order", "asc"], [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (["--model", "gpt-4o"], [7, 5, 3, 1]),
         (["--metadata", "n=4"], [4]),
-        (["--metadata", "n=4", "--metadata", "m=4"], []),
-        (["--after", "chatcmpl-6"], [7, 8]),
-        (["--max-items", "2"], [0, 1]),
-        (["--since", "2025-11-08T00:00Z"], [7, 8]),
-        (["--until", "2025-11-03T00:00Z"], [0, 1]),
-        (["--since", "2025-11-03T00:00Z", "--until", "2025-11-06T00:00Z"], [2, 3, 4]),
-        (["--since", "2025-11-03T00:00Z", "--max-items", "2"], [2, 3]),
-        (["--since", "2025-11-07T00:00Z", "--order", "desc"], [8, 7, 6]),
+        (["--after", "chatcmpl-6"], [5, 4, 3, 2, 1, 0]),
+        (["--max-items", "2"], [8, 7]),
+        (["--since", "2025-11-08T00:00Z"], [8, 7]),
+        (["--until", "2025-11-03T00:00Z"], [1, 0]),
+        (["--since", "2025-11-03T00:00Z", "--until", "2025-11-06T00:00Z"], [4, 3, 2]),
+        (["--since", "2025-11-03T00:00Z", "--max-items", "2"], [8, 7]),
+        (["--since", "2025-11-07T00:00Z", "--order", "asc"], [6, 7, 8]),
     ],
     ids=lambda value: " ".join(map(str, value)),
 )
@@ -82,7 +82,7 @@ def test_selection(run: Run, words: list[str], found: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--until", "2025-11-15T20:00Z"], ["--since", "2026-01-15T00:00Z", "--order", "desc"]],
+    [["--until", "2025-11-15T20:00Z", "--order", "asc"], ["--since", "2026-01-15T00:00Z"]],
     ids=" ".join,
 )
 def test_the_end_of_the_range(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
@@ -157,7 +157,7 @@ def test_odd_completions(
 @pytest.mark.usefixtures("messages_environment", "zone")
 def test_utc(run: Run) -> None:
     """A table says whether its times are local; --utc makes them UTC, and reads dates so."""
-    words = ["completions", "--format", "table", "--until", "2025-11-03T01:00"]
+    words = ["completions", "--format", "table", "--until", "2025-11-03T01:00", "--order", "asc"]
     local, utc = (run(*words, *more).out.decode().splitlines() for more in ([], ["--utc"]))
     assert [line[:16].rstrip() for line in local[:2]] == ["created (local)", "2025-11-01 02:00"]
     assert [line[:16].rstrip() for line in utc[:2]] == ["created (UTC)", "2025-11-01 00:00"]
@@ -185,7 +185,40 @@ def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: 
     """A wrong command line is reported in one line, before any request."""
     code, out, err = run("completions", *words)
     assert (code, out, messages_server.requests) == (2, b"", [])
-    assert err.count("\n") == 1
+    assert is_brief(err)
+
+
+@pytest.mark.usefixtures("messages_environment")
+def test_transform(run: Run, tmp_path: Path) -> None:
+    """The result of an expression is shown for each completion, also in a file."""
+    words = ["completions", "--max-items", "2", "--transform", "metadata.n"]
+    assert run(*words) == (0, b'"8"\n"7"\n', "")
+    assert run(*words, "-o", tmp_path / "n.json") == (0, b"", "")
+    assert json.loads((tmp_path / "n.json").read_text("utf-8")) == ["8", "7"]
+    assert run("completions", "--transform", "nope(@)").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "nobody"], "no stored completion that the options select\n  leave some"),
+        (["--since", "1m"], "no stored completion that the options select\n  leave some"),
+        ([], "no stored completion\n  only those created with store=true are kept"),
+    ],
+    ids=str,
+)
+def test_an_empty_list(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    """An empty list is a success, and is said on standard error, if not with --quiet."""
+    with MessagesServer(records=RECORDS if words else [], api_key=KEY) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        ran = run("completions", "--format", "json", *words)
+        assert (ran.code, ran.out) == (0, b"[]\n")
+        assert ran.err.startswith(f"aiomessages: {said}")
+        assert is_brief(ran.err)
+        assert run("completions", "-q", *words) == (0, b"", "")
 
 
 def test_the_sample(run: Run) -> None:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest_cli import KEY, Ran
+from conftest_cli import KEY, Ran, is_brief
 
 from aiomessages.cli import export_run, progress
-from aiomessages.errors import NotFoundError
 from aiomessages.export.files import Files
 from aiomessages.export.finetune import Reason
 from aiomessages.testing import MessagesServer
@@ -204,7 +203,7 @@ def test_options(run: Run, tmp_path: Path) -> None:
         ["--all", "--max-rps", "0", "-o", "out.jsonl"],
         ["--all", "-o", "out.csv"],
         ["--all", "-o", ".jsonl"],
-        ["--all", "-o", "-"],
+        ["--all", "-o", "-", "--no-refresh"],
         ["--all", "-o", "/dev/null"],
         ["--all", "-o"],
         ["--all"],
@@ -222,7 +221,7 @@ def test_a_wrong_command_line(
     monkeypatch.chdir(tmp_path)
     code, out, err = run("export", *words)
     assert (code, out, dated.requests) == (2, b"", [])
-    assert err.count("\n") == 1
+    assert is_brief(err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -332,17 +331,6 @@ def test_an_error_after_the_first_completions(
     assert err.startswith("aiomessages: stopped: 3 completions, 9 rows")
 
 
-def test_a_hint_of_its_own(tmp_path: Path) -> None:
-    """An error's own hint is kept; a general hint is put in the command's words."""
-    own, general = NotFoundError("elsewhere"), NotFoundError("nowhere")
-    own.hint = "Ask somebody else."
-    for error in (own, general):
-        with pytest.raises(NotFoundError), export_run.explained(tmp_path / "out"):
-            raise error
-    assert own.hint == "Ask somebody else."
-    assert general.hint != NotFoundError.hint
-
-
 def test_failed_completions(run: Run, dated: MessagesServer, tmp_path: Path) -> None:
     """Completions that could not be read leave the export unfinished: exit code 1."""
     words = ["export", *IDS, "-o", tmp_path / "out.jsonl", "--on-error", "continue"]
@@ -367,7 +355,7 @@ def test_nothing_was_reached(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 4
     assert err.startswith("aiomessages: Incorrect API key provided")
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 @pytest.mark.usefixtures("dated")
@@ -385,7 +373,7 @@ def test_two_writers(run: Run, tmp_path: Path) -> None:
     with Files().lock(tmp_path / "out.jsonl.lock"):
         code, _, err = run("export", "--all", "-o", tmp_path / "out.jsonl")
     assert code == 75
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 @pytest.mark.usefixtures("dated")
@@ -437,7 +425,7 @@ def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert "no export can be written to " in err
     assert err.endswith(": Not a directory\n")
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 # --- being stopped --------------------------------------------------------------------------------
@@ -482,6 +470,21 @@ def test_stopped(
     assert last.startswith("aiomessages: stopped: 1 completion, 1 row, 0 kB are safe; run the")
     status = json.loads(run("status", tmp_path / "out.jsonl", "--format", "json").out)
     assert (status["finished"], status["rows"]) == (False, 1)
+
+
+def test_standard_output_stopped(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines on standard output are whole conversations after Ctrl-C; nothing continues them."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with halfway(spawn, Path("-")) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [json.loads(line)["completion_id"] for line in out.splitlines()] == ["one"]
+    assert err.decode().splitlines() == [
+        "aiomessages: writing what was fetched; a second signal ends it at once",
+        "aiomessages: stopped: the lines so far are whole conversations",
+        "  there is no ledger: another run begins at the start",
+    ]
 
 
 def test_stopped_twice(spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest_cli import KEY, RECORDS, SHORT, Ran
+from conftest_cli import KEY, RECORDS, SHORT, Ran, is_brief
 
 from aiomessages.testing import MessagesServer
 
@@ -45,8 +45,12 @@ def test_json(run: Run) -> None:
 
 
 def test_json_of_no_messages(run: Run) -> None:
-    """A completion without messages is an empty array."""
-    assert run("list", "chatcmpl-empty", "--format", "json") == (0, b"[]\n", "")
+    """A completion without messages is an empty array, and is said to be so, if not with -q."""
+    said = "aiomessages: chatcmpl-empty has no messages\n"
+    assert run("list", "chatcmpl-empty", "--format", "json") == (0, b"[]\n", said)
+    assert run("list", "chatcmpl-empty", "--format", "json", "-q") == (0, b"[]\n", "")
+    ran = run("list", "chatcmpl-short", "--after", "chatcmpl-short-2")
+    assert ran == (0, b"", "aiomessages: chatcmpl-short has no message after chatcmpl-short-2\n")
 
 
 def test_yaml(run: Run) -> None:
@@ -160,7 +164,7 @@ def test_a_transform_that_could_fit_nothing(
     assert err.startswith("aiomessages: --transform ")
     assert reason in err
     assert len(err) < 400
-    assert err.count("\n") == 1
+    assert is_brief(err)
     assert messages_server.requests == [] or expression.startswith("role|")
 
 
@@ -189,7 +193,7 @@ def test_a_transform_that_fails_on_a_message(run: Run, expression: str) -> None:
     ran = run("list", "chatcmpl-short", "--transform", expression)
     assert (ran.code, ran.out) == (1, b"")
     assert ran.err.startswith(f"aiomessages: --transform {expression}: ")
-    assert ran.err.count("\n") == 1
+    assert is_brief(ran.err)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(80, 80), (81, 80)])
@@ -206,7 +210,7 @@ def test_a_transform_that_does_not_fit(run: Run) -> None:
     ran = run("list", "chatcmpl-short", "--transform", "abs(role)")
     assert (ran.code, ran.out) == (1, b"")
     assert ran.err.startswith("aiomessages: --transform abs(role): ")
-    assert ran.err.count("\n") == 1
+    assert is_brief(ran.err)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_a_wrong_command_line(run: Run, messages_server: MessagesServer, words: 
     code, out, err = run("list", *words)
     assert (code, out, messages_server.requests) == (2, b"", [])
     assert err.startswith("aiomessages: ")
-    assert err.count("\n") == 1
+    assert is_brief(err)
 
 
 def test_an_unknown_completion(run: Run) -> None:
@@ -246,7 +250,7 @@ def test_an_unknown_completion(run: Run) -> None:
     ran = run("list", "chatcmpl-nobody", "--format", "json")
     assert (ran.code, ran.out) == (3, b"")
     assert "chatcmpl-nobody" in ran.err
-    assert ran.err.count("\n") == 1
+    assert is_brief(ran.err)
 
 
 def test_a_wrong_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +276,7 @@ def test_an_unreachable_server(run: Run) -> None:
     url = f"http://127.0.0.1:{port}/v1"
     ran = run("list", "chatcmpl-short", "--base-url", url, "--max-retries", 0)
     assert (ran.code, ran.out) == (1, b"")
-    assert ran.err.count("\n") == 1
+    assert is_brief(ran.err)
 
 
 def test_a_file(run: Run, tmp_path: Path) -> None:
@@ -280,6 +284,53 @@ def test_a_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     assert run("list", "chatcmpl-short", "--format", "json", "-o", path) == (0, b"", "")
     assert json.loads(path.read_text("utf-8")) == SHORT
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("x.json", b"["),
+        ("x.jsonl", b"{"),
+        ("x.ndjson", b"{"),
+        ("x.YAML", b"- id: "),
+        ("x.yml", b"- id: "),
+        ("x.txt", b"system "),
+        ("x", b"{"),
+    ],
+)
+def test_the_ending_of_a_file(run: Run, tmp_path: Path, name: str, begin: bytes) -> None:
+    """The ending of the file chooses the format; without one it is JSON lines."""
+    assert run("list", "chatcmpl-short", "-o", tmp_path / name) == (0, b"", "")
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_a_format_for_any_ending(run: Run, tmp_path: Path) -> None:
+    """A format that was asked for is written under any name of text."""
+    path = tmp_path / "x.log"
+    assert run("list", "chatcmpl-short", "--format", "jsonl", "-o", path).code == 0
+    assert path.read_bytes().startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("x.jsonl.gz", "write it through a pipe, without -o: … | gzip > "),
+        ("x.zst", "write it through a pipe, without -o: … | zstd > "),
+        ("x.parquet", "`aiomessages export` writes .parquet"),
+        ("x.csv", "make it with jq: … --transform '[id, role]' | jq -r @csv > "),
+        ("x.md", "choose one by --format, or by an ending: .json, .jsonl, .ndjson, .yaml, .yml"),
+    ],
+)
+def test_an_ending_that_no_format_fits(
+    run: Run, messages_server: MessagesServer, tmp_path: Path, name: str, advice: str
+) -> None:
+    """A file whose readers would not understand it is refused, with what to do instead."""
+    messages_server.requests.clear()
+    ran = run("list", "chatcmpl-short", "-o", tmp_path / name)
+    assert (ran.code, ran.out, messages_server.requests) == (2, b"", [])
+    assert ran.err.splitlines()[1].startswith(f"  {advice}")
+    assert is_brief(ran.err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_filled(run: Run, tmp_path: Path) -> None:
@@ -306,15 +357,15 @@ def test_debug_of_an_error(run: Run) -> None:
     assert ran.code == 1
     assert "Traceback" in ran.err
     assert "aiomessages: retry in " in ran.err
-    assert ran.err.splitlines()[-1].startswith("aiomessages: ")
+    assert ran.err.splitlines()[-2].startswith("aiomessages: ")
     assert KEY not in ran.err
 
 
 def test_an_unexpected_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected error is one line and exit code 1."""
+    """An unexpected error is named, with the way to find it, and is exit code 1."""
     monkeypatch.setattr("aiomessages.cli.formats.on_one_line", lambda _: 1 / 0)
     code, out, err = run("list", "chatcmpl-short")
     assert (code, out) == (1, b"")
     assert err == (
-        "aiomessages: unexpected ZeroDivisionError: division by zero (--debug shows where)\n"
+        "aiomessages: unexpected ZeroDivisionError: division by zero\n  --debug shows where\n"
     )

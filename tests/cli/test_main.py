@@ -5,13 +5,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from conftest_cli import Ran
+from conftest_cli import Ran, is_brief
 
 import aiomessages
 from aiomessages.__main__ import main
+from aiomessages.cli import app
 from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.server.faults import FAULTS
 
 Run = Callable[..., Ran]
 
@@ -35,7 +38,7 @@ def test_version_loads_little() -> None:
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
 def test_without_the_extra(missing: str) -> None:
-    """If the program's packages are missing, one line says how to install them."""
+    """If the program's packages are missing, the error says how to install them."""
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from aiomessages.__main__ import main; sys.exit(main(['list', 'x', '--local']))"
@@ -44,7 +47,7 @@ def test_without_the_extra(missing: str) -> None:
     assert (run.returncode, run.stdout) == (2, b"")
     assert (
         run.stderr
-        == b"aiomessages: the command line needs an extra: pip install 'aiomessages[cli]'\n"
+        == b"aiomessages: the command line needs an extra\n  pip install 'aiomessages[cli]'\n"
     )
 
 
@@ -121,41 +124,48 @@ def test_an_unknown_command(run: Run) -> None:
     code, out, err = run("lits")
     assert (code, out) == (2, b"")
     assert '"list"' in err
-    assert err.count("\n") == 1
+    assert is_brief(err)
     assert "Available" not in err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["list"], "COMPLETION_ID is missing: `aiomessages completions` lists the ids"),
+        (["list"], "COMPLETION_ID is missing\n  `aiomessages completions` lists the ids"),
         (
-            ["show", "--local", "archive.db"],
-            "COMPLETION_ID is missing: `aiomessages completions --local archive.db` lists the ids",
+            ["show", "--local", "a.db"],
+            "COMPLETION_ID is missing\n  `aiomessages completions --local a.db` lists the ids",
         ),
-        (["status"], "DEST is missing"),
-        (["sync"], "ARCHIVE is missing"),
-        (["search"], "ARCHIVE is missing"),
+        (["status"], "DEST is missing\n  see aiomessages status --help"),
+        (["sync"], "ARCHIVE is missing\n  see aiomessages sync --help"),
+        (["search"], "ARCHIVE is missing\n  see aiomessages search --help"),
         (
             ["sync", "--local", "archive.db"],
-            "ARCHIVE is missing: --local took archive.db, so write it in front of --local",
+            "ARCHIVE is missing\n  --local took archive.db: write it in front of --local",
         ),
-        (["export", "--all"], "--output DEST is missing"),
+        (
+            ["export", "--all"],
+            "--output DEST is missing\n  write -o FILE; see aiomessages export --help",
+        ),
         (
             ["show", "chatcmpl-short", "archive.db"],
-            "too many arguments: archive.db; write --local archive.db to read that archive",
+            "too many arguments: archive.db\n  write --local archive.db to read that archive",
         ),
-        (["status", "archive.db", "b.db"], "too many arguments: b.db"),
-        (["show", "a", "b"], "too many arguments: b"),
+        (
+            ["status", "archive.db", "b.db"],
+            "too many arguments: b.db\n  see aiomessages status --help",
+        ),
+        (["show", "a", "b"], "too many arguments: b\n  see aiomessages show --help"),
     ],
 )
 def test_what_is_missing_or_too_much(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    """The fault of a command line is one sentence, with what to write where that is known."""
+    """The fault of a command line is one line, and what to write, or the help, is the next."""
     monkeypatch.chdir(tmp_path)
     Path("archive.db").touch()
-    assert run(*words) == (2, b"", f"aiomessages: {said} (see aiomessages {words[0]} --help)\n")
+    Path("a.db").touch()
+    assert run(*words) == (2, b"", f"aiomessages: {said}\n")
 
 
 @pytest.mark.parametrize("words", [["list"], ["show"], ["export", "-o", "x.jsonl"]])
@@ -165,7 +175,7 @@ def test_an_archive_for_an_id(
     """The name of an archive in the place of an id is refused, with the option that reads it."""
     monkeypatch.chdir(tmp_path)
     Path("archive.db").touch()
-    said = "archive.db is a file, and no id: write --local archive.db to read an archive"
+    said = "archive.db is a file, and no id\n  write --local archive.db to read an archive"
     assert run(*words, "archive.db") == (2, b"", f"aiomessages: {said}\n")
     assert run(*words, "archive.db", "--local") == (2, b"", f"aiomessages: {said}\n")
 
@@ -174,6 +184,7 @@ def test_an_archive_for_an_id(
 def test_advice_of_another_command(run: Run) -> None:
     """The advice to wait for a completion names the option only where the command has it."""
     assert "--wait-until-visible" in run("list", "chatcmpl-nobody").err
+    assert "--wait-until-visible" in run("--debug", "list", "chatcmpl-nobody").err
     ran = run("show", "chatcmpl-nobody")
     assert (ran.code, "--wait-until-visible" in ran.err) == (3, False)
     assert ran.err.endswith("A new one takes some seconds to appear.\n")
@@ -214,8 +225,25 @@ def test_hostile_arguments(run: Run, words: list[str], hostile: str) -> None:
     """A message about a hostile command line never acts on the terminal."""
     code, out, err = run(*words, hostile)
     assert (code, out) in [(2, b""), (3, b"")]
-    assert err.count("\n") == 1
+    assert is_brief(err)
     assert not UNSAFE.search(err)
+
+
+def test_help_as_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`help COMMAND` is `COMMAND --help`, and a mistyped command is named with the right one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("help") == run("--help")
+    assert run("help", "status") == run("status", "--help")
+    said = "aiomessages: there is no command lits\n  did you mean list? see aiomessages help\n"
+    assert run("help", "lits") == (2, b"", said)
+    assert run("help", "zzz").err.endswith("zzz\n  see aiomessages help\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_faults(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Every shell completes the names of --fault."""
+    script = app.generate_completion(prog_name="aiomessages", shell=shell)
+    assert all(name in script for name in FAULTS)
 
 
 def test_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

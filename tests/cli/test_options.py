@@ -69,7 +69,7 @@ def test_an_empty_argument(
     monkeypatch.chdir(tmp_path)
     ran = run(*words)
     assert (ran.code, list(tmp_path.iterdir())) == (2, [])
-    assert ran.err == f"aiomessages: {named} is empty: is a variable of the shell not set?\n"
+    assert ran.err == f"aiomessages: {named} is empty\n  is a variable of the shell not set?\n"
 
 
 def test_an_empty_value_of_a_pair() -> None:
@@ -192,13 +192,13 @@ def test_local_with_a_word_that_is_no_database(run: Run, words: list[str]) -> No
     ran = run("list", *words)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.err.startswith(f"aiomessages: too many arguments: {words[-1]}; ")
-    assert "; --local nosuch: there is no such database (see " in ran.err
+    assert "; --local nosuch: there is no such database\n  see " in ran.err
 
 
 def test_too_many_arguments(run: Run) -> None:
     """If --local is not involved, the error does not mention it."""
     ran = run("list", "chatcmpl-1", "chatcmpl-2", "--local")
-    assert ran.err.startswith("aiomessages: too many arguments: chatcmpl-2 (see ")
+    assert ran.err.startswith("aiomessages: too many arguments: chatcmpl-2\n  see ")
 
 
 def test_local_with_a_database(run: Run, tmp_path: Path) -> None:
@@ -243,4 +243,5 @@ def test_an_address_with_a_query(run: Run) -> None:
     """An unusable base URL is reported by the option's name, without arguments of the library."""
     ran = run("list", "x", "--base-url", "https://host/v1?a=b")
     assert ran.code == 2
-    assert ran.err == "aiomessages: --base-url must not contain a query or fragment\n"
+    said = "aiomessages: --base-url must not contain a query or fragment"
+    assert ran.err == f"{said}\n  write the URL without it\n"

@@ -16,6 +16,7 @@ FOUND: dict[str, Any] = {
     "created": 1_761_955_200,
     "model": "gpt-4o",
     "metadata": {"team": "search", "run": "7"},
+    "usage": {"total_tokens": 1234},
     "choices": [{"message": {"role": "assistant", "content": "Take\nan umbrella."}}],
 }
 CALL = {"type": "function", "function": {"name": "find", "arguments": "{}"}}
@@ -27,10 +28,13 @@ def shown(**changes: Any) -> str:
 
 
 def test_layout() -> None:
-    """Id, local time, model and metadata, then the reply."""
+    """Id, local time, model, tokens and metadata, then the reply."""
     heading, *rest = shown().splitlines()
     assert heading == "chatcmpl-1 " + "─" * 49
-    assert rest == ["2025-11-01 02:00:00 XXX  gpt-4o  team=search run=7", "Take an umbrella."]
+    assert rest == [
+        "2025-11-01 02:00:00 XXX  gpt-4o  1,234 tokens  team=search run=7",
+        "Take an umbrella.",
+    ]
 
 
 def test_without_unicode() -> None:
@@ -65,7 +69,7 @@ def test_replies_without_content(message: Any, words: str) -> None:
 @pytest.mark.parametrize("created", [None, "now", 1e30, float("nan")])
 def test_an_invalid_time(created: Any) -> None:
     """A time that no calendar knows is left out."""
-    assert shown(created=created).splitlines()[1] == "gpt-4o  team=search run=7"
+    assert shown(created=created).splitlines()[1] == "gpt-4o  1,234 tokens  team=search run=7"
 
 
 def test_almost_nothing() -> None:
@@ -75,12 +79,29 @@ def test_almost_nothing() -> None:
 
 def test_rows() -> None:
     """A row has the id whole, and is not wider than the screen."""
-    row = pretty_completions.row(Screen(width=70))(FOUND)
-    assert row.startswith("2025-11-01 02:00  chatcmpl-1                gpt-4o          team=sea")
-    assert cell_len(row.rstrip()) == 70
-    heading = pretty_completions.heading_row(Screen(width=70))
+    row = pretty_completions.row(Screen(terminal=True, width=78))(FOUND)
+    assert row.startswith(
+        "2025-11-01 02:00  chatcmpl-1                gpt-4o            1,234  team=sea"
+    )
+    assert cell_len(row.rstrip()) == 78
+    heading = pretty_completions.heading_row(Screen(terminal=True, width=90))
     assert heading.index("model") == row.index("gpt-4o")
+    assert heading.index("metadata") == row.index("team=sea")
     assert heading.startswith("created (local)   id")
+
+
+def test_long_metadata() -> None:
+    """Metadata is cut at a terminal, so that the replies stand below each other."""
+    row = pretty_completions.row(Screen(terminal=True, width=120))
+    shown = row(FOUND | {"metadata": {"reason": "a long story of many words"}})
+    assert shown.endswith("reason=a long story of …  Take an umbrella.\n")
+
+
+def test_rows_in_a_pipe() -> None:
+    """A row that a program reads is not cut."""
+    metadata = {"reason": "a long story of many words"}
+    row = pretty_completions.row(Screen())(FOUND | {"metadata": metadata})
+    assert row.endswith("1,234  reason=a long story of many words  Take an umbrella.\n")
 
 
 def test_utc() -> None:

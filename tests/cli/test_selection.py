@@ -78,7 +78,9 @@ def test_no_bounds() -> None:
 def test_an_invalid_time(given: str) -> None:
     """A time that is neither a date nor an age is refused, and the message names every form."""
     forms = r"a date \(2026-11-01\), a time \(2026-11-01T08:00\) or an age \(30m, 6h, 3d, 2w\)"
-    with pytest.raises(UsageError, match=rf"^--until {given}: expected {forms}$"):
+    with pytest.raises(
+        UsageError, match=rf"^--until {given}: neither a time nor an age: write {forms}$"
+    ):
         span_of(None, given)
 
 

@@ -83,8 +83,8 @@ def test_an_unknown_id_in_an_archive(run: Run, tmp_path: Path) -> None:
     for command in ("show", "list"):
         ran = run(command, "chatcmpl-nobody", "--local", archive)
         said = (
-            f"{archive} has no completion chatcmpl-nobody:"
-            f" `aiomessages completions --local {archive}` lists the ids"
+            f"{archive} has no completion chatcmpl-nobody\n"
+            f"  `aiomessages completions --local {archive}` lists the ids"
         )
         assert ran == (3, b"", f"aiomessages: {said}\n")
-    assert "the sample has no completion x:" in run("list", "x", "--local").err
+    assert "the sample has no completion x\n" in run("list", "x", "--local").err

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from conftest_cli import RECORDS, Ran
 
+from aiomessages.archive.guard import locked
 from aiomessages.cli.safe_text import UNSAFE
+from aiomessages.export.files import Files
 from aiomessages.server import import_records
 from aiomessages.testing import MessagesServer
 
 Run = Callable[..., Ran]
+NOTHING = (
+    "there is neither an export nor an archive\n"
+    "  name what `aiomessages export -o` or `aiomessages sync` got\n"
+)
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def test_no_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_json_to_read(run: Run, tmp_path: Path) -> None:
     """The JSON is indented, and has letters of any language as they are."""
     path = tmp_path / "Gespräche.jsonl"
-    assert run("export", "chatcmpl-short", "-o", path, "--local", "--quiet").code == 3
+    assert run("export", "chatcmpl-tides", "-o", path, "--local", "--quiet").code == 0
     text = run("status", path, "--format", "json").out.decode()
     assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
     assert "Gespräche" in text
@@ -104,6 +110,57 @@ def test_parts_without_replies(run: Run, tmp_path: Path) -> None:
     assert "in 1 file\n" in text
 
 
+def test_running(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that an export runs, that it was resumed, and how much of the ids has a result.
+
+    An id that is given twice counts twice while it runs.
+    """
+    path = tmp_path / "out.jsonl"
+    with MessagesServer(records=RECORDS) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        words = [
+            "export",
+            "chatcmpl-short",
+            "chatcmpl-long",
+            "chatcmpl-long",
+            "--concurrency",
+            1,
+            "-o",
+            path,
+            "-q",
+        ]
+        assert run(*words).code == 0
+    assert run("status", path).out.startswith(f"{path}: finished\n".encode())
+    assert json.loads(run("status", path, "--format", "json").out)["percent"] == 100
+    with closing(sqlite3.connect(f"{path}.ledger")) as db, db:
+        db.execute("DELETE FROM settings WHERE name = 'finished'")
+        db.execute("DELETE FROM completions WHERE id = 'chatcmpl-long'")
+    first = run("status", path).out.decode().splitlines()[0]
+    assert first == f"{path}: not finished, 33 %; run the same command again to continue"
+    with Files().lock(tmp_path / "out.jsonl.lock"):
+        assert run("status", path).out.startswith(f"{path}: running, 33 %\n".encode())
+        with closing(sqlite3.connect(f"{path}.ledger")) as db, db:
+            again = '{"number": 2, "total": null}'
+            db.execute("UPDATE settings SET value = ? WHERE name = 'run'", [again])
+        found = json.loads(run("status", path, "--format", "json").out)
+        assert (found["running"], found["resumed"], found["percent"]) == (True, True, None)
+        assert run("status", path).out.startswith(f"{path}: running, resumed\n".encode())
+
+
+def test_a_sync_that_runs(run: Run, tmp_path: Path) -> None:
+    """Of an archive it says that a sync is running, if one holds the lock."""
+    path = tmp_path / "archive.db"
+    import_records(str(path), RECORDS)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO runs (kind, selection, begin) VALUES ('sync', '', 1e9)")
+    assert "sync, not ended" in run("status", path).out.decode()
+    with locked(path):
+        text = run("status", path).out.decode()
+    assert text.startswith(f"{path}: an archive, a sync is running\n")
+    assert "sync, running" in text
+
+
 def test_media(run: Run, tmp_path: Path) -> None:
     """The status names the directory of media files."""
     words = ["--media", tmp_path / "media", "--local", "--quiet"]
@@ -120,7 +177,7 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
     """Without an export, one line says so, and the exit code is 3."""
     code, out, err = run("status", tmp_path / "none.jsonl")
     assert (code, out) == (3, b"")
-    assert err == f"aiomessages: {tmp_path}/none.jsonl: there is neither an export nor an archive\n"
+    assert err == f"aiomessages: {tmp_path}/none.jsonl: {NOTHING}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -233,4 +290,4 @@ def test_a_pipe(execute: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.db")
     code, out, err = execute("status", tmp_path / "pipe.db")
     assert (code, out) == (3, b"")
-    assert err == f"aiomessages: {tmp_path}/pipe.db: there is neither an export nor an archive\n"
+    assert err == f"aiomessages: {tmp_path}/pipe.db: {NOTHING}"

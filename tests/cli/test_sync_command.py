@@ -165,7 +165,8 @@ def test_the_name_of_an_export(run: Run, tmp_path: Path, name: str) -> None:
     """A new archive with the name of an export is refused, with the name and the command to use."""
     file = tmp_path / name
     said = (
-        f"{file}: an archive is an SQLite database: name it x.db;"
+        f"{file}: an archive is an SQLite database, and this is the name of an export\n"
+        "  name it x.db;"
         f" `aiomessages export --all -o {file}` writes such a file"
     )
     assert run("sync", file) == (2, b"", f"aiomessages: {said}\n")

@@ -182,7 +182,7 @@ async def test_another_layout_is_what_differs(client: AsyncMessagesClient, tmp_p
     """If the layout itself is another one, the error names that and not its version."""
     destination = tmp_path / "out.jsonl"
     earlier(destination, "finetune")
-    with pytest.raises(ChangedError, match='layout was "finetune" and is now "messages"; give'):
+    with pytest.raises(ChangedError, match='layout was "finetune" and is now "messages": give'):
         await begun(client, destination, "messages")
 
 

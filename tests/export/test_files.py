@@ -293,7 +293,7 @@ def test_a_lock_that_is_held(tmp_path: Path) -> None:
     """A held lock is refused at once with its exit code, and can be taken once it is released."""
     with Files().lock(tmp_path / "a.lock"):
         with (
-            pytest.raises(LockedError, match="writing to a;") as caught,
+            pytest.raises(LockedError, match="writing to a: wait") as caught,
             Files().lock(tmp_path / "a.lock"),
         ):
             pytest.fail("two hold it")

@@ -185,11 +185,11 @@ def test_selections(ledger: Ledger) -> None:
     ledger.commit([PART], [DONE])
     for selection in (None, {"model": "m"}, None, {"model": "m"}):
         ledger.agree(SETTINGS, selection)
-    with pytest.raises(ChangedError, match=': model was "m" and is now not set;'):
+    with pytest.raises(ChangedError, match=': model was "m" and is now not set:'):
         ledger.agree(SETTINGS, {})
-    with pytest.raises(ChangedError, match=': since was not set and is now "3d";'):
+    with pytest.raises(ChangedError, match=': since was not set and is now "3d":'):
         ledger.agree(SETTINGS, {"model": "m", "since": "3d"})
-    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\"; give"):
+    with pytest.raises(ChangedError, match=r": layout was .* and is now \"x\": give"):
         ledger.agree({**SETTINGS, "layout": "x"}, None)  # without a selection
 
 

@@ -77,7 +77,7 @@ async def test_a_current_directory_that_changes(
     assert report.destination == tmp_path / "a" / "out.jsonl"
     assert list((tmp_path / "b").iterdir()) == []
     found = sorted(path.name.removeprefix("out.jsonl") for path in (tmp_path / "a").iterdir())
-    assert found == ["", ".ledger", ".lock", ".manifest.json"]
+    assert found == ["", ".ledger", ".manifest.json"]
 
 
 HOSTILE = [
@@ -111,7 +111,7 @@ async def test_any_name(
     assert sorted(report.sha256) == [path.name for path in files]
     assert sum(len(lines(path)) for path in files) == report.rows
     beside = {path.name.removeprefix(destination.name) for path in destination.parent.iterdir()}
-    assert beside == {"", ".ledger", ".lock", ".manifest.json"}
+    assert beside == {"", ".ledger", ".manifest.json"}
     assert there(tmp_path) == [destination.parent.name]
 
 

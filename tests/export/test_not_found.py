@@ -20,6 +20,7 @@ from aiomessages import (
     RetryPolicy,
 )
 from aiomessages.export import ExportReport, export, read_status
+from aiomessages.export.exporting import export_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,6 +298,20 @@ async def test_lost(tmp_path: Path, answer: Answer, on_error: Any) -> None:
         (ODD, 1),
     ]
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["lost"] == [ODD]
+
+
+async def test_lost_without_a_file() -> None:
+    """Lines that are only handed over have no place for a part: the lost one is named."""
+    lines: list[bytes] = []
+    answer = CHANGED["not found"]
+    async with (
+        Stored(lambda asked, _: answer if second_page(asked) else None) as server,
+        client_of(server) as client,
+    ):
+        report = await export_lines(client, client.completions(), lines.append)
+    names = {json.loads(line)["completion_id"] for line in b"".join(lines).splitlines()}
+    assert (sorted(names), report.lost) == (OTHERS, [ODD])
+    assert (report.finished, report.complete, report.sha256) == (True, False, {})
 
 
 async def test_lost_by_a_later_run(tmp_path: Path) -> None:

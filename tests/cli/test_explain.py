@@ -1,0 +1,78 @@
+"""Every error in two lines: what happened, and what to do."""
+
+import pytest
+from cyclopts import CycloptsError
+
+from aiomessages.archive.errors import LockedError
+from aiomessages.cli.exits import CommandError, UsageError
+from aiomessages.cli.explain import lines_of
+from aiomessages.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    MessagesError,
+    NotFoundError,
+    SchemaError,
+)
+from aiomessages.export import ExportError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError("it broke", hint="mend it"),
+        ExportError("it broke", hint="mend it"),
+        LockedError("it broke", hint="mend it"),
+        UsageError("it broke", "mend it"),
+        CommandError("it broke", "mend it"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_with_advice(error: Exception) -> None:
+    """The advice of any error is the second line; its text in Python has both."""
+    assert lines_of(error, []) == ("it broke", "mend it")
+    assert str(error) == "it broke: mend it"
+
+
+def test_an_error_without_advice() -> None:
+    """An error without advice is one line."""
+    assert lines_of(MessagesError("it broke"), []) == ("it broke", "")
+    assert str(MessagesError("it broke")) == "it broke"
+
+
+def test_an_answer_of_the_api() -> None:
+    """The facts of an API error stay on the first line."""
+    error = AuthenticationError("Wrong key.").at(completion_id="c", cursor=None, attempts=1)
+    said, advice = lines_of(error, ["list"])
+    assert said == "Wrong key (completion c, 1 attempt)."
+    assert advice == AuthenticationError.hint
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [("list", "appear: see --wait-until-visible."), ("show", "to appear."), ("export", "30 days.")],
+)
+def test_advice_that_fits_the_command(command: str, end: str) -> None:
+    """The general advice of a class is replaced by that of the command, an error's own is not."""
+    error = NotFoundError("nothing there")
+    assert lines_of(error, [command])[1].endswith(end)
+    error.hint = "Ask somebody else."
+    assert lines_of(error, [command]) == ("nothing there.", "Ask somebody else.")
+
+
+def test_advice_for_nobody() -> None:
+    """An export has no advice for an answer of another shape, and names no `raw()`."""
+    assert lines_of(SchemaError("odd", path="$"), ["export"])[1] == ""
+
+
+def test_the_words_of_the_command_line() -> None:
+    """Advice names options, not arguments; without a command it is that for all of them."""
+    said = lines_of(APIConnectionError("no route"), [])
+    assert said == ("no route.", "Check the network and --base-url.")
+
+
+def test_what_is_no_error_of_ours() -> None:
+    """An unexpected error names its class; Ctrl-C needs no advice."""
+    assert lines_of(KeyError("x"), []) == ("unexpected KeyError: 'x'", "--debug shows where")
+    assert lines_of(KeyboardInterrupt(), []) == ("interrupted", "")
+    assert lines_of(CycloptsError(msg="odd."), [])[1] == "see aiomessages --help"
