@@ -31,6 +31,7 @@ from .settings import (
     check_count,
     check_query,
     check_seconds,
+    custom_headers,
     log_level,
 )
 from .values.plain import as_plain
@@ -71,8 +72,8 @@ class AsyncMessagesClient:
 
     The arguments:
 
-    - `api_key`: a str, or an async callable that is called for each attempt. Default: the
-      environment's `OPENAI_API_KEY`.
+    - `api_key`: a str, or an async callable that is called for each attempt, such as those of
+      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`.
     - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
       `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
     - `session`: an aiohttp.ClientSession to use. The client never closes it. Without one, the
@@ -82,7 +83,8 @@ class AsyncMessagesClient:
     - `retry`: a RetryPolicy. `on_retry`: a function that is called with a RetryDetails before each
       wait.
     - `max_response_bytes`: the largest body of a response, decompressed.
-    - `default_headers`, `default_query`: sent with each request.
+    - `default_headers`, `default_query`: sent with each request, and so are the headers of
+      `OPENAI_CUSTOM_HEADERS`, one `Name: value` a line.
     - `allow_http`: allow plain HTTP to other hosts than this machine. Others on the network can
       then read the key.
     - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
@@ -120,6 +122,7 @@ class AsyncMessagesClient:
         show_log(log_level())
         api_key = hide(api_key)  # before an error can show it in a traceback
         base_url, default_headers = hide(base_url), hide_values(default_headers)
+        default_headers = {**custom_headers(has_key=api_key is not None), **default_headers}
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
