@@ -1,5 +1,6 @@
 """Keys that change and headers, at the command line."""
 
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -80,6 +81,13 @@ def test_a_key_from_a_pipe(run: Run, messages_server: MessagesServer, tmp_path: 
     )
     writer.join(10)
     assert ran.code == 0
+
+
+def test_standard_input_without_a_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty input is no key."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    ran = run("list", "x", "--api-key-file", "-")
+    assert (ran.code, ran.err) == (2, "aiomessages: --api-key-file holds no key\n")
 
 
 def test_two_sources_of_the_key(run: Run) -> None:
