@@ -170,6 +170,7 @@ class Attempts:
         except (APIError, UnusableKeyError) as problem:
             error.hint = f"There is no other key: {str(problem).rstrip('.')}."
             return False
+        self._refuse_once_closed()  # the callable may ignore a cancellation
         self._report_retry(request, error, 0.0)
         return True
 

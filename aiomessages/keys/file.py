@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from aiomessages.observe.logs import log
+from aiomessages.observe.logs import log_kept_key
 from aiomessages.settings import UnusableKeyError, check_key
 from aiomessages.values.secrets import SecretStr, hide
 
@@ -71,7 +71,7 @@ class KeyFile:
         if kept is None:
             raise UnusableKeyError(problem)
         if problem != self._warned:
-            log.warning("the last key stays in use: %s", problem)
+            log_kept_key(problem)
             self._warned = problem
         return kept.key
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
-from aiomessages.observe.logs import log
+from aiomessages.observe.logs import log_kept_key
 from aiomessages.settings import UnusableKeyError
 from aiomessages.values.secrets import SecretStr
 
@@ -124,7 +124,7 @@ class RenewedKey(ABC):
                 self._kept = kept._replace(renew_at=min(now + PAUSE, kept.expires))
         if kept is None or now >= kept.expires:
             raise UnusableKeyError(problem)
-        log.warning("the last key stays in use for %.0f s: %s", kept.expires - now, problem)
+        log_kept_key(problem)
         return kept.key
 
 
