@@ -24,6 +24,9 @@ MARGIN: Final = 300.0
 MARGIN_SHARE: Final = 0.2
 # Seconds between two attempts to replace a key that is still valid.
 PAUSE: Final = 30.0
+# Seconds for which a fetch may hold up its caller while the last key is valid. A command has as
+# many by default, and an attempt twice as many.
+PATIENCE: Final = 30.0
 # Seconds. A refused key that is younger is the newest that its source has, so no other is fetched.
 YOUNG: Final = 10.0
 
@@ -76,9 +79,10 @@ class RenewedKey(ABC):
                 fetching = self._fetching
                 if fetching is None:
                     own = self._fetching = Future()
+            is_valid = kept is not None and now < kept.expires
             if fetching is None:
-                return await self._fetch_for_all(own)
-            if kept is not None and now < kept.expires:
+                return await self._fetch_for_all(own, PATIENCE if is_valid else None)
+            if kept is not None and is_valid:
                 return kept.key
             problem = await _end_of(fetching)
             if problem is not None:
@@ -92,12 +96,15 @@ class RenewedKey(ABC):
                 age = self._clock() - kept.fetched
                 self._kept = kept if 0 <= age < YOUNG else None
 
-    async def _fetch_for_all(self, own: "Future[str | None]") -> str:
+    async def _fetch_for_all(self, own: "Future[str | None]", seconds: float | None) -> str:
         problem = None
         try:
-            lease = await self.fetch()
+            async with asyncio.timeout(seconds):
+                lease = await self.fetch()
         except UnusableKeyError as error:
             problem = str(error)
+        except TimeoutError:
+            problem = f"the source gave no key within {seconds:g} s"
         else:
             return self._keep(lease)
         finally:

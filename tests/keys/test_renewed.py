@@ -8,9 +8,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import virtual_time
 
 from aiomessages import ConfigurationError
-from aiomessages.keys.renewed import MARGIN, PAUSE, YOUNG, Lease, RenewedKey, renewal_time
+from aiomessages.keys.renewed import MARGIN, PATIENCE, PAUSE, YOUNG, Lease, RenewedKey, renewal_time
 from aiomessages.settings import UnusableKeyError
 from aiomessages.values.secrets import SecretStr
 
@@ -117,6 +118,20 @@ async def test_a_failure_while_the_key_is_valid(caplog: pytest.LogCaptureFixture
     source.now += MARGIN
     with pytest.raises(ConfigurationError, match="no vault"):
         await source()
+
+
+def test_a_source_that_hangs_while_the_key_is_valid() -> None:
+    """A source that hangs holds up a caller for half a minute; then the valid key is used."""
+
+    async def call() -> None:
+        source = Source()
+        await source()
+        source.now += LIFE - MARGIN
+        source.may_end = asyncio.Event()
+        assert await source() == "key-1"
+        assert virtual_time.now() == PATIENCE
+
+    virtual_time.run(call())
 
 
 async def test_a_source_that_has_no_other_key_yet() -> None:
