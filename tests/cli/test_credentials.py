@@ -135,6 +135,16 @@ def test_headers_that_cannot_be_used(
     assert "canary" not in ran.err
 
 
+def test_the_key_of_a_command_in_another_place(run: Run, tmp_path: Path) -> None:
+    """No message repeats a key that a command printed, wherever it was put as well."""
+    (tmp_path / "key").write_text("staple-battery-0123", "utf-8")
+    with MessagesServer(records=RECORDS, api_key="staple-battery-0123") as server:
+        words = ["--api-key-command", f"cat {tmp_path / 'key'}", "--base-url", server.base_url]
+        ran = run("list", "chatcmpl-short", *words, "--transform", "abs('staple-battery-0123')")
+    assert ran.code == 1
+    assert "staple" not in ran.err
+
+
 def test_a_secret_header_in_another_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """No message repeats a secret of OPENAI_CUSTOM_HEADERS."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "api-key: staple-battery-0123")
