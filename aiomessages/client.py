@@ -32,6 +32,7 @@ from .settings import (
     check_count,
     check_query,
     check_seconds,
+    custom_headers,
     log_level,
 )
 from .values.plain import as_plain
@@ -76,8 +77,8 @@ class AsyncMessagesClient:
 
     The arguments:
 
-    - `api_key`: a str, or an async callable that is called for each attempt. Default: the
-      environment's `OPENAI_API_KEY`.
+    - `api_key`: a str, or an async callable that is called for each attempt, such as those of
+      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`.
     - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
       `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
     - `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`. `trust_env`: use the
@@ -94,7 +95,8 @@ class AsyncMessagesClient:
     - `retry`: a RetryPolicy. `on_retry`: a function that is called with a RetryDetails before each
       wait.
     - `max_response_bytes`: the largest body of a response, decompressed.
-    - `default_headers`, `default_query`: sent with each request.
+    - `default_headers`, `default_query`: sent with each request, and so are the headers of
+      `OPENAI_CUSTOM_HEADERS`, one `Name: value` a line.
     - `allow_http`: allow plain HTTP to other hosts than this machine. Others on the network can
       then read the key.
     - `trace_configs`: aiohttp.TraceConfigs for the client's own session.
@@ -140,6 +142,7 @@ class AsyncMessagesClient:
         # before an error can show them in a traceback
         api_key, proxy, base_url = hide(api_key), hide(proxy), hide(base_url)
         default_headers, client_cert = hide_values(default_headers), hide_password(client_cert)
+        default_headers = {**custom_headers(has_key=api_key is not None), **default_headers}
         self._settings = Settings.load(
             api_key=api_key,
             base_url=base_url,

@@ -60,7 +60,7 @@ def messages_environment(messages_server: MessagesServer, monkeypatch: pytest.Mo
     It sets OPENAI_BASE_URL and OPENAI_API_KEY, which subprocesses inherit, and excludes the server
     from any proxy.
     """
-    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in messages_server.environment.items():
         monkeypatch.setenv(name, value)

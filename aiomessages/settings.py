@@ -1,6 +1,7 @@
 """The settings of a client: base URL, key, headers, query and timeouts.
 
 Every setting is checked here, before a request is sent. No other module reads the environment.
+Longer than 300 lines, so that each check is in this one place.
 """
 
 import ipaddress
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import ConfigurationError
-from .values.headers import CODINGS
+from .values.headers import CODINGS, header_of
 from .values.plain import as_plain, can_be_sent
 from .values.secrets import SecretStr, hide
 
@@ -108,6 +109,25 @@ class Settings(msgspec.Struct, frozen=True):
             headers=check_headers(named) | check_headers(default_headers or {}),
             query=check_query(default_query or {}),
         )
+
+
+def custom_headers(*, has_key: bool) -> dict[str, str]:
+    """Return the headers of OPENAI_CUSTOM_HEADERS, one `Name: value` a line, with hidden values.
+
+    The name of the variable and its form are those of the official client. A key that was passed to
+    the client (`has_key`) outweighs an Authorization. Raises ConfigurationError.
+    """
+    headers: dict[str, str] = {}
+    lines = map(hide, os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n"))
+    for number, line in enumerate(lines, 1):
+        named = header_of(line)
+        if named is not None:
+            headers[named[0].lower()] = named[1]
+        elif line.strip():  # the line may be a secret, so it is not repeated
+            raise ConfigurationError(f"OPENAI_CUSTOM_HEADERS: line {number} is not `Name: value`")
+    if has_key:
+        headers.pop("authorization", None)
+    return check_headers(headers)
 
 
 def log_level() -> str | None:

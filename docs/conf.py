@@ -24,7 +24,7 @@ OTHER_PACKAGES = (
 # Types of arguments and results that no user imports.
 NOT_IMPORTED = (
     "ClientCert|ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path"
-    "|Self|Source|StrPath|TracebackType|UnsetType"
+    "|Self|Source|StrPath|TokenCredential|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
     ("py:class", r"integer -- .*"),  # the signature in Python's docstrings of Sequence

@@ -415,6 +415,31 @@ async def test_a_deadline_that_is_over_before_the_first_request(way: str) -> Non
     assert (type(caught.value), caught.value.attempts, server.asked) == (APITimeoutError, 0, [])
 
 
+async def test_headers_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_CUSTOM_HEADERS is sent with each request, also of a derived client."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: search\nX-Tenant: 7\nAuthorization: mine")
+    headers = {"x-TEAM": "view"}
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    async with (
+        Loopback(replies(Answer(page([])))) as server,
+        AsyncMessagesClient(base_url=server.base_url, default_headers=headers) as client,
+    ):
+        await client.list("x")
+        monkeypatch.delenv("OPENAI_CUSTOM_HEADERS")
+        await client.with_options(timeout=1).list("x")
+    sent = [(one.headers["x-team"], one.headers["x-tenant"]) for one in server.asked]
+    assert sent == [("view", "7"), ("view", "7")]
+    assert [one.headers["authorization"] for one in server.asked] == ["mine", "mine"]
+
+
+async def test_a_key_before_the_headers_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is passed outweighs an Authorization of the environment."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer another")
+    async with Loopback(replies(Answer(page([])))) as server, client_of(server) as client:
+        await client.list("x")
+    assert server.asked[0].headers["authorization"] == f"bearer {KEY}"
+
+
 async def test_with_options() -> None:
     """A client with other options shares the session, and closes nothing but itself."""
     script = replies(Answer(page([])))

@@ -32,7 +32,17 @@ VALUES = (
 )
 CORE = (*VALUES, "wire", "http", "calls", "paging", "conversations", "client")
 USES = (
-    *("export", "archive", "blocking", "otel", "server", "testing", "pytest_plugin", "fastapi"),
+    *(
+        "keys",
+        "export",
+        "archive",
+        "blocking",
+        "otel",
+        "server",
+        "testing",
+        "pytest_plugin",
+        "fastapi",
+    ),
     *("view", "cli", "__main__"),
 )
 ORDER = ("__init__", *CORE, *USES)  # `__init__` loads each name when it is used
@@ -67,7 +77,7 @@ from aiomessages import AsyncMessagesClient, MessageStream, RetryDetails
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 HEAVY = {
-    *("aiohttp", "cyclopts", "duckdb", "fastapi", "jinja2", "markdown_it", "openai"),
+    *("aiohttp", "azure", "cyclopts", "duckdb", "fastapi", "jinja2", "markdown_it", "openai"),
     *("opentelemetry", "pygments", "ray", "rich", "sqlite3", "uvloop"),
 }
 

@@ -91,7 +91,7 @@ def test_names_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["blocking", "export", "fastapi", "models", "server", "testing"], ids=str
+    "name", ["blocking", "export", "fastapi", "keys", "models", "server", "testing"], ids=str
 )
 def test_names_of_a_module(name: str) -> None:
     """A public module offers its public names, and neither its imports nor its files."""

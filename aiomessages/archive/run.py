@@ -199,6 +199,11 @@ class Sync:
         item = work.item
         try:
             check_completion_id(item.completion_id)
+        except ConfigurationError:  # a listed id that no request can hold
+            await self._refuse(work)
+            self._reading.discard(item.completion_id)
+            return
+        try:
             with (
                 Reservation(self._reader.budget) as held,
                 closing(await self._reader.read(item, held)) as outcome,
@@ -208,8 +213,6 @@ class Sync:
         except APIError as error:
             self._raise_if_of_all(error)
             await self._wait(work, "failed", f"{type(error).__name__}: {error}")
-        except ConfigurationError:  # a listed id that no request can hold
-            await self._refuse(work)
         finally:
             self._reading.discard(item.completion_id)
 

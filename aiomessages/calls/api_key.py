@@ -1,4 +1,8 @@
-"""The API key of an attempt: a constant, or the result of a callable for each attempt."""
+"""The API key of an attempt: a constant, or the result of a callable for each attempt.
+
+A callable that keeps a key has a method `refused(key)`, like those of `aiomessages.keys`: it is
+called with a key that a server answered with 401, so that the callable can give another one.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -31,3 +35,15 @@ async def provided(provide: ProvideKey, seconds: float | None) -> Key:
             return Key(check_key(hide(await provide())))
     except TimeoutError:
         raise APITimeoutError(f"the api_key callable gave no key within {seconds:.3g} s") from None
+
+
+async def gives_another(provide: ProvideKey, refused: Key, seconds: float | None) -> bool:
+    """Tell a callable of a refused key, and return whether it then gives another one.
+
+    Raises the errors of `provided`.
+    """
+    tell: Callable[[str], object] | None = getattr(provide, "refused", None)
+    if tell is not None:
+        tell(refused.secret)
+    other = await provided(provide, seconds)
+    return other.secret != refused.secret

@@ -9,26 +9,30 @@ import copy
 import itertools
 import random
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from aiomessages.errors import (
-    APIConnectionError,
     APIError,
+    AuthenticationError,
     ClientClosedError,
-    DecodeError,
-    PaginationError,
-    SchemaError,
 )
 from aiomessages.observe.logs import log, log_attempt, log_retry
+from aiomessages.settings import UnusableKeyError
 from aiomessages.values.redaction import concealed
-from aiomessages.values.secrets import SecretStr
 from aiomessages.wire.errors import is_foreign_404
-from aiomessages.wire.responses import Response
 
-from .api_key import Key, provided
-from .request import Read, Request, RetryDetails, Rules, is_beyond, within
+from .api_key import Key, gives_another, provided
+from .request import (
+    Read,
+    Request,
+    RetryDetails,
+    Rules,
+    is_beyond,
+    read_or_hang_up,
+    within,
+)
 from .retry import (
     RetryQuota,
     asks_all_to_wait,
@@ -123,7 +127,8 @@ class Attempts:
                 raise self._locate(translate_cancellation(cancelled), request, running) from None
             except APIError as error:
                 self._locate(error, request, running)
-                if self._is_put_off(request, error):
+                other_key = await self._has_other_key(request, error, running)
+                if other_key or self._is_put_off(request, error):
                     put_off += 1
                     continue
                 waited = time.monotonic() - began
@@ -139,13 +144,35 @@ class Attempts:
 
     def _locate(self, error: ErrorT, request: Request, running: RunningCall) -> ErrorT:
         """Note in an error where the call stood; an id of the server's may hold the key."""
-        key = self.rules.api_key
+        key = running.key or self.rules.api_key
         secret = key.secret if isinstance(key, Key) else ""
         return error.at(
             completion_id=concealed(request.call.completion_id, secret),
             cursor=concealed(request.cursor, secret),
             attempts=running.sent,
         )
+
+    async def _has_other_key(self, request: Request, error: APIError, running: RunningCall) -> bool:
+        """Return whether the callable gives another key than the refused one; a call asks once.
+
+        If so, report a retry.
+        """
+        provide, refused = self.rules.api_key, running.key
+        if isinstance(provide, Key) or refused is None or running.asked_again:
+            return False
+        if not isinstance(error, AuthenticationError):
+            return False
+        running.asked_again = True
+        try:
+            seconds = within(request.call.deadline, request.call.timeout).total
+            if not await gives_another(provide, refused, seconds):
+                return False
+        except (APIError, UnusableKeyError) as problem:
+            error.hint = f"There is no other key: {str(problem).rstrip('.')}."
+            return False
+        self._refuse_once_closed()  # the callable may ignore a cancellation
+        self._report_retry(request, error, 0.0)
+        return True
 
     def _is_put_off(self, request: Request, error: APIError) -> bool:
         """Return whether another turn in the queue helps, and comes before the deadline.
@@ -229,6 +256,7 @@ class Attempts:
             key = await provided(key, timeout.total)
             self._refuse_once_closed()  # the callable may ignore a cancellation
             timeout = within(call.deadline, call.timeout)  # once more, as the key took time
+        running.key = key
         if rules.queue is not None:
             rules.queue.on_sent()
         began = time.monotonic()
@@ -244,7 +272,7 @@ class Attempts:
             )
             if self.listener is not None:
                 self.listener.received(len(response.body))
-            result = _read(response, read, key.secret)
+            result = read_or_hang_up(response, read, key.secret)
         except (APIError, asyncio.CancelledError) as error:
             log_attempt(request.target, error, began=began, attempt=running.sent, secret=key.secret)
             if self.listener is not None:
@@ -269,17 +297,3 @@ class Attempts:
         finally:  # even if closing is cancelled: the readers are ending by then
             if self._parent is None:
                 await self.transport.aclose()
-
-
-# After one of these errors, the response may belong to another request, and so may the next bytes.
-_WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
-
-
-def _read(response: Response, read: Read[ResultT], secret: SecretStr) -> ResultT:
-    """Read a response; end the connection of a wrong one."""
-    try:
-        return read(response, secret)
-    except _WRONG_ANSWERS:
-        if response.hang_up is not None:
-            response.hang_up()
-        raise

@@ -13,12 +13,18 @@ from aiomessages.errors import (
     PermissionDeniedError,
     ProxyError,
 )
+from aiomessages.settings import UnusableKeyError
 
 # A key may lack access to one completion. After three refusals in a row, without a readable
 # completion between them, it lacks access to all.
 FORBIDDEN_IN_A_ROW: Final = 3
 
-_FOR_ALL: Final = (AuthenticationError, ClientClosedError, InsufficientQuotaError)
+_FOR_ALL: Final = (
+    AuthenticationError,
+    ClientClosedError,
+    InsufficientQuotaError,
+    UnusableKeyError,
+)
 
 
 class Refusals:

@@ -2,11 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from aiomessages.errors import APIError, APITimeoutError
+from aiomessages.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    DecodeError,
+    PaginationError,
+    SchemaError,
+)
 from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
 from aiomessages.wire.requests import Resource
@@ -36,6 +43,19 @@ OnRetry = Callable[[RetryDetails], object]
 
 Read = Callable[[Response, str], ResultT]
 """Return the result in a response, or raise the error that it is; the str, the key, is in none."""
+
+# After one of these errors, the response may belong to another request, and so may the next bytes.
+_WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
+
+
+def read_or_hang_up(response: Response, read: Read[ResultT], secret: str) -> ResultT:
+    """Read a response; end the connection of a wrong one."""
+    try:
+        return read(response, secret)
+    except _WRONG_ANSWERS:
+        if response.hang_up is not None:
+            response.hang_up()
+        raise
 
 
 class Deadline:

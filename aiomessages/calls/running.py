@@ -8,6 +8,7 @@ import anyio
 from aiomessages.errors import APIConnectionError
 
 if TYPE_CHECKING:
+    from .api_key import Key
     from .attempts import Attempts
 
 # Seconds. A fetch that was cancelled needs a moment to give its connection back. If it does not end
@@ -19,14 +20,20 @@ class RunningCall:
     """A call under way: its owner, its task, and whether closing interrupted it.
 
     `sent` counts the requests that were sent for it. An attempt that ran out of time before, in the
-    queue or without a key, is not counted.
+    queue or without a key, is not counted. `key` is that of the last attempt, and `asked_again` is
+    true once the api_key callable was asked for another one after a 401.
     """
 
-    __slots__ = ("_cancelled_before", "_interrupted", "_task", "owner", "sent")
+    __slots__ = (
+        *("_cancelled_before", "_interrupted", "_task"),
+        *("asked_again", "key", "owner", "sent"),
+    )
 
     def __init__(self, owner: "Attempts") -> None:
         self.owner = owner
         self.sent = 0
+        self.key: Key | None = None
+        self.asked_again = False
         self._task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
         self._cancelled_before = self._task.cancelling()
         self._interrupted = False

@@ -31,6 +31,7 @@ Examples:
   aiomessages search archive.db umbrella        find messages in the archive
   aiomessages view archive.db                   read the archive in the browser
   aiomessages serve                             run a local test server
+  aiomessages doctor                            find out why no request succeeds
 """
 
 app = App(
@@ -52,6 +53,7 @@ _COMMANDS = {
     "status": "Show the progress of an export, or what an archive holds.",
     "import": "Import conversations from files into an archive.",
     "serve": "Serve stored completions on this machine like the API.",
+    "doctor": "Show the way to the API, try one request, and say what is wrong.",
     "demo": "Read and export the sample conversations, without a key or network.",
 }
 _MODULES = {"import": "import_files"}  # a module cannot have the name of a statement

@@ -7,12 +7,10 @@ process of the machine can read argv.
 import math
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from getpass import getpass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,21 +22,24 @@ import aiomessages
 
 from . import stderr
 from .archive_names import DATABASE_ENDINGS
+from .credentials import headers_of, key_of
 from .exits import NotStoredError, UsageError
 from .network import SPELLING_OF_NETWORK, Network
 
 if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
+    from aiomessages.settings import ApiKey
 
 # The value of a bare --local, in the manner of sqlite's `:memory:`.
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
-_LONGEST_KEY = 65_536
 _KEY_OPTION = re.compile(r"--?(openai[-_])?(api[-_]?)?(key|token|secret)(=.*)?", re.DOTALL)
 # The library's errors name arguments; at the command line they are options.
 _SPELLING = {
     "pass api_key=": "use --api-key-file FILE",
     **SPELLING_OF_NETWORK,
+    "the key file": "the file of --api-key-file",
+    "the command of the key": "the command of --api-key-command",
     "see default_query=": "write the URL without it",
     "see wait_until_visible=": "see --wait-until-visible",
     "timeout= (one attempt) or deadline= (the whole call)": "--timeout",
@@ -164,8 +165,26 @@ class Connection:
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
-            help="Read the API key from FILE, or from standard input if FILE is -. Default:"
-            " OPENAI_API_KEY.",
+            help="Read the API key from FILE, again when it changes, or from standard input if FILE"
+            " is -. Default: OPENAI_API_KEY.",
+        ),
+    ] = None
+    api_key_command: Annotated[
+        str | None,
+        Parameter(
+            metavar="COMMAND",
+            allow_leading_hyphen=True,
+            help="Run COMMAND, without a shell, and read the API key from its output; again before"
+            " it expires.",
+        ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        Parameter(
+            metavar="'NAME: VALUE'",
+            negative="",
+            help="Send this header with each request. May be repeated. Secrets belong into"
+            " OPENAI_CUSTOM_HEADERS, one header a line.",
         ),
     ] = None
     local: Annotated[
@@ -214,7 +233,7 @@ class Connection:
         """
         if self.local is not None:
             return self._embedded(self._database())
-        key = None if self.api_key_file is None else _read_key(self.api_key_file)
+        key = key_of(self.api_key_file, self.api_key_command)
         return self._opened(key, self.base_url, **self.network.arguments())
 
     def origin(self) -> str | None:
@@ -243,14 +262,16 @@ class Connection:
             ) from None
 
     def _opened(
-        self, api_key: str | None, base_url: str | None, **network: Any
+        self, api_key: "ApiKey | None", base_url: str | None, **network: Any
     ) -> "AsyncMessagesClient":
-        stderr.conceal(api_key or os.environ.get("OPENAI_API_KEY"))
+        given = api_key or os.environ.get("OPENAI_API_KEY")
+        stderr.conceal(given if isinstance(given, str) else None)
         return aiomessages.AsyncMessagesClient(
             api_key,
             base_url=base_url,
             organization=self.organization,
             project=self.project,
+            default_headers=headers_of(self.header or ()),
             timeout=aiomessages.Timeout() if self.timeout is None else self.timeout,
             retry=aiomessages.RetryPolicy(max_retries=self.max_retries),
             **network,
@@ -258,9 +279,11 @@ class Connection:
 
     def _database(self) -> Path | None:
         """Return the database of --local; None for the sample."""
-        if self.base_url is not None or self.api_key_file is not None:
+        key = self.api_key_file is not None or self.api_key_command is not None
+        if self.base_url is not None or key:
             raise UsageError(
-                "--local has its own server and key", "leave --base-url and --api-key-file out"
+                "--local has its own server and key",
+                "leave --base-url, --api-key-file and --api-key-command out",
             )
         if self.network != Network():
             raise UsageError("--local needs no network", "leave the options for it out")
@@ -270,24 +293,3 @@ class Connection:
         if not database.is_file():
             raise UsageError(f"--local {database}: there is no such database")
         return database
-
-
-def _read_key(source: str) -> str:
-    """Return the key without surrounding white space. No error names the source.
-
-    A user may have given the key itself instead of the name of a file.
-    """
-    try:
-        if source != "-":
-            with Path(source).open(encoding="utf-8") as file:
-                key = file.read(_LONGEST_KEY).strip()
-        elif sys.stdin is None or sys.stdin.isatty():
-            key = getpass("API key: ").strip()
-        else:
-            key = sys.stdin.read(_LONGEST_KEY).strip()
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"cannot read the file of --api-key-file: {reason}") from None
-    if not key:
-        raise UsageError("--api-key-file holds no key")
-    return key

@@ -1,8 +1,11 @@
-"""The content codings that the headers of a response name."""
+"""A header as one line of text, and the content codings that the headers of a response name."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
+
+from .secrets import hide
 
 # The compression that a content coding names; None for no compression. The names are those of
 # RFC 9110 (section 8.4.1), older aliases, and names of character sets, which some servers put into
@@ -16,6 +19,16 @@ CODINGS: Final[Mapping[str, str | None]] = {
 }
 # A proxy may compress a body that the server has compressed. More than that is a bomb.
 MAX_CODINGS: Final = 2
+
+
+# The name is a token (RFC 9110, section 5.6.2). The official client allows a space after it.
+_LINE: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*(.*?)\s*", re.DOTALL)
+
+
+def header_of(line: str) -> tuple[str, str] | None:
+    """Return the name and the hidden value in `Name: value`; None for a line of another form."""
+    found = _LINE.fullmatch(line)
+    return None if found is None else (found[1], hide(found[2]))
 
 
 def compressions_of(headers: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -92,6 +92,15 @@ _FOREIGN_HINT: Final = (
     "It does not read like the API's own response: check base_url, and any gateway or proxy in"
     " front of the API."
 )
+# Azure answers with code "404" and nothing else about it: for a path that it does not know, and for
+# a completion that it did not store. It stores none with an image as base64:
+# https://github.com/Azure/azure-sdk-for-python/issues/43687
+_AZURE_HINT: Final = (
+    "On Azure, base_url ends with /openai/v1, and completions with an image as base64 are not"
+    " stored. Elsewhere, check base_url and any gateway in front of the API."
+)
+# Seconds. Azure sends 86400 for a quota that is used up until the next day.
+_LONG_WAIT: Final = 3600.0
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -137,7 +146,12 @@ def status_error(
     if isinstance(error, NotFoundError):
         error.is_of_api = missing
         if is_foreign_404(error):
-            error.hint = _FOREIGN_HINT
+            error.hint = _AZURE_HINT if facts.code == "404" else _FOREIGN_HINT
+    elif type(error) is RateLimitError and error.retry_after and error.retry_after >= _LONG_WAIT:
+        hours = error.retry_after / 3600
+        error.hint = (
+            f"The server asks to wait for {hours:.3g} hours, as for a quota that is used up."
+        )
     return error
 
 

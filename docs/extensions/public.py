@@ -11,6 +11,7 @@ MODULES: Final = (
     "aiomessages.export",
     "aiomessages.fastapi",
     "aiomessages.blocking",
+    "aiomessages.keys",
     "aiomessages.otel",
     "aiomessages.server",
     "aiomessages.testing",

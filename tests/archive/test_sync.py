@@ -12,6 +12,7 @@ from aiohttp import web
 from conftest_played import DAY, HOUR, PlayedServer, answering, ask, create, not_found, run
 
 import aiomessages
+from aiomessages.archive import sync
 from aiomessages.archive.errors import LockedError, OtherProjectError
 from aiomessages.archive.guard import locked
 from aiomessages.errors import (
@@ -25,6 +26,24 @@ from aiomessages.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# --- the key --------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_is_lost(server: PlayedServer, archive: Path) -> None:
+    """A callable without a key ends a sync, and no completion counts as refused for it."""
+    create(server, 3)
+    keys = iter(["sk-canary-0123456789"])
+
+    async def provide() -> str:
+        return next(keys, "")
+
+    async with aiomessages.AsyncMessagesClient(provide, base_url=server.base_url) as client:
+        with pytest.raises(ConfigurationError, match="no API key"):
+            await sync(client, archive)
+    assert ask(archive, "SELECT * FROM waiting") == []
+    assert (await run(server, archive)).new == 3
 
 
 # --- what is new ----------------------------------------------------------------------------------

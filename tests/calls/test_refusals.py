@@ -15,6 +15,7 @@ from aiomessages import (
     RateLimitError,
 )
 from aiomessages.calls.refusals import Refusals
+from aiomessages.settings import UnusableKeyError
 
 
 def named(error: Exception) -> str:
@@ -28,6 +29,7 @@ def named(error: Exception) -> str:
         AuthenticationError("x"),
         InsufficientQuotaError("x"),
         ClientClosedError("x"),
+        UnusableKeyError("x"),
         RateLimitError("x", retry_after=61),
         InternalServerError("x", retry_after=86_400),
         ProxyError("x", status=407, retryable=False),

@@ -79,7 +79,7 @@ def test_arguments_of_the_process(
 
 COMMANDS = [
     *([], ["list"], ["show"], ["completions"], ["search"], ["export"], ["sync"], ["status"]),
-    *(["import"], ["serve"], ["demo"]),
+    *(["import"], ["serve"], ["doctor"], ["demo"]),
 ]
 
 

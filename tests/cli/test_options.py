@@ -123,7 +123,7 @@ def test_a_key_typed_at_a_terminal(
 ) -> None:
     """At a terminal the key is asked for and not echoed."""
     monkeypatch.setattr("sys.stdin", None)
-    monkeypatch.setattr("aiomessages.cli.options.getpass", lambda _: KEY)
+    monkeypatch.setattr("aiomessages.cli.credentials.getpass", lambda _: KEY)
     words = ["--api-key-file=-", "--base-url", messages_server.base_url]
     assert run("list", "chatcmpl-short", *words).code == 0
 

@@ -15,7 +15,7 @@ from aiomessages import (
     NotFoundError,
     RetryPolicy,
 )
-from aiomessages.observe.logs import log, show_log
+from aiomessages.observe.logs import log, log_kept_key, show_log
 
 KEY = "sk-canary-0123456789"
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
@@ -217,3 +217,11 @@ async def test_a_silent_log_costs_no_record(caplog: pytest.LogCaptureFixture) ->
     ):
         await client.list("chatcmpl-1")
     assert records_of(caplog) == []
+
+
+def test_a_key_that_stays_in_use(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that could not be replaced is a warning with the reason, on one line."""
+    log_kept_key("the key file\ncannot be read")
+    (record,) = caplog.records
+    assert (record.levelname, record.event) == ("WARNING", "key")
+    assert record.getMessage() == r"the last key stays in use: the key file\ncannot be read"

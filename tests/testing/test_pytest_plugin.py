@@ -175,6 +175,7 @@ def test_the_environment(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {
         "OPENAI_API_KEY": "sk-real",
         "OPENAI_ORG_ID": "org-real",
+        "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer sk-real",
         "OPENAI_BASE_URL": "https://example.org",
         "HTTP_PROXY": "http://127.0.0.1:1",
         "NO_PROXY": "example.org",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import assert_type
+from typing import NamedTuple, assert_type
 
 import aiohttp
 
@@ -26,6 +26,7 @@ from aiomessages import (
 from aiomessages.archive import Archive, ArchiveStatus, Snippet
 from aiomessages.blocking import MessagesClient, Page, export
 from aiomessages.export import ExportReport
+from aiomessages.keys import EntraToken, KeyCommand, KeyFile
 from aiomessages.otel import instrument
 from aiomessages.testing import MessagesServer, ReceivedRequest
 
@@ -33,6 +34,38 @@ from aiomessages.testing import MessagesServer, ReceivedRequest
 async def key_from_a_vault() -> str:
     """Stand for a caller's provider of keys."""
     return "sk-from-a-vault"
+
+
+class Token(NamedTuple):
+    """As azure.core.credentials.AccessToken."""
+
+    token: str
+    expires_on: int
+
+
+class Credential:
+    """As a credential of azure-identity."""
+
+    def get_token(self, *scopes: str, claims: str | None = None, **_: object) -> Token:
+        """Stand for a request to Azure."""
+        return Token(f"{scopes}{claims}", 0)
+
+
+class AsyncCredential:
+    """As a credential of azure-identity.aio."""
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **_: object) -> Token:
+        """Stand for a request to Azure."""
+        return Token(f"{scopes}{claims}", 0)
+
+
+def changing_keys() -> None:
+    """Ready callables are keys of both clients."""
+    AsyncMessagesClient(KeyFile("key"))
+    AsyncMessagesClient(api_key=KeyCommand(["pass", "show", "openai"], ttl=60, timeout=5))
+    MessagesClient(EntraToken(Credential()))
+    AsyncMessagesClient(EntraToken(AsyncCredential())).with_options(api_key=EntraToken())
+    assert_type(KeyFile("key").read(), str)
 
 
 async def an_archive() -> None:

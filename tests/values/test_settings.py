@@ -33,6 +33,7 @@ from aiomessages.settings import (
     check_key,
     check_query,
     check_seconds,
+    custom_headers,
     is_loopback,
     log_level,
 )
@@ -548,6 +549,52 @@ def test_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert (settings.api_key, settings.base_url) == (KEY, "https://h/v1")
     assert settings.headers == {"openai-organization": "org-2", "openai-project": "proj-2"}
     assert settings.query == {"v": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        ("", {}),
+        ("X-Team: search", {"x-team": "search"}),
+        (
+            "X-Team:search\r\n\n X-Url : https://h:1/ \n",
+            {"x-team": "search", "x-url": "https://h:1/"},
+        ),
+        ("A: 1\na: 2", {"a": "2"}),
+        ("Authorization: Basic eA==\nb: 1", {"authorization": "Basic eA==", "b": "1"}),
+    ],
+)
+def test_custom_headers(
+    monkeypatch: pytest.MonkeyPatch, text: str, headers: dict[str, str]
+) -> None:
+    """OPENAI_CUSTOM_HEADERS has a header a line, as for the official client; values are hidden."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", text)
+    found = custom_headers(has_key=False)
+    assert found == headers
+    assert {repr(value) for value in found.values()} <= {"'**********'"}
+    assert "authorization" not in custom_headers(has_key=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: 1\ncanary", "line 2"),
+        ("canary word: 1", "line 1"),
+        (": canary", "line 1"),
+        ("X-Empty:", "header x-empty"),
+        ("Host: canary", "header host"),
+        ("X-A: canary\tä", "header x-a"),
+    ],
+    ids=ascii,
+)
+def test_custom_headers_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    """A line that is no header is an error that names its number and repeats nothing of it."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", text)
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        custom_headers(has_key=False)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("level", [None, "debug"])

@@ -214,3 +214,27 @@ def test_words_for_a_status(
     assert type(error) is expected
     assert error.retryable is retryable
     assert (error.status, error.attempts, error.completion_id) == (200, 0, NAME)
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        ({"error": {"code": "404", "message": "Resource not found"}}, "On Azure, base_url ends"),
+        ({"detail": "Not Found"}, "check base_url, and any gateway"),
+    ],
+    ids=["Azure", "another"],
+)
+def test_advice_for_a_404_of_a_gateway(body: Any, advice: str) -> None:
+    """A 404 that is not about the completion names what else may be wrong."""
+    assert advice in str(error_of(404, body))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "advice"),
+    [("86400", "24 hours"), ("5400", "1.5 hours"), ("3599", "Send fewer"), (None, "Send fewer")],
+)
+def test_advice_for_a_long_wait(seconds: str | None, advice: str) -> None:
+    """A Retry-After of an hour and more is named in hours, since no retry waits for it."""
+    headers = {} if seconds is None else {"retry_after": seconds}
+    error = error_of(429, {"error": {"code": "429", "message": "too many"}}, **headers)
+    assert advice in str(error)
