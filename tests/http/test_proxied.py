@@ -516,7 +516,7 @@ async def test_a_context_of_ones_own(ca_file: Path) -> None:
         ({"ca_file": "x", "client_cert": "y"}, "ca_file= and client_cert="),
         ({"ssl_context": ssl.create_default_context()}, "ssl_context="),
     ],
-    ids=repr,
+    ids=["proxy", "variables", "files", "context"],
 )
 async def test_a_session_of_ones_own(options: dict[str, Any], named: str) -> None:
     """These options cannot change a session, and the error says how to make it with them."""
