@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 # --- the key --------------------------------------------------------------------------------------
 
 
+def is_there(path: Path) -> bool:
+    """Say whether a file exists."""
+    return path.exists()
+
+
 async def test_a_key_that_is_lost(server: PlayedServer, archive: Path) -> None:
     """A callable without a key ends a sync, and no completion counts as refused for it."""
     create(server, 3)
@@ -42,7 +47,7 @@ async def test_a_key_that_is_lost(server: PlayedServer, archive: Path) -> None:
     async with aiomessages.AsyncMessagesClient(provide, base_url=server.base_url) as client:
         with pytest.raises(ConfigurationError, match="no API key"):
             await sync(client, archive)
-    assert not archive.exists()  # nothing was kept
+    assert not is_there(archive)  # nothing was kept
     assert (await run(server, archive)).new == 3
 
 
