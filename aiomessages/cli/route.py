@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import getproxies_environment
 
 import msgspec
 
 from aiomessages import __version__
+from aiomessages.network.proxy import Proxies, Proxy, host_and_port
 from aiomessages.settings import DEFAULT_BASE_URL, custom_headers
+from aiomessages.values.no_proxy import is_exempt
 from aiomessages.values.redaction import is_secret
 
 from .options import Connection
@@ -49,8 +50,8 @@ def lines_of(connection: Connection) -> Iterator[Line]:
     names = [header.partition(":")[0] for header in connection.header or ()]
     if names := [*custom_headers(has_key=False), *names]:
         yield "headers", ", ".join(names)
-    yield from _proxy_lines(_host_of(url))
-    yield from _authority_lines()
+    yield from _proxy_lines(connection, url)
+    yield from _authority_lines(connection)
 
 
 def address_of(connection: Connection) -> tuple[str, str]:
@@ -67,13 +68,6 @@ def address_of(connection: Connection) -> tuple[str, str]:
 def _without_password(url: str) -> str:
     """Return a URL with its user, its password and its query left out."""
     return _CREDENTIALS.sub(r"\1…@", re.split("[?#]", url)[0])
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # the client refuses such a URL, and says why
-        return ""
 
 
 # --- the key --------------------------------------------------------------------------------------
@@ -128,20 +122,44 @@ def _end_of(claims: str, now: float) -> str:
 # --- the network ----------------------------------------------------------------------------------
 
 
-def _proxy_lines(host: str) -> Iterator[Line]:
-    proxies = getproxies_environment()
-    excluded = proxies.pop("no", None)
-    for scheme in ("https", "http", "all"):
-        if address := proxies.get(scheme):
-            yield "proxy", f"{scheme.upper()}_PROXY={_without_password(address)}"
-    if not proxies:
+def _proxy_lines(connection: Connection, url: str) -> Iterator[Line]:
+    """Yield the proxy that requests go through, as the client chooses it, and the variables."""
+    variables = getproxies_environment()
+    excluded = variables.pop("no", None)
+    used = _proxy_for(connection, url)
+    if used is not None:
+        yield "proxy", f"{used.url} ({used.source})"
+    elif not variables:
         yield "proxy", "no variable is set"
-    elif excluded:
-        applies = "which excludes this host" if proxy_bypass(host) else "not this host"
+    for scheme in ("https", "http", "all"):
+        if address := variables.get(scheme):
+            yield "proxy", f"{scheme.upper()}_PROXY={_without_password(address)}"
+    if variables and excluded:
+        applies = "which excludes this host" if _is_exempt(url, excluded) else "not this host"
         yield "", f"NO_PROXY={excluded}, {applies}"
 
 
-def _authority_lines() -> Iterator[Line]:
+def _proxy_for(connection: Connection, url: str) -> Proxy | None:
+    network = connection.network
+    try:
+        return Proxies(network.proxy, trust_env=not network.no_proxy).of(url) if url else None
+    except ValueError:  # the client refuses such a proxy or URL, and says why
+        return None
+
+
+def _is_exempt(url: str, no_proxy: str) -> bool:
+    try:
+        return is_exempt(*host_and_port(url), no_proxy)
+    except ValueError:  # the same
+        return False
+
+
+def _authority_lines(connection: Connection) -> Iterator[Line]:
+    if connection.network.client_cert is not None:
+        yield "certificate", f"{connection.network.client_cert} (--client-cert)"
+    if connection.network.ca_file is not None:
+        yield "authorities", f"{connection.network.ca_file} (--ca-file)"
+        return
     paths = ssl.get_default_verify_paths()
     variables = (paths.openssl_cafile_env, paths.openssl_capath_env)
     given = {name: path for name in variables if (path := os.environ.get(name))}

@@ -105,20 +105,20 @@ class Proxies:
 
     def _for_other_scheme(self, origin: str) -> str:
         name = self._variable("http_proxy")
-        if name is None or is_loopback(_host_and_port(origin)[0]):
+        if name is None or is_loopback(host_and_port(origin)[0]):
             return ""
         return f"{name} is set, but is for http:// alone: set HTTPS_PROXY."
 
     def _of_environment(self, origin: str) -> Proxy | None:
         name = self._named_for(origin)
         no_proxy = self._variable("no_proxy")
-        if name is None or (no_proxy and is_exempt(*_host_and_port(origin), self._read(no_proxy))):
+        if name is None or (no_proxy and is_exempt(*host_and_port(origin), self._read(no_proxy))):
             return None
         return _checked(self._read(name), name)
 
     def _named_for(self, origin: str) -> str | None:
         """Return the name of the variable with the proxy for an origin."""
-        if is_loopback(_host_and_port(origin)[0]):
+        if is_loopback(host_and_port(origin)[0]):
             return None  # a proxy would connect to itself, and read a key sent over plain HTTP
         scheme = origin.partition("://")[0]
         return self._variable(f"{scheme}_proxy") or self._variable("all_proxy")
@@ -139,9 +139,10 @@ def _from_environment() -> dict[str, str]:
     return {name: hide(os.environ[name].strip()) for name in names if name in os.environ}
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return the host of a URL, and its port, or else its scheme's. Raises ValueError."""
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _checked(text: object, source: str) -> Proxy:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aiomessages.cli.network import Network
 from aiomessages.cli.options import Connection
 from aiomessages.cli.route import key_text, kind_of, lines_of
 
@@ -71,6 +72,28 @@ def test_proxies(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     assert "ary" not in found.replace("binary", "")
     assert "NO_PROXY=h.example, which excludes this host" in found
     assert "NO_PROXY=h.example, not this host" in lines(base_url="https://i.example/v1")
+
+
+def test_the_proxy_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one that a request takes: of an option, or of a variable for this host."""
+    assert "http://p:1 (proxy=)" in lines(network=Network(proxy="p:1"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:canary@q:2")
+    assert "http://q:2 (HTTPS_PROXY)" in lines()
+    assert "canary" not in lines()
+    for options in ({"network": Network(no_proxy=True)}, {"base_url": "https://127.0.0.1/v1"}):
+        assert "(HTTPS_PROXY)" not in lines(**options)
+    monkeypatch.setenv("NO_PROXY", "openai.com, 10.0.0.0/8, x")
+    assert "(HTTPS_PROXY)" not in lines()
+    assert "which excludes this host" in lines(base_url="https://10.1.2.3/v1")
+    for url in ("https://h:port/v1", "ftp://h/v1"):  # the client says what is wrong with them
+        assert "not this host" in lines(base_url=url)
+
+
+def test_certificates_that_are_named() -> None:
+    """Those of the options are in force, in place of this machine's."""
+    found = lines(network=Network(ca_file="ca.pem", client_cert="me.pem"))
+    assert "me.pem (--client-cert)" in found
+    assert found.endswith("ca.pem (--ca-file)")
 
 
 def test_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
