@@ -5,6 +5,7 @@ The queue reads the loop's clock and sleeps. The pace decides on the rate, and `
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from aiomessages.errors import APIError, APIStatusError, APITimeoutError
 
@@ -12,12 +13,36 @@ from .rate_limit import Pace
 from .retry import RetryPolicy, asks_all_to_wait, asks_for_too_long
 
 
+class Queue(Protocol):
+    """A queue of callers that wait for a slot; its clock is the running loop's."""
+
+    on_sent: Callable[[], object]
+    """Called as each request goes out, whatever its outcome."""
+
+    async def take(self, seconds: float | None) -> float:
+        """Wait for a slot, at most so many seconds (None: for ever), and return its clock reading.
+
+        Raises APITimeoutError. Report the outcome to `succeeded` or `failed`.
+        """
+
+    def succeeded(self, sent: float) -> None:
+        """Record the answer to the request that was sent at `sent`."""
+
+    def failed(self, error: APIError, sent: float, policy: RetryPolicy) -> None:
+        """Record the error of the request that was sent at `sent`."""
+
+    def pause(self) -> float:
+        """Return the seconds that the pause of all requests still takes."""
+
+    def starved(self) -> float:
+        """Return the seconds since the first 429 after the last success; 0 without one."""
+
+
 class SendQueue:
     """Let callers send at a pace, first come, first served, and report outcomes to the pace.
 
     Only the first caller in the queue sleeps, so a new rate or a pause holds for all behind it at
-    once, and after a pause they go at the distance of the rate. `on_sent` is called as each request
-    goes out, whatever its outcome.
+    once, and after a pause they go at the distance of the rate.
     """
 
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
@@ -26,10 +51,7 @@ class SendQueue:
         self.on_sent = on_sent or (lambda: None)
 
     async def take(self, seconds: float | None) -> float:
-        """Wait for a slot, at most so many seconds (None: for ever), and return its clock reading.
-
-        Raises APITimeoutError. Report the outcome to `succeeded` or `failed`.
-        """
+        """Wait for a slot as every Queue does."""
         try:
             async with asyncio.timeout(seconds), self._first:
                 delay = self._pace.wait(_now())

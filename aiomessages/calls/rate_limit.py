@@ -24,7 +24,7 @@ then, are one event.
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 FIRST_RATE: Final = 60.0  # a second: three times what a slow server allows costs few refusals
 
@@ -61,6 +61,19 @@ LEAST_RATE: Final = 0.2  # a second; a slower one would not notice that the serv
 
 _NEVER: Final = float("-inf")
 
+# The attributes of a Pace that are clock readings.
+_MOMENTS: Final = (
+    "_slot",
+    "_limiting_until",
+    "_resume",
+    "_event_ends",
+    "_starved_since",
+    "_emptied",
+    "_probe_at",
+)
+Learnt = dict[str, Any]
+"""Everything that a Pace has learnt, with each clock reading as seconds from the moment of it."""
+
 
 class Pace:
     """Decide when the next request is sent, at most `max_rps` a second.
@@ -87,10 +100,14 @@ class Pace:
         self._step = 0.0  # what each success adds to the rate until then
         self._probe_at = _NEVER
 
+    def due(self, now: float) -> float:
+        """Return the seconds until the next slot, which stays free; it may be in the past."""
+        slot = self._slot + 1.0 / min(self.rate, self._most)
+        return 0.0 if slot < now - CATCH_UP else slot - now
+
     def wait(self, now: float) -> float:
         """Reserve the next slot and return the seconds until then."""
-        slot = self._slot + 1.0 / min(self.rate, self._most)
-        self._slot = now if slot < now - CATCH_UP else slot
+        self._slot = now + self.due(now)
         if self._slot > now:
             self._limiting_until = self._slot + CATCH_UP
         return max(self._slot - now, 0.0)
@@ -98,6 +115,17 @@ class Pace:
     def paused(self, now: float) -> float:
         """Return the seconds that the pause of all requests still takes."""
         return max(self._resume - now, 0.0)
+
+    def learnt(self, now: float) -> Learnt:
+        """Return everything learnt so far, for a Pace in another process."""
+        state = {name: value for name, value in vars(self).items() if name != "_most"}
+        moments = {name: state[name] - now for name in _MOMENTS if state[name] is not None}
+        return state | moments
+
+    def restore(self, learnt: Learnt, now: float) -> None:
+        """Continue with what another Pace has learnt; the time in between does not count."""
+        moments = {name: learnt[name] + now for name in _MOMENTS if learnt[name] is not None}
+        vars(self).update(learnt | moments)
 
     def starved(self, now: float) -> float:
         """Return the seconds since the first 429 after the last success; 0 without one."""

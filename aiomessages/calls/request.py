@@ -20,7 +20,7 @@ from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
 
 from .api_key import Key, ProvideKey
-from .queue import SendQueue
+from .queue import Queue
 from .retry import RetryPolicy
 
 ResultT = TypeVar("ResultT")
@@ -135,4 +135,4 @@ class Rules(msgspec.Struct, frozen=True):
     policy: RetryPolicy
     max_bytes: int
     on_retry: OnRetry | None
-    queue: SendQueue | None = None
+    queue: Queue | None = None

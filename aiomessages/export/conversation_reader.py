@@ -41,16 +41,20 @@ YOUNG_SECONDS: Final = 60.0
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A completion to fetch, with its entry of an earlier run and its JSON from a list, if any."""
+    """A completion to fetch, with its entry of an earlier run and its JSON from a list, if any.
+
+    `old_list` is true if it may have been deleted since the list was read.
+    """
 
     completion_id: str
     known: Entry | None = None
     completion: bytes | None = None
+    old_list: bool = False
 
     @property
     def listed(self) -> bool:
-        """Whether the server has listed it in this run."""
-        return self.completion is not None
+        """Whether the server has listed it just now."""
+        return self.completion is not None and not self.old_list
 
     @property
     def was_lost(self) -> bool:

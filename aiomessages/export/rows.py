@@ -77,7 +77,7 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
         with gzip.open(path) as file:
             for number, line in enumerate(file, 1):
                 try:
-                    row = _row(line, table)
+                    row = msgspec.json.encode(row_of(line, table))
                 except (DecodeError, UnicodeDecodeError) as error:  # which does not quote the line
                     raise CorruptError(f"{path.name}, line {number}: {error}") from error
                 yield row
@@ -88,8 +88,11 @@ def _read(path: Path, layout: str) -> Iterator[bytes]:
 # --- one line -------------------------------------------------------------------------------------
 
 
-def _row(line: bytes, table: Table) -> bytes:
-    """Return the JSON of a row: the values that fit their columns, and the whole as text."""
+def row_of(line: bytes, table: Table) -> dict[str, Json]:
+    """Return the row of a line: the values that fit their columns, and the whole as text.
+
+    A time is ISO 8601. Raises DecodeError or UnicodeDecodeError for invalid JSON.
+    """
     keys, readable = _decode(_KEYS, line)
     row, whole = _fitting(table.line, keys), line.strip()
     if table.completion and "completion" in keys:
@@ -101,7 +104,7 @@ def _row(line: bytes, table: Table) -> bytes:
         row |= _fit_inner(table.inner, item)
         start = bytes(readable).rindex(item)  # the two have the same length and offsets
         whole = line[start : start + len(memoryview(item))]
-    return msgspec.json.encode(row | {table.whole: whole.decode()})
+    return row | {table.whole: whole.decode()}
 
 
 def _fit_inner(kinds: dict[str, Kind], item: Raw) -> dict[str, Json]:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from aiomessages.calls.attempts import Attempts
-from aiomessages.calls.queue import SendQueue
+from aiomessages.calls.queue import Queue, SendQueue
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
@@ -89,13 +89,24 @@ class Caller:
         for longer than `max_retry_after` seconds (None: the policy's). `on_sent` is called once for
         each request that is sent, whatever its outcome.
         """
+        queue = SendQueue(pace, on_sent)
+        return self.queued(queue, max_retry_after=max_retry_after, on_retry=on_retry)
+
+    def queued(
+        self,
+        queue: Queue,
+        *,
+        max_retry_after: float | None = None,
+        on_retry: OnRetry | None = None,
+    ) -> "Caller":
+        """Return a caller that sends as a queue allows it; all else is as for `paced`."""
         rules = self.attempts.rules
         policy = rules.policy
         if max_retry_after is not None:
             policy = structs.replace(policy, max_retry_after=max_retry_after)
         paced = structs.replace(
             rules,
-            queue=SendQueue(pace, on_sent),
+            queue=queue,
             policy=policy,
             on_retry=on_retry or rules.on_retry,
         )

@@ -1,0 +1,198 @@
+"""The destination of a run: a folder that all nodes share, or an object store.
+
+Every file is written whole: its name appears with its last byte, or never. A name belongs to one
+content, so a second writer of a name, late or restarted, writes the same. On a file system, the
+first one wins; on an object store, the last one.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
+
+from aiomessages.errors import ConfigurationError
+from aiomessages.export.files import PRIVATE
+
+from .errors import ClusterError
+
+# On these, a file appears when its stream is closed. On others, it has another name until then.
+_STORES: Final = frozenset({"abfs", "gcs", "s3"})
+_PROBE: Final = "probe"
+_CHUNK: Final = 2**20
+
+
+class Destination:
+    """A folder, by its path or by a URI that pyarrow reads; it can be sent to other processes."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @classmethod
+    def of(cls, destination: str | os.PathLike[str]) -> "Destination":
+        """Return a destination. Raises ConfigurationError for one that cannot be used."""
+        uri = os.fspath(destination)
+        if not isinstance(uri, str) or not uri or "\0" in uri:
+            raise ConfigurationError("the destination must be a path or a URI")
+        if "://" not in uri:
+            return cls(str(Path(uri).absolute()))
+        if "@" in urlsplit(uri).netloc:
+            raise ConfigurationError(
+                "the URI of the destination holds a password",
+                hint="give the nodes the credentials by their environment or their role",
+            )
+        return cls(uri)
+
+    def __reduce__(self) -> tuple[type["Destination"], tuple[str]]:
+        return Destination, (self.uri,)  # each process opens it by itself
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        from pyarrow import fs  # noqa: PLC0415 a large library
+
+        with self._errors():
+            if "://" not in self.uri:
+                return fs.LocalFileSystem(), self.uri
+            found: tuple[Any, str] = fs.FileSystem.from_uri(self.uri)
+            return found
+
+    @contextlib.contextmanager
+    def _errors(self) -> Any:
+        """Raise ClusterError in place of an error of the file system."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: an unknown scheme or option
+            said = " ".join(str(error).split())[:500]
+            raise ClusterError(
+                f"the destination {self.uri} cannot be used: {said}",
+                hint="check its address, and the credentials and permissions of each node",
+            ) from None
+
+    @property
+    def _is_local(self) -> bool:
+        return bool(self._opened[0].type_name == "local")
+
+    def _path(self, name: str) -> str:
+        return f"{self._opened[1].rstrip('/')}/{name}"
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the sizes in bytes of the files of a folder by their names."""
+        from pyarrow import fs  # noqa: PLC0415 a large library
+
+        with self._errors():
+            selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+            found = self._opened[0].get_file_info(selector)
+        # A hidden name is one of a file that is being written.
+        files = (info for info in found if info.is_file and not info.base_name.startswith("."))
+        return {info.base_name: info.size for info in files}
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        with self._errors():
+            return bool(self._opened[0].get_file_info(self._path(name)).is_file)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        with self._errors(), self.open(name) as file:
+            data: bytes = file.read()
+            return data
+
+    def open(self, name: str) -> Any:
+        """Open a file for reading; use the result in a `with` block."""
+        with self._errors():
+            return self._opened[0].open_input_stream(self._path(name), compression=None)
+
+    def sha256(self, name: str) -> str:
+        """Return the SHA-256 of a file, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self._errors(), self.open(name) as file:
+            while data := file.read(_CHUNK):
+                digest.update(data)
+        return digest.hexdigest()
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def make_folders(self, *folders: str) -> None:
+        """Create folders, where the destination has any."""
+        if self._opened[0].type_name not in _STORES:
+            with self._errors():
+                for folder in ("", *folders):
+                    self._opened[0].create_dir(self._path(folder), recursive=True)
+
+    def put(self, name: str, content: bytes | IO[bytes], *, replace: bool = False) -> None:
+        """Write a whole file, unless there is one of this name; `replace` replaces it."""
+        with self._errors(), contextlib.ExitStack() as held:
+            data: Any = content
+            if not isinstance(content, bytes):
+                content.flush()
+                size = os.fstat(content.fileno()).st_size
+                data = b""
+                if size:
+                    data = held.enter_context(
+                        mmap.mmap(content.fileno(), size, access=mmap.ACCESS_READ)
+                    )
+            if self._is_local:
+                self._put_locally(Path(self._path(name)), data, replace=replace)
+            elif replace or not self.exists(name):
+                self._put_remotely(name, data)
+
+    def _put_locally(self, path: Path, data: Any, *, replace: bool) -> None:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(partial, flags, PRIVATE), "wb") as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                if replace:
+                    partial.replace(path)
+                else:
+                    _give_name(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _put_remotely(self, name: str, data: Any) -> None:
+        system, final = self._opened[0], self._path(name)
+        path = final if system.type_name in _STORES else f"{final}.{secrets.token_hex(8)}.tmp"
+        stream = system.open_output_stream(path, compression=None)
+        # All bytes in one call: a stream that is closed early makes a file of what it has got.
+        stream.write(data)
+        stream.close()
+        if path != final:
+            system.move(path, final)
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def write_probe(self) -> str:
+        """Write a small file, and return its name. Raises ClusterError."""
+        name = f".{_PROBE}-{secrets.token_hex(8)}"
+        self.make_folders()
+        self.put(name, b"written by aiomessages to find out who can read it\n")
+        return name
+
+    def remove_probe(self, name: str) -> None:
+        """Remove the small file."""
+        with contextlib.suppress(OSError):
+            self._opened[0].delete_file(self._path(name))
+
+
+def _give_name(partial: Path, path: Path) -> None:
+    """Give a complete file its final name, unless that is taken."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            partial.replace(path)

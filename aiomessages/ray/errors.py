@@ -1,0 +1,48 @@
+"""The errors of runs on a cluster, and problems as plain values that workers return."""
+
+import socket
+
+import msgspec
+
+from aiomessages.errors import MessagesError
+from aiomessages.export.errors import ExportError
+
+
+class ClusterError(ExportError):
+    """A run on a cluster cannot begin or continue; what is done stays done.
+
+    `node` is the name of the machine where it arose, or None if that is the driver.
+    """
+
+    def __init__(self, said: str, *, hint: str = "", node: str | None = None) -> None:
+        super().__init__(said, hint=hint)
+        self.node = node
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error as a worker returns it: an exception would carry the worker's frames with it."""
+
+    said: str
+    hint: str
+    node: str
+
+    @classmethod
+    def of(cls, error: BaseException, about: str = "") -> "Problem":
+        """Return the problem that an error is, on this node."""
+        hint = str(getattr(error, "hint", ""))
+        said = str(error) if isinstance(error, MessagesError | OSError) else repr(error)
+        if hint:
+            said = said.removesuffix(hint).rstrip(" :.")
+        return cls(f"{about}: {said}" if about else said, hint, node_name())
+
+    def error(self) -> ClusterError:
+        """Return it as an error for the driver to raise."""
+        return ClusterError(f"on node {self.node}: {self.said}", hint=self.hint, node=self.node)
+
+
+def node_name() -> str:
+    """Return the name of this machine, with the beginning of its id in the cluster."""
+    import ray  # noqa: PLC0415 the rest of this module does not need it
+
+    context = ray.get_runtime_context()
+    return f"{socket.gethostname()} ({context.get_node_id()[:8]})"

@@ -1,0 +1,223 @@
+"""Export one shard: read its conversations, many at once, and make one file of them.
+
+What may pass is tried once more at the end of the shard, and named in its record if it fails again.
+An error that all other conversations would meet ends the run. Nothing here knows Ray.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+from aiomessages.calls.refusals import Refusals
+from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
+from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
+from aiomessages.export.layouts import incomplete_lines, lay_out
+from aiomessages.export.ledger_schema import REFUSED
+from aiomessages.export.memory_budget import Reservation
+from aiomessages.export.run import MAX_RETRY_AFTER
+from aiomessages.export.stored import Fetched, Lines, SkipError
+from aiomessages.export.writer import run_to_end
+from aiomessages.paging.workers import Results
+from aiomessages.wire.requests import check_completion_id
+
+from .columns import ParquetFile
+from .plan import RunSettings
+from .records import ShardRecord
+from .spool import Spool
+
+Named = tuple[str, bytes | None]
+
+# After so many failures in a row, the network or the server is down, and not one conversation.
+FAILURES_IN_A_ROW: Final = 20
+
+
+class ShardFile(NamedTuple):
+    """A finished shard: its record, its file, and the file of incomplete lines, if there are any.
+
+    The files have no names. Close both.
+    """
+
+    record: ShardRecord
+    data: IO[bytes]
+    incomplete: bytes
+
+    def close(self) -> None:
+        """Delete the file."""
+        self.data.close()
+
+
+class Failures:
+    """The failures of one process in a row; each conversation that is read ends them."""
+
+    def __init__(self) -> None:
+        self._refusals = Refusals(MAX_RETRY_AFTER)
+        self._count = 0
+
+    def ends_run(self, error: APIError) -> bool:
+        """Record a failure; return whether all other conversations would fail as well."""
+        self._count += 1
+        is_last = self._refusals.ends_run(error) or isinstance(error, RateLimitError)
+        return is_last or self._count >= FAILURES_IN_A_ROW
+
+    def succeeded(self) -> None:
+        """Record a conversation that was read, or is known not to exist."""
+        self._count = 0
+        self._refusals.succeeded()
+
+
+@dataclass
+class ShardExport:
+    """The export of one shard."""
+
+    name: str
+    settings: RunSettings
+    reader: ConversationReader
+    failures: Failures
+    raises: bool
+    concurrency: int
+
+    _found: dict[int, str] = field(default_factory=dict)  # by place: a state other than done
+    _reasons: dict[int, str] = field(default_factory=dict)
+    _incomplete: dict[int, bytes] = field(default_factory=dict)
+    _left_out: dict[int, str] = field(default_factory=dict)
+    _rows: int = 0
+    _done: int = 0
+    _messages: int = 0
+
+    async def run(self, named: Sequence[Named]) -> ShardFile:
+        """Read all conversations, and return the shard's file. Raises APIError."""
+        with Spool() as self._spool:
+            self._writing = asyncio.Lock()
+            await self._read_all(enumerate(named))
+            again = [place for place, state in self._found.items() if state == "failed"]
+            for place in again:
+                if self._reasons[place] != REFUSED:
+                    del self._found[place], self._reasons[place]
+            await self._read_all(
+                (place, named[place]) for place in again if place not in self._found
+            )
+            return await run_to_end(self._finish, [completion_id for completion_id, _ in named])
+
+    async def _read_all(self, places: Iterable[tuple[int, Named]]) -> None:
+        async with Results(places, self._read, concurrency=self.concurrency) as results:
+            async for _ in results:
+                pass
+
+    async def _read(self, item: tuple[int, Named]) -> None:
+        place, (completion_id, completion) = item
+        try:
+            check_completion_id(completion_id)
+        except ConfigurationError:
+            self._note(place, "failed", REFUSED)
+            return
+        wanted = Item(completion_id, completion=completion, old_list=True)
+        try:
+            with (
+                Reservation(self.reader.budget) as held,
+                closing(await self.reader.read(wanted, held)) as outcome,
+            ):
+                self.failures.succeeded()
+                await self._write(place, wanted, outcome)
+        except APIError as error:
+            if self.failures.ends_run(error) or self.raises:
+                raise
+            self._note(place, "failed", type(error).__name__)
+
+    def _note(self, place: int, state: str, reason: str = "") -> None:
+        self._found[place] = state
+        if reason:
+            self._reasons[place] = reason
+
+    async def _write(self, place: int, item: Item, outcome: Outcome) -> None:
+        completion = outcome.completion
+        if outcome.state != "done":
+            self._note(place, outcome.state)
+            if outcome.state == "lost":
+                blocks, about = outcome.messages.blocks(), completion or item.completion
+                pieces = incomplete_lines(item.completion_id, blocks, about)
+                self._incomplete[place] = b"".join(pieces)
+            return
+        whole = not outcome.messages.spilled
+        fetched = Fetched(
+            item.completion_id, outcome.messages.blocks(), completion, item.completion
+        )
+        columns = self.settings.format == "parquet"
+        try:
+            lines = lay_out(self.settings.layout, fetched, columns=columns, whole=whole)
+        except SkipError as reason:
+            self._note(place, "skipped", str(reason))
+            return
+        if isinstance(lines, Lines) and lines.left_out:
+            self._left_out[place] = ", ".join(lines.left_out)
+        async with self._writing:
+            if isinstance(lines, Lines):
+                self._rows += self._spool.add(place, [lines])
+            else:
+                self._rows += await run_to_end(self._spool.add, place, lines)
+        self._done += 1
+        self._messages += len(outcome.messages)
+
+    # --- the file ---------------------------------------------------------------------------------
+
+    def _finish(self, ids: list[str]) -> ShardFile:
+        data = tempfile.TemporaryFile(prefix="aiomessages-")  # noqa: SIM115 the caller closes it
+        try:
+            written = self._write_file(data)
+        except BaseException:
+            data.close()
+            raise
+
+        def named(state: str) -> list[int]:
+            return sorted(place for place, found in self._found.items() if found == state)
+
+        record = ShardRecord(
+            self.name,
+            f"{self.name}.{self.settings.format}",
+            _sha256(data),
+            os.fstat(data.fileno()).st_size,
+            written,
+            self._done,
+            self._messages,
+            gone=[ids[place] for place in named("gone")],
+            pending=[ids[place] for place in named("pending")],
+            lost=[ids[place] for place in named("lost")],
+            failed={ids[place]: self._reasons[place] for place in named("failed")},
+            skipped={ids[place]: self._reasons[place] for place in named("skipped")},
+            left_out={ids[place]: self._left_out[place] for place in sorted(self._left_out)},
+        )
+        kept = b"".join(self._incomplete[place] for place in sorted(self._incomplete))
+        return ShardFile(record, data, gzip.compress(kept, mtime=0) if kept else b"")
+
+    def _write_file(self, data: IO[bytes]) -> int:
+        """Write all lines in the plan's order, and return the number of rows."""
+        if self.settings.format == "parquet":
+            with ParquetFile(data, self.settings.layout) as table:
+                for line in _lines(self._spool.in_order()):
+                    table.add(line)
+            return table.rows
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=data, mtime=0) as file:
+            for block in self._spool.in_order():
+                file.write(block)
+        return self._rows
+
+
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+
+
+def _sha256(data: IO[bytes]) -> str:
+    data.flush()
+    data.seek(0)
+    return hashlib.file_digest(data, "sha256").hexdigest()  # type: ignore[arg-type]
+
+

@@ -1,0 +1,147 @@
+"""A worker: it reads the shards it is given, one client a project, and writes their files.
+
+Everything that a worker returns is a plain value; an error is a Problem. Keys are read here, by
+their names. Ray makes an actor of the class; nothing here imports Ray.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aiomessages.calls.rate_limit import Learnt
+from aiomessages.client import caller_of
+from aiomessages.errors import MessagesError
+from aiomessages.export.conversation_reader import ConversationReader
+from aiomessages.export.memory_budget import BUDGET_BYTES, MemoryBudget
+from aiomessages.export.run import MAX_RETRY_AFTER
+
+from .destination import Destination
+from .errors import Problem
+from .plan import RunSettings, Shard, decode_part
+from .planning import Parts, plan_selection
+from .projects import Access, Selection
+from .records import ShardRecord
+from .remote_queue import RemoteQueue
+from .shard_export import Failures, ShardExport
+
+class Job(msgspec.Struct, frozen=True):
+    """What a worker has to know of a run. It holds no secret."""
+
+    destination: str
+    settings: RunSettings
+    accesses: dict[str, Access]
+    raises: bool
+    concurrency: int
+    shard_size: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A finished shard: its record, and what was learnt of the pace.
+
+    `requests` were sent to the project, and `refused` answered 429, since the last shard.
+    """
+
+    record: ShardRecord
+    requests: int
+    refused: int
+    learnt: Learnt | None
+
+
+class Worker:
+    """Export the shards of a job. `pacers` has the actor of each project's pace."""
+
+    def __init__(self, job: Job, pacers: Mapping[str, Any]) -> None:
+        self._job = job
+        self._pacers = pacers
+        self._destination = Destination(job.destination)
+        self._readers: dict[str, _ProjectReader] = {}
+        self._failures = Failures()
+
+    async def ready(self) -> None:
+        """Return once the worker runs."""
+
+    async def plan(self, project: str, selection: Selection) -> list[Shard] | Problem:
+        """List the completions of a project, and write the parts of its plan."""
+        job = self._job
+        access = job.accesses[project]
+        parts = Parts(project, access.base_url, job.settings, self._destination, job.shard_size)
+        queue = _queue(self._pacers[project], None)
+        return await _guarded(project, plan_selection(access, selection, parts, queue))
+
+    async def export(self, project: str, shard: Shard, learnt: Learnt | None) -> Done | Problem:
+        """Export a shard: write its record, and then its file."""
+        return await _guarded(project, self._export(project, shard, learnt))
+
+    async def _export(self, project: str, shard: Shard, learnt: Learnt | None) -> Done:
+        reader = self._reader(project, learnt)
+        job, put = self._job, self._destination.put
+        part = await asyncio.to_thread(self._destination.read, f"plan/{shard.name}.txt.gz")
+        export = ShardExport(
+            shard.name, job.settings, reader.reader, self._failures, job.raises, job.concurrency
+        )
+        with contextlib.closing(await export.run(decode_part(part))) as made:
+            if made.incomplete:
+                name = f"incomplete/{shard.name}.jsonl.gz"
+                await asyncio.to_thread(put, name, made.incomplete)
+            # The record first: a shard whose file is there has one.
+            record = made.record
+            await asyncio.to_thread(put, f"records/{record.name}", record.encode())
+            await asyncio.to_thread(put, f"data/{record.file}", made.data)
+        requests, refused = reader.counts()
+        return Done(record, requests, refused, reader.queue.learnt)
+
+    def _reader(self, project: str, learnt: Learnt | None) -> "_ProjectReader":
+        if project not in self._readers:
+            queue = _queue(self._pacers[project], learnt)
+            access, include_reply = self._job.accesses[project], self._job.settings.include_reply
+            self._readers[project] = _ProjectReader(access, queue, include_reply=include_reply)
+        return self._readers[project]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for reader in self._readers.values():
+            await reader.client.aclose()
+
+
+class _ProjectReader:
+    """The client of one project in this process, and the reader of its conversations."""
+
+    def __init__(self, access: Access, queue: RemoteQueue, *, include_reply: bool) -> None:
+        self.queue = queue
+        self.client = access.client()
+        self._counted = (0, 0)
+        caller = caller_of(self.client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
+        self.reader = ConversationReader(
+            caller,
+            Path(tempfile.gettempdir()),
+            include_reply,
+            media=None,
+            limit=None,
+            budget=MemoryBudget(BUDGET_BYTES),
+            operation=caller.operation("export"),
+        )
+
+    def counts(self) -> tuple[int, int]:
+        """Return the requests and the refused ones since the last call."""
+        (sent, refused), self._counted = self._counted, (self.queue.sent, self.queue.refused)
+        return self.queue.sent - sent, self.queue.refused - refused
+
+
+def _queue(pacer: Any, learnt: Learnt | None) -> RemoteQueue:
+    """Return a queue that asks an actor for its slots."""
+    return RemoteQueue(pacer.take.remote, pacer.report.remote, learnt)
+
+
+async def _guarded(project: str, work: Awaitable[Any]) -> Any:
+    """Return the result of work, or the Problem that its error is."""
+    try:
+        return await work
+    except (MessagesError, OSError) as error:
+        return Problem.of(error, f"project {project}")
+
+
