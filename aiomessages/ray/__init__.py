@@ -7,6 +7,7 @@ from .errors import ClusterError
 from .exporting import export
 from .manifest import ProjectReport
 from .projects import Project, Selection
+from .reading import read_conversations
 from .report import ClusterProgress, ClusterReport
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "ProjectReport",
     "Selection",
     "export",
+    "read_conversations",
 ]

@@ -23,7 +23,7 @@ from aiomessages.settings import check_count
 from .destination import Destination
 from .errors import ClusterError, Problem
 from .manifest import Manifest, decode_manifest, manifest_of
-from .nodes import check_nodes
+from .nodes import Probe, check_nodes
 from .pacer import Pacer
 from .plan import FORMATS, VERSION, Plan, ProjectPlan, RunSettings, Shard, decode_plan, difference
 from .planning import Parts, digest_of_ids, plan_ids
@@ -174,7 +174,7 @@ class _Run:
     def _check_cluster(self) -> None:
         probe = self._destination.write_probe()
         try:
-            check_nodes(self._job, probe)
+            check_nodes(self._job.accesses, Probe(self._destination.uri, probe))
         finally:
             self._destination.remove_probe(probe)
 

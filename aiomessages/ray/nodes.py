@@ -1,6 +1,7 @@
 """Checks that each node of the cluster can do its part, before the first request is sent."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -10,22 +11,31 @@ from aiomessages.errors import MessagesError
 
 from .destination import Destination
 from .errors import ClusterError, Problem
-from .worker import Job
+from .projects import Access
 
 SECONDS: Final = 120.0  # for all checks; an import on a slow disk takes some
 
 
-def check_nodes(job: Job, probe: str) -> None:
+class Probe(NamedTuple):
+    """A destination, and the name of a file that the driver has written to it."""
+
+    destination: str
+    name: str
+
+
+def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> None:
     """Check each node that runs workers. Raises ClusterError, which names the node.
 
-    `probe` is the name of a file that the driver has written to the destination.
+    `accesses` are those of the projects by their names.
     """
+    if not ray.is_initialized():
+        ray.init()
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     able = {key: node for key, node in nodes.items() if node["Resources"].get("CPU")}
     if not able:
         raise ClusterError("no node of the cluster has a CPU", hint="start one")
     answers = {
-        key: _on_node(key).remote(job, probe, __version__)  # type: ignore[attr-defined]
+        key: _on_node(key).remote(dict(accesses), probe, __version__)  # type: ignore[attr-defined]
         for key in able
     }
     ray.wait([*answers.values()], num_returns=len(answers), timeout=SECONDS)
@@ -53,24 +63,24 @@ def _on_node(node_id: str) -> Any:
     )
 
 
-def check_here(job: Job, probe: str, version: str) -> Problem | None:
-    """Return the problem that this node has with a job, if any."""
+def check_here(accesses: dict[str, Access], probe: Probe | None, version: str) -> Problem | None:
+    """Return the problem that this node has with a run, if any."""
     try:
         if version != __version__:
             raise ClusterError(
                 f"aiomessages {__version__} is installed, and {version} on the driver",
                 hint="install the same version on all nodes",
             )
-        if not Destination(job.destination).exists(probe):
+        if probe is not None and not Destination(probe.destination).exists(probe.name):
             raise ClusterError(
-                f"the destination {job.destination} is not the driver's",
+                f"the destination {probe.destination} is not the driver's",
                 hint="name a folder that all nodes share, or an object store",
             )
-        for name, access in job.accesses.items():
+        for name, access in accesses.items():
             try:
                 access.client()
             except MessagesError as error:
-                return Problem.of(error, f"project {name}")
+                return Problem.of(error, f"project {name}" if name else "")
     except (MessagesError, OSError) as error:
         return Problem.of(error)
     return None
