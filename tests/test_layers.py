@@ -36,6 +36,7 @@ USES = (
         "keys",
         "export",
         "archive",
+        "ray",
         "blocking",
         "otel",
         "server",
@@ -61,8 +62,9 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"__import__", "input", "now", "open", "print", "today", "urlopen", "utcnow"}
 
 # Modules that import by a name that is computed, which the other tests cannot follow: the package's
-# own lazy names, the extras that a command needs, and the module of zstd, which differs by version.
-DYNAMIC = {"_lazy.py", "__main__.py", "export/formats.py"}
+# own lazy names, the extras that a command needs, the module of zstd, which differs by version, and
+# a key that is named by its import path.
+DYNAMIC = {"_lazy.py", "__main__.py", "export/formats.py", "ray/keys.py"}
 FOREIGN_NAMES = {"_middlewares"}  # of aiohttp's session
 
 MAX_LINES = 300

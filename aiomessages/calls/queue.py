@@ -16,8 +16,8 @@ from .retry import RetryPolicy, asks_all_to_wait, asks_for_too_long
 class Queue(Protocol):
     """A queue of callers that wait for a slot; its clock is the running loop's."""
 
-    on_sent: Callable[[], object]
-    """Called as each request goes out, whatever its outcome."""
+    def on_sent(self) -> object:
+        """Note that a request goes out, whatever its outcome."""
 
     async def take(self, seconds: float | None) -> float:
         """Wait for a slot, at most so many seconds (None: for ever), and return its clock reading.
@@ -48,7 +48,12 @@ class SendQueue:
     def __init__(self, pace: Pace, on_sent: Callable[[], object] | None = None) -> None:
         self._pace = pace
         self._first = asyncio.Lock()
-        self.on_sent = on_sent or (lambda: None)
+        self._on_sent = on_sent
+
+    def on_sent(self) -> None:
+        """Note that a request goes out."""
+        if self._on_sent is not None:
+            self._on_sent()
 
     async def take(self, seconds: float | None) -> float:
         """Wait for a slot as every Queue does."""

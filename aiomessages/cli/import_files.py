@@ -3,11 +3,14 @@
 `aiomessages.archive.importing` does the work. It sends nothing.
 """
 
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from aiomessages.archive.exported_folder import files_in
 from aiomessages.archive.importing import ImportReport, check_file, import_checked
 
 from .archive_names import check_archive
@@ -38,8 +41,9 @@ def import_files(
         Path,
         Parameter(
             help="One or more files of JSON Lines (.jsonl, .jsonl.gz or .jsonl.zst): records of the"
-            " local server, or exports with --layout conversations. The last name is that of the"
-            " archive, which is created if it is missing.",
+            " local server, or exports with --layout conversations; or the folder of a finished"
+            " export of many machines. The last name is that of the archive, which is created if it"
+            " is missing.",
         ),
     ],
     replace: Annotated[
@@ -60,31 +64,34 @@ def import_files(
     """Import conversations from files into an archive: each file whole, or not at all."""
     if len(files) < 2:
         raise UsageError("FILE or ARCHIVE is missing", "name files, and then the archive")
-    *sources, archive = files
-    for file in sources:
+    *named, archive = files
+    sources = {one: files_in(one) if one.is_dir() else [one] for one in named}
+    for file in chain.from_iterable(sources.values()):
         if not file.is_file():
             raise UsageError(f"{file}: no such file")
         check_file(file)
     check_archive(archive)
     if not archive.parent.is_dir():
         raise UsageError(f"{archive}: cannot create an archive there")
-    for file in sources:
-        report = import_checked(file, archive, replace=replace)
+    for one, parts in sources.items():
+        reports = {file: import_checked(file, archive, replace=replace) for file in parts}
         if not quiet:
-            _tell(file, report)
+            _tell(one, reports)
 
 
-def _tell(file: Path, report: ImportReport) -> None:
-    found = report.new + report.unchanged + report.replaced + len(report.kept)
+def _tell(named: Path, reports: Mapping[Path, ImportReport]) -> None:
+    """Say what became of the conversations of a file, or of the files of a folder."""
+    kept = [(file, *one) for file, report in reports.items() for one in report.kept]
     counts = {
-        "new": report.new,
-        "already there": report.unchanged,
-        "replaced": report.replaced,
-        "kept as the archive has them": len(report.kept),
+        "new": sum(report.new for report in reports.values()),
+        "already there": sum(report.unchanged for report in reports.values()),
+        "replaced": sum(report.replaced for report in reports.values()),
+        "kept as the archive has them": len(kept),
     }
     parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    say(f"{file}: {counted(found, 'conversation')}{': ' if parts else ''}{parts}")
-    for line, completion_id in report.kept[:_NAMED]:
+    found = sum(counts.values())
+    say(f"{named}: {counted(found, 'conversation')}{': ' if parts else ''}{parts}")
+    for file, line, completion_id in kept[:_NAMED]:
         say(f"{file}: line {line}: {completion_id} differs; --replace takes it")
-    if len(report.kept) > _NAMED:
-        say(f"{file}: {len(report.kept) - _NAMED:,} more differ")
+    if len(kept) > _NAMED:
+        say(f"{named}: {len(kept) - _NAMED:,} more differ")

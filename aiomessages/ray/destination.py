@@ -145,7 +145,7 @@ class Destination:
     def _put_locally(self, path: Path, data: Any, *, replace: bool) -> None:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(partial, flags, PRIVATE), "wb") as file:
+        with os.fdopen(os.open(partial, flags, PRIVATE), "wb") as file:
             try:
                 file.write(data)
                 file.flush()

@@ -69,8 +69,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 def manifest_of(plan: Plan, records: Mapping[str, ShardRecord]) -> Manifest:
     """Return the manifest of a run, with the records of all its shards by their names."""
     by_project = {
-        project.name: [records[shard.name] for shard in project.shards]
-        for project in plan.projects
+        project.name: [records[shard.name] for shard in project.shards] for project in plan.projects
     }
     every = [record for found in by_project.values() for record in found]
     return Manifest(
@@ -89,17 +88,21 @@ def manifest_of(plan: Plan, records: Mapping[str, ShardRecord]) -> Manifest:
 
 def _report(records: Iterable[ShardRecord]) -> ProjectReport:
     found = [*records]
+
+    def ids(name: str) -> list[str]:
+        return [one for record in found for one in getattr(record, name)]
+
+    def reasons(name: str) -> dict[str, str]:
+        return {one: why for record in found for one, why in getattr(record, name).items()}
+
     return ProjectReport(
-        sum(record.completions for record in found),
-        sum(record.messages for record in found),
-        sum(record.rows for record in found),
-        *([one for record in found for one in getattr(record, name)] for name in _LISTS),
-        *(
-            {one: why for record in found for one, why in getattr(record, name).items()}
-            for name in _REASONS
-        ),
+        completions=sum(record.completions for record in found),
+        messages=sum(record.messages for record in found),
+        rows=sum(record.rows for record in found),
+        gone=ids("gone"),
+        pending=ids("pending"),
+        lost=ids("lost"),
+        failed=reasons("failed"),
+        skipped=reasons("skipped"),
+        left_out=reasons("left_out"),
     )
-
-
-_LISTS = ("gone", "pending", "lost")
-_REASONS = ("failed", "skipped", "left_out")

@@ -34,10 +34,7 @@ def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> N
     able = {key: node for key, node in nodes.items() if node["Resources"].get("CPU")}
     if not able:
         raise ClusterError("no node of the cluster has a CPU", hint="start one")
-    answers = {
-        key: _on_node(key).remote(dict(accesses), probe, __version__)  # type: ignore[attr-defined]
-        for key in able
-    }
+    answers = {key: _on_node(key).remote(dict(accesses), probe, __version__) for key in able}
     ray.wait([*answers.values()], num_returns=len(answers), timeout=SECONDS)
     for key, answer in answers.items():
         name = f"{able[key]['NodeManagerHostname']} ({key[:8]})"
@@ -58,9 +55,7 @@ def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> N
 
 def _on_node(node_id: str) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-    return ray.remote(check_here).options(  # type: ignore[attr-defined]
-        num_cpus=0, max_retries=2, scheduling_strategy=strategy
-    )
+    return ray.remote(check_here).options(num_cpus=0, max_retries=2, scheduling_strategy=strategy)
 
 
 def check_here(accesses: dict[str, Access], probe: Probe | None, version: str) -> Problem | None:

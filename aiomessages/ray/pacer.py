@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 
 from aiomessages.calls.rate_limit import Learnt, Pace
 
-# Seconds. A grant has the slots of this time, so that a fast server costs a worker twenty questions
+# Seconds. A grant has the slots of this time, so that a fast server costs a worker thirty questions
 # a second and no more. A worker hears of another one's 429 by so much later.
-AHEAD: Final = 0.05
+AHEAD: Final = 0.03
 # Seconds for which a slot can be used. A process that was stopped for longer sends no burst.
 LIFE: Final = 1.0
 

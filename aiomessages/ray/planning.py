@@ -6,11 +6,11 @@ A list has one cursor and cannot be split, so one process reads it. Memory holds
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from aiomessages.client import caller_of
 from aiomessages.export.ledger import MAX_ROWS, Ledger
@@ -80,7 +80,7 @@ async def plan_selection(
         with _Seen() as seen:
             async with aclosing(listed):
                 async for batch in listed:
-                    new = seen.first_sights([tuple(item) for item in batch])
+                    new = seen.first_sights([(one, completion) for one, completion in batch])
                     await asyncio.to_thread(parts.add, new)
     return await asyncio.to_thread(parts.finish)
 
@@ -110,7 +110,7 @@ def _batched(ids: Iterable[object]) -> Iterator[list[str]]:
 class _Seen:
     """The ids of a project so far, on disk: a list of millions does not fit into memory."""
 
-    def __enter__(self) -> "_Seen":
+    def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="aiomessages-")
         self._ledger = Ledger(Path(self._folder.name, "ledger"))
         self._ledger.__enter__()

@@ -45,7 +45,7 @@ class WorkerPool(Generic[TaskT]):
             self._start()
 
     def _start(self) -> None:
-        actor = ray.remote(Worker).options(  # type: ignore[attr-defined]
+        actor = ray.remote(Worker).options(
             num_cpus=1, max_restarts=0, max_concurrency=16, scheduling_strategy="SPREAD"
         )
         member = _Member(actor.remote(*self._arguments))
@@ -75,7 +75,7 @@ class WorkerPool(Generic[TaskT]):
                 except RayTaskError as error:  # an error that is no Problem: a bug
                     raise ClusterError(f"a worker failed: {error.cause!r}") from None
                 except RayError as error:
-                    waiting.extendleft(self._replace(member, task, error))
+                    waiting.extendleft(self._bury(member, task, error))
                     continue
                 if task is None:
                     member.runs = True
@@ -96,7 +96,7 @@ class WorkerPool(Generic[TaskT]):
             member.tasks += 1
             self._pending[submit(member.actor, task)] = member, task
 
-    def _replace(self, member: _Member, task: Any, error: RayError) -> list[Any]:
+    def _bury(self, member: _Member, task: Any, error: RayError) -> list[Any]:
         """Start another worker, and return the tasks of the one that died."""
         lost = [reference for reference, (one, _) in self._pending.items() if one is member]
         tasks = [task, *(self._pending.pop(reference)[1] for reference in lost)]

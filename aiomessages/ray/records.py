@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 _DIGITS: Final = 16
+Bytes = bytes  # a field of the record has the name
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class ShardRecord(msgspec.Struct, frozen=True):
         """The name of the record's file, which follows from its content."""
         return f"{self.shard}-{self.sha256[:_DIGITS]}.json"
 
-    def encode(self) -> bytes:
+    def encode(self) -> Bytes:
         """Return the JSON."""
         return msgspec.json.encode(self) + b"\n"
 

@@ -20,7 +20,7 @@ Tell = Callable[[Sequence[Outcome]], object]
 
 # Seconds until a success is reported without a question. A question can wait for long, and a pacer
 # that does not know what has passed takes the server for slower than it is.
-REPORT: Final = 0.025
+REPORT: Final = 0.02
 
 
 class _Slot(NamedTuple):

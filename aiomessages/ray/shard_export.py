@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from aiomessages.calls.refusals import Refusals
-from aiomessages.errors import APIError, ConfigurationError, NotFoundError, RateLimitError
+from aiomessages.errors import APIError, ConfigurationError, RateLimitError
 from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
 from aiomessages.export.layouts import incomplete_lines, lay_out
 from aiomessages.export.ledger_schema import REFUSED
@@ -219,5 +218,3 @@ def _sha256(data: IO[bytes]) -> str:
     data.flush()
     data.seek(0)
     return hashlib.file_digest(data, "sha256").hexdigest()  # type: ignore[arg-type]
-
-

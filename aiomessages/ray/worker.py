@@ -9,7 +9,7 @@ import contextlib
 import tempfile
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ from .projects import Access, Selection
 from .records import ShardRecord
 from .remote_queue import RemoteQueue
 from .shard_export import Failures, ShardExport
+
+ResultT = TypeVar("ResultT")
+
 
 class Job(msgspec.Struct, frozen=True):
     """What a worker has to know of a run. It holds no secret."""
@@ -137,11 +140,9 @@ def _queue(pacer: Any, learnt: Learnt | None) -> RemoteQueue:
     return RemoteQueue(pacer.take.remote, pacer.report.remote, learnt)
 
 
-async def _guarded(project: str, work: Awaitable[Any]) -> Any:
+async def _guarded(project: str, work: Awaitable[ResultT]) -> ResultT | Problem:
     """Return the result of work, or the Problem that its error is."""
     try:
         return await work
     except (MessagesError, OSError) as error:
         return Problem.of(error, f"project {project}")
-
-

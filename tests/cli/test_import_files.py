@@ -119,7 +119,7 @@ HINT = "if it holds conversations: aiomessages import records.jsonl ARCHIVE"
         (["records.jsonl"], "FILE or ARCHIVE is missing\n  name files, and then the archive"),
         (["nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
         (["records.jsonl", "nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
-        ([".", "a.db"], ".: no such file"),
+        ([".", "a.db"], ".: no finished export of aiomessages.ray: it has no manifest.json"),
         (["records.jsonl", "nowhere/a.db"], "nowhere/a.db: cannot create an archive there"),
         (["records.jsonl", "."], ".: a directory\n  name a file in it"),
         (["records.jsonl", "records.jsonl"], f"records.jsonl: no SQLite database\n  {HINT}"),

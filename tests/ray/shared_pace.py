@@ -47,21 +47,25 @@ class SharedExport:
         return Result(now(), self.sent, self.refused)
 
     async def ask(self, wanted: int, outcomes: Sequence[Outcome], learnt: Learnt | None) -> Grant:
+        """Ask the pacer, as a call of an actor does."""
         await asyncio.sleep(ACTOR_CALL / 2)
         grant = await self.pacer.take(wanted, outcomes, learnt)
         await asyncio.sleep(ACTOR_CALL / 2)
         return grant
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Report to the pacer without a wait."""
         asyncio.get_running_loop().call_later(ACTOR_CALL / 2, self.pacer.report, outcomes)
 
     async def work(self, queue: RemoteQueue) -> None:
+        """Send one request after another, each until it succeeds."""
         while self.left > 0:
             self.left -= 1
             while not await self.send(queue):
                 pass
 
     async def send(self, queue: RemoteQueue) -> bool:
+        """Send a request, and return whether the server let it pass."""
         sent = await queue.take(None)
         self.sent.append(sent)
         await asyncio.sleep(self.latency)
