@@ -1,6 +1,7 @@
 """The errors of runs on a cluster, and problems as plain values that workers return."""
 
 import socket
+import sys
 
 import msgspec
 
@@ -41,8 +42,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def node_name() -> str:
-    """Return the name of this machine, with the beginning of its id in the cluster."""
-    import ray  # noqa: PLC0415 the rest of this module does not need it
-
-    context = ray.get_runtime_context()
-    return f"{socket.gethostname()} ({context.get_node_id()[:8]})"
+    """Return the name of this machine, and in a cluster the beginning of its id there."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return socket.gethostname()
+    return f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
