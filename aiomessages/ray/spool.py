@@ -12,14 +12,17 @@ from typing import Final, Self
 
 from aiomessages.export.stored import Lines
 
-HELD_BYTES: Final = 2**20  # that wait in memory to be written
-_READ_BYTES: Final = 2**20
+BLOCK_BYTES: Final = 2**20
 
 
 class Spool:
-    """Pieces of text by their places, each written at once, in any order."""
+    """Text by places, added in any order.
 
-    def __init__(self) -> None:
+    `block_bytes` wait in memory to be written, and are read at once.
+    """
+
+    def __init__(self, block_bytes: int = BLOCK_BYTES) -> None:
+        self._block = block_bytes
         self._file = tempfile.TemporaryFile(prefix="aiomessages-", buffering=0)  # noqa: SIM115
         self._held = bytearray()
         self._end = 0  # of all text so far
@@ -43,7 +46,7 @@ class Spool:
             self._held += piece.text
             self._end += len(piece.text)
             number += piece.number
-            if len(self._held) >= HELD_BYTES:
+            if len(self._held) >= self._block:
                 self._write()
         self._spans[place] = begin, self._end
         return number
@@ -55,15 +58,16 @@ class Spool:
         self._held = bytearray()
 
     def in_order(self) -> Iterator[bytes]:
-        """Yield the text of all places in their order, in blocks of about a megabyte."""
+        """Yield the text of all places in their order, in blocks."""
         self._write()
         block = bytearray()
         for place in sorted(self._spans):
             begin, end = self._spans[place]
             while begin < end:
-                block += os.pread(self._file.fileno(), min(end - begin, _READ_BYTES), begin)
-                begin = end if end - begin <= _READ_BYTES else begin + _READ_BYTES
-                if len(block) >= _READ_BYTES:
+                data = os.pread(self._file.fileno(), min(end - begin, self._block), begin)
+                begin += len(data)
+                block += data
+                if len(block) >= self._block:
                     yield bytes(block)
                     block.clear()
         if block:
