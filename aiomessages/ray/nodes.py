@@ -44,6 +44,8 @@ def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> N
             raise ClusterError(
                 f"on node {name}: no answer for {SECONDS:.0f} s", hint="look at the node", node=name
             ) from None
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            continue  # the node has gone meanwhile: no worker will run there
         except ray.exceptions.RayError as error:
             said = " ".join(str(error).split())[-300:]
             raise ClusterError(

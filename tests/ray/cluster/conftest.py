@@ -1,0 +1,98 @@
+"""A cluster of three logical nodes on this machine, two servers, and S3 on loopback."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ray = pytest.importorskip("ray", reason="ray is not installed")
+moto = pytest.importorskip("moto.server", reason="moto is not installed")
+
+from pyarrow import fs  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from aiomessages.testing import MessagesServer  # noqa: E402
+
+KEYS = {"KEY_A": "sk-canary-a-0123456789", "KEY_B": "sk-canary-b-0123456789"}
+# A node gets these with its start, as a container gets its secrets.
+NODES = {
+    **KEYS,
+    "AWS_ACCESS_KEY_ID": "somebody",
+    "AWS_SECRET_ACCESS_KEY": "canary-of-s3",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Start three nodes of one CPU each, and connect to them."""
+    before = {name: os.environ.get(name) for name in NODES}
+    os.environ.update(NODES)
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def serve(key: str, completions: int, *, rate: float | None = None) -> MessagesServer:
+    """Return a server of completions with one to five messages each."""
+    records = [
+        {
+            "completion": {
+                "id": f"chatcmpl-{number:04}",
+                "object": "chat.completion",
+                "created": 1_767_225_600 + number,
+                "model": "gpt-4o",
+                "metadata": {"number": str(number)},
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": "stop",
+                        "message": {"role": "assistant", "content": f"reply {number}"},
+                    }
+                ],
+            },
+            "messages": [
+                {"id": f"chatcmpl-{number:04}-{n}", "role": "user", "content": f"message {n}"}
+                for n in range(number % 5 + 1)
+            ],
+        }
+        for number in range(completions)
+    ]
+    return MessagesServer(records=records, api_key=KEYS[key], rate=rate)
+
+
+@pytest.fixture
+def server(cluster: Cluster) -> Iterator[MessagesServer]:  # noqa: ARG001 it has the key
+    """Serve 120 completions of the project `a`."""
+    with serve("KEY_A", 120) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster) -> Iterator[str]:  # noqa: ARG001 it has the key
+    """Serve S3 on loopback, and return the end of a URI of it."""
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    system = fs.S3FileSystem(
+        endpoint_override=f"{host}:{port}",
+        scheme="http",
+        region="us-east-1",
+        allow_bucket_creation=True,
+    )
+    system.create_dir("bucket")
+    yield f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
+    running.stop()
