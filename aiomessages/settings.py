@@ -52,8 +52,11 @@ class Timeout(msgspec.Struct, frozen=True):
     """
 
     total: float | None = 60.0
+    """Seconds from the wait for a place in the pool to the last byte of the body."""
     connect: float | None = 5.0
+    """Seconds of the wait for a connection."""
     read: float | None = None
+    """Seconds between two reads."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

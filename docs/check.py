@@ -1,8 +1,8 @@
 """Check the built site, `python docs/check.py build/site`: one line for each fault, exit code 1.
 
 Sphinx checks its own references; this program reads a page as a browser does. A page must load
-nothing from other hosts, every link within the site must have a target, and every public name must
-be documented.
+nothing from other hosts, every link within the site must have a target, and every public name and
+field must be described.
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
+from extensions.fields import public_fields
 from extensions.public import public_names
 
 # The attributes and links that a browser loads by itself; a person follows other links.
@@ -25,13 +26,15 @@ NAMESPACES: Final = ("http://www.w3.org/",)  # names of XML, which no browser lo
 
 
 class Page(HTMLParser):
-    """A page: the URLs that it loads, its links, and its anchors."""
+    """A page: the URLs that it loads, its links, its anchors, and what it describes."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.loaded: list[str] = []
         self.links: list[str] = []
         self.anchors: set[str] = {""}
+        self.described: set[str] = set()
+        self._names: list[list[str]] = []  # of the entries of the reference that are open
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -44,6 +47,17 @@ class Page(HTMLParser):
             self.loaded.append(given["href"])
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
+        if tag == "dl":
+            self._names.append([])
+        elif tag == "dt" and self._names and given.get("id"):
+            self._names[-1].append(given["id"])
+        elif tag == "p" and self._names:  # the first element of a description
+            self.described.update(self._names[-1])
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of an entry."""
+        if tag == "dl":
+            self._names.pop()
 
 
 def faults(site: Path) -> Iterator[str]:
@@ -58,10 +72,11 @@ def faults(site: Path) -> Iterator[str]:
             yield from (
                 f"{path.name} loads {url}" for url in loaded if not url.startswith(NAMESPACES)
             )
-    documented = set().union(*(page.anchors for page in pages.values()))
-    for name, module in public_names():
-        if f"{module}.{name}" not in documented:
-            yield f"the reference has no {module}.{name}"
+    described = set().union(*(page.described for page in pages.values()))
+    names = [f"{module}.{name}" for name, module in public_names()]
+    for name in (*names, *public_fields({*names, *described})):
+        if name not in described:
+            yield f"the reference does not describe {name}"
 
 
 def _is_elsewhere(url: str) -> bool:

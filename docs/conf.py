@@ -18,8 +18,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensio
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # Names of other packages stay text: links to them would need requests to other sites.
 OTHER_PACKAGES = (
-    "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|markupsafe|msgspec|opentelemetry|os"
-    "|pathlib|pytest|ssl|starlette|types|typing|web"
+    "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|markupsafe|msgspec|multidict"
+    "|opentelemetry|os|pathlib|pytest|ssl|starlette|types|typing|web"
 )
 # Types of arguments and results that no user imports.
 NOT_IMPORTED = (

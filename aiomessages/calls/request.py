@@ -27,16 +27,18 @@ ResultT = TypeVar("ResultT")
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
-    """The argument of `on_retry`: attempt 1, 2, … failed by `error`; the next follows in `delay` s.
-
-    `completion_id` is None for a list of completions, `cursor` for the first page of a list.
-    """
+    """The argument of `on_retry`: an attempt failed, and the next one will follow."""
 
     completion_id: str | None
+    """Id of the completion; None for a list of completions."""
     cursor: str | None
+    """The `after` of the request; None for the first page of a list."""
     attempt: int
+    """Number of the attempt that failed, counted from 1."""
     delay: float
+    """Seconds until the next attempt."""
     error: APIError
+    """The error of the attempt that failed."""
 
 
 OnRetry = Callable[[RetryDetails], object]
