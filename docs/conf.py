@@ -60,6 +60,6 @@ highlight_language = "none"
 
 
 def setup(app: Sphinx) -> None:
-    """Replace the lexer of `console`, which would colour `export` as a shell's builtin."""
-    app.add_lexer("console", TextLexer)
+    """Replace the lexer of `sh`, which would colour `export` as a shell's builtin."""
+    app.add_lexer("sh", TextLexer)
     app.add_lexer("jsonl", JsonLexer)
