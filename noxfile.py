@@ -199,12 +199,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """Build the documentation into build/site; check its links, names and loaded resources."""
+    """Build the documentation into build/site; check it, in Chromium as well if that is here."""
     session.install("-e", ".[fastapi,otel,view]", *_group("site"))
     built = "build/site"
     shutil.rmtree(ROOT / built, ignore_errors=True)  # a page that was removed must not stay
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", built)
     session.run("python", "docs/check.py", built)
+    if _chromium():
+        in_browser = {"AIOMESSAGES_SITE": str(ROOT / built)}
+        session.run("pytest", "tests/test_docs_site.py", *session.posargs, env=in_browser)
     session.log(f"open {ROOT / built / 'index.html'}")
 
 

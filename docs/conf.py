@@ -14,7 +14,14 @@ author = "the aiomessages developers"
 project_copyright = author
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensions.values"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "extensions.llms",
+    "extensions.names",
+    "extensions.values",
+]
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # Names of other packages stay text: links to them would need requests to other sites.
 OTHER_PACKAGES = (
@@ -51,6 +58,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = "aiomessages"
 html_static_path = ["static"]
+html_favicon = "../aiomessages/view/static/icon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False

@@ -44,6 +44,10 @@ def site(tmp_path: Path) -> Path:
         f'<h1 id="place">x</h1>{entries}<a href="../index.html">'
     )
     (tmp_path / "index.html").write_text("")
+    (tmp_path / "llms.txt").write_text("# x\n\n> x\n\n## x\n\n- [x](sub/page.md): x\n")
+    (tmp_path / "sub/page.md").write_text(
+        "[x](page.html#place), [y](https://elsewhere.example/y.md)"
+    )
     (tmp_path / "site.css").write_text("a { background: url(data:image/svg+xml;base64,AA==) }")
     (tmp_path / "site.js").write_text(
         'const svg = "http://www.w3.org/2000/svg"; // https://b.example'
@@ -107,3 +111,19 @@ def test_fields_of_values_inside_others_are_described(site: Path) -> None:
     assert list(faults(site)) == [
         f"the reference does not describe {name}.{field}" for field in fields
     ]
+
+
+def test_a_page_that_no_program_finds_is_reported(site: Path) -> None:
+    """A page that llms.txt does not list is reported, and so is a list that is missing."""
+    (site / "new.html").write_text("")
+    assert list(faults(site)) == ["llms.txt does not list new"]
+    (site / "llms.txt").unlink()
+    assert list(faults(site)) == ["there is no llms.txt"]
+
+
+def test_a_broken_link_of_a_text_is_reported(site: Path) -> None:
+    """A link of llms.txt, or of a page's Markdown, that leads to no file is reported."""
+    (site / "sub/page.md").write_text("[x](other.md#place)")
+    with (site / "llms.txt").open("a") as lists:
+        lists.write("- [y](y.md): y\n")
+    assert list(faults(site)) == ["llms.txt links to y.md", "sub/page.md links to other.md"]
