@@ -105,7 +105,7 @@ def test_a_name_without_a_description_is_reported(site: Path, name: str) -> None
 def test_fields_of_values_inside_others_are_described(site: Path) -> None:
     """The fields of a class that only the reference names have to be described as well."""
     page = site / "sub/page.html"
-    name = "aiomessages.models.parts.Audio"
+    name = "aiomessages.models.Audio"
     page.write_text(page.read_text("utf-8") + entry(name))
     fields = ("data", "expires_at", "id", "transcript")
     assert list(faults(site)) == [
