@@ -37,13 +37,17 @@ def _is_in(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
+def _is_struct_of(value: Any, module: str) -> bool:
+    is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
+    return is_struct and value.__module__ == module
+
+
 def widen_annotations() -> None:
     """Give each model the annotations that a type checker sees."""
     for name, seen in as_type_checkers_see_it(aiomessages.models.__name__).items():
         for value in vars(sys.modules[name]).values():
-            if isinstance(value, type) and issubclass(value, msgspec.Struct):
-                if value.__module__ == name:
-                    value.__annotations__ = getattr(seen, value.__qualname__).__annotations__
+            if _is_struct_of(value, name):
+                value.__annotations__ = getattr(seen, value.__qualname__).__annotations__
 
 
 def signature(
