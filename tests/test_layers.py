@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -79,6 +81,8 @@ HEAVY = {
     *("aiohttp", "azure", "cyclopts", "duckdb", "fastapi", "jinja2", "markdown_it", "openai"),
     *("opentelemetry", "pygments", "ray", "rich", "sqlite3", "uvloop"),
 }
+
+pytestmark = pytest.mark.unmeasured
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from aiomessages.export import Progress
 
+pytestmark = pytest.mark.unmeasured
+
 
 def kept(archive: Path) -> dict[str, str]:
     """Return the state of each completion in the archive."""

@@ -324,6 +324,7 @@ def calls_of(text: str) -> int:
     return count
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "text", [*(whole(unit, SIZE) for unit in UNITS), *SHAPES], ids=range(len(UNITS) + len(SHAPES))
 )
