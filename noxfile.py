@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
-ALL_CORES = ("--numprocesses", "auto")
+ALL_CORES = ("--numprocesses", "auto", "--dist", "worksteal")  # no core is idle near the end
 
 DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
 # Kills prove an order of writes, which no other interpreter changes; `tests` runs them.
