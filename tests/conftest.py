@@ -40,13 +40,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> "Iterator[object]":
-    """Pause the measurement of coverage in a test of many repetitions, which it makes much slower.
-
-    The lines that random examples reach are no measure, either.
-    """
+    """Pause the measurement of coverage in a test of many repetitions, which it makes much slower."""
     coverage = sys.modules.get("coverage")
     measuring = coverage and coverage.Coverage.current()
-    if not measuring or not any(map(item.get_closest_marker, ("unmeasured", "hypothesis"))):
+    if not measuring or not item.get_closest_marker("unmeasured"):
         return (yield)
     measuring.stop()
     with pytest.MonkeyPatch.context() as environment:

@@ -55,8 +55,6 @@ from aiomessages.http.pool import Pool
 from aiomessages.http.shortcut import self_check
 from aiomessages.settings import UnusableKeyError
 
-pytestmark = pytest.mark.unmeasured
-
 BACKOFF = 0.001
 AT_ONCE = RetryPolicy(initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)
 ONE_RETRY = RetryPolicy(max_retries=1, initial_backoff=BACKOFF, max_backoff=BACKOFF, jitter=0)

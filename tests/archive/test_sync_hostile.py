@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from aiomessages.export import Progress
 
-pytestmark = pytest.mark.unmeasured
-
 
 def kept(archive: Path) -> dict[str, str]:
     """Return the state of each completion in the archive."""

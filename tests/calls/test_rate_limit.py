@@ -53,8 +53,6 @@ from aiomessages.calls.rate_limit import (
     Pace,
 )
 
-pytestmark = pytest.mark.unmeasured
-
 TIME, SHARE = 1.15, 0.03  # the targets
 
 RATES = [20, 50, 100, 200, 500]
