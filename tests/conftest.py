@@ -40,7 +40,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> "Iterator[object]":
-    """Pause the measurement of coverage in a test of many repetitions, which it makes much slower."""
+    """Pause coverage in a test of many repetitions, which it makes much slower."""
     coverage = sys.modules.get("coverage")
     measuring = coverage and coverage.Coverage.current()
     if not measuring or not item.get_closest_marker("unmeasured"):
