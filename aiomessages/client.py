@@ -78,7 +78,8 @@ class AsyncMessagesClient:
     The arguments:
 
     - `api_key`: a str, or an async callable that is called for each attempt, such as those of
-      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`.
+      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`. It may be missing if a header
+      carries the credential, such as `Authorization` or `api-key`.
     - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
       `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
     - `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`. `trust_env`: use the
@@ -186,7 +187,7 @@ class AsyncMessagesClient:
         }
         key = self._settings.api_key
         rules = Rules(
-            Key(key) if isinstance(key, str) else key,
+            key if callable(key) else Key(key or ""),
             policy=_checked_policy(retry),
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),

@@ -16,6 +16,7 @@ from aiomessages.errors import (
 )
 from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
+from aiomessages.values.redaction import Secrets
 from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
 
@@ -41,14 +42,14 @@ class RetryDetails(msgspec.Struct, frozen=True):
 
 OnRetry = Callable[[RetryDetails], object]
 
-Read = Callable[[Response, str], ResultT]
-"""Return the result in a response, or raise the error that it is; the str, the key, is in none."""
+Read = Callable[[Response, Secrets], ResultT]
+"""Return the result in a response, or raise the error that it is; the secrets are in none."""
 
 # After one of these errors, the response may belong to another request, and so may the next bytes.
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
 
 
-def read_or_hang_up(response: Response, read: Read[ResultT], secret: str) -> ResultT:
+def read_or_hang_up(response: Response, read: Read[ResultT], secret: Secrets) -> ResultT:
     """Read a response; end the connection of a wrong one."""
     try:
         return read(response, secret)
@@ -97,7 +98,7 @@ class Call(msgspec.Struct, frozen=True):
     """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
-    yet, and is requested again.
+    yet, and is requested again. `credentials` are those in the headers.
     """
 
     resource: Resource
@@ -106,6 +107,7 @@ class Call(msgspec.Struct, frozen=True):
     deadline: Deadline | None
     completion_id: str | None
     patience: float
+    credentials: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiomessages.values.redaction import shown, without_key
+from aiomessages.values.redaction import Secrets, shown, without_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,10 @@ def show_log(level: str | None) -> None:
     log.propagate = False  # else a root handler would write each line again
 
 
-def log_attempt(target: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
-    """Log one attempt. `began` is a reading of the monotonic clock, `secret` the key to remove.
+def log_attempt(
+    target: str, outcome: object, *, began: float, attempt: int, secret: Secrets
+) -> None:
+    """Log one attempt. `began` is a reading of the monotonic clock; the secrets are removed.
 
     `outcome` is the response, or the error.
     """

@@ -21,11 +21,13 @@ from aiomessages.errors import (
 from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
+    Secrets,
     concealed,
     headers_without_key,
     may_hold_key,
     without_key,
 )
+from aiomessages.values.secrets import ReprAlone
 
 from .decoding import Codec, despite_lone_surrogates
 from .error_bodies import find_error
@@ -35,7 +37,7 @@ from .page_content import Envelope, PageContent
 ResultT = TypeVar("ResultT")
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(ReprAlone, msgspec.Struct, frozen=True):
     """A response; `received_at` is in Unix seconds, `headers` ignore case.
 
     `flaw` is the error that the body has, which is empty then. `hang_up` closes the connection that
@@ -59,7 +61,7 @@ class Response(msgspec.Struct, frozen=True):
 
 def read_page(
     response: Response,
-    secret: str,
+    secret: Secrets,
     *,
     codec: Codec,
     completion_id: str | None,
@@ -96,7 +98,7 @@ def read_page(
 
 
 def _concealed_ids(
-    envelope: Envelope[Any], ids: list[str], secret: str
+    envelope: Envelope[Any], ids: list[str], secret: Secrets
 ) -> tuple[Envelope[Any], list[str]]:
     """Return the ids so that none shows the key: errors of the walk name one of them.
 
@@ -110,7 +112,7 @@ def _concealed_ids(
 
 def read_completion(
     response: Response,
-    secret: str,
+    secret: Secrets,
     *,
     decode: Callable[[bytes], tuple[str, ResultT]],
     completion_id: str,
@@ -259,7 +261,7 @@ def _redirect_error(response: Response, host: str | None) -> APIResponseError:
     )
 
 
-def _host_of(location: str, secret: str) -> str | None:
+def _host_of(location: str, secret: Secrets) -> str | None:
     try:
         host = urlsplit(location).hostname
     except ValueError:  # it is not a URL
