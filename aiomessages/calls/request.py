@@ -50,12 +50,15 @@ _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, Schem
 
 
 def read_or_hang_up(response: Response, read: Read[ResultT], secret: Secrets) -> ResultT:
-    """Read a response; end the connection of a wrong one."""
+    """Read a response; end the connection of a wrong one. An error names a proxy in between."""
     try:
         return read(response, secret)
-    except _WRONG_ANSWERS:
-        if response.hang_up is not None:
+    except APIError as error:
+        if isinstance(error, _WRONG_ANSWERS) and response.hang_up is not None:
             response.hang_up()
+        if response.forwarded_by and "json" not in response.headers.get("content-type", ""):
+            proxy = response.forwarded_by.removeprefix("the ")
+            error.hint = f"The {proxy} may have answered in place of the API."
         raise
 
 

@@ -113,13 +113,24 @@ def _invalid_http(error: aiohttp.ClientResponseError | HttpProcessingError) -> A
     A fault that the server repeats every time is not retryable. Nothing of aiohttp's error is kept:
     its args hold the headers of the request, its text those of the response.
     """
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = _first_cause(error)
     text = getattr(cause, "message", "")
-    permanent = isinstance(cause, LineTooLong) or re.match(_PERMANENT, text, re.IGNORECASE)
+    permanent = is_too_large(error) or re.match(_PERMANENT, text, re.IGNORECASE)
     problem = f"the server broke the rules of HTTP ({type(cause).__name__})"
     return APIConnectionError(problem, retryable=not permanent)
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Return whether the headers of a response are longer, or more, than aiohttp reads."""
+    cause = _first_cause(error)
+    text = getattr(cause, "message", "")
+    return isinstance(cause, LineTooLong) or text.startswith("Too many headers")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 # The openings of texts of aiohttp's two parsers. Bytes of the server follow after them; but the
@@ -146,9 +157,16 @@ def _with_cause(
 
 def reason_of(cause: BaseException) -> str:
     """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
-    if isinstance(cause, aiohttp.ClientConnectorError) and (text := system_text(cause)):
-        return f"{cause.host}:{cause.port}: {text}"
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        text = "it ended in the TLS handshake" if ends_in_handshake(cause) else system_text(cause)
+        if text:
+            return f"{cause.host}:{cause.port}: {text}"
     return str(cause).strip()
+
+
+def ends_in_handshake(error: aiohttp.ClientConnectorError) -> bool:
+    """Return whether a connection was lost in the TLS handshake: asyncio's error has no text."""
+    return isinstance(error.os_error, ConnectionResetError) and not str(error.os_error)
 
 
 def system_text(error: aiohttp.ClientConnectorError) -> str:

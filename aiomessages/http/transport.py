@@ -180,7 +180,8 @@ class Transport:
         # aiohttp has other private names, nothing aborts it.
         abort = getattr(getattr(handler, "transport", None), "abort", None)
         headers = CIMultiDict(response.headers)  # a copy: the view cannot be pickled
-        return Response(response.status, headers, body, received_at, flaw, abort)
+        forwarded_by = str(proxy) if forwards else ""
+        return Response(response.status, headers, body, received_at, flaw, abort, forwarded_by)
 
     def _translate(self, error: Exception, origin: str, timeout: Timeout) -> APIError:
         proxy = self._proxies.of(origin)
@@ -190,6 +191,8 @@ class Transport:
             problem = translate(error, timeout)
         if self._owns:  # another session may use the variables
             problem.hint = self._why(error, problem, origin) or problem.hint
+        if proxy is not None and str(proxy) not in str(problem):
+            problem.hint = f"{problem.hint} The connection goes through {proxy}."
         return problem
 
     def _why(self, error: Exception, problem: APIError, origin: str) -> str:

@@ -41,7 +41,8 @@ class Response(ReprAlone, msgspec.Struct, frozen=True):
     """A response; `received_at` is in Unix seconds, `headers` ignore case.
 
     `flaw` is the error that the body has, which is empty then. `hang_up` closes the connection that
-    the response arrived on: its next bytes may be the response to another request.
+    the response arrived on: its next bytes may be the response to another request. `forwarded_by`
+    is the proxy that got the request in place of the server, which may have answered it.
     """
 
     status: int
@@ -50,6 +51,7 @@ class Response(ReprAlone, msgspec.Struct, frozen=True):
     received_at: float
     flaw: APIResponseError | None = None
     hang_up: Callable[[], object] | None = None
+    forwarded_by: str = ""
 
     def __repr__(self) -> str:
         # A traceback with local variables must show neither texts nor a repeated key.

@@ -184,6 +184,16 @@ def answering(status: str, *fields: str) -> bytes:
             *(407, False, "It offers NTLM and Negotiate, and this client knows Basic alone"),
         ),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", None, False, "does not answer in HTTP"),
+        pytest.param(
+            answering("200", f"x: {'a' * 9000}"),
+            *(None, False, "sends too long or too many headers"),
+            id="a header of 9000 bytes",
+        ),
+        pytest.param(
+            answering("200", *["x: a"] * 200),
+            *(None, False, "sends too long or too many headers"),
+            id="200 headers",
+        ),
         (b"", None, True, "closed the connection without an answer"),
     ],
     ids=repr,
@@ -225,6 +235,72 @@ async def test_a_proxy_that_wants_credentials() -> None:
             await client.list(COMPLETION)
     assert "Write them into proxy= as http://user:password@host:port" in str(caught.value)
     assert len(proxy.heads) == 1  # it is not sent again
+
+
+def page_of_a_proxy(status: int) -> bytes:
+    """Return a response with a page for people."""
+    page = "<title>Blocked</title>"
+    fields = f"content-type: text/html\r\ncontent-length: {len(page)}\r\n"
+    return f"HTTP/1.1 {status} X\r\n{fields}\r\n{page}".encode()
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 502, 503])
+async def test_a_page_in_answer_to_plain_http(status: int) -> None:
+    """A page for people may be that of the proxy, which got the request; the error says so."""
+    async with (
+        LoopbackProxy("http://127.0.0.1:1", answer=page_of_a_proxy(status)) as proxy,
+        AsyncMessagesClient(
+            KEY, base_url="http://127.0.0.1:1/v1", proxy=proxy.url, retry=ONCE
+        ) as client,
+    ):
+        with pytest.raises(APIError) as caught:
+            await client.list(COMPLETION)
+        said = f"The proxy 127.0.0.1:{proxy.port} (proxy=) may have answered in place of the API."
+    assert said in str(caught.value)
+    assert not isinstance(caught.value, ProxyError)
+
+
+async def test_an_error_in_json_behind_a_proxy() -> None:
+    """An error in JSON is the API's, also if a proxy got the request."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(exchange.whole(b'{"error": {"message": "no"}}', status=403))
+
+    async with (
+        RawServer({1: refuse}) as server,
+        LoopbackProxy(server.base_url) as proxy,
+        AsyncMessagesClient(
+            KEY, base_url="http://api.example/v1", proxy=proxy.url, allow_http=True
+        ) as client,
+    ):
+        with pytest.raises(APIStatusError) as caught:
+            await client.list(COMPLETION)
+    assert "in place of the API" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_that_is_lost_later(ca_file: Path, scheme: str) -> None:
+    """An error of a request that a proxy had taken names the proxy."""
+
+    async def hang_up(exchange: Exchange) -> None:
+        exchange.close()
+
+    async with (
+        RawServer({1: hang_up}, tls=certificate("api.example") if scheme == "https" else None) as s,
+        LoopbackProxy(s.base_url) as proxy,
+        AsyncMessagesClient(
+            KEY,
+            base_url=f"{scheme}://api.example/v1",
+            proxy=proxy.url,
+            ca_file=ca_file,
+            allow_http=True,
+            retry=ONCE,
+        ) as client,
+    ):
+        with pytest.raises(APIConnectionError, match="was lost before a response") as caught:
+            await client.list(COMPLETION)
+        route = f"The connection goes through the proxy 127.0.0.1:{proxy.port} (proxy=)."
+    assert str(caught.value).endswith(route)
 
 
 async def test_a_407_from_behind_the_tunnel(ca_file: Path) -> None:
@@ -407,7 +483,9 @@ async def test_a_variable_without_effect_on_trust(
 async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:
     """A tunnel that ends in the TLS handshake is a ProxyError that names both ends."""
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(5)
+        await reader.read(65536)  # with bytes left in the socket, the end would be a RST
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -422,8 +500,11 @@ async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:
             retry=ONCE,
         ) as client,
     ):
-        with pytest.raises(ProxyError, match=r"to api\.example:443 through the proxy 127"):
+        with pytest.raises(
+            ProxyError, match=r"to api\.example:443 through the proxy 127"
+        ) as caught:
             await client.list(COMPLETION)
+    assert "a network that wants a login" in str(caught.value)
 
 
 @pytest.mark.parametrize("trust_env", [False, True])
