@@ -36,6 +36,7 @@ _LOST_BEHIND_IT: Final = (
     "The proxy itself was reached. Check base_url, and whether the proxy reaches that host; a"
     " network that wants a login in a browser first may end connections like this."
 )
+_SEND_LESS: Final = "Its answer to CONNECT may have 128 headers, each of up to 8 KB."
 _CHECK_IT: Final = "Check {source}, and whether this machine reaches the proxy."
 _IS_TLS: Final = "Check {source}. If the proxy itself speaks TLS, its URL begins with https://."
 _IS_NO_TLS: Final = (
@@ -135,6 +136,8 @@ def _refused(error: RefusedError, proxy: Proxy, target: str) -> ProxyError:
     is_behind = status >= 500
     did = "cannot connect to" if is_behind else "refuses to connect to"
     hint = _BEHIND_IT if is_behind else _ALLOW_IT
+    if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED or 300 <= status < 400:
+        hint = "The network may want a login in a browser first."
     return ProxyError(
         f"{proxy} {did} {target}: {known}", status=status, hint=hint, retryable=is_behind
     )
@@ -181,7 +184,7 @@ def _unreachable(error: Exception, proxy: Proxy) -> ProxyError:
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         if is_too_large(error):
             said = f"{proxy} sends too long or too many headers"
-            return ProxyError(said, hint=check, retryable=False)
+            return ProxyError(said, hint=_SEND_LESS, retryable=False)
         return ProxyError(f"{proxy} does not answer in HTTP", hint=is_tls, retryable=False)
     return ProxyError(f"{proxy} closed the connection without an answer", hint=is_tls)
 

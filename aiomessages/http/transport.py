@@ -19,7 +19,7 @@ from yarl import URL
 
 from aiomessages.errors import APIError, ConfigurationError, MessagesError, TLSError
 from aiomessages.network.proxy import Proxies
-from aiomessages.network.tls import why_untrusted
+from aiomessages.network.tls import why_refused
 from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
@@ -197,8 +197,11 @@ class Transport:
 
     def _why(self, error: Exception, problem: APIError, origin: str) -> str:
         """Return what the environment has to do with an error; "" if it has nothing."""
-        if isinstance(problem.__cause__, ssl.CertificateError):
-            return why_untrusted() if self._tls is None else ""
+        cause = problem.__cause__
+        if isinstance(cause, ssl.CertificateError):
+            verified: Any = getattr(cause, "certificate_error", cause)  # as aiohttp wraps it
+            code = getattr(verified, "verify_code", 0)
+            return why_refused(code, has_default_trust=self._tls is None)
         is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
         return self._proxies.why_unused(origin) if is_cut_off else ""
 

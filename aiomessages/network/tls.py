@@ -13,6 +13,11 @@ ClientCert = StrPath | tuple[StrPath, StrPath] | tuple[StrPath, StrPath, str]
 
 _OF_OTHERS: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
+# The codes of OpenSSL's verification (X509_V_ERR_…): no authority that is trusted has signed the
+# certificate; and it or its authority lacks what RFC 5280 demands, which Python checks since 3.13.
+UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+NOT_STRICT: Final = frozenset(range(79, 95))
+
 # The value of `ca_file` for the trust store of the system.
 SYSTEM: Final = "system"
 
@@ -41,6 +46,11 @@ def tls_context(
             )
         if not isinstance(ssl_context, ssl.SSLContext):
             raise ConfigurationError("ssl_context must be an ssl.SSLContext")
+        if ssl_context.protocol == ssl.PROTOCOL_TLS_SERVER:
+            raise ConfigurationError(
+                "ssl_context is that of a server: ssl.create_default_context() makes one for a"
+                " client"
+            )
         return ssl_context
     if ca_file is None and client_cert is None:
         return None
@@ -50,8 +60,22 @@ def tls_context(
     return context
 
 
-def why_untrusted() -> str:
-    """Return which variable may be why a certificate is not trusted, as a sentence; "" if none is.
+def why_refused(code: int, *, has_default_trust: bool) -> str:
+    """Return what to do about a certificate that failed with this code; "" if that is not known.
+
+    A variable may be why it is not trusted.
+    """
+    if code in NOT_STRICT:
+        return (
+            "Python 3.13 and later demand extensions that this certificate, or that of its"
+            " authority, lacks: let them be issued again, or pass an ssl_context= without"
+            " VERIFY_X509_STRICT."
+        )
+    return _variable_without_effect() if has_default_trust and code in UNKNOWN_AUTHORITY else ""
+
+
+def _variable_without_effect() -> str:
+    """Return which variable names a file that is not used, as a sentence; "" if none does.
 
     OpenSSL ignores a missing file, and Python the variables of other programs.
     """
