@@ -40,9 +40,9 @@ class KeyCommand(RenewedKey):
     - `ttl`: seconds for which a key is kept, unless the output says how long it is valid.
     - `timeout`: seconds after which the command is killed.
 
-    The output is the key, also as a JSON string, or a JSON object with the key (`api_key`, `token`, `access_token` or
-    `accessToken`) and its end (`expires_on` or `expires_at`, in Unix seconds or ISO 8601, or
-    `expires_in`, in seconds). An exit code other than 0 is an error.
+    The output is the key, as it is or as a JSON string, or a JSON object with the key (`api_key`,
+    `token`, `access_token` or `accessToken`) and its end (`expires_on` or `expires_at`, in Unix
+    seconds or ISO 8601, or `expires_in`, in seconds). An exit code other than 0 is an error.
 
     Raises ConfigurationError for arguments that cannot be used.
     """
