@@ -101,6 +101,8 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
 
 def _lost_before_response(cause: Exception) -> APIError:
     lost = "the connection was lost before a response"
+    if isinstance(cause, OSError) and _ALERT.search(str(cause)):  # in TLS 1.3 it comes that late
+        return _with_cause(cause, "TLS failed", TLSError)
     if isinstance(cause, OSError):
         return _with_cause(cause, lost, stale=True)
     # The parser in C puts the headers that had arrived into the cause, so the cause is dropped.
@@ -152,7 +154,17 @@ def _with_cause(
     reason = reason_of(cause)
     error = problem(f"{message}: {reason}" if reason else message, stale=stale)
     error.__cause__ = without_frames(cause)
+    if isinstance(error, TLSError) and _ALERT.search(reason):
+        error.hint = _OTHER_CERTIFICATE
     return error
+
+
+# An alert of a server about the certificate of the client. For a missing one, older versions of TLS
+# have only the alert of a failed handshake.
+_ALERT: Final = re.compile(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)")
+_OTHER_CERTIFICATE: Final = (
+    "The server probably wants another certificate of this client: pass client_cert=."
+)
 
 
 def reason_of(cause: BaseException) -> str:

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -577,6 +580,55 @@ async def test_a_client_certificate(ca_file: Path) -> None:
         ) as client:
             with pytest.raises(APIConnectionError):
                 await walked(client)
+
+
+@contextlib.contextmanager
+def refusing(version: ssl.TLSVersion) -> Iterator[str]:
+    """Yield the URL of a server that wants a certificate of the client, and says why it ends.
+
+    asyncio would end the connection before its alert is sent.
+    """
+    context = certificate("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    addresses.AUTHORITY.configure_trust(context)
+
+    def serve() -> None:
+        with (
+            contextlib.suppress(OSError),
+            listening.accept()[0] as taken,
+            context.wrap_socket(taken, server_side=True, do_handshake_on_connect=False) as wrapped,
+        ):
+            with contextlib.suppress(ssl.SSLError):
+                wrapped.do_handshake()
+            wrapped.settimeout(5)
+            while socket.socket.recv(wrapped, 65536):  # else the end would be a RST
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/v1"
+        thread.join()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
+@pytest.mark.parametrize("has_expired", [False, True])
+async def test_a_client_certificate_that_is_refused(
+    ca_file: Path, version: ssl.TLSVersion, *, has_expired: bool
+) -> None:
+    """A server that refuses the client's certificate, or misses one, is a TLSError that says so."""
+    path = ca_file.with_name("expired.pem")
+    day = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    issued = addresses.AUTHORITY.issue_cert("c@example.org", not_before=day, not_after=day)
+    issued.private_key_and_cert_chain_pem.write_to_path(path)
+    options: Any = {"ca_file": ca_file, **({"client_cert": path} if has_expired else {})}
+    with refusing(version) as base_url:
+        async with AsyncMessagesClient(KEY, base_url=base_url, **options) as client:
+            with pytest.raises(TLSError, match="wants another certificate") as caught:
+                await client.list(COMPLETION)
+    assert caught.value.attempts == 1
+    assert "client_cert=" in str(caught.value)
 
 
 async def test_a_context_of_ones_own(ca_file: Path) -> None:
