@@ -137,7 +137,7 @@ class AsyncMessagesClient:
         on_retry: OnRetry | None = None,
     ) -> None:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
-        from .network.tls import hide_password, tls_context  # noqa: PLC0415 with aiohttp
+        from .network.tls import ClientCertificate, hide_password, tls_context  # noqa: PLC0415 with aiohttp
 
         show_log(log_level())
         # before an error can show them in a traceback
@@ -192,12 +192,17 @@ class AsyncMessagesClient:
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
         )
+        tls = tls_context(ssl_context, ca_file, client_cert)
+        renewed = (
+            None if tls is None or client_cert is None else ClientCertificate(tls, client_cert)
+        )
         transport = Transport(
             session,
             headers=constant_headers,
             trace_configs=trace_configs,
             proxies=self._proxies,
-            tls=tls_context(ssl_context, ca_file, client_cert),
+            tls=tls,
+            certificate=renewed,
         )
         self._caller = Caller(
             self._settings,

@@ -19,7 +19,8 @@ from yarl import URL
 
 from aiomessages.errors import APIError, ConfigurationError, MessagesError, TLSError
 from aiomessages.network.proxy import Proxies
-from aiomessages.network.tls import why_refused
+from aiomessages.network.tls import ClientCertificate, why_refused
+from aiomessages.observe.logs import log_kept_certificate
 from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
@@ -75,6 +76,7 @@ class Transport:
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
         proxies: Proxies | None = None,
         tls: ssl.SSLContext | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> None:
         if session is not None:
             if trace_configs:
@@ -89,6 +91,8 @@ class Transport:
         self._options: dict[str, Any] = {} if session is None else _options_for(session)
         self._proxies = proxies or Proxies()
         self._tls = tls
+        self._certificate = certificate
+        self._warned = ""
         self._shortcut: ShortcutSender | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -211,7 +215,7 @@ class Transport:
         if self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop; make one in each loop")
         if self._session is None:
-            pool = Pool(self._tls)
+            pool = Pool(self._tls, self._refresh_certificate)
             # Headers that all requests share cost least in the session.
             self._session = aiohttp.ClientSession(
                 connector=pool,
@@ -226,6 +230,12 @@ class Transport:
             if not self._session.trace_configs:
                 self._shortcut = ShortcutSender(pool)
         return self._session
+
+    def _refresh_certificate(self) -> None:
+        problem = "" if self._certificate is None else self._certificate.refresh()
+        if problem and problem != self._warned:
+            log_kept_certificate(problem)
+        self._warned = problem
 
     def stay_in_one_process(self) -> None:
         """Raise RuntimeError after a fork: two processes must not share a connection."""

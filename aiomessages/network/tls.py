@@ -133,6 +133,44 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     raise ConfigurationError(f"client_cert {' and '.join(paths)} cannot be used: {reason}")
 
 
+class ClientCertificate:
+    """The certificate of a client, which is loaded again when its files change.
+
+    Kubernetes and others replace a certificate before it ends. Connections that are open keep the
+    one that they began with.
+    """
+
+    def __init__(self, context: ssl.SSLContext, client_cert: ClientCert) -> None:
+        self._context, self._client_cert = context, client_cert
+        paths = client_cert if isinstance(client_cert, tuple) else (client_cert,)
+        self._paths = paths[:2]
+        self._loaded = self._identity()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._paths!r})"
+
+    def refresh(self) -> str:
+        """Load the files if they changed; return why the last certificate stays in use, or ""."""
+        identity = self._identity()
+        if identity == self._loaded:
+            return ""
+        try:
+            # First into another context: a certificate without its key would end the old pair.
+            _load_client_cert(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._client_cert)
+            _load_client_cert(self._context, self._client_cert)
+        except ConfigurationError as error:
+            return str(error)
+        self._loaded = identity
+        return ""
+
+    def _identity(self) -> object:
+        try:
+            found = [os.stat(path) for path in self._paths]  # noqa: PTH116 as in KeyFile
+        except OSError as error:
+            return error.strerror
+        return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
+
+
 class _Password:
     """Give the password of a key. Without this, OpenSSL would ask for one at the terminal."""
 

@@ -1,10 +1,10 @@
 """The log: logger `aiomessages`, one record per attempt, per retry, and per end of a list.
 
-A success is a DEBUG record; a failure and a retry are INFO records. A key that could not be
-replaced is a WARNING, with the reason of its source. Each record has its facts as attributes too
-(`extra`), for a formatter that writes JSON. No record contains a header, query, body or key, or the
-text of an error of a call. Ids come from the server: each character that could end a line or
-control a terminal is escaped, in the attributes as well.
+A success is a DEBUG record; a failure and a retry are INFO records. A key, or a certificate of the
+client, that could not be replaced is a WARNING with the reason. Each record has its facts as
+attributes too (`extra`), for a formatter that writes JSON. No record contains a header, query, body
+or key, or the text of an error of a call. Ids come from the server: each character that could end a
+line or control a terminal is escaped, in the attributes as well.
 """
 
 import logging
@@ -105,6 +105,12 @@ def log_kept_key(reason: str) -> None:
     """Log that a key stays in use, because its source has no other one."""
     facts = {"event": "key", "reason": escape_unprintable(reason)}
     log.warning("the last key stays in use: %s", facts["reason"], extra=facts)
+
+
+def log_kept_certificate(reason: str) -> None:
+    """Log that a certificate of the client stays in use, because its files hold no other one."""
+    facts = {"event": "certificate", "reason": escape_unprintable(reason)}
+    log.warning("the last certificate stays in use: %s", facts["reason"], extra=facts)
 
 
 def log_end(

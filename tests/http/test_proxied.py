@@ -631,6 +631,54 @@ async def test_a_client_certificate_that_is_refused(
     assert "client_cert=" in str(caught.value)
 
 
+async def test_a_client_certificate_that_is_replaced(
+    ca_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new connection takes the certificate that its files have by then, or else the last one."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def replace(name: str, *, also_key: bool = True) -> None:
+        issued = addresses.AUTHORITY.issue_cert(name)
+        cert.write_bytes(issued.cert_chain_pems[0].bytes())
+        if also_key:
+            key.write_bytes(issued.private_key_pem.bytes())
+
+    subjects: list[str] = []
+
+    async def note(exchange: Exchange) -> None:
+        peer = exchange.writer.get_extra_info("peercert")
+        subjects.append(dict(peer["subjectAltName"])["email"])
+        await exchange.send(exchange.right("connection: close"))
+
+    context = certificate("127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    addresses.AUTHORITY.configure_trust(context)
+    replace("a@example.org")
+    async with (
+        RawServer({1: note}, tls=context) as server,
+        AsyncMessagesClient(
+            KEY, base_url=server.base_url, ca_file=ca_file, client_cert=(cert, key), retry=ONCE
+        ) as client,
+    ):
+        await client.list(COMPLETION)
+        replace("b@example.org")
+        await client.list(COMPLETION)
+        replace("c@example.org", also_key=False)  # the key follows in a moment
+        for _ in range(2):
+            await client.list(COMPLETION)
+        cert.unlink()
+        await client.list(COMPLETION)
+        replace("d@example.org")
+        await client.list(COMPLETION)
+    assert [subject[0] for subject in subjects] == ["a", "b", "b", "b", "b", "d"]
+    mismatch, missing = (
+        record.getMessage() for record in caplog.records if record.name == "aiomessages"
+    )
+    assert "the last certificate stays in use" in mismatch
+    assert "the key does not belong to the certificate" in mismatch
+    assert "No such file" in missing
+
+
 async def test_a_context_of_ones_own(ca_file: Path) -> None:
     """`ssl_context=` is used for the connections."""
     context = ssl.create_default_context(cafile=ca_file)

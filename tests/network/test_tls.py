@@ -12,7 +12,7 @@ from faults.addresses import AUTHORITY
 from faults.canary import shown_by_error
 
 from aiomessages import ConfigurationError
-from aiomessages.network.tls import hide_password, tls_context, why_refused
+from aiomessages.network.tls import ClientCertificate, hide_password, tls_context, why_refused
 
 SECRET = "pass-canary-0123"
 
@@ -46,6 +46,16 @@ def context_of(files: Path, *names: str, **options: Any) -> ssl.SSLContext | Non
 def test_no_options() -> None:
     """Without an option, the context is aiohttp's."""
     assert tls_context(None, None, None) is None
+
+
+def test_the_repr_of_a_certificate(files: Path) -> None:
+    """The repr of a client's certificate has its files, and not the password of the key."""
+    cert = (files / "cert.pem", files / "locked.pem", SECRET)
+    context = tls_context(None, None, cert)
+    assert context is not None
+    shown = repr(ClientCertificate(context, cert))
+    assert "locked.pem" in shown
+    assert SECRET not in shown
 
 
 def test_a_context_of_ones_own() -> None:
