@@ -90,7 +90,7 @@ http {{
     server {{
         listen 127.0.0.1:{limited} ssl;
         keepalive_requests 3;
-        location / {{ proxy_pass {upstream}; limit_req zone=all burst=2 nodelay; }}
+        location / {{ proxy_pass {upstream}; limit_req zone=all burst=20 nodelay; }}
     }}
     server {{
         listen 127.0.0.1:{limited_429} ssl;
@@ -312,7 +312,7 @@ async def test_pages_of_errors_in_the_middle_of_a_walk(parts: Parts) -> None:
 
 @pytest.mark.parametrize(
     ("server", "options", "refusal"),
-    [("limited_429", {}, "429"), ("limited", {"max_rps": 30}, "503")],
+    [("limited_429", {}, "429"), ("limited", {"max_rps": 25}, "503")],
     ids=["429", "503, with max_rps"],
 )
 async def test_a_limit_of_requests_in_an_export(
@@ -322,7 +322,7 @@ async def test_a_limit_of_requests_in_an_export(
 
     That nginx closes each connection after three requests costs nothing.
     """
-    async with AsyncMessagesClient(KEY, **parts.options(server)) as client:
+    async with AsyncMessagesClient(KEY, **parts.options(server), retry=OFTEN) as client:
         await exported(client, parts.folder / "a.jsonl", limit=10, **options)
     assert {line[1] for line in parts.logged()} <= {"200", refusal}
 
