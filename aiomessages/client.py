@@ -78,7 +78,8 @@ class AsyncMessagesClient:
     The arguments:
 
     - `api_key`: a str, or an async callable that is called for each attempt, such as those of
-      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`.
+      `aiomessages.keys`. Default: the environment's `OPENAI_API_KEY`. It may be missing if a header
+      carries the credential, such as `Authorization` or `api-key`.
     - `base_url`, `organization`, `project`: the address of the API, and the account. Defaults:
       `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
     - `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`. `trust_env`: use the
@@ -136,7 +137,7 @@ class AsyncMessagesClient:
         on_retry: OnRetry | None = None,
     ) -> None:
         from .http.transport import Transport  # noqa: PLC0415 aiohttp takes 300 ms
-        from .network.tls import hide_password, tls_context  # noqa: PLC0415 with aiohttp
+        from .network.tls import ClientCertificate, hide_password, tls_context  # noqa: PLC0415 with aiohttp
 
         show_log(log_level())
         # before an error can show them in a traceback
@@ -186,17 +187,22 @@ class AsyncMessagesClient:
         }
         key = self._settings.api_key
         rules = Rules(
-            Key(key) if isinstance(key, str) else key,
+            key if callable(key) else Key(key or ""),
             policy=_checked_policy(retry),
             max_bytes=check_count("max_response_bytes", max_response_bytes),
             on_retry=_checked_hook(on_retry),
+        )
+        tls = tls_context(ssl_context, ca_file, client_cert)
+        renewed = (
+            None if tls is None or client_cert is None else ClientCertificate(tls, client_cert)
         )
         transport = Transport(
             session,
             headers=constant_headers,
             trace_configs=trace_configs,
             proxies=self._proxies,
-            tls=tls_context(ssl_context, ca_file, client_cert),
+            tls=tls,
+            certificate=renewed,
         )
         self._caller = Caller(
             self._settings,

@@ -32,19 +32,20 @@ Ids = (
 class Conversation(CompactRepr, SerializableStruct, msgspec.Struct, frozen=True):
     """The messages of a completion and, on request, the model's reply.
 
-    `reply` needs `include_reply=True`. `completion` (model, created, metadata, usage, …) is set if
-    the completion was fetched for its reply or came from a list of completions; else it is None.
-
-    With `on_error="continue"`, `error` is the error of a conversation that could not be read, and
-    `messages` has the messages that were read before it. An error that every other conversation
-    would meet as well is raised instead.
+    An error that every other conversation would meet as well is raised, even with
+    `on_error="continue"`.
     """
 
     completion_id: str
+    """Id of the completion."""
     messages: list[Message]
+    """The messages that were sent to the model; if there is an `error`, those before it."""
     reply: Reply | None = None
+    """The reply of the first choice, with `include_reply=True`; else None."""
     error: MessagesError | None = None
+    """The error of a conversation that could not be read, with `on_error="continue"`."""
     completion: StoredCompletion | None = None
+    """The completion, if it was fetched for its reply or came from a list; else None."""
 
     def to_dict(self) -> dict[str, Json]:
         """Return a new dict with the fields; values from the server have every field it sent.

@@ -35,13 +35,10 @@ from .values.redaction import shown
 
 
 class MessagesError(Exception):
-    """The base class of every error that this package raises.
-
-    `hint` says what to do, where that is known. It is the end of the text; the program shows it on
-    a line of its own.
-    """
+    """The base class of every error that this package raises."""
 
     hint: str = ""
+    """What to do, if that is known. It ends the text; the program shows it on a line of its own."""
 
     def __init__(self, *args: object, hint: str = "") -> None:
         super().__init__(*args)
@@ -62,20 +59,24 @@ class ClientClosedError(MessagesError):
 
 
 class APIError(MessagesError):
-    """A call failed: no request could be sent, or none got a usable response.
-
-    `completion_id` and `cursor` (the `after` of the page) name the request that failed; `attempts`
-    is the number of requests that were sent for it. `retryable` is true if another attempt could
-    help.
-    """
+    """A call failed: no request could be sent, or none got a usable response."""
 
     retryable: ClassVar[bool] = False
+    """True if another attempt could help."""
+    message: str
+    """What happened, in the server's words if it has some."""
+    completion_id: str | None
+    """Id of the completion; None for a list of completions."""
+    cursor: str | None
+    """The `after` of the page that failed; None for the first page."""
+    attempts: int
+    """Number of requests that were sent for the page."""
 
     def __init__(self, message: str, *, retryable: bool | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.completion_id: str | None = None
-        self.cursor: str | None = None
+        self.completion_id = None
+        self.cursor = None
         self.attempts = 0
         if retryable is not None:
             self.retryable = retryable  # type: ignore[misc]  # an exception to the rule of its class
@@ -123,12 +124,13 @@ def _restore(cls: type[APIError], args: tuple[Any, ...], facts: dict[str, Any]) 
 
 
 class APIConnectionError(APIError):
-    """No complete response arrived.
+    """No complete response arrived."""
 
-    `stale` is true if a kept-alive connection ended before the first byte of the response: the
-    server had closed it earlier, so the request can be repeated at once.
+    stale: bool
+    """True if a kept-alive connection ended before the first byte of the response.
+
+    The server had closed it earlier, so the request can be repeated at once.
     """
-
     retryable = True
     hint = "Check the network and base_url; the messages delivered so far are good."
 
@@ -138,21 +140,21 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """The timeout of an attempt, or the deadline of the whole call, ran out.
-
-    `in_body` is true if the headers had arrived: the body was too slow or too large for the time.
-    """
+    """The timeout of an attempt, or the deadline of the whole call, ran out."""
 
     in_body: bool = False
+    """True if the headers had arrived: the body was too slow or too large for the time."""
     hint = "Raise timeout= (one attempt) or deadline= (the whole call) if the server is only slow."
 
 
 class ProxyError(APIConnectionError):
     """The proxy cannot be reached, refuses to connect to the API, or cannot.
 
-    `status` is that of its response, or None without one. The API got no request.
+    The API got no request.
     """
 
+    status: int | None
+    """Status of the proxy's response; None without one."""
     hint = "The API got no request."
 
     def __init__(
@@ -180,7 +182,14 @@ class TLSError(APIConnectionError):
 
 
 class APIResponseError(APIError):
-    """A response arrived but cannot be used; see `status`, `headers` and `request_id`."""
+    """A response arrived but cannot be used."""
+
+    status: int
+    """HTTP status of the response."""
+    headers: CIMultiDict[str]
+    """Headers of the response; names match in any case."""
+    request_id: str | None
+    """The server's id of the request, from the header `x-request-id`."""
 
     def __init__(
         self,
@@ -209,11 +218,13 @@ class DecodeError(APIResponseError):
 
 
 class SchemaError(APIResponseError):
-    """The body is JSON of the wrong shape; `path` is the place, such as `$.data[3].id`.
+    """The body is JSON of the wrong shape.
 
     A page must have a list as its `data`, and each item an id. Any other mismatch is no error.
     """
 
+    path: str
+    """The place, as a JSON path: `$.data[3].id`."""
     hint = "A list cannot continue without ids, not even by raw(): check base_url."
 
     def __init__(
@@ -235,11 +246,13 @@ class ResponseTooLargeError(APIResponseError):
 
 
 class RedirectError(APIResponseError):
-    """The server redirects to `location_host`.
+    """The server redirects.
 
     Redirects are never followed, since the next host would receive the credentials.
     """
 
+    location_host: str | None
+    """The host that it redirects to."""
     hint = "Set base_url to the address of the API itself."
 
     def __init__(
@@ -264,9 +277,19 @@ class APIStatusError(APIResponseError):
     """The server answered with an error.
 
     `code`, `type`, `param` and `message` come from the server; a value that is not a string is kept
-    as JSON text. `body` is the first megabyte of the response, and `retry_after` the number of
-    seconds that the server asked to wait, or None.
+    as JSON text.
     """
+
+    body: bytes
+    """The first megabyte of the response."""
+    code: str | None
+    """The server's name for the error, such as `not_found`."""
+    type: str | None
+    """The server's name for the kind of error, such as `invalid_request_error`."""
+    param: str | None
+    """The parameter that the server complains about."""
+    retry_after: float | None
+    """Seconds that the server asked to wait; None if it did not."""
 
     def __init__(
         self,
@@ -313,13 +336,13 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404, or a 400 with the same meaning: the completion does not exist, not yet, or no longer.
-
-    `is_of_api` is true if the code, the param or the text of the response shows that the API itself
-    looked for the completion. Any other 404 may come from a gateway, or from a wrong base_url.
-    """
+    """404, or a 400 with the same meaning: the completion does not exist, not yet, or no longer."""
 
     is_of_api: bool = False
+    """True if the code, the param or the text shows that the API itself did not find it.
+
+    Any other 404 may come from a gateway, or from a wrong base_url.
+    """
     hint = (
         "Only completions created with store=true are kept, for 30 days. A new one takes some"
         " seconds to appear: see wait_until_visible=."

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import ConfigurationError
-from .values.headers import CODINGS, header_of
+from .values.headers import CODINGS, carries_credential, header_of
 from .values.plain import as_plain, can_be_sent
 from .values.secrets import SecretStr, hide
 
@@ -52,8 +52,11 @@ class Timeout(msgspec.Struct, frozen=True):
     """
 
     total: float | None = 60.0
+    """Seconds from the wait for a place in the pool to the last byte of the body."""
     connect: float | None = 5.0
+    """Seconds of the wait for a connection."""
     read: float | None = None
+    """Seconds between two reads."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -74,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True):
     """The checked settings of a client. Their repr shows no secret."""
 
     base_url: str
-    api_key: ApiKey
+    api_key: ApiKey | None
     organization: str | None
     project: str | None
     headers: dict[str, str]
@@ -92,7 +95,10 @@ class Settings(msgspec.Struct, frozen=True):
         default_query: Mapping[str, object] | None,
         allow_http: bool,
     ) -> "Settings":
-        """Check the arguments and take the missing ones from the OPENAI_* environment variables."""
+        """Check the arguments and take the missing ones from the OPENAI_* environment variables.
+
+        The key may be missing if a header carries a credential.
+        """
         key = api_key if api_key is not None else hide(os.environ.get("OPENAI_API_KEY"))
         # An empty base_url is a mistake, by which the key could go to another server.
         if base_url is None:
@@ -101,12 +107,15 @@ class Settings(msgspec.Struct, frozen=True):
         project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         identity = {"OpenAI-Organization": organization, "OpenAI-Project": project}
         named = {name: value for name, value in identity.items() if value}
+        headers = check_headers(named) | check_headers(default_headers or {})
+        if not callable(key) and not (key is None and any(map(carries_credential, headers))):
+            key = check_key(key)
         return cls(
             base_url=check_base_url(base_url, allow_http=allow_http),
-            api_key=key if callable(key) else check_key(key),
+            api_key=key,
             organization=as_plain(organization),
             project=as_plain(project),
-            headers=check_headers(named) | check_headers(default_headers or {}),
+            headers=headers,
             query=check_query(default_query or {}),
         )
 
@@ -223,7 +232,11 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"{name!r} is not the name of a header")
+            # It may be a whole line with a secret, so it is not repeated.
+            raise ConfigurationError(
+                "a name among the headers is not the name of a header: it is a str of letters,"
+                " digits and hyphens"
+            )
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise ConfigurationError(
                 f"the value of header {name} must be a str of printable ASCII characters"

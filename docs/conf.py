@@ -14,12 +14,19 @@ author = "the aiomessages developers"
 project_copyright = author
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.names", "extensions.values"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "extensions.llms",
+    "extensions.names",
+    "extensions.values",
+]
 nitpicky = True  # a reference that leads nowhere is a warning, and the session makes it an error
 # Names of other packages stay text: links to them would need requests to other sites.
 OTHER_PACKAGES = (
-    "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|markupsafe|msgspec|opentelemetry|os"
-    "|pathlib|pytest|ssl|starlette|types|typing|web"
+    "aiohttp|anyio|asyncio|collections|contextlib|datetime|fastapi|markupsafe|msgspec|multidict"
+    "|opentelemetry|os|pathlib|pytest|ssl|starlette|types|typing|web"
 )
 # Types of arguments and results that no user imports.
 NOT_IMPORTED = (
@@ -51,6 +58,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = "aiomessages"
 html_static_path = ["static"]
+html_favicon = "../aiomessages/view/static/icon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
@@ -60,6 +68,6 @@ highlight_language = "none"
 
 
 def setup(app: Sphinx) -> None:
-    """Replace the lexer of `console`, which would colour `export` as a shell's builtin."""
-    app.add_lexer("console", TextLexer)
+    """Replace the lexer of `sh`, which would colour `export` as a shell's builtin."""
+    app.add_lexer("sh", TextLexer)
     app.add_lexer("jsonl", JsonLexer)

@@ -1,6 +1,7 @@
 """Fixtures of every test: a key that must never leak, and no settings from outside."""
 
 import functools
+import gc
 import logging
 import signal
 import sys
@@ -29,6 +30,28 @@ def pytest_configure() -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what stays until the end: each call of it would take long."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> "Iterator[object]":
+    """Pause coverage in a test of many repetitions, which it makes much slower."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage and coverage.Coverage.current()
+    if not measuring or not item.get_closest_marker("unmeasured"):
+        return (yield)
+    measuring.stop()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of programs that it starts
+        try:
+            return (yield)
+        finally:
+            measuring.start()
 
 
 @pytest.fixture(autouse=True)

@@ -129,9 +129,10 @@ async def test_a_conversation() -> None:
 
 
 async def test_the_header_of_a_gateway() -> None:
-    """A gateway that wants the key in `api-key` gets it there as a default header."""
-    async with serving(Azure(), "placeholder", default_headers={"api-key": KEY}) as client:
-        assert len(await client.list(STORED)) == 20
+    """A gateway that wants the key in `api-key` gets it there, without or beside an `api_key`."""
+    for api_key in (None, "placeholder"):
+        async with serving(Azure(), api_key, default_headers={"api-key": KEY}) as client:
+            assert len(await client.list(STORED)) == 20
 
 
 async def test_a_token_of_entra() -> None:

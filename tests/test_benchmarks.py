@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest.importorskip("openai", reason="the benchmarks compare with it")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux for the memory")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="they ask Linux for the memory"),
+    pytest.mark.unmeasured,
+]
 
 # Each question by itself, at its smallest size, and a word of its output.
 TINY = {

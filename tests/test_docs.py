@@ -1,4 +1,4 @@
-"""The documentation runs: each python and console block of the Markdown pages.
+"""The documentation runs: each python and sh block of the Markdown pages.
 
 A comment in front of a block, `<!-- not run: the reason -->`, exempts it.
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 # Another name of a language that runs ("bash", "py", none) would escape the tests below.
-LANGUAGES = {"python", "console", "javascript", "json", "jsonl", "text", "toml", "yaml"}
+LANGUAGES = {"python", "sh", "dockerfile", "javascript", "json", "jsonl", "text", "toml", "yaml"}
 # The directives to the site's generator.
 DIRECTIVES = {"{eval-rst}", "{include} ../CHANGELOG.md", "{toctree}"}
 
@@ -54,9 +54,9 @@ class Block(NamedTuple):
     reason: str | None
 
     def commands(self) -> list[str]:
-        """Return what a person types: the lines after `$ `, with their continuations."""
-        whole = self.code.replace("\\\n", " ")
-        return [line.removeprefix("$ ") for line in whole.splitlines() if line.startswith("$ ")]
+        """Return what a person types: the lines, with their continuations."""
+        lines = self.code.replace("\\\n", " ").splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -73,7 +73,7 @@ BLOCKS = [block for page in FILES for block in blocks(page)]
 FIRST_SHOWN = {
     command: f"{block.page}:{block.line}: {command}"
     for block in reversed(BLOCKS)
-    if block.language == "console" and not block.reason
+    if block.language == "sh" and not block.reason
     for command in block.commands()
 }
 COMMANDS = [pytest.param(command, id=where) for command, where in sorted(FIRST_SHOWN.items())]
@@ -138,7 +138,7 @@ def test_python_blocks_run(page: Path) -> None:
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_console_commands_run(command: str) -> None:
+def test_commands_run(command: str) -> None:
     """Each command that a page shows works."""
     check = next((check for start, check in CHECKS.items() if command.startswith(start)), None)
     assert check is not None, f"nothing here knows how to check {command!r}"
@@ -190,6 +190,15 @@ def test_every_block_names_a_known_language(page: Path) -> None:
     found = blocks(page)
     assert {block.language for block in found} <= LANGUAGES | DIRECTIVES
     assert page.read_text("utf-8").count("```") == 2 * len(found)
+
+
+@pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_block_has_a_prompt(page: Path) -> None:
+    """A block is copied as it is shown, so it has no `$`, no `>>>`, and no output."""
+    found = re.findall(
+        r"^ *(?:\$|>>>|\.\.\.|In \[\d+\]:) .*", page.read_text("utf-8"), re.MULTILINE
+    )
+    assert found == []
 
 
 @pytest.mark.parametrize("page", FILES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "docs"))
 
 from check import faults
+from extensions.fields import public_fields
 from extensions.public import public_names
 
 FAULTS = {
@@ -28,13 +29,25 @@ GOOD = [
 ]
 
 
+def entry(name: str) -> str:
+    """Return an entry of the reference, as Sphinx writes it."""
+    return f'<dl><dt id="{name}">{name}</dt><dd><p>A description.</p></dd></dl>'
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A site of two pages, the second with every public name."""
-    names = "".join(f'<dt id="{module}.{name}"></dt>' for name, module in public_names())
+    """A site of two pages, the second with every public name and field."""
+    names = [f"{module}.{name}" for name, module in public_names()]
+    entries = "".join(map(entry, [*names, *public_fields(names)]))
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/page.html").write_text(f'<h1 id="place">x</h1>{names}<a href="../index.html">')
+    (tmp_path / "sub/page.html").write_text(
+        f'<h1 id="place">x</h1>{entries}<a href="../index.html">'
+    )
     (tmp_path / "index.html").write_text("")
+    (tmp_path / "llms.txt").write_text("# x\n\n> x\n\n## x\n\n- [x](sub/page.md): x\n")
+    (tmp_path / "sub/page.md").write_text(
+        "[x](page.html#place), [y](https://elsewhere.example/y.md)"
+    )
     (tmp_path / "site.css").write_text("a { background: url(data:image/svg+xml;base64,AA==) }")
     (tmp_path / "site.js").write_text(
         'const svg = "http://www.w3.org/2000/svg"; // https://b.example'
@@ -70,8 +83,47 @@ def test_a_fault_of_a_style_sheet_or_a_script_is_found(site: Path, name: str, te
     assert list(faults(site)) == [f"{name} loads https://fonts.example/b"]
 
 
-def test_a_missing_public_name_is_reported(site: Path) -> None:
-    """A public name without a place in the reference is reported."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aiomessages.MessagesError.hint",  # an attribute of a class
+        "aiomessages.Message.id",  # a field of a Struct
+        "aiomessages.Message.text",  # a property
+        "aiomessages.server.LocalServer.api_key",  # set by __init__
+        "aiomessages.archive.sync",  # a function
+    ],
+)
+def test_a_name_without_a_description_is_reported(site: Path, name: str) -> None:
+    """A public name or field that the reference lacks, or does not describe, is reported."""
     page = site / "sub/page.html"
-    page.write_text(page.read_text("utf-8").replace('id="aiomessages.Message"', ""))
-    assert list(faults(site)) == ["the reference has no aiomessages.Message"]
+    whole = page.read_text("utf-8")
+    for replacement in ("", entry(name).replace("<p>A description.</p>", "")):
+        page.write_text(whole.replace(entry(name), replacement))
+        assert list(faults(site)) == [f"the reference does not describe {name}"]
+
+
+def test_fields_of_values_inside_others_are_described(site: Path) -> None:
+    """The fields of a class that only the reference names have to be described as well."""
+    page = site / "sub/page.html"
+    name = "aiomessages.models.Audio"
+    page.write_text(page.read_text("utf-8") + entry(name))
+    fields = ("data", "expires_at", "id", "transcript")
+    assert list(faults(site)) == [
+        f"the reference does not describe {name}.{field}" for field in fields
+    ]
+
+
+def test_a_page_that_no_program_finds_is_reported(site: Path) -> None:
+    """A page that llms.txt does not list is reported, and so is a list that is missing."""
+    (site / "new.html").write_text("")
+    assert list(faults(site)) == ["llms.txt does not list new"]
+    (site / "llms.txt").unlink()
+    assert list(faults(site)) == ["there is no llms.txt"]
+
+
+def test_a_broken_link_of_a_text_is_reported(site: Path) -> None:
+    """A link of llms.txt, or of a page's Markdown, that leads to no file is reported."""
+    (site / "sub/page.md").write_text("[x](other.md#place)")
+    with (site / "llms.txt").open("a") as lists:
+        lists.write("- [y](y.md): y\n")
+    assert list(faults(site)) == ["llms.txt links to y.md", "sub/page.md links to other.md"]

@@ -7,6 +7,7 @@ import graphlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = Path(__file__).resolve().parent.parent / "aiomessages"
 
@@ -83,16 +84,32 @@ HEAVY = {
     *("opentelemetry", "pygments", "ray", "rich", "sqlite3", "uvloop"),
 }
 
+pytestmark = pytest.mark.unmeasured
+
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-each_module = pytest.mark.parametrize(
-    "module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE))
-)
+
+
+def culprits(fault: Callable[[Path], object]) -> dict[str, object]:
+    """Return what a function finds wrong, for each module in which it finds something."""
+    found = {name_in_package(module): fault(module) for module in MODULES}
+    return {name: fault for name, fault in found.items() if fault}
+
+
+def name_in_package(module: Path) -> str:
+    """Return the path of a module within the package."""
+    return module.relative_to(PACKAGE).as_posix()
 
 
 @cache
 def tree_of(module: Path) -> ast.Module:
     """Return the syntax tree of a module."""
     return ast.parse(module.read_text("utf-8"))
+
+
+@cache
+def nodes_of(module: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a module's syntax tree."""
+    return tuple(ast.walk(tree_of(module)))
 
 
 def layer_of(module: Path) -> str:
@@ -111,15 +128,15 @@ def imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     return [f"{source}.{alias.name}" for alias in node.names]
 
 
-def imports_of(tree: ast.AST, module: Path) -> Iterator[str]:
-    """Yield each dotted name that a module imports, anywhere in the file."""
+def imports_of(nodes: Iterable[ast.AST], module: Path) -> Iterator[str]:
+    """Yield each dotted name that these nodes of a module import."""
     folder = module.relative_to(PACKAGE.parent).parts[:-1]
-    for node in ast.walk(tree):
+    for node in nodes:
         yield from imported_names(node, folder)
 
 
-def without_type_checking(module: Path) -> ast.Module:
-    """Leave out the imports for type checkers."""
+def nodes_at_run_time(module: Path) -> Iterator[ast.AST]:
+    """Yield all nodes but those for type checkers."""
 
     class Cut(ast.NodeTransformer):
         def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
@@ -127,7 +144,7 @@ def without_type_checking(module: Path) -> ast.Module:
                 return node.orelse
             return self.generic_visit(node)
 
-    return Cut().visit(ast.parse(module.read_text("utf-8")))
+    return ast.walk(Cut().visit(ast.parse(module.read_text("utf-8"))))
 
 
 @cache
@@ -142,44 +159,50 @@ def module_of(name: str) -> Path | None:
     return None
 
 
-@each_module
-def test_imports_point_down(module: Path) -> None:
+def test_imports_point_down() -> None:
     """A module imports its own layer and those below; the server imports few of them."""
-    ours = [name for name in imports_of(tree_of(module), module) if name.startswith("aiomessages")]
+    assert culprits(layers_that_it_must_not_import) == {}
+
+
+def layers_that_it_must_not_import(module: Path) -> set[str]:
+    """Return the layers that a module imports and must not."""
+    ours = [name for name in imports_of(nodes_of(module), module) if name.startswith("aiomessages")]
     imported = {layer_of(file) for name in ours if (file := module_of(name)) is not None}
     layer = layer_of(module)
     # If server and client shared code, one mistake could be made on both sides and pass.
     of_server = {"server", "models", "archive"}
     allowed = of_server if layer == "server" else set(ORDER[: ORDER.index(layer) + 1])
     # A name of `aiomessages` itself may be of any layer of the core, so only its uses ask for one.
-    assert imported - allowed == set()
-    assert layer in USES or "__init__" not in imported
+    return imported - (allowed if layer in USES else allowed - {"__init__"})
 
 
-@each_module
-def test_imports_can_be_followed(module: Path) -> None:
+def test_imports_can_be_followed() -> None:
     """A module imports by statements, or other packages by their constant name."""
+    assert culprits(computed_imports).keys() <= DYNAMIC
+
+
+def computed_imports(module: Path) -> list[str]:
+    """Return the names that a module imports by a call, unless they are constant names of HEAVY."""
     called = [
         node
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Call) and name_of(node.func) in ("import_module", "__import__")
     ]
     names = [ast.unparse(node.args[0]).strip("'") for node in called]
-    if module.relative_to(PACKAGE).as_posix() not in DYNAMIC:
-        assert all(name.isidentifier() and name in HEAVY for name in names)
+    return [name for name in names if not (name.isidentifier() and name in HEAVY)]
 
 
 def test_the_server_shares_no_reading_with_the_client() -> None:
     """What it uses of the archive shares with a client which listed messages are replies alone."""
     used, found = [PACKAGE / "server" / "local.py", PACKAGE / "server" / "app.py"], set()
     while used:
-        for name in imports_of(without_type_checking(used.pop()), PACKAGE / "archive" / "x.py"):
+        for name in imports_of(nodes_at_run_time(used.pop()), PACKAGE / "archive" / "x.py"):
             file = module_of(name) if name.startswith("aiomessages.archive.") else None
             if file is not None and file not in found:
                 found.add(file)
                 used.append(file)
     assert PACKAGE / "archive" / "store.py" in found
-    names = {name for module in found for name in imports_of(tree_of(module), module)}
+    names = {name for module in found for name in imports_of(nodes_of(module), module)}
     shared = {file for name in names if (file := module_of(name)) and layer_of(file) != "archive"}
     assert {*map(layer_of, shared)} <= {"wire", "errors", "_lazy"}
     assert [file.name for file in shared if layer_of(file) == "wire"] == ["replies.py"]
@@ -189,24 +212,24 @@ def test_no_imports_in_a_circle() -> None:
     """No two modules import each other, directly or indirectly."""
     graph = {}
     for module in MODULES:
-        names = imports_of(without_type_checking(module), module)
+        names = imports_of(nodes_at_run_time(module), module)
         graph[module] = {module_of(name) for name in names if name.startswith("aiomessages.")}
         graph[module] -= {None, module, PACKAGE / "__init__.py"}
     assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-@each_module
-def test_pure_modules_do_no_io(module: Path) -> None:
+def test_pure_modules_do_no_io() -> None:
     """The grammar of the API, the values and the decisions import no module that does I/O."""
-    name = str(module.relative_to(PACKAGE))
-    if not name.startswith(PURE):
-        pytest.skip("it may do I/O")
-    imported = {name.split(".")[0] for name in imports_of(tree_of(module), module)}
-    assert not imported & IMPURE_MODULES
-    called = {
-        name_of(node.func) for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)
-    }
-    assert not called & IMPURE_CALLS
+    assert culprits(io_of) == {}
+
+
+def io_of(module: Path) -> set[str]:
+    """Return the modules for I/O that a pure module imports, and the functions that it calls."""
+    if not name_in_package(module).startswith(PURE):
+        return set()
+    imported = {name.split(".")[0] for name in imports_of(nodes_of(module), module)}
+    called = {name_of(node.func) for node in nodes_of(module) if isinstance(node, ast.Call)}
+    return imported & IMPURE_MODULES | called & IMPURE_CALLS
 
 
 def name_of(function: ast.expr) -> str:
@@ -214,12 +237,17 @@ def name_of(function: ast.expr) -> str:
     return ast.unparse(function).rpartition(".")[2]
 
 
-@each_module
-def test_no_private_names_of_other_modules(module: Path) -> None:
+def test_no_private_names_of_other_modules() -> None:
     """A module uses no underscore name that another module of the package defines."""
+    assert culprits(private_names_of_others) == {}
+
+
+def private_names_of_others(module: Path) -> set[str]:
+    """Return the underscore names of other modules that a module uses or imports."""
+    elsewhere = private_names_elsewhere(module)
     used = {
         node.attr
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute)
         and is_private(node.attr)
         and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
@@ -227,19 +255,19 @@ def test_no_private_names_of_other_modules(module: Path) -> None:
     # The argument of getattr, setattr, attrgetter, methodcaller; a key of vars().
     used |= {
         node.value
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 1
-    } & private_names_elsewhere(module) - FOREIGN_NAMES - set(sys.stdlib_module_names)
-    assert not (used - private_members(module)) & private_names_elsewhere(module)
-    imported = {name.rpartition(".")[2] for name in imports_of(tree_of(module), module)}
-    assert not {name for name in imported if name.startswith("_")} - {"__version__", "_lazy"}
+    } & elsewhere - FOREIGN_NAMES - set(sys.stdlib_module_names)
+    imported = {name.rpartition(".")[2] for name in imports_of(nodes_of(module), module)}
+    private = {name for name in imported if name.startswith("_")} - {"__version__", "_lazy"}
+    return (used - private_members(module)) & elsewhere | private
 
 
 @cache
 def private_names(module: Path) -> set[str]:
     """Return the underscore names that a module defines or sets on its own objects."""
     names: set[str] = set()
-    for node in ast.walk(tree_of(module)):
+    for node in nodes_of(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -251,14 +279,21 @@ def private_names(module: Path) -> set[str]:
 
 def private_names_elsewhere(module: Path) -> set[str]:
     """Return the underscore names that the other modules define."""
-    return set().union(*(private_names(other) for other in MODULES if other != module))
+    times = modules_with_private_name()
+    return {name for name in times if times[name] > (name in private_names(module))}
+
+
+@cache
+def modules_with_private_name() -> Counter[str]:
+    """Count the modules that define each underscore name."""
+    return Counter(name for module in MODULES for name in private_names(module))
 
 
 @cache
 def private_members(module: Path) -> set[str]:
     """Return the underscore names that a module's classes define, or that it sets on an object."""
     names: set[str] = set()
-    for node in ast.walk(tree_of(module)):
+    for node in nodes_of(module):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr)
         for member in node.body if isinstance(node, ast.ClassDef) else ():
@@ -274,11 +309,16 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-@each_module
-def test_modules_are_short(module: Path) -> None:
+def test_modules_are_short() -> None:
     """A module of more than 300 lines gives the reason at its top."""
-    if len(module.read_text("utf-8").splitlines()) > MAX_LINES:
-        assert REASON in (ast.get_docstring(tree_of(module)) or "")
+    assert culprits(length_without_reason) == {}
+
+
+def length_without_reason(module: Path) -> int:
+    """Return the number of lines of a module that is long and does not say why, else 0."""
+    lines = len(module.read_text("utf-8").splitlines())
+    reason = REASON in (ast.get_docstring(tree_of(module)) or "")
+    return 0 if lines <= MAX_LINES or reason else lines
 
 
 def test_importing_the_package_loads_no_use_of_it() -> None:

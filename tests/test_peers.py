@@ -22,6 +22,8 @@ from aiomessages.server.sample import sample_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.unmeasured
+
 JSON = dict[str, Any]
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

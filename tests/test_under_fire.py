@@ -39,6 +39,8 @@ from aiomessages.paging import cursor, prefetch, stream
 from aiomessages.paging.cursor import Fetched, WalkState
 from aiomessages.wire.page_content import PageContent
 
+pytestmark = pytest.mark.unmeasured
+
 # --- streams: schedules ---------------------------------------------------------------------------
 
 BATCH = 300

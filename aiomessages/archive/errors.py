@@ -14,6 +14,7 @@ class ArchiveError(MessagesError):
     """The archive cannot be read or written; the text says why and what to do."""
 
     exit_code: ClassVar[int] = 1
+    """Exit code of the program for this error."""
 
 
 class NotAnArchiveError(ArchiveError, ValueError):
@@ -45,11 +46,14 @@ class SearchError(ArchiveError, ValueError):
 
 
 class ImportFileError(ArchiveError, ValueError):
-    """A file to import has a `line`, counted from 1, that is no conversation.
+    """A file to import has a line that is no conversation."""
 
-    `path` is the file, and `reason` says what the line is instead.
-    """
-
+    path: str
+    """The file."""
+    line: int
+    """Number of the line, counted from 1."""
+    reason: str
+    """What the line is instead."""
     exit_code = 65
 
     def __init__(self, path: str, line: int, reason: str, *, hint: str = "") -> None:

@@ -14,20 +14,22 @@ from .values import read_items, read_reply
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A message that matches a search: a Message, or the Reply of a choice.
-
-    `n` is its place among the messages of its completion, counted from 0, replies last. `choice` is
-    None for a message that was sent to the model, and the number of the choice for a reply.
-    `created` (Unix seconds) and `model` are those of the completion.
-    """
+    """A message that matches a search: a Message, or the Reply of a choice."""
 
     completion_id: str
+    """Id of the completion."""
     n: int
+    """Place of the message among those of its completion, counted from 0; replies come last."""
     choice: int | None
+    """None for a message that was sent to the model; for a reply the number of its choice."""
     message: Message | Reply
+    """The message, or the reply."""
     snippet: Snippet
+    """The part of its text that matches."""
     created: int | None
+    """When the completion was created, in Unix seconds."""
     model: str | None
+    """Model of the completion."""
 
 
 def hits_of(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term]) -> list[Hit]:

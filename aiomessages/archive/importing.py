@@ -25,20 +25,22 @@ class Kept(NamedTuple):
     """A conversation that the archive has in another form: the line of the file, and its id."""
 
     line: int
+    """Line of the file, counted from 1."""
     completion_id: str
+    """Id of the conversation."""
 
 
 class ImportReport(NamedTuple):
-    """The result of an import, in conversations.
-
-    `new` were not in the archive, `unchanged` were there already, and `replaced` differed. `kept`
-    names those that differ and stayed as the archive has them.
-    """
+    """The result of an import, in conversations."""
 
     new: int
+    """Conversations that the archive did not have."""
     unchanged: int
+    """Conversations that it had already."""
     replaced: int
+    """Conversations that differed, and are now as in the file."""
     kept: tuple[Kept, ...]
+    """Those that differ, and stayed as they are in the archive."""
 
 
 def import_file(

@@ -27,7 +27,12 @@ _Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class RecordError(ValueError):
-    """A record that cannot be stored: its `line`, counted from 1, and the `reason`."""
+    """A record that cannot be stored."""
+
+    line: int
+    """Number of its line, counted from 1."""
+    reason: str
+    """Why it cannot be stored."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(line, reason)

@@ -8,27 +8,33 @@ import msgspec
 class SyncReport(msgspec.Struct):
     """The result of one sync; counts and ids are of this run.
 
-    Of the `listed` completions, `new` ones with `messages` messages were added, and `changed` ones
-    updated. `missing` ids are kept in the archive, but the server lists them no more: a recheck
-    finds them.
-
-    Ids that are not in the archive: `pending` (not visible yet) and `failed` (by id, the error),
-    which every later run tries again; `gone` (they vanished before they could be read).
-    `lost` ids changed while they were read: the archive has a part of their messages.
+    Ids that are `pending`, `failed` or `gone` are not in the archive.
     """
 
     path: Path
+    """The archive."""
     listed: int = 0
+    """Completions that the server listed."""
     new: int = 0
+    """Completions that were added."""
     messages: int = 0
+    """Messages that were added, replies not counted."""
     changed: int = 0
+    """Completions whose metadata was updated."""
     requests: int = 0
+    """Requests that were sent, those for the list included."""
     seconds: float = 0.0
+    """Duration of the sync."""
     missing: list[str] = []
+    """Ids that the archive keeps and the server lists no more; a recheck finds them."""
     pending: list[str] = []
+    """Ids that are not visible yet; every later sync tries them again."""
     failed: dict[str, str] = {}
+    """The error of each id that could not be read; every later sync tries them again."""
     gone: list[str] = []
+    """Ids that vanished before they could be read."""
     lost: list[str] = []
+    """Ids that changed while they were read: the archive has a part of their messages."""
 
     @property
     def complete(self) -> bool:

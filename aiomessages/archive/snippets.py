@@ -22,16 +22,17 @@ Span = tuple[int, int]
 
 
 class Snippet(msgspec.Struct, frozen=True):
-    """About 150 characters around the first match of a search, as they were written.
-
-    `marks` are the places of all matches in `text`, from and to. `before` and `after` say whether
-    the message has more text there.
-    """
+    """About 150 characters around the first match of a search, as they were written."""
 
     text: str
+    """The characters, without the marks."""
     marks: tuple[tuple[int, int], ...] = ()
+    """Places of the matches in `text`: index of the first character, and of the one after the last.
+    """
     before: bool = False
+    """True if the message has text in front of it."""
     after: bool = False
+    """True if the message has text behind it."""
 
     def __str__(self) -> str:
         return f"{'…' * self.before}{self.text}{'…' * self.after}"

@@ -16,59 +16,75 @@ _RUNS: Final = 5  # the last ones
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run that wrote the archive. Times are in Unix seconds; `end` is None while it runs.
-
-    `refused` is the number of 429 responses; a run that was killed has no `result`.
-    """
+    """One run that wrote the archive. Times are in Unix seconds."""
 
     kind: str
+    """`sync` or `recheck`."""
     selection: str
+    """What was selected, as a JSON object; `{}` is everything."""
     begin: float
+    """When it began."""
     end: float | None
+    """When it ended; None while it runs, or if it was killed."""
     result: str | None
+    """`complete`, `interrupted`, or the name of the error that ended it; None without an end."""
     new: int
+    """Completions that it added."""
     changed: int
+    """Completions whose metadata changed."""
     gone: int
+    """Completions that the server listed no more."""
     failed: int
+    """Completions that could not be read."""
     requests: int
+    """Requests that were sent."""
     refused: int
+    """Responses with the status 429."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A completion that could not be read so far. Times are in Unix seconds.
-
-    `state` is `pending` (not visible yet) or `failed`, and `error` why.
-    """
+    """A completion that could not be read so far. Times are in Unix seconds."""
 
     id: str
+    """Id of the completion."""
     state: str
+    """`pending` (not visible yet) or `failed`."""
     error: str | None
+    """The last error; None without one."""
     since: float
+    """When it could first not be read."""
     attempts: int
+    """How often it was tried."""
     next: float
+    """When it may be tried again; every sync tries all."""
 
 
 class ArchiveStatus(msgspec.Struct, frozen=True):
-    """What an archive holds. Times are in Unix seconds.
-
-    `project` says where they come from: `base_url`, `organization` and `project`, as far as they
-    are known. `completions` are their numbers by state; `messages` counts those that were sent to
-    models, and `replies` the replies. `first_created` and `last_created` are those of the oldest
-    and the newest completion. `runs` are the last ones, the newest first. `bytes` is the size on
-    disk. `running` is true while a sync holds the archive's lock.
-    """
+    """What an archive holds. Times are in Unix seconds."""
 
     path: str
+    """The archive."""
     project: dict[str, str]
+    """Where its completions come from: `base_url`, `organization` and `project`, as far as known.
+    """
     completions: dict[str, int]
+    """Number of completions by state: `complete`, `gone`, `expired` or `lost`."""
     messages: int
+    """Number of messages that were sent to models."""
     replies: int
+    """Number of replies."""
     first_created: int | None
+    """When the oldest completion was created."""
     last_created: int | None
+    """When the newest completion was created."""
     runs: list[Run]
+    """The last runs, at most five, the newest first."""
     waiting: list[Waiting]
+    """The completions that could not be read so far."""
     bytes: int
+    """Size on disk."""
     running: bool = False
+    """True while a sync holds the archive's lock."""
 
 
 def read_status(db: sqlite3.Connection, path: str | os.PathLike[str]) -> ArchiveStatus:

@@ -15,13 +15,16 @@ ProvideKey = Callable[[], Awaitable[str]]
 
 
 class Key:
-    """A key, and the header that carries it: made once for as long as the key stays the same."""
+    """A key, and the header that carries it: made once for as long as the key stays the same.
 
-    __slots__ = ("header", "secret")
+    An empty key has no header: another header carries the credential.
+    """
+
+    __slots__ = ("headers", "secret")
 
     def __init__(self, key: str) -> None:
         self.secret = SecretStr(key)
-        self.header = SecretStr(f"Bearer {key}")
+        self.headers = {"authorization": SecretStr(f"Bearer {key}")} if key else {}
 
 
 async def provided(provide: ProvideKey, seconds: float | None) -> Key:

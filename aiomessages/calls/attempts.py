@@ -145,7 +145,7 @@ class Attempts:
     def _locate(self, error: ErrorT, request: Request, running: RunningCall) -> ErrorT:
         """Note in an error where the call stood; an id of the server's may hold the key."""
         key = running.key or self.rules.api_key
-        secret = key.secret if isinstance(key, Key) else ""
+        secret = (key.secret if isinstance(key, Key) else "", *request.call.credentials)
         return error.at(
             completion_id=concealed(request.call.completion_id, secret),
             cursor=concealed(request.cursor, secret),
@@ -257,6 +257,7 @@ class Attempts:
             self._refuse_once_closed()  # the callable may ignore a cancellation
             timeout = within(call.deadline, call.timeout)  # once more, as the key took time
         running.key = key
+        secret = (key.secret, *call.credentials)
         if rules.queue is not None:
             rules.queue.on_sent()
         began = time.monotonic()
@@ -265,22 +266,22 @@ class Attempts:
             response = await self.transport.get(
                 call.resource.origin,
                 request.target,
-                {"authorization": key.header, **call.headers},
+                {**key.headers, **call.headers},
                 timeout=timeout,
                 max_bytes=rules.max_bytes,
                 fresh=request.fresh,
             )
             if self.listener is not None:
                 self.listener.received(len(response.body))
-            result = read_or_hang_up(response, read, key.secret)
+            result = read_or_hang_up(response, read, secret)
         except (APIError, asyncio.CancelledError) as error:
-            log_attempt(request.target, error, began=began, attempt=running.sent, secret=key.secret)
+            log_attempt(request.target, error, began=began, attempt=running.sent, secret=secret)
             if self.listener is not None:
                 self.listener.attempted(error)
             # A request that waits for a name to be resolved is cancelled before it is sent.
             running.sent -= isinstance(error, asyncio.CancelledError)
             raise
-        log_attempt(request.target, response, began=began, attempt=running.sent, secret=key.secret)
+        log_attempt(request.target, response, began=began, attempt=running.sent, secret=secret)
         if self.listener is not None:
             self.listener.attempted(response)
         return result

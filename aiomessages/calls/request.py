@@ -16,6 +16,7 @@ from aiomessages.errors import (
 )
 from aiomessages.observe.operation import Operation
 from aiomessages.settings import Timeout
+from aiomessages.values.redaction import Secrets
 from aiomessages.wire.requests import Resource
 from aiomessages.wire.responses import Response
 
@@ -27,34 +28,39 @@ ResultT = TypeVar("ResultT")
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
-    """The argument of `on_retry`: attempt 1, 2, … failed by `error`; the next follows in `delay` s.
-
-    `completion_id` is None for a list of completions, `cursor` for the first page of a list.
-    """
+    """The argument of `on_retry`: an attempt failed, and the next one will follow."""
 
     completion_id: str | None
+    """Id of the completion; None for a list of completions."""
     cursor: str | None
+    """The `after` of the request; None for the first page of a list."""
     attempt: int
+    """Number of the attempt that failed, counted from 1."""
     delay: float
+    """Seconds until the next attempt."""
     error: APIError
+    """The error of the attempt that failed."""
 
 
 OnRetry = Callable[[RetryDetails], object]
 
-Read = Callable[[Response, str], ResultT]
-"""Return the result in a response, or raise the error that it is; the str, the key, is in none."""
+Read = Callable[[Response, Secrets], ResultT]
+"""Return the result in a response, or raise the error that it is; the secrets are in none."""
 
 # After one of these errors, the response may belong to another request, and so may the next bytes.
 _WRONG_ANSWERS: Final = (APIConnectionError, DecodeError, PaginationError, SchemaError)
 
 
-def read_or_hang_up(response: Response, read: Read[ResultT], secret: str) -> ResultT:
-    """Read a response; end the connection of a wrong one."""
+def read_or_hang_up(response: Response, read: Read[ResultT], secret: Secrets) -> ResultT:
+    """Read a response; end the connection of a wrong one. An error names a proxy in between."""
     try:
         return read(response, secret)
-    except _WRONG_ANSWERS:
-        if response.hang_up is not None:
+    except APIError as error:
+        if isinstance(error, _WRONG_ANSWERS) and response.hang_up is not None:
             response.hang_up()
+        if response.forwarded_by and "json" not in response.headers.get("content-type", ""):
+            proxy = response.forwarded_by.removeprefix("the ")
+            error.hint = f"The {proxy} may have answered in place of the API."
         raise
 
 
@@ -97,7 +103,7 @@ class Call(msgspec.Struct, frozen=True):
     """The part that all requests of one call have in common.
 
     `patience` is the number of seconds in which a 404 may mean that the completion is not visible
-    yet, and is requested again.
+    yet, and is requested again. `credentials` are those in the headers.
     """
 
     resource: Resource
@@ -106,6 +112,7 @@ class Call(msgspec.Struct, frozen=True):
     deadline: Deadline | None
     completion_id: str | None
     patience: float
+    credentials: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True):

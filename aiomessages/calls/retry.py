@@ -41,10 +41,15 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """
 
     max_retries: int = 2
+    """Attempts after the first one; 0 disables retries."""
     initial_backoff: float = 0.5
+    """Seconds before the first retry; doubled for each further one."""
     max_backoff: float = 8.0
+    """Longest wait of this policy, in seconds."""
     jitter: float = 0.25
+    """Largest part of a wait that is left out by chance, from 0 to 1."""
     max_retry_after: float = 60.0
+    """Longest Retry-After that is waited for, in seconds."""
 
     def __post_init__(self) -> None:
         check_count("max_retries", self.max_retries, least=0)

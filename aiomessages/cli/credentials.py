@@ -4,7 +4,6 @@ A key is in a file, in standard input or in the output of a command, and never a
 every process of the machine can read those.
 """
 
-import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -14,15 +13,12 @@ from typing import Final
 
 from aiomessages.keys import KeyCommand, KeyFile
 from aiomessages.settings import ApiKey, custom_headers
-from aiomessages.values.headers import header_of
+from aiomessages.values.headers import carries_credential, credentials_in, header_of
 
 from . import stderr
 from .exits import UsageError
 
 _LONGEST_KEY: Final = 65_536
-_SECRET_HEADER: Final = re.compile(
-    r"(.*[-_])?(authorization|cookie|key|token|secret|password)", re.IGNORECASE
-)
 
 
 def key_of(file: str | None, command: str | None) -> ApiKey | None:
@@ -96,9 +92,8 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
     Raises UsageError for a line that is no header, or whose name says that it is a secret.
     """
-    for name, value in custom_headers(has_key=False).items():
-        if _SECRET_HEADER.fullmatch(name):
-            stderr.conceal(value.removeprefix("Bearer ").removeprefix("Basic "))
+    for credential in credentials_in(custom_headers(has_key=False)):
+        stderr.conceal(credential)
     headers = {}
     for line in lines:
         named = header_of(line)
@@ -107,7 +102,7 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
                 "--header needs a name, a colon and a value: --header 'X-Team: search'"
             )
         name, value = named
-        if _SECRET_HEADER.fullmatch(name):
+        if carries_credential(name):
             raise UsageError(
                 f"--header {name}: a secret in argv can be read by everyone on this machine;"
                 " put the header into OPENAI_CUSTOM_HEADERS"

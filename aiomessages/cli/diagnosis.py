@@ -23,6 +23,7 @@ from aiomessages.errors import (
     SchemaError,
     TLSError,
 )
+from aiomessages.network.tls import NOT_STRICT, UNKNOWN_AUTHORITY
 
 # Seconds. Tokens and certificates tolerate a clock that is a few minutes wrong, and no more.
 WRONG_CLOCK: Final = 300.0
@@ -68,6 +69,11 @@ _OTHER_HOST: Final = Diagnosis(
     "The certificate is for another host.",
     "Check the host of base_url, and whether its name resolves to the right server.",
 )
+_NOT_STRICT: Final = Diagnosis(
+    "The certificate, or that of its authority, lacks extensions that Python demands since 3.13.",
+    "Let the certificates be issued again by the rules of RFC 5280, or use an older Python; the"
+    " Python client can accept them with ssl_context=.",
+)
 # The codes of OpenSSL's verification (X509_V_ERR_…).
 _CERTIFICATES: Final[dict[int, Diagnosis]] = {
     9: Diagnosis(
@@ -78,7 +84,8 @@ _CERTIFICATES: Final[dict[int, Diagnosis]] = {
         "The certificate has expired.",
         "Check the clock of this machine; if it is right, the server's certificate is too old.",
     ),
-    **dict.fromkeys((2, 18, 19, 20, 21), _UNTRUSTED),
+    **dict.fromkeys(UNKNOWN_AUTHORITY, _UNTRUSTED),
+    **dict.fromkeys(NOT_STRICT, _NOT_STRICT),
     **dict.fromkeys((62, 64), _OTHER_HOST),
 }
 

@@ -18,6 +18,8 @@ SPELLING_OF_NETWORK: Final = {
     ),
     "proxy=": "--proxy",
     "or pass ca_file=": "or use --ca-file",
+    "or pass an ssl_context=": "or use the Python client with an ssl_context=",
+    "pass client_cert=": "use --client-cert",
     "ca_file=": "--ca-file",
     "ca_file ": "--ca-file ",
     "client_cert ": "--client-cert ",

@@ -74,7 +74,12 @@ def _without_password(url: str) -> str:
 
 
 def key_text(connection: Connection, key: str) -> str:
-    """Return the kind of the key and its source; the key itself is not in it."""
+    """Return the kind of the key and its source; the key itself is not in it.
+
+    Without a key, a header carries the credential.
+    """
+    if not key:
+        return "none: a header carries the credential"
     return f"{kind_of(key, now=time.time())}, from {_source(connection)}"
 
 

@@ -15,12 +15,10 @@ from aiomessages.errors import MessagesError
 
 
 class ExportError(MessagesError):
-    """An export cannot begin, continue or be finished; committed batches are safe.
-
-    `exit_code` is the exit code of `aiomessages export` for the error.
-    """
+    """An export cannot begin, continue or be finished; committed batches are safe."""
 
     exit_code: ClassVar[int] = 1
+    """Exit code of `aiomessages export` for this error."""
 
 
 class ChangedError(ExportError):

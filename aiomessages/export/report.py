@@ -18,33 +18,40 @@ PROGRESS_SECONDS: Final = 0.1  # at least, between two calls of `on_progress`
 
 
 class Progress(msgspec.Struct):
-    """The progress of an export. Counts are of this run.
-
-    `total` is the number of ids, or None if it is unknown. `completions`, `messages` and `bytes`
-    are those written by this run, in `seconds` so far; `already` counts the completions of earlier
-    runs; `skipped`, `gone`, `pending`, `lost` and `failed` are as in ExportReport. `requests`
-    counts all requests, also those for the list, and `retries` the attempts after a failed one.
-    `listed` is false if the source was not read. `paused_until` is the `time.monotonic()` until
-    which the server asked to wait (0: never). `writing_columns` is true while columns are made at
-    the end.
-    """
+    """The progress of an export. Counts are of this run."""
 
     total: int | None = None
+    """Number of ids; None if it is unknown."""
     completions: int = 0
+    """Completions that this run wrote."""
     messages: int = 0
+    """Messages that this run wrote."""
     bytes: int = 0
+    """Bytes that this run wrote."""
     requests: int = 0
+    """Requests that were sent, those for the list included."""
     retries: int = 0
+    """Attempts after a failed one."""
     skipped: int = 0
+    """Completions that the layout cannot express."""
     gone: int = 0
+    """Completions that the server no longer has."""
     pending: int = 0
+    """Completions that are not visible yet."""
     lost: int = 0
+    """Completions that changed while they were read."""
     failed: int = 0
+    """Completions that could not be read."""
     already: int = 0
+    """Completions of earlier runs."""
     seconds: float = 0.0
+    """Duration so far."""
     listed: bool = True
+    """False if the source was not read."""
     paused_until: float = 0.0
+    """The `time.monotonic()` until which the server asked to wait; 0 if it never did."""
     writing_columns: bool = False
+    """True while columns are made, at the end."""
 
 
 class ProgressTracker:
@@ -94,33 +101,38 @@ class ProgressTracker:
 class ExportReport(msgspec.Struct, frozen=True):
     """The result of an export.
 
-    `progress` counts this run. The other fields describe the whole export: `rows` in its files,
-    `sha256` by file name, `skipped` (the layout cannot express them) and `failed` (they could not
-    be read), both counted by reason, and `removed`: the number of completions in the files that
-    the source no longer names.
-
-    Lists of ids name the completions that are not in the files: `gone` (the server no longer has
-    them), `pending` (not visible yet; every later run asks again), `lost` (they changed while they
-    were read; NAME.incomplete.jsonl holds the part that was read) and `failed_ids`.
-
-    `finished` is false if a completion failed that the next run would try again; `was_finished` is
-    true if an earlier run had finished the export.
+    `progress` counts this run; the other fields describe the whole export. The lists of ids name
+    the completions that are not in the files.
     """
 
     destination: Path
+    """The file or directory."""
     layout: str
+    """`messages`, `conversations`, `finetune` or `chat`."""
     progress: Progress
+    """Counts of this run."""
     finished: bool
+    """False if a completion failed that the next run would try again."""
     rows: int
+    """Rows in all files."""
     sha256: dict[str, str]
+    """SHA-256 in hexadecimal digits, by the name of the file."""
     skipped: dict[str, int]
+    """Completions that the layout cannot express, counted by reason."""
     failed: dict[str, int]
+    """Completions that could not be read, counted by reason."""
     removed: int = 0
+    """Completions in the files that the source no longer names."""
     was_finished: bool = False
+    """True if an earlier run had finished the export."""
     gone: list[str] = []
+    """Ids that the server no longer has."""
     pending: list[str] = []
+    """Ids that are not visible yet; every later run asks again."""
     lost: list[str] = []
+    """Ids that changed while they were read; NAME.incomplete.jsonl has the part that was read."""
     failed_ids: list[str] = []
+    """Ids that could not be read."""
 
     @property
     def complete(self) -> bool:

@@ -16,40 +16,54 @@ class Count(msgspec.Struct, frozen=True):
     """A number of completions, and the number of messages in them."""
 
     completions: int
+    """Number of completions."""
     messages: int
+    """Number of messages in them."""
 
 
 class ExportStatus(msgspec.Struct, frozen=True):
-    """The progress of an export, as its ledger records it.
-
-    `completions` has a Count for each state: `done`, `skipped`, `gone`, `pending`, `lost` and
-    `failed`; the lists of ids are those of ExportReport. `rows` and `bytes` are committed, in
-    `files` files. `finished_at` is the time at which the output got its final name, in Unix
-    seconds. `running` is true while a process holds the export's lock; `resumed` if it began in an
-    earlier run. `percent` is the part of the ids of the source that has a result: None for a list,
-    whose length is unknown.
-    """
+    """The progress of an export, as its ledger records it; the ids are those of ExportReport."""
 
     destination: str
+    """The file or directory."""
     finished: bool
+    """True if a run has finished the export."""
     layout: str
+    """`messages`, `conversations`, `finetune` or `chat`."""
     include_reply: bool
+    """True if the replies are exported."""
     media: str | None
+    """The directory for images, sounds and files; None without one."""
     base_url: str
+    """The server that it exports from."""
     completions: dict[str, Count]
+    """A Count for each state: `done`, `skipped`, `gone`, `pending`, `lost` and `failed`."""
     rows: int
+    """Rows that are committed."""
     bytes: int
+    """Bytes that are committed."""
     files: int
+    """Number of files."""
     skipped: dict[str, int]
+    """Completions that the layout cannot express, counted by reason."""
     failed: dict[str, int]
+    """Completions that could not be read, counted by reason."""
     gone: list[str] = []
+    """Ids that the server no longer has."""
     pending: list[str] = []
+    """Ids that are not visible yet."""
     lost: list[str] = []
+    """Ids that changed while they were read."""
     failed_ids: list[str] = []
+    """Ids that could not be read."""
     finished_at: float | None = None
+    """When the output got its final name, in Unix seconds."""
     running: bool = False
+    """True while a process holds the export's lock."""
     resumed: bool = False
+    """True if it began in an earlier run."""
     percent: float | None = None
+    """Part of the given ids that has a result, up to 100; None for a list of unknown length."""
 
 
 def read_status(destination: str | Path) -> ExportStatus | None:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from aiomessages.errors import (
     APIError,
@@ -31,16 +31,23 @@ from aiomessages.settings import UnusableKeyError
 
 
 class Problem(BaseModel):
-    """The body of an error answer: a `code` for programs, and a sentence for people in `detail`."""
+    """The body of an error answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     code: str
+    """Kind of the error, for programs."""
     detail: str
+    """A sentence for people."""
 
 
 class InvalidParameters(BaseModel):
-    """The parameters that FastAPI itself refuses: `detail` has the `loc` and `msg` of each."""
+    """The parameters that FastAPI itself refuses."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     detail: list[dict[str, Any]]
+    """For each parameter its place (`loc`) and what is wrong (`msg`)."""
 
 
 class Answer(NamedTuple):

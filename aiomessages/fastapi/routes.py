@@ -16,30 +16,41 @@ from .streaming import stream_messages
 class StoredMessage(BaseModel):
     """One message, with all fields that the API sends, even those of newer versions."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     id: str
+    """Id of the message; `after` takes it."""
     role: str = Field(examples=["system", "user", "assistant", "tool"])
+    """Author of the message; newer versions of the API may have further roles."""
     content: str | None = None
+    """The text; null if the message has none."""
     name: str | None = None
-    content_parts: list[dict[str, Any]] | None = Field(
-        default=None, description="Texts, images, recordings and files, distinguished by `type`."
-    )
+    """Name of the author, if one was given."""
+    content_parts: list[dict[str, Any]] | None = None
+    """Texts, images, recordings and files, distinguished by `type`."""
     refusal: str | None = None
+    """The model's refusal, in its own words."""
     tool_calls: list[dict[str, Any]] | None = None
+    """Calls that the model asked for."""
     tool_call_id: str | None = None
+    """In the result of a call: the id of the call."""
 
 
 class StoredMessagePage(BaseModel):
     """One page of messages. If `has_more`, `last_id` is the `after` of the next page."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     object: Literal["list"]
+    """Always `list`."""
     data: list[StoredMessage]
+    """The messages, in the order that was asked for."""
     first_id: str | None
+    """Id of the first message; null on an empty page."""
     last_id: str | None
+    """Id of the last message; null on an empty page."""
     has_more: bool
+    """True if the list continues after this page."""
 
 
 _AfterQuery = Annotated[

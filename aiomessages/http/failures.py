@@ -101,6 +101,8 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
 
 def _lost_before_response(cause: Exception) -> APIError:
     lost = "the connection was lost before a response"
+    if isinstance(cause, OSError) and _ALERT.search(str(cause)):  # in TLS 1.3 it comes that late
+        return _with_cause(cause, "TLS failed", TLSError)
     if isinstance(cause, OSError):
         return _with_cause(cause, lost, stale=True)
     # The parser in C puts the headers that had arrived into the cause, so the cause is dropped.
@@ -113,13 +115,24 @@ def _invalid_http(error: aiohttp.ClientResponseError | HttpProcessingError) -> A
     A fault that the server repeats every time is not retryable. Nothing of aiohttp's error is kept:
     its args hold the headers of the request, its text those of the response.
     """
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = _first_cause(error)
     text = getattr(cause, "message", "")
-    permanent = isinstance(cause, LineTooLong) or re.match(_PERMANENT, text, re.IGNORECASE)
+    permanent = is_too_large(error) or re.match(_PERMANENT, text, re.IGNORECASE)
     problem = f"the server broke the rules of HTTP ({type(cause).__name__})"
     return APIConnectionError(problem, retryable=not permanent)
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Return whether the headers of a response are longer, or more, than aiohttp reads."""
+    cause = _first_cause(error)
+    text = getattr(cause, "message", "")
+    return isinstance(cause, LineTooLong) or text.startswith("Too many headers")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 # The openings of texts of aiohttp's two parsers. Bytes of the server follow after them; but the
@@ -141,14 +154,31 @@ def _with_cause(
     reason = reason_of(cause)
     error = problem(f"{message}: {reason}" if reason else message, stale=stale)
     error.__cause__ = without_frames(cause)
+    if isinstance(error, TLSError) and _ALERT.search(reason):
+        error.hint = _OTHER_CERTIFICATE
     return error
+
+
+# An alert of a server about the certificate of the client. For a missing one, older versions of TLS
+# have only the alert of a failed handshake.
+_ALERT: Final = re.compile(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)")
+_OTHER_CERTIFICATE: Final = (
+    "The server probably wants another certificate of this client: pass client_cert=."
+)
 
 
 def reason_of(cause: BaseException) -> str:
     """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
-    if isinstance(cause, aiohttp.ClientConnectorError) and (text := system_text(cause)):
-        return f"{cause.host}:{cause.port}: {text}"
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        text = "it ended in the TLS handshake" if ends_in_handshake(cause) else system_text(cause)
+        if text:
+            return f"{cause.host}:{cause.port}: {text}"
     return str(cause).strip()
+
+
+def ends_in_handshake(error: aiohttp.ClientConnectorError) -> bool:
+    """Return whether a connection was lost in the TLS handshake: asyncio's error has no text."""
+    return isinstance(error.os_error, ConnectionResetError) and not str(error.os_error)
 
 
 def system_text(error: aiohttp.ClientConnectorError) -> str:

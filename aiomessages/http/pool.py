@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,9 +56,14 @@ class Pool(aiohttp.TCPConnector):
     can take it again, and may do so forever. This pool lets the waiting request run first.
     """
 
-    def __init__(self, tls: "ssl.SSLContext | None" = None) -> None:
+    def __init__(
+        self,
+        tls: "ssl.SSLContext | None" = None,
+        before_connecting: "Callable[[], object] | None" = None,
+    ) -> None:
         trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
         super().__init__(limit=MAX_CONNECTIONS, **trust)
+        self._before_connecting = before_connecting
         self._kept: dict[ConnectionKey, list[KeptConnection]] = {}
         self._release_timer: asyncio.TimerHandle | None = None
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
@@ -165,6 +170,14 @@ class Pool(aiohttp.TCPConnector):
         self, key: "ConnectionKey", traces: "list[Trace]"
     ) -> "Coroutine[Any, Any, Connection | None]":
         return _no_connection() if _fresh.get() else super()._get(key, traces)
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
+    ) -> "ResponseHandler":
+        """Open a connection. With another name in aiohttp, a new certificate is not noticed."""
+        if self._before_connecting is not None:
+            self._before_connecting()
+        return await super()._create_connection(req, traces, timeout)
 
     async def _create_proxy_connection(
         self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout

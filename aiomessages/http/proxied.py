@@ -17,13 +17,26 @@ from aiomessages.errors import APIError, APITimeoutError, ProxyError
 from aiomessages.network.proxy import Proxy
 from aiomessages.settings import Timeout
 
-from .failures import WrappedError, reason_of, system_text, translate, without_frames
+from .failures import (
+    WrappedError,
+    ends_in_handshake,
+    is_too_large,
+    reason_of,
+    system_text,
+    translate,
+    without_frames,
+)
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
 PROXY_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
+_LOST_BEHIND_IT: Final = (
+    "The proxy itself was reached. Check base_url, and whether the proxy reaches that host; a"
+    " network that wants a login in a browser first may end connections like this."
+)
+_SEND_LESS: Final = "Its answer to CONNECT may have 128 headers, each of up to 8 KB."
 _CHECK_IT: Final = "Check {source}, and whether this machine reaches the proxy."
 _IS_TLS: Final = "Check {source}. If the proxy itself speaks TLS, its URL begins with https://."
 _IS_NO_TLS: Final = (
@@ -123,6 +136,8 @@ def _refused(error: RefusedError, proxy: Proxy, target: str) -> ProxyError:
     is_behind = status >= 500
     did = "cannot connect to" if is_behind else "refuses to connect to"
     hint = _BEHIND_IT if is_behind else _ALLOW_IT
+    if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED or 300 <= status < 400:
+        hint = "The network may want a login in a browser first."
     return ProxyError(
         f"{proxy} {did} {target}: {known}", status=status, hint=hint, retryable=is_behind
     )
@@ -153,7 +168,7 @@ def _behind(
     if isinstance(error, ssl.SSLError | ssl.CertificateError):
         return translate(error, timeout)
     lost = f"the connection to {target} through {proxy} was lost in the TLS handshake"
-    return _with_cause(error, lost, _BEHIND_IT)
+    return _with_cause(error, lost, _LOST_BEHIND_IT)
 
 
 def _unreachable(error: Exception, proxy: Proxy) -> ProxyError:
@@ -167,12 +182,24 @@ def _unreachable(error: Exception, proxy: Proxy) -> ProxyError:
     if isinstance(error, aiohttp.ClientConnectorError):
         return _with_cause(error, f"no connection to {proxy}", check)
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+        if is_too_large(error):
+            said = f"{proxy} sends too long or too many headers"
+            return ProxyError(said, hint=_SEND_LESS, retryable=False)
         return ProxyError(f"{proxy} does not answer in HTTP", hint=is_tls, retryable=False)
     return ProxyError(f"{proxy} closed the connection without an answer", hint=is_tls)
 
 
 def _with_cause(cause: Exception, message: str, hint: str, *, retryable: bool = True) -> ProxyError:
-    reason = system_text(cause) if isinstance(cause, aiohttp.ClientConnectorError) else ""
-    error = ProxyError(f"{message}: {reason or reason_of(cause)}", hint=hint, retryable=retryable)
+    reason = _reason(cause)
+    said = f"{message}: {reason}" if reason else message
+    error = ProxyError(said, hint=hint, retryable=retryable)
     error.__cause__ = without_frames(cause)
     return error
+
+
+def _reason(cause: Exception) -> str:
+    """Return the reason without the address, which the message has, and without its words."""
+    if isinstance(cause, aiohttp.ClientConnectorError) and ends_in_handshake(cause):
+        return ""
+    text = system_text(cause) if isinstance(cause, aiohttp.ClientConnectorError) else ""
+    return text or reason_of(cause)

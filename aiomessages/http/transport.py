@@ -19,7 +19,8 @@ from yarl import URL
 
 from aiomessages.errors import APIError, ConfigurationError, MessagesError, TLSError
 from aiomessages.network.proxy import Proxies
-from aiomessages.network.tls import why_untrusted
+from aiomessages.network.tls import ClientCertificate, why_refused
+from aiomessages.observe.logs import log_kept_certificate
 from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
@@ -75,6 +76,7 @@ class Transport:
         trace_configs: Sequence[aiohttp.TraceConfig] | None = None,
         proxies: Proxies | None = None,
         tls: ssl.SSLContext | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> None:
         if session is not None:
             if trace_configs:
@@ -89,6 +91,8 @@ class Transport:
         self._options: dict[str, Any] = {} if session is None else _options_for(session)
         self._proxies = proxies or Proxies()
         self._tls = tls
+        self._certificate = certificate
+        self._warned = ""
         self._shortcut: ShortcutSender | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -180,7 +184,8 @@ class Transport:
         # aiohttp has other private names, nothing aborts it.
         abort = getattr(getattr(handler, "transport", None), "abort", None)
         headers = CIMultiDict(response.headers)  # a copy: the view cannot be pickled
-        return Response(response.status, headers, body, received_at, flaw, abort)
+        forwarded_by = str(proxy) if forwards else ""
+        return Response(response.status, headers, body, received_at, flaw, abort, forwarded_by)
 
     def _translate(self, error: Exception, origin: str, timeout: Timeout) -> APIError:
         proxy = self._proxies.of(origin)
@@ -190,12 +195,17 @@ class Transport:
             problem = translate(error, timeout)
         if self._owns:  # another session may use the variables
             problem.hint = self._why(error, problem, origin) or problem.hint
+        if proxy is not None and str(proxy) not in str(problem):
+            problem.hint = f"{problem.hint} The connection goes through {proxy}."
         return problem
 
     def _why(self, error: Exception, problem: APIError, origin: str) -> str:
         """Return what the environment has to do with an error; "" if it has nothing."""
-        if isinstance(problem.__cause__, ssl.CertificateError):
-            return why_untrusted() if self._tls is None else ""
+        cause = problem.__cause__
+        if isinstance(cause, ssl.CertificateError):
+            verified: Any = getattr(cause, "certificate_error", cause)  # as aiohttp wraps it
+            code = getattr(verified, "verify_code", 0)
+            return why_refused(code, has_default_trust=self._tls is None)
         is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
         return self._proxies.why_unused(origin) if is_cut_off else ""
 
@@ -205,7 +215,7 @@ class Transport:
         if self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop; make one in each loop")
         if self._session is None:
-            pool = Pool(self._tls)
+            pool = Pool(self._tls, self._refresh_certificate)
             # Headers that all requests share cost least in the session.
             self._session = aiohttp.ClientSession(
                 connector=pool,
@@ -220,6 +230,12 @@ class Transport:
             if not self._session.trace_configs:
                 self._shortcut = ShortcutSender(pool)
         return self._session
+
+    def _refresh_certificate(self) -> None:
+        problem = "" if self._certificate is None else self._certificate.refresh()
+        if problem and problem != self._warned:
+            log_kept_certificate(problem)
+        self._warned = problem
 
     def stay_in_one_process(self) -> None:
         """Raise RuntimeError after a fork: two processes must not share a connection."""

@@ -40,9 +40,9 @@ class KeyCommand(RenewedKey):
     - `ttl`: seconds for which a key is kept, unless the output says how long it is valid.
     - `timeout`: seconds after which the command is killed.
 
-    The output is the key, or a JSON object with the key (`api_key`, `token`, `access_token` or
-    `accessToken`) and its end (`expires_on` or `expires_at`, in Unix seconds or ISO 8601, or
-    `expires_in`, in seconds). An exit code other than 0 is an error.
+    The output is the key, as it is or as a JSON string, or a JSON object with the key (`api_key`,
+    `token`, `access_token` or `accessToken`) and its end (`expires_on` or `expires_at`, in Unix
+    seconds or ISO 8601, or `expires_in`, in seconds). An exit code other than 0 is an error.
 
     Raises ConfigurationError for arguments that cannot be used.
     """
@@ -140,7 +140,8 @@ class _Process(asyncio.SubprocessProtocol):
 def _read(output: str, *, now: float, ttl: float) -> Lease | None:
     """Return the key in the output and its end; None without one."""
     if not output.startswith("{"):
-        return Lease(check_key(output), now + ttl) if output else None
+        text = _unquoted(output)
+        return Lease(check_key(text), now + ttl) if text else None
     fields = _fields(output)
     key = next((fields[name] for name in _KEYS if fields.get(name)), None)
     if key is None:
@@ -149,6 +150,14 @@ def _read(output: str, *, now: float, ttl: float) -> Lease | None:
     expires_in = _number(fields.get("expires_in"))
     ends.append(None if expires_in is None else now + expires_in)
     return Lease(check_key(key), next((end for end in ends if end is not None), now + ttl))
+
+
+def _unquoted(output: str) -> str:
+    """Return the text of a JSON string, as of `az … --query accessToken`; other output as it is."""
+    try:
+        return hide(msgspec.json.decode(output.encode(), type=str))
+    except ValueError:
+        return output
 
 
 def _fields(output: str) -> dict[str, object]:

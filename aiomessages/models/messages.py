@@ -51,16 +51,27 @@ class Message(Wire, frozen=True):
     """
 
     id: str
+    """Id of the message: the cursor that `after` takes."""
     role: Role
+    """Author of the message: `user`, `assistant`, `system`, `developer`, `tool`, `function`, …"""
     content: str | None = field(default_factory=_null)
+    """The text; None if the message has none."""
     name: str | None = field(default_factory=_null)
+    """Name of the author, if one was given."""
     content_parts: list[ContentPart] | None = field(default_factory=_null)
+    """Texts, images, sounds and files, if the message was given in parts."""
     refusal: Sent[str] = None
+    """The model's refusal, in its own words."""
     tool_calls: Sent[list[ToolCall]] = None
+    """Calls of tools that the model asked for."""
     function_call: Sent[FunctionCall] = None
+    """Call of a function, in the form that `tool_calls` replaced."""
     annotations: Sent[list[Annotation]] = None
+    """Web pages that the text cites."""
     audio: Sent[Audio] = None
+    """The model's spoken reply."""
     tool_call_id: Sent[str] = None
+    """In the result of a call: the id of the call."""
 
     @property
     def text(self) -> str:

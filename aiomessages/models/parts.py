@@ -113,22 +113,29 @@ class ImageURL(Wire, frozen=True):
     """An image: a web address, or a data: URI that holds the image."""
 
     url: str
+    """A web address, or a `data:` URI with the whole image."""
     detail: str | Nil = UNSET
+    """Resolution for the model: `auto`, `low` or `high`."""
 
 
 class InputAudio(Wire, frozen=True):
     """Audio: base64 `data` in the given `format` (`wav`, `mp3`)."""
 
     data: str | Nil = UNSET
+    """The sound, as base64."""
     format: str | Nil = UNSET
+    """`wav` or `mp3`."""
 
 
 class FileRef(Wire, frozen=True):
     """A file: its id, or its name and a data: URI."""
 
     file_id: str | Nil = UNSET
+    """Id of an uploaded file."""
     filename: str | Nil = UNSET
+    """Name of the file."""
     file_data: str | Nil = UNSET
+    """Content of the file, as a `data:` URI."""
 
 
 class Part(Tagged, frozen=True, kw_only=True):
@@ -144,36 +151,42 @@ class PromptPart(Part, frozen=True, kw_only=True):
     """A part that a prompt may hold."""
 
     prompt_cache_breakpoint: Json = UNSET
+    """The end of a prefix of the prompt that the server caches."""
 
 
 class TextPart(PromptPart, frozen=True, tag="text"):
     """A text: `{"type": "text", "text": …}`."""
 
     text: str  # type: ignore[assignment]  # redefined, as in each kind
+    """The text."""
 
 
 class ImagePart(PromptPart, frozen=True, tag="image_url"):
     """An image, in `image_url`: a web address or a data: URI."""
 
     image_url: ImageURL  # type: ignore[assignment]
+    """Address and resolution of the image."""
 
 
 class InputAudioPart(PromptPart, frozen=True, tag="input_audio"):
     """Audio that was sent to the model, as base64 in `input_audio`."""
 
     input_audio: InputAudio  # type: ignore[assignment]
+    """The sound and its format."""
 
 
 class FilePart(PromptPart, frozen=True, tag="file"):
     """A file that was sent to the model: its id, or its name and content, in `file`."""
 
     file: FileRef  # type: ignore[assignment]
+    """The id, or the name and content of the file."""
 
 
 class RefusalPart(Part, frozen=True, tag="refusal"):
     """The model's refusal as a part of its message: a text, in `refusal`."""
 
     refusal: str
+    """The refusal, in the model's own words."""
 
 
 class UnknownPart(Unknown):
@@ -187,7 +200,9 @@ class FunctionCall(Wire, frozen=True):
     """A function's name, and its arguments as the model wrote them: JSON that may be invalid."""
 
     name: str
+    """Name of the function."""
     arguments: str
+    """The arguments as the model wrote them: a JSON object as text, which may be invalid."""
 
 
 class FunctionToolCall(Tagged, frozen=True, tag="function"):
@@ -197,23 +212,31 @@ class FunctionToolCall(Tagged, frozen=True, tag="function"):
     """
 
     id: str | None
+    """Id of the call, which the message with its result names."""
     function: FunctionCall
+    """Name and arguments."""
     index: int | Nil = UNSET
+    """Number of the call; only OGX sends it."""
 
 
 class CustomCall(Wire, frozen=True):
     """A custom tool's name and its free-form input."""
 
     name: str
+    """Name of the tool."""
     input: str
+    """The input, as the model wrote it: any text."""
 
 
 class CustomToolCall(Tagged, frozen=True, tag="custom"):
     """A call of a custom tool, in `custom`; `id` and `index` are as in a FunctionToolCall."""
 
     id: str | None
+    """Id of the call, which the message with its result names."""
     custom: CustomCall
+    """Name and input."""
     index: int | Nil = UNSET
+    """Number of the call; only OGX sends it."""
 
 
 class UnknownToolCall(Unknown):
@@ -224,15 +247,20 @@ class URLCitation(Wire, frozen=True):
     """A web page, cited by the text from `start_index` to `end_index` (in characters)."""
 
     end_index: int
+    """Index of the last character of the citation in the message."""
     start_index: int
+    """Index of the first character of the citation in the message."""
     url: str
+    """Address of the page."""
     title: str
+    """Title of the page."""
 
 
 class URLCitationAnnotation(Tagged, frozen=True, tag="url_citation"):
     """An annotation that cites a web page: its address, title and place in `url_citation`."""
 
     url_citation: URLCitation
+    """Address, title and place of the citation."""
 
 
 class UnknownAnnotation(Unknown):
@@ -243,9 +271,13 @@ class Audio(Wire, frozen=True):
     """The model's spoken reply: base64 `data`, a transcript, and the expiry in Unix seconds."""
 
     id: str
+    """Id of the sound, by which a later request can refer to it."""
     expires_at: int | Nil = UNSET
+    """When the server forgets it, in Unix seconds."""
     data: str | Nil = UNSET
+    """The sound, as base64."""
     transcript: str | Nil = UNSET
+    """The words that are spoken."""
 
 
 # --- the types of a message's fields --------------------------------------------------------------

@@ -13,6 +13,11 @@ ClientCert = StrPath | tuple[StrPath, StrPath] | tuple[StrPath, StrPath, str]
 
 _OF_OTHERS: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
+# The codes of OpenSSL's verification (X509_V_ERR_…): no authority that is trusted has signed the
+# certificate; and it or its authority lacks what RFC 5280 demands, which Python checks since 3.13.
+UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+NOT_STRICT: Final = frozenset(range(79, 95))
+
 # The value of `ca_file` for the trust store of the system.
 SYSTEM: Final = "system"
 
@@ -41,6 +46,11 @@ def tls_context(
             )
         if not isinstance(ssl_context, ssl.SSLContext):
             raise ConfigurationError("ssl_context must be an ssl.SSLContext")
+        if ssl_context.protocol == ssl.PROTOCOL_TLS_SERVER:
+            raise ConfigurationError(
+                "ssl_context is that of a server: ssl.create_default_context() makes one for a"
+                " client"
+            )
         return ssl_context
     if ca_file is None and client_cert is None:
         return None
@@ -50,8 +60,22 @@ def tls_context(
     return context
 
 
-def why_untrusted() -> str:
-    """Return which variable may be why a certificate is not trusted, as a sentence; "" if none is.
+def why_refused(code: int, *, has_default_trust: bool) -> str:
+    """Return what to do about a certificate that failed with this code; "" if that is not known.
+
+    A variable may be why it is not trusted.
+    """
+    if code in NOT_STRICT:
+        return (
+            "Python 3.13 and later demand extensions that this certificate, or that of its"
+            " authority, lacks: let them be issued again, or pass an ssl_context= without"
+            " VERIFY_X509_STRICT."
+        )
+    return _variable_without_effect() if has_default_trust and code in UNKNOWN_AUTHORITY else ""
+
+
+def _variable_without_effect() -> str:
+    """Return which variable names a file that is not used, as a sentence; "" if none does.
 
     OpenSSL ignores a missing file, and Python the variables of other programs.
     """
@@ -107,6 +131,44 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     else:
         return
     raise ConfigurationError(f"client_cert {' and '.join(paths)} cannot be used: {reason}")
+
+
+class ClientCertificate:
+    """The certificate of a client, which is loaded again when its files change.
+
+    Kubernetes and others replace a certificate before it ends. Connections that are open keep the
+    one that they began with.
+    """
+
+    def __init__(self, context: ssl.SSLContext, client_cert: ClientCert) -> None:
+        self._context, self._client_cert = context, client_cert
+        paths = client_cert if isinstance(client_cert, tuple) else (client_cert,)
+        self._paths = paths[:2]
+        self._loaded = self._identity()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._paths!r})"
+
+    def refresh(self) -> str:
+        """Load the files if they changed; return why the last certificate stays in use, or ""."""
+        identity = self._identity()
+        if identity == self._loaded:
+            return ""
+        try:
+            # First into another context: a certificate without its key would end the old pair.
+            _load_client_cert(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._client_cert)
+            _load_client_cert(self._context, self._client_cert)
+        except ConfigurationError as error:
+            return str(error)
+        self._loaded = identity
+        return ""
+
+    def _identity(self) -> object:
+        try:
+            found = [os.stat(path) for path in self._paths]  # noqa: PTH116 as in KeyFile
+        except OSError as error:
+            return error.strerror
+        return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
 
 class _Password:

@@ -1,17 +1,17 @@
 """The log: logger `aiomessages`, one record per attempt, per retry, and per end of a list.
 
-A success is a DEBUG record; a failure and a retry are INFO records. A key that could not be
-replaced is a WARNING, with the reason of its source. Each record has its facts as attributes too
-(`extra`), for a formatter that writes JSON. No record contains a header, query, body or key, or the
-text of an error of a call. Ids come from the server: each character that could end a line or
-control a terminal is escaped, in the attributes as well.
+A success is a DEBUG record; a failure and a retry are INFO records. A key, or a certificate of the
+client, that could not be replaced is a WARNING with the reason. Each record has its facts as
+attributes too (`extra`), for a formatter that writes JSON. No record contains a header, query, body
+or key, or the text of an error of a call. Ids come from the server: each character that could end a
+line or control a terminal is escaped, in the attributes as well.
 """
 
 import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiomessages.values.redaction import shown, without_key
+from aiomessages.values.redaction import Secrets, shown, without_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,10 @@ def show_log(level: str | None) -> None:
     log.propagate = False  # else a root handler would write each line again
 
 
-def log_attempt(target: str, outcome: object, *, began: float, attempt: int, secret: str) -> None:
-    """Log one attempt. `began` is a reading of the monotonic clock, `secret` the key to remove.
+def log_attempt(
+    target: str, outcome: object, *, began: float, attempt: int, secret: Secrets
+) -> None:
+    """Log one attempt. `began` is a reading of the monotonic clock; the secrets are removed.
 
     `outcome` is the response, or the error.
     """
@@ -103,6 +105,12 @@ def log_kept_key(reason: str) -> None:
     """Log that a key stays in use, because its source has no other one."""
     facts = {"event": "key", "reason": escape_unprintable(reason)}
     log.warning("the last key stays in use: %s", facts["reason"], extra=facts)
+
+
+def log_kept_certificate(reason: str) -> None:
+    """Log that a certificate of the client stays in use, because its files hold no other one."""
+    facts = {"event": "certificate", "reason": escape_unprintable(reason)}
+    log.warning("the last certificate stays in use: %s", facts["reason"], extra=facts)
 
 
 def log_end(

@@ -20,6 +20,7 @@ from aiomessages.calls.request import Call, Deadline, OnRetry, Request
 from aiomessages.models import StoredCompletion
 from aiomessages.observe.operation import Kind, Listener, Operation
 from aiomessages.settings import Settings, Timeout, check_headers, check_seconds
+from aiomessages.values.headers import credentials_in
 from aiomessages.wire.decoding import MESSAGES, Codec, decode_completion, decode_raw_completion
 from aiomessages.wire.requests import API, PageOptions, Resource, check_completion_id
 from aiomessages.wire.responses import read_completion
@@ -66,6 +67,7 @@ class Caller:
         self._settings = settings
         self._api = API(settings.base_url)
         self._headers = headers
+        self._credentials = tuple(credentials_in(headers))
         self._timeout = timeout
         self._deadline = deadline
 
@@ -193,8 +195,10 @@ class Caller:
         seconds = self._deadline if options.deadline is UNSET else options.deadline
         check_seconds("deadline", seconds)
         headers = self._headers
+        credentials = self._credentials
         if options.headers:
             headers = {**headers, **check_headers(options.headers)}
+            credentials = tuple(credentials_in(headers))
         return Call(
             resource,
             headers,
@@ -202,6 +206,7 @@ class Caller:
             deadline=None if seconds is None else Deadline(seconds),
             completion_id=completion_id,
             patience=options.patience,
+            credentials=credentials,
         )
 
     # --- observed ---------------------------------------------------------------------------------

@@ -52,6 +52,9 @@ class LocalServer:
     and OSError if the port is taken.
     """
 
+    api_key: str
+    """The key that a client needs."""
+
     def __init__(
         self,
         database: str | os.PathLike[str] = ":memory:",

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 class ReceivedRequest(Struct, frozen=True):
     """A request that the server received.
 
-    `path` is without the query; `headers` have their names in lower case; `completion_id` is None
-    for a list of completions. The repr hides the values of the headers, because an app may have
-    sent a real key by mistake; they compare as ordinary strings.
+    The repr hides the values of the headers, because an app may have sent a real key by mistake;
+    they compare as ordinary strings.
     """
 
     method: str
+    """Method of the request, such as `GET`."""
     path: str
+    """Path without the query."""
     query: dict[str, str]
+    """Parameters of the query."""
     headers: dict[str, str]
+    """Headers, their names in lower case."""
     completion_id: str | None
+    """Id in the path; None for a list of completions."""
 
     @classmethod
     def of(cls, request: web.Request) -> ReceivedRequest:

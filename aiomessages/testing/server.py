@@ -35,9 +35,11 @@ class MessagesServer:
     """Serve stored completions on a loopback port, from a thread, while its `with` block runs.
 
     The options are those of LocalServer; without `database`, `sample` and `records` the server is
-    empty. `requests` lists the received requests in the order of arrival, and may be cleared. The
-    methods may be called from any thread but the server's own.
+    empty. The methods may be called from any thread but the server's own.
     """
+
+    requests: list[ReceivedRequest]
+    """The received requests in the order of arrival; the list may be cleared."""
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class MessagesServer:
         rate: float | None = None,
         visibility_delay: float = 0.0,
     ) -> None:
-        self.requests: list[ReceivedRequest] = []
+        self.requests = []
         self._local = LocalServer(
             database,
             sample=sample,

@@ -1,7 +1,7 @@
 """A header as one line of text, and the content codings that the headers of a response name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -29,6 +29,27 @@ def header_of(line: str) -> tuple[str, str] | None:
     """Return the name and the hidden value in `Name: value`; None for a line of another form."""
     found = _LINE.fullmatch(line)
     return None if found is None else (found[1], hide(found[2]))
+
+
+# The names of headers that carry a credential, those of gateways as well: `apikey`, `x-auth`.
+_OF_CREDENTIAL: Final = re.compile(
+    r".*(auth|authorization|cookie|key|token|secret|password|credentials?|jwt)", re.IGNORECASE
+)
+
+
+def carries_credential(name: str) -> bool:
+    """Return whether a header carries a credential, by its name."""
+    return _OF_CREDENTIAL.fullmatch(name) is not None
+
+
+def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the credentials in headers, hidden: without `Bearer`, and of each cookie its value."""
+    for name, value in headers.items():
+        if name.lower().endswith("cookie"):
+            for pair in value.split(";"):
+                yield hide(pair.partition("=")[2].strip())
+        elif carries_credential(name):
+            yield hide(value.rpartition(" ")[2])
 
 
 def compressions_of(headers: Mapping[str, str]) -> tuple[str, ...] | None:

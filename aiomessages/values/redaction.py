@@ -1,4 +1,4 @@
-"""Remove the API key from texts in which a server may have repeated it.
+"""Remove the API key, and credentials beside it, from texts in which a server may repeat them.
 
 A key is found in any case, since hosts and header names become lower case in transit, and in the
 encodings by which servers repeat a request: URLs, JSON (also JSON within JSON), HTML, base64. This
@@ -22,6 +22,9 @@ SHORTEST_SECRET: Final = 8
 SHORTEST_SECRET_WORD: Final = 16
 _WORD: Final = re.compile(r"[A-Za-z]?[a-z]+|[A-Z]+")
 
+Secrets = str | tuple[str, ...]
+"""A key, or a key and the credentials that are sent beside it."""
+
 
 def is_secret(key: str) -> bool:
     """Return whether texts must not show this key; a short one is a placeholder."""
@@ -29,36 +32,37 @@ def is_secret(key: str) -> bool:
     return len(key) >= shortest
 
 
-def without_key(text: str, key: str, hidden: str = HIDDEN) -> str:
+def without_key(text: str, key: Secrets, hidden: str = HIDDEN) -> str:
     """Return the text with `hidden` in place of the key, in every encoding of it."""
-    forms = _forms(key)
-    return text if forms is None else forms.replaced(text, hidden)
+    for forms in _all_forms(key):
+        text = forms.replaced(text, hidden)
+    return text
 
 
-def body_without_key(body: bytes, key: str) -> bytes:
+def body_without_key(body: bytes, key: Secrets) -> bytes:
     """Return the body of a response without the key. Bytes that are not UTF-8 stay as they are."""
     text = body.decode("utf-8", "surrogateescape")
     safe = without_key(text, key)
     return body if safe is text else safe.encode("utf-8", "surrogateescape")
 
 
-def headers_without_key(headers: Mapping[str, str], key: str) -> Mapping[str, str]:
+def headers_without_key(headers: Mapping[str, str], key: Secrets) -> Mapping[str, str]:
     """Return the headers without the key in names and values."""
-    forms = _forms(key)
-    if forms is None or not forms.may_be_in("\n".join([*headers, *headers.values()])):
+    text = "\n".join([*headers, *headers.values()])
+    if not any(forms.may_be_in(text) for forms in _all_forms(key)):
         return headers
     return CIMultiDict(
         [(without_key(name, key), without_key(value, key)) for name, value in headers.items()]
     )
 
 
-def may_hold_key(ids: list[str], key: str) -> bool:
+def may_hold_key(ids: list[str], key: Secrets) -> bool:
     """Return quickly whether one of the ids may contain the key; True may be a false alarm.
 
     Every page is checked by this, so case is not folded: no server changes the case of an id.
     """
-    forms = _forms(key)
-    return forms is not None and forms.may_be_as_sent_in("".join(ids))
+    text = "".join(ids)
+    return any(forms.may_be_as_sent_in(text) for forms in _all_forms(key))
 
 
 class Concealed(str):  # noqa: SLOT000 it has an attribute
@@ -81,10 +85,10 @@ class Concealed(str):  # noqa: SLOT000 it has an attribute
 
 
 @overload
-def concealed(text: str, key: str) -> str: ...
+def concealed(text: str, key: Secrets) -> str: ...
 @overload
-def concealed(text: str | None, key: str) -> str | None: ...
-def concealed(text: str | None, key: str) -> str | None:
+def concealed(text: str | None, key: Secrets) -> str | None: ...
+def concealed(text: str | None, key: Secrets) -> str | None:
     """Return the text, as a Concealed if it contains the key."""
     if text is None or isinstance(text, Concealed):
         return text
@@ -133,8 +137,15 @@ class _Forms:
 
 
 @lru_cache(maxsize=32)  # a callable may give another key for each attempt
-def _forms(key: str) -> _Forms | None:
-    return _Forms(key) if is_secret(key) else None
+def _all_forms(secrets: Secrets) -> tuple[_Forms, ...]:
+    """Return the forms of all secrets, a long one before one that may be a part of it."""
+    each = {secrets} if isinstance(secrets, str) else set(secrets)
+    return tuple(map(_forms, sorted(filter(is_secret, each), key=len, reverse=True)))
+
+
+@lru_cache(maxsize=64)
+def _forms(secret: str) -> _Forms:
+    return _Forms(secret)
 
 
 # The entities of HTML by name. Repetitions in the patterns below are bounded, so that a text of

@@ -11,10 +11,16 @@ ApiKeyT = TypeVar("ApiKeyT")
 class Secret:
     """Mix into a type of strings: no repr shows one, and none is pickled.
 
-    A copy is the object itself: recorders and middlewares copy the headers of a request.
+    A copy is the object itself: recorders and middlewares copy the headers of a request. A part of
+    it is a secret as well: rich's tracebacks show the beginning of a long string.
     """
 
     __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)  # type: ignore[misc]  # of a str or bytes
+        made: Any = type(self)
+        return made(part) if isinstance(index, slice) else part
 
     def __copy__(self) -> Self:
         return self
@@ -24,6 +30,18 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret cannot be pickled: make a client in each process")
+
+
+class ReprAlone:
+    """Mix into a Struct with a repr of its own, which leaves fields out on purpose.
+
+    rich shows what `__rich_repr__` yields in place of the repr, and msgspec's yields every field.
+    """
+
+    __slots__ = ()
+
+    def __rich_repr__(self) -> Any:
+        """Return nothing, so that rich shows the repr."""
 
 
 class SecretStr(Secret, str):

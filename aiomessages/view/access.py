@@ -67,6 +67,13 @@ class Access:
     Host, as a reverse proxy sends them. Without a `token` it is random.
     """
 
+    port: int
+    """The port that the socket listens on."""
+    token: str
+    """What a reader needs once, in the address."""
+    cookie: str
+    """Name of the cookie that takes its place."""
+
     def __init__(self, port: int, *, token: str | None = None, hosts: Iterable[str] = ()) -> None:
         self.port = port
         self.token = token or secrets.token_urlsafe(32)

@@ -21,7 +21,7 @@ from aiomessages.errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from aiomessages.values.redaction import body_without_key, headers_without_key, shown
+from aiomessages.values.redaction import Secrets, body_without_key, headers_without_key, shown
 
 from .error_bodies import MAX_BODY, ErrorFacts, find_error, read_error
 from .retry_after import parse_retry_after
@@ -106,12 +106,13 @@ _LONG_WAIT: Final = 3600.0
 class Asked(msgspec.Struct, frozen=True):
     """The request of a response: which completion, after which cursor, with which key.
 
-    A server may repeat the key, so `secret` is removed from all that an error keeps.
+    A server may repeat the key and the credentials beside it, so `secret` is removed from all that
+    an error keeps.
     """
 
     completion_id: str | None
     cursor: str | None
-    secret: str
+    secret: Secrets
 
 
 def status_error(

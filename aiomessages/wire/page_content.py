@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from aiomessages.models import Json
 from aiomessages.pages import Page
+from aiomessages.values.secrets import ReprAlone
 
 ItemT = TypeVar("ItemT")
 PageT = TypeVar("PageT", bound=Page[Any])
@@ -17,7 +18,7 @@ PageT = TypeVar("PageT", bound=Page[Any])
 HangUp = Callable[[], object]
 
 
-class Envelope(Struct, Generic[ItemT]):
+class Envelope(ReprAlone, Struct, Generic[ItemT]):
     """The JSON body of a list response.
 
     `data` may be null for an empty list, and `has_more` is None if a server omits it. `object` and
@@ -36,7 +37,7 @@ class Envelope(Struct, Generic[ItemT]):
         return f"{type(self).__name__}({len(self.data or ())} items, has_more={self.has_more})"
 
 
-class PageContent(Struct, Generic[PageT], frozen=True):
+class PageContent(ReprAlone, Struct, Generic[PageT], frozen=True):
     """The content of one response; `page` adds its position in the walk.
 
     `promised` is true if the server said that there is more. `hang_up` closes the connection that

@@ -21,11 +21,13 @@ from aiomessages.errors import (
 from aiomessages.pages import Page
 from aiomessages.values.headers import compressions_of
 from aiomessages.values.redaction import (
+    Secrets,
     concealed,
     headers_without_key,
     may_hold_key,
     without_key,
 )
+from aiomessages.values.secrets import ReprAlone
 
 from .decoding import Codec, despite_lone_surrogates
 from .error_bodies import find_error
@@ -35,11 +37,12 @@ from .page_content import Envelope, PageContent
 ResultT = TypeVar("ResultT")
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(ReprAlone, msgspec.Struct, frozen=True):
     """A response; `received_at` is in Unix seconds, `headers` ignore case.
 
     `flaw` is the error that the body has, which is empty then. `hang_up` closes the connection that
-    the response arrived on: its next bytes may be the response to another request.
+    the response arrived on: its next bytes may be the response to another request. `forwarded_by`
+    is the proxy that got the request in place of the server, which may have answered it.
     """
 
     status: int
@@ -48,6 +51,7 @@ class Response(msgspec.Struct, frozen=True):
     received_at: float
     flaw: APIResponseError | None = None
     hang_up: Callable[[], object] | None = None
+    forwarded_by: str = ""
 
     def __repr__(self) -> str:
         # A traceback with local variables must show neither texts nor a repeated key.
@@ -59,7 +63,7 @@ class Response(msgspec.Struct, frozen=True):
 
 def read_page(
     response: Response,
-    secret: str,
+    secret: Secrets,
     *,
     codec: Codec,
     completion_id: str | None,
@@ -96,7 +100,7 @@ def read_page(
 
 
 def _concealed_ids(
-    envelope: Envelope[Any], ids: list[str], secret: str
+    envelope: Envelope[Any], ids: list[str], secret: Secrets
 ) -> tuple[Envelope[Any], list[str]]:
     """Return the ids so that none shows the key: errors of the walk name one of them.
 
@@ -110,7 +114,7 @@ def _concealed_ids(
 
 def read_completion(
     response: Response,
-    secret: str,
+    secret: Secrets,
     *,
     decode: Callable[[bytes], tuple[str, ResultT]],
     completion_id: str,
@@ -259,7 +263,7 @@ def _redirect_error(response: Response, host: str | None) -> APIResponseError:
     )
 
 
-def _host_of(location: str, secret: str) -> str | None:
+def _host_of(location: str, secret: Secrets) -> str | None:
     try:
         host = urlsplit(location).hostname
     except ValueError:  # it is not a URL

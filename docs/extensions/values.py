@@ -4,9 +4,11 @@ At run time the annotations name the types that the strict decoder accepts. The 
 may get have wider types, which only type checkers see.
 """
 
-import importlib.util
+import importlib
 import re
+import sys
 import typing
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -18,23 +20,34 @@ import aiomessages.models
 BUILT_BY_USERS: Final = {"RetryPolicy", "Timeout"}
 
 
-def as_type_checkers_see_it(module: Any) -> dict[str, Any]:
-    """Return the names of a module, executed as type checkers read it."""
-    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
-    copy = importlib.util.module_from_spec(spec)
-    typing.TYPE_CHECKING = True
+def as_type_checkers_see_it(package: str) -> dict[str, ModuleType]:
+    """Return the modules of a package, imported once more as type checkers read them."""
+    modules = {name: sys.modules[name] for name in sys.modules if _is_in(name, package)}
     try:
-        spec.loader.exec_module(copy)
+        typing.TYPE_CHECKING = True
+        for name in modules:
+            del sys.modules[name]
+        return {name: importlib.import_module(name) for name in modules}
     finally:
         typing.TYPE_CHECKING = False
-    return vars(copy)
+        sys.modules.update(modules)
+
+
+def _is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def _is_struct_of(value: Any, module: str) -> bool:
+    is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
+    return is_struct and value.__module__ == module
 
 
 def widen_annotations() -> None:
     """Give each model the annotations that a type checker sees."""
-    for name, seen in as_type_checkers_see_it(aiomessages.models).items():
-        if isinstance(seen, type) and issubclass(seen, msgspec.Struct):
-            getattr(aiomessages.models, name).__annotations__ = seen.__annotations__
+    for name, seen in as_type_checkers_see_it(aiomessages.models.__name__).items():
+        for value in vars(sys.modules[name]).values():
+            if _is_struct_of(value, name):
+                value.__annotations__ = getattr(seen, value.__qualname__).__annotations__
 
 
 def signature(

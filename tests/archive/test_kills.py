@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+pytestmark = pytest.mark.unmeasured
+
 KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "24"))
 PROCESSES = multiprocessing.get_context("forkserver")  # a child begins in milliseconds
 PROCESSES.set_forkserver_preload(["aiomessages.archive.syncing", "aiohttp"])

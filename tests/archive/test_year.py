@@ -19,6 +19,8 @@ from aiomessages.errors import APIError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.unmeasured
+
 # Of the API's own order fourteen weeks, which are three times its retention; of the others seven,
 # in which every case comes.
 DAYS = int(os.environ.get("AIOMESSAGES_DAYS", "98"))

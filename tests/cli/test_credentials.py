@@ -120,6 +120,8 @@ def test_headers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         ("canary", "needs a name, a colon and a value"),
         ("Authorization: Bearer canary", "OPENAI_CUSTOM_HEADERS"),
         ("api-key: canary", "OPENAI_CUSTOM_HEADERS"),
+        ("apikey: canary", "OPENAI_CUSTOM_HEADERS"),
+        ("X-Auth: canary", "OPENAI_CUSTOM_HEADERS"),
         ("Ocp-Apim-Subscription-Key: canary", "OPENAI_CUSTOM_HEADERS"),
         ("Host: canary", "header Host belongs to the connection"),
     ],

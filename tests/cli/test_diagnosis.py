@@ -39,6 +39,7 @@ CASES = {
     "expired": (certificate_error(10), "has expired", "clock"),
     "self-signed": (certificate_error(18), "does not trust", "SSL_CERT_FILE"),
     "private": (certificate_error(20), "does not trust", "SSL_CERT_FILE"),
+    "strict": (certificate_error(85), "Python demands since 3.13", "RFC 5280"),
     "host": (certificate_error(62), "another host", "base_url"),
     "TLS": (errors.TLSError("TLS failed: wrong version"), "wrong version", "port"),
     "timeout": (errors.APITimeoutError("no connection within 5 s"), "within 5 s", "HTTPS_PROXY"),

@@ -46,6 +46,17 @@ def test_a_way_that_works(run: Run) -> None:
     assert SECRET not in text
 
 
+def test_a_credential_in_a_header(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, doctor says that a header carries the credential, and names the header."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"api-key: {SECRET}")
+    with MessagesServer(records=RECORDS) as server:
+        text = run("doctor", "--base-url", server.base_url).out.decode()
+        assert "authorization" not in server.requests[0].headers
+    assert field(text, "headers") == "api-key"
+    assert field(text, "key") == "none: a header carries the credential"
+
+
 def test_the_sample(run: Run) -> None:
     """The embedded server can be tried as well."""
     ran = run("doctor", "--local")

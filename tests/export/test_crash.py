@@ -47,6 +47,8 @@ from aiomessages.server import LocalServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.unmeasured
+
 KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "9"))
 MEMORY = "/dev/shm"  # noqa: S108 what is made there has a name of its own
 SEED = os.environ.get("AIOMESSAGES_SEED", "1")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.unmeasured
+
 KEY = "sk-canary-0123456789"
 GET, FIRST, LATER = "the completion", "the first page", "a later page"
 STATES = ("gone", "pending", "lost", "failed")

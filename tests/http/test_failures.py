@@ -48,8 +48,9 @@ def test_causes_without_frames() -> None:
         (OSError(errno.ECONNREFUSED, "Connect call failed ('h', 1)"), "h:1: Connection refused"),
         (socket.gaierror(socket.EAI_NONAME, "not known"), "h:1: not known"),
         (OSError("Multiple exceptions"), "Cannot connect to host h:1 ssl:default [None]"),
+        (ConnectionResetError(), "h:1: it ended in the TLS handshake"),
     ],
-    ids=["of the system", "of a name", "without a number"],
+    ids=["of the system", "of a name", "without a number", "in the TLS handshake"],
 )
 def test_why_there_is_no_connection(error: OSError, expected: str) -> None:
     """The text has the address and the system's reason, if there are any, and nothing of TLS."""

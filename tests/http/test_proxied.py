@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -184,6 +187,16 @@ def answering(status: str, *fields: str) -> bytes:
             *(407, False, "It offers NTLM and Negotiate, and this client knows Basic alone"),
         ),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", None, False, "does not answer in HTTP"),
+        pytest.param(
+            answering("200", f"x: {'a' * 9000}"),
+            *(None, False, "sends too long or too many headers"),
+            id="a header of 9000 bytes",
+        ),
+        pytest.param(
+            answering("200", *["x: a"] * 200),
+            *(None, False, "sends too long or too many headers"),
+            id="200 headers",
+        ),
         (b"", None, True, "closed the connection without an answer"),
     ],
     ids=repr,
@@ -225,6 +238,72 @@ async def test_a_proxy_that_wants_credentials() -> None:
             await client.list(COMPLETION)
     assert "Write them into proxy= as http://user:password@host:port" in str(caught.value)
     assert len(proxy.heads) == 1  # it is not sent again
+
+
+def page_of_a_proxy(status: int) -> bytes:
+    """Return a response with a page for people."""
+    page = "<title>Blocked</title>"
+    fields = f"content-type: text/html\r\ncontent-length: {len(page)}\r\n"
+    return f"HTTP/1.1 {status} X\r\n{fields}\r\n{page}".encode()
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 502, 503])
+async def test_a_page_in_answer_to_plain_http(status: int) -> None:
+    """A page for people may be that of the proxy, which got the request; the error says so."""
+    async with (
+        LoopbackProxy("http://127.0.0.1:1", answer=page_of_a_proxy(status)) as proxy,
+        AsyncMessagesClient(
+            KEY, base_url="http://127.0.0.1:1/v1", proxy=proxy.url, retry=ONCE
+        ) as client,
+    ):
+        with pytest.raises(APIError) as caught:
+            await client.list(COMPLETION)
+        said = f"The proxy 127.0.0.1:{proxy.port} (proxy=) may have answered in place of the API."
+    assert said in str(caught.value)
+    assert not isinstance(caught.value, ProxyError)
+
+
+async def test_an_error_in_json_behind_a_proxy() -> None:
+    """An error in JSON is the API's, also if a proxy got the request."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(exchange.whole(b'{"error": {"message": "no"}}', status=403))
+
+    async with (
+        RawServer({1: refuse}) as server,
+        LoopbackProxy(server.base_url) as proxy,
+        AsyncMessagesClient(
+            KEY, base_url="http://api.example/v1", proxy=proxy.url, allow_http=True
+        ) as client,
+    ):
+        with pytest.raises(APIStatusError) as caught:
+            await client.list(COMPLETION)
+    assert "in place of the API" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_that_is_lost_later(ca_file: Path, scheme: str) -> None:
+    """An error of a request that a proxy had taken names the proxy."""
+
+    async def hang_up(exchange: Exchange) -> None:
+        exchange.close()
+
+    async with (
+        RawServer({1: hang_up}, tls=certificate("api.example") if scheme == "https" else None) as s,
+        LoopbackProxy(s.base_url) as proxy,
+        AsyncMessagesClient(
+            KEY,
+            base_url=f"{scheme}://api.example/v1",
+            proxy=proxy.url,
+            ca_file=ca_file,
+            allow_http=True,
+            retry=ONCE,
+        ) as client,
+    ):
+        with pytest.raises(APIConnectionError, match="was lost before a response") as caught:
+            await client.list(COMPLETION)
+        route = f"The connection goes through the proxy 127.0.0.1:{proxy.port} (proxy=)."
+    assert str(caught.value).endswith(route)
 
 
 async def test_a_407_from_behind_the_tunnel(ca_file: Path) -> None:
@@ -407,7 +486,9 @@ async def test_a_variable_without_effect_on_trust(
 async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:
     """A tunnel that ends in the TLS handshake is a ProxyError that names both ends."""
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(5)
+        await reader.read(65536)  # with bytes left in the socket, the end would be a RST
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -422,8 +503,11 @@ async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:
             retry=ONCE,
         ) as client,
     ):
-        with pytest.raises(ProxyError, match=r"to api\.example:443 through the proxy 127"):
+        with pytest.raises(
+            ProxyError, match=r"to api\.example:443 through the proxy 127"
+        ) as caught:
             await client.list(COMPLETION)
+    assert "a network that wants a login" in str(caught.value)
 
 
 @pytest.mark.parametrize("trust_env", [False, True])
@@ -496,6 +580,103 @@ async def test_a_client_certificate(ca_file: Path) -> None:
         ) as client:
             with pytest.raises(APIConnectionError):
                 await walked(client)
+
+
+@contextlib.contextmanager
+def refusing(version: ssl.TLSVersion) -> Iterator[str]:
+    """Yield the URL of a server that wants a certificate of the client, and says why it ends.
+
+    asyncio would end the connection before its alert is sent.
+    """
+    context = certificate("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    addresses.AUTHORITY.configure_trust(context)
+
+    def serve() -> None:
+        with (
+            contextlib.suppress(OSError),
+            listening.accept()[0] as taken,
+            context.wrap_socket(taken, server_side=True, do_handshake_on_connect=False) as wrapped,
+        ):
+            with contextlib.suppress(ssl.SSLError):
+                wrapped.do_handshake()
+            wrapped.settimeout(5)
+            while socket.socket.recv(wrapped, 65536):  # else the end would be a RST
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/v1"
+        thread.join()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
+@pytest.mark.parametrize("has_expired", [False, True])
+async def test_a_client_certificate_that_is_refused(
+    ca_file: Path, version: ssl.TLSVersion, *, has_expired: bool
+) -> None:
+    """A server that refuses the client's certificate, or misses one, is a TLSError that says so."""
+    path = ca_file.with_name("expired.pem")
+    day = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    issued = addresses.AUTHORITY.issue_cert("c@example.org", not_before=day, not_after=day)
+    issued.private_key_and_cert_chain_pem.write_to_path(path)
+    options: Any = {"ca_file": ca_file, **({"client_cert": path} if has_expired else {})}
+    with refusing(version) as base_url:
+        async with AsyncMessagesClient(KEY, base_url=base_url, **options) as client:
+            with pytest.raises(TLSError, match="wants another certificate") as caught:
+                await client.list(COMPLETION)
+    assert caught.value.attempts == 1
+    assert "client_cert=" in str(caught.value)
+
+
+async def test_a_client_certificate_that_is_replaced(
+    ca_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new connection takes the certificate that its files have by then, or else the last one."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def replace(name: str, *, also_key: bool = True) -> None:
+        issued = addresses.AUTHORITY.issue_cert(name)
+        cert.write_bytes(issued.cert_chain_pems[0].bytes())
+        if also_key:
+            key.write_bytes(issued.private_key_pem.bytes())
+
+    subjects: list[str] = []
+
+    async def note(exchange: Exchange) -> None:
+        peer = exchange.writer.get_extra_info("peercert")
+        subjects.append(dict(peer["subjectAltName"])["email"])
+        await exchange.send(exchange.right("connection: close"))
+
+    context = certificate("127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    addresses.AUTHORITY.configure_trust(context)
+    replace("a@example.org")
+    async with (
+        RawServer({1: note}, tls=context) as server,
+        AsyncMessagesClient(
+            KEY, base_url=server.base_url, ca_file=ca_file, client_cert=(cert, key), retry=ONCE
+        ) as client,
+    ):
+        await client.list(COMPLETION)
+        replace("b@example.org")
+        await client.list(COMPLETION)
+        replace("c@example.org", also_key=False)  # the key follows in a moment
+        for _ in range(2):
+            await client.list(COMPLETION)
+        cert.unlink()
+        await client.list(COMPLETION)
+        replace("d@example.org")
+        await client.list(COMPLETION)
+    assert [subject[0] for subject in subjects] == ["a", "b", "b", "b", "b", "d"]
+    mismatch, missing = (
+        record.getMessage() for record in caplog.records if record.name == "aiomessages"
+    )
+    assert "the last certificate stays in use" in mismatch
+    assert "the key does not belong to the certificate" in mismatch
+    assert "No such file" in missing
 
 
 async def test_a_context_of_ones_own(ca_file: Path) -> None:

@@ -24,6 +24,7 @@ def printing(text: str, *, then: str = "") -> list[str]:
     [
         KEY,
         f"\n  {KEY}\n",
+        f'"{KEY}"',
         f'{{"api_key": "{KEY}"}}',
         f'{{"accessToken": "{KEY}", "expiresOn": "2020-01-01 00:00:00", "expires_on": 9999999999}}',
         f'{{"access_token": "{KEY}", "expires_in": 3600, "token_type": "Bearer"}}',

@@ -1,10 +1,11 @@
-"""A real nginx and a real proxy: keep-alive of one second, reloads, gzip, refusals.
+"""A real nginx and a real proxy: keep-alive of one second, reloads, gzip, limits, refusals.
 
 Skipped without the programs: `nox -s network` installs Debian's.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -19,12 +20,14 @@ import pytest
 from faults import addresses
 
 from aiomessages import (
+    APIError,
     AsyncMessagesClient,
     BadRequestError,
     InternalServerError,
     ProxyError,
     RetryPolicy,
 )
+from aiomessages.export import export
 from aiomessages.testing import MessagesServer
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -36,7 +39,9 @@ pytestmark = pytest.mark.skipif(
 KEY = "key-of-the-tests-0123456789"
 COMPLETION = "chatcmpl-long"
 COUNT = 120
+MANY = 40
 ONCE = RetryPolicy(max_retries=0)
+OFTEN = RetryPolicy(max_retries=8, initial_backoff=0.01, max_backoff=0.2)
 
 # Buffering is off, as the pages of a gateway often are; gzip then sends chunks of unknown length.
 CONFIGURATION = """
@@ -44,7 +49,7 @@ CONFIGURATION = """
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
-events {{}}
+events {{ worker_connections {connections}; }}
 http {{
     log_format requests "$connection $status $sent_http_content_encoding";
     access_log {folder}/access.log requests;
@@ -69,6 +74,29 @@ http {{
     server {{
         listen 127.0.0.1:{broken} ssl;
         location / {{ proxy_pass http://127.0.0.1:{nobody}; }}
+    }}
+    # Of four requests, two reach the server, one is refused, and one is not answered.
+    upstream flaky {{
+        server {address} max_fails=0; server 127.0.0.1:{nobody} max_fails=0;
+        server {address} max_fails=0; server 127.0.0.1:{silent} max_fails=0;
+    }}
+    server {{
+        listen 127.0.0.1:{flaky} ssl;
+        location / {{
+            proxy_pass http://flaky; proxy_next_upstream off; proxy_read_timeout 300ms;
+        }}
+    }}
+    limit_req_zone $server_port zone=all:1m rate=40r/s;
+    server {{
+        listen 127.0.0.1:{limited} ssl;
+        keepalive_requests 3;
+        location / {{ proxy_pass {upstream}; limit_req zone=all burst=20 nodelay; }}
+    }}
+    server {{
+        listen 127.0.0.1:{limited_429} ssl;
+        location / {{
+            proxy_pass {upstream}; limit_req zone=all burst=2 nodelay; limit_req_status 429;
+        }}
     }}
 }}
 """
@@ -113,9 +141,20 @@ def running(command: list[str], *ports: int) -> "Iterator[subprocess.Popen[bytes
 
 
 @pytest.fixture
-def parts(tmp_path: Path, record: Any) -> Iterator[Parts]:
+def closing() -> Iterator[contextlib.ExitStack]:
+    """Yield a stack that is closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def parts(
+    tmp_path: Path, record: Any, request: pytest.FixtureRequest, closing: contextlib.ExitStack
+) -> Iterator[Parts]:
     """Run a server of messages behind nginx, and a proxy with a password."""
-    names = ("port", "strict", "broken", "nobody", "proxy")
+    connections = getattr(request, "param", 512)
+    names = ("port", "strict", "broken", "flaky", "limited", "limited_429", "nobody", "proxy")
+    silent = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
     with contextlib.ExitStack() as taken:
         sockets = [taken.enter_context(socket.socket()) for _ in names]
         for one in sockets:
@@ -125,11 +164,15 @@ def parts(tmp_path: Path, record: Any) -> Iterator[Parts]:
     for name, identity in (("server", "127.0.0.1"), ("client", "client@example.org")):
         issued = addresses.AUTHORITY.issue_cert(identity)
         issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
-    with MessagesServer(records=[record("long", COUNT)], api_key=KEY) as server:
+    records = [record("long", COUNT), *(record(f"c{n}", 25) for n in range(MANY))]
+    with MessagesServer(records=records, api_key=KEY) as server:
         configuration = CONFIGURATION.format(
             user="user root;" if os.geteuid() == 0 else "",
             folder=tmp_path,
             upstream=server.base_url.removesuffix("/v1"),
+            address=server.base_url.removesuffix("/v1").removeprefix("http://"),
+            connections=connections,
+            silent=silent.getsockname()[1],
             **ports,
         )
         (tmp_path / "nginx.conf").write_text(configuration)
@@ -141,7 +184,7 @@ def parts(tmp_path: Path, record: Any) -> Iterator[Parts]:
         nginx = [str(NGINX), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
         tinyproxy = [str(TINYPROXY), "-d", "-c", str(tmp_path / "tinyproxy.conf")]
         with (
-            running(nginx, ports["port"], ports["strict"], ports["broken"]) as process,
+            running(nginx, *(ports[name] for name in names[:-2])) as process,
             running(tinyproxy, ports["proxy"]),
         ):
             yield Parts(tmp_path, process, ports)
@@ -166,13 +209,16 @@ async def test_one_tunnel_for_a_walk(parts: Parts) -> None:
 
 
 async def test_a_keep_alive_of_one_second(parts: Parts) -> None:
-    """A connection that nginx has closed while it was idle costs no message, and no retry."""
+    """A connection that nginx closes in the middle of a walk costs no message, and no retry."""
     retries: list[Any] = []
+    seen: list[str] = []
     async with AsyncMessagesClient(KEY, on_retry=retries.append, **parts.options()) as client:
-        assert await walked(client) == WHOLE
-        # nginx alone knows when it closes the connection, and logs nothing of it.
-        await asyncio.sleep(1.5)
-        assert await walked(client) == WHOLE
+        async for message in client.list(COMPLETION, limit=10, prefetch=False):
+            seen.append(str(message.content).rpartition(" ")[2])
+            if len(seen) == 15:
+                # nginx alone knows when it closes the connection, and logs nothing of it.
+                await asyncio.sleep(1.5)
+        assert seen == WHOLE
     assert len({connection for connection, *_ in parts.logged()}) == 2
     assert retries == []
 
@@ -224,3 +270,93 @@ async def test_a_certificate_of_the_client(parts: Parts) -> None:
     cert = parts.folder / "client.pem"
     async with AsyncMessagesClient(KEY, client_cert=cert, **options) as client:
         assert await walked(client) == WHOLE
+
+
+# --- a gateway under load, in the middle of walks and exports -------------------------------------
+
+
+async def exported(client: AsyncMessagesClient, path: Path, **options: Any) -> None:
+    """Export all completions but the long one, and check that each message is there once."""
+    ids = [f"chatcmpl-c{number}" for number in range(MANY)]
+    await export(client, ids, path, **options)
+    assert rows_of(path) == sorted((name, f"{name}-{n}") for name in ids for n in range(25))
+
+
+def rows_of(path: Path) -> list[tuple[str, str]]:
+    """Return the completions and messages of an export, in the order of their ids."""
+    rows = map(json.loads, path.read_text().splitlines())
+    return sorted((row["completion_id"], row["message"]["id"]) for row in rows)
+
+
+async def test_pages_without_buffering(parts: Parts) -> None:
+    """A page that nginx passes on as it arrives, compressed in chunks, is whole in an export."""
+    async with AsyncMessagesClient(KEY, **parts.options()) as client:
+        await exported(client, parts.folder / "a.jsonl", limit=10)
+    assert {tuple(line[1:]) for line in parts.logged()} == {("200", "gzip")}
+
+
+async def test_pages_of_errors_in_the_middle_of_a_walk(parts: Parts) -> None:
+    """The pages of nginx for 502 and 504 are retried, and each message comes once."""
+    errors: list[APIError] = []
+    async with AsyncMessagesClient(
+        KEY,
+        **parts.options("flaky"),
+        retry=OFTEN,
+        on_retry=lambda details: errors.append(details.error),
+    ) as client:
+        assert await walked(client) == WHOLE
+    assert {error.status for error in errors} == {502, 504}  # type: ignore[attr-defined]
+    assert {type(error) for error in errors} == {InternalServerError}
+    assert not any("<" in str(error) for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "refusal"),
+    [("limited_429", {}, "429"), ("limited", {"max_rps": 25}, "503")],
+    ids=["429", "503, with max_rps"],
+)
+async def test_a_limit_of_requests_in_an_export(
+    parts: Parts, server: str, options: dict[str, Any], refusal: str
+) -> None:
+    """An export finds the limit of nginx by its 429s; a limit with 503s needs `max_rps`.
+
+    That nginx closes each connection after three requests costs nothing.
+    """
+    async with AsyncMessagesClient(KEY, **parts.options(server), retry=OFTEN) as client:
+        await exported(client, parts.folder / "a.jsonl", limit=10, **options)
+    assert {line[1] for line in parts.logged()} <= {"200", refusal}
+
+
+async def test_reloads_in_the_middle_of_an_export(parts: Parts) -> None:
+    """Nginx replaces its workers while conversations are exported: each message comes once."""
+
+    async def reload() -> None:
+        while True:
+            parts.nginx.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.1)
+
+    reloading = asyncio.ensure_future(reload())
+    try:
+        async with AsyncMessagesClient(KEY, **parts.options(), retry=OFTEN) as client:
+            await exported(client, parts.folder / "a.jsonl", limit=2)
+    finally:
+        reloading.cancel()
+
+
+@pytest.mark.parametrize("parts", [14], indirect=True)
+async def test_too_few_connections_of_a_worker(parts: Parts) -> None:
+    """A worker without free connections hangs up on some requests; all walks are whole."""
+    log = parts.folder / "error.log"
+    async with asyncio.timeout(60):
+        while "worker_connections are not enough" not in log.read_text():
+            async with AsyncMessagesClient(KEY, **parts.options(), retry=OFTEN) as client:
+                walks = await asyncio.gather(*(walked(client, limit=40) for _ in range(10)))
+            assert walks == [WHOLE] * 10
+
+
+async def test_headers_that_are_too_large(parts: Parts) -> None:
+    """The page of nginx about headers that are too large is an error with its title."""
+    headers = {f"x-large-{n}": "x" * 7000 for n in range(6)}
+    async with AsyncMessagesClient(KEY, **parts.options(), default_headers=headers) as client:
+        with pytest.raises(BadRequestError, match="400 Request Header Or Cookie Too Large"):
+            await walked(client)

@@ -12,7 +12,7 @@ from faults.addresses import AUTHORITY
 from faults.canary import shown_by_error
 
 from aiomessages import ConfigurationError
-from aiomessages.network.tls import hide_password, tls_context, why_untrusted
+from aiomessages.network.tls import ClientCertificate, hide_password, tls_context, why_refused
 
 SECRET = "pass-canary-0123"
 
@@ -46,6 +46,16 @@ def context_of(files: Path, *names: str, **options: Any) -> ssl.SSLContext | Non
 def test_no_options() -> None:
     """Without an option, the context is aiohttp's."""
     assert tls_context(None, None, None) is None
+
+
+def test_the_repr_of_a_certificate(files: Path) -> None:
+    """The repr of a client's certificate has its files, and not the password of the key."""
+    cert = (files / "cert.pem", files / "locked.pem", SECRET)
+    context = tls_context(None, None, cert)
+    assert context is not None
+    shown = repr(ClientCertificate(context, cert))
+    assert "locked.pem" in shown
+    assert SECRET not in shown
 
 
 def test_a_context_of_ones_own() -> None:
@@ -131,6 +141,7 @@ def test_ca_files_that_cannot_be_used(files: Path, name: str, said: str) -> None
     ("options", "said"),
     [
         ((True, None, None), "must be an ssl.SSLContext"),
+        ((ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None, None), "is that of a server"),
         ((ssl.create_default_context(), "ca.pem", None), "into your ssl_context="),
         ((ssl.create_default_context(), None, "both.pem"), "into your ssl_context="),
         ((None, "", None), "ca_file must be the path of a file"),
@@ -139,7 +150,17 @@ def test_ca_files_that_cannot_be_used(files: Path, name: str, said: str) -> None
         ((None, None, ("a", "b", "c", "d")), "client_cert must be a file, or a tuple"),
         ((None, None, ("a", None)), "client_cert must be the path of a file"),
     ],
-    ids=["bool", "with CA", "with certificate", "empty", "int", "no parts", "4 parts", "None"],
+    ids=[
+        "bool",
+        "server",
+        "with CA",
+        "with certificate",
+        "empty",
+        "int",
+        "no parts",
+        "4 parts",
+        "None",
+    ],
 )
 def test_options_that_cannot_be_used(options: tuple[Any, Any, Any], said: str) -> None:
     """Values of other types, and combinations, are refused."""
@@ -147,9 +168,28 @@ def test_options_that_cannot_be_used(options: tuple[Any, Any, Any], said: str) -
         tls_context(*options)
 
 
+UNKNOWN, EXPIRED, OTHER_HOST, NO_KEY_IDENTIFIER = 20, 10, 62, 85  # of OpenSSL
+
+
 def test_variables_that_explain_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a variable, or with one that names a file, nothing is to be said of it."""
-    assert why_untrusted() == ""
+    assert why_refused(UNKNOWN, has_default_trust=True) == ""
     monkeypatch.setenv("SSL_CERT_FILE", str(files / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "x")
-    assert why_untrusted() == ""
+    assert why_refused(UNKNOWN, has_default_trust=True) == ""
+
+
+@pytest.mark.parametrize("code", [EXPIRED, OTHER_HOST])
+def test_a_certificate_that_is_wrong_for_everyone(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """No variable helps against a certificate that has expired or is for another host."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "x")
+    assert why_refused(code, has_default_trust=True) == ""
+
+
+@pytest.mark.parametrize("has_default_trust", [False, True])
+def test_an_authority_that_is_too_old_for_python(*, has_default_trust: bool) -> None:
+    """The strict rules of Python 3.13 have a way out, whatever is trusted."""
+    said = why_refused(NO_KEY_IDENTIFIER, has_default_trust=has_default_trust)
+    assert "VERIFY_X509_STRICT" in said

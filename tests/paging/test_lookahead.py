@@ -121,6 +121,7 @@ def judge_changing(play: Play, ahead: Any) -> None:
     assert not [i for i in missing if got.ever.index(i) < where and i in got.always], "passed over"
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=200, deadline=None)
 @given(still)
 def test_a_list_that_stays_as_it_is(play: Play) -> None:
@@ -128,6 +129,7 @@ def test_a_list_that_stays_as_it_is(play: Play) -> None:
     judge_still(play, prediction.Prediction)
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=150, deadline=None)
 @given(faulty)
 def test_requests_that_fail(play: Play) -> None:
@@ -135,6 +137,7 @@ def test_requests_that_fail(play: Play) -> None:
     judge_faulty(play, prediction.Prediction)
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=200, deadline=None)
 @given(changing)
 def test_a_list_that_changes(play: Play) -> None:
@@ -142,6 +145,7 @@ def test_a_list_that_changes(play: Play) -> None:
     judge_changing(play, prediction.Prediction)
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=100, deadline=None)
 @given(changing)
 def test_a_plain_walk_of_a_list_that_changes(play: Play) -> None:

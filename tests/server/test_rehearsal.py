@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Build = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.unmeasured
+
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 ROW = re.compile(
     r"^\| `(.+?)` \| (.+?) \| (?:raises `(.+?)`|(delivers .+?)) \| (yes|no) \|$", re.MULTILINE

@@ -61,18 +61,21 @@ _MARKS = st.sampled_from(
 )
 
 
+@pytest.mark.unmeasured
 @given(st.lists(_MARKS, max_size=25).map("".join))
 def test_no_mixture_becomes_markup_that_acts(text: str) -> None:
     """Hostile pieces in any order have the elements of the list alone."""
     assert Page(markdown(text)).wrong == []
 
 
+@pytest.mark.unmeasured
 @given(st.text(st.characters(), max_size=200))
 def test_no_text_at_all_becomes_markup_that_acts(text: str) -> None:
     """Any characters, half emojis included, have the elements of the list alone."""
     assert Page(markdown(text)).wrong == []
 
 
+@pytest.mark.unmeasured
 @given(
     st.lists(st.sampled_from(["a", "B ", "\n", "\n\n", "é", "。", ", ", "(", "\u202e"])).map(
         "".join
@@ -324,6 +327,7 @@ def calls_of(text: str) -> int:
     return count
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "text", [*(whole(unit, SIZE) for unit in UNITS), *SHAPES], ids=range(len(UNITS) + len(SHAPES))
 )

@@ -152,6 +152,7 @@ COMPLETION = with_new(
 # --- nothing is lost ------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(MESSAGE, max_size=3))
 def test_any_messages(wire: list[dict[str, Any]]) -> None:
@@ -164,6 +165,7 @@ def test_any_messages(wire: list[dict[str, Any]]) -> None:
         assert len(message.content_parts or ()) == len(item.get("content_parts") or ())
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(COMPLETION, max_size=2))
 def test_any_completions(wire: list[dict[str, Any]]) -> None:
@@ -178,6 +180,7 @@ def test_any_completions(wire: list[dict[str, Any]]) -> None:
         assert decode_completion(json.dumps(item).encode()) == (item["id"], completion)
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(MESSAGE)
 def test_strict_and_lenient(wire: dict[str, Any]) -> None:
@@ -206,6 +209,7 @@ ANY_MESSAGE = st.builds(
 )
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(ANY_MESSAGE | MESSAGE, max_size=4))
 def test_whatever_has_an_id_is_a_message(wire: list[dict[str, Any]]) -> None:
@@ -421,6 +425,7 @@ def test_bodies_that_are_nested_too_deep(codec: PageCodec[Any] | RawCodec, field
     assert isinstance(caught.value, RecursionError)
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(MESSAGE, min_size=1, max_size=2), st.data())
 def test_bodies_that_were_garbled(wire: list[dict[str, Any]], data: st.DataObject) -> None:
@@ -456,6 +461,7 @@ def layouts(draw: st.DrawFn, strategy: st.SearchStrategy[Any]) -> bytes:
     ).encode()
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(layouts(MESSAGE), max_size=3), SPACE, SPACE)
 def test_raw_items(items: list[bytes], before: str, after: str) -> None:
@@ -483,6 +489,7 @@ def mended(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.lists(st.tuples(BROKEN, BROKEN), min_size=1, max_size=3))
 def test_lone_surrogates(texts: list[tuple[str, str]]) -> None:

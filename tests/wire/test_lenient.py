@@ -296,6 +296,7 @@ CHOICE = JSON | st.dictionaries(
 )
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(
     st.dictionaries(st.sampled_from(StoredCompletion.__struct_fields__), JSON),
