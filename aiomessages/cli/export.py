@@ -262,7 +262,7 @@ def _checked(name: str) -> str:
     try:
         return check_completion_id(name)
     except ConfigurationError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise UsageError(f"{name}: {error}", "`aiomessages completions` lists the ids") from None
 
 
 def _listed(

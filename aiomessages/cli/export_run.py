@@ -141,4 +141,7 @@ def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     except MessagesError:
         raise
     except OSError as error:
-        raise exits.CommandError(f"cannot write {destination}: {error.strerror}") from error
+        raise exits.CommandError(
+            f"cannot write {destination}: {error.strerror}",
+            "mend it, and run the same command again",
+        ) from error

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
     from aiomessages.settings import ApiKey
 
+MAKE_ARCHIVE = "`aiomessages sync` makes one; --local alone uses the sample"
 # The value of a bare --local, in the manner of sqlite's `:memory:`.
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
@@ -291,5 +292,5 @@ class Connection:
             return None
         database = Path(str(self.local))
         if not database.is_file():
-            raise UsageError(f"--local {database}: there is no such database")
+            raise UsageError(f"--local {database}: there is no such database", MAKE_ARCHIVE)
         return database

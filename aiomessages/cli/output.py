@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from .exits import CommandError, ReaderGone, UsageError
 
@@ -97,7 +97,7 @@ def opened(path: Path) -> Iterator[Write]:
 
 def _write_standard_output(data: bytes) -> None:
     if sys.stdout is None:
-        raise CommandError("standard output is closed")
+        raise CommandError("standard output is closed", _TO_A_FILE)
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -106,7 +106,12 @@ def _write_standard_output(data: bytes) -> None:
         raise ReaderGone from None
     except OSError as error:
         _silence_standard_output()
-        raise CommandError(f"cannot write to standard output: {error.strerror}") from error
+        raise CommandError(
+            f"cannot write to standard output: {error.strerror}", _TO_A_FILE
+        ) from error
+
+
+_TO_A_FILE: Final = "write to a file, by -o where the command has it"
 
 
 def _silence_standard_output() -> None:
@@ -187,4 +192,4 @@ def _reported(path: Path, kind: type[CommandError | UsageError]) -> Iterator[Non
             f"cannot write {path}: {error.strerror}", "create its directory first"
         ) from error
     except OSError as error:
-        raise kind(f"cannot write {path}: {error.strerror}") from error
+        raise kind(f"cannot write {path}: {error.strerror}", "name another file by -o") from error

@@ -136,7 +136,7 @@ def _check(database: Path | None, import_file: Path | None, faults: list[str]) -
             f"{database}: cannot create a database there", "name a file in a directory"
         )
     if import_file and not import_file.is_file():
-        raise UsageError(f"--import {import_file}: no such file")
+        raise UsageError(f"--import {import_file}: no such file", "name a file of JSON Lines")
     try:
         Plan(faults)
     except ValueError as error:

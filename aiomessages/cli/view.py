@@ -115,14 +115,18 @@ def _token_of(path: Path) -> str:
         token = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise UsageError(f"--token-file {path}: {reason}") from None
+        raise UsageError(f"--token-file {path}: {reason}", _write_one(path)) from None
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise UsageError(
             f"--token-file {path}: a token is one line of {_SHORTEST_TOKEN} or more ASCII"
             " characters",
-            f"write one: openssl rand -hex 32 > {path}",
+            _write_one(path),
         )
     return token
+
+
+def _write_one(path: Path) -> str:
+    return f"write one: openssl rand -hex 32 > {path}"
 
 
 @asynccontextmanager

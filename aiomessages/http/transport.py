@@ -24,7 +24,14 @@ from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
 from .body import check_length, read_body
-from .failures import FAILURES, NO_CONNECTION, DisconnectedError, session_closed, translate
+from .failures import (
+    FAILURES,
+    NO_CONNECTION,
+    DisconnectedError,
+    is_untrusted,
+    session_closed,
+    translate,
+)
 from .idle_connections import close_unclean, drop_parser_if_idle
 from .pool import Pool, fresh_connections
 from .proxied import (
@@ -195,7 +202,7 @@ class Transport:
     def _why(self, error: Exception, problem: APIError, origin: str) -> str:
         """Return what the environment has to do with an error; "" if it has nothing."""
         if isinstance(problem.__cause__, ssl.CertificateError):
-            return why_untrusted() if self._tls is None else ""
+            return why_untrusted() if self._tls is None and is_untrusted(problem.__cause__) else ""
         is_cut_off = isinstance(error, NO_CONNECTION) and not isinstance(problem, TLSError)
         return self._proxies.why_unused(origin) if is_cut_off else ""
 

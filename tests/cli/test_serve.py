@@ -167,7 +167,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
     code, _, err = execute("serve", tmp_path / "my.db", "--debug")
     assert code == 2
     assert err.startswith("Traceback")
-    assert err.splitlines()[-1].startswith("aiomessages: ")
+    assert err.splitlines()[-2].startswith("aiomessages: ")
 
 
 def test_a_port_in_use(execute: Run) -> None:

@@ -387,7 +387,7 @@ async def test_an_untrusted_server_behind_a_proxy() -> None:
     ("variable", "said"),
     [
         ("REQUESTS_CA_BUNDLE", "REQUESTS_CA_BUNDLE is set but not used: set SSL_CERT_FILE"),
-        ("SSL_CERT_FILE", "SSL_CERT_FILE is /nowhere/ca.pem, and there is no such file."),
+        ("SSL_CERT_FILE", "SSL_CERT_FILE names /nowhere/ca.pem, which is missing: correct it."),
     ],
 )
 @pytest.mark.parametrize("proxied", [False, True])
