@@ -27,6 +27,7 @@ from aiomessages.errors import (
 )
 
 from .exits import UsageError
+from .options import in_options
 
 # Seconds. Tokens and certificates tolerate a clock that is a few minutes wrong, and no more.
 WRONG_CLOCK: Final = 300.0
@@ -58,7 +59,9 @@ def _own(error: MessagesError) -> str:
 def _setting(error: MessagesError | UsageError) -> Diagnosis:
     """Return the diagnosis of a setting that cannot be used."""
     said = str(error).removesuffix(error.hint).rstrip(" :.")
-    return Diagnosis(f"Nothing was sent: {said}.", _sentence(error.hint or "correct the setting"))
+    return Diagnosis(
+        f"Nothing was sent: {said}.", _sentence(in_options(error.hint) or "correct it")
+    )
 
 
 def _sentence(text: str) -> str:

@@ -55,7 +55,9 @@ def doctor(
                 show(label, text)
             running.run(_try(connection.client(), connection, show))
         except (MessagesError, UsageError) as error:
-            _show_diagnosis(diagnose(error), show)
+            found = diagnose(error)
+            _show_diagnosis(found, show)
+            error.hint = error.hint or found.advice
             raise
 
 

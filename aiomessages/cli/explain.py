@@ -80,7 +80,7 @@ def _general(error: BaseException, command: str) -> str:
     if isinstance(error, exits.UsageError | ConfigurationError):
         return f"see {' '.join(filter(None, ['aiomessages', command, '--help']))}"
     if isinstance(error, APIError):
-        return _DOCTOR if command != "doctor" else "Ask whoever runs the server."
+        return _DOCTOR
     return "--debug shows where"
 
 

@@ -87,7 +87,8 @@ def _of_system() -> ssl.SSLContext:
     except ImportError:
         raise ConfigurationError(
             'ca_file="system" needs the package truststore',
-            hint=f'pip install truststore; a file of this name is "{os.curdir}{os.sep}{SYSTEM}"',
+            hint="install it: pip install truststore; a file of this name is"
+            f' "{os.curdir}{os.sep}{SYSTEM}"',
         ) from None
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

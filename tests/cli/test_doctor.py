@@ -111,6 +111,17 @@ def test_a_variable_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatc
     assert "OPENAI_CUSTOM_HEADERS: line 1" in field(ran.out.decode(), "problem")
 
 
+async def test_an_answer_without_advice_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second line of such an error is the advice of the doctor."""
+    answer = Answer({"error": {"message": "No required SSL certificate was sent"}}, 400)
+    async with Loopback(lambda _: answer) as server:
+        code = await asyncio.to_thread(main, ["doctor", "--base-url", server.base_url])
+    out, err = capsys.readouterr()
+    advice = field(out, "advice")
+    assert (code, advice.startswith("Give it by --client-cert")) == (1, True)
+    assert err.endswith(f"\n  {advice}\n")
+
+
 def test_a_file_of_the_key_that_is_missing(run: Run, tmp_path: Path) -> None:
     """An option that cannot be used is a problem with an advice, like each other one."""
     ran = run("doctor", "--api-key-file", tmp_path / "nowhere")
