@@ -115,7 +115,7 @@ def _tls(error: MessagesError) -> Diagnosis:
     if code in _CERTIFICATES:
         return _CERTIFICATES[code]
     return Diagnosis(
-        f"TLS failed: {_message(error)}.",
+        _sentence(_message(error)),
         "Check the scheme and the port of base_url, and whether a proxy is in the way.",
     )
 

@@ -49,6 +49,8 @@ _SPELLING = {
     "the messages delivered so far are good": "what was written so far is good",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
+    "omit media": "leave --media out",
+    "include replies": "leave --no-include-reply out",
     "base_url": "--base-url",
 }
 # An export refuses other options than before by these names, each in front of its two values.

@@ -62,7 +62,7 @@ CASES = {
     "self-signed": (certificate_error(18), "does not trust", "SSL_CERT_FILE"),
     "private": (certificate_error(20), "does not trust", "SSL_CERT_FILE"),
     "host": (certificate_error(62), "another host", "base_url"),
-    "TLS": (errors.TLSError("TLS failed: wrong version"), "wrong version", "port"),
+    "TLS": (errors.TLSError("TLS failed: wrong version"), "TLS failed: wrong version.", "port"),
     "timeout": (errors.APITimeoutError("no connection within 5 s"), "within 5 s", "HTTPS_PROXY"),
     "refused": (connection_error(errno.ECONNREFUSED), "Nothing listens", "port"),
     "unreachable": (connection_error(errno.ENETUNREACH), "no route", "network"),

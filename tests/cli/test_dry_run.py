@@ -104,6 +104,7 @@ def test_options_that_no_export_takes(run: Run, words: list[str]) -> None:
         2,
         run("export", "--all", "--layout", "chat", "-o", "-", *words).err,
     )
+    assert looked.err.endswith(f"  leave {words[0]} out\n")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ test_hostile_network.py tests which error each fault of a network becomes.
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Callable
 
 import aiohttp
@@ -25,6 +26,15 @@ def test_causes_that_hold_the_key() -> None:
     cause = OSError("outer")
     cause.__cause__ = secret
     assert failures.without_frames(cause).__cause__ is None
+
+
+@pytest.mark.parametrize(("code", "is_untrusted"), [(10, False), (62, False), (20, True)])
+def test_certificates_that_another_authority_helps(code: int, *, is_untrusted: bool) -> None:
+    """Variables with authorities to trust have nothing to do with an expired certificate."""
+    refused = ssl.SSLCertVerificationError(1, "verify failed")
+    refused.verify_code = code
+    assert failures.is_untrusted(refused) is is_untrusted
+    assert failures.is_untrusted(ssl.CertificateError("no code"))
 
 
 def test_causes_without_frames() -> None:
