@@ -63,11 +63,13 @@ def import_files(
     *sources, archive = files
     for file in sources:
         if not file.is_file():
-            raise UsageError(f"{file}: no such file")
+            raise UsageError(
+                f"{file}: no such file", "name files of JSON Lines, and then the archive"
+            )
         check_file(file)
     check_archive(archive)
     if not archive.parent.is_dir():
-        raise UsageError(f"{archive}: cannot create an archive there")
+        raise UsageError(f"{archive}: cannot create an archive there", "create its directory first")
     for file in sources:
         report = import_checked(file, archive, replace=replace)
         if not quiet:

@@ -109,6 +109,7 @@ def test_not_every_difference_is_named(run: Run, tmp_path: Path) -> None:
     assert err.endswith(": 1,005 more differ\n")
 
 
+MISSING = "no such file\n  name files of JSON Lines, and then the archive"
 HINT = "if it holds conversations: aiomessages import records.jsonl ARCHIVE"
 
 
@@ -117,10 +118,13 @@ HINT = "if it holds conversations: aiomessages import records.jsonl ARCHIVE"
     [
         ([], "FILE or ARCHIVE is missing\n  name files, and then the archive"),
         (["records.jsonl"], "FILE or ARCHIVE is missing\n  name files, and then the archive"),
-        (["nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
-        (["records.jsonl", "nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
-        ([".", "a.db"], ".: no such file"),
-        (["records.jsonl", "nowhere/a.db"], "nowhere/a.db: cannot create an archive there"),
+        (["nowhere.jsonl", "a.db"], f"nowhere.jsonl: {MISSING}"),
+        (["records.jsonl", "nowhere.jsonl", "a.db"], f"nowhere.jsonl: {MISSING}"),
+        ([".", "a.db"], f".: {MISSING}"),
+        (
+            ["records.jsonl", "nowhere/a.db"],
+            "nowhere/a.db: cannot create an archive there\n  create its directory first",
+        ),
         (["records.jsonl", "."], ".: a directory\n  name a file in it"),
         (["records.jsonl", "records.jsonl"], f"records.jsonl: no SQLite database\n  {HINT}"),
     ],
@@ -139,7 +143,7 @@ def test_a_wrong_line_keeps_every_file_out(run: Run, records: Path, tmp_path: Pa
     (tmp_path / "bad.jsonl").write_bytes(LINES + b"{}\n")
     said = sentence(run("import", records, tmp_path / "bad.jsonl", tmp_path / "a.db"), 65)
     assert said.startswith(f"{tmp_path}/bad.jsonl: line 4: neither a record of the local server")
-    assert said.endswith("; nothing was imported")
+    assert said.endswith("; nothing was imported\n  correct the line, and import the file again")
     assert not (tmp_path / "a.db").exists()
 
 
@@ -242,7 +246,7 @@ def test_the_database_of_another_program(run: Run, tmp_path: Path, command: str)
     db.close()
     before = path.read_bytes()
     said = sentence(run(*local(path, tmp_path)[command]), 2)
-    assert said == f"{path}: this database was written by another program"
+    assert said.startswith(f"{path}: this database was written by another program\n  name an ")
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["other.db"]
 
@@ -267,10 +271,11 @@ def test_a_pipe_is_never_opened(run: Run, tmp_path: Path) -> None:
     """To open it would wait for its writer."""
     os.mkfifo(tmp_path / "pipe.db")
     pipe = tmp_path / "pipe.db"
-    assert sentence(run("serve", pipe), 2) == f"{pipe}: a device or a pipe, and no file"
-    assert sentence(run("import", pipe, tmp_path / "a.db"), 2) == f"{pipe}: no such file"
+    said = sentence(run("serve", pipe), 2)
+    assert said.startswith(f"{pipe}: a device or a pipe, and no file\n  name an archive")
+    assert sentence(run("import", pipe, tmp_path / "a.db"), 2) == f"{pipe}: {MISSING}"
     said = sentence(run("list", "chatcmpl-a", "--local", pipe), 2)
-    assert said == f"--local {pipe}: there is no such database"
+    assert said.startswith(f"--local {pipe}: there is no such database\n  `aiomessages sync` makes")
 
 
 def damage(archive: Path) -> None:
