@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 import ray
-from conftest import KEYS, serve
+from conftest_cluster import KEYS, serve
 from ray.exceptions import RayTaskError
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
