@@ -30,7 +30,7 @@ from aiomessages.paging.workers import Results
 from .columns import schema_of, table_of
 from .errors import ClusterError, node_name
 from .projects import Access
-from .remote_queue import RemoteQueue
+from .worker import queue_of
 
 OnMissing = Literal["raise", "skip"]
 
@@ -123,7 +123,7 @@ class ReadIds:
         """Yield the lines of all conversations, in the order of the ids."""
         options = self._options
         async with options.access.client() as client:
-            queue = RemoteQueue(self._pacer.take.remote, self._pacer.report.remote)
+            queue = queue_of(self._pacer)
             caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
             budget, folder = MemoryBudget(BUDGET_BYTES), Path(gettempdir())
             reader = ConversationReader(

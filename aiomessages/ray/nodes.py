@@ -24,35 +24,37 @@ class Probe(NamedTuple):
 
 
 def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> None:
-    """Check each node that runs workers. Raises ClusterError, which names the node.
+    """Check each node that can run workers now. Raises ClusterError, which names the node.
 
+    A node that is started later is not checked; its workers return a Problem with its name.
     `accesses` are those of the projects by their names.
     """
-    if not ray.is_initialized():
-        ray.init()
+    ray.is_initialized() or ray.init()
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     able = {key: node for key, node in nodes.items() if node["Resources"].get("CPU")}
-    if not able:
-        raise ClusterError("no node of the cluster has a CPU", hint="start one")
     answers = {key: _on_node(key).remote(dict(accesses), probe, __version__) for key in able}
     ray.wait([*answers.values()], num_returns=len(answers), timeout=SECONDS)
     for key, answer in answers.items():
-        name = f"{able[key]['NodeManagerHostname']} ({key[:8]})"
-        try:
-            problem = ray.get(answer, timeout=0)
-        except ray.exceptions.GetTimeoutError:
-            raise ClusterError(
-                f"on node {name}: no answer for {SECONDS:.0f} s", hint="look at the node", node=name
-            ) from None
-        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
-            continue  # the node has gone meanwhile: no worker will run there
-        except ray.exceptions.RayError as error:
-            said = " ".join(str(error).split())[-300:]
-            raise ClusterError(
-                f"on node {name}: {said}", hint="install aiomessages[ray] there", node=name
-            ) from None
-        if problem is not None:
-            raise problem.error()
+        take_answer(answer, f"{able[key]['NodeManagerHostname']} ({key[:8]})")
+
+
+def take_answer(answer: Any, name: str) -> None:
+    """Raise ClusterError if the answer of a node is a problem, an error, or not there."""
+    try:
+        problem = ray.get(answer, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        raise ClusterError(
+            f"on node {name}: no answer for {SECONDS:.0f} s", hint="look at the node", node=name
+        ) from None
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return  # the node has gone meanwhile: no worker will run there
+    except ray.exceptions.RayError as error:
+        said = " ".join(str(error).split())[-300:]
+        raise ClusterError(
+            f"on node {name}: {said}", hint="install aiomessages[ray] there", node=name
+        ) from None
+    if problem is not None:
+        raise problem.error()
 
 
 def _on_node(node_id: str) -> Any:

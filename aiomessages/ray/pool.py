@@ -48,7 +48,7 @@ class WorkerPool(Generic[TaskT]):
         patience: float = PATIENCE,
     ) -> None:
         self._cpus = cpus
-        self._patience = patience
+        self.patience = patience
         self._arguments = (job, pacers)
         self._members: list[_Member] = []
         self._pending: dict[Any, tuple[_Member, Any]] = {}  # by reference; None: it starts
@@ -76,30 +76,29 @@ class WorkerPool(Generic[TaskT]):
         left = len(waiting)
         while left:
             self._assign(waiting, submit)
-            done, _ = ray.wait([*self._pending], num_returns=1, timeout=self._patience)
-            if not done and not any(member.runs for member in self._members):
+            done, _ = ray.wait([*self._pending], num_returns=1, timeout=self.patience)
+            if not done:
+                if any(member.runs for member in self._members):
+                    continue  # it has much to do
                 raise ClusterError(
-                    f"no worker could be started for {self._patience:.0f} s",
+                    f"no worker could be started for {self.patience:.0f} s",
                     hint="each worker takes one CPU; look at the cluster's resources",
                 )
-            for reference in done:
-                if reference not in self._pending:
-                    continue  # of a worker that was replaced
-                member, task = self._pending.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except RayTaskError as error:  # an error that is no Problem: a bug
-                    raise ClusterError(f"a worker failed: {error.cause!r}") from None
-                except RayError as error:
-                    waiting.extendleft(self._bury(member, task, error))
-                    continue
-                if task is None:
-                    member.runs = True
-                    continue
-                member.tasks -= 1
-                left -= 1
-                self._deaths = 0
-                yield task, result
+            member, task = self._pending.pop(done[0])
+            try:
+                result = ray.get(done[0])
+            except RayTaskError as error:  # an error that is no Problem: a bug
+                raise ClusterError(f"a worker failed: {error.cause!r}") from None
+            except RayError as error:
+                waiting.extendleft(self._bury(member, task, error))
+                continue
+            if task is None:
+                member.runs = True
+                continue
+            member.tasks -= 1
+            left -= 1
+            self._deaths = 0
+            yield task, result
 
     def _assign(self, waiting: "deque[TaskT]", submit: Callable[[Any, TaskT], Any]) -> None:
         """Give the tasks to the workers that run, one to each before the second."""

@@ -21,7 +21,7 @@ from .errors import Problem
 from .nodes import check_nodes
 from .pacer import Pacer
 from .projects import Access, Selection, access_of, checked_ids
-from .remote_queue import RemoteQueue
+from .worker import queue_of
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -139,7 +139,7 @@ def list_ids(access: Access, selection: Selection, pacer: Any) -> list[str] | Pr
 async def _list_ids(access: Access, selection: Selection, pacer: Any) -> list[str]:
     found: dict[str, None] = {}
     async with access.client() as client:
-        queue = RemoteQueue(pacer.take.remote, pacer.report.remote)
+        queue = queue_of(pacer)
         caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
         async with aclosing(batches(selection.source(client), caller.attempts)) as listed:
             async for batch in listed:

@@ -63,7 +63,6 @@ class Worker:
         self._pacers = pacers
         self._destination = Destination(job.destination)
         self._readers: dict[str, _ProjectReader] = {}
-        self._failures = Failures()
 
     async def ready(self) -> None:
         """Return once the worker runs."""
@@ -73,7 +72,7 @@ class Worker:
         job = self._job
         access = job.accesses[project]
         parts = Parts(project, access.base_url, job.settings, self._destination, job.shard_size)
-        queue = _queue(self._pacers[project], None)
+        queue = queue_of(self._pacers[project])
         return await _guarded(project, plan_selection(access, selection, parts, queue))
 
     async def export(self, project: str, shard: Shard, learnt: Learnt | None) -> Done | Problem:
@@ -85,7 +84,7 @@ class Worker:
         job, put = self._job, self._destination.put
         part = await asyncio.to_thread(self._destination.read, f"plan/{shard.name}.txt.gz")
         export = ShardExport(
-            shard.name, job.settings, reader.reader, self._failures, job.raises, job.concurrency
+            shard.name, job.settings, reader.reader, reader.failures, job.raises, job.concurrency
         )
         with contextlib.closing(await export.run(decode_part(part))) as made:
             if made.incomplete:
@@ -100,7 +99,7 @@ class Worker:
 
     def _reader(self, project: str, learnt: Learnt | None) -> "_ProjectReader":
         if project not in self._readers:
-            queue = _queue(self._pacers[project], learnt)
+            queue = queue_of(self._pacers[project], learnt)
             access, include_reply = self._job.accesses[project], self._job.settings.include_reply
             self._readers[project] = _ProjectReader(access, queue, include_reply=include_reply)
         return self._readers[project]
@@ -117,6 +116,7 @@ class _ProjectReader:
     def __init__(self, access: Access, queue: RemoteQueue, *, include_reply: bool) -> None:
         self.queue = queue
         self.client = access.client()
+        self.failures = Failures()
         self._counted = (0, 0)
         caller = caller_of(self.client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
         self.reader = ConversationReader(
@@ -135,9 +135,11 @@ class _ProjectReader:
         return self.queue.sent - sent, self.queue.refused - refused
 
 
-def _queue(pacer: Any, learnt: Learnt | None) -> RemoteQueue:
+def queue_of(pacer: Any, learnt: Learnt | None = None) -> RemoteQueue:
     """Return a queue that asks an actor for its slots."""
-    return RemoteQueue(pacer.take.remote, pacer.report.remote, learnt)
+    # A report that gets lost with the actor is of no use to the next one.
+    report = pacer.report.options(max_task_retries=0)
+    return RemoteQueue(pacer.take.remote, report.remote, learnt)
 
 
 async def _guarded(project: str, work: Awaitable[ResultT]) -> ResultT | Problem:

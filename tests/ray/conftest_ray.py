@@ -27,6 +27,10 @@ class Remote:
     def __init__(self, method: Callable[..., Any]) -> None:
         self._method = method
 
+    def options(self, **_: Any) -> Remote:
+        """Return the method."""
+        return self
+
     def remote(self, *arguments: Any) -> Any:
         """Call the method."""
         return self._method(*arguments)

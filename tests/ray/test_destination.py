@@ -88,6 +88,14 @@ def test_a_file_system_without_hard_links(
     assert folder.sizes("data") == {"x": 5}
 
 
+def test_a_file_system_that_is_neither() -> None:
+    """On another one, a file has another name until it is whole."""
+    made = Destination.of("mock:///run")
+    made.make_folders("data")
+    made.put("data/x", b"abc")
+    assert made.sizes("data") == {"x": 3}
+
+
 def test_a_relative_path_is_that_of_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

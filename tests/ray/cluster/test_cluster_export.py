@@ -19,6 +19,7 @@ from aiomessages.archive.importing import import_file
 from aiomessages.errors import ConfigurationError
 from aiomessages.export import export as export_alone
 from aiomessages.ray import ClusterError, ClusterProgress, Project, Selection, export
+from aiomessages.ray.destination import Destination
 
 if TYPE_CHECKING:
     from aiomessages.testing import MessagesServer
@@ -179,6 +180,19 @@ def test_another_plan_is_refused(server: MessagesServer, tmp_path: Path) -> None
     assert server.requests == []
 
 
+def test_a_plan_that_was_replaced(server: MessagesServer, tmp_path: Path) -> None:
+    """If another driver has replaced the plan meanwhile, there is no manifest."""
+    folder = tmp_path / "run"
+
+    def replace(_: ClusterProgress) -> None:
+        plan = folder / "plan.json"
+        plan.write_text(plan.read_text().replace('"completions"', '"completions" '))
+
+    with pytest.raises(ClusterError, match="another run has replaced the plan"):
+        export([project(server)], folder, workers=1, on_progress=replace)
+    assert not (folder / "manifest.json").exists()
+
+
 def test_files_that_were_changed(server: MessagesServer, tmp_path: Path) -> None:
     """A file of another size, or without a record, is an error and no manifest."""
     folder = tmp_path / "run"
@@ -200,6 +214,20 @@ def test_files_that_were_changed(server: MessagesServer, tmp_path: Path) -> None
     stale = json.loads(saved) | {"sha256": "f" * 64, "rows": 1}
     record.with_name(record.name[:-21] + "f" * 16 + ".json").write_text(json.dumps(stale))
     assert export([project(server)], folder, workers=1).rows == json.loads(saved)["rows"]
+
+
+def test_files_on_an_object_store(s3: str) -> None:
+    """A file is put once unless it is to be replaced, and a probe is removed."""
+    made = Destination.of(f"s3://bucket/files{s3}")
+    made.make_folders("data")
+    for content in (b"first", b"second"):
+        made.put("data/x", content)
+    assert (made.read("data/x"), made.sizes("data")) == (b"first", {"x": 5})
+    made.put("data/x", b"third", replace=True)
+    assert made.read("data/x") == b"third"
+    probe = made.write_probe()
+    made.remove_probe(probe)
+    assert not made.exists(probe)
 
 
 # --- what cannot be used --------------------------------------------------------------------------

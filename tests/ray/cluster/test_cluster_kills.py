@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 KILLS = int(os.environ.get("AIOMESSAGES_CLUSTER_KILLS", "8"))
 SEED = os.environ.get("AIOMESSAGES_SEED", "0")
-COMPLETIONS = 240
-SHARD = 20
+COMPLETIONS = 150
+SHARD = 15
 KINDS = ("worker", "pacer", "node", "driver")
 
 DRIVER = """
@@ -51,7 +51,7 @@ export([project], folder, workers=2, shard_size=int(shard),
 @pytest.fixture
 def server(cluster: Cluster) -> Iterator[MessagesServer]:  # noqa: ARG001 it has the key
     """Serve completions slowly enough that there is a middle to kill in."""
-    with serve("KEY_A", COMPLETIONS, rate=60) as running:
+    with serve("KEY_A", COMPLETIONS, rate=80) as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 import ray
 from conftest_cluster import KEYS, serve
 from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
 from aiomessages.errors import ConfigurationError
@@ -16,17 +18,19 @@ from aiomessages.export import export as export_alone
 from aiomessages.ray import ClusterError, Selection, read_conversations
 from aiomessages.ray.columns import schema_of
 from aiomessages.ray.datasource import ConversationSource, ReadIds, ReadOptions
-from aiomessages.ray.nodes import Probe, check_here
+from aiomessages.ray.nodes import Probe, check_here, take_answer
 from aiomessages.ray.projects import access_of
 from aiomessages.ray.reading import list_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ray.cluster_utils import Cluster
+
     from aiomessages.testing import MessagesServer
 
-# Ray sets its own deprecated option.
-pytestmark = pytest.mark.filterwarnings("ignore:.use_push_based_shuffle.:DeprecationWarning")
+# Ray sets deprecated options of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
 
 IDS = [f"chatcmpl-{number:04}" for number in (7, 3, 3, 90, 0)]
 UNIQUE = list(dict.fromkeys(IDS))
@@ -142,6 +146,12 @@ def test_blocks_are_bounded_and_the_same_each_time(server: MessagesServer, pacer
     assert runs[0] == runs[1]
 
 
+def test_a_block_for_each_line(server: MessagesServer, pacer: Any) -> None:
+    """No block is empty where the last row fills one."""
+    blocks = list(ReadIds(["chatcmpl-0001"], options(server, block_bytes=1), pacer)())
+    assert [block.num_rows for block in blocks] == [1, 1, 1]
+
+
 def test_a_task_that_is_left(server: MessagesServer, pacer: Any) -> None:
     """A reader that stops ends the requests of the task; a slow reader lets few of them wait."""
     ids = [f"chatcmpl-{number:04}" for number in range(100)]
@@ -159,11 +169,11 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
     assert (empty.num_rows, empty.schema) == (0, schema_of("messages"))
     server.store("Hello", id="chatcmpl-mute", reply=None)
     server.fail(500, completion_id="chatcmpl-0001")
-    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-0002"]
+    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-none", "chatcmpl-0002"]
     skipping = options(server, layout="finetune", on_missing="skip")
     (block,) = ReadIds(ids, skipping, pacer)()
     assert block.num_rows == 1
-    for odd in ids[:2]:
+    for odd in ids[:3]:
         with pytest.raises(ClusterError, match=odd):
             list(ReadIds([odd], options(server, layout="finetune"), pacer)())
 
@@ -214,6 +224,29 @@ def test_the_check_of_a_node(server: MessagesServer, tmp_path: Path) -> None:
         problem = check_here({name: lacking}, None, __version__)
         assert problem is not None
         assert problem.said.startswith(said)
+
+
+def test_the_answers_of_nodes(cluster: Cluster) -> None:  # noqa: ARG001 it is started
+    """A node that is silent or fails is an error with its name; one that has gone is none."""
+
+    def fail() -> None:
+        raise ValueError("no such module")
+
+    def wait() -> None:
+        time.sleep(30)
+
+    waiting = ray.remote(wait).options(num_cpus=0).remote()
+    with pytest.raises(ClusterError, match="on node n: no answer"):
+        take_answer(waiting, "n")
+    ray.cancel(waiting, force=True)
+    failing = ray.remote(fail).options(num_cpus=0, max_retries=0).remote()
+    ray.wait([failing], timeout=60)
+    with pytest.raises(ClusterError, match=r"on node n: .*no such module"):
+        take_answer(failing, "n")
+    gone = NodeAffinitySchedulingStrategy(node_id="f" * 56, soft=False)
+    nowhere = ray.remote(fail).options(num_cpus=0, scheduling_strategy=gone).remote()
+    ray.wait([nowhere], timeout=60)
+    take_answer(nowhere, "n")
 
 
 def test_another_server(server: MessagesServer) -> None:  # noqa: ARG001 it has started the cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,19 @@ def test_a_worker_that_fails(pool: WorkerPool[str]) -> None:
     """An error that is no problem of the run is a bug, and named."""
     with pytest.raises(ClusterError, match="a worker failed: KeyError"):
         list(pool.results(["x"], lambda actor, _: actor.export.remote("no such", None, None)))
+
+
+def test_a_task_that_takes_its_time(pool: WorkerPool[str]) -> None:
+    """A worker may work for longer than a run waits for its first one."""
+
+    def work() -> None:
+        time.sleep(1)
+
+    def submit(_: Any, __: str) -> Any:
+        pool.patience = 0.2
+        return ray.remote(work).options(num_cpus=0).remote()
+
+    assert list(pool.results(["slow"], submit)) == [("slow", None)]
 
 
 def test_no_room_for_a_worker(job: Job) -> None:
