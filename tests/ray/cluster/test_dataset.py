@@ -243,7 +243,7 @@ def test_the_answers_of_nodes(cluster: Cluster) -> None:  # noqa: ARG001 it is s
     ray.wait([failing], timeout=60)
     with pytest.raises(ClusterError, match=r"on node n: .*no such module"):
         take_answer(failing, "n")
-    gone = NodeAffinitySchedulingStrategy(node_id="f" * 56, soft=False)
+    gone = NodeAffinitySchedulingStrategy(node_id="ab" * 28, soft=False)
     nowhere = ray.remote(fail).options(num_cpus=0, scheduling_strategy=gone).remote()
     ray.wait([nowhere], timeout=60)
     take_answer(nowhere, "n")
