@@ -28,6 +28,7 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_CORES = ("--numprocesses", "auto", "--dist", "worksteal")  # no core is idle near the end
 
 DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
+CLUSTER = ("--ignore", "tests/ray/cluster")  # run by the session `ray`, which installs Ray
 # Kills prove an order of writes, which no other interpreter changes; `tests` runs them.
 KILLS = ("--ignore", "tests/export/test_crash.py", "--ignore", "tests/archive/test_kills.py")
 PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
@@ -35,7 +36,7 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "server", "testing", "view"),
+        *("archive", "cli", "export", "ray", "server", "testing", "view"),
         *("test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
@@ -80,6 +81,7 @@ if __name__ == "__main__":
     _run_under_nox()
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["demo"]
 nox.options.default_venv_backend = "uv|venv"  # uv if it is installed: it is much faster
@@ -103,7 +105,7 @@ def tests(session: nox.Session) -> None:
     _install_for_tests(session)
     session.run("coverage", "erase")
     c_parser = {"AIOHTTP_NO_EXTENSIONS": ""}
-    suite = ("pytest", *ALL_CORES, *DOCS)
+    suite = ("pytest", *ALL_CORES, *DOCS, *CLUSTER)
     session.run("coverage", "run", "-m", *suite, *session.posargs, env=c_parser)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
@@ -113,7 +115,7 @@ def tests(session: nox.Session) -> None:
 def suite(session: nox.Session) -> None:
     """Run the suite without coverage; `matrix` calls this once per interpreter."""
     _install_for_tests(session)
-    session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
+    session.run("pytest", *ALL_CORES, *DOCS, *CLUSTER, *KILLS, *session.posargs)
 
 
 @nox.session(default=False)
@@ -122,7 +124,7 @@ def lowest(session: nox.Session) -> None:
     floors = Path(session.virtualenv.location) / "floors.txt"
     floors.write_text("\n".join(_floors()), "utf-8")
     _install_for_tests(session, "--constraint", str(floors))
-    session.run("pytest", *ALL_CORES, *DOCS, *KILLS, *session.posargs)
+    session.run("pytest", *ALL_CORES, *DOCS, *CLUSTER, *KILLS, *session.posargs)
 
 
 @nox.session(default=False)
@@ -249,6 +251,34 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Test aiomessages.ray on a cluster of three nodes on this machine, with S3 on loopback.
+
+    The modules that `tests` leaves out, since they import Ray, are measured here.
+    """
+    _install_ray(session)
+    own = nox.project.load_toml(ROOT / "pyproject.toml")["tool"]["coverage"]["report"]["omit"]
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "tests/ray/cluster", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--omit=", "--include", ",".join(own))
+    session.run("pytest", "tests/test_docs.py", "--keyword", "ray.md", *session.posargs)
+
+
+@nox.session(default=False)
+def ray_crash(session: nox.Session) -> None:
+    """Kill fifty workers, pacers, drivers and nodes; simulate every server for many workers."""
+    _install_ray(session)
+    seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
+    session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
+    counts = {"AIOMESSAGES_CLUSTER_KILLS": "50", "AIOMESSAGES_SEED": seed}
+    session.run("pytest", "tests/ray/cluster/test_cluster_kills.py", *session.posargs, env=counts)
+    grid = {"AIOMESSAGES_GRID": "1"}
+    pace = ("tests/ray/test_shared_pace.py", *ALL_CORES)
+    session.run("pytest", *pace, *session.posargs, env=grid)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure; arguments after `--` go to `python -m benchmarks`."""
     session.install(".", *_group("bench"))
@@ -257,6 +287,13 @@ def bench(session: nox.Session) -> None:
 
 def _install_for_tests(session: nox.Session, *options: str) -> None:
     session.install("-e", ".[cli]", *_group("tests"), *options)
+
+
+def _install_ray(session: nox.Session) -> None:
+    try:
+        session.install("-e", ".[ray]", *_group("ray"))
+    except CommandFailed:
+        session.skip("Ray cannot be installed here: it has no wheel for this platform or Python")
 
 
 def _floors() -> list[str]:

@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True):
         # An empty base_url is a mistake, by which the key could go to another server.
         if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
+        base_url = check_base_url(base_url, allow_http=allow_http)
         organization = organization or os.environ.get("OPENAI_ORG_ID") or None
         project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         identity = {"OpenAI-Organization": organization, "OpenAI-Project": project}
@@ -111,7 +112,7 @@ class Settings(msgspec.Struct, frozen=True):
         if not callable(key) and not (key is None and any(map(carries_credential, headers))):
             key = check_key(key)
         return cls(
-            base_url=check_base_url(base_url, allow_http=allow_http),
+            base_url=base_url,
             api_key=key,
             organization=as_plain(organization),
             project=as_plain(project),
@@ -133,7 +134,10 @@ def custom_headers(*, has_key: bool) -> dict[str, str]:
         if named is not None:
             headers[named[0].lower()] = named[1]
         elif line.strip():  # the line may be a secret, so it is not repeated
-            raise ConfigurationError(f"OPENAI_CUSTOM_HEADERS: line {number} is not `Name: value`")
+            raise ConfigurationError(
+                f"OPENAI_CUSTOM_HEADERS: line {number} is no header",
+                hint="write `Name: value`, one a line",
+            )
     if has_key:
         headers.pop("authorization", None)
     return check_headers(headers)
@@ -156,8 +160,8 @@ def check_key(key: object) -> SecretStr:
         raise UnusableKeyError(f"the API key must be a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
         raise UnusableKeyError(
-            "the API key contains spaces, line breaks, control or non-ASCII characters"
-            " (perhaps a newline at the end of a file)"
+            "the API key contains spaces, line breaks, control or non-ASCII characters",
+            hint="copy it again; a file may have a line break at its end",
         )
     return SecretStr(as_plain(key))
 
@@ -169,7 +173,10 @@ def check_base_url(url: object, *, allow_http: bool) -> str:
     """
     url = hide(url)
     if not isinstance(url, str) or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise ConfigurationError("base_url must be an ASCII URL without spaces")
+        raise ConfigurationError(
+            "base_url must be an ASCII URL without spaces",
+            hint="write it as https://api.example.com/v1",
+        )
     # Another function looks for the problem: its local variables may hold a password, and a
     # traceback that shows local variables has the frame of this one.
     if problem := _problem_of(url, allow_http=allow_http) or _problem_of_host(url):
@@ -187,7 +194,7 @@ def _problem_of(url: str, *, allow_http: bool) -> tuple[str, str] | None:
     if parts.username is not None or parts.password is not None:
         return "must not contain a user or password", "pass api_key="
     if parts.scheme not in ("https", "http") or not host:
-        return "must begin with https:// and name a host", ""
+        return "must begin with https:// and name a host", "write it as https://api.example.com/v1"
     if "?" in url or "#" in url:
         return "must not contain a query or fragment", "see default_query="
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):

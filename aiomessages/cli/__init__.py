@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -61,9 +61,19 @@ for _name, _help in _COMMANDS.items():
     app.command(f"aiomessages.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
 
 
+# The shells complete the names; any other word gets an error that names a near one.
+if TYPE_CHECKING:
+    CommandName = str
+else:
+    CommandName = Literal[tuple(_COMMANDS)] | str
+
+
 @app.command(name="help")
 def show_help(
-    command: Annotated[str | None, Parameter(metavar="COMMAND", help="Name of a command.")] = None,
+    command: Annotated[
+        CommandName | None,
+        Parameter(metavar="COMMAND", show_choices=False, help="Name of a command."),
+    ] = None,
     /,
 ) -> None:
     """Show the help of a command, or of the program."""

@@ -19,6 +19,7 @@ from . import stderr
 from .exits import UsageError
 
 _LONGEST_KEY: Final = 65_536
+_HINT: Final = "name a file that holds the key and nothing else, or - for standard input"
 
 
 def key_of(file: str | None, command: str | None) -> ApiKey | None:
@@ -28,7 +29,9 @@ def key_of(file: str | None, command: str | None) -> ApiKey | None:
     source that cannot be used.
     """
     if file is not None and command is not None:
-        raise UsageError("give --api-key-file or --api-key-command, not both")
+        raise UsageError(
+            "--api-key-file and --api-key-command are two keys", "leave one of them out"
+        )
     if command is not None:
         return _Concealed(KeyCommand(_words(command)))
     if file is None:
@@ -60,9 +63,12 @@ def _words(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise UsageError(f"--api-key-command: {str(error).lower()}") from None
+        raise UsageError(
+            f"--api-key-command: {str(error).lower()}",
+            "write it as a shell would read it: --api-key-command 'pass show openai'",
+        ) from None
     if not words:
-        raise UsageError("--api-key-command is empty")
+        raise UsageError("--api-key-command is empty", "is a variable of the shell not set?")
     return words
 
 
@@ -81,9 +87,9 @@ def _read_once(source: str) -> str:
             key = sys.stdin.read(_LONGEST_KEY).strip()
     except (OSError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"cannot read the file of --api-key-file: {reason}") from None
+        raise UsageError(f"cannot read the file of --api-key-file: {reason}", _HINT) from None
     if not key:
-        raise UsageError("--api-key-file holds no key")
+        raise UsageError("--api-key-file holds no key", _HINT)
     return key
 
 
@@ -99,13 +105,13 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
         named = header_of(line)
         if named is None:
             raise UsageError(
-                "--header needs a name, a colon and a value: --header 'X-Team: search'"
+                "--header needs a name, a colon and a value", "write --header 'X-Team: search'"
             )
         name, value = named
         if carries_credential(name):
             raise UsageError(
-                f"--header {name}: a secret in argv can be read by everyone on this machine;"
-                " put the header into OPENAI_CUSTOM_HEADERS"
+                f"--header {name}: a secret in argv can be read by everyone on this machine",
+                "put the header into OPENAI_CUSTOM_HEADERS",
             )
         headers[name] = value
     return headers

@@ -12,18 +12,23 @@ import aiohttp
 
 from aiomessages.errors import (
     APIConnectionError,
+    APIError,
     APIResponseError,
     APIStatusError,
     APITimeoutError,
     DecodeError,
     InsufficientQuotaError,
     MessagesError,
+    ProxyError,
     RateLimitError,
     RedirectError,
     SchemaError,
     TLSError,
 )
 from aiomessages.network.tls import NOT_STRICT, UNKNOWN_AUTHORITY
+
+from .exits import UsageError
+from .options import in_options
 
 # Seconds. Tokens and certificates tolerate a clock that is a few minutes wrong, and no more.
 WRONG_CLOCK: Final = 300.0
@@ -36,12 +41,32 @@ class Diagnosis(NamedTuple):
     advice: str
 
 
-def diagnose(error: MessagesError) -> Diagnosis:
-    """Return the diagnosis of an error; the first class of the table that fits counts."""
-    for kind, explain in _TABLE:
-        if isinstance(error, kind):
-            return explain(error)
-    return Diagnosis("Nothing was sent.", f"Correct the setting: {str(error).rstrip('.')}.")
+def diagnose(error: MessagesError | UsageError) -> Diagnosis:
+    """Return the diagnosis of an error; the first class of the table that fits counts.
+
+    The advice of an error that knows more than its class outweighs that of the table.
+    """
+    if not isinstance(error, APIError):
+        return _setting(error)
+    found = next(explain(error) for kind, explain in _TABLE if isinstance(error, kind))
+    return found._replace(advice=_own(error) or found.advice)
+
+
+def _own(error: MessagesError) -> str:
+    """Return the advice of an error if it is more than that of its class."""
+    return "" if error.hint == type(error).hint else error.hint
+
+
+def _setting(error: MessagesError | UsageError) -> Diagnosis:
+    """Return the diagnosis of a setting that cannot be used."""
+    said = str(error).removesuffix(error.hint).rstrip(" :.")
+    return Diagnosis(
+        f"Nothing was sent: {said}.", _sentence(in_options(error.hint) or "correct it")
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def clock_problem(skew: float) -> Diagnosis | None:
@@ -63,7 +88,7 @@ def clock_problem(skew: float) -> Diagnosis | None:
 _UNTRUSTED: Final = Diagnosis(
     "The certificate is signed by an authority that this machine does not trust.",
     "A company's proxy may inspect TLS, or the server may have a private authority: put the"
-    " authority's certificate into a file, and its path into SSL_CERT_FILE.",
+    " authority's certificate into a file, and name that by --ca-file or in SSL_CERT_FILE.",
 )
 _OTHER_HOST: Final = Diagnosis(
     "The certificate is for another host.",
@@ -97,9 +122,13 @@ def _tls(error: MessagesError) -> Diagnosis:
     if code in _CERTIFICATES:
         return _CERTIFICATES[code]
     return Diagnosis(
-        f"TLS failed: {_message(error)}.",
+        _sentence(_message(error)),
         "Check the scheme and the port of base_url, and whether a proxy is in the way.",
     )
+
+
+def _failed_proxy(error: MessagesError) -> Diagnosis:
+    return Diagnosis(_sentence(_message(error)), error.hint)
 
 
 def _timeout(error: MessagesError) -> Diagnosis:
@@ -190,11 +219,21 @@ _STATUSES: Final[dict[int, Diagnosis]] = {
         "A proxy wants credentials.", "Set them in HTTPS_PROXY: http://user:password@host:port."
     ),
 }
+_NO_CERTIFICATE: Final = Diagnosis(
+    "The server, or a gateway in front of it, wants a certificate of this client, or another one.",
+    "Give it by --client-cert, with its key by --client-key.",
+)
 _GATEWAYS: Final = frozenset({502, 503, 504, 511})
+
+
+def _unknown(error: MessagesError) -> Diagnosis:
+    return Diagnosis(_sentence(_message(error)), "See the error below.")
 
 
 def _status(error: MessagesError) -> Diagnosis:
     status = getattr(error, "status", 0)
+    if status == 400 and "SSL certificate" in _message(error):  # the words of nginx
+        return _NO_CERTIFICATE
     if status in _STATUSES and (status != 403 or not _is_page(error)):
         return _STATUSES[status]
     if status in _GATEWAYS or _is_page(error):
@@ -220,6 +259,7 @@ def _message(error: MessagesError) -> str:
 # Subclasses stand above their bases.
 _TABLE: Final[list[tuple[type[MessagesError], Callable[[MessagesError], Diagnosis]]]] = [
     (TLSError, _tls),
+    (ProxyError, _failed_proxy),
     (APITimeoutError, _timeout),
     (APIConnectionError, _connection),
     (RedirectError, _redirect),
@@ -228,4 +268,5 @@ _TABLE: Final[list[tuple[type[MessagesError], Callable[[MessagesError], Diagnosi
     (InsufficientQuotaError, _quota),
     (RateLimitError, _limited),
     (APIStatusError, _status),
+    (APIError, _unknown),
 ]

@@ -17,6 +17,7 @@ from aiomessages.wire.retry_after import date_of
 
 from . import output, running
 from .diagnosis import Diagnosis, clock_problem, diagnose
+from .exits import UsageError
 from .options import Connection, in_options
 from .route import key_text, lines_of
 from .safe_text import one_line
@@ -53,8 +54,10 @@ def doctor(
             for label, text in lines_of(connection):
                 show(label, text)
             running.run(_try(connection.client(), connection, show))
-        except MessagesError as error:
-            _show_diagnosis(diagnose(error), show)
+        except (MessagesError, UsageError) as error:
+            found = diagnose(error)
+            _show_diagnosis(found, show)
+            error.hint = error.hint or found.advice
             raise
 
 

@@ -10,8 +10,11 @@ from typing import Final
 from cyclopts import Argument, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
+from aiomessages.archive.errors import ArchiveError, ImportFileError, NotAnArchiveError
 from aiomessages.errors import (
     APIConnectionError,
+    APIError,
+    ConfigurationError,
     MessagesError,
     NotFoundError,
     SchemaError,
@@ -19,22 +22,29 @@ from aiomessages.errors import (
 
 from . import exits
 from .archive_names import archive_among
-from .options import database_of_local, in_options, taken_for_an_argument
+from .options import MAKE_ARCHIVE, database_of_local, in_options, taken_for_an_argument
 
 _EXPECTED: Final = (MessagesError, exits.UsageError, exits.CommandError)
 _READING: Final = {"list", "show", "completions", "export"}  # with --local, and without an archive
 
 _STORED: Final = "Only completions created with store=true are kept, for 30 days."
 _SOON: Final = f"{_STORED} A new one takes some seconds to appear"
+_DOCTOR: Final = "`aiomessages doctor` shows what is wrong on the way to the API."
 _NETWORK: Final = "Check the network and --base-url"
 # The advice for the errors of a command, and for those of all commands under "".
 _ADVICE: "Final[dict[str, dict[type[BaseException], str]]]" = {
-    "": {NotFoundError: f"{_SOON}.", APIConnectionError: f"{_NETWORK}."},
+    "": {
+        NotFoundError: f"{_SOON}.",
+        APIConnectionError: f"{_NETWORK}.",
+        ArchiveError: "check the path, and the permissions of the file and of its folder",
+        ImportFileError: "correct the line, and import the file again",
+        NotAnArchiveError: "name an archive: `aiomessages sync` and `aiomessages import` make one",
+    },
     "list": {
         NotFoundError: f"{_SOON}: see --wait-until-visible.",
         APIConnectionError: f"{_NETWORK}; what was written so far is good.",
     },
-    "export": {NotFoundError: _STORED, SchemaError: ""},
+    "export": {NotFoundError: _STORED, SchemaError: ""},  # what it says is about `raw()`
 }
 
 
@@ -56,10 +66,22 @@ def lines_of(error: BaseException, tokens: Sequence[str]) -> tuple[str, str]:
 
 def _advice(error: BaseException, own: str, tokens: Sequence[str]) -> str:
     """Return the advice of an error; a command's own replaces the general one of the class."""
-    if own != getattr(type(error), "hint", ""):
-        return own  # it knows more than its class
-    tables = [_ADVICE[name] for name in (tokens[0] if tokens else "", "") if name in _ADVICE]
-    return next((table[type(error)] for table in tables if type(error) in table), own)
+    command = tokens[0] if tokens and not tokens[0].startswith("-") else ""
+    if own == getattr(type(error), "hint", ""):  # else it knows more than its class
+        tables = [_ADVICE[name] for name in (command, "") if name in _ADVICE]
+        own = next((table[type(error)] for table in tables if type(error) in table), own)
+    if isinstance(error, APIConnectionError) and command != "doctor":
+        return f"{own} {_DOCTOR}"
+    return own or _general(error, command)
+
+
+def _general(error: BaseException, command: str) -> str:
+    """Return where to look for an error that has no advice."""
+    if isinstance(error, exits.UsageError | ConfigurationError):
+        return f"see {' '.join(filter(None, ['aiomessages', command, '--help']))}"
+    if isinstance(error, APIError):
+        return _DOCTOR
+    return "--debug shows where"
 
 
 def _usage(error: CycloptsError, tokens: Sequence[str]) -> tuple[str, str]:
@@ -78,7 +100,7 @@ def _usage(error: CycloptsError, tokens: Sequence[str]) -> tuple[str, str]:
 def _too_many(unused: Sequence[str], tokens: Sequence[str]) -> tuple[str, str]:
     said = f"too many arguments: {' '.join(unused)}"
     if word := taken_for_an_argument(tokens):
-        return f"{said}; --local {word}: there is no such database", ""
+        return f"{said}; --local {word}: there is no such database", MAKE_ARCHIVE
     if tokens[0] in _READING and (archive := archive_among(tokens)):
         return said, f"write --local {archive} to read that archive"
     return said, ""
@@ -89,7 +111,7 @@ def _missing(argument: Argument, tokens: Sequence[str]) -> tuple[str, str]:
     metavar = argument.parameter.metavar
     database = database_of_local(tokens)
     if metavar == "COMPLETION_ID":
-        local = f" --local {database}" if database else ""
+        local = f" --local {database}" if database else " --local" * ("--local" in tokens)
         return f"{metavar} is missing", f"`aiomessages completions{local}` lists the ids"
     if metavar == "ARCHIVE" and database:
         return f"{metavar} is missing", f"--local took {database}: write it in front of --local"

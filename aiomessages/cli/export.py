@@ -15,7 +15,6 @@ from cyclopts import App, Parameter
 from aiomessages.errors import ConfigurationError
 from aiomessages.export import CreatedBetween, export
 from aiomessages.export.exporting import export_lines
-from aiomessages.export.names import Names
 from aiomessages.export.output import ending_of
 from aiomessages.export.preview import preview
 from aiomessages.wire.requests import check_completion_id
@@ -215,9 +214,15 @@ def export_conversations(
                     "on_error": on_error,
                 }
                 if dry_run or destination is None:
-                    names = None if destination is None or to_stdout else Names.of(destination)
                     looking = preview(
-                        client, source, names, include_reply=include_reply, max_rps=max_rps
+                        client,
+                        source,
+                        None if to_stdout else destination,
+                        layout=layout,
+                        include_reply=include_reply,
+                        media=media,
+                        origin=connection.origin(),
+                        max_rps=max_rps,
                     )
                     return _show(await looking, zone)
                 if to_stdout:
@@ -262,7 +267,7 @@ def _checked(name: str) -> str:
     try:
         return check_completion_id(name)
     except ConfigurationError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise UsageError(f"{name}: {error}", "`aiomessages completions` lists the ids") from None
 
 
 def _listed(

@@ -61,7 +61,14 @@ async def run_to_stdout(start: Callable[..., Awaitable[ExportReport]], *, quiet:
         def write_safely(lines: bytes) -> None:
             write(formats.safe(lines, screen))
 
-        report = await stoppable(start(write_safely), lambda: None, said=_STOPPING_LINES)
+        exporting = asyncio.ensure_future(start(write_safely))
+        with output.reader_watched(exporting.cancel) as reader:
+            try:
+                report = await stoppable(exporting, lambda: None, said=_STOPPING_LINES)
+            except asyncio.CancelledError:
+                if reader.is_gone:
+                    raise exits.ReaderGone from None
+                raise
     return _report_lines(report, quiet=quiet)
 
 
@@ -141,4 +148,7 @@ def explained(destination: Path, zone: tzinfo | None = None) -> Iterator[None]:
     except MessagesError:
         raise
     except OSError as error:
-        raise exits.CommandError(f"cannot write {destination}: {error.strerror}") from error
+        raise exits.CommandError(
+            f"cannot write {destination}: {error.strerror}",
+            "mend it, and run the same command again",
+        ) from error

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from aiomessages.errors import ConfigurationError
 from aiomessages.wire.requests import check_completion_id
@@ -14,6 +14,7 @@ from .archive_names import is_archive
 from .exits import UsageError
 
 STANDARD_INPUT = "-"
+_ONE_ID: Final = "write one id a line, as `aiomessages completions | jq -r .id` does"
 
 
 class Ids:
@@ -46,7 +47,9 @@ def read_ids(source: str) -> Iterator[Ids]:
                 with Path(source).open("rb") as file:
                     count = _copy(source, file, copy)
         except OSError as error:
-            raise UsageError(f"--ids-file {source}: {error.strerror}") from None
+            raise UsageError(
+                f"--ids-file {source}: {error.strerror}", "name a file with one id a line, or -"
+            ) from None
         yield Ids(copy, count)
 
 
@@ -77,6 +80,6 @@ def _id(line: bytes, place: str) -> str:
             raise UsageError(f"{place}: the id is in quotes", "jq -r prints ids without quotes")
         return "" if not text or text.startswith("#") else check_completion_id(text)
     except UnicodeDecodeError:
-        raise UsageError(f"{place}: it is not UTF-8 text") from None
+        raise UsageError(f"{place}: it is not UTF-8 text", _ONE_ID) from None
     except ConfigurationError as error:
-        raise UsageError(f"{place}: {error}") from None
+        raise UsageError(f"{place}: {error}", _ONE_ID) from None

@@ -68,11 +68,13 @@ def import_files(
     sources = {one: files_in(one) if one.is_dir() else [one] for one in named}
     for file in chain.from_iterable(sources.values()):
         if not file.is_file():
-            raise UsageError(f"{file}: no such file")
+            raise UsageError(
+                f"{file}: no such file", "name files of JSON Lines, and then the archive"
+            )
         check_file(file)
     check_archive(archive)
     if not archive.parent.is_dir():
-        raise UsageError(f"{archive}: cannot create an archive there")
+        raise UsageError(f"{archive}: cannot create an archive there", "create its directory first")
     for one, parts in sources.items():
         reports = {file: import_checked(file, archive, replace=replace) for file in parts}
         if not quiet:

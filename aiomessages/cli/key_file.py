@@ -27,7 +27,9 @@ def read_or_create(path: Path) -> str:
             key = f"sk-local-{secrets.token_urlsafe(24)}"
             file.write(f"{key}\n")
     except OSError as error:
-        raise UsageError(f"--key-file {path}: {error.strerror}") from None
+        raise UsageError(
+            f"--key-file {path}: {error.strerror}", "name a file in a directory of your own"
+        ) from None
     return key
 
 

@@ -11,7 +11,11 @@ from .exits import UsageError
 SPELLING_OF_NETWORK: Final = {
     "pass allow_http=True": "use --allow-http",
     "pass trust_env=True to use it": "leave --no-proxy out to use it",
-    "pass client_cert=(certificate, key, password)": "only the Python client can take its password",
+    "set HTTPS_PROXY and pass trust_env=True": "leave --no-proxy out, and set HTTPS_PROXY",
+    "set HTTP_PROXY and pass trust_env=True": "leave --no-proxy out, and set HTTP_PROXY",
+    "pass client_cert=(certificate, key, password)": (
+        "decrypt it, as by `openssl pkey`: only the Python client can take its password"
+    ),
     "Write them into proxy= as": "Leave --proxy out, and write them into HTTPS_PROXY as",
     "only a session of your own can use one, as in the recipe of the documentation": (
         "use an HTTP proxy that forwards to it, or --no-proxy"
@@ -20,6 +24,7 @@ SPELLING_OF_NETWORK: Final = {
     "or pass ca_file=": "or use --ca-file",
     "or pass an ssl_context=": "or use the Python client with an ssl_context=",
     "pass client_cert=": "use --client-cert",
+    'ca_file="system"': "--ca-file system",
     "ca_file=": "--ca-file",
     "ca_file ": "--ca-file ",
     "client_cert ": "--client-cert ",
@@ -71,13 +76,18 @@ class Network:
         """Return the arguments of a client; raise UsageError for options that contradict."""
         if self.proxy is not None and "@" in self.proxy:
             raise UsageError(
-                "a password in argv can be read by everyone on this machine;"
-                " set HTTPS_PROXY in place of --proxy"
+                "a password in argv can be read by everyone on this machine",
+                "set HTTPS_PROXY in place of --proxy",
             )
         if self.proxy is not None and self.no_proxy:
-            raise UsageError("--proxy and --no-proxy contradict each other")
+            raise UsageError(
+                "--proxy and --no-proxy contradict each other", "leave one of them out"
+            )
         if self.client_key is not None and self.client_cert is None:
-            raise UsageError("--client-key is the key of a --client-cert, which is missing")
+            raise UsageError(
+                "--client-key is the key of a --client-cert, which is missing",
+                "name the file of the certificate by --client-cert",
+            )
         cert = (self.client_cert, self.client_key) if self.client_key else self.client_cert
         return {
             "proxy": self.proxy,

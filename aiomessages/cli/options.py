@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiomessages import AsyncMessagesClient
     from aiomessages.settings import ApiKey
 
+MAKE_ARCHIVE = "`aiomessages sync` makes one; --local alone uses the sample"
 # The value of a bare --local, in the manner of sqlite's `:memory:`.
 SAMPLE = ":sample:"
 _SERVER = Group("Server and account", sort_key=2)
@@ -48,6 +49,8 @@ _SPELLING = {
     "the messages delivered so far are good": "what was written so far is good",
     "not even by raw()": "not even with --format raw",
     "completion_id must": "COMPLETION_ID must",
+    "omit media": "leave --media out",
+    "include replies": "leave --no-include-reply out",
     "base_url": "--base-url",
 }
 # An export refuses other options than before by these names, each in front of its two values.
@@ -291,5 +294,5 @@ class Connection:
             return None
         database = Path(str(self.local))
         if not database.is_file():
-            raise UsageError(f"--local {database}: there is no such database")
+            raise UsageError(f"--local {database}: there is no such database", MAKE_ARCHIVE)
         return database

@@ -4,9 +4,12 @@ It moves bytes and knows no format. A `Screen` describes the destination to a fo
 a terminal, its width, its colours.
 """
 
+import asyncio
 import os
+import select
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -14,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from .exits import CommandError, ReaderGone, UsageError
 
@@ -97,7 +100,7 @@ def opened(path: Path) -> Iterator[Write]:
 
 def _write_standard_output(data: bytes) -> None:
     if sys.stdout is None:
-        raise CommandError("standard output is closed")
+        raise CommandError("standard output is closed", _TO_A_FILE)
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -106,7 +109,52 @@ def _write_standard_output(data: bytes) -> None:
         raise ReaderGone from None
     except OSError as error:
         _silence_standard_output()
-        raise CommandError(f"cannot write to standard output: {error.strerror}") from error
+        raise CommandError(
+            f"cannot write to standard output: {error.strerror}", _TO_A_FILE
+        ) from error
+
+
+_TO_A_FILE: Final = "write to a file, by -o where the command has it"
+
+
+class Reader:
+    """The reader of standard output."""
+
+    is_gone = False
+
+
+@contextmanager
+def reader_watched(stop: Callable[[], object]) -> Iterator[Reader]:
+    """Call `stop` as soon as the reader of a pipe closes it, and not at the next write alone."""
+    loop, reader = asyncio.get_running_loop(), Reader()
+    descriptor = _pipe_of_standard_output()
+    if descriptor is None:
+        yield reader
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)  # an error is always told
+
+    def look() -> None:
+        loop.remove_reader(descriptor)
+        if poll.poll(0):  # else it is a pipe that can be read: it was opened to read and write
+            reader.is_gone = True
+            stop()
+
+    loop.add_reader(descriptor, look)  # the end for writing is "readable" when it has an error
+    try:
+        yield reader
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _pipe_of_standard_output() -> int | None:
+    """Return the descriptor of standard output if it is a pipe whose end can be seen."""
+    try:
+        descriptor = sys.stdout.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (AttributeError, OSError, ValueError):  # there is none, or a stand-in
+        return None
+    return descriptor if is_pipe and hasattr(select, "poll") else None
 
 
 def _silence_standard_output() -> None:
@@ -187,4 +235,4 @@ def _reported(path: Path, kind: type[CommandError | UsageError]) -> Iterator[Non
             f"cannot write {path}: {error.strerror}", "create its directory first"
         ) from error
     except OSError as error:
-        raise kind(f"cannot write {path}: {error.strerror}") from error
+        raise kind(f"cannot write {path}: {error.strerror}", "name another file by -o") from error

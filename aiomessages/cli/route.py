@@ -19,7 +19,7 @@ from urllib.request import getproxies_environment
 import msgspec
 
 from aiomessages import __version__
-from aiomessages.network.proxy import Proxies, Proxy, host_and_port
+from aiomessages.network.proxy import Proxies, Proxy, host_and_port, proxy_of
 from aiomessages.settings import DEFAULT_BASE_URL, custom_headers
 from aiomessages.values.no_proxy import is_exempt
 from aiomessages.values.redaction import is_secret
@@ -66,8 +66,11 @@ def address_of(connection: Connection) -> tuple[str, str]:
 
 
 def _without_password(url: str) -> str:
-    """Return a URL with its user, its password and its query left out."""
-    return _CREDENTIALS.sub(r"\1…@", re.split("[?#]", url)[0])
+    """Return a URL with its user, its password and its query left out.
+
+    The user and the password go first: those that are not percent-encoded may hold a `?` or a `#`.
+    """
+    return re.split("[?#]", _CREDENTIALS.sub(r"\1…@", url))[0]
 
 
 # --- the key --------------------------------------------------------------------------------------
@@ -137,8 +140,9 @@ def _proxy_lines(connection: Connection, url: str) -> Iterator[Line]:
     elif not variables:
         yield "proxy", "no variable is set"
     for scheme in ("https", "http", "all"):
-        if address := variables.get(scheme):
-            yield "proxy", f"{scheme.upper()}_PROXY={_without_password(address)}"
+        name = f"{scheme.upper()}_PROXY"
+        if (address := variables.get(scheme)) and not (used and used.source.upper() == name):
+            yield "proxy", f"{name}={_shown(address)}, which is not used"
     if variables and excluded:
         applies = "which excludes this host" if _is_exempt(url, excluded) else "not this host"
         yield "", f"NO_PROXY={excluded}, {applies}"
@@ -150,6 +154,14 @@ def _proxy_for(connection: Connection, url: str) -> Proxy | None:
         return Proxies(network.proxy, trust_env=not network.no_proxy).of(url) if url else None
     except ValueError:  # the client refuses such a proxy or URL, and says why
         return None
+
+
+def _shown(address: str) -> str:
+    """Return a proxy without its password; nothing of a text in which that cannot be told apart."""
+    try:
+        return proxy_of(address, "").url
+    except ValueError:
+        return "… (no URL of an HTTP proxy)"
 
 
 def _is_exempt(url: str, no_proxy: str) -> bool:
@@ -174,7 +186,8 @@ def _authority_lines(connection: Connection) -> Iterator[Line]:
         found = [path for path in (paths.cafile, paths.capath) if path]
         yield "authorities", f"{' and '.join(found) or 'none'} (the default of OpenSSL)"
     count = ssl.create_default_context().cert_store_stats()["x509_ca"]
-    yield "", f"{count} certificates from files; those of a folder are read as needed"
+    certificates = "1 certificate" if count == 1 else f"{count} certificates"
+    yield "", f"{certificates} from files; those of a folder are read as needed"
     foreign = [name for name in _FOREIGN if os.environ.get(name)]
     if foreign and not given:
         yield "", f"{', '.join(foreign)}: not read by Python; use {variables[0]}"

@@ -57,7 +57,9 @@ def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f"--metadata {key}{equals}{value}: no pair", "write it as KEY=VALUE")
     wanted = {key: value for key, _, value in split}
     if len(wanted) < len(split):
-        raise UsageError("--metadata has a key twice, but a completion has one value per key")
+        raise UsageError(
+            "--metadata has a key twice", "a completion has one value per key: leave one out"
+        )
     return wanted
 
 
@@ -66,7 +68,9 @@ def span_of(since: str | None, until: str | None, *, utc: bool = False) -> TimeR
     now = datetime.now().astimezone(UTC if utc else None)
     span = TimeRange(_time("--since", since, now, utc=utc), _time("--until", until, now, utc=utc))
     if span.since is not None and span.until is not None and span.since >= span.until:
-        raise UsageError(f"--since must be earlier than --until, not {since} and {until}")
+        raise UsageError(
+            f"--since {since} is not earlier than --until {until}", "give an earlier --since"
+        )
     return span
 
 

@@ -100,6 +100,15 @@ async def serve(
             " request N on. May be repeated: the next fault begins when one has ended.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=["--quiet", "-q"],
+            negative="",
+            show_default=False,
+            help="Print only the settings for the shell, and errors.",
+        ),
+    ] = False,
 ) -> None:
     """Serve stored completions on this machine like the API."""
     faults = list(fault or ())
@@ -123,10 +132,15 @@ async def serve(
         )
         if import_file:
             with explained(import_file):
-                say(f"imported {await server.import_records(import_file)} completions")
-        _show(server, database, key_file)
+                count = await server.import_records(import_file)
+            if not quiet:
+                say(f"imported {count} completions")
+        if not quiet:
+            _tell(server, database, key_file)
+        _show(server)
         await stop.wait()
-    say("stopped")
+    if not quiet:
+        say("stopped")
 
 
 def _check(database: Path | None, import_file: Path | None, faults: list[str]) -> None:
@@ -136,15 +150,14 @@ def _check(database: Path | None, import_file: Path | None, faults: list[str]) -
             f"{database}: cannot create a database there", "name a file in a directory"
         )
     if import_file and not import_file.is_file():
-        raise UsageError(f"--import {import_file}: no such file")
+        raise UsageError(f"--import {import_file}: no such file", "name a file of JSON Lines")
     try:
         Plan(faults)
     except ValueError as error:
         raise UsageError(f"--fault: {error}", "aiomessages serve --help lists them") from None
 
 
-def _show(server: "LocalServer", database: Path | None, key_file: Path | None) -> None:
-    """Print the settings of the shell to standard output, from where a script can read them."""
+def _tell(server: "LocalServer", database: Path | None, key_file: Path | None) -> None:
     say(f"serving {database or 'from memory'} at {server.base_url}; Ctrl-C stops it")
     if server.faults:
         say(f"playing {', '.join(server.faults)}")
@@ -152,6 +165,10 @@ def _show(server: "LocalServer", database: Path | None, key_file: Path | None) -
         f"The key is that of {key_file}:" if key_file else "The key is random, for this run only:"
     )
     say_all(kept)
+
+
+def _show(server: "LocalServer") -> None:
+    """Print the settings of the shell to standard output, from where a script can read them."""
     exports = f"export OPENAI_BASE_URL={server.base_url}\nexport OPENAI_API_KEY={server.api_key}\n"
     with output.opened(output.STANDARD_OUTPUT) as write:
         write(exports.encode())

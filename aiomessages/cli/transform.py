@@ -1,7 +1,7 @@
 """The option --transform: a JMESPath expression as a function of one item."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import jmespath
 import msgspec
@@ -34,7 +34,7 @@ def compiled(expression: str | None) -> Transform | None:
         return None
     quoted = expression if len(expression) <= _MAX_QUOTED else f"{expression[:_MAX_QUOTED]}…"
     named = f"--transform {quoted}"
-    too_deep = UsageError(f"{named}: nested too deep")
+    too_deep = UsageError(f"{named}: nested too deep", "write a shorter expression")
     try:
         parsed = jmespath.compile(expression)
         _check({"type": "expression", "children": [parsed.parsed]})
@@ -42,7 +42,7 @@ def compiled(expression: str | None) -> Transform | None:
         raise too_deep from None
     except ValueError as error:  # JMESPathError is one
         reason = str(error).splitlines()[0].rstrip(":")
-        raise UsageError(f"{named}: {reason}") from None
+        raise UsageError(f"{named}: {reason}", _HINT) from None
 
     def change(item: Any) -> Any:
         try:
@@ -50,9 +50,13 @@ def compiled(expression: str | None) -> Transform | None:
         except RecursionError:
             raise too_deep from None
         except (ArithmeticError, TypeError, ValueError) as error:
-            raise CommandError(f"{named}: {error}") from None
+            raise CommandError(f"{named}: {error}", _OF_ITEM) from None
 
     return change
+
+
+_HINT: Final = "https://jmespath.org has the syntax and the functions"
+_OF_ITEM: Final = "an item lacks what the expression expects; --format jsonl shows the items"
 
 
 def _check(node: dict[str, Any]) -> None:

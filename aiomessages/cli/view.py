@@ -80,6 +80,15 @@ async def view(
             help="Read the token from FILE, so that the address stays. It is not printed then.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=["--quiet", "-q"],
+            negative="",
+            show_default=False,
+            help="Print only the address, and errors.",
+        ),
+    ] = False,
 ) -> None:
     """Read the conversations of an archive in the browser."""
     _check_the_extra()
@@ -94,14 +103,16 @@ async def view(
             access = Access(listener.getsockname()[1], token=token, hosts=allow_host or ())
             application = create_app(path, access=access, utc=utc)
             async with serving.serving(application, listener):
-                say(f"showing {archive or 'the sample'}; Ctrl-C ends it")
+                if not quiet:
+                    say(f"showing {archive or 'the sample'}; Ctrl-C ends it")
                 _show(access.address, None if token else access.token)
-                if token:
+                if token and not quiet:
                     say(f"open it as {access.address}?token=…, with the token of {token_file}")
                 if not no_open and _has_display():
                     _open(f"{access.address}?token={access.token_for_once()}")
                 await stop.wait()
-    say("stopped")
+    if not quiet:
+        say("stopped")
 
 
 def _check_the_extra() -> None:
@@ -115,14 +126,18 @@ def _token_of(path: Path) -> str:
         token = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise UsageError(f"--token-file {path}: {reason}") from None
+        raise UsageError(f"--token-file {path}: {reason}", _write_one(path)) from None
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise UsageError(
             f"--token-file {path}: a token is one line of {_SHORTEST_TOKEN} or more ASCII"
             " characters",
-            f"write one: openssl rand -hex 32 > {path}",
+            _write_one(path),
         )
     return token
+
+
+def _write_one(path: Path) -> str:
+    return f"write one: openssl rand -hex 32 > {path}"
 
 
 @asynccontextmanager

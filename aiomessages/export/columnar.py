@@ -82,7 +82,7 @@ def _text(error: Exception) -> str:
 def check_duckdb() -> None:
     """Raise ExportError if duckdb is not installed, without loading it."""
     if importlib.util.find_spec("duckdb") is None:
-        raise ExportError(_NO_DUCKDB)
+        raise ExportError("columns need duckdb", hint=_NO_DUCKDB)
 
 
 def _duckdb() -> ModuleType:

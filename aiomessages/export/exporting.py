@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aiomessages.calls.rate_limit import Pace
 from aiomessages.client import AsyncMessagesClient, caller_of
@@ -90,18 +91,11 @@ async def export(
     """
     names, files = Names.of(destination), files or Files()
     store = None if media is None else MediaStore(Path(media), files=files)
-    _check(layout, include_reply=include_reply, media=media)
+    check_layout(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     check_can_write(names.destination)
-    columns = bool(FORMATS[ending_of(names.destination) or ".jsonl"].rows)
-    settings = {
-        "layout": layout,
-        "layout_version": version_of(layout, columns=columns),
-        "include_reply": include_reply,
-        "media": None if media is None else str(media),
-        "base_url": origin or client.base_url,
-    }
+    settings = settings_of(client, names, layout, media, origin, include_reply=include_reply)
     files.make_directory(names.destination.parent)
     with files.lock(names.lock), none_left(names), Ledger(names.ledger) as ledger:
         ledger.agree(settings, selection_of(source))
@@ -144,7 +138,7 @@ async def export_lines(
     continue: each run begins at the start.
     """
     store = None if media is None else MediaStore(Path(media), files=Files())
-    _check(layout, include_reply=include_reply, media=media)
+    check_layout(layout, include_reply=include_reply, media=media)
     check_options(source, concurrency=concurrency, on_error=on_error)
     limit = check_page_options(after=None, limit=limit, order=None, max_items=None).limit
     with (
@@ -204,7 +198,28 @@ async def _run(
     return run.report()
 
 
-def _check(layout: object, *, include_reply: bool, media: object) -> None:
+def settings_of(
+    client: AsyncMessagesClient,
+    names: Names,
+    layout: str,
+    media: str | Path | None,
+    origin: str | None,
+    *,
+    include_reply: bool,
+) -> dict[str, Any]:
+    """Return the options that stay the same in all runs of one destination."""
+    columns = bool(FORMATS[ending_of(names.destination) or ".jsonl"].rows)
+    return {
+        "layout": layout,
+        "layout_version": version_of(layout, columns=columns),
+        "include_reply": include_reply,
+        "media": None if media is None else str(media),
+        "base_url": origin or client.base_url,
+    }
+
+
+def check_layout(layout: object, *, include_reply: bool, media: object) -> None:
+    """Raise ConfigurationError for a layout that does not exist, or without what it needs."""
     if layout not in LAYOUTS:
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if layout in EXAMPLES and not include_reply:

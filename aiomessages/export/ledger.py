@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -107,34 +107,7 @@ class Ledger:
         `selection` narrows a list of completions; it is None for ids, which may differ in each run.
         An export that holds nothing yet takes new settings.
         """
-        known = dict(self._read("SELECT name, value FROM settings"))
-        for name in ("finished", "run"):  # they are no options
-            known.pop(name, None)
-        given = {**settings, "version": VERSION}
-        if selection is not None:
-            given["selection"] = selection
-        wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
-        if known and "layout_version" in wanted:
-            known.setdefault("layout_version", "1")  # early versions recorded none
-        # A list may follow ids, and ids a list: selections are compared where both have one.
-        compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
-        differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
-        if differing and not self._is_empty():
-            if differing == ["layout_version"]:
-                layout = json.loads(known["layout"])
-                raise ChangedError(_OTHER_LAYOUT.format(layout=layout), hint=_KEEP_OR_DELETE)
-            if "layout" in differing:  # its version says nothing more
-                differing = [name for name in differing if name != "layout_version"]
-            before, now = _flattened(known, differing), _flattened(wanted, differing)
-            differences = [
-                f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
-                for name in sorted(before.keys() | now)
-                if before.get(name) != now.get(name)
-            ]
-            raise ChangedError(
-                f"this destination holds an export with other options: {', '.join(differences)}",
-                hint="give it another destination, or delete that one with its ledger",
-            )
+        known, wanted, differing = self.query(agreement, settings, selection)
         if differing or wanted.keys() - known.keys():
             with self._transaction():
                 if differing:
@@ -144,13 +117,6 @@ class Ledger:
                     "INSERT OR REPLACE INTO settings VALUES (?, ?)", wanted.items()
                 )
             self._finished = self._finished and not differing
-
-    def _is_empty(self) -> bool:
-        query = (
-            "SELECT 1 FROM completions WHERE state IN ('done', 'skipped', 'lost')"
-            " UNION ALL SELECT 1 FROM parts WHERE rows > 0"
-        )
-        return not self._read(query)
 
     @property
     def finished(self) -> bool:
@@ -263,6 +229,54 @@ class Ledger:
             " WHERE state = 'failed' AND reason IS NOT ? AND id IN seen"
         )
         return int(self._read(query, REFUSED)[0][0])
+
+
+def agreement(
+    db: sqlite3.Connection, settings: Mapping[str, Any], selection: Mapping[str, Any] | None
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Return the recorded settings, those to record, and the names of those that differ.
+
+    The values are JSON. Raises ChangedError, as `Ledger.agree` does; changes nothing.
+    """
+    known = dict(db.execute("SELECT name, value FROM settings"))
+    for name in ("finished", "run"):  # they are no options
+        known.pop(name, None)
+    given = {**settings, "version": VERSION}
+    if selection is not None:
+        given["selection"] = selection
+    wanted = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
+    if known and "layout_version" in wanted:
+        known.setdefault("layout_version", "1")  # early versions recorded none
+    # A list may follow ids, and ids a list: selections are compared where both have one.
+    compared = (known.keys() | wanted) - ({"selection"} - (known.keys() & wanted))
+    differing = sorted(n for n in compared if known and known.get(n) != wanted.get(n))
+    if differing and db.execute(_HOLDS_SOMETHING).fetchone():
+        _refuse(known, wanted, differing)
+    return known, wanted, differing
+
+
+_HOLDS_SOMETHING: Final = (
+    "SELECT 1 FROM completions WHERE state IN ('done', 'skipped', 'lost')"
+    " UNION ALL SELECT 1 FROM parts WHERE rows > 0"
+)
+
+
+def _refuse(known: Mapping[str, str], wanted: Mapping[str, str], differing: list[str]) -> NoReturn:
+    if differing == ["layout_version"]:
+        layout = json.loads(known["layout"])
+        raise ChangedError(_OTHER_LAYOUT.format(layout=layout), hint=_KEEP_OR_DELETE)
+    if "layout" in differing:  # its version says nothing more
+        differing = [name for name in differing if name != "layout_version"]
+    before, now = _flattened(known, differing), _flattened(wanted, differing)
+    differences = [
+        f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
+        for name in sorted(before.keys() | now)
+        if before.get(name) != now.get(name)
+    ]
+    raise ChangedError(
+        f"this destination holds an export with other options: {', '.join(differences)}",
+        hint="give it another destination, or delete that one with its ledger",
+    )
 
 
 _OTHER_LAYOUT: Final = (

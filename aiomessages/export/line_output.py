@@ -14,6 +14,8 @@ from .manifest import FileDigest
 from .stored import Lines
 
 LINES: Final = FORMATS[".jsonl"]
+# Seconds: a reader sees each conversation at once, and a fast server still makes few writes.
+PROMPT: Final = 0.1
 
 
 class LineOutput:

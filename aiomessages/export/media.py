@@ -127,6 +127,7 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         place = path if os.path.isdir(path.parent) else path.parent  # noqa: PTH112 - never raises
         raise ExportError(
-            f"{place} cannot be written: {error.strerror}; move it out of the way,"
-            " or choose another directory for the media, and run the same export again"
+            f"{place} cannot be written: {error.strerror}",
+            hint="move it out of the way, or choose another directory for the media, and run the"
+            " same export again",
         ) from error

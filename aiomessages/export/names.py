@@ -45,7 +45,9 @@ class Names:
         """
         path = Path(destination)
         if not str(destination) or "\0" in str(destination):
-            raise ConfigurationError(f"{str(destination)!r} cannot name a destination")
+            raise ConfigurationError(
+                f"{str(destination)!r} cannot name a destination", hint="name a file or a directory"
+            )
         try:
             parent, name = path.parent.resolve(), path.name
             if name in ("", ".."):  # "." has no name of its own
@@ -85,7 +87,8 @@ def try_names(names: Names, files: Files, *, with_columns: bool, is_directory: b
                 _try(destination / f"{_PART}{random}")
     except OSError as error:
         raise ConfigurationError(
-            f"no export can be written to {names.destination}: {_reason(error, longest)}"
+            f"no export can be written to {names.destination}: {_reason(error, longest)}",
+            hint="name another destination",
         ) from None
 
 

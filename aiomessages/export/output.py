@@ -21,7 +21,7 @@ from .ledger import Ledger
 from .ledger_schema import Entry
 from .manifest import FileDigest, decode_manifest, encode_manifest
 from .names import Names, try_names
-from .part_files import PartFiles
+from .part_files import PartFiles, is_part
 from .stored import Lines
 
 _UNKNOWN: Final = ""  # the SHA-256 of a file that is being made
@@ -220,13 +220,32 @@ class GeneratedFile:
 
 def check_can_write(destination: Path) -> None:
     """Raise ConfigurationError or ExportError if the destination cannot be written."""
-    ending = ending_of(destination)
-    form = FORMATS[ending or ".jsonl"]
+    with_columns = check_format(destination)
+    is_directory = not ending_of(destination)
+    names = Names.of(destination)
+    try_names(names, Files(), with_columns=with_columns, is_directory=is_directory)
+
+
+def check_format(destination: Path) -> bool:
+    """Return whether a destination has columns; raise an error if a package for it is missing."""
+    form = FORMATS[ending_of(destination) or ".jsonl"]
     form.encode(b"")
     if form.rows:
         check_duckdb()
-    names = Names.of(destination)
-    try_names(names, Files(), with_columns=bool(form.rows), is_directory=not ending)
+    return bool(form.rows)
+
+
+def check_unknown(names: Names) -> None:
+    """Raise CorruptError for files of another program or user, before an export has begun."""
+    files, ending = Files(), ending_of(names.destination)
+    rows = FORMATS[ending].rows if ending else ""
+    taken = [names.manifest, names.beside(rows), names.destination] if ending else [names.manifest]
+    if not ending and names.destination.is_dir():
+        taken += [found for found in names.destination.iterdir() if is_part(found)]
+    for path in taken:
+        files.check(path)
+        if files.size(path) is not None:
+            refuse_unknown(path)
 
 
 def ending_of(destination: Path) -> str:

@@ -29,6 +29,11 @@ from .names import Names
 _PART: Final = re.compile(r"part-\d{5,}\.jsonl(\.partial)?")
 
 
+def is_part(path: Path) -> bool:
+    """Return whether a file of a directory is named like a part."""
+    return _PART.fullmatch(path.name) is not None
+
+
 class PartFiles:
     """The parts of one output; `rows` is the ending of the part beside a file of columns."""
 
@@ -144,7 +149,7 @@ class PartFiles:
         known = {self.where(part) for part in self.listed}
         paths = [self.path(1), self.partial(1)]
         if self._in_directory:
-            paths = [p for p in self._names.destination.iterdir() if _PART.fullmatch(p.name)]
+            paths = [path for path in self._names.destination.iterdir() if is_part(path)]
         if self._incomplete is None:
             paths.append(self._names.incomplete)
         yield from (p for p in paths if p not in known and self._files.size(p) is not None)

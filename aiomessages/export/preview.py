@@ -1,8 +1,10 @@
 """A look at an export before it runs: only the list is requested, and nothing is written."""
 
-from collections.abc import Container
+import sqlite3
+from collections.abc import Container, Mapping
 from contextlib import aclosing
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -10,10 +12,13 @@ from aiomessages.calls.rate_limit import Pace
 from aiomessages.client import AsyncMessagesClient, caller_of
 
 from .created_between import created_of
+from .exporting import check_layout, settings_of
+from .ledger import agreement
 from .names import Names
+from .output import check_format, check_unknown
 from .run import MAX_RETRY_AFTER
-from .source import ListedSource, Source, batches
-from .sqlite_files import read_snapshot
+from .source import ListedSource, Source, batches, selection_of
+from .sqlite_files import read_snapshot, sqlite_errors
 
 _DONE: Final = "SELECT id FROM completions WHERE state IN ('done', 'skipped')"
 
@@ -37,17 +42,27 @@ class Preview(msgspec.Struct):
 async def preview(
     client: AsyncMessagesClient,
     source: Source,
-    names: Names | None = None,
+    destination: str | Path | None = None,
     *,
+    layout: str = "messages",
     include_reply: bool = True,
+    media: str | Path | None = None,
+    origin: str | None = None,
     max_rps: float | None = None,
 ) -> Preview:
-    """Return what an export of the source would fetch; `names` are those of its destination.
+    """Return what an export of the source to a destination, if there is one, would fetch.
 
-    A list is read to its end. Ids are counted, and nothing is requested for them.
+    The arguments are those of `export`, and options that it would refuse are refused in the same
+    way. A list is read to its end. Ids are counted, and nothing is requested for them.
     """
+    check_layout(layout, include_reply=include_reply, media=media)
+    done: Container[str] = ()
+    if destination is not None:
+        names = Names.of(destination)
+        check_format(names.destination)
+        settings = settings_of(client, names, layout, media, origin, include_reply=include_reply)
+        done = _done(names, settings, selection_of(source))
     found = Preview()
-    done = _done(names)
 
     def count() -> None:
         found.listed += 1
@@ -82,8 +97,23 @@ def _note(found: Preview, created: float | bytes | None) -> None:
         found.last = created if found.last is None else max(found.last, created)
 
 
-def _done(names: Names | None) -> Container[str]:
-    """Return the ids that the output of an earlier run has."""
-    if names is None or not names.ledger.is_file():
+def _done(
+    names: Names, settings: Mapping[str, Any], selection: Mapping[str, Any] | None
+) -> Container[str]:
+    """Return the ids that the output of an earlier run has.
+
+    Raises ChangedError for a run with other options, and CorruptError for files that are no
+    export's.
+    """
+    if not names.ledger.is_file():
+        check_unknown(names)
         return ()
-    return read_snapshot(names.ledger, lambda db: {row[0] for row in db.execute(_DONE)})
+
+    def read(db: sqlite3.Connection) -> set[str]:
+        if not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            return set()  # a process has just created it, or was killed then
+        agreement(db, settings, selection)
+        return {row[0] for row in db.execute(_DONE)}
+
+    with sqlite_errors(names.ledger):
+        return read_snapshot(names.ledger, read)

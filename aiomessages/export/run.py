@@ -8,7 +8,6 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Final
 
-import anyio
 from msgspec import structs
 
 from aiomessages.calls.refusals import Refusals
@@ -22,13 +21,13 @@ from .conversation_reader import ConversationReader, Item, Outcome
 from .layouts import incomplete_lines, lay_out
 from .ledger import Ledger
 from .ledger_schema import REFUSED, Entry, count_states, describe_missing
-from .line_output import LineOutput
+from .line_output import PROMPT, LineOutput
 from .memory_budget import Reservation
 from .output import Output
 from .report import ExportReport, ProgressTracker
 from .source import ListedSource, Source, batches
 from .stored import Fetched, Lines, SkipError
-from .writer import Writer, run_to_end
+from .writer import BATCH_SECONDS, Writer, run_to_end
 
 # The longest Retry-After, in seconds, to wait for. A longer one ends the run with its error.
 MAX_RETRY_AFTER: Final = 600.0
@@ -52,7 +51,8 @@ class Run:
         self._gone: NotFoundError | None = None
         self._removed = 0
         self._was_finished = self.ledger.finished
-        self._writer = Writer(self.output, self.tracker.committed)
+        seconds = PROMPT if isinstance(self.output, LineOutput) else BATCH_SECONDS
+        self._writer = Writer(self.output, self.tracker.committed, seconds=seconds)
 
     async def run(self, source: Source, concurrency: int, *, refresh: bool) -> None:
         """Fetch and write the completions that are not in the output, and finish it."""
@@ -65,13 +65,9 @@ class Run:
         if not self._was_finished:  # a run that finds nothing new changes no file
             self.ledger.begin_run(progress.total)
         items = self._items(source if progress.listed else ())
-        try:
-            async with Results(items, self._fetch, concurrency=concurrency) as done:
-                async for _ in done:
-                    self.tracker.report()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._writer.flush()
+        async with self._writer, Results(items, self._fetch, concurrency=concurrency) as done:
+            async for _ in done:
+                self.tracker.report()
         if progress.listed:
             self._removed = self.ledger.removed()
         self._refuse_wrong_address(source)

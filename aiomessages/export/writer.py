@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final, Self, TypeVar, TypeVarTuple
+
+import anyio
 
 from .ledger_schema import Entry
 from .line_output import LineOutput
 from .output import Output
 from .stored import Lines
 
-# A batch is written when it is this large, or when lines are added and it is this old. A kill costs
-# about two batches: the one that is written, and the one that is collected.
+# A batch is written when it is this large or this old. A kill costs about two batches: the one that
+# is written, and the one that is collected.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCH_SECONDS: Final = 2.0
 
@@ -20,14 +22,48 @@ ResultT = TypeVar("ResultT")
 
 
 class Writer:
-    """Collect lines with their ledger entries, and commit both together."""
+    """Collect lines with their ledger entries, and commit both together.
 
-    def __init__(self, output: Output | LineOutput, on_commit: Callable[[int], None]) -> None:
+    Inside of `async with` a batch is also committed when it is `seconds` old and nothing more is
+    added; the rest is committed at the end.
+    """
+
+    def __init__(
+        self,
+        output: Output | LineOutput,
+        on_commit: Callable[[int], None],
+        *,
+        seconds: float = BATCH_SECONDS,
+    ) -> None:
         self._output = output
         self._on_commit = on_commit
+        self._seconds = seconds
         self._begin()
         self._writing = asyncio.Lock()
         self._error: Exception | None = None
+        self._ending = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._timer = asyncio.create_task(self._commit_old())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ending.set()
+        with anyio.CancelScope(shield=True):
+            await end_of(self._timer)
+            await self.flush()
+
+    async def _commit_old(self) -> None:
+        """Commit each batch that grows old, until the end; `add` and `flush` raise its error."""
+        clock = asyncio.get_running_loop().time
+        while not self._ending.is_set():
+            age = 0.0 if self._oldest is None else clock() - self._oldest
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(self._seconds - age, 0.0)):
+                    await self._ending.wait()
+            if self._oldest is not None and clock() - self._oldest >= self._seconds:
+                with suppress(Exception):
+                    await self.flush()
 
     def _begin(self) -> None:
         """Begin a batch."""
@@ -41,12 +77,14 @@ class Writer:
 
         Raises the error of a write; nothing is committed after one.
         """
+        if self._error is not None:
+            raise self._error
         now = asyncio.get_running_loop().time()
         self._oldest = now if self._oldest is None else self._oldest
         self._text += lines.text
         self._number += lines.number
         self._entries[entry.completion_id] = entry
-        if len(self._text) >= BATCH_BYTES or now - self._oldest >= BATCH_SECONDS:
+        if len(self._text) >= BATCH_BYTES or now - self._oldest >= self._seconds:
             await self.flush()
 
     async def add_large(

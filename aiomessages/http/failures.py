@@ -87,7 +87,12 @@ _TRANSLATIONS: Final[list[tuple[tuple[type[Exception], ...], type[APIConnectionE
     ),
     ((aiohttp.SocketTimeoutError,), APITimeoutError, "nothing arrived for {read} (read)"),
     ((TimeoutError,), APITimeoutError, "no complete response within {total} (total)"),
-    # aiohttp's two errors for TLS are subclasses of these
+    (
+        (aiohttp.ClientConnectorCertificateError,),
+        TLSError,
+        "the certificate is not accepted",
+    ),
+    # aiohttp's other error for TLS is a subclass of these
     ((ssl.SSLError, ssl.CertificateError), TLSError, "TLS failed"),
     (
         (aiohttp.ClientConnectorDNSError,),
@@ -156,6 +161,7 @@ def _with_cause(
     error.__cause__ = without_frames(cause)
     if isinstance(error, TLSError) and _ALERT.search(reason):
         error.hint = _OTHER_CERTIFICATE
+    error.hint = _OF_CERTIFICATES.get(_verify_code(cause), error.hint)
     return error
 
 
@@ -165,10 +171,24 @@ _ALERT: Final = re.compile(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HAND
 _OTHER_CERTIFICATE: Final = (
     "The server probably wants another certificate of this client: pass client_cert=."
 )
+_CLOCK: Final = (
+    "Check the clock of this machine; if it is right, the server needs a new certificate."
+)
+_HOST: Final = "Check the host of base_url, and whether its name leads to the right server."
+# The advice for codes of OpenSSL's verification (X509_V_ERR_…) that no trusted authority helps.
+_OF_CERTIFICATES: Final = {9: _CLOCK, 10: _CLOCK, 62: _HOST, 64: _HOST}
+
+
+def _verify_code(cause: BaseException) -> int:
+    refused = getattr(cause, "certificate_error", cause)
+    return getattr(refused, "verify_code", 0)
 
 
 def reason_of(cause: BaseException) -> str:
     """Return the cause in the system's words: aiohttp's text says "ssl" even for plain HTTP."""
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        refused = cause.certificate_error
+        return f"{cause.host}:{cause.port}: {getattr(refused, 'verify_message', refused)}"
     if isinstance(cause, aiohttp.ClientConnectorError):
         text = "it ended in the TLS handshake" if ends_in_handshake(cause) else system_text(cause)
         if text:

@@ -43,6 +43,9 @@ _IS_NO_TLS: Final = (
     "Check {source}. If the proxy itself does not speak TLS, its URL begins with http://. If its"
     " certificate is of a private CA, pass that as ca_file= or in SSL_CERT_FILE."
 )
+_CORRECT_IT: Final = (
+    "Check both in {source}; special characters are percent-encoded there (@ is %40, # is %23)."
+)
 _LOG_IN: Final = (
     "Write them into {source} as http://user:password@host:port, with special characters"
     " percent-encoded (@ is %40, # is %23)."
@@ -52,7 +55,7 @@ _NO_BASIC: Final = (
     " logs in, such as cntlm or px."
 )
 _ALLOW_IT: Final = (
-    "Let the host be allowed in the proxy, or name it in NO_PROXY if it is reached directly."
+    "Ask for the host to be allowed in the proxy, or name it in NO_PROXY if it is reached directly."
 )
 _BEHIND_IT: Final = (
     "The proxy itself was reached. Check base_url, and whether the proxy reaches that host."
@@ -147,10 +150,9 @@ _STATUSES: Final = frozenset(HTTPStatus)
 
 
 def _not_logged_in(error: RefusedError, proxy: Proxy) -> ProxyError:
-    does = "wants a user and a password"
+    does, hint = "wants a user and a password", _LOG_IN
     if proxy.authorization is not None:
-        does = "does not accept the user or the password"
-    hint = _LOG_IN
+        does, hint = "does not accept the user or the password", _CORRECT_IT
     if error.schemes and "Basic" not in error.schemes:
         hint = _NO_BASIC.replace("{schemes}", " and ".join(error.schemes))
     return ProxyError(

@@ -25,7 +25,13 @@ from aiomessages.settings import Timeout, check_framing
 from aiomessages.wire.responses import Response
 
 from .body import check_length, read_body
-from .failures import FAILURES, NO_CONNECTION, DisconnectedError, session_closed, translate
+from .failures import (
+    FAILURES,
+    NO_CONNECTION,
+    DisconnectedError,
+    session_closed,
+    translate,
+)
 from .idle_connections import close_unclean, drop_parser_if_idle
 from .pool import Pool, fresh_connections
 from .proxied import (

@@ -78,7 +78,10 @@ class KeyCommand(RenewedKey):
             lease = _read(process.output(), now=self._clock(), ttl=self._ttl)
         if lease is None:
             problem = problem or "printed no key"
-            raise UnusableKeyError(f"the command of the key, {self._argv[0]!r}, {problem}")
+            raise UnusableKeyError(
+                f"the command of the key, {self._argv[0]!r}, {problem}",
+                hint="run it by itself to see the reason",
+            )
         return lease
 
     async def _run(self, process: "_Process") -> str | None:
@@ -107,7 +110,7 @@ class KeyCommand(RenewedKey):
                 await process.gone.wait()
         if process.is_too_long:
             return f"printed more than {LONGEST} bytes"
-        return f"ended with exit code {code}: run it by itself to see the reason" if code else None
+        return f"ended with exit code {code}" if code else None
 
 
 class _Process(asyncio.SubprocessProtocol):

@@ -72,7 +72,10 @@ class EntraToken(RenewedKey):
             reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
         if lease is None:
             name = type(self._credential).__name__
-            raise UnusableKeyError(f"the credential {name} gave no token: {reason}")
+            raise UnusableKeyError(
+                f"the credential {name} gave no token: {reason}",
+                hint="check the identity of this machine, or log in by `az login`",
+            )
         return lease
 
 
@@ -85,7 +88,7 @@ def _default_credential() -> TokenCredential:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415 few need it
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "EntraToken() needs azure-identity: pip install 'aiomessages[azure]', or pass a"
-            " credential"
+            "EntraToken() needs azure-identity",
+            hint="pip install 'aiomessages[azure]', or pass a credential",
         ) from None
     return cast("TokenCredential", DefaultAzureCredential())

@@ -15,6 +15,7 @@ from aiomessages.observe.logs import log_kept_key
 from aiomessages.settings import UnusableKeyError, check_key
 from aiomessages.values.secrets import SecretStr, hide
 
+_HINT: Final = "name a file that holds the key and nothing else"
 LONGEST: Final = 65_536  # bytes of a key, with the white space around it
 # Nanoseconds. A file may change twice within one tick of its clock, and its time then shows only
 # the first change. Some file systems count in steps of two seconds.
@@ -62,14 +63,14 @@ class KeyFile:
             settled = time.time_ns() - found.st_mtime_ns > TICK
             self._kept = _Kept(_key_in(self._path, found.st_mode), identity, settled)
         except OSError as error:
-            problem = f"the key file cannot be read: {error.strerror}"
+            problem, hint = f"the key file cannot be read: {error.strerror}", _HINT
         except UnusableKeyError as error:
-            problem = str(error)
+            problem, hint = str(error.args[0]), error.hint
         else:
             self._warned = None
             return self._kept.key
         if kept is None:
-            raise UnusableKeyError(problem)
+            raise UnusableKeyError(problem, hint=hint)
         if problem != self._warned:
             log_kept_key(problem)
             self._warned = problem
@@ -84,12 +85,12 @@ class KeyFile:
 
 def _key_in(path: Path, mode: int) -> SecretStr:
     if not stat.S_ISREG(mode):  # to open a pipe would block
-        raise UnusableKeyError("the key file is no regular file")
+        raise UnusableKeyError("the key file is no regular file", hint=_HINT)
     with path.open("rb") as file:
         # One expression: no local variable, which a traceback may show, has the bytes.
         key = hide(file.read(LONGEST).decode("utf-8-sig", "replace").strip())
     if not key:
-        raise UnusableKeyError("the key file holds no key")
+        raise UnusableKeyError("the key file holds no key", hint=_HINT)
     if "\ufffd" in key or "\0" in key:
-        raise UnusableKeyError("the key file is not text")
+        raise UnusableKeyError("the key file is not text", hint=_HINT)
     return check_key(key)

@@ -38,6 +38,16 @@ class Lease(NamedTuple):
     expires: float
 
 
+class _Problem(NamedTuple):
+    """Why the source gave no key, and what to do. An error would hold the frames of one caller."""
+
+    said: str
+    hint: str
+
+    def error(self) -> UnusableKeyError:
+        return UnusableKeyError(self.said, hint=self.hint)
+
+
 class _Kept(NamedTuple):
     """A key that was fetched, and when to fetch the next one, in Unix seconds."""
 
@@ -60,7 +70,7 @@ class RenewedKey(ABC):
         self._lock = threading.Lock()
         self._kept: _Kept | None = None
         # Done when the caller that fetches has ended: with its error, or None to look again.
-        self._fetching: Future[str | None] | None = None
+        self._fetching: Future[_Problem | None] | None = None
 
     @abstractmethod
     async def fetch(self) -> Lease:
@@ -86,7 +96,7 @@ class RenewedKey(ABC):
                 return kept.key
             problem = await _end_of(fetching)
             if problem is not None:
-                raise UnusableKeyError(problem)
+                raise problem.error()
 
     def refused(self, key: str) -> None:
         """Drop this key, which a server refused, unless the source gave it a moment ago."""
@@ -96,15 +106,15 @@ class RenewedKey(ABC):
                 age = self._clock() - kept.fetched
                 self._kept = kept if 0 <= age < YOUNG else None
 
-    async def _fetch_for_all(self, own: "Future[str | None]", seconds: float | None) -> str:
+    async def _fetch_for_all(self, own: "Future[_Problem | None]", seconds: float | None) -> str:
         problem = None
         try:
             async with asyncio.timeout(seconds):
                 lease = await self.fetch()
         except UnusableKeyError as error:
-            problem = str(error)
+            problem = _Problem(str(error.args[0]), error.hint)
         except TimeoutError:
-            problem = f"the source gave no key within {seconds:g} s"
+            problem = _Problem(f"the source gave no key within {seconds:g} s", "")
         else:
             return self._keep(lease)
         finally:
@@ -123,19 +133,19 @@ class RenewedKey(ABC):
             self._kept = _Kept(lease.key, now, renew_at, lease.expires)
         return lease.key
 
-    def _keep_on(self, problem: str) -> str:
+    def _keep_on(self, problem: _Problem) -> str:
         """Return the key that is still valid, or raise UnusableKeyError if there is none."""
         with self._lock:
             kept, now = self._kept, self._clock()
             if kept is not None and now < kept.expires:
                 self._kept = kept._replace(renew_at=min(now + PAUSE, kept.expires))
         if kept is None or now >= kept.expires:
-            raise UnusableKeyError(problem)
-        log_kept_key(problem)
+            raise problem.error()
+        log_kept_key(str(problem.error()))
         return kept.key
 
 
-async def _end_of(fetching: "Future[str | None]") -> str | None:
+async def _end_of(fetching: "Future[_Problem | None]") -> _Problem | None:
     """Wait for the caller that fetches, in whatever event loop it runs; return its error."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 

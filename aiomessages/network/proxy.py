@@ -22,14 +22,16 @@ _VARIABLES: Final = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?")
 
+# What is wrong with a proxy, and what to do.
 _NO_URL: Final = (
-    "is not a URL such as http://proxy.example:3128 or http://user:password@proxy.example:3128;"
-    " in a user or password, percent-encode special characters (@ is %40, / is %2F, # is %23)"
+    "is not a URL such as http://proxy.example:3128 or http://user:password@proxy.example:3128",
+    "in a user or password, percent-encode special characters (@ is %40, / is %2F, # is %23)",
 )
 _SOCKS: Final = (
-    "names a SOCKS proxy: only a session of your own can use one, as in the recipe of the"
-    " documentation"
+    "names a SOCKS proxy",
+    "only a session of your own can use one, as in the recipe of the documentation",
 )
+_NO_TEXT: Final = ("must be a str", "write the proxy as http://proxy.example:3128")
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class Proxies:
 
     def __init__(self, given: str | None = None, *, trust_env: bool = False) -> None:
         given = hide(given)  # before an error can show it in a traceback
-        self._given = None if given is None else _checked(given, "proxy=")
+        self._given = None if given is None else proxy_of(given, "proxy=")
         self._trust_env = trust_env
         self._variables = _from_environment()
         self._chosen: dict[str, Proxy | None] = {}
@@ -88,33 +90,39 @@ class Proxies:
             return
         if not is_loopback(proxy.host):
             raise ConfigurationError(
-                f"base_url is http://, so that {proxy} would read the API key; use https://, or"
-                " pass allow_http=True"
+                f"base_url is http://, so that {proxy} would read the API key",
+                hint="use https://, or pass allow_http=True",
             )
 
     def why_unused(self, origin: str) -> str:
-        """Return which variable is set and why it is not used, as a sentence; "" if none is."""
-        name = self._named_for(origin)
-        if self.of(origin) is not None:
+        """Return what to do about a host that was not reached without a proxy; "" if nothing."""
+        if self.of(origin) is not None or is_loopback(host_and_port(origin)[0]):
             return ""
+        name = self._named_for(origin)
         if name is None:
-            return self._for_other_scheme(origin)
+            return self._none_for(origin)
         if not self._trust_env:
             return f"{name} is set but not used: pass trust_env=True to use it."
-        return f"{name} is not used, because NO_PROXY names the host."
+        return (
+            f"{name} is not used, because NO_PROXY names the host: take it out if only the proxy"
+            " reaches it."
+        )
 
-    def _for_other_scheme(self, origin: str) -> str:
-        name = self._variable("http_proxy")
-        if name is None or is_loopback(host_and_port(origin)[0]):
-            return ""
-        return f"{name} is set, but is for http:// alone: set HTTPS_PROXY."
+    def _none_for(self, origin: str) -> str:
+        """Return what to do where no variable names a proxy for an origin."""
+        variable = f"{origin.partition('://')[0]}_PROXY".upper()
+        other = self._variable("http_proxy")
+        if other is not None:
+            return f"{other} is set, but is for http:// alone: set {variable}."
+        set_it = f"set {variable}" + ("" if self._trust_env else " and pass trust_env=True")
+        return f"Check the network and base_url. If only a proxy leads out of it, {set_it}."
 
     def _of_environment(self, origin: str) -> Proxy | None:
         name = self._named_for(origin)
         no_proxy = self._variable("no_proxy")
         if name is None or (no_proxy and is_exempt(*host_and_port(origin), self._read(no_proxy))):
             return None
-        return _checked(self._read(name), name)
+        return proxy_of(self._read(name), name)
 
     def _named_for(self, origin: str) -> str | None:
         """Return the name of the variable with the proxy for an origin."""
@@ -145,15 +153,16 @@ def host_and_port(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
-def _checked(text: object, source: str) -> Proxy:
-    read = _read_proxy(text, source) if isinstance(text, str) else "must be a str"
-    if isinstance(read, str):
-        raise ConfigurationError(f"{source} {read}")
+def proxy_of(text: object, source: str) -> Proxy:
+    """Return the proxy that a text names; raise ConfigurationError if it names none."""
+    read = _read_proxy(text, source) if isinstance(text, str) else _NO_TEXT
+    if isinstance(read, tuple):
+        raise ConfigurationError(f"{source} {read[0]}", hint=read[1])
     return read
 
 
-def _read_proxy(text: str, source: str) -> Proxy | str:
-    """Return the proxy, or what is wrong with it."""
+def _read_proxy(text: str, source: str) -> Proxy | tuple[str, str]:
+    """Return the proxy, or what is wrong with it and what to do."""
     url = text if "://" in text else f"http://{text}"  # as in curl
     try:
         parts = urlsplit(url)

@@ -41,8 +41,8 @@ def tls_context(
     if ssl_context is not None:
         if ca_file is not None or client_cert is not None:
             raise ConfigurationError(
-                "load ca_file= and client_cert= into your ssl_context=, by load_verify_locations"
-                " and load_cert_chain"
+                "ca_file= and client_cert= cannot change an ssl_context= of your own",
+                hint="load them into it, by load_verify_locations and load_cert_chain",
             )
         if not isinstance(ssl_context, ssl.SSLContext):
             raise ConfigurationError("ssl_context must be an ssl.SSLContext")
@@ -82,7 +82,7 @@ def _variable_without_effect() -> str:
     file = os.environ.get("SSL_CERT_FILE")
     if file:
         exists = Path(file).is_file()
-        return "" if exists else f"SSL_CERT_FILE is {file}, and there is no such file."
+        return "" if exists else f"SSL_CERT_FILE names {file}, which is missing: correct it."
     other = next((name for name in _OF_OTHERS if os.environ.get(name)), None)
     return f"{other} is set but not used: set SSL_CERT_FILE, or pass ca_file=." if other else ""
 
@@ -99,7 +99,10 @@ def _trusting(ca_file: StrPath | None) -> ssl.SSLContext:
         reason = "it holds no certificate in PEM format"
     except OSError as error:
         reason = str(error.strerror)
-    raise ConfigurationError(f"ca_file {path} cannot be used: {reason}")
+    raise ConfigurationError(
+        f"ca_file {path} cannot be used: {reason}",
+        hint="name a file with the certificates of authorities in PEM format",
+    )
 
 
 def _of_system() -> ssl.SSLContext:
@@ -107,8 +110,9 @@ def _of_system() -> ssl.SSLContext:
         import truststore  # noqa: PLC0415 an optional dependency
     except ImportError:
         raise ConfigurationError(
-            'ca_file="system" needs the package truststore: pip install truststore'
-            f' (if you mean a file of this name, write "{os.curdir}{os.sep}{SYSTEM}")'
+            'ca_file="system" needs the package truststore',
+            hint="install it: pip install truststore; a file of this name is"
+            f' "{os.curdir}{os.sep}{SYSTEM}"',
         ) from None
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -122,15 +126,22 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
         )
     paths = [_path("client_cert", part) for part in parts[:2]]
     password = _Password(parts[2] if len(parts) == 3 else None)
+    hint = "name a certificate and its key in PEM format, in one file or in two"
     try:
         context.load_cert_chain(paths[0], paths[1] if len(paths) == 2 else None, password)
     except ssl.SSLError as error:
         reason = _reason(error, password)
+        hint = _DECRYPT if password.is_missing else hint
     except OSError as error:
         reason = str(error.strerror)
     else:
         return
-    raise ConfigurationError(f"client_cert {' and '.join(paths)} cannot be used: {reason}")
+    raise ConfigurationError(
+        f"client_cert {' and '.join(paths)} cannot be used: {reason}", hint=hint
+    )
+
+
+_DECRYPT: Final = "pass client_cert=(certificate, key, password)"
 
 
 class ClientCertificate:
@@ -190,17 +201,17 @@ class _Password:
 
 def _reason(error: ssl.SSLError, password: _Password) -> str:
     if password.is_missing:
-        return "the key is encrypted; pass client_cert=(certificate, key, password)"
+        return "the key is encrypted"
     if password.asked:
         return "the password does not fit"
     if error.reason == "KEY_VALUES_MISMATCH":
         return "the key does not belong to the certificate"
-    return "a certificate and its key in PEM format are needed, in one file or in two"
+    return "it does not hold a certificate and its key"
 
 
 def _path(name: str, path: object) -> str:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ConfigurationError(f"{name} must be the path of a file")
     if Path(path).is_dir():
-        raise ConfigurationError(f"{name} {path} is a folder, not a file")
+        raise ConfigurationError(f"{name} {path} is a folder", hint="name a file")
     return os.fspath(path)

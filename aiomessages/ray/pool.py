@@ -33,9 +33,22 @@ class _Member:
 
 
 class WorkerPool(Generic[TaskT]):
-    """`count` workers for a job; `submit` gives a task to an actor and returns the reference."""
+    """`count` workers for a job, each with `cpus` of the cluster.
 
-    def __init__(self, job: Job, pacers: dict[str, Any], count: int) -> None:
+    A run that has none for `patience` seconds ends.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        pacers: dict[str, Any],
+        count: int,
+        *,
+        cpus: int = 1,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._cpus = cpus
+        self._patience = patience
         self._arguments = (job, pacers)
         self._members: list[_Member] = []
         self._pending: dict[Any, tuple[_Member, Any]] = {}  # by reference; None: it starts
@@ -46,7 +59,7 @@ class WorkerPool(Generic[TaskT]):
 
     def _start(self) -> None:
         actor = ray.remote(Worker).options(
-            num_cpus=1, max_restarts=0, max_concurrency=16, scheduling_strategy="SPREAD"
+            num_cpus=self._cpus, max_restarts=0, max_concurrency=16, scheduling_strategy="SPREAD"
         )
         member = _Member(actor.remote(*self._arguments))
         self._members.append(member)
@@ -55,15 +68,18 @@ class WorkerPool(Generic[TaskT]):
     def results(
         self, tasks: Iterable[TaskT], submit: Callable[[Any, TaskT], Any]
     ) -> Iterator[tuple[TaskT, Any]]:
-        """Yield each task with its result, as they are done. Raises ClusterError."""
+        """Yield each task with its result, as they are done. Raises ClusterError.
+
+        `submit` gives a task to an actor, and returns the reference.
+        """
         waiting = deque(tasks)
         left = len(waiting)
         while left:
             self._assign(waiting, submit)
-            done, _ = ray.wait([*self._pending], num_returns=1, timeout=PATIENCE)
+            done, _ = ray.wait([*self._pending], num_returns=1, timeout=self._patience)
             if not done and not any(member.runs for member in self._members):
                 raise ClusterError(
-                    f"no worker could be started for {PATIENCE:.0f} s",
+                    f"no worker could be started for {self._patience:.0f} s",
                     hint="each worker takes one CPU; look at the cluster's resources",
                 )
             for reference in done:

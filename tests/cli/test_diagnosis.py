@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from aiomessages import errors
 from aiomessages.cli.diagnosis import WRONG_CLOCK, clock_problem, diagnose
+from aiomessages.cli.exits import UsageError
 
 HTML = CIMultiDict({"content-type": "text/html"})
 
@@ -34,14 +35,35 @@ def status_error(kind: type[errors.APIStatusError], status: int, **facts: object
 
 LIMITED = errors.RateLimitError("slow down", status=429, retry_after=7)
 CASES = {
-    "setting": (errors.ConfigurationError("no API key."), "Nothing was sent", "no API key."),
+    "setting": (
+        errors.ConfigurationError("no API key", hint="set OPENAI_API_KEY"),
+        "Nothing was sent: no API key.",
+        "Set OPENAI_API_KEY.",
+    ),
+    "option": (UsageError("--odd: not here."), "Nothing was sent: --odd: not here.", "Correct"),
+    "proxy": (
+        errors.ProxyError("the proxy is down"),
+        "The proxy is down.",
+        "no request",
+    ),
+    "proxy, known": (
+        errors.ProxyError("the proxy is down", hint="Check HTTPS_PROXY."),
+        "The proxy is down.",
+        "Check HTTPS_PROXY.",
+    ),
+    "no certificate": (
+        errors.BadRequestError("No required SSL certificate was sent", status=400),
+        "wants a certificate of this client",
+        "--client-cert",
+    ),
+    "no class of its own": (errors.APIError("odd"), "Odd.", "below"),
     "early": (certificate_error(9), "not valid yet", "clock"),
     "expired": (certificate_error(10), "has expired", "clock"),
     "self-signed": (certificate_error(18), "does not trust", "SSL_CERT_FILE"),
     "private": (certificate_error(20), "does not trust", "SSL_CERT_FILE"),
     "strict": (certificate_error(85), "Python demands since 3.13", "RFC 5280"),
     "host": (certificate_error(62), "another host", "base_url"),
-    "TLS": (errors.TLSError("TLS failed: wrong version"), "wrong version", "port"),
+    "TLS": (errors.TLSError("TLS failed: wrong version"), "TLS failed: wrong version.", "port"),
     "timeout": (errors.APITimeoutError("no connection within 5 s"), "within 5 s", "HTTPS_PROXY"),
     "refused": (connection_error(errno.ECONNREFUSED), "Nothing listens", "port"),
     "unreachable": (connection_error(errno.ENETUNREACH), "no route", "network"),
@@ -70,6 +92,14 @@ CASES = {
     "500": (status_error(errors.InternalServerError, 500), "500 (Internal Server Error)", "below"),
     "599": (status_error(errors.InternalServerError, 599), "an unknown status", "below"),
 }
+
+
+def test_an_error_that_knows_more() -> None:
+    """Advice of the error's own outweighs the general one: a proxy that is set but not used."""
+    error = connection_error(errno.ECONNREFUSED)
+    error.hint = "HTTPS_PROXY is not used, because NO_PROXY names the host."
+    assert diagnose(error).advice == error.hint
+    assert "connection was refused" in diagnose(error).problem
 
 
 @pytest.mark.parametrize(("error", "problem", "advice"), CASES.values(), ids=CASES)

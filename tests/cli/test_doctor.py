@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import trustme
@@ -109,8 +110,8 @@ def test_no_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a key the way is shown as far as it is known."""
     monkeypatch.delenv("OPENAI_API_KEY")
     ran = run("doctor")
-    assert (ran.code, field(ran.out.decode(), "problem")) == (2, "Nothing was sent.")
-    assert "set OPENAI_API_KEY or use --api-key-file" in field(ran.out.decode(), "advice")
+    assert (ran.code, field(ran.out.decode(), "problem")) == (2, "Nothing was sent: no API key.")
+    assert "Set OPENAI_API_KEY or use --api-key-file" in field(ran.out.decode(), "advice")
 
 
 def test_a_variable_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,37 @@ def test_a_variable_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "canary")
     ran = run("doctor")
     assert ran.code == 2
-    assert "OPENAI_CUSTOM_HEADERS: line 1" in field(ran.out.decode(), "advice")
+    assert "OPENAI_CUSTOM_HEADERS: line 1" in field(ran.out.decode(), "problem")
+
+
+async def test_an_answer_without_advice_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second line of such an error is the advice of the doctor."""
+    answer = Answer({"error": {"message": "No required SSL certificate was sent"}}, 400)
+    async with Loopback(lambda _: answer) as server:
+        code = await asyncio.to_thread(main, ["doctor", "--base-url", server.base_url])
+    out, err = capsys.readouterr()
+    advice = field(out, "advice")
+    assert (code, advice.startswith("Give it by --client-cert")) == (1, True)
+    assert err.endswith(f"\n  {advice}\n")
+
+
+def test_a_file_of_the_key_that_is_missing(run: Run, tmp_path: Path) -> None:
+    """An option that cannot be used is a problem with an advice, like each other one."""
+    ran = run("doctor", "--api-key-file", tmp_path / "nowhere")
+    assert ran.code == 2
+    assert "Nothing was sent: cannot read the file of" in field(ran.out.decode(), "problem")
+    assert field(ran.out.decode(), "advice").startswith("Name a file that holds the key")
+
+
+def test_a_proxy_that_is_down(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem is the proxy, and the advice is about it: base_url is right."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary-0123@127.0.0.1:{port}")
+    text = run("doctor", "--base-url", "https://api.example/v1").out.decode()
+    assert f"No connection to the proxy 127.0.0.1:{port} (HTTPS_PROXY)" in field(text, "problem")
+    assert field(text, "advice").startswith("Check HTTPS_PROXY")
+    assert "canary-0123" not in text
 
 
 def test_nobody_listens(run: Run) -> None:

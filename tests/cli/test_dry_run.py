@@ -65,6 +65,79 @@ def test_what_is_there_already(run: Run, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--layout", "conversations"],
+        ["--media", "media"],
+        ["--no-include-reply"],
+        ["--since", "2025-11-02"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_other_options_than_before(
+    run: Run,
+    messages_server: MessagesServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """Options that the destination does not take are refused as by the export, and first."""
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "--all", "-o", "out.jsonl").code == 0
+    before = sorted(tmp_path.rglob("*"))
+    sent = len(messages_server.requests)
+    looked = run("export", "--all", "-o", "out.jsonl", "--dry-run", *words)
+    assert (len(messages_server.requests), sorted(tmp_path.rglob("*"))) == (sent, before)
+    exported = run("export", "--all", "-o", "out.jsonl", *words)
+    assert (looked.code, looked.out) == (2, b"")
+    assert looked.err == exported.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--media", "m"], ["--no-include-reply"]], ids=lambda words: words[0]
+)
+def test_options_that_no_export_takes(run: Run, words: list[str]) -> None:
+    """Options that contradict each other are refused without a destination as well."""
+    looked = run("export", "--all", "--layout", "chat", "--dry-run", *words)
+    assert (looked.code, looked.err) == (
+        2,
+        run("export", "--all", "--layout", "chat", "-o", "-", *words).err,
+    )
+    assert looked.err.endswith(f"  leave {words[0]} out\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["out.jsonl", "out.jsonl.manifest.json", "out.parquet.rows.jsonl.gz", "d/part-00001.jsonl"],
+)
+def test_a_file_of_another_program(run: Run, tmp_path: Path, name: str) -> None:
+    """A file that the export would refuse is refused, and stays."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious")
+    wanted = {"out.jsonl.manifest.json": "out.jsonl", "out.parquet.rows.jsonl.gz": "out.parquet"}
+    destination = path.parent if path.parent != tmp_path else tmp_path / wanted.get(name, name)
+    looked = run("export", "--all", "-o", destination, "--dry-run")
+    exported = run("export", "--all", "-o", destination)
+    assert (looked.code, looked.out, looked.err) == (65, b"", exported.err)
+    assert path.read_text() == "precious"
+
+
+def test_a_ledger_that_has_just_begun(run: Run, tmp_path: Path) -> None:
+    """A ledger without a table, as a kill may leave it, has no completion."""
+    (tmp_path / "out.jsonl.ledger").touch()
+    assert said(run("export", "--all", "-o", tmp_path / "out.jsonl", "--dry-run"))[0].startswith(
+        "would export 9 completions"
+    )
+
+
+def test_a_ledger_of_another_program(run: Run, tmp_path: Path) -> None:
+    """A ledger that is none is refused, as by the export."""
+    (tmp_path / "out.jsonl.ledger").write_text("precious " * 1000)
+    assert run("export", "--all", "-o", tmp_path / "out.jsonl", "--dry-run").code == 65
+
+
 def test_a_wrong_destination(run: Run, messages_server: MessagesServer, tmp_path: Path) -> None:
     """A destination that the export would refuse is refused."""
     assert run("export", "--all", "--dry-run", "-o", tmp_path / "x.csv").code == 2

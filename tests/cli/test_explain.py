@@ -3,13 +3,14 @@
 import pytest
 from cyclopts import CycloptsError
 
-from aiomessages.archive.errors import LockedError
+from aiomessages.archive.errors import LockedError, NotAnArchiveError
 from aiomessages.cli.exits import CommandError, UsageError
 from aiomessages.cli.explain import lines_of
 from aiomessages.errors import (
     APIConnectionError,
     AuthenticationError,
     ConfigurationError,
+    InternalServerError,
     MessagesError,
     NotFoundError,
     SchemaError,
@@ -34,10 +35,35 @@ def test_an_error_with_advice(error: Exception) -> None:
     assert str(error) == "it broke: mend it"
 
 
-def test_an_error_without_advice() -> None:
-    """An error without advice is one line."""
-    assert lines_of(MessagesError("it broke"), []) == ("it broke", "")
-    assert str(MessagesError("it broke")) == "it broke"
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (MessagesError("it broke"), "--debug shows where"),
+        (CommandError("it broke"), "--debug shows where"),
+        (ConfigurationError("it broke"), "see aiomessages list --help"),
+        (UsageError("it broke"), "see aiomessages list --help"),
+        (InternalServerError("it broke"), "`aiomessages doctor` shows what is wrong on the way"),
+        (NotAnArchiveError("it broke"), "name an archive"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_without_advice(error: Exception, advice: str) -> None:
+    """An error that has no advice gets the general one of its kind: no error is one line."""
+    said, below = lines_of(error, ["list", "x"])
+    assert said.rstrip(".") == "it broke"
+    assert below.startswith(advice)
+
+
+def test_an_error_without_a_command() -> None:
+    """Where no command was named, the help is that of the program."""
+    assert lines_of(UsageError("it broke"), ["--odd"])[1] == "see aiomessages --help"
+
+
+def test_the_doctor_names_itself_to_nobody() -> None:
+    """`doctor` has told what is wrong, so its error does not lead to it."""
+    error = APIConnectionError("no route")
+    assert "doctor" in lines_of(error, ["list"])[1]
+    assert "doctor" not in lines_of(error, ["doctor"])[1]
 
 
 def test_an_answer_of_the_api() -> None:
@@ -61,14 +87,15 @@ def test_advice_that_fits_the_command(command: str, end: str) -> None:
 
 
 def test_advice_for_nobody() -> None:
-    """An export has no advice for an answer of another shape, and names no `raw()`."""
-    assert lines_of(SchemaError("odd", path="$"), ["export"])[1] == ""
+    """The advice of an export for an answer of another shape names no `raw()`."""
+    assert "raw" not in lines_of(SchemaError("odd", path="$"), ["export"])[1]
 
 
 def test_the_words_of_the_command_line() -> None:
     """Advice names options, not arguments; without a command it is that for all of them."""
     said = lines_of(APIConnectionError("no route"), [])
-    assert said == ("no route.", "Check the network and --base-url.")
+    assert said[0] == "no route."
+    assert said[1].startswith("Check the network and --base-url. `aiomessages doctor` shows")
 
 
 def test_what_is_no_error_of_ours() -> None:

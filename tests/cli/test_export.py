@@ -419,12 +419,12 @@ def no_room(*_: object) -> int:
 
 @pytest.mark.usefixtures("dated")
 def test_where_no_file_can_be(run: Run, tmp_path: Path) -> None:
-    """A place where no file can be created is reported in one line."""
+    """A place where no file can be created is reported, with what to do."""
     (tmp_path / "file").touch()
     code, _, err = run("export", "--all", "-o", tmp_path / "file" / "out.jsonl")
     assert code == 2
     assert "no export can be written to " in err
-    assert err.endswith(": Not a directory\n")
+    assert err.endswith(": Not a directory\n  name another destination\n")
     assert is_brief(err)
 
 

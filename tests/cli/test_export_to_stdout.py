@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,47 @@ def test_a_reader_that_goes_away(spawn: Callable[..., Any]) -> None:
     process.stdout = None
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b"")
+
+
+def test_a_reader_that_goes_away_from_a_slow_server(spawn: Callable[..., Any]) -> None:
+    """The export ends when the reader goes, not when the server has sent something to write."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        process = spawn("export", "chatcmpl-long", "-o", "-", "--base-url", url)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            process.stdout.close()
+            process.stdout = None
+            _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_a_pipe_that_can_be_read(spawn: Callable[..., Any], tmp_path: Path) -> None:
+    """A pipe that was opened to read and write has no reader that goes away."""
+    os.mkfifo(tmp_path / "pipe")
+    both = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(both, b"before")
+    process = spawn("export", "chatcmpl-short", "-o", "-", "-q", stdout=both)
+    _, err = process.communicate(timeout=30)
+    found = os.read(both, 65_536)
+    os.close(both)
+    assert (process.returncode, err) == (0, b"")
+    assert found.startswith(b'before{"completion_id":"chatcmpl-short"')
+
+
+def test_a_cancelled_export(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cancellation that no reader caused stays one."""
+
+    async def start(_: object) -> Any:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await run_to_stdout(start, quiet=True)
+
+    running.run(main())
+    assert capsys.readouterr().out == ""
 
 
 def test_a_signal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import sqlite3
@@ -77,6 +78,22 @@ def test_several_files(run: Run, records: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_of_many_machines(run: Run, tmp_path: Path) -> None:
+    """All files of a finished folder are imported, and it has one line."""
+    folder, files = tmp_path / "run", []
+    (folder / "data").mkdir(parents=True)
+    for number, record in enumerate(RECORDS):
+        data = gzip.compress(json.dumps(record).encode() + b"\n")
+        name = f"data/{number}.jsonl.gz"
+        (folder / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append({"name": name, "bytes": len(data), "sha256": digest})
+    manifest = {"layout": "conversations", "format": "jsonl.gz", "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = run("import", folder, tmp_path / "archive.db")
+    assert (code, err) == (0, f"aiomessages: {folder}: 3 conversations: 3 new\n")
+
+
 def test_what_differs_is_named(run: Run, archive: Path, tmp_path: Path) -> None:
     """The archive keeps its form, the lines are told, and --replace takes the file's."""
     changed = [r | {"completion": r["completion"] | {"model": "other"}} for r in RECORDS]
@@ -109,7 +126,14 @@ def test_not_every_difference_is_named(run: Run, tmp_path: Path) -> None:
     assert err.endswith(": 1,005 more differ\n")
 
 
+MISSING = "no such file\n  name files of JSON Lines, and then the archive"
 HINT = "if it holds conversations: aiomessages import records.jsonl ARCHIVE"
+
+
+UNFINISHED = (
+    "no finished export of aiomessages.ray: it has no manifest.json\n"
+    "  run the export to its end, or name files"
+)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +141,13 @@ HINT = "if it holds conversations: aiomessages import records.jsonl ARCHIVE"
     [
         ([], "FILE or ARCHIVE is missing\n  name files, and then the archive"),
         (["records.jsonl"], "FILE or ARCHIVE is missing\n  name files, and then the archive"),
-        (["nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
-        (["records.jsonl", "nowhere.jsonl", "a.db"], "nowhere.jsonl: no such file"),
-        ([".", "a.db"], ".: no finished export of aiomessages.ray: it has no manifest.json"),
-        (["records.jsonl", "nowhere/a.db"], "nowhere/a.db: cannot create an archive there"),
+        (["nowhere.jsonl", "a.db"], f"nowhere.jsonl: {MISSING}"),
+        (["records.jsonl", "nowhere.jsonl", "a.db"], f"nowhere.jsonl: {MISSING}"),
+        ([".", "a.db"], f".: {UNFINISHED}"),
+        (
+            ["records.jsonl", "nowhere/a.db"],
+            "nowhere/a.db: cannot create an archive there\n  create its directory first",
+        ),
         (["records.jsonl", "."], ".: a directory\n  name a file in it"),
         (["records.jsonl", "records.jsonl"], f"records.jsonl: no SQLite database\n  {HINT}"),
     ],
@@ -139,7 +166,7 @@ def test_a_wrong_line_keeps_every_file_out(run: Run, records: Path, tmp_path: Pa
     (tmp_path / "bad.jsonl").write_bytes(LINES + b"{}\n")
     said = sentence(run("import", records, tmp_path / "bad.jsonl", tmp_path / "a.db"), 65)
     assert said.startswith(f"{tmp_path}/bad.jsonl: line 4: neither a record of the local server")
-    assert said.endswith("; nothing was imported")
+    assert said.endswith("; nothing was imported\n  correct the line, and import the file again")
     assert not (tmp_path / "a.db").exists()
 
 
@@ -242,7 +269,7 @@ def test_the_database_of_another_program(run: Run, tmp_path: Path, command: str)
     db.close()
     before = path.read_bytes()
     said = sentence(run(*local(path, tmp_path)[command]), 2)
-    assert said == f"{path}: this database was written by another program"
+    assert said.startswith(f"{path}: this database was written by another program\n  name an ")
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["other.db"]
 
@@ -267,10 +294,11 @@ def test_a_pipe_is_never_opened(run: Run, tmp_path: Path) -> None:
     """To open it would wait for its writer."""
     os.mkfifo(tmp_path / "pipe.db")
     pipe = tmp_path / "pipe.db"
-    assert sentence(run("serve", pipe), 2) == f"{pipe}: a device or a pipe, and no file"
-    assert sentence(run("import", pipe, tmp_path / "a.db"), 2) == f"{pipe}: no such file"
+    said = sentence(run("serve", pipe), 2)
+    assert said.startswith(f"{pipe}: a device or a pipe, and no file\n  name an archive")
+    assert sentence(run("import", pipe, tmp_path / "a.db"), 2) == f"{pipe}: {MISSING}"
     said = sentence(run("list", "chatcmpl-a", "--local", pipe), 2)
-    assert said == f"--local {pipe}: there is no such database"
+    assert said.startswith(f"--local {pipe}: there is no such database\n  `aiomessages sync` makes")
 
 
 def damage(archive: Path) -> None:

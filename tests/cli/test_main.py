@@ -1,6 +1,7 @@
 """The way into the program: cheap for --version, and in words without the extra."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -244,6 +245,18 @@ def test_completion_of_faults(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Every shell completes the names of --fault."""
     script = app.generate_completion(prog_name="aiomessages", shell=shell)
     assert all(name in script for name in FAULTS)
+
+
+def test_completion_of_commands(tmp_path: Path) -> None:
+    """`help` completes the names of the commands."""
+    if shutil.which("bash") is None:
+        pytest.skip("this system has no bash")
+    script = tmp_path / "script"
+    script.write_text(app.generate_completion(prog_name="aiomessages", shell="bash"), "utf-8")  # noqa: S604 - its name
+    asked = 'source "$0"; COMP_WORDS=(aiomessages help exp); COMP_CWORD=2; _aiomessages'
+    words = ["bash", "-c", f'{asked}; printf %s "${{COMPREPLY[*]}}"', str(script)]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["export"]
 
 
 def test_completion(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,13 +125,22 @@ def test_plain_http(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--proxy", "http://user:secret-0123@p:1"], "a password in argv can be read"),
-        (["--proxy", "p:1", "--no-proxy"], "--proxy and --no-proxy contradict each other"),
-        (["--proxy", "socks5://p:1"], "--proxy names a SOCKS proxy: use an HTTP proxy that"),
+        (
+            ["--proxy", "http://user:secret-0123@p:1"],
+            "this machine\n  set HTTPS_PROXY in place of --proxy\n",
+        ),
+        (["--proxy", "p:1", "--no-proxy"], "contradict each other\n  leave one of them out"),
+        (["--proxy", "socks5://p:1"], "--proxy names a SOCKS proxy\n  use an HTTP proxy that"),
         (["--proxy", "ftp://p:1"], "--proxy is not a URL"),
-        (["--client-key", "key.pem"], "--client-key is the key of a --client-cert"),
-        (["--client-cert", "cert.pem"], "--client-cert cert.pem cannot be used"),
-        (["--ca-file", "missing.pem"], "--ca-file missing.pem cannot be used: No such file"),
+        (["--client-key", "key.pem"], "which is missing\n  name the file of the certificate"),
+        (
+            ["--client-cert", "cert.pem"],
+            "a certificate and its key\n  name a certificate and its key",
+        ),
+        (
+            ["--ca-file", "missing.pem"],
+            "--ca-file missing.pem cannot be used: No such file or directory\n  name",
+        ),
         (["--local", "--proxy", "p:1"], "--local needs no network"),
     ],
     ids=repr,

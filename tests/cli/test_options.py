@@ -192,7 +192,7 @@ def test_local_with_a_word_that_is_no_database(run: Run, words: list[str]) -> No
     ran = run("list", *words)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.err.startswith(f"aiomessages: too many arguments: {words[-1]}; ")
-    assert "; --local nosuch: there is no such database\n  see " in ran.err
+    assert "; --local nosuch: there is no such database\n  `aiomessages sync` " in ran.err
 
 
 def test_too_many_arguments(run: Run) -> None:

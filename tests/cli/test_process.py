@@ -115,23 +115,25 @@ def test_a_reader_that_goes_away(spawn: Spawn, words: list[str]) -> None:
 
 
 def test_no_standard_output_at_all() -> None:
-    """A program started without standard output says so in one line."""
+    """A program started without standard output says so, and what to do."""
     script = 'exec "$0" -m aiomessages list chatcmpl-short >&-'
     command = ["sh", "-c", script, sys.executable]
     run = subprocess.run(command, stderr=subprocess.PIPE, check=False)
     assert run.returncode == 1
-    assert run.stderr == b"aiomessages: standard output is closed\n"
+    assert run.stderr.startswith(b"aiomessages: standard output is closed\n  write to a file")
 
 
 def test_a_full_disk(spawn: Spawn) -> None:
-    """A full disk is reported in one line."""
+    """A full disk is reported, with what to do."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("wb") as full:
         process = spawn("list", "chatcmpl-short", stdout=full)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert err == b"aiomessages: cannot write to standard output: No space left on device\n"
+    said, advice = err.decode().splitlines()
+    assert said == "aiomessages: cannot write to standard output: No space left on device"
+    assert advice.startswith("  write to a file")
 
 
 def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:

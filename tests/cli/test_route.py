@@ -44,6 +44,7 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://user:canary@h.example/v1?key=canary"
     assert "https://…@h.example/v1 (--base-url)" in lines(base_url=url)
     assert "canary" not in lines(base_url=url)
+    assert "ary" not in lines(base_url="https://user:can#ary@h.example/v1").replace("binary", "")
     assert "the embedded server of --local" in lines(local=":sample:")
     assert "https://[bad (--base-url)" in lines(base_url="https://[bad")
 
@@ -59,17 +60,32 @@ def test_the_account_and_the_headers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://user:can/ary@proxy:3128", "user:can/ary@proxy:3128"], ids=["URL", "host"]
+    "address",
+    [
+        "http://user:can/ary@proxy:3128",
+        "user:can#ary@proxy:3128",
+        "http://user:can?ary@proxy:3128",
+        "http://user:canary",
+        "socks5://user:canary@proxy:1080",
+    ],
+    ids=["slash", "hash", "question mark", "no host", "SOCKS"],
 )
-def test_proxies(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_proxy_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Nothing of it is shown, since its password cannot be told apart."""
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    assert "HTTPS_PROXY=… (no URL of an HTTP proxy), which is not used" in lines()
+    assert not any(part in lines() for part in ("can#", "can/", "can?", "canary", "user"))
+
+
+def test_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxy variables are shown without passwords, and NO_PROXY with its effect on the host."""
     assert "no variable is set" in lines()
-    monkeypatch.setenv("HTTPS_PROXY", address)
+    monkeypatch.setenv("HTTPS_PROXY", "user:can%2Fary@proxy:3128")
     assert "NO_PROXY" not in lines()
     monkeypatch.setenv("NO_PROXY", "h.example")
     found = lines(base_url="https://h.example/v1")
-    assert "…@proxy:3128" in found
-    assert "ary" not in found.replace("binary", "")
+    assert "HTTPS_PROXY=http://proxy:3128, which is not used" in found
+    assert "can%2Fary" not in found
     assert "NO_PROXY=h.example, which excludes this host" in found
     assert "NO_PROXY=h.example, not this host" in lines(base_url="https://i.example/v1")
 

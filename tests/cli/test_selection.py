@@ -86,11 +86,11 @@ def test_an_invalid_time(given: str) -> None:
 
 def test_an_empty_range() -> None:
     """A span that ends before it begins is refused."""
-    with pytest.raises(UsageError, match=r"^--since must be earlier than --until, not 1d and 2d$"):
+    with pytest.raises(UsageError, match=r"^--since 1d is not earlier than --until 2d"):
         span_of("1d", "2d")
 
 
 def test_a_range_of_no_length() -> None:
     """A range whose ends are equal is refused, as no completion can be in it."""
-    with pytest.raises(UsageError, match="--since must be earlier than --until"):
+    with pytest.raises(UsageError, match="is not earlier than --until"):
         span_of("2026-11-01", "2026-11-01")

@@ -69,6 +69,15 @@ def test_a_key_that_stays(spawn: Spawn, tmp_path: Path) -> None:
     assert keys == {(tmp_path / "key").read_text("ascii").strip()}
 
 
+def test_quiet(spawn: Spawn, tmp_path: Path) -> None:
+    """With -q nothing but the two lines to paste is printed."""
+    (tmp_path / "records.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in RECORDS))
+    process = spawn("serve", "-q", "--import", tmp_path / "records.jsonl")
+    assert completions(exported(process))
+    process.terminate()
+    assert process.communicate(timeout=30) == (b"", b"")
+
+
 def test_faults(spawn: Spawn) -> None:
     """Faults are played in their order, from the first request on, and named on standard error."""
     process = spawn("serve", "--fault", "server-error:1", "--fault", "conflict:1")
@@ -167,7 +176,7 @@ def test_debug(execute: Run, tmp_path: Path) -> None:
     code, _, err = execute("serve", tmp_path / "my.db", "--debug")
     assert code == 2
     assert err.startswith("Traceback")
-    assert err.splitlines()[-1].startswith("aiomessages: ")
+    assert err.splitlines()[-2].startswith("aiomessages: ")
 
 
 def test_a_port_in_use(execute: Run) -> None:

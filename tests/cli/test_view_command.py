@@ -67,6 +67,16 @@ def end(process: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGT
     return err.decode()
 
 
+@pytest.mark.parametrize("with_token", [False, True])
+def test_quiet(spawn: Spawn, archive: Path, tmp_path: Path, *, with_token: bool) -> None:
+    """With -q nothing but the address is printed."""
+    (tmp_path / "token.txt").write_text(TOKEN)
+    words = ("--token-file", tmp_path / "token.txt") if with_token else ()
+    process = spawn("view", archive, "--no-open", "-q", *words)
+    assert address_of(process).startswith("http://127.0.0.1:")
+    assert end(process) == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_archive_is_shown_until_a_signal(
     spawn: Spawn, archive: Path, number: signal.Signals

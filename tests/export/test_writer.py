@@ -134,6 +134,39 @@ def test_an_old_batch(writer: Writer, output: Batches) -> None:
     virtual_time.run(add(), grace=GRACE)
 
 
+def test_an_old_batch_while_nothing_is_added(writer: Writer, output: Batches) -> None:
+    """A batch is written when it is old, also while a long conversation is still being read."""
+
+    async def add() -> None:
+        async with writer:
+            await asyncio.sleep(BATCH_SECONDS / 2)
+            await writer.add(lines(b"1"), entry("a"))
+            await asyncio.sleep(BATCH_SECONDS * 0.9)
+            assert output.written == []
+            await asyncio.sleep(BATCH_SECONDS * 0.2)
+            assert output.written == [(b"1", [entry("a")])]
+            await writer.add(lines(b"2"), entry("b"))
+        assert output.written[1:] == [(b"2", [entry("b")])]
+
+    virtual_time.run(add(), grace=GRACE)
+
+
+def test_an_old_batch_that_cannot_be_written(writer: Writer, output: Batches) -> None:
+    """The error of a batch that was written because of its age is raised by what comes next."""
+
+    async def add() -> None:
+        output.error = OSError("full")
+        async with writer:
+            await writer.add(lines(b"1"), entry("a"))
+            await asyncio.sleep(2 * BATCH_SECONDS)
+            with pytest.raises(OSError, match="full"):
+                await writer.add(lines(b"2"), entry("b"))
+
+    with pytest.raises(OSError, match="full"):
+        virtual_time.run(add(), grace=GRACE)
+    assert output.written == []
+
+
 async def test_a_completion_twice_in_a_batch(writer: Writer, output: Batches) -> None:
     """Of two entries of one completion the later one is recorded, with the lines of both."""
     await writer.add(lines(b"1"), entry("a", 1))

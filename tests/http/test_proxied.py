@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -466,7 +467,7 @@ async def test_an_untrusted_server_behind_a_proxy() -> None:
     ("variable", "said"),
     [
         ("REQUESTS_CA_BUNDLE", "REQUESTS_CA_BUNDLE is set but not used: set SSL_CERT_FILE"),
-        ("SSL_CERT_FILE", "SSL_CERT_FILE is /nowhere/ca.pem, and there is no such file."),
+        ("SSL_CERT_FILE", "SSL_CERT_FILE names /nowhere/ca.pem, which is missing: correct it."),
     ],
 )
 @pytest.mark.parametrize("proxied", [False, True])
@@ -481,6 +482,45 @@ async def test_a_variable_without_effect_on_trust(
             with pytest.raises(ProxyError if proxied else TLSError) as caught:
                 await client.list(COMPLETION)
     assert said in str(caught.value)
+
+
+EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "said", "advice"),
+    [
+        (
+            ["127.0.0.1"],
+            {"not_after": datetime(2021, 1, 1, tzinfo=UTC)},
+            "has expired",
+            "Check the clock",
+        ),
+        (["api.example"], {}, "IP address mismatch", "Check the host of base_url"),
+    ],
+    ids=["expired", "of another host"],
+)
+async def test_a_certificate_that_no_authority_helps(
+    ca_file: Path,
+    names: list[str],
+    options: dict[str, Any],
+    said: str,
+    advice: str,
+) -> None:
+    """The error says why, in words, and its advice is not about authorities to trust."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued = addresses.AUTHORITY.issue_cert(*names, not_before=EARLY, **options)
+    issued.configure_cert(context)
+    async with (
+        RawServer(tls=context) as server,
+        AsyncMessagesClient(KEY, base_url=server.base_url, ca_file=ca_file) as client,
+    ):
+        host = server.base_url.removeprefix("https://").removesuffix("/v1")
+        with pytest.raises(TLSError) as caught:
+            await client.list(COMPLETION)
+    assert caught.value.message.startswith(f"the certificate is not accepted: {host}: ")
+    assert said in caught.value.message
+    assert caught.value.hint.startswith(advice)
 
 
 async def test_a_connection_lost_behind_a_proxy(ca_file: Path) -> None:

@@ -112,7 +112,7 @@ async def test_no_key_after_a_refused_one(path: Path) -> None:
         with pytest.raises(AuthenticationError) as caught:
             await client.list("x")
     assert len(server.asked) == 1
-    assert str(caught.value).endswith("There is no other key: the key file holds no key.")
+    assert "There is no other key: the key file holds no key: name a file" in str(caught.value)
 
 
 async def test_a_client_that_is_closed_while_it_asks_again() -> None:

@@ -84,7 +84,7 @@ async def test_the_end_of_a_token() -> None:
 @pytest.mark.parametrize(
     ("credential", "reason"),
     [
-        (FailingCredential(), "FailingCredential gave no token: RuntimeError: no login$"),
+        (FailingCredential(), "FailingCredential gave no token: RuntimeError: no login: check"),
         (Credential(token=""), "no API key"),
         (Credential(token=None), "no API key"),
         (Credential(expires_on="soon"), "ValueError"),

@@ -154,7 +154,8 @@ def test_a_variable_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, variabl
 @pytest.mark.parametrize(
     ("variables", "trust_env", "said"),
     [
-        ({}, False, ""),
+        ({}, False, "If only a proxy leads out of it, set HTTPS_PROXY and pass trust_env=True."),
+        ({}, True, "If only a proxy leads out of it, set HTTPS_PROXY."),
         ({"HTTPS_PROXY": "p:1"}, False, "HTTPS_PROXY is set but not used: pass trust_env=True"),
         ({"all_proxy": "p:1"}, False, "all_proxy is set but not used"),
         ({"HTTPS_PROXY": "p:1", "NO_PROXY": "*"}, True, "because NO_PROXY names the host"),
@@ -169,7 +170,7 @@ def test_why_a_variable_is_not_used(
     trust_env: bool,
     said: str,
 ) -> None:
-    """A variable that is set but not used is named, with the reason."""
+    """A variable that is set but not used is named, with the reason; one that may be needed too."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     found = Proxies(trust_env=trust_env).why_unused(API)

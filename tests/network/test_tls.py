@@ -100,7 +100,7 @@ def test_a_key_with_a_password(files: Path) -> None:
     """An encrypted key needs its password, and nobody is asked for it at the terminal."""
     pair = (files / "cert.pem", files / "locked.pem")
     assert tls_context(None, None, (*pair, SECRET)) is not None
-    with pytest.raises(ConfigurationError, match=r"is encrypted; pass client_cert=\(cert"):
+    with pytest.raises(ConfigurationError, match=r"is encrypted: pass client_cert=\(cert"):
         tls_context(None, None, pair)
     with pytest.raises(ConfigurationError, match="the password does not fit") as caught:
         tls_context(None, None, hide_password((*pair, SECRET + "x")))
@@ -110,8 +110,8 @@ def test_a_key_with_a_password(files: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("cert.pem",), "a certificate and its key in PEM format are needed"),
-        (("key.pem",), "a certificate and its key in PEM format are needed"),
+        (("cert.pem",), "it does not hold a certificate and its key: name a certificate"),
+        (("key.pem",), "it does not hold a certificate and its key: name a certificate"),
         (("cert.pem", "other.pem"), "the key does not belong to the certificate"),
         (("missing.pem",), "No such file"),
     ],
@@ -142,8 +142,8 @@ def test_ca_files_that_cannot_be_used(files: Path, name: str, said: str) -> None
     [
         ((True, None, None), "must be an ssl.SSLContext"),
         ((ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None, None), "is that of a server"),
-        ((ssl.create_default_context(), "ca.pem", None), "into your ssl_context="),
-        ((ssl.create_default_context(), None, "both.pem"), "into your ssl_context="),
+        ((ssl.create_default_context(), "ca.pem", None), "an ssl_context= of your own: load"),
+        ((ssl.create_default_context(), None, "both.pem"), "an ssl_context= of your own: load"),
         ((None, "", None), "ca_file must be the path of a file"),
         ((None, 7, None), "ca_file must be the path of a file"),
         ((None, None, ()), "client_cert must be a file, or a tuple"),

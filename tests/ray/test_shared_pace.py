@@ -7,7 +7,8 @@ second, and 3 % of them answered 429, with 1, 2 and 4 workers.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
 import pytest
 from rate_limits import Server, absent, exactly, in_seconds
@@ -16,31 +17,48 @@ from virtual_time import now
 
 from aiomessages.ray.pacer import Grant, Pacer
 
-if TYPE_CHECKING:
-    from rate_limits import RetryAfter
-
 TIME, SHARE = 1.15, 0.03
 RETRY_AFTER = {"exact": exactly, "whole seconds": in_seconds, "absent": absent}
-with_retry_after = pytest.mark.parametrize("retry_after", RETRY_AFTER.values(), ids=RETRY_AFTER)
 
 
-@with_retry_after
-@pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("rate", [20, 100, 200])
-def test_a_steady_limit(rate: float, workers: int, retry_after: RetryAfter) -> None:
+# All of them take minutes; the suite makes a sample.
+GRID = [
+    (rate, workers, capacity, latency, wait)
+    for rate in (20, 50, 100, 200, 500)
+    for workers in (1, 2, 4)
+    for capacity in (0.5, 1)
+    for latency in (0.05, 0.1, 0.2)
+    for wait in RETRY_AFTER
+]
+SAMPLE = [
+    (100, 1, 1, 0.05, "exact"),
+    (100, 2, 0.5, 0.2, "absent"),
+    (100, 4, 1, 0.1, "whole seconds"),
+    (20, 4, 0.5, 0.1, "whole seconds"),
+    (200, 4, 1, 0.05, "exact"),
+    (200, 4, 0.5, 0.05, "absent"),
+]
+
+
+@pytest.mark.unmeasured
+@pytest.mark.parametrize(
+    ("rate", "workers", "capacity", "latency", "wait"),
+    GRID if os.environ.get("AIOMESSAGES_GRID") else SAMPLE,
+)
+def test_a_steady_limit(
+    rate: float, workers: int, capacity: float, latency: float, wait: str
+) -> None:
     """Some workers share what a server allows as one process uses it."""
-    seconds = max(2500 / rate, 40)
-    found = shared_export(rate, workers=workers, retry_after=retry_after, seconds=seconds)
+    seconds = max(5000 / rate, 30) if rate < 500 else 40
+    found = shared_export(
+        rate,
+        workers=workers,
+        capacity=capacity,
+        retry_after=RETRY_AFTER[wait],
+        latency=latency,
+        seconds=seconds,
+    )
     assert found.seconds / seconds <= TIME
-    assert found.share <= SHARE
-
-
-@pytest.mark.parametrize("latency", [0.1, 0.2])
-@pytest.mark.parametrize("capacity", [0.5, 1])
-def test_other_latencies_and_buckets(capacity: float, latency: float) -> None:
-    """A slower server and a smaller bucket are within the targets as well."""
-    found = shared_export(100, workers=4, capacity=capacity, latency=latency, seconds=50)
-    assert found.seconds / 50 <= TIME
     assert found.share <= SHARE
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,24 +12,17 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiomessages.testing import MessagesServer
+
 ray = pytest.importorskip("ray", reason="ray is not installed")
 moto = pytest.importorskip("moto.server", reason="moto is not installed")
 
 from pyarrow import fs  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from aiomessages.testing import MessagesServer  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))  # for conftest_cluster.py, which is no package
 
-KEYS = {"KEY_A": "sk-canary-a-0123456789", "KEY_B": "sk-canary-b-0123456789"}
-# A node gets these with its start, as a container gets its secrets.
-NODES = {
-    **KEYS,
-    "AWS_ACCESS_KEY_ID": "somebody",
-    "AWS_SECRET_ACCESS_KEY": "canary-of-s3",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+from conftest_cluster import NODES, serve  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -44,34 +39,6 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def serve(key: str, completions: int, *, rate: float | None = None) -> MessagesServer:
-    """Return a server of completions with one to five messages each."""
-    records = [
-        {
-            "completion": {
-                "id": f"chatcmpl-{number:04}",
-                "object": "chat.completion",
-                "created": 1_767_225_600 + number,
-                "model": "gpt-4o",
-                "metadata": {"number": str(number)},
-                "choices": [
-                    {
-                        "index": 0,
-                        "finish_reason": "stop",
-                        "message": {"role": "assistant", "content": f"reply {number}"},
-                    }
-                ],
-            },
-            "messages": [
-                {"id": f"chatcmpl-{number:04}-{n}", "role": "user", "content": f"message {n}"}
-                for n in range(number % 5 + 1)
-            ],
-        }
-        for number in range(completions)
-    ]
-    return MessagesServer(records=records, api_key=KEYS[key], rate=rate)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import ray
-from conftest import KEYS, serve
+from conftest_cluster import KEYS, serve
 from pyarrow import fs
 
 from aiomessages import AsyncMessagesClient

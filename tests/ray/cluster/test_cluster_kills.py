@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import ray
-from conftest import serve
+from conftest_cluster import serve
 from test_cluster_export import project, rows
 
 from aiomessages.ray import export
