@@ -237,7 +237,9 @@ async def measure(options: argparse.Namespace) -> Measured:
     import ray  # noqa: PLC0415 it is large, and installed by its session alone
 
     os.environ |= {"OPENAI_API_KEY": KEY, "RAY_USAGE_STATS_ENABLED": "0"}
-    ray.init(num_cpus=max(options.workers, default=1), include_dashboard=False, log_to_driver=False)
+    # Local, for another cluster may run on this machine.
+    cpus = max(options.workers, default=1)
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
     try:
         return Measured(await costs(options), await speeds(options))
     finally:
