@@ -23,6 +23,7 @@ QUESTIONS = {
     "growth": "growth",
     "archive": "archive",
     "view": "view",
+    "ray": "cluster",
     "plot": "plot",
 }
 

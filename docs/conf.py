@@ -30,8 +30,8 @@ OTHER_PACKAGES = (
 )
 # Types of arguments and results that no user imports.
 NOT_IMPORTED = (
-    "ClientCert|ClientOptions|Count|ExportOptions|Faults|Files|Messages|PageIterator|PageStream|Path"
-    "|Self|Source|StrPath|TokenCredential|TracebackType|UnsetType"
+    "ClientCert|ClientOptions|Count|Dataset|ExportOptions|Faults|Files|Messages|PageIterator"
+    "|PageStream|Path|Self|Source|StrPath|TokenCredential|TracebackType|UnsetType"
 )
 nitpick_ignore_regex = [
     ("py:class", r"integer -- .*"),  # the signature in Python's docstrings of Sequence
@@ -46,6 +46,7 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = False
 default_role = "name"  # from extensions.names: `code` is code, and a link if it is a public name
 
+autodoc_mock_imports = ["pyarrow", "ray"]  # large, and no class that is shown is one of theirs
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"

@@ -186,5 +186,6 @@ class ReadIds:
         log.warning("left out %s: %s", completion_id, why)
 
 
-async def _next(blocks: AsyncGenerator[pa.Table, None]) -> pa.Table | None:
+# In quotes, for the site is built without pyarrow.
+async def _next(blocks: AsyncGenerator[pa.Table, None]) -> "pa.Table | None":
     return await anext(blocks, None)

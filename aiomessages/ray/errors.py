@@ -10,10 +10,10 @@ from aiomessages.export.errors import ExportError
 
 
 class ClusterError(ExportError):
-    """A run on a cluster cannot begin or continue; what is done stays done.
+    """A run on a cluster cannot begin or continue; what is done stays done."""
 
-    `node` is the name of the machine where it arose, or None if that is the driver.
-    """
+    node: str | None
+    """Name of the machine where it arose; None if that is the driver."""
 
     def __init__(self, said: str, *, hint: str = "", node: str | None = None) -> None:
         super().__init__(said, hint=hint)

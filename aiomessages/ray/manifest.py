@@ -22,21 +22,26 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class ProjectReport(msgspec.Struct, frozen=True):
-    """The result for one project, in completions.
-
-    `gone`, `pending` and `lost` are ids as in ExportReport. `failed` and `skipped` are reasons by
-    ids, and `left_out` those of single replies.
-    """
+    """The result for one project: what its files hold, and the completions that they lack."""
 
     completions: int = 0
+    """Conversations in the files."""
     messages: int = 0
+    """Messages in the files."""
     rows: int = 0
+    """Rows in the files."""
     gone: list[str] = []
+    """Ids that the server no longer had."""
     pending: list[str] = []
+    """Ids that were not visible yet."""
     lost: list[str] = []
+    """Ids of conversations that changed while they were read; incomplete/ has the part."""
     failed: dict[str, str] = {}
+    """Ids that could not be read, each with the reason."""
     skipped: dict[str, str] = {}
+    """Ids that the layout cannot express, each with the reason."""
     left_out: dict[str, str] = {}
+    """Ids of conversations in the files that lack a reply, each with the reason."""
 
 
 class Manifest(msgspec.Struct, frozen=True):

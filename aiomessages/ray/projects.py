@@ -46,16 +46,16 @@ _INSTEAD: Final = {
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """The stored completions of a project that a run reads: all of them, unless narrowed.
-
-    `model` and `metadata` are the API's own filters. `since` (included) and `until` (excluded) are
-    Unix seconds.
-    """
+    """The stored completions of a project that a run reads: all of them, unless narrowed."""
 
     model: str | None = None
+    """Full name of a model; the API's own filter."""
     metadata: dict[str, str] | None = None
+    """Metadata that the completions have; the API's own filter."""
     since: float | None = None
+    """Unix seconds of the earliest creation, included."""
     until: float | None = None
+    """Unix seconds of the end of the range, excluded."""
 
     def source(self, client: AsyncMessagesClient) -> CreatedBetween:
         """Return the completions as a source of an export."""
@@ -72,24 +72,27 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True):
-    """One project of a run.
-
-    - `name`: letters, digits, `_` and `.`; it is part of the names of files.
-    - `source`: a Selection, or ids.
-    - `key`: the name of the key, which each worker reads by itself: `env:NAME` (an environment
-      variable), `file:/PATH`, or `import:MODULE:NAME` (an async callable, as a client's `api_key`).
-    - `base_url`: the address of the API. Default: `OPENAI_BASE_URL` of the driver, or OpenAI.
-    - `max_rps`: the largest number of requests per second of all workers. Without it the rate
-      adapts to the server's limit.
-    - `options`: other options of AsyncMessagesClient. Those that may hold a secret are refused.
-    """
+    """One project of a run."""
 
     name: str
+    """Letters, digits, `_` and `.`; it is part of the names of files."""
     source: Selection | Iterable[str] = Selection()
+    """A Selection, or ids of completions."""
     key: str = "env:OPENAI_API_KEY"
+    """The name of the key, which each worker reads by itself.
+
+    `env:NAME` (an environment variable), `file:/PATH`, or `import:MODULE:NAME` (an async callable,
+    as a client's `api_key`).
+    """
     base_url: str | None = None
+    """The address of the API. Default: `OPENAI_BASE_URL` of the driver, or OpenAI."""
     max_rps: float | None = None
+    """The largest number of requests per second of all workers.
+
+    Without it the rate adapts to the server's limit.
+    """
     options: Mapping[str, Any] = {}
+    """Other options of AsyncMessagesClient. Those that may hold a secret are refused."""
 
     def access(self) -> "Access":
         """Check the project, and return its access. Raises ConfigurationError."""

@@ -99,6 +99,8 @@ def read_conversations(
     source = ConversationSource(ids, options, pacer, task_size)
     # One block a task is what Ray is told, so that it does not split those that arrive.
     tasks = max(-(-len(ids) // task_size), 1)
+    if concurrency is not None:
+        concurrency = min(concurrency, tasks)  # Ray warns of more
     dataset = ray.data.read_datasource(source, concurrency=concurrency, override_num_blocks=tasks)
     dataset.context.execution_options.preserve_order = True
     return dataset

@@ -29,6 +29,8 @@ def _found(name: str) -> object:
         return pkgutil.resolve_name(name) if name.startswith("aiomessages.") else None
     except AttributeError:  # of an instance alone
         return None
+    except ModuleNotFoundError:  # a function that needs an extra
+        return None
 
 
 def fields_of(cls: type) -> list[str]:

@@ -13,6 +13,7 @@ MODULES: Final = (
     "aiomessages.blocking",
     "aiomessages.keys",
     "aiomessages.otel",
+    "aiomessages.ray",
     "aiomessages.server",
     "aiomessages.testing",
     "aiomessages.view",

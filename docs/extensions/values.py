@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 import aiomessages
 import aiomessages.models
 
-BUILT_BY_USERS: Final = {"RetryPolicy", "Timeout"}
+BUILT_BY_USERS: Final = {"Project", "RetryPolicy", "Selection", "Timeout"}
 
 
 def as_type_checkers_see_it(package: str) -> dict[str, ModuleType]:

@@ -70,6 +70,11 @@ def test_a_dataset_is_written(server: MessagesServer, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out").num_rows == len(UNIQUE)
 
 
+def test_few_tasks(server: MessagesServer) -> None:
+    """A concurrency above the number of tasks is no reason for a warning of Ray."""
+    assert len(read(server, UNIQUE, concurrency=8).take_all()) == len(UNIQUE)
+
+
 def test_nothing_to_read(server: MessagesServer) -> None:
     """No ids, or a selection without any, are a dataset without rows."""
     assert read(server, []).count() == 0
