@@ -63,7 +63,7 @@ class Pool(aiohttp.TCPConnector):
     ) -> None:
         trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
         super().__init__(limit=MAX_CONNECTIONS, **trust)
-        self._before_connecting = before_connecting
+        self._before_connecting = before_connecting or (lambda: None)
         self._kept: dict[ConnectionKey, list[KeptConnection]] = {}
         self._release_timer: asyncio.TimerHandle | None = None
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
@@ -175,8 +175,7 @@ class Pool(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
     ) -> "ResponseHandler":
         """Open a connection. With another name in aiohttp, a new certificate is not noticed."""
-        if self._before_connecting is not None:
-            self._before_connecting()
+        self._before_connecting()
         return await super()._create_connection(req, traces, timeout)
 
     async def _create_proxy_connection(
