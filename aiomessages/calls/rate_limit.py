@@ -100,6 +100,11 @@ class Pace:
         self._step = 0.0  # what each success adds to the rate until then
         self._probe_at = _NEVER
 
+    @property
+    def knows_limit(self) -> bool:
+        """Whether the server has answered 429 so far."""
+        return self._emptied is not None
+
     def due(self, now: float) -> float:
         """Return the seconds until the next slot, which stays free; it may be in the past."""
         slot = self._slot + 1.0 / min(self.rate, self._most)

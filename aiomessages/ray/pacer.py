@@ -38,12 +38,14 @@ class Grant(NamedTuple):
     """Slots, in seconds from the grant, which was made `waited` seconds after the question.
 
     `starved` is the time without a success since a 429, and `learnt` what the pace has learnt.
+    `knows_limit` is false until the first 429.
     """
 
     slots: list[float]
     waited: float
     starved: float
     learnt: Learnt
+    knows_limit: bool
 
 
 class Pacer:
@@ -75,7 +77,8 @@ class Pacer:
             slots = [0.0]
             while len(slots) < wanted and self._pace.due(now) <= AHEAD:
                 slots.append(self._pace.wait(now))
-        return Grant(slots, now - asked, self._pace.starved(now), self._pace.learnt(now))
+        pace = self._pace
+        return Grant(slots, now - asked, pace.starved(now), pace.learnt(now), pace.knows_limit)
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from the outcomes of requests."""

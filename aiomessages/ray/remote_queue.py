@@ -21,6 +21,11 @@ Tell = Callable[[Sequence[Outcome]], object]
 # Seconds until a success is reported without a question. A question can wait for long, and a pacer
 # that does not know what has passed takes the server for slower than it is.
 REPORT: Final = 0.02
+# The same before the first 429. Until then a question and a report less are worth more: each takes
+# as long as a few messages.
+REPORT_AT_FIRST: Final = 0.04
+# The slots to ask for before the first 429, at least: those that nobody uses are no loss then.
+SPARE: Final = 24
 
 
 class _Slot(NamedTuple):
@@ -44,6 +49,7 @@ class RemoteQueue:
         self._first = asyncio.Lock()
         self._question: asyncio.Task[None] | None = None
         self._resume = float("-inf")
+        self._knows_limit = False
         self._starved_since: float | None = None
         self.sent = self.refused = 0
 
@@ -89,11 +95,13 @@ class RemoteQueue:
     async def _put_question(self) -> None:
         try:
             asked = _now()
-            grant = await self._ask(self._waiting, self._reported(), self.learnt)
+            wanted = self._waiting if self._knows_limit else max(self._waiting, SPARE)
+            grant = await self._ask(wanted, self._reported(), self.learnt)
             received = _now()
         finally:
             self._question = None
         self.learnt = grant.learnt
+        self._knows_limit = grant.knows_limit
         self._starved_since = received - grant.starved if grant.starved else None
         # The way back takes time, and so does a process that is stopped meanwhile.
         late = received - asked - grant.waited
@@ -110,7 +118,8 @@ class RemoteQueue:
         """Record an answer; it is reported with the next question, or soon."""
         self._starved_since = None
         if not self._outcomes:
-            asyncio.get_running_loop().call_later(REPORT, self._report)
+            delay = REPORT if self._knows_limit else REPORT_AT_FIRST
+            asyncio.get_running_loop().call_later(delay, self._report)
         self._outcomes.append((sent, _now()))
 
     def _report(self) -> None:
@@ -122,6 +131,7 @@ class RemoteQueue:
         if isinstance(error, APIStatusError) and asks_all_to_wait(error):
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self.refused += 1
+            self._knows_limit = True
             now = _now()
             # Without a Retry-After the pacer's own pause is longer than the slots reach.
             self._resume = max(self._resume, now + (AHEAD if seconds is None else seconds))

@@ -12,7 +12,7 @@ from virtual_time import now, run, work
 from aiomessages.calls.retry import DEFAULT_POLICY
 from aiomessages.errors import APITimeoutError, InternalServerError, NotFoundError, RateLimitError
 from aiomessages.ray.pacer import AHEAD, LIFE, Grant
-from aiomessages.ray.remote_queue import REPORT, RemoteQueue
+from aiomessages.ray.remote_queue import REPORT, REPORT_AT_FIRST, SPARE, RemoteQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Scripted:
 
 def grant(*slots: float, waited: float = 0.0, starved: float = 0.0) -> Grant:
     """Return a grant of slots."""
-    return Grant([*slots], waited, starved, {"rate": 7.0})
+    return Grant([*slots], waited, starved, {"rate": 7.0}, knows_limit=True)
 
 
 def refused(retry_after: float | None) -> RateLimitError:
@@ -69,7 +69,7 @@ def test_callers_send_at_the_slots() -> None:
         return await asyncio.gather(*(queue.take(None) for _ in range(4)))
 
     assert run(main()) == pytest.approx([0, 0.02, 0.04, 0.04])
-    assert [wanted for wanted, _, _ in pacer.asked] == [4, 1]
+    assert [wanted for wanted, _, _ in pacer.asked] == [SPARE, 1]
     assert pacer.asked[1][2] == {"rate": 7.0}  # what the pacer had learnt is returned to it
 
 
@@ -170,6 +170,27 @@ def test_successes_are_reported_soon() -> None:
     run(main())
     assert len(pacer.told) == 1
     assert len(pacer.asked[1][1]) == 1
+
+
+def test_before_the_first_refusal() -> None:
+    """While no limit is known, a worker asks for more slots at once, and reports less often."""
+    unlimited = grant(0.0)._replace(knows_limit=False)
+    pacer = Scripted(unlimited, grant(0.0))
+
+    async def main() -> None:
+        queue = pacer.queue()
+        queue.succeeded(await queue.take(None))
+        await asyncio.sleep(REPORT_AT_FIRST - 0.001)
+        assert pacer.told == []
+        await asyncio.sleep(0.002)
+        assert len(pacer.told) == 1
+        queue.failed(refused(0.0), await queue.take(None), DEFAULT_POLICY)
+        queue.succeeded(0.0)
+        await asyncio.sleep(REPORT + 0.001)
+        assert len(pacer.told) == 3
+
+    run(main())
+    assert [wanted for wanted, _, _ in pacer.asked] == [SPARE, SPARE]
 
 
 def test_a_refusal_is_reported_at_once() -> None:
