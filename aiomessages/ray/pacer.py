@@ -38,7 +38,8 @@ class Grant(NamedTuple):
     """Slots, in seconds from the grant, which was made `waited` seconds after the question.
 
     `starved` is the time without a success since a 429, and `learnt` what the pace has learnt.
-    `knows_limit` is false until the first 429.
+    `knows_limit` is false until the first 429. `is_free` is true if nothing had to be waited for
+    then: not the pace bounds the speed.
     """
 
     slots: list[float]
@@ -46,6 +47,7 @@ class Grant(NamedTuple):
     starved: float
     learnt: Learnt
     knows_limit: bool
+    is_free: bool
 
 
 class Pacer:
@@ -69,7 +71,7 @@ class Pacer:
         self._knows = True
         self.report(outcomes)
         async with self._first:
-            delay = self._pace.wait(_now())
+            delay = first = self._pace.wait(_now())
             while delay > 0:
                 await asyncio.sleep(delay)
                 delay = self._pace.paused(_now())  # one may have begun meanwhile
@@ -78,7 +80,11 @@ class Pacer:
             while len(slots) < wanted and self._pace.due(now) <= AHEAD:
                 slots.append(self._pace.wait(now))
         pace = self._pace
-        return Grant(slots, now - asked, pace.starved(now), pace.learnt(now), pace.knows_limit)
+        is_free = not pace.knows_limit and first <= 0 and len(slots) == wanted
+        learnt = pace.learnt(now)
+        return Grant(
+            slots, now - asked, pace.starved(now), learnt, pace.knows_limit, is_free=is_free
+        )
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from the outcomes of requests."""

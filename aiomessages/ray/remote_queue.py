@@ -19,13 +19,15 @@ Ask = Callable[[int, Sequence[Outcome], Learnt | None], Awaitable[Grant]]
 Tell = Callable[[Sequence[Outcome]], object]
 
 # Seconds until a success is reported without a question. A question can wait for long, and a pacer
-# that does not know what has passed takes the server for slower than it is.
+# that does not know what has passed takes the server for slower than it is. Before the first 429,
+# and while the pace bounds nothing, it has no use for it so soon, and each report costs as much CPU
+# time as some messages.
 REPORT: Final = 0.02
-# The same before the first 429. Until then a question and a report less are worth more: each takes
-# as long as a few messages.
 REPORT_AT_FIRST: Final = 0.04
-# The slots to ask for before the first 429, at least: those that nobody uses are no loss then.
+REPORT_IF_FREE: Final = 0.25
+# The slots to ask for at least, before the first 429: those that nobody uses are no loss then.
 SPARE: Final = 24
+SPARE_IF_FREE: Final = 64
 
 
 class _Slot(NamedTuple):
@@ -49,7 +51,7 @@ class RemoteQueue:
         self._first = asyncio.Lock()
         self._question: asyncio.Task[None] | None = None
         self._resume = float("-inf")
-        self._knows_limit = False
+        self._knows_limit = self._is_free = False
         self._starved_since: float | None = None
         self.sent = self.refused = 0
 
@@ -95,13 +97,14 @@ class RemoteQueue:
     async def _put_question(self) -> None:
         try:
             asked = _now()
-            wanted = self._waiting if self._knows_limit else max(self._waiting, SPARE)
+            spare = 0 if self._knows_limit else SPARE_IF_FREE if self._is_free else SPARE
+            wanted = max(self._waiting, spare)
             grant = await self._ask(wanted, self._reported(), self.learnt)
             received = _now()
         finally:
             self._question = None
         self.learnt = grant.learnt
-        self._knows_limit = grant.knows_limit
+        self._knows_limit, self._is_free = grant.knows_limit, grant.is_free
         self._starved_since = received - grant.starved if grant.starved else None
         # The way back takes time, and so does a process that is stopped meanwhile.
         late = received - asked - grant.waited
@@ -119,6 +122,7 @@ class RemoteQueue:
         self._starved_since = None
         if not self._outcomes:
             delay = REPORT if self._knows_limit else REPORT_AT_FIRST
+            delay = REPORT_IF_FREE if self._is_free else delay
             asyncio.get_running_loop().call_later(delay, self._report)
         self._outcomes.append((sent, _now()))
 
@@ -131,7 +135,7 @@ class RemoteQueue:
         if isinstance(error, APIStatusError) and asks_all_to_wait(error):
             seconds = None if asks_for_too_long(policy, error) else error.retry_after
             self.refused += 1
-            self._knows_limit = True
+            self._knows_limit, self._is_free = True, False
             now = _now()
             # Without a Retry-After the pacer's own pause is longer than the slots reach.
             self._resume = max(self._resume, now + (AHEAD if seconds is None else seconds))

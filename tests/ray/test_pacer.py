@@ -28,6 +28,22 @@ def test_a_grant_has_the_slots_of_a_moment() -> None:
     run(main())
 
 
+def test_a_pace_that_bounds_nothing() -> None:
+    """A grant is free if all slots were there at once, and no server has refused anything."""
+
+    async def main() -> None:
+        pacer = Pacer()
+        fast = Pace().learnt(0.0) | {"rate": 5000.0}
+        assert (await pacer.take(10, learnt=fast)).is_free
+        assert not (await pacer.take(1000)).is_free
+        await asyncio.sleep(1)
+        pacer.report([Outcome(0.1, 0.0, refused=True, retry_after=0.0)])
+        found = await pacer.take(1)
+        assert (found.knows_limit, found.is_free) == (True, False)
+
+    run(main())
+
+
 def test_first_come_first_served() -> None:
     """Workers get their slots in the order of their questions, none twice."""
 

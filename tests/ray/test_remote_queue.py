@@ -12,7 +12,14 @@ from virtual_time import now, run, work
 from aiomessages.calls.retry import DEFAULT_POLICY
 from aiomessages.errors import APITimeoutError, InternalServerError, NotFoundError, RateLimitError
 from aiomessages.ray.pacer import AHEAD, LIFE, Grant
-from aiomessages.ray.remote_queue import REPORT, REPORT_AT_FIRST, SPARE, RemoteQueue
+from aiomessages.ray.remote_queue import (
+    REPORT,
+    REPORT_AT_FIRST,
+    REPORT_IF_FREE,
+    SPARE,
+    SPARE_IF_FREE,
+    RemoteQueue,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +59,7 @@ class Scripted:
 
 def grant(*slots: float, waited: float = 0.0, starved: float = 0.0) -> Grant:
     """Return a grant of slots."""
-    return Grant([*slots], waited, starved, {"rate": 7.0}, knows_limit=True)
+    return Grant([*slots], waited, starved, {"rate": 7.0}, knows_limit=True, is_free=False)
 
 
 def refused(retry_after: float | None) -> RateLimitError:
@@ -191,6 +198,24 @@ def test_before_the_first_refusal() -> None:
 
     run(main())
     assert [wanted for wanted, _, _ in pacer.asked] == [SPARE, SPARE]
+
+
+def test_a_pace_that_bounds_nothing() -> None:
+    """While nobody waits for the pace, a worker asks for still more, and reports rarely."""
+    free = grant(0.0)._replace(knows_limit=False, is_free=True)
+    pacer = Scripted(free, grant(0.0))
+
+    async def main() -> None:
+        queue = pacer.queue()
+        queue.succeeded(await queue.take(None))
+        await asyncio.sleep(REPORT_IF_FREE - 0.001)
+        assert pacer.told == []
+        await asyncio.sleep(0.002)
+        assert len(pacer.told) == 1
+        await queue.take(None)
+
+    run(main())
+    assert [wanted for wanted, _, _ in pacer.asked] == [SPARE, SPARE_IF_FREE]
 
 
 def test_a_refusal_is_reported_at_once() -> None:
