@@ -28,8 +28,8 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_CORES = ("--numprocesses", "auto", "--dist", "worksteal")  # no core is idle near the end
 
 DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
-CLUSTER = ("--ignore", "tests/ray/cluster")  # run by the session `ray`, which installs Ray
-CLUSTER_TESTS = ("tests/ray/cluster", "tests/ray/test_destination.py")
+CLUSTER = ("--ignore", "tests/on_ray/cluster")  # run by the session `ray`, which installs Ray
+CLUSTER_TESTS = ("tests/on_ray/cluster", "tests/on_ray/test_destination.py")
 # Kills prove an order of writes, which no other interpreter changes; `tests` runs them.
 KILLS = ("--ignore", "tests/export/test_crash.py", "--ignore", "tests/archive/test_kills.py")
 PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of the one in C
@@ -37,7 +37,7 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "ray", "server", "testing", "view"),
+        *("archive", "cli", "export", "on_ray", "server", "testing", "view"),
         *("test_benchmarks.py", "test_recipes.py"),
         "calls/test_rate_limit.py",
     )
@@ -275,9 +275,9 @@ def ray_crash(session: nox.Session) -> None:
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
     counts = {"AIOMESSAGES_CLUSTER_KILLS": "50", "AIOMESSAGES_SEED": seed}
-    session.run("pytest", "tests/ray/cluster/test_cluster_kills.py", *session.posargs, env=counts)
+    session.run("pytest", "tests/on_ray/cluster/test_cluster_kills.py", *session.posargs, env=counts)
     grid = {"AIOMESSAGES_GRID": "1"}
-    pace = ("tests/ray/test_shared_pace.py", *ALL_CORES)
+    pace = ("tests/on_ray/test_shared_pace.py", *ALL_CORES)
     session.run("pytest", *pace, *session.posargs, env=grid)
 
 
