@@ -275,7 +275,9 @@ def ray_crash(session: nox.Session) -> None:
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
     counts = {"AIOMESSAGES_CLUSTER_KILLS": "50", "AIOMESSAGES_SEED": seed}
-    session.run("pytest", "tests/on_ray/cluster/test_cluster_kills.py", *session.posargs, env=counts)
+    session.run(
+        "pytest", "tests/on_ray/cluster/test_cluster_kills.py", *session.posargs, env=counts
+    )
     grid = {"AIOMESSAGES_GRID": "1"}
     pace = ("tests/on_ray/test_shared_pace.py", *ALL_CORES)
     session.run("pytest", *pace, *session.posargs, env=grid)
