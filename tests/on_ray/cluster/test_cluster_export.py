@@ -161,8 +161,8 @@ def test_a_run_continues(server: MessagesServer, tmp_path: Path) -> None:
     report = export([project(server)], tmp_path / "run", workers=1, shard_size=20)
     fetched = {request.completion_id for request in server.requests}
     assert not fetched & done
-    assert fetched | done == {f"chatcmpl-{number:04}" for number in range(120)}
-    assert report.progress.already * 20 == len(done)
+    assert report.progress.already >= 2  # a worker may have put one more on its way out
+    assert len(fetched) == 120 - 20 * report.progress.already
     assert len(rows(tmp_path / "run")) == report.rows
 
 

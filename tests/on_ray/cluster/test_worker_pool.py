@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import ray
+from ray.exceptions import RayError
 
 from aiomessages.ray.errors import ClusterError
 from aiomessages.ray.plan import RunSettings
@@ -36,6 +38,15 @@ def pool(job: Job) -> Iterator[WorkerPool[str]]:
     made.close()
 
 
+def end(actor: Any) -> None:
+    """Kill an actor, and wait until it is dead."""
+    ray.kill(actor)
+    with contextlib.suppress(RayError):
+        while True:
+            ray.get(actor.ready.remote(), timeout=60)
+            time.sleep(0.05)
+
+
 def test_a_worker_that_dies_is_replaced(pool: WorkerPool[str]) -> None:
     """Its task is given to the next one."""
     killed: list[Any] = []
@@ -43,7 +54,7 @@ def test_a_worker_that_dies_is_replaced(pool: WorkerPool[str]) -> None:
     def submit(actor: Any, task: str) -> Any:
         if task == "deadly" and not killed:
             killed.append(actor)
-            ray.kill(actor)
+            end(actor)
         return actor.ready.remote()
 
     done = [task for task, _ in pool.results(["deadly", "other"], submit)]
@@ -54,7 +65,7 @@ def test_workers_that_all_die(pool: WorkerPool[str]) -> None:
     """A task that ends each of its workers ends the run."""
 
     def submit(actor: Any, _: str) -> Any:
-        ray.kill(actor)
+        end(actor)
         return actor.ready.remote()
 
     with pytest.raises(ClusterError, match="6 workers died without a result"):
