@@ -37,9 +37,9 @@ PURE = {"AIOHTTP_NO_EXTENSIONS": "1"}  # aiohttp's parser in Python, instead of 
 ABOVE = tuple(
     f"--ignore=tests/{part}"
     for part in (
-        *("archive", "cli", "export", "on_ray", "server", "testing", "view"),
-        *("test_benchmarks.py", "test_recipes.py"),
-        "calls/test_rate_limit.py",
+        *("archive", "cli", "export", "keys", "on_ray", "server", "testing", "values", "view"),
+        *("wire", "calls/test_rate_limit.py", "test_benchmarks.py", "test_layers.py"),
+        *("test_peers.py", "test_project.py", "test_recipes.py"),
     )
 )
 
