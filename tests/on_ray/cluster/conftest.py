@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aiomessages.testing import MessagesServer
 
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # Ray reads it when it is imported
 ray = pytest.importorskip("ray", reason="ray is not installed")
 moto = pytest.importorskip("moto.server", reason="moto is not installed")
 
