@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import IO, Final, NamedTuple
 
@@ -166,12 +166,10 @@ class ShardExport:
     # --- the file ---------------------------------------------------------------------------------
 
     def _finish(self, ids: list[str]) -> ShardFile:
-        data = tempfile.TemporaryFile(prefix="aiomessages-")  # noqa: SIM115 the caller closes it
-        try:
+        with ExitStack() as undo:
+            data = undo.enter_context(tempfile.TemporaryFile(prefix="aiomessages-"))
             written = self._write_file(data)
-        except BaseException:
-            data.close()
-            raise
+            undo.pop_all()  # the caller closes it
 
         def named(state: str) -> list[int]:
             return sorted(place for place, found in self._found.items() if found == state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +134,11 @@ def test_projects_that_are_refused(changes: dict[str, Any], said: str) -> None:
         Project(**{"name": "a", **changes}).access()
 
 
+def test_ids_are_a_source() -> None:
+    """A project may name its completions."""
+    assert Project("a", source=["chatcmpl-1"]).access().key == "env:OPENAI_API_KEY"
+
+
 def test_plain_options_are_taken() -> None:
     """Those without a secret reach the client of each worker."""
     options = {"trust_env": True, "proxy": "http://proxy.test:3128", "client_cert": None}
@@ -160,3 +167,13 @@ def test_a_problem_says_what_its_error_says() -> None:
     assert (error.node, error.hint) == (node_name(), "set it")
     assert Problem.of(OSError(5, "broken")).said == "[Errno 5] broken"
     assert Problem.of(KeyError("x")).said == "KeyError('x')"
+
+
+def test_the_name_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cluster, it has the beginning of the node's id there."""
+    context = SimpleNamespace(get_node_id=lambda: "0123456789abcdef")
+    ray = SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert node_name() == f"{socket.gethostname()} (01234567)"
+    ray.is_initialized = lambda: False
+    assert node_name() == socket.gethostname()

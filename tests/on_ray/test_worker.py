@@ -228,6 +228,18 @@ async def test_what_a_layout_cannot_express(server: MessagesServer, tmp_path: Pa
     assert done.record.completions == 1
 
 
+async def test_a_reply_that_a_layout_cannot_express(server: MessagesServer, tmp_path: Path) -> None:
+    """A reply that is left out is named, and the others of the completion are written."""
+    replies = [{"role": "assistant", "content": text} for text in ("good", None)]
+    choices = [{"index": n, "message": reply} for n, reply in enumerate(replies)]
+    server.store("Hello", id="chatcmpl-half", choices=choices)
+    run = Run(server, tmp_path / "run", settings=structs.replace(SETTINGS, layout="finetune"))
+    (done,) = await run.export(run.ids(["chatcmpl-half"]))
+    await run.worker.close()
+    assert list(done.record.left_out) == ["chatcmpl-half"]
+    assert done.record.rows == 1
+
+
 async def test_an_error_that_all_would_meet_ends_the_run(run: Run) -> None:
     """A refused key is a problem of the run, named by node and project; no file is written."""
     shards = await run.plan()
