@@ -265,7 +265,7 @@ def ray(session: nox.Session) -> None:
     session.run(*measured, "-m", "pytest", *CLUSTER_TESTS, *session.posargs)
     shown = ("--show-missing", "--fail-under", "100", "--include", ",".join(own))
     session.run("coverage", "report", *alone, *shown)
-    session.run("pytest", "tests/test_docs.py", "--keyword", "ray.md", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", "-k", "ray.md", *session.posargs)
 
 
 @nox.session(default=False)
