@@ -26,6 +26,7 @@ from aiomessages.export.run import MAX_RETRY_AFTER
 from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.observe.logs import log
 from aiomessages.paging.workers import Results
+from aiomessages.values.json_lines import split_lines
 
 from .columns import schema_of, table_of
 from .errors import ClusterError, node_name
@@ -171,10 +172,8 @@ class ReadIds:
         except SkipError as error:
             self._miss(read.completion_id, str(error))
             return
-        rest = b""
-        for piece in [lines] if isinstance(lines, Lines) else lines:
-            *found, rest = (rest + piece.text).split(b"\n")
-            yield from found
+        pieces = [lines] if isinstance(lines, Lines) else lines
+        yield from split_lines(piece.text for piece in pieces)
 
     def _miss(self, completion_id: str, why: str) -> None:
         if self._options.on_missing == "raise":

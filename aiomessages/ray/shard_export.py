@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import IO, Final, NamedTuple
@@ -24,6 +24,7 @@ from aiomessages.export.run import MAX_RETRY_AFTER
 from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.export.writer import run_to_end
 from aiomessages.paging.workers import Results
+from aiomessages.values.json_lines import split_lines
 from aiomessages.wire.requests import check_completion_id
 
 from .columns import ParquetFile
@@ -196,20 +197,13 @@ class ShardExport:
         """Write all lines in the plan's order, and return the number of rows."""
         if self.settings.format == "parquet":
             with ParquetFile(data, self.settings.layout) as table:
-                for line in _lines(self._spool.in_order()):
+                for line in split_lines(self._spool.in_order()):
                     table.add(line)
             return table.rows
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=data, mtime=0) as file:
             for block in self._spool.in_order():
                 file.write(block)
         return self._rows
-
-
-def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for block in blocks:
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
 
 
 def _sha256(data: IO[bytes]) -> str:

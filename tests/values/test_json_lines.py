@@ -1,8 +1,12 @@
 """JSON on one line: the layout goes, and every other byte stays."""
 
-import pytest
+from itertools import pairwise
 
-from aiomessages.values.json_lines import on_one_line
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiomessages.values.json_lines import on_one_line, split_lines
 
 
 @pytest.mark.parametrize(
@@ -18,3 +22,12 @@ from aiomessages.values.json_lines import on_one_line
 def test_one_line(document: bytes, line: bytes) -> None:
     """Line breaks and indentation are removed; numbers and strings keep their bytes."""
     assert on_one_line(document) == line
+
+
+@given(st.lists(st.binary(max_size=5).map(lambda line: line.replace(b"\n", b" "))), st.data())
+def test_lines_of_a_text_in_pieces(lines: list[bytes], data: st.DataObject) -> None:
+    """The lines are the same wherever the text is cut."""
+    text = b"".join(line + b"\n" for line in lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+    pieces = [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+    assert list(split_lines(pieces)) == lines
