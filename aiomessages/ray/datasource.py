@@ -31,6 +31,7 @@ from aiomessages.values.json_lines import split_lines
 from .columns import schema_of, table_of
 from .errors import ClusterError, node_name
 from .projects import Access
+from .shard_export import Failures
 from .worker import queue_of
 
 OnMissing = Literal["raise", "skip"]
@@ -137,6 +138,8 @@ class ReadIds:
                 operation=caller.operation("export"),
             )
 
+            failures = Failures()
+
             async def read(completion_id: str) -> _Read | None:
                 held = Reservation(budget)
                 held.__enter__()  # until its lines are taken: all that waits is in the budget
@@ -144,11 +147,12 @@ class ReadIds:
                     outcome = await reader.read(Item(completion_id), held)
                 except APIError as error:
                     held.__exit__()
-                    self._miss(completion_id, str(error))
+                    self._miss(completion_id, str(error), is_last=failures.ends_run(error))
                     return None
                 except BaseException:
                     held.__exit__()
                     raise
+                failures.succeeded()
                 return _Read(completion_id, outcome, held)
 
             results = Results(self._ids, read, concurrency=options.at_once, ordered=True)
@@ -175,8 +179,9 @@ class ReadIds:
         pieces = [lines] if isinstance(lines, Lines) else lines
         yield from split_lines(piece.text for piece in pieces)
 
-    def _miss(self, completion_id: str, why: str) -> None:
-        if self._options.on_missing == "raise":
+    def _miss(self, completion_id: str, why: str, *, is_last: bool = False) -> None:
+        """Leave a completion out, or raise; all others would fail as well after an `is_last`."""
+        if is_last or self._options.on_missing == "raise":
             raise ClusterError(
                 f"{completion_id} cannot be read: {why}",
                 hint="on_missing='skip' leaves such completions out",

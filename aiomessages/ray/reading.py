@@ -59,7 +59,8 @@ def read_conversations(
     - `layout`, `include_reply`: as for `aiomessages.export.export`; here the default is a row for
       each conversation.
     - `on_missing`: `raise` ends the read with the first completion that does not exist, changed
-      while it was read, or cannot be read; `skip` leaves it out and logs its id.
+      while it was read, or cannot be read; `skip` leaves it out and logs its id. An error that all
+      others would meet, such as a refused key, ends the read in any case.
     - `block_bytes`: the bytes of JSON after which a block is complete.
     - `concurrency`: the largest number of read tasks at once. Default: as many as Ray has CPUs for.
     - `task_size`: the number of completions of a task.

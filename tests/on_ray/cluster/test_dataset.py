@@ -183,6 +183,16 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
             list(ReadIds([odd], options(server, layout="finetune"), pacer)())
 
 
+def test_a_refused_key_leaves_nothing_out(server: MessagesServer, pacer: Any) -> None:
+    """An error that all conversations would meet ends the task, even if missing ones may be left.
+
+    A dataset without a row would look like one without a conversation.
+    """
+    server.fail(401)
+    with pytest.raises(ClusterError, match="401"):
+        list(ReadIds(["chatcmpl-0001"], options(server, on_missing="skip"), pacer)())
+
+
 def test_a_large_conversation_in_a_task(server: MessagesServer, pacer: Any) -> None:
     """Conversations beyond the memory budget pass through the disk."""
     text = "x" * 200_000
