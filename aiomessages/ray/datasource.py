@@ -7,8 +7,6 @@ at once, and hands out a block when it has enough bytes, so that blocks are the 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
 from itertools import islice
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -17,12 +15,10 @@ from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from aiomessages.client import caller_of
 from aiomessages.errors import APIError
-from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
+from aiomessages.export.conversation_reader import Item, Outcome
 from aiomessages.export.layouts import lay_out
-from aiomessages.export.memory_budget import BUDGET_BYTES, MemoryBudget, Reservation
-from aiomessages.export.run import MAX_RETRY_AFTER
+from aiomessages.export.memory_budget import Reservation
 from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.observe.logs import log
 from aiomessages.paging.workers import Results
@@ -32,7 +28,7 @@ from .columns import schema_of, table_of
 from .errors import ClusterError, node_name
 from .projects import Access
 from .shard_export import Failures
-from .worker import queue_of
+from .worker import queue_of, reader_of
 
 OnMissing = Literal["raise", "skip"]
 
@@ -126,22 +122,11 @@ class ReadIds:
         options = self._options
         async with options.access.client() as client:
             queue = queue_of(self._pacer)
-            caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
-            budget, folder = MemoryBudget(BUDGET_BYTES), Path(gettempdir())
-            reader = ConversationReader(
-                caller,
-                folder,
-                options.include_reply,
-                media=None,
-                limit=None,
-                budget=budget,
-                operation=caller.operation("export"),
-            )
-
+            reader = reader_of(client, queue, include_reply=options.include_reply)
             failures = Failures()
 
             async def read(completion_id: str) -> _Read | None:
-                held = Reservation(budget)
+                held = Reservation(reader.budget)
                 held.__enter__()  # until its lines are taken: all that waits is in the budget
                 try:
                     outcome = await reader.read(Item(completion_id), held)

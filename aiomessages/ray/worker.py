@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aiomessages.calls.rate_limit import Learnt
-from aiomessages.client import caller_of
+from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.errors import MessagesError
 from aiomessages.export.conversation_reader import ConversationReader
 from aiomessages.export.memory_budget import BUDGET_BYTES, MemoryBudget
@@ -118,21 +118,28 @@ class _ProjectReader:
         self.client = access.client()
         self.failures = Failures()
         self._counted = (0, 0)
-        caller = caller_of(self.client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
-        self.reader = ConversationReader(
-            caller,
-            Path(tempfile.gettempdir()),
-            include_reply,
-            media=None,
-            limit=None,
-            budget=MemoryBudget(BUDGET_BYTES),
-            operation=caller.operation("export"),
-        )
+        self.reader = reader_of(self.client, queue, include_reply=include_reply)
 
     def counts(self) -> tuple[int, int]:
         """Return the requests and the refused ones since the last call."""
         (sent, refused), self._counted = self._counted, (self.queue.sent, self.queue.refused)
         return self.queue.sent - sent, self.queue.refused - refused
+
+
+def reader_of(
+    client: AsyncMessagesClient, queue: RemoteQueue, *, include_reply: bool
+) -> ConversationReader:
+    """Return a reader of conversations, which sends as a queue allows it."""
+    caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
+    return ConversationReader(
+        caller,
+        Path(tempfile.gettempdir()),
+        include_reply,
+        media=None,
+        limit=None,
+        budget=MemoryBudget(BUDGET_BYTES),
+        operation=caller.operation("export"),
+    )
 
 
 def queue_of(pacer: Any, learnt: Learnt | None = None) -> RemoteQueue:
