@@ -16,7 +16,7 @@ from aiomessages.values.json_lines import on_one_line
 
 from . import pretty, pretty_completions, pretty_hits, yaml
 from .exits import UsageError
-from .options import options_of
+from .options import options_of, quiet_option
 from .output import STANDARD_OUTPUT, Screen, Write
 from .safe_text import visible_json
 
@@ -48,9 +48,7 @@ OutputFile = Annotated[
         " .json, .jsonl, .yaml, .txt (pretty).",
     ),
 ]
-Quiet = Annotated[
-    bool, shown_by(name=["--quiet", "-q"], show_default=False, help="Print only errors.")
-]
+Quiet = Annotated[bool, quiet_option(help="Print only errors.", **shown_by.keywords)]
 
 # The format that the ending of a file names.
 _OF_ENDINGS: Final[dict[str, Name]] = {

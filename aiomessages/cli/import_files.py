@@ -15,6 +15,7 @@ from aiomessages.archive.importing import ImportReport, check_file, import_check
 
 from .archive_names import check_archive
 from .exits import UsageError
+from .options import quiet_option
 from .progress import counted
 from .stderr import say
 
@@ -54,12 +55,7 @@ def import_files(
             help="Take a conversation of a file where the archive has another form of it.",
         ),
     ] = False,
-    quiet: Annotated[
-        bool,
-        Parameter(
-            name=["--quiet", "-q"], negative="", show_default=False, help="Print only errors."
-        ),
-    ] = False,
+    quiet: Annotated[bool, quiet_option(help="Print only errors.")] = False,
 ) -> None:
     """Import conversations from files into an archive: each file whole, or not at all."""
     if len(files) < 2:

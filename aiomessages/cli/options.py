@@ -73,6 +73,8 @@ Utc = Annotated[
     ),
 ]
 
+quiet_option = partial(Parameter, name=["--quiet", "-q"], negative="", show_default=False)
+
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=math.inf))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
@@ -96,9 +98,7 @@ MaxRps = Annotated[
         metavar="N", help="Maximum requests per second. Default: adapts to the server's rate limit."
     ),
 ]
-Quiet = Annotated[
-    bool, requested(name=["--quiet", "-q"], show_default=False, help="Print only errors.")
-]
+Quiet = Annotated[bool, quiet_option(help="Print only errors.", **requested.keywords)]
 
 
 def spelled_out(tokens: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from . import output
 from .exits import UsageError
 from .key_file import read_or_create
 from .local import explained, serving
-from .options import PORT, NotNegative, Positive
+from .options import PORT, NotNegative, Positive, quiet_option
 from .running import stop_signal
 from .stderr import say, say_all
 
@@ -101,13 +101,7 @@ async def serve(
         ),
     ] = None,
     quiet: Annotated[
-        bool,
-        Parameter(
-            name=["--quiet", "-q"],
-            negative="",
-            show_default=False,
-            help="Print only the settings for the shell, and errors.",
-        ),
+        bool, quiet_option(help="Print only the settings for the shell, and errors.")
     ] = False,
 ) -> None:
     """Serve stored completions on this machine like the API."""

@@ -20,7 +20,7 @@ from aiomessages.archive.connection import ReadConnection
 
 from . import output
 from .exits import CommandError, UsageError
-from .options import PORT
+from .options import PORT, quiet_option
 from .running import stop_signal
 from .stderr import say
 
@@ -80,15 +80,7 @@ async def view(
             help="Read the token from FILE, so that the address stays. It is not printed then.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        Parameter(
-            name=["--quiet", "-q"],
-            negative="",
-            show_default=False,
-            help="Print only the address, and errors.",
-        ),
-    ] = False,
+    quiet: Annotated[bool, quiet_option(help="Print only the address, and errors.")] = False,
 ) -> None:
     """Read the conversations of an archive in the browser."""
     _check_the_extra()

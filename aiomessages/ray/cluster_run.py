@@ -17,7 +17,7 @@ from .destination import Destination
 from .errors import ClusterError, Problem
 from .manifest import Manifest, decode_manifest, manifest_of
 from .nodes import Probe, check_nodes
-from .pacer import Pacer
+from .pace_actor import start_pacer
 from .plan import VERSION, Plan, ProjectPlan, Shard, decode_plan, difference
 from .planning import Parts, digest_of_ids, plan_ids
 from .pool import WorkerPool
@@ -77,8 +77,7 @@ class ClusterRun:
 
     @contextmanager
     def _pool(self) -> Iterator[WorkerPool[Any]]:
-        actor = ray.remote(Pacer).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-        pacers = {project.name: actor.remote(project.max_rps) for project in self._projects}
+        pacers = {project.name: start_pacer(project.max_rps) for project in self._projects}
         pool = WorkerPool[Any](self._job, pacers, self._workers)
         try:
             yield pool

@@ -21,6 +21,9 @@ import msgspec
 
 from .errors import ClusterError
 
+# A completion of a plan: its id, and its JSON if it was listed.
+Named = tuple[str, bytes | None]
+
 VERSION: Final = 1
 FORMATS: Final = ("jsonl.gz", "parquet")
 _DIGITS: Final = 16
@@ -134,8 +137,8 @@ def line_of(completion_id: str, completion: bytes | None) -> bytes:
     return encoded if completion is None else encoded + b"\t" + completion
 
 
-def decode_part(data: bytes) -> list[tuple[str, bytes | None]]:
-    """Return the id of each completion of a shard, and its JSON if it was listed."""
+def decode_part(data: bytes) -> list[Named]:
+    """Return the completions of a shard."""
     found = []
     for line in gzip.decompress(data).split(b"\n")[:-1]:
         encoded, tab, completion = line.partition(b"\t")

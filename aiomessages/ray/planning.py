@@ -6,7 +6,7 @@ A list has one cursor and cannot be split, so one process reads it. Memory holds
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -15,14 +15,12 @@ from typing import Final, Self
 from aiomessages.client import caller_of
 from aiomessages.export.ledger import MAX_ROWS, Ledger
 from aiomessages.export.run import MAX_RETRY_AFTER
-from aiomessages.export.source import batches
+from aiomessages.export.source import SourceItem, batches
 
 from .destination import Destination
-from .plan import RunSettings, Shard, encode_part, line_of, shard_of
+from .plan import Named, RunSettings, Shard, encode_part, line_of, shard_of
 from .projects import Access, Selection, checked_ids
 from .remote_queue import RemoteQueue
-
-Named = tuple[str, bytes | None]
 
 # A part is complete with this many bytes, if it does not have its number of completions before: it
 # is in memory while it is made, and a shard of long conversations would take long.
@@ -74,15 +72,23 @@ async def plan_selection(
 
     Raises APIError if the list cannot be read to its end, and ClusterError.
     """
+    with _Seen() as seen:
+        async with aclosing(listed(access, selection, queue)) as found:
+            async for batch in found:
+                new = seen.first_sights([(one, completion) for one, completion in batch])
+                await asyncio.to_thread(parts.add, new)
+    return await asyncio.to_thread(parts.finish)
+
+
+async def listed(
+    access: Access, selection: Selection, queue: RemoteQueue
+) -> AsyncGenerator[list[SourceItem], None]:
+    """Yield the completions of a selection in batches; one may come twice. Raises APIError."""
     async with access.client() as client:
         caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
-        listed = batches(selection.source(client), caller.attempts)
-        with _Seen() as seen:
-            async with aclosing(listed):
-                async for batch in listed:
-                    new = seen.first_sights([(one, completion) for one, completion in batch])
-                    await asyncio.to_thread(parts.add, new)
-    return await asyncio.to_thread(parts.finish)
+        async with aclosing(batches(selection.source(client), caller.attempts)) as found:
+            async for batch in found:
+                yield batch
 
 
 def plan_ids(ids: Iterable[object], parts: Parts) -> list[Shard]:

@@ -8,18 +8,16 @@ import ray
 import ray.data
 from anyio.from_thread import start_blocking_portal
 
-from aiomessages.client import caller_of
 from aiomessages.errors import ConfigurationError, MessagesError
 from aiomessages.export.layouts import LAYOUTS
-from aiomessages.export.run import MAX_RETRY_AFTER
-from aiomessages.export.source import batches
 from aiomessages.settings import check_count
 from aiomessages.wire.requests import check_completion_id
 
 from .datasource import ConversationSource, OnMissing, ReadOptions
 from .errors import Problem
 from .nodes import check_nodes
-from .pacer import Pacer
+from .pace_actor import start_pacer
+from .planning import listed
 from .projects import Access, Selection, access_of, checked_ids
 from .worker import queue_of
 
@@ -89,11 +87,9 @@ def read_conversations(
     else:
         ids = _unique(ids_or_selection)
     check_nodes({"": access})
-    pacer = (
-        ray.remote(Pacer).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(max_rps)
-    )
+    pacer = start_pacer(max_rps)
     if ids is None:
-        ids = _listed(access, ids_or_selection, pacer)
+        ids = _ids_of(access, ids_or_selection, pacer)
     options = ReadOptions(
         access, layout, include_reply, on_missing, block_bytes, conversations_at_once
     )
@@ -119,7 +115,7 @@ def _unique(ids: Iterable[str]) -> list[str]:
 # --- the list of a selection ----------------------------------------------------------------------
 
 
-def _listed(access: Access, selection: Any, pacer: Any) -> list[str]:
+def _ids_of(access: Access, selection: Any, pacer: Any) -> list[str]:
     """Return the ids of a selection, which a task lists: the driver may have no key."""
     task = ray.remote(list_ids).options(num_cpus=0)
     found = ray.get(task.remote(access, selection, pacer))
@@ -141,10 +137,7 @@ def list_ids(access: Access, selection: Selection, pacer: Any) -> list[str] | Pr
 
 async def _list_ids(access: Access, selection: Selection, pacer: Any) -> list[str]:
     found: dict[str, None] = {}
-    async with access.client() as client:
-        queue = queue_of(pacer)
-        caller = caller_of(client).queued(queue, max_retry_after=MAX_RETRY_AFTER)
-        async with aclosing(batches(selection.source(client), caller.attempts)) as listed:
-            async for batch in listed:
-                found.update((item.completion_id, None) for item in batch)
+    async with aclosing(listed(access, selection, queue_of(pacer))) as batches:
+        async for batch in batches:
+            found.update((item.completion_id, None) for item in batch)
     return [*found]

@@ -5,7 +5,6 @@ from typing import Final
 import msgspec
 
 _DIGITS: Final = 16
-Bytes = bytes  # a field of the record has the name
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
@@ -34,9 +33,10 @@ class ShardRecord(msgspec.Struct, frozen=True):
         """The name of the record's file, which follows from its content."""
         return f"{self.shard}-{self.sha256[:_DIGITS]}.json"
 
-    def encode(self) -> Bytes:
-        """Return the JSON."""
-        return msgspec.json.encode(self) + b"\n"
+
+def encode_record(record: ShardRecord) -> bytes:
+    """Return the file of a record."""
+    return msgspec.json.encode(record) + b"\n"
 
 
 def decode_record(data: bytes) -> ShardRecord:

@@ -28,11 +28,9 @@ from aiomessages.values.json_lines import split_lines
 from aiomessages.wire.requests import check_completion_id
 
 from .columns import ParquetFile
-from .plan import RunSettings
+from .plan import Named, RunSettings
 from .records import ShardRecord
 from .spool import Spool
-
-Named = tuple[str, bytes | None]
 
 # After so many failures in a row, the network or the server is down, and not one conversation.
 FAILURES_IN_A_ROW: Final = 20

@@ -25,7 +25,7 @@ from .errors import Problem
 from .plan import RunSettings, Shard, decode_part
 from .planning import Parts, plan_selection
 from .projects import Access, Selection
-from .records import ShardRecord
+from .records import ShardRecord, encode_record
 from .remote_queue import RemoteQueue
 from .shard_export import Failures, ShardExport
 
@@ -92,7 +92,7 @@ class Worker:
                 await asyncio.to_thread(put, name, made.incomplete)
             # The record first: a shard whose file is there has one.
             record = made.record
-            await asyncio.to_thread(put, f"records/{record.name}", record.encode())
+            await asyncio.to_thread(put, f"records/{record.name}", encode_record(record))
             await asyncio.to_thread(put, f"data/{record.file}", made.data)
         requests, refused = reader.counts()
         return Done(record, requests, refused, reader.queue.learnt)

@@ -24,7 +24,7 @@ from aiomessages.ray.plan import (
     line_of,
     shard_of,
 )
-from aiomessages.ray.records import ShardRecord, decode_record, shard_in
+from aiomessages.ray.records import ShardRecord, decode_record, encode_record, shard_in
 
 SETTINGS = RunSettings("messages", 2, include_reply=True, format="jsonl.gz")
 URL = "https://api.test/v1"
@@ -131,7 +131,7 @@ def record(shard: str, **facts: object) -> ShardRecord:
 def test_a_record_names_its_shard_and_its_file() -> None:
     """The name of a record follows from its content, and names the shard."""
     made = record("a-000000-00ff", gone=["x"], failed={"y": "APITimeoutError"})
-    assert decode_record(made.encode()) == made
+    assert decode_record(encode_record(made)) == made
     assert made.name == "a-000000-00ff-0123456789abcdef.json"
     assert shard_in(made.name) == made.shard
 
