@@ -270,8 +270,11 @@ def ray(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def ray_crash(session: nox.Session) -> None:
-    """Kill fifty workers, pacers, drivers and nodes; simulate every server for many workers."""
-    _install_ray(session)
+    """Kill fifty workers, pacers, drivers and nodes; simulate every server for many workers.
+
+    The benchmarks that need Ray run as well, at a size too small for their figures to matter.
+    """
+    _install_ray(session, *_group("bench"))
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))
     session.log(f"AIOMESSAGES_SEED={seed} kills at the same moments again")
     counts = {"AIOMESSAGES_CLUSTER_KILLS": "50", "AIOMESSAGES_SEED": seed}
@@ -281,6 +284,7 @@ def ray_crash(session: nox.Session) -> None:
     grid = {"AIOMESSAGES_GRID": "1"}
     pace = ("tests/on_ray/test_shared_pace.py", *ALL_CORES)
     session.run("pytest", *pace, *session.posargs, env=grid)
+    session.run("pytest", "tests/test_benchmarks.py", "-k", "ray", *session.posargs)
 
 
 @nox.session
@@ -294,9 +298,9 @@ def _install_for_tests(session: nox.Session, *options: str) -> None:
     session.install("-e", ".[cli]", *_group("tests"), *options)
 
 
-def _install_ray(session: nox.Session) -> None:
+def _install_ray(session: nox.Session, *others: str) -> None:
     try:
-        session.install("-e", ".[ray]", *_group("ray"))
+        session.install("-e", ".[ray]", *_group("ray"), *others)
     except CommandFailed:
         session.skip("Ray cannot be installed here: it has no wheel for this platform or Python")
 

@@ -24,6 +24,7 @@ QUESTIONS = {
     "archive": "archive",
     "view": "view",
     "ray": "cluster",
+    "ray-pace": "cluster_pace",
     "plot": "plot",
 }
 

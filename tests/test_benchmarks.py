@@ -36,9 +36,10 @@ TINY = {
     "view --messages 2000 --times 2 --starts 2": "peak of the server",
     "ray --lengths 2 --formats jsonl.gz --pages 20 --growth-pages 20 --rounds 1 --runs 1"
     " --workers 1": "worker and pacer",
+    "ray-pace --rates 50 --workers 1 --seconds 0.2 --rounds 1": "1 worker",
 }
-# Packages that the others do without; a session of its own installs them.
-NEEDS = {"ray": "ray"}
+# Packages that the others do without; the session `ray_crash` installs them.
+NEEDS = {"ray": "ray", "ray-pace": "ray"}
 
 
 def benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
