@@ -1,11 +1,13 @@
 """Kills at random moments: of a worker, the pacer, the driver, and a whole node.
 
 The run, repeated if need be, has every row exactly once, and fetches nothing twice that was done.
+Each kind of kill has its turn with a folder and with an object store.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -22,7 +24,8 @@ import ray
 from conftest_cluster import serve
 from test_cluster_export import project, rows
 
-from aiomessages.ray import export
+from aiomessages.ray import ClusterReport, export, read_conversations
+from aiomessages.ray.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,9 +107,9 @@ class Strike:
         self._kill()
 
 
-def check(folder: Path) -> None:
+def check(destination: str) -> None:
     """Require that every row is there exactly once, and in the plan's order in its shard."""
-    found = [(row["completion_id"], row["seq"]) for row in rows(folder)]
+    found = [(row["completion_id"], row["seq"]) for row in rows(destination)]
     expected = [
         (f"chatcmpl-{number:04}", seq)
         for number in range(COMPLETIONS)
@@ -116,52 +119,103 @@ def check(folder: Path) -> None:
     assert found == expected  # the shards are in the manifest in the plan's order
 
 
-def done_ids(folder: Path) -> set[str]:
+def done_ids(destination: str) -> set[str]:
     """Return the ids in the data files that are there."""
-    import gzip  # noqa: PLC0415
-
+    store = Destination(destination)
     return {
         json.loads(line)["completion_id"]
-        for file in Path(folder, "data").glob("*.jsonl.gz")
-        for line in gzip.decompress(file.read_bytes()).splitlines()
+        for name in store.sizes("data")
+        for line in gzip.decompress(store.read(f"data/{name}")).splitlines()
     }
 
 
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_kill(number: int, server: MessagesServer, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_kill(
+    number: int, server: MessagesServer, cluster: Cluster, s3: str, tmp_path: Path
+) -> None:
     """After a kill, the run goes on or is repeated, and ends with every row once."""
-    kind = KINDS[number % len(KINDS)]
+    kind, place = KINDS[number % len(KINDS)], number // len(KINDS) % 2
     dice = random.Random(f"{SEED}-{number}")  # noqa: S311 no secret
     after, delay = dice.randrange(COMPLETIONS // SHARD - 2), dice.uniform(0, 1)
-    folder = tmp_path / "run"
+    destination = f"s3://bucket/kill-{number}{s3}" if place else str(tmp_path / "run")
+    done: set[str] = set()
+    requests = 0  # those of before the kill
+
+    def run(on_progress: Callable[[Any], None] | None = None) -> ClusterReport:
+        return export(
+            [project(server)], destination, workers=2, shard_size=SHARD, on_progress=on_progress
+        )
+
+    def kill() -> None:
+        nonlocal done, requests
+        done, requests = done_ids(destination), len(server.requests)
+        if kind == "node":
+            kill_node(cluster)
+        else:
+            kill_process({"worker": "Worker", "pacer": "Pacer"}[kind])
+
     if kind == "driver":
-        kill_a_driver(cluster, server, folder, after, delay)
-        done = done_ids(folder)
-        server.requests.clear()
-        report = export([project(server)], folder, workers=2, shard_size=SHARD)
-        assert not {request.completion_id for request in server.requests} & done
+        kill_a_driver(cluster, server, destination, after, delay)
+        done, requests = done_ids(destination), len(server.requests)
+        report = run()
     else:
-        kills = {
-            "worker": lambda: kill_process("Worker"),
-            "pacer": lambda: kill_process("Pacer"),
-            "node": lambda: kill_node(cluster),
-        }
-        strike = Strike(kills[kind], after, delay)
-        report = export([project(server)], folder, workers=2, shard_size=SHARD, on_progress=strike)
+        strike = Strike(kill, after, delay)
+        report = run(strike)
         assert strike.thread is not None
         strike.thread.join()
         if kind == "node":
             cluster.add_node(num_cpus=1)  # for the next test
+    assert not {request.completion_id for request in server.requests[requests:]} & done
     assert report.complete
     assert report.completions == COMPLETIONS
-    check(folder)
+    check(destination)
+    requests = len(server.requests)
+    assert run().was_finished
+    assert len(server.requests) == requests
+
+
+class Counted(list[Any]):
+    """A list that tells when it has so many items."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__()
+        self._wanted = wanted
+        self.reached = threading.Event()
+
+    def append(self, item: Any) -> None:
+        """Append an item."""
+        super().append(item)
+        if len(self) >= self._wanted:
+            self.reached.set()
+
+
+# Ray sets deprecated options of its own.
+@pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
+def test_a_dataset_whose_node_dies(server: MessagesServer, cluster: Cluster) -> None:
+    """Its tasks are read again on other nodes, and each row is there once, in its place."""
+    server.requests = requests = Counted(COMPLETIONS // 2)
+    ids = [f"chatcmpl-{number:04}" for number in range(COMPLETIONS)]
+    dataset = read_conversations(
+        ids, key="env:KEY_A", base_url=server.base_url, task_size=10, block_bytes=500
+    )
+
+    def kill() -> None:
+        assert requests.reached.wait(60)
+        kill_node(cluster)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    found = [row["completion_id"] for row in dataset.take_all()]
+    thread.join()
+    cluster.add_node(num_cpus=1)  # for the next test
+    assert found == ids
 
 
 def kill_a_driver(
-    cluster: Cluster, server: MessagesServer, folder: Path, after: int, delay: float
+    cluster: Cluster, server: MessagesServer, destination: str, after: int, delay: float
 ) -> None:
     """Run the export in a process of its own, and end it after some shards."""
-    arguments = [cluster.address, server.base_url, str(folder), str(SHARD)]
+    arguments = [cluster.address, server.base_url, destination, str(SHARD)]
     command = [sys.executable, "-c", DRIVER, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
