@@ -265,6 +265,36 @@ async def test_a_server_that_is_down_ends_the_run(server: MessagesServer, tmp_pa
     assert "500" in problem.said
 
 
+@pytest.mark.parametrize(("status", "every"), [(500, 5), (403, 40)])
+async def test_broken_conversations_here_and_there_do_not_end_the_run(
+    server: MessagesServer, tmp_path: Path, status: int, every: int
+) -> None:
+    """At the end of the shard they are tried in a row, though others were read between them."""
+    ids = [server.store(1) for _ in range(6 * FAILURES_IN_A_ROW)]
+    broken = ids[1::every]
+    for completion_id in broken:
+        server.fail(status, completion_id=completion_id)
+    run = Run(server, tmp_path / "run", options=FAST)
+    (done,) = await run.export(run.ids(ids, 1000))
+    await run.worker.close()
+    assert list(done.record.failed) == broken
+    assert done.record.completions == len(ids) - len(broken)
+
+
+async def test_a_server_that_goes_down_at_the_end_of_a_shard_ends_the_run(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    """No conversation was read after the first failure, so that the failures are one row."""
+    ids = [server.store(1) for _ in range(FAILURES_IN_A_ROW - 5)]
+    server.fail(500, first=2 * 5 + 1)
+    run = Run(server, tmp_path / "run", options=FAST, concurrency=1)
+    (shard,) = run.ids(["chatcmpl-00", *ids], 1000)
+    problem = await run.worker.export("a", shard, None)
+    await run.worker.close()
+    assert isinstance(problem, Problem)
+    assert "500" in problem.said
+
+
 async def test_raise_ends_the_run_at_once(server: MessagesServer, tmp_path: Path) -> None:
     """With on_error='raise', one broken conversation is enough."""
     run = Run(server, tmp_path / "run", options=FAST, raises=True)
