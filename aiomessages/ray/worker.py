@@ -22,7 +22,7 @@ from aiomessages.export.run import MAX_RETRY_AFTER
 
 from .destination import Destination
 from .errors import Problem
-from .plan import RunSettings, Shard, decode_part
+from .plan import RunSettings, Shard, check_part, decode_part
 from .planning import Parts, plan_selection
 from .projects import Access, Selection
 from .records import ShardRecord
@@ -83,6 +83,7 @@ class Worker:
         reader = self._reader(project, learnt)
         job, put = self._job, self._destination.put
         part = await asyncio.to_thread(self._destination.read, f"plan/{shard.name}.txt.gz")
+        check_part(shard, project, job.accesses[project].base_url, job.settings, part)
         export = ShardExport(
             shard.name, job.settings, reader.reader, reader.failures, job.raises, job.concurrency
         )

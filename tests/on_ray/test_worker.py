@@ -189,6 +189,17 @@ async def test_what_could_not_be_read_is_named(run: Run) -> None:
     assert run.only("records").name == record.name
 
 
+async def test_a_part_that_was_cut_is_no_shard_without_completions(run: Run) -> None:
+    """A worker that finds another file than the planned one writes nothing."""
+    shards = run.ids(["chatcmpl-00"])
+    run.only("plan").write_bytes(b"")
+    problem = await run.worker.export("a", shards[0], None)
+    assert isinstance(problem, Problem)
+    assert "is not the file that was planned" in problem.said
+    assert rows(run.folder) == []
+    assert not [*Path(run.folder, "data").iterdir()]
+
+
 async def test_a_failure_is_tried_once_more(run: Run) -> None:
     """What passes until the end of the shard leaves no trace."""
     run.server.fail(500, completion_id="chatcmpl-02", times=1)
