@@ -115,9 +115,13 @@ class Project(msgspec.Struct, frozen=True):
             raise ConfigurationError(
                 f"source must be a Selection or ids, not {type(self.source).__name__}"
             )
-        rate = self.max_rps
-        if rate is not None and not (type(rate) in (int, float) and rate > 0):
-            raise ConfigurationError(f"max_rps must be a number above 0, not {rate!r}")
+        check_rate(self.max_rps)
+
+
+def check_rate(rate: object) -> None:
+    """Raise ConfigurationError unless a rate is None or a number above 0."""
+    if rate is not None and not (type(rate) in (int, float) and rate > 0):  # type: ignore[operator]
+        raise ConfigurationError(f"max_rps must be a number above 0, not {rate!r}")
 
 
 class Access(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from .datasource import ConversationSource, OnMissing, ReadOptions
 from .errors import Problem
 from .nodes import check_nodes
 from .pacer import Pacer
-from .projects import Access, Selection, access_of, checked_ids
+from .projects import Access, Selection, access_of, check_rate, checked_ids
 from .worker import queue_of
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def read_conversations(
         *(() if concurrency is None else (("concurrency", concurrency),)),
     ):
         check_count(name, value)
+    check_rate(max_rps)
     access = access_of(key, base_url, client_options or {})
     if isinstance(ids_or_selection, Selection):
         ids_or_selection.check()

@@ -152,7 +152,9 @@ def test_a_record_names_its_shard_and_its_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{}", b"\xff", record("another").encode()], ids=["", "{}", "not text", "another's"]
+    "data",
+    [b"", b"{}", b"\xff", record("another").encode()],
+    ids=["", "{}", "not text", "another's"],
 )
 def test_a_file_that_is_no_record(data: bytes) -> None:
     """It is refused, with its name and what to do."""

@@ -102,6 +102,7 @@ def test_arguments_of_a_dataset_that_are_refused(server: MessagesServer) -> None
         ([], {"on_missing": "x"}, "on_missing must be"),
         ([], {"task_size": 0}, "task_size"),
         ([], {"concurrency": 0}, "concurrency"),
+        ([], {"max_rps": 0}, "max_rps must be"),
         ([], {"client_options": {"api_key": "x"}}, "api_key is no option"),
     ]:
         with pytest.raises(ConfigurationError, match=said):
