@@ -122,7 +122,8 @@ def _unique(ids: Iterable[str]) -> list[str]:
 
 def _listed(access: Access, selection: Any, pacer: Any) -> list[str]:
     """Return the ids of a selection, which a task lists: the driver may have no key."""
-    task = ray.remote(list_ids).options(num_cpus=0)
+    # A part of a CPU, so that it runs on a node that was checked: the driver's may have no key.
+    task = ray.remote(list_ids).options(num_cpus=0.001)
     found = ray.get(task.remote(access, selection, pacer))
     if isinstance(found, Problem):
         raise found.error()
