@@ -151,7 +151,7 @@ def test_a_kill(number: int, server: MessagesServer, cluster: Cluster, tmp_path:
         assert strike.thread is not None
         strike.thread.join()
         if kind == "node":
-            cluster.add_node(num_cpus=1)  # for the next test
+            cluster.add_node(num_cpus=2)  # for the next test
     assert report.complete
     assert report.completions == COMPLETIONS
     check(folder)
