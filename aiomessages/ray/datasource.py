@@ -6,7 +6,6 @@ at once, and hands out a block when it has enough bytes, so that blocks are the 
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -70,9 +69,9 @@ class ConversationSource(Datasource):  # type: ignore[misc]  # Ray's class has n
     ) -> list[ReadTask]:
         """Return the tasks. Their number follows from the ids alone, and so do the blocks."""
         metadata = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-        schema, rest, tasks = schema_of(self._options.layout), iter(self._ids), []
-        while ids := list(islice(rest, self._task_size)):
-            read = ReadIds(ids, self._options, self._pacer)
+        schema, size, tasks = schema_of(self._options.layout), self._task_size, []
+        for start in range(0, max(len(self._ids), 1), size):  # one for no ids: it has the schema
+            read = ReadIds(self._ids[start : start + size], self._options, self._pacer)
             tasks.append(
                 ReadTask(read, metadata, schema=schema, per_task_row_limit=per_task_row_limit)
             )

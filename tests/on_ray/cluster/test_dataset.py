@@ -76,8 +76,8 @@ def test_few_tasks(server: MessagesServer) -> None:
 
 
 def test_nothing_to_read(server: MessagesServer) -> None:
-    """No ids, or a selection without any, are a dataset without rows."""
-    assert read(server, []).count() == 0
+    """No ids, or a selection without any, are a dataset without rows, and with the columns."""
+    assert read(server, []).schema().base_schema == schema_of("conversations")
     assert read(server, Selection(model="none")).count() == 0
 
 
