@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from aiomessages.ray import Project, Selection
 from aiomessages.ray.errors import ClusterError, Problem, node_name
 from aiomessages.ray.keys import key_of
 from aiomessages.ray.projects import access_of, checked_ids
+from aiomessages.settings import UnusableKeyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +42,40 @@ async def test_the_three_kinds_of_names(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert isinstance(found, KeyFile)
     assert await found() == SECRET
     monkeypatch.setitem(sys.modules, "provider", sys.modules[__name__])
-    assert key_of("import:provider:provide") is provide
+    imported = key_of("import:provider:provide")
+    assert callable(imported)
+    assert await imported() == SECRET
+
+
+async def test_a_callable_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is named without its text, which may quote a key; the client's own ones pass."""
+
+    async def fail(error: Exception) -> str:
+        raise error
+
+    errors = [RuntimeError(SECRET), OSError(SECRET), UnusableKeyError("no API key"), TimeoutError()]
+    says = ["m:f raised RuntimeError", "m:f raised OSError", "no API key", "^$"]
+    for error, said in zip(errors, says, strict=True):
+        monkeypatch.setitem(sys.modules, "m", SimpleNamespace(f=partial(fail, error)))
+        key = key_of("import:m:f")
+        assert callable(key)
+        with pytest.raises((ConfigurationError, TimeoutError), match=said) as raised:
+            await key()
+        assert SECRET not in str(raised.value)
+    monkeypatch.setitem(sys.modules, "m", SimpleNamespace(f=lambda: SECRET))
+    with pytest.raises(ConfigurationError, match="must be an async function"):
+        await key_of("import:m:f")()  # type: ignore[operator]
+
+
+def test_a_callable_that_keeps_keys_is_told_of_a_refused_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The client tells it as without the name, and only one that listens."""
+    (tmp_path / "key").write_text(SECRET)
+    kept = KeyFile(tmp_path / "key")
+    monkeypatch.setitem(sys.modules, "m", SimpleNamespace(kept=kept, plain=provide))
+    assert key_of("import:m:kept").refused == kept.refused  # type: ignore[union-attr]
+    assert not hasattr(key_of("import:m:plain"), "refused")
 
 
 @pytest.mark.parametrize(
