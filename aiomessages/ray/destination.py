@@ -212,6 +212,8 @@ def _check_uri(uri: str) -> None:
             "the URI of the destination holds a password",
             hint="give the nodes the credentials by their environment or their role",
         )
+    if {".", ".."}.intersection(unquote(parts.path).split("/")):
+        raise ConfigurationError("the URI of the destination has '.' or '..' in its path")
     # pyarrow drops it, and two destinations would be the same.
     if parts.fragment or (parts.scheme == "file" and query):
         raise ConfigurationError(

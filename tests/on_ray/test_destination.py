@@ -128,6 +128,8 @@ def test_a_probe(folder: Destination, tmp_path: Path) -> None:
         ("s3://bucket/run?endpoint_override=http%3A%2F%2Fme:secret%40host", "holds a password"),
         ("s3://bucket/run#1", "goes on after its path"),
         ("file:///run?1", "goes on after its path"),
+        ("s3://bucket/./run", "'.' or '..' in its path"),
+        ("s3://bucket/%2e%2e/run", "'.' or '..' in its path"),
         ("s3://[secret/run", "its host is invalid"),
         (Path("s3://bucket/run"), "with one slash"),
     ],
