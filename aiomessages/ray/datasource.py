@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from aiomessages.errors import APIError
+from aiomessages.errors import APIError, MessagesError
 from aiomessages.export.conversation_reader import Item, Outcome
 from aiomessages.export.layouts import lay_out
 from aiomessages.export.memory_budget import Reservation
@@ -24,7 +24,7 @@ from aiomessages.paging.workers import Results
 from aiomessages.values.json_lines import split_lines
 
 from .columns import schema_of, table_of
-from .errors import ClusterError, node_name
+from .errors import ClusterError, Problem, node_name
 from .projects import Access
 from .shard_export import Failures
 from .worker import queue_of, reader_of
@@ -101,6 +101,10 @@ class ReadIds:
             try:
                 while (block := portal.call(_next, blocks)) is not None:
                     yield block
+            except ClusterError:
+                raise
+            except MessagesError as error:  # such as a key that this node does not have
+                raise Problem.of(error).error() from None
             finally:
                 portal.call(blocks.aclose)
 
@@ -131,7 +135,9 @@ class ReadIds:
                     outcome = await reader.read(Item(completion_id), held)
                 except APIError as error:
                     held.__exit__()
-                    self._miss(completion_id, str(error), is_last=failures.ends_run(error))
+                    if failures.ends_run(error):
+                        raise Problem.of(error, f"{completion_id} cannot be read").error() from None
+                    self._miss(completion_id, str(error))
                     return None
                 except BaseException:
                     held.__exit__()
@@ -163,14 +169,12 @@ class ReadIds:
         pieces = [lines] if isinstance(lines, Lines) else lines
         yield from split_lines(piece.text for piece in pieces)
 
-    def _miss(self, completion_id: str, why: str, *, is_last: bool = False) -> None:
-        """Leave a completion out, or raise; all others would fail as well after an `is_last`."""
-        if is_last or self._options.on_missing == "raise":
-            raise ClusterError(
-                f"{completion_id} cannot be read: {why}",
-                hint="on_missing='skip' leaves such completions out",
-                node=node_name(),
-            )
+    def _miss(self, completion_id: str, why: str) -> None:
+        """Leave a completion out, or raise."""
+        said = f"{completion_id} cannot be read: {why}"
+        if self._options.on_missing == "raise":
+            hint = "on_missing='skip' leaves such completions out"
+            raise Problem(said, hint, node_name()).error() from None
         log.warning("left out %s: %s", completion_id, why)
 
 

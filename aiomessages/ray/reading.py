@@ -85,8 +85,7 @@ def read_conversations(
     check_rate(max_rps)
     access = access_of(key, base_url, client_options or {})
     if isinstance(ids_or_selection, Selection):
-        ids_or_selection.check()
-        ids = None
+        selection, ids = ids_or_selection.checked(), None
     else:
         ids = _unique(ids_or_selection)
     check_nodes({"": access})
@@ -94,7 +93,7 @@ def read_conversations(
         ray.remote(Pacer).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(max_rps)
     )
     if ids is None:
-        ids = _listed(access, ids_or_selection, pacer)
+        ids = _listed(access, selection, pacer)
     options = ReadOptions(
         access, layout, include_reply, on_missing, block_bytes, conversations_at_once
     )

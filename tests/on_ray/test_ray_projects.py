@@ -6,9 +6,10 @@ import pickle
 import socket
 import sys
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from aiomessages.errors import ConfigurationError
@@ -157,6 +158,10 @@ def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
         ({"source": "chatcmpl-1"}, "source must be a Selection or ids, not str"),
         ({"source": 7}, "source must be a Selection or ids, not int"),
         ({"source": Selection(since=2, until=1)}, "since must be earlier than until"),
+        ({"source": Selection(until=float("inf"))}, "must be finite, not inf: leave out an open"),
+        ({"source": Selection(model=7)}, "model must be a str, not int"),  # type: ignore[arg-type]
+        ({"source": Selection(metadata=[])}, "metadata must be a mapping"),  # type: ignore[arg-type]
+        ({"source": Selection(metadata={"a": 7})}, "of str, not int"),  # type: ignore[dict-item]
         ({"max_rps": 0}, "max_rps must be a number above 0, not 0"),
         ({"max_rps": True}, "max_rps must be a number above 0, not True"),
         ({"base_url": "http://far.test/v1"}, "project a: "),
@@ -167,6 +172,21 @@ def test_projects_that_are_refused(changes: dict[str, Any], said: str) -> None:
     """The error names the project, and says what to write."""
     with pytest.raises(ConfigurationError, match=said):
         Project(**{"name": "a", **changes}).access()
+
+
+def test_a_selection_becomes_plain() -> None:
+    """A plan has it as JSON, and a later call is compared with that."""
+
+    class Text(str):
+        __slots__ = ()
+
+    class Seconds(float):
+        pass
+
+    odd = Selection(Text("gpt-4o"), MappingProxyType({"a": Text("b")}), Seconds(1), 2)  # type: ignore[arg-type]
+    assert msgspec.json.encode(odd.checked()) == (
+        b'{"model":"gpt-4o","metadata":{"a":"b"},"since":1.0,"until":2}'
+    )
 
 
 def test_ids_are_a_source() -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from conftest_cluster import KEYS, serve
+from msgspec import structs
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -187,11 +188,22 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
 def test_a_refused_key_leaves_nothing_out(server: MessagesServer, pacer: Any) -> None:
     """An error that all conversations would meet ends the task, even if missing ones may be left.
 
-    A dataset without a row would look like one without a conversation.
+    A dataset without a row would look like one without a conversation. Its hint is that of the
+    error: to leave such completions out would not help.
     """
     server.fail(401)
-    with pytest.raises(ClusterError, match="401"):
+    with pytest.raises(ClusterError, match="401") as raised:
         list(ReadIds(["chatcmpl-0001"], options(server, on_missing="skip"), pacer)())
+    assert "skip" not in raised.value.hint
+    assert raised.value.node is not None
+
+
+def test_a_task_on_a_node_without_the_key(server: MessagesServer, pacer: Any) -> None:
+    """A node that joined late was not checked: the error names it, and the variable."""
+    lacking = access_of("env:NOT_THERE", server.base_url, {})
+    with pytest.raises(ClusterError, match=r"on node .*: NOT_THERE is not set") as raised:
+        list(ReadIds(["a"], structs.replace(options(server), access=lacking), pacer)())
+    assert raised.value.node is not None
 
 
 def test_a_large_conversation_in_a_task(server: MessagesServer, pacer: Any) -> None:
