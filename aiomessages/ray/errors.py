@@ -31,6 +31,8 @@ class Problem(msgspec.Struct, frozen=True):
     def of(cls, error: BaseException, about: str = "") -> "Problem":
         """Return the problem that an error is, on this node."""
         hint = str(getattr(error, "hint", ""))
+        if isinstance(error, OSError) and not isinstance(error, MessagesError):
+            hint = "look at the disk of this node with its temporary files (TMPDIR)"
         said = str(error) if isinstance(error, MessagesError | OSError) else repr(error)
         if hint:
             said = said.removesuffix(hint).rstrip(" :.")

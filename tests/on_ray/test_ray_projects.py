@@ -220,7 +220,8 @@ def test_a_problem_says_what_its_error_says() -> None:
     assert isinstance(error, ClusterError)
     assert str(error) == f"on node {node_name()}: project a: no key: set it"
     assert (error.node, error.hint) == (node_name(), "set it")
-    assert Problem.of(OSError(5, "broken")).said == "[Errno 5] broken"
+    full = Problem.of(OSError(28, "No space left on device"))
+    assert (full.said, "TMPDIR" in full.hint) == ("[Errno 28] No space left on device", True)
     assert Problem.of(KeyError("x")).said == "KeyError('x')"
 
 
