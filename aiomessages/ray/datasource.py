@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from aiomessages.errors import APIError, MessagesError
+from aiomessages.errors import APIError, ConfigurationError, MessagesError
 from aiomessages.export.conversation_reader import Item, Outcome
 from aiomessages.export.layouts import lay_out
 from aiomessages.export.memory_budget import Reservation
@@ -22,6 +22,7 @@ from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.observe.logs import log
 from aiomessages.paging.workers import Results
 from aiomessages.values.json_lines import split_lines
+from aiomessages.wire.requests import check_completion_id
 
 from .columns import schema_of, table_of
 from .errors import ClusterError, Problem, node_name
@@ -129,6 +130,11 @@ class ReadIds:
             failures = Failures()
 
             async def read(completion_id: str) -> _Read | None:
+                try:
+                    check_completion_id(completion_id)  # a listed one was not checked
+                except ConfigurationError as error:
+                    self._miss(completion_id, str(error))
+                    return None
                 held = Reservation(reader.budget)
                 held.__enter__()  # until its lines are taken: all that waits is in the budget
                 try:
@@ -137,7 +143,7 @@ class ReadIds:
                     held.__exit__()
                     if failures.ends_run(error):
                         raise Problem.of(error, f"{completion_id} cannot be read").error() from None
-                    self._miss(completion_id, str(error))
+                    self._miss(completion_id, str(error), type(error).__name__)
                     return None
                 except BaseException:
                     held.__exit__()
@@ -169,13 +175,13 @@ class ReadIds:
         pieces = [lines] if isinstance(lines, Lines) else lines
         yield from split_lines(piece.text for piece in pieces)
 
-    def _miss(self, completion_id: str, why: str) -> None:
-        """Leave a completion out, or raise."""
+    def _miss(self, completion_id: str, why: str, reason: str = "") -> None:
+        """Leave a completion out, or raise. The log has the `reason`, and no text of a server."""
         said = f"{completion_id} cannot be read: {why}"
         if self._options.on_missing == "raise":
             hint = "on_missing='skip' leaves such completions out"
             raise Problem(said, hint, node_name()).error() from None
-        log.warning("left out %s: %s", completion_id, why)
+        log.warning("left out %r: %s", completion_id, reason or why)
 
 
 # In quotes, for the site is built without pyarrow.

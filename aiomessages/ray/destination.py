@@ -76,7 +76,7 @@ class Destination:
             said = " ".join(str(error).split())[:500]
             raise ClusterError(
                 f"the destination {self.uri} cannot be used: {said}",
-                hint="check its address and free space, and the credentials and permissions of each node",
+                hint="check its address and space, and each node's credentials and permissions",
             ) from None
 
     @property

@@ -5,6 +5,7 @@ import sys
 
 import msgspec
 
+from aiomessages import __version__
 from aiomessages.errors import MessagesError
 from aiomessages.export.errors import ExportError
 
@@ -41,6 +42,15 @@ class Problem(msgspec.Struct, frozen=True):
     def error(self) -> ClusterError:
         """Return it as an error for the driver to raise."""
         return ClusterError(f"on node {self.node}: {self.said}", hint=self.hint, node=self.node)
+
+
+def check_version(version: str) -> None:
+    """Raise ClusterError if the driver's version is not that of this process."""
+    if version != __version__:
+        raise ClusterError(
+            f"aiomessages {__version__} is installed, and {version} on the driver",
+            hint="install the same version on all nodes",
+        )
 
 
 def node_name() -> str:

@@ -48,7 +48,7 @@ class ClusterReport(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether no completion failed, was lost or is not visible yet, and no project has lost all.
+        """Whether no completion failed, was lost or is not visible yet, and no project is all gone.
 
         A project whose ids are all gone has most likely the key or the address of another one.
         """

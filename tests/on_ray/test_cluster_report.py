@@ -21,7 +21,7 @@ from aiomessages.ray import ClusterProgress, ClusterReport, ProjectReport
     ids=["none", "one gone", "the rest skipped", "failed", "lost", "pending", "all gone"],
 )
 def test_a_run_is_complete(project: ProjectReport, *, complete: bool) -> None:
-    """Nothing is left to be read; ids that are all gone are most likely those of another project."""
+    """Nothing is left to be read; ids that are all gone are most likely another project's."""
     projects = {"a": ProjectReport(completions=1), "b": project}
     report = ClusterReport("run", 1, 1, 1, 1, projects, ClusterProgress())
     assert report.complete is complete

@@ -18,7 +18,7 @@ from aiomessages.export import export
 from aiomessages.export.layouts import version_of
 from aiomessages.ray.destination import Destination
 from aiomessages.ray.errors import Problem
-from aiomessages.ray.plan import RunSettings
+from aiomessages.ray.plan import RunSettings, Shard
 from aiomessages.ray.planning import Parts, digest_of_ids, plan_ids
 from aiomessages.ray.projects import Selection
 from aiomessages.ray.shard_export import FAILURES_IN_A_ROW
@@ -28,7 +28,6 @@ from aiomessages.testing import MessagesServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from aiomessages.ray.plan import Shard
 
 KEY = "sk-worker-0123456789"
 FAST = {"retry": RetryPolicy(max_retries=0)}
@@ -303,6 +302,26 @@ async def test_a_server_that_goes_down_at_the_end_of_a_shard_ends_the_run(
     await run.worker.close()
     assert isinstance(problem, Problem)
     assert "500" in problem.said
+
+
+async def test_an_error_that_nobody_expected(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a problem with the node and the project; the log has the place, and not the text."""
+    problem = await run.worker.export("no such project", Shard("a-000000-0", 1), None)
+    assert isinstance(problem, Problem)
+    assert problem.said == "project no such project: KeyError('no such project')"
+    (record,) = caplog.records
+    assert "unexpected KeyError" in record.message
+    assert "in _reader" in record.message
+    assert "KeyError(" not in record.message
+
+
+async def test_a_worker_of_another_version_is_a_problem(server: MessagesServer) -> None:
+    """A worker on a node that was not checked says so before it gets a task."""
+    of_driver = job(server, Path("run"))
+    assert await Worker(of_driver, {}).ready() is None
+    problem = await Worker(structs.replace(of_driver, version="0.0.1"), {}).ready()
+    assert problem is not None
+    assert "0.0.1 on the driver" in problem.said
 
 
 async def test_raise_ends_the_run_at_once(server: MessagesServer, tmp_path: Path) -> None:

@@ -176,11 +176,11 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
     assert (empty.num_rows, empty.schema) == (0, schema_of("messages"))
     server.store("Hello", id="chatcmpl-mute", reply=None)
     server.fail(500, completion_id="chatcmpl-0001")
-    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-none", "chatcmpl-0002"]
+    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-none", "listed/as", "chatcmpl-0002"]
     skipping = options(server, layout="finetune", on_missing="skip")
     (block,) = ReadIds(ids, skipping, pacer)()
     assert block.num_rows == 1
-    for odd in ids[:3]:
+    for odd in ids[:4]:
         with pytest.raises(ClusterError, match=odd):
             list(ReadIds([odd], options(server, layout="finetune"), pacer)())
 
