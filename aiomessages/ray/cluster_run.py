@@ -57,14 +57,12 @@ class ClusterRun:
         sources = [self._without_shards(project) for project in self._projects]
         plan = self._known_plan(sources)
         if plan is not None and self._destination.exists("manifest.json"):
-            where = self._destination.uri
-            manifest = decode_manifest(self._destination.read("manifest.json"), where)
-            return self._report(manifest, was_finished=True)
+            return self._report(self._known_manifest(), was_finished=True)
         self._check_cluster()
         self._destination.make_folders(*FOLDERS)
         with self._pool() as pool:
             if plan is None:
-                plan = self._publish(self._new_plan(pool, sources))
+                plan = self._publish(self._new_plan(pool, sources), sources)
             records = self._export(pool, plan)
         return self._report(self._finish(plan, records))
 
@@ -134,10 +132,13 @@ class ClusterRun:
         planned = [structs.replace(one, shards=shards[one.name]) for one in sources]
         return Plan(VERSION, self._job.settings, planned)
 
-    def _publish(self, plan: Plan) -> Plan:
-        """Write the plan, and return the one that is there: another driver may have been faster."""
+    def _publish(self, plan: Plan, sources: list[ProjectPlan]) -> Plan:
+        """Write the plan, and return the one that is there: another driver may have been faster.
+
+        Raises ClusterError if that one's is the plan of another run.
+        """
         self._destination.put("plan.json", plan.encode())
-        return decode_plan(self._destination.read("plan.json"), self._destination.uri)
+        return self._known_plan(sources) or plan
 
     # --- the shards -------------------------------------------------------------------------------
 
@@ -176,6 +177,19 @@ class ClusterRun:
 
     # --- the manifest -----------------------------------------------------------------------------
 
+    def _known_manifest(self) -> Manifest:
+        """Return the manifest of the destination. Raises ClusterError if it lacks a file of it."""
+        where = self._destination.uri
+        manifest = decode_manifest(self._destination.read("manifest.json"), where)
+        sizes = self._destination.sizes("data")
+        for file in manifest.files:
+            if sizes.get(file.name.removeprefix("data/")) != file.bytes:
+                raise ClusterError(
+                    f"{file.name} is not the file that the manifest names",
+                    hint="restore it; or remove it and manifest.json, and run the export again",
+                )
+        return manifest
+
     def _finish(self, plan: Plan, records: dict[str, ShardRecord]) -> Manifest:
         """Write the manifest, once each shard's file and record are there and agree."""
         if self._destination.read("plan.json") != plan.encode():
@@ -208,7 +222,8 @@ class ClusterRun:
         names = named.get(shard, [])
         if names == [getattr(records.get(shard), "name", None)]:
             return records[shard]
-        found = [decode_record(self._destination.read(f"records/{name}")) for name in names]
+        read = self._destination.read
+        found = [decode_record(read(f"records/{name}"), name) for name in names]
         if len(found) > 1:
             sha256 = self._destination.sha256(f"data/{found[0].file}")
             found = [record for record in found if record.sha256 == sha256]

@@ -6,7 +6,6 @@ at once, and hands out a block when it has enough bytes, so that blocks are the 
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -15,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from aiomessages.errors import APIError
+from aiomessages.errors import APIError, ConfigurationError, MessagesError
 from aiomessages.export.conversation_reader import Item, Outcome
 from aiomessages.export.layouts import lay_out
 from aiomessages.export.memory_budget import Reservation
@@ -23,9 +22,10 @@ from aiomessages.export.stored import Fetched, Lines, SkipError
 from aiomessages.observe.logs import log
 from aiomessages.paging.workers import Results
 from aiomessages.values.json_lines import split_lines
+from aiomessages.wire.requests import check_completion_id
 
 from .columns import schema_of, table_of
-from .errors import ClusterError, node_name
+from .errors import ClusterError, Problem, node_name
 from .projects import Access
 from .shard_export import Failures
 from .worker import queue_of, reader_of
@@ -70,9 +70,9 @@ class ConversationSource(Datasource):  # type: ignore[misc]  # Ray's class has n
     ) -> list[ReadTask]:
         """Return the tasks. Their number follows from the ids alone, and so do the blocks."""
         metadata = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-        schema, rest, tasks = schema_of(self._options.layout), iter(self._ids), []
-        while ids := list(islice(rest, self._task_size)):
-            read = ReadIds(ids, self._options, self._pacer)
+        schema, size, tasks = schema_of(self._options.layout), self._task_size, []
+        for start in range(0, max(len(self._ids), 1), size):  # one for no ids: it has the schema
+            read = ReadIds(self._ids[start : start + size], self._options, self._pacer)
             tasks.append(
                 ReadTask(read, metadata, schema=schema, per_task_row_limit=per_task_row_limit)
             )
@@ -102,6 +102,10 @@ class ReadIds:
             try:
                 while (block := portal.call(_next, blocks)) is not None:
                     yield block
+            except ClusterError:
+                raise
+            except MessagesError as error:  # such as a key that this node does not have
+                raise Problem.of(error).error() from None
             finally:
                 portal.call(blocks.aclose)
 
@@ -126,13 +130,20 @@ class ReadIds:
             failures = Failures()
 
             async def read(completion_id: str) -> _Read | None:
+                try:
+                    check_completion_id(completion_id)  # a listed one was not checked
+                except ConfigurationError as error:
+                    self._miss(completion_id, str(error))
+                    return None
                 held = Reservation(reader.budget)
                 held.__enter__()  # until its lines are taken: all that waits is in the budget
                 try:
                     outcome = await reader.read(Item(completion_id), held)
                 except APIError as error:
                     held.__exit__()
-                    self._miss(completion_id, str(error), is_last=failures.ends_run(error))
+                    if failures.ends_run(error):
+                        raise Problem.of(error, f"{completion_id} cannot be read").error() from None
+                    self._miss(completion_id, str(error), type(error).__name__)
                     return None
                 except BaseException:
                     held.__exit__()
@@ -164,15 +175,13 @@ class ReadIds:
         pieces = [lines] if isinstance(lines, Lines) else lines
         yield from split_lines(piece.text for piece in pieces)
 
-    def _miss(self, completion_id: str, why: str, *, is_last: bool = False) -> None:
-        """Leave a completion out, or raise; all others would fail as well after an `is_last`."""
-        if is_last or self._options.on_missing == "raise":
-            raise ClusterError(
-                f"{completion_id} cannot be read: {why}",
-                hint="on_missing='skip' leaves such completions out",
-                node=node_name(),
-            )
-        log.warning("left out %s: %s", completion_id, why)
+    def _miss(self, completion_id: str, why: str, reason: str = "") -> None:
+        """Leave a completion out, or raise. The log has the `reason`, and no text of a server."""
+        said = f"{completion_id} cannot be read: {why}"
+        if self._options.on_missing == "raise":
+            hint = "on_missing='skip' leaves such completions out"
+            raise Problem(said, hint, node_name()).error() from None
+        log.warning("left out %r: %s", completion_id, reason or why)
 
 
 # In quotes, for the site is built without pyarrow.

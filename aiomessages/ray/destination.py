@@ -9,11 +9,12 @@ import contextlib
 import hashlib
 import mmap
 import os
+import re
 import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiomessages.errors import ConfigurationError
 from aiomessages.export.files import PRIVATE
@@ -22,6 +23,11 @@ from .errors import ClusterError
 
 # On these, a file appears when its stream is closed. On others, it has another name until then.
 _STORES: Final = frozenset({"abfs", "gcs", "s3"})
+_CUT_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+# In the names of options of a URI, such as client_secret or sig.
+_SECRETS: Final = re.compile(
+    r"(?:^|&)[^=&]*(?:key|password|secret|sig|token)[^=&]*=", re.IGNORECASE
+)
 _PROBE: Final = "probe"
 _CHUNK: Final = 2**20
 
@@ -38,14 +44,15 @@ class Destination:
         uri = os.fspath(destination)
         if not isinstance(uri, str) or not uri or "\0" in uri:
             raise ConfigurationError("the destination must be a path or a URI")
-        if "://" not in uri:
-            return cls(str(Path(uri).absolute()))
-        if "@" in urlsplit(uri).netloc:
+        if "://" in uri:
+            _check_uri(uri)
+            return cls(uri)
+        if _CUT_URI.match(uri):
             raise ConfigurationError(
-                "the URI of the destination holds a password",
-                hint="give the nodes the credentials by their environment or their role",
+                "the destination is a URI with one slash, as a Path makes it of one",
+                hint="give a URI as a str, such as 's3://bucket/folder'",
             )
-        return cls(uri)
+        return cls(str(Path(uri).absolute()))
 
     def __reduce__(self) -> tuple[type["Destination"], tuple[str]]:
         return Destination, (self.uri,)  # each process opens it by itself
@@ -69,7 +76,7 @@ class Destination:
             said = " ".join(str(error).split())[:500]
             raise ClusterError(
                 f"the destination {self.uri} cannot be used: {said}",
-                hint="check its address, and the credentials and permissions of each node",
+                hint="check its address and space, and each node's credentials and permissions",
             ) from None
 
     @property
@@ -145,17 +152,20 @@ class Destination:
     def _put_locally(self, path: Path, data: Any, *, replace: bool) -> None:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(partial, flags, PRIVATE), "wb") as file:
-            try:
+        descriptor = os.open(partial, flags, PRIVATE)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                if replace:
-                    partial.replace(path)
-                else:
-                    _give_name(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+            # Closed before: some shares find out there that they are full, and some rename no file
+            # that is open.
+            if replace:
+                partial.replace(path)
+            else:
+                _give_name(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -185,6 +195,31 @@ class Destination:
         """Remove the small file."""
         with contextlib.suppress(OSError):
             self._opened[0].delete_file(self._path(name))
+
+
+def _check_uri(uri: str) -> None:
+    """Raise ConfigurationError for a URI that holds a secret, or a part that is not used."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise ConfigurationError("the destination is no URI: its host is invalid") from None
+    user, at, _ = parts.netloc.rpartition("@")
+    # On Azure, this is the container; on other systems, it may be a name.
+    has_secret = at and (":" in user or parts.scheme == "s3")
+    query = unquote(parts.query)
+    if has_secret or "@" in query or _SECRETS.search(query):
+        raise ConfigurationError(
+            "the URI of the destination holds a password",
+            hint="give the nodes the credentials by their environment or their role",
+        )
+    if {".", ".."}.intersection(unquote(parts.path).split("/")):
+        raise ConfigurationError("the URI of the destination has '.' or '..' in its path")
+    # pyarrow drops it, and two destinations would be the same.
+    if parts.fragment or (parts.scheme == "file" and query):
+        raise ConfigurationError(
+            "the URI of the destination goes on after its path",
+            hint="write '#' as %23, and '?' as %3F",
+        )
 
 
 def _give_name(partial: Path, path: Path) -> None:

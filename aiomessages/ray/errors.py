@@ -5,6 +5,7 @@ import sys
 
 import msgspec
 
+from aiomessages import __version__
 from aiomessages.errors import MessagesError
 from aiomessages.export.errors import ExportError
 
@@ -31,6 +32,8 @@ class Problem(msgspec.Struct, frozen=True):
     def of(cls, error: BaseException, about: str = "") -> "Problem":
         """Return the problem that an error is, on this node."""
         hint = str(getattr(error, "hint", ""))
+        if isinstance(error, OSError) and not isinstance(error, MessagesError):
+            hint = "look at the disk of this node with its temporary files (TMPDIR)"
         said = str(error) if isinstance(error, MessagesError | OSError) else repr(error)
         if hint:
             said = said.removesuffix(hint).rstrip(" :.")
@@ -39,6 +42,15 @@ class Problem(msgspec.Struct, frozen=True):
     def error(self) -> ClusterError:
         """Return it as an error for the driver to raise."""
         return ClusterError(f"on node {self.node}: {self.said}", hint=self.hint, node=self.node)
+
+
+def check_version(version: str) -> None:
+    """Raise ClusterError if the driver's version is not that of this process."""
+    if version != __version__:
+        raise ClusterError(
+            f"aiomessages {__version__} is installed, and {version} on the driver",
+            hint="install the same version on all nodes",
+        )
 
 
 def node_name() -> str:

@@ -112,7 +112,10 @@ def _checked_projects(
             source = tuple(source)  # it is read twice
         rate = max_rps if project.max_rps is None else project.max_rps
         limited = structs.replace(project, source=source, max_rps=rate)
-        found.append((limited, limited.access()))
+        access = limited.access()
+        if isinstance(source, Selection):
+            limited = structs.replace(limited, source=source.checked())
+        found.append((limited, access))
     names = [project.name for project, _ in found]
     if not names or len({name.lower() for name in names}) < len(names):
         raise ConfigurationError("projects must have names, each another one")

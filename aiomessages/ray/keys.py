@@ -5,9 +5,9 @@ import os
 import re
 from typing import Any, Final
 
-from aiomessages.errors import ConfigurationError
+from aiomessages.errors import ConfigurationError, MessagesError
 from aiomessages.keys import KeyFile
-from aiomessages.settings import ApiKey
+from aiomessages.settings import ApiKey, UnusableKeyError
 from aiomessages.values.secrets import hide
 
 _NAME: Final = re.compile(
@@ -54,4 +54,25 @@ def _imported(path: str) -> ApiKey:
         ) from None
     if not callable(found):
         raise ConfigurationError(f"{path} is not callable", hint="name an async function")
-    return found  # type: ignore[no-any-return]  # the client checks what it returns
+    return _Imported(path, found)
+
+
+class _Imported:
+    """A callable by its name. The text of its errors is not repeated, for it may quote a key."""
+
+    def __init__(self, path: str, found: Any) -> None:
+        self._path = path
+        self._found = found
+        if hasattr(found, "refused"):
+            self.refused = found.refused
+
+    async def __call__(self) -> str:
+        try:
+            return await self._found()  # type: ignore[no-any-return]  # the client checks it
+        except (MessagesError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001 - it may do anything
+            raise UnusableKeyError(
+                f"{self._path} raised {type(error).__name__}",
+                hint="it must be an async function that returns the key",
+            ) from None

@@ -67,7 +67,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ClusterError(
             f"{where} holds a manifest.json that is none: {error}",
-            hint="export to another destination",
+            hint="remove it, and run the export again",
         ) from None
 
 

@@ -10,7 +10,7 @@ from aiomessages import __version__
 from aiomessages.errors import MessagesError
 
 from .destination import Destination
-from .errors import ClusterError, Problem
+from .errors import ClusterError, Problem, check_version
 from .projects import Access
 
 SECONDS: Final = 120.0  # for all checks; an import on a slow disk takes some
@@ -65,11 +65,7 @@ def _on_node(node_id: str) -> Any:
 def check_here(accesses: dict[str, Access], probe: Probe | None, version: str) -> Problem | None:
     """Return the problem that this node has with a run, if any."""
     try:
-        if version != __version__:
-            raise ClusterError(
-                f"aiomessages {__version__} is installed, and {version} on the driver",
-                hint="install the same version on all nodes",
-            )
+        check_version(version)
         if probe is not None and not Destination(probe.destination).exists(probe.name):
             raise ClusterError(
                 f"the destination {probe.destination} is not the driver's",

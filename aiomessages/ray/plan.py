@@ -137,6 +137,21 @@ def line_of(completion_id: str, completion: bytes | None) -> bytes:
     return encoded if completion is None else encoded + b"\t" + completion
 
 
+def check_part(
+    shard: Shard, project: str, base_url: str, settings: RunSettings, part: bytes
+) -> None:
+    """Raise ClusterError if a file is not the one that was planned for a shard."""
+    number = shard.name.split("-")[-2:][0]
+    if number.isdecimal():
+        facts = project, base_url, settings, int(number)
+        if shard_of(*facts, part, shard.completions) == shard:
+            return
+    raise ClusterError(
+        f"plan/{shard.name}.txt.gz is not the file that was planned",
+        hint="restore it, or export to another destination",
+    )
+
+
 def decode_part(data: bytes) -> list[Named]:
     """Return the completions of a shard."""
     found = []

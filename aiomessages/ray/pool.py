@@ -88,10 +88,14 @@ class WorkerPool(Generic[TaskT]):
             try:
                 result = ray.get(done[0])
             except RayTaskError as error:  # an error that is no Problem: a bug
-                raise ClusterError(f"a worker failed: {error.cause!r}") from None
+                raise ClusterError(
+                    f"a worker failed: {error.cause!r}", hint="look at the logs of Ray"
+                ) from None
             except RayError as error:
                 waiting.extendleft(self._bury(member, task, error))
                 continue
+            if task is None and result is not None:
+                raise result.error()
             if task is None:
                 member.runs = True
                 continue

@@ -3,6 +3,7 @@
 Everything here is sent to other nodes and may be seen on a dashboard, so nothing in it is secret.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -12,7 +13,7 @@ import msgspec
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import ConfigurationError
 from aiomessages.export.created_between import CreatedBetween, check_range
-from aiomessages.values.plain import can_be_sent
+from aiomessages.values.plain import as_plain, can_be_sent
 
 from .keys import check_key_name, key_of
 
@@ -39,7 +40,7 @@ _INSTEAD: Final = {
     "api_key": "name it in key=, such as 'env:OPENAI_API_KEY'",
     "base_url": "give it as base_url=",
     "default_headers": "set OPENAI_CUSTOM_HEADERS on the nodes: a header may hold a secret",
-    "default_query": "put what the server needs into base_url=: a query may hold a secret",
+    "default_query": "leave it out: a query may hold a secret, and would be sent in plain text",
     "session": "use proxy=, ca_file= and client_cert=: a session belongs to one process",
     "ssl_context": "use ca_file= and client_cert=: a context belongs to one process",
 }
@@ -63,12 +64,37 @@ class Selection(msgspec.Struct, frozen=True):
         listed = client.completions(model=self.model, metadata=self.metadata, order=order)
         return CreatedBetween(listed, since=self.since, until=self.until, order=order)
 
-    def check(self) -> None:
-        """Raise ConfigurationError for a selection that cannot be used."""
+    def checked(self) -> "Selection":
+        """Return the selection with plain values. Raises ConfigurationError if it is unusable."""
+        metadata = self.metadata if self.metadata is None else _checked_metadata(self.metadata)
+        if self.model is not None and not isinstance(self.model, str):
+            raise ConfigurationError(f"model must be a str, not {type(self.model).__name__}")
         check_range(self.since, self.until, self._order())
+        since, until = (_checked_time(moment) for moment in (self.since, self.until))
+        return Selection(as_plain(self.model), metadata, since, until)
 
     def _order(self) -> Any:
         return "asc" if self.since is None else "desc"  # the range comes first, and reading ends
+
+
+def _checked_metadata(metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError(f"metadata must be a mapping, not {type(metadata).__name__}")
+    for one in (*metadata, *metadata.values()):
+        if not isinstance(one, str):
+            raise ConfigurationError(f"metadata must be of str, not {type(one).__name__}")
+    return {as_plain(name): as_plain(value) for name, value in metadata.items()}
+
+
+def _checked_time(moment: float | None) -> float | None:
+    """Return a time as JSON has it: a plan could not be compared otherwise."""
+    if moment is None or isinstance(moment, int):
+        return as_plain(moment)
+    if not math.isfinite(moment):
+        raise ConfigurationError(
+            f"since and until must be finite, not {moment!r}", hint="leave out an open end"
+        )
+    return float(moment)
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -110,14 +136,18 @@ class Project(msgspec.Struct, frozen=True):
 
     def _check_source(self) -> None:
         if isinstance(self.source, Selection):
-            self.source.check()
+            self.source.checked()
         elif isinstance(self.source, str | bytes) or not isinstance(self.source, Iterable):
             raise ConfigurationError(
                 f"source must be a Selection or ids, not {type(self.source).__name__}"
             )
-        rate = self.max_rps
-        if rate is not None and not (type(rate) in (int, float) and rate > 0):
-            raise ConfigurationError(f"max_rps must be a number above 0, not {rate!r}")
+        check_rate(self.max_rps)
+
+
+def check_rate(rate: object) -> None:
+    """Raise ConfigurationError unless a rate is None or a number above 0."""
+    if rate is not None and not (type(rate) in (int, float) and rate > 0):  # type: ignore[operator]
+        raise ConfigurationError(f"max_rps must be a number above 0, not {rate!r}")
 
 
 class Access(msgspec.Struct, frozen=True):

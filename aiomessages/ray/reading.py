@@ -18,7 +18,7 @@ from .errors import Problem
 from .nodes import check_nodes
 from .pace_actor import start_pacer
 from .planning import listed
-from .projects import Access, Selection, access_of, checked_ids
+from .projects import Access, Selection, access_of, check_rate, checked_ids
 from .worker import queue_of
 
 if TYPE_CHECKING:
@@ -80,16 +80,16 @@ def read_conversations(
         *(() if concurrency is None else (("concurrency", concurrency),)),
     ):
         check_count(name, value)
+    check_rate(max_rps)
     access = access_of(key, base_url, client_options or {})
     if isinstance(ids_or_selection, Selection):
-        ids_or_selection.check()
-        ids = None
+        selection, ids = ids_or_selection.checked(), None
     else:
         ids = _unique(ids_or_selection)
     check_nodes({"": access})
     pacer = start_pacer(max_rps)
     if ids is None:
-        ids = _ids_of(access, ids_or_selection, pacer)
+        ids = _ids_of(access, selection, pacer)
     options = ReadOptions(
         access, layout, include_reply, on_missing, block_bytes, conversations_at_once
     )
@@ -117,7 +117,8 @@ def _unique(ids: Iterable[str]) -> list[str]:
 
 def _ids_of(access: Access, selection: Any, pacer: Any) -> list[str]:
     """Return the ids of a selection, which a task lists: the driver may have no key."""
-    task = ray.remote(list_ids).options(num_cpus=0)
+    # A part of a CPU, so that it runs on a node that was checked: the driver's may have no key.
+    task = ray.remote(list_ids).options(num_cpus=0.001)
     found = ray.get(task.remote(access, selection, pacer))
     if isinstance(found, Problem):
         raise found.error()

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from .errors import ClusterError
+
 _DIGITS: Final = 16
 
 
@@ -39,9 +41,18 @@ def encode_record(record: ShardRecord) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-def decode_record(data: bytes) -> ShardRecord:
-    """Return the record in a file. Raises msgspec.DecodeError."""
-    return msgspec.json.decode(data, type=ShardRecord)
+def decode_record(data: bytes, name: str) -> ShardRecord:
+    """Return the record in the file of a name. Raises ClusterError for anything else."""
+    try:
+        record = msgspec.json.decode(data, type=ShardRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        record = None
+    if record is None or record.name != name:
+        raise ClusterError(
+            f"records/{name} is not the file that was written",
+            hint=f"remove it and data/{shard_in(name)}.*, and run the export again",
+        )
+    return record
 
 
 def shard_in(name: str) -> str:

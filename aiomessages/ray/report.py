@@ -48,6 +48,13 @@ class ClusterReport(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether no completion failed, was lost or is not visible yet."""
-        reports = self.projects.values()
-        return not any(report.failed or report.lost or report.pending for report in reports)
+        """Whether no completion failed, was lost or is not visible yet, and no project is all gone.
+
+        A project whose ids are all gone has most likely the key or the address of another one.
+        """
+        return all(map(_is_complete, self.projects.values()))
+
+
+def _is_complete(report: ProjectReport) -> bool:
+    is_gone = report.gone and not (report.completions or report.skipped)
+    return not (report.failed or report.lost or report.pending or is_gone)

@@ -52,11 +52,15 @@ class ShardFile(NamedTuple):
 
 
 class Failures:
-    """The failures of one process in a row; each conversation that is read ends them."""
+    """The failures of one process in a row; each conversation that is read ends them.
+
+    `reads` is the number of conversations that were read.
+    """
 
     def __init__(self) -> None:
         self._refusals = Refusals(MAX_RETRY_AFTER)
         self._count = 0
+        self.reads = 0
 
     def ends_run(self, error: APIError) -> bool:
         """Record a failure; return whether all other conversations would fail as well."""
@@ -67,6 +71,7 @@ class Failures:
     def succeeded(self) -> None:
         """Record a conversation that was read, or is known not to exist."""
         self._count = 0
+        self.reads += 1
         self._refusals.succeeded()
 
 
@@ -83,6 +88,7 @@ class ShardExport:
 
     _found: dict[int, str] = field(default_factory=dict)  # by place: a state other than done
     _reasons: dict[int, str] = field(default_factory=dict)
+    _before: dict[int, tuple[str, int]] = field(default_factory=dict)  # reason, and reads so far
     _incomplete: dict[int, bytes] = field(default_factory=dict)
     _left_out: dict[int, str] = field(default_factory=dict)
     _rows: int = 0
@@ -94,13 +100,9 @@ class ShardExport:
         with Spool() as self._spool:
             self._writing = asyncio.Lock()
             await self._read_all(enumerate(named))
-            again = [place for place, state in self._found.items() if state == "failed"]
-            for place in again:
-                if self._reasons[place] != REFUSED:
-                    del self._found[place], self._reasons[place]
-            await self._read_all(
-                (place, named[place]) for place in again if place not in self._found
-            )
+            for place in self._before:
+                del self._found[place], self._reasons[place]
+            await self._read_all([(place, named[place]) for place in self._before])
             return await run_to_end(self._finish, [completion_id for completion_id, _ in named])
 
     async def _read_all(self, places: Iterable[tuple[int, Named]]) -> None:
@@ -124,9 +126,18 @@ class ShardExport:
                 self.failures.succeeded()
                 await self._write(place, wanted, outcome)
         except APIError as error:
-            if self.failures.ends_run(error) or self.raises:
+            reason = type(error).__name__
+            # At the end of the shard, broken conversations follow on one another.
+            failures = Failures() if self._is_broken(place, reason) else self.failures
+            if failures.ends_run(error) or self.raises:
                 raise
-            self._note(place, "failed", type(error).__name__)
+            self._note(place, "failed", reason)
+            self._before.setdefault(place, (reason, self.failures.reads))
+
+    def _is_broken(self, place: int, reason: str) -> bool:
+        """Return whether a conversation failed like this before, and others were read since."""
+        before, reads = self._before.get(place, ("", 0))
+        return before == reason and self.failures.reads > reads
 
     def _note(self, place: int, state: str, reason: str = "") -> None:
         self._found[place] = state

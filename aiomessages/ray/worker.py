@@ -7,22 +7,25 @@ their names. Ray makes an actor of the class; nothing here imports Ray.
 import asyncio
 import contextlib
 import tempfile
+import traceback
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from aiomessages import __version__
 from aiomessages.calls.rate_limit import Learnt
 from aiomessages.client import AsyncMessagesClient, caller_of
 from aiomessages.errors import MessagesError
 from aiomessages.export.conversation_reader import ConversationReader
 from aiomessages.export.memory_budget import BUDGET_BYTES, MemoryBudget
 from aiomessages.export.run import MAX_RETRY_AFTER
+from aiomessages.observe.logs import log
 
 from .destination import Destination
-from .errors import Problem
-from .plan import RunSettings, Shard, decode_part
+from .errors import ClusterError, Problem, check_version
+from .plan import RunSettings, Shard, check_part, decode_part
 from .planning import Parts, plan_selection
 from .projects import Access, Selection
 from .records import ShardRecord, encode_record
@@ -41,6 +44,7 @@ class Job(msgspec.Struct, frozen=True):
     raises: bool
     concurrency: int
     shard_size: int
+    version: str = __version__
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -64,8 +68,13 @@ class Worker:
         self._destination = Destination(job.destination)
         self._readers: dict[str, _ProjectReader] = {}
 
-    async def ready(self) -> None:
-        """Return once the worker runs."""
+    async def ready(self) -> Problem | None:
+        """Return once the worker runs: a Problem if its node, which may be new, differs."""
+        try:
+            check_version(self._job.version)
+        except ClusterError as error:
+            return Problem.of(error)
+        return None
 
     async def plan(self, project: str, selection: Selection) -> list[Shard] | Problem:
         """List the completions of a project, and write the parts of its plan."""
@@ -83,6 +92,7 @@ class Worker:
         reader = self._reader(project, learnt)
         job, put = self._job, self._destination.put
         part = await asyncio.to_thread(self._destination.read, f"plan/{shard.name}.txt.gz")
+        check_part(shard, project, job.accesses[project].base_url, job.settings, part)
         export = ShardExport(
             shard.name, job.settings, reader.reader, reader.failures, job.raises, job.concurrency
         )
@@ -154,4 +164,8 @@ async def _guarded(project: str, work: Awaitable[ResultT]) -> ResultT | Problem:
     try:
         return await work
     except (MessagesError, OSError) as error:
+        return Problem.of(error, f"project {project}")
+    except Exception as error:  # noqa: BLE001 a bug: the driver names the node, the log the place
+        kind, frames = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+        log.error("project %s: unexpected %s\n%s", project, kind, frames)
         return Problem.of(error, f"project {project}")

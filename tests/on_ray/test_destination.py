@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from aiomessages.errors import ConfigurationError
 from aiomessages.ray.destination import Destination
 from aiomessages.ray.errors import ClusterError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -124,13 +121,40 @@ def test_a_probe(folder: Destination, tmp_path: Path) -> None:
         ("a\0b", "must be a path or a URI"),
         (b"bytes", "must be a path or a URI"),
         ("s3://key:secret@bucket/run", "holds a password"),
+        ("s3://secret@bucket/run", "holds a password"),
+        ("abfs://:secret@account.blob.core.windows.net/c/run", "holds a password"),
+        ("abfs://c@account.dfs.core.windows.net/run?client_id=x&client_secret=y", "a password"),
+        ("abfs://c@account.dfs.core.windows.net/run?sv=x&Sig=secret", "holds a password"),
+        ("s3://bucket/run?endpoint_override=http%3A%2F%2Fme:secret%40host", "holds a password"),
+        ("s3://bucket/run#1", "goes on after its path"),
+        ("file:///run?1", "goes on after its path"),
+        ("s3://bucket/./run", "'.' or '..' in its path"),
+        ("s3://bucket/%2e%2e/run", "'.' or '..' in its path"),
+        ("s3://[secret/run", "its host is invalid"),
+        (Path("s3://bucket/run"), "with one slash"),
     ],
 )
-def test_a_destination_that_is_refused(uri: str, said: str) -> None:
+def test_a_destination_that_is_refused(uri: str | Path, said: str) -> None:
     """The error does not repeat a secret."""
     with pytest.raises(ConfigurationError, match=said) as raised:
         Destination.of(uri)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "abfs://container@account.dfs.core.windows.net/run",
+        "gs://anonymous@bucket/run",
+        "s3://bucket/run?region=us-east-1&allow_bucket_creation=false",
+        "file:///run%231",
+        "C:/run",
+        "run: 1/a",
+    ],
+)
+def test_a_destination_without_a_secret(uri: str) -> None:
+    """A container of Azure looks like a user, and a path may have colons."""
+    assert Destination.of(uri).uri.endswith(uri)
 
 
 def test_a_destination_that_cannot_be_used(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import socket
 import sys
-from types import SimpleNamespace
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from aiomessages.errors import ConfigurationError
@@ -16,6 +18,7 @@ from aiomessages.ray import Project, Selection
 from aiomessages.ray.errors import ClusterError, Problem, node_name
 from aiomessages.ray.keys import key_of
 from aiomessages.ray.projects import access_of, checked_ids
+from aiomessages.settings import UnusableKeyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +43,40 @@ async def test_the_three_kinds_of_names(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert isinstance(found, KeyFile)
     assert await found() == SECRET
     monkeypatch.setitem(sys.modules, "provider", sys.modules[__name__])
-    assert key_of("import:provider:provide") is provide
+    imported = key_of("import:provider:provide")
+    assert callable(imported)
+    assert await imported() == SECRET
+
+
+async def test_a_callable_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is named without its text, which may quote a key; the client's own ones pass."""
+
+    async def fail(error: Exception) -> str:
+        raise error
+
+    errors = [RuntimeError(SECRET), OSError(SECRET), UnusableKeyError("no API key"), TimeoutError()]
+    says = ["m:f raised RuntimeError", "m:f raised OSError", "no API key", "^$"]
+    for error, said in zip(errors, says, strict=True):
+        monkeypatch.setitem(sys.modules, "m", SimpleNamespace(f=partial(fail, error)))
+        key = key_of("import:m:f")
+        assert callable(key)
+        with pytest.raises((ConfigurationError, TimeoutError), match=said) as raised:
+            await key()
+        assert SECRET not in str(raised.value)
+    monkeypatch.setitem(sys.modules, "m", SimpleNamespace(f=lambda: SECRET))
+    with pytest.raises(ConfigurationError, match="must be an async function"):
+        await key_of("import:m:f")()  # type: ignore[operator]
+
+
+def test_a_callable_that_keeps_keys_is_told_of_a_refused_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The client tells it as without the name, and only one that listens."""
+    (tmp_path / "key").write_text(SECRET)
+    kept = KeyFile(tmp_path / "key")
+    monkeypatch.setitem(sys.modules, "m", SimpleNamespace(kept=kept, plain=provide))
+    assert key_of("import:m:kept").refused == kept.refused  # type: ignore[union-attr]
+    assert not hasattr(key_of("import:m:plain"), "refused")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +158,10 @@ def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
         ({"source": "chatcmpl-1"}, "source must be a Selection or ids, not str"),
         ({"source": 7}, "source must be a Selection or ids, not int"),
         ({"source": Selection(since=2, until=1)}, "since must be earlier than until"),
+        ({"source": Selection(until=float("inf"))}, "must be finite, not inf: leave out an open"),
+        ({"source": Selection(model=7)}, "model must be a str, not int"),  # type: ignore[arg-type]
+        ({"source": Selection(metadata=[])}, "metadata must be a mapping"),  # type: ignore[arg-type]
+        ({"source": Selection(metadata={"a": 7})}, "of str, not int"),  # type: ignore[dict-item]
         ({"max_rps": 0}, "max_rps must be a number above 0, not 0"),
         ({"max_rps": True}, "max_rps must be a number above 0, not True"),
         ({"base_url": "http://far.test/v1"}, "project a: "),
@@ -132,6 +172,21 @@ def test_projects_that_are_refused(changes: dict[str, Any], said: str) -> None:
     """The error names the project, and says what to write."""
     with pytest.raises(ConfigurationError, match=said):
         Project(**{"name": "a", **changes}).access()
+
+
+def test_a_selection_becomes_plain() -> None:
+    """A plan has it as JSON, and a later call is compared with that."""
+
+    class Text(str):
+        __slots__ = ()
+
+    class Seconds(float):
+        pass
+
+    odd = Selection(Text("gpt-4o"), MappingProxyType({"a": Text("b")}), Seconds(1), 2)  # type: ignore[arg-type]
+    assert msgspec.json.encode(odd.checked()) == (
+        b'{"model":"gpt-4o","metadata":{"a":"b"},"since":1.0,"until":2}'
+    )
 
 
 def test_ids_are_a_source() -> None:
@@ -165,7 +220,8 @@ def test_a_problem_says_what_its_error_says() -> None:
     assert isinstance(error, ClusterError)
     assert str(error) == f"on node {node_name()}: project a: no key: set it"
     assert (error.node, error.hint) == (node_name(), "set it")
-    assert Problem.of(OSError(5, "broken")).said == "[Errno 5] broken"
+    full = Problem.of(OSError(28, "No space left on device"))
+    assert (full.said, "TMPDIR" in full.hint) == ("[Errno 28] No space left on device", True)
     assert Problem.of(KeyError("x")).said == "KeyError('x')"
 
 

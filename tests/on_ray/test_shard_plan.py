@@ -17,6 +17,7 @@ from aiomessages.ray.plan import (
     ProjectPlan,
     RunSettings,
     Shard,
+    check_part,
     decode_part,
     decode_plan,
     difference,
@@ -78,6 +79,20 @@ def test_a_name_follows_from_everything_that_decides() -> None:
     assert shard_of("a", URL, SETTINGS, 3, b"part", 1).name.startswith("a-000003-")
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [(b"", ""), (b"other", ""), (b"part", "odd"), (b"part", "a-000009-00ff")],
+    ids=["empty", "another", "a name without a number", "another name"],
+)
+def test_a_part_that_is_not_the_planned_one(part: bytes, name: str) -> None:
+    """A file that was cut or replaced is refused: an empty one would read as no completions."""
+    shard = shard_of("a", URL, SETTINGS, 7, b"part", 1)
+    check_part(shard, "a", URL, SETTINGS, b"part")
+    odd = Shard(name or shard.name, 1)
+    with pytest.raises(ClusterError, match="is not the file that was planned"):
+        check_part(odd, "a", URL, SETTINGS, part)
+
+
 def test_a_plan_comes_back() -> None:
     """A plan is the same after it was written and read."""
     made = plan(project("a", "a-0", "a-1"), project("b"))
@@ -131,9 +146,21 @@ def record(shard: str, **facts: object) -> ShardRecord:
 def test_a_record_names_its_shard_and_its_file() -> None:
     """The name of a record follows from its content, and names the shard."""
     made = record("a-000000-00ff", gone=["x"], failed={"y": "APITimeoutError"})
-    assert decode_record(encode_record(made)) == made
+    assert decode_record(encode_record(made), made.name) == made
     assert made.name == "a-000000-00ff-0123456789abcdef.json"
     assert shard_in(made.name) == made.shard
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"\xff", encode_record(record("another"))],
+    ids=["", "{}", "not text", "another's"],
+)
+def test_a_file_that_is_no_record(data: bytes) -> None:
+    """It is refused, with its name and what to do."""
+    with pytest.raises(ClusterError, match="is not the file that was written") as raised:
+        decode_record(data, record("a-000000-00ff").name)
+    assert "remove it and data/a-000000-00ff.*" in raised.value.hint
 
 
 def test_the_manifest_sums_up() -> None:

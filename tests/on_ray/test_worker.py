@@ -18,7 +18,7 @@ from aiomessages.export import export
 from aiomessages.export.layouts import version_of
 from aiomessages.ray.destination import Destination
 from aiomessages.ray.errors import Problem
-from aiomessages.ray.plan import RunSettings
+from aiomessages.ray.plan import RunSettings, Shard
 from aiomessages.ray.planning import Parts, digest_of_ids, plan_ids
 from aiomessages.ray.projects import Selection
 from aiomessages.ray.shard_export import FAILURES_IN_A_ROW
@@ -28,7 +28,6 @@ from aiomessages.testing import MessagesServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from aiomessages.ray.plan import Shard
 
 KEY = "sk-worker-0123456789"
 FAST = {"retry": RetryPolicy(max_retries=0)}
@@ -189,6 +188,16 @@ async def test_what_could_not_be_read_is_named(run: Run) -> None:
     assert run.only("records").name == record.name
 
 
+async def test_a_part_that_was_cut_is_no_shard_without_completions(run: Run) -> None:
+    """A worker that finds another file than the planned one writes nothing."""
+    shards = run.ids(["chatcmpl-00"])
+    run.only("plan").write_bytes(b"")
+    problem = await run.worker.export("a", shards[0], None)
+    assert isinstance(problem, Problem)
+    assert "is not the file that was planned" in problem.said
+    assert Destination.of(run.folder).sizes("data") == {}
+
+
 async def test_a_failure_is_tried_once_more(run: Run) -> None:
     """What passes until the end of the shard leaves no trace."""
     run.server.fail(500, completion_id="chatcmpl-02", times=1)
@@ -263,6 +272,56 @@ async def test_a_server_that_is_down_ends_the_run(server: MessagesServer, tmp_pa
     await run.worker.close()
     assert isinstance(problem, Problem)
     assert "500" in problem.said
+
+
+@pytest.mark.parametrize(("status", "every"), [(500, 5), (403, 40)])
+async def test_broken_conversations_here_and_there_do_not_end_the_run(
+    server: MessagesServer, tmp_path: Path, status: int, every: int
+) -> None:
+    """At the end of the shard they are tried in a row, though others were read between them."""
+    ids = [server.store(1) for _ in range(6 * FAILURES_IN_A_ROW)]
+    broken = ids[1::every]
+    for completion_id in broken:
+        server.fail(status, completion_id=completion_id)
+    run = Run(server, tmp_path / "run", options=FAST)
+    (done,) = await run.export(run.ids(ids, 1000))
+    await run.worker.close()
+    assert list(done.record.failed) == broken
+    assert done.record.completions == len(ids) - len(broken)
+
+
+async def test_a_server_that_goes_down_at_the_end_of_a_shard_ends_the_run(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    """No conversation was read after the first failure, so that the failures are one row."""
+    ids = [server.store(1) for _ in range(FAILURES_IN_A_ROW - 5)]
+    server.fail(500, first=2 * 5 + 1)
+    run = Run(server, tmp_path / "run", options=FAST, concurrency=1)
+    (shard,) = run.ids(["chatcmpl-00", *ids], 1000)
+    problem = await run.worker.export("a", shard, None)
+    await run.worker.close()
+    assert isinstance(problem, Problem)
+    assert "500" in problem.said
+
+
+async def test_an_error_that_nobody_expected(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a problem with the node and the project; the log has the place, and not the text."""
+    problem = await run.worker.export("no such project", Shard("a-000000-0", 1), None)
+    assert isinstance(problem, Problem)
+    assert problem.said == "project no such project: KeyError('no such project')"
+    (record,) = caplog.records
+    assert "unexpected KeyError" in record.message
+    assert "in _reader" in record.message
+    assert "KeyError(" not in record.message
+
+
+async def test_a_worker_of_another_version_is_a_problem(server: MessagesServer) -> None:
+    """A worker on a node that was not checked says so before it gets a task."""
+    of_driver = job(server, Path("run"))
+    assert await Worker(of_driver, {}).ready() is None
+    problem = await Worker(structs.replace(of_driver, version="0.0.1"), {}).ready()
+    assert problem is not None
+    assert "0.0.1 on the driver" in problem.said
 
 
 async def test_raise_ends_the_run_at_once(server: MessagesServer, tmp_path: Path) -> None:

@@ -23,17 +23,18 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # for conftest_cluster.py, which is no package
 
-from conftest_cluster import NODES, serve  # noqa: E402
+from conftest_cluster import KEYS, NODES, serve  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Start three nodes of one CPU each, and connect to them."""
+    """Start a head without CPUs and keys, and two nodes of two CPUs each; connect to the head."""
     before = {name: os.environ.get(name) for name in NODES}
-    os.environ.update(NODES)
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    os.environ.update({name: value for name, value in NODES.items() if name not in KEYS})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    os.environ.update(KEYS)  # for the nodes that follow, and tests in this process
     for _ in range(2):
-        made.add_node(num_cpus=1)
+        made.add_node(num_cpus=2)
     ray.init(address=made.address, log_to_driver=False)
     yield made
     ray.shutdown()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +146,18 @@ def test_a_finished_run_sends_nothing(server: MessagesServer, tmp_path: Path) ->
     assert (again.rows, again.projects) == (first.rows, first.projects)
 
 
+def test_a_finished_run_that_lacks_a_file(server: MessagesServer, tmp_path: Path) -> None:
+    """A report of rows that are not there would be wrong; the error says what to do."""
+    folder = tmp_path / "run"
+    first = export([project(server)], folder, workers=1)
+    (data,) = Path(folder, "data").iterdir()
+    data.unlink()
+    with pytest.raises(ClusterError, match="is not the file that the manifest names"):
+        export([project(server)], folder, workers=1)
+    Path(folder, "manifest.json").unlink()
+    assert export([project(server)], folder, workers=1).rows == first.rows == len(rows(folder))
+
+
 def test_a_run_continues(server: MessagesServer, tmp_path: Path) -> None:
     """A run fetches the shards whose file is missing, and nothing else."""
 
@@ -191,6 +206,26 @@ def test_a_plan_that_was_replaced(server: MessagesServer, tmp_path: Path) -> Non
     with pytest.raises(ClusterError, match="another run has replaced the plan"):
         export([project(server)], folder, workers=1, on_progress=replace)
     assert not (folder / "manifest.json").exists()
+
+
+def test_a_driver_that_is_faster(server: MessagesServer, tmp_path: Path) -> None:
+    """Two first runs at once with other options: the later one does not write into that plan."""
+    with serve("KEY_A", 1) as other:
+        export([project(other)], tmp_path / "other", workers=1)
+    folder = tmp_path / "run"
+    server.slow_down(1.0, times=1)
+
+    def publish() -> None:
+        while not server.requests:  # the list of the completions
+            time.sleep(0.01)
+        shutil.copy(tmp_path / "other" / "plan.json", folder / "plan.json")
+
+    with ThreadPoolExecutor() as threads:
+        published = threads.submit(publish)
+        with pytest.raises(ClusterError, match="holds another plan: a is at"):
+            export([project(server)], folder, workers=1)
+        published.result()
+    assert Destination.of(folder).sizes("data") == {}
 
 
 def test_files_that_were_changed(server: MessagesServer, tmp_path: Path) -> None:

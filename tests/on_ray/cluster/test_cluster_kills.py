@@ -164,7 +164,7 @@ def test_a_kill(
         assert strike.thread is not None
         strike.thread.join()
         if kind == "node":
-            cluster.add_node(num_cpus=1)  # for the next test
+            cluster.add_node(num_cpus=2)  # for the next test
     assert not {request.completion_id for request in server.requests[requests:]} & done
     assert report.complete
     assert report.completions == COMPLETIONS
@@ -207,7 +207,7 @@ def test_a_dataset_whose_node_dies(server: MessagesServer, cluster: Cluster) -> 
     thread.start()
     found = [row["completion_id"] for row in dataset.take_all()]
     thread.join()
-    cluster.add_node(num_cpus=1)  # for the next test
+    cluster.add_node(num_cpus=2)  # for the next test
     assert found == ids
 
 

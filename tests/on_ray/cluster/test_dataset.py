@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from conftest_cluster import KEYS, serve
+from msgspec import structs
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -76,8 +77,8 @@ def test_few_tasks(server: MessagesServer) -> None:
 
 
 def test_nothing_to_read(server: MessagesServer) -> None:
-    """No ids, or a selection without any, are a dataset without rows."""
-    assert read(server, []).count() == 0
+    """No ids, or a selection without any, are a dataset without rows, and with the columns."""
+    assert read(server, []).schema().base_schema == schema_of("conversations")
     assert read(server, Selection(model="none")).count() == 0
 
 
@@ -102,6 +103,7 @@ def test_arguments_of_a_dataset_that_are_refused(server: MessagesServer) -> None
         ([], {"on_missing": "x"}, "on_missing must be"),
         ([], {"task_size": 0}, "task_size"),
         ([], {"concurrency": 0}, "concurrency"),
+        ([], {"max_rps": 0}, "max_rps must be"),
         ([], {"client_options": {"api_key": "x"}}, "api_key is no option"),
     ]:
         with pytest.raises(ConfigurationError, match=said):
@@ -174,11 +176,11 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
     assert (empty.num_rows, empty.schema) == (0, schema_of("messages"))
     server.store("Hello", id="chatcmpl-mute", reply=None)
     server.fail(500, completion_id="chatcmpl-0001")
-    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-none", "chatcmpl-0002"]
+    ids = ["chatcmpl-0001", "chatcmpl-mute", "chatcmpl-none", "listed/as", "chatcmpl-0002"]
     skipping = options(server, layout="finetune", on_missing="skip")
     (block,) = ReadIds(ids, skipping, pacer)()
     assert block.num_rows == 1
-    for odd in ids[:3]:
+    for odd in ids[:4]:
         with pytest.raises(ClusterError, match=odd):
             list(ReadIds([odd], options(server, layout="finetune"), pacer)())
 
@@ -186,11 +188,22 @@ def test_an_odd_task(server: MessagesServer, pacer: Any) -> None:
 def test_a_refused_key_leaves_nothing_out(server: MessagesServer, pacer: Any) -> None:
     """An error that all conversations would meet ends the task, even if missing ones may be left.
 
-    A dataset without a row would look like one without a conversation.
+    A dataset without a row would look like one without a conversation. Its hint is that of the
+    error: to leave such completions out would not help.
     """
     server.fail(401)
-    with pytest.raises(ClusterError, match="401"):
+    with pytest.raises(ClusterError, match="401") as raised:
         list(ReadIds(["chatcmpl-0001"], options(server, on_missing="skip"), pacer)())
+    assert "skip" not in raised.value.hint
+    assert raised.value.node is not None
+
+
+def test_a_task_on_a_node_without_the_key(server: MessagesServer, pacer: Any) -> None:
+    """A node that joined late was not checked: the error names it, and the variable."""
+    lacking = access_of("env:NOT_THERE", server.base_url, {})
+    with pytest.raises(ClusterError, match=r"on node .*: NOT_THERE is not set") as raised:
+        list(ReadIds(["a"], structs.replace(options(server), access=lacking), pacer)())
+    assert raised.value.node is not None
 
 
 def test_a_large_conversation_in_a_task(server: MessagesServer, pacer: Any) -> None:

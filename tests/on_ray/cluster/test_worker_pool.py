@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import ray
+from msgspec import structs
 from ray.exceptions import RayError
 
 from aiomessages.ray.errors import ClusterError
@@ -74,8 +75,16 @@ def test_workers_that_all_die(pool: WorkerPool[str]) -> None:
 
 def test_a_worker_that_fails(pool: WorkerPool[str]) -> None:
     """An error that is no problem of the run is a bug, and named."""
-    with pytest.raises(ClusterError, match="a worker failed: KeyError"):
-        list(pool.results(["x"], lambda actor, _: actor.export.remote("no such", None, None)))
+    with pytest.raises(ClusterError, match="a worker failed: TypeError"):
+        list(pool.results(["x"], lambda actor, _: actor.export.remote()))
+
+
+def test_a_worker_of_another_version(job: Job) -> None:
+    """A node that joined late was not checked; it ends the run, and is named."""
+    pool = WorkerPool[str](structs.replace(job, version="0.0.1"), {}, 1)
+    with pytest.raises(ClusterError, match=r"on node .*, and 0\.0\.1 on the driver"):
+        list(pool.results(["x"], lambda actor, _: actor.ready.remote()))
+    pool.close()
 
 
 def test_a_task_that_takes_its_time(pool: WorkerPool[str]) -> None:
