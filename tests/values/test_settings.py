@@ -36,6 +36,7 @@ from aiomessages.settings import (
     custom_headers,
     is_loopback,
     log_level,
+    selection_query,
 )
 from aiomessages.values.plain import as_plain
 from aiomessages.values.secrets import SecretStr, hide, hide_values
@@ -464,6 +465,14 @@ def test_query_values_that_cannot_be_sent(value: object) -> None:
     """A value without an unambiguous text is refused with the parameter's name."""
     with pytest.raises(ConfigurationError, match="query parameter q"):
         check_query({"q": value})
+
+
+def test_the_query_of_a_selection() -> None:
+    """A model and metadata select; metadata that are no mapping are refused."""
+    assert selection_query("m", {"topic": "sea"}) == {"model": "m", "metadata[topic]": "sea"}
+    assert selection_query(None, None) == {}
+    with pytest.raises(ConfigurationError, match="metadata must be a mapping of text to text"):
+        selection_query(None, "sea")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("query", [{"q": "half \ud83d"}, {"q\udc00": "v"}], ids=["value", "name"])
