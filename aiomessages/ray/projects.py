@@ -12,6 +12,7 @@ import msgspec
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import ConfigurationError
 from aiomessages.export.created_between import CreatedBetween, check_range
+from aiomessages.settings import selection_query
 from aiomessages.values.plain import can_be_sent
 
 from .keys import check_key_name, key_of
@@ -65,6 +66,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raise ConfigurationError for a selection that cannot be used."""
+        selection_query(self.model, self.metadata)
         check_range(self.since, self.until, self._order())
 
     def _order(self) -> Any:
