@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import re
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,10 @@ from .errors import ClusterError
 # On these, a file appears when its stream is closed. On others, it has another name until then.
 _STORES: Final = frozenset({"abfs", "gcs", "s3"})
 _PROBE: Final = "probe"
+_PROBE_TEXT: Final = b"written by aiomessages to find out who can read it\n"
 _CHUNK: Final = 2**20
+# Such as Path("s3://bucket/run"), which drops a slash.
+_ONE_SLASH: Final = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)")
 
 
 class Destination:
@@ -38,6 +42,11 @@ class Destination:
         uri = os.fspath(destination)
         if not isinstance(uri, str) or not uri or "\0" in uri:
             raise ConfigurationError("the destination must be a path or a URI")
+        if found := _ONE_SLASH.match(uri):
+            raise ConfigurationError(
+                f"{uri} is neither a path nor a URI",
+                hint=f"write it as {found[1]}://{uri[found.end() :]}",
+            )
         if "://" not in uri:
             return cls(str(Path(uri).absolute()))
         if "@" in urlsplit(uri).netloc:
@@ -178,7 +187,14 @@ class Destination:
         """Write a small file, and return its name. Raises ClusterError."""
         name = f".{_PROBE}-{secrets.token_hex(8)}"
         self.make_folders()
-        self.put(name, b"written by aiomessages to find out who can read it\n")
+        self.put(name, _PROBE_TEXT)
+        if self.read(name) != _PROBE_TEXT:
+            self.remove_probe(name)
+            raise ClusterError(
+                f"the destination {self.uri} returns other bytes than were written",
+                hint="if it resembles S3, check the credentials, and set"
+                " AWS_REQUEST_CHECKSUM_CALCULATION=when_required on each node",
+            )
         return name
 
     def remove_probe(self, name: str) -> None:
