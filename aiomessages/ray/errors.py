@@ -2,10 +2,11 @@
 
 import socket
 import sys
+from typing import Final
 
 import msgspec
 
-from aiomessages.errors import MessagesError
+from aiomessages.errors import APIConnectionError, AuthenticationError, MessagesError
 from aiomessages.export.errors import ExportError
 
 
@@ -18,6 +19,13 @@ class ClusterError(ExportError):
     def __init__(self, said: str, *, hint: str = "", node: str | None = None) -> None:
         super().__init__(said, hint=hint)
         self.node = node
+
+
+# The hints of the client name its own variable and stream.
+_HINTS: Final = {
+    AuthenticationError.hint: "check the key, and whether it belongs to this project",
+    APIConnectionError.hint: "check the network and base_url",
+}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -34,7 +42,8 @@ class Problem(msgspec.Struct, frozen=True):
         said = str(error) if isinstance(error, MessagesError | OSError) else repr(error)
         if hint:
             said = said.removesuffix(hint).rstrip(" :.")
-        return cls(f"{about}: {said}" if about else said, hint, node_name())
+        said = f"{about}: {said}" if about else said
+        return cls(said, _HINTS.get(hint, hint), node_name())
 
     def error(self) -> ClusterError:
         """Return it as an error for the driver to raise."""
