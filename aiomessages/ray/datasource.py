@@ -7,13 +7,14 @@ at once, and hands out a block when it has enough bytes, so that blocks are the 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import UserCodeException
 
 from aiomessages.errors import APIError
 from aiomessages.export.conversation_reader import Item, Outcome
@@ -31,6 +32,16 @@ from .shard_export import Failures
 from .worker import queue_of, reader_of
 
 OnMissing = Literal["raise", "skip"]
+
+_WHY: Final = {
+    "gone": "it does not exist",
+    "lost": "it changed while it was read",
+    "pending": "it is not visible yet",
+}
+
+
+class ReadError(ClusterError, UserCodeException):  # type: ignore[misc]  # Ray's has no types
+    """A conversation cannot be read. Ray shows others than its UserCodeException as its own bug."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
@@ -152,7 +163,7 @@ class ReadIds:
     def _lines_of(self, read: _Read) -> Iterator[bytes]:
         outcome = read.outcome
         if outcome.state != "done":
-            self._miss(read.completion_id, f"its state is {outcome.state!r}")
+            self._miss(read.completion_id, _WHY.get(outcome.state, outcome.state))
             return
         fetched = Fetched(read.completion_id, outcome.messages.blocks(), outcome.completion)
         whole = not outcome.messages.spilled
@@ -167,10 +178,10 @@ class ReadIds:
     def _miss(self, completion_id: str, why: str, *, is_last: bool = False) -> None:
         """Leave a completion out, or raise; all others would fail as well after an `is_last`."""
         if is_last or self._options.on_missing == "raise":
-            raise ClusterError(
-                f"{completion_id} cannot be read: {why}",
-                hint="on_missing='skip' leaves such completions out",
-                node=node_name(),
+            said = f"{completion_id} cannot be read: {why}"
+            # The whole text is the message: Ray appends a text of its own to that.
+            raise ReadError(
+                said if is_last else f"{said}: on_missing='skip' leaves it out", node=node_name()
             )
         log.warning("left out %s: %s", completion_id, why)
 
