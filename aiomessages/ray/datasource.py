@@ -113,6 +113,8 @@ class ReadIds:
             try:
                 while (block := portal.call(_next, blocks)) is not None:
                     yield block
+            except ReadError as error:
+                raise error.with_traceback(None) from None  # Ray prints each frame
             finally:
                 portal.call(blocks.aclose)
 
