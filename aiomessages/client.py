@@ -34,8 +34,8 @@ from .settings import (
     check_seconds,
     custom_headers,
     log_level,
+    selection_query,
 )
-from .values.plain import as_plain
 from .values.secrets import hide, hide_values
 from .wire.decoding import COMPLETIONS, MESSAGES
 from .wire.requests import ACCEPT_ENCODING, check_page_options
@@ -323,9 +323,7 @@ class AsyncMessagesClient:
         """
         extra_headers = hide_values(extra_headers)
         wanted = check_page_options(after=after, limit=limit, order=order, max_items=max_items)
-        model_query = {} if model is None else {"model": model}
-        filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
-        selecting = check_query({**model_query, **filters})
+        selecting = selection_query(model, metadata)
         extra = check_query(extra_query or {})
         options = CallOptions(timeout, deadline, extra_headers, extra)
         listing = self._caller.completions(wanted, selecting, options)

@@ -293,6 +293,17 @@ def check_query(query: Mapping[str, object]) -> dict[str, str]:
     return {_query_text(name, name): _query_value(name, value) for name, value in query.items()}
 
 
+def selection_query(model: str | None, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the query parameters that select completions, or raise ConfigurationError."""
+    if not isinstance(metadata, Mapping | None):
+        raise ConfigurationError(
+            f"metadata must be a mapping of text to text, not {type(metadata).__name__}"
+        )
+    of_model = {} if model is None else {"model": model}
+    filters = {f"metadata[{as_plain(key)}]": value for key, value in (metadata or {}).items()}
+    return check_query({**of_model, **filters})
+
+
 def _query_value(name: object, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

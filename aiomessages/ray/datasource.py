@@ -6,13 +6,14 @@ at once, and hands out a block when it has enough bytes, so that blocks are the 
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import UserCodeException
 
 from aiomessages.errors import APIError, ConfigurationError, MessagesError
 from aiomessages.export.conversation_reader import Item, Outcome
@@ -31,6 +32,22 @@ from .shard_export import Failures
 from .worker import queue_of, reader_of
 
 OnMissing = Literal["raise", "skip"]
+
+_WHY: Final = {
+    "gone": "it does not exist",
+    "lost": "it changed while it was read",
+    "pending": "it is not visible yet",
+}
+
+
+class ReadError(ClusterError, UserCodeException):  # type: ignore[misc]  # Ray's has no types
+    """A task cannot read on. Ray shows others than its UserCodeException as a bug of its own."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> "ReadError":
+        """Return the error with all that is known in its message, to which Ray appends more."""
+        error = problem.error()
+        return cls(str(error), node=error.node)
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
@@ -102,10 +119,10 @@ class ReadIds:
             try:
                 while (block := portal.call(_next, blocks)) is not None:
                     yield block
-            except ClusterError:
-                raise
+            except ReadError as error:
+                raise error.with_traceback(None) from None  # Ray prints each frame
             except MessagesError as error:  # such as a key that this node does not have
-                raise Problem.of(error).error() from None
+                raise ReadError.of(Problem.of(error)) from None
             finally:
                 portal.call(blocks.aclose)
 
@@ -142,7 +159,8 @@ class ReadIds:
                 except APIError as error:
                     held.__exit__()
                     if failures.ends_run(error):
-                        raise Problem.of(error, f"{completion_id} cannot be read").error() from None
+                        problem = Problem.of(error, f"{completion_id} cannot be read")
+                        raise ReadError.of(problem) from None
                     self._miss(completion_id, str(error), type(error).__name__)
                     return None
                 except BaseException:
@@ -163,7 +181,7 @@ class ReadIds:
     def _lines_of(self, read: _Read) -> Iterator[bytes]:
         outcome = read.outcome
         if outcome.state != "done":
-            self._miss(read.completion_id, f"its state is {outcome.state!r}")
+            self._miss(read.completion_id, _WHY.get(outcome.state, outcome.state))
             return
         fetched = Fetched(read.completion_id, outcome.messages.blocks(), outcome.completion)
         whole = not outcome.messages.spilled
@@ -177,10 +195,10 @@ class ReadIds:
 
     def _miss(self, completion_id: str, why: str, reason: str = "") -> None:
         """Leave a completion out, or raise. The log has the `reason`, and no text of a server."""
-        said = f"{completion_id} cannot be read: {why}"
         if self._options.on_missing == "raise":
-            hint = "on_missing='skip' leaves such completions out"
-            raise Problem(said, hint, node_name()).error() from None
+            said = f"{completion_id} cannot be read: {why}"
+            problem = Problem(said, "on_missing='skip' leaves it out", node_name())
+            raise ReadError.of(problem) from None
         log.warning("left out %r: %s", completion_id, reason or why)
 
 

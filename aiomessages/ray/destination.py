@@ -23,12 +23,14 @@ from .errors import ClusterError
 
 # On these, a file appears when its stream is closed. On others, it has another name until then.
 _STORES: Final = frozenset({"abfs", "gcs", "s3"})
+# Such as Path("s3://bucket/run"), which drops a slash.
 _CUT_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # In the names of options of a URI, such as client_secret or sig.
 _SECRETS: Final = re.compile(
     r"(?:^|&)[^=&]*(?:key|password|secret|sig|token)[^=&]*=", re.IGNORECASE
 )
 _PROBE: Final = "probe"
+_PROBE_TEXT: Final = b"written by aiomessages to find out who can read it\n"
 _CHUNK: Final = 2**20
 
 
@@ -188,7 +190,14 @@ class Destination:
         """Write a small file, and return its name. Raises ClusterError."""
         name = f".{_PROBE}-{secrets.token_hex(8)}"
         self.make_folders()
-        self.put(name, b"written by aiomessages to find out who can read it\n")
+        self.put(name, _PROBE_TEXT)
+        if self.read(name) != _PROBE_TEXT:
+            self.remove_probe(name)
+            raise ClusterError(
+                f"the destination {self.uri} returns other bytes than were written",
+                hint="if it resembles S3, check the credentials, and set"
+                " AWS_REQUEST_CHECKSUM_CALCULATION=when_required on each node",
+            )
         return name
 
     def remove_probe(self, name: str) -> None:

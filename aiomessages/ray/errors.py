@@ -2,11 +2,12 @@
 
 import socket
 import sys
+from typing import Final
 
 import msgspec
 
 from aiomessages import __version__
-from aiomessages.errors import MessagesError
+from aiomessages.errors import APIConnectionError, AuthenticationError, MessagesError
 from aiomessages.export.errors import ExportError
 
 
@@ -19,6 +20,13 @@ class ClusterError(ExportError):
     def __init__(self, said: str, *, hint: str = "", node: str | None = None) -> None:
         super().__init__(said, hint=hint)
         self.node = node
+
+
+# The hints of the client name its own variable and stream.
+_HINTS: Final = {
+    AuthenticationError.hint: "check the key, and whether it belongs to this project",
+    APIConnectionError.hint: "check the network and base_url",
+}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,7 +45,8 @@ class Problem(msgspec.Struct, frozen=True):
         said = str(error) if isinstance(error, MessagesError | OSError) else repr(error)
         if hint:
             said = said.removesuffix(hint).rstrip(" :.")
-        return cls(f"{about}: {said}" if about else said, hint, node_name())
+        said = f"{about}: {said}" if about else said
+        return cls(said, _HINTS.get(hint, hint), node_name())
 
     def error(self) -> ClusterError:
         """Return it as an error for the driver to raise."""

@@ -72,6 +72,10 @@ def export(
     check_count("concurrency", concurrency)
     if on_error not in ("raise", "continue"):
         raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {on_error!r}")
+    if not callable(on_progress) and on_progress is not None:
+        raise ConfigurationError(
+            f"on_progress must be a function, not {type(on_progress).__name__}"
+        )
     checked = _checked_projects(projects, max_rps)
     target = Destination.of(destination)
     job = Job(
@@ -101,7 +105,11 @@ def _checked_settings(layout: str, format: str, *, include_reply: bool) -> RunSe
 def _checked_projects(
     projects: Iterable[Project], max_rps: float | None
 ) -> list[tuple[Project, Access]]:
-    found = []
+    if isinstance(projects, Project) or not isinstance(projects, Iterable):
+        given = "one Project" if isinstance(projects, Project) else type(projects).__name__
+        raise ConfigurationError(f"projects must be a list of Projects, not {given}")
+    found: list[tuple[Project, Access]] = []
+    names: set[str] = set()
     for project in projects:
         if not isinstance(project, Project):
             raise ConfigurationError(
@@ -116,7 +124,12 @@ def _checked_projects(
         if isinstance(source, Selection):
             limited = structs.replace(limited, source=source.checked())
         found.append((limited, access))
-    names = [project.name for project, _ in found]
-    if not names or len({name.lower() for name in names}) < len(names):
-        raise ConfigurationError("projects must have names, each another one")
+        if project.name.lower() in names:
+            raise ConfigurationError(
+                f"two projects are named {project.name}",
+                hint="give each another name, also where capitals do not count",
+            )
+        names.add(project.name.lower())
+    if not found:
+        raise ConfigurationError("there is no project", hint="name one or more")
     return found

@@ -20,7 +20,8 @@ def check_key_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
             "key= does not name a key",
-            hint="write env:NAME, file:/PATH or import:MODULE:NAME, and never the key itself",
+            hint="write env:NAME, file:/ABSOLUTE/PATH or import:MODULE:NAME,"
+            " and never the key itself",
         )
 
 

@@ -29,13 +29,28 @@ def check_nodes(accesses: Mapping[str, Access], probe: Probe | None = None) -> N
     A node that is started later is not checked; its workers return a Problem with its name.
     `accesses` are those of the projects by their names.
     """
-    ray.is_initialized() or ray.init()
+    _connect()
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     able = {key: node for key, node in nodes.items() if node["Resources"].get("CPU")}
     answers = {key: _on_node(key).remote(dict(accesses), probe, __version__) for key in able}
     ray.wait([*answers.values()], num_returns=len(answers), timeout=SECONDS)
     for key, answer in answers.items():
         take_answer(answer, f"{able[key]['NodeManagerHostname']} ({key[:8]})")
+
+
+def _connect() -> None:
+    """Connect to Ray, or start it on this machine, unless that is done."""
+    if ray.is_initialized():
+        return
+    try:
+        ray.init()
+    except Exception as error:  # Ray raises errors of several classes, also a bare Exception
+        said = " ".join(str(error).split())[:500]
+        raise ClusterError(
+            f"no connection to Ray: {said}",
+            hint="check RAY_ADDRESS, whether Ray and Python are those of the cluster, and, if it"
+            " has a token, RAY_AUTH_MODE=token and the token",
+        ) from error
 
 
 def take_answer(answer: Any, name: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from aiomessages.client import AsyncMessagesClient
 from aiomessages.errors import ConfigurationError
 from aiomessages.export.created_between import CreatedBetween, check_range
+from aiomessages.settings import selection_query
 from aiomessages.values.plain import as_plain, can_be_sent
 
 from .keys import check_key_name, key_of
@@ -66,6 +67,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     def checked(self) -> "Selection":
         """Return the selection with plain values. Raises ConfigurationError if it is unusable."""
+        selection_query(self.model, self.metadata)
         metadata = self.metadata if self.metadata is None else _checked_metadata(self.metadata)
         if self.model is not None and not isinstance(self.model, str):
             raise ConfigurationError(f"model must be a str, not {type(self.model).__name__}")
@@ -77,9 +79,7 @@ class Selection(msgspec.Struct, frozen=True):
         return "asc" if self.since is None else "desc"  # the range comes first, and reading ends
 
 
-def _checked_metadata(metadata: object) -> dict[str, str]:
-    if not isinstance(metadata, Mapping):
-        raise ConfigurationError(f"metadata must be a mapping, not {type(metadata).__name__}")
+def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for one in (*metadata, *metadata.values()):
         if not isinstance(one, str):
             raise ConfigurationError(f"metadata must be of str, not {type(one).__name__}")

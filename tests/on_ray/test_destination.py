@@ -114,6 +114,17 @@ def test_a_probe(folder: Destination, tmp_path: Path) -> None:
     folder.remove_probe(name)
 
 
+def test_a_destination_that_changes_what_is_written(
+    folder: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused: some stores that resemble S3 keep the frames of an upload in the file."""
+    monkeypatch.setattr(os, "link", lambda _, name: name.write_bytes(b"7\r\nwritten"))
+    with pytest.raises(ClusterError, match="returns other bytes than were written") as raised:
+        folder.write_probe()
+    assert "AWS_REQUEST_CHECKSUM_CALCULATION" in raised.value.hint
+    assert folder.sizes("") == {}
+
+
 @pytest.mark.parametrize(
     ("uri", "said"),
     [

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from aiomessages.errors import ConfigurationError
+from aiomessages.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    MessagesError,
+)
 from aiomessages.keys import KeyFile
 from aiomessages.ray import Project, Selection
 from aiomessages.ray.errors import ClusterError, Problem, node_name
@@ -103,6 +108,7 @@ def test_a_text_that_names_no_key(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="does not name a key") as raised:
         Project("a", key=name).access()
     assert SECRET not in str(raised.value)
+    assert "file:/ABSOLUTE/PATH" in raised.value.hint
 
 
 def test_an_access_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +166,7 @@ def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
         ({"source": Selection(since=2, until=1)}, "since must be earlier than until"),
         ({"source": Selection(until=float("inf"))}, "must be finite, not inf: leave out an open"),
         ({"source": Selection(model=7)}, "model must be a str, not int"),  # type: ignore[arg-type]
-        ({"source": Selection(metadata=[])}, "metadata must be a mapping"),  # type: ignore[arg-type]
+        ({"source": Selection(metadata="sea")}, "project a: metadata must be a mapping"),  # type: ignore[arg-type]
         ({"source": Selection(metadata={"a": 7})}, "of str, not int"),  # type: ignore[dict-item]
         ({"max_rps": 0}, "max_rps must be a number above 0, not 0"),
         ({"max_rps": True}, "max_rps must be a number above 0, not True"),
@@ -223,6 +229,22 @@ def test_a_problem_says_what_its_error_says() -> None:
     full = Problem.of(OSError(28, "No space left on device"))
     assert (full.said, "TMPDIR" in full.hint) == ("[Errno 28] No space left on device", True)
     assert Problem.of(KeyError("x")).said == "KeyError('x')"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (AuthenticationError("no", status=401), "check the key, and whether"),
+        (APIConnectionError("no connection"), "check the network and base_url"),
+    ],
+    ids=["key", "network"],
+)
+def test_the_hint_of_a_problem_is_one_for_a_cluster(error: MessagesError, hint: str) -> None:
+    """A hint that names the client's variable or its stream is in the words of a run."""
+    found = Problem.of(error, "project a").error()
+    assert found.hint.startswith(hint)
+    assert "OPENAI_API_KEY" not in str(found)
+    assert "delivered" not in str(found)
 
 
 def test_the_name_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from aiomessages.settings import (
     custom_headers,
     is_loopback,
     log_level,
+    selection_query,
 )
 from aiomessages.values.plain import as_plain
 from aiomessages.values.secrets import SecretStr, hide, hide_values
@@ -319,6 +320,7 @@ URLS = st.builds("".join, st.lists(URL_PIECES, max_size=7)) | st.builds(
 @example("https://" + "a" * 64)
 @example("https://h:0/v1")
 @example("HTTPS://h:/v1")
+@example("https://%HTTPS://")
 def test_any_base_url(url: str) -> None:
     """Any base URL is refused, or a request is built that goes to its host."""
     asyncio.run(_goes_to_its_host(url))
@@ -340,7 +342,8 @@ async def _goes_to_its_host(url: str) -> None:
             await client.list("x")
     (request,) = requests
     parts = urlsplit(url)
-    assert request.host.lower() == parts.hostname
+    # urlsplit keeps the capitals behind a "%", which begins the zone of an address.
+    assert request.host.lower() == (parts.hostname or "").lower()
     assert request.is_ssl() == (parts.scheme == "https")
     assert request.port == (parts.port or (443 if request.is_ssl() else 80))
     assert request.host.encode("idna")  # as the system's resolver does
@@ -464,6 +467,14 @@ def test_query_values_that_cannot_be_sent(value: object) -> None:
     """A value without an unambiguous text is refused with the parameter's name."""
     with pytest.raises(ConfigurationError, match="query parameter q"):
         check_query({"q": value})
+
+
+def test_the_query_of_a_selection() -> None:
+    """A model and metadata select; metadata that are no mapping are refused."""
+    assert selection_query("m", {"topic": "sea"}) == {"model": "m", "metadata[topic]": "sea"}
+    assert selection_query(None, None) == {}
+    with pytest.raises(ConfigurationError, match="metadata must be a mapping of text to text"):
+        selection_query(None, "sea")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("query", [{"q": "half \ud83d"}, {"q\udc00": "v"}], ids=["value", "name"])

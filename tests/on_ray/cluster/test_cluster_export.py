@@ -271,8 +271,10 @@ def test_files_on_an_object_store(s3: str) -> None:
 def test_arguments_that_are_refused(server: MessagesServer, tmp_path: Path) -> None:
     """Each is an error before anything is sent or written."""
     for projects, options, said in [
-        ([], {}, "projects must have names"),
-        ([project(server), project(server, name="A")], {}, "each another one"),
+        ([], {}, "there is no project"),
+        (project(server), {}, "projects must be a list of Projects, not one Project"),
+        (None, {}, "projects must be a list of Projects, not NoneType"),
+        ([project(server), project(server, name="A")], {}, "two projects are named A"),
         (["a"], {}, "of the class Project, not str"),
         ([project(server)], {"layout": "x"}, "layout must be one of"),
         ([project(server)], {"format": "x"}, "format must be one of"),
@@ -280,6 +282,7 @@ def test_arguments_that_are_refused(server: MessagesServer, tmp_path: Path) -> N
         ([project(server)], {"on_error": "x"}, "on_error must be"),
         ([project(server)], {"layout": "chat", "include_reply": False}, "ends with the reply"),
         ([project(server, source=["a", 7])], {}, "number 2 is int"),
+        ([project(server)], {"on_progress": True}, "on_progress must be a function"),
     ]:
         with pytest.raises(ConfigurationError, match=said):
             export(projects, tmp_path / "run", **{"workers": 1, **options})

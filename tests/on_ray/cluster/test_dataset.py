@@ -10,7 +10,7 @@ import pytest
 import ray
 from conftest_cluster import KEYS, serve
 from msgspec import structs
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayTaskError, UserCodeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aiomessages import AsyncMessagesClient, RetryPolicy
@@ -19,7 +19,7 @@ from aiomessages.export import export as export_alone
 from aiomessages.ray import ClusterError, Selection, read_conversations
 from aiomessages.ray.columns import schema_of
 from aiomessages.ray.datasource import ConversationSource, ReadIds, ReadOptions
-from aiomessages.ray.nodes import Probe, check_here, take_answer
+from aiomessages.ray.nodes import Probe, check_here, check_nodes, take_answer
 from aiomessages.ray.projects import access_of
 from aiomessages.ray.reading import list_ids
 
@@ -85,8 +85,15 @@ def test_nothing_to_read(server: MessagesServer) -> None:
 def test_a_completion_that_is_missing(server: MessagesServer) -> None:
     """It ends the read, or is left out if that is wanted."""
     ids = ["chatcmpl-0001", "chatcmpl-none", "chatcmpl-0002"]
-    with pytest.raises(RayTaskError, match="chatcmpl-none cannot be read"):
+    with pytest.raises(RayTaskError, match="chatcmpl-none cannot be read") as raised:
         read(server, ids).take_all()
+    assert isinstance(raised.value, ClusterError)
+    assert isinstance(raised.value, UserCodeException)  # Ray does not call it an error of its own
+    said = str(raised.value).split("ReadError: ")[1].splitlines()[0]
+    assert said == (
+        "chatcmpl-none cannot be read: it does not exist: on_missing='skip' leaves it out"
+    )
+    assert "anyio" not in str(raised.value)  # Ray prints each frame
     kept = read(server, ids, on_missing="skip").take_all()
     assert [row["completion_id"] for row in kept] == ["chatcmpl-0001", "chatcmpl-0002"]
 
@@ -194,7 +201,7 @@ def test_a_refused_key_leaves_nothing_out(server: MessagesServer, pacer: Any) ->
     server.fail(401)
     with pytest.raises(ClusterError, match="401") as raised:
         list(ReadIds(["chatcmpl-0001"], options(server, on_missing="skip"), pacer)())
-    assert "skip" not in raised.value.hint
+    assert "on_missing" not in str(raised.value)
     assert raised.value.node is not None
 
 
@@ -252,6 +259,24 @@ def test_the_check_of_a_node(server: MessagesServer, tmp_path: Path) -> None:
         problem = check_here({name: lacking}, None, __version__)
         assert problem is not None
         assert problem.said.startswith(said)
+
+
+def test_a_cluster_that_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster,  # noqa: ARG001 it is started
+) -> None:
+    """The error says so, and what to check; Ray's own is its cause."""
+
+    def refuse() -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ClusterError, match=r"no connection to Ray: .* at 10.0.0.1:6379") as raised:
+        check_nodes({})
+    for word in ("RAY_ADDRESS", "RAY_AUTH_MODE", "Python"):
+        assert word in raised.value.hint
+    assert isinstance(raised.value.__cause__, ConnectionError)
 
 
 def test_the_answers_of_nodes(cluster: Cluster) -> None:  # noqa: ARG001 it is started
