@@ -14,7 +14,7 @@ from aiomessages.settings import check_count
 from .cluster_run import ClusterRun
 from .destination import Destination
 from .plan import FORMATS, RunSettings
-from .projects import Access, Project, Selection
+from .projects import Access, Project, Selection, check_rate
 from .report import ClusterProgress, ClusterReport
 from .worker import Job
 
@@ -72,6 +72,8 @@ def export(
     check_count("concurrency", concurrency)
     if on_error not in ("raise", "continue"):
         raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {on_error!r}")
+    if on_progress is not None and not callable(on_progress):
+        raise ConfigurationError("on_progress must be a function")
     checked = _checked_projects(projects, max_rps)
     target = Destination.of(destination)
     job = Job(
@@ -90,6 +92,8 @@ def _checked_settings(layout: str, format: str, *, include_reply: bool) -> RunSe
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if format not in FORMATS:
         raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if not isinstance(include_reply, bool):  # a plan has it as JSON
+        raise ConfigurationError(f"include_reply must be True or False, not {include_reply!r}")
     if layout in EXAMPLES and not include_reply:
         raise ConfigurationError(
             f"a line of {layout!r} ends with the reply", hint="include replies"
@@ -101,6 +105,11 @@ def _checked_settings(layout: str, format: str, *, include_reply: bool) -> RunSe
 def _checked_projects(
     projects: Iterable[Project], max_rps: float | None
 ) -> list[tuple[Project, Access]]:
+    check_rate(max_rps)
+    if not isinstance(projects, Iterable):
+        raise ConfigurationError(
+            f"projects must be an iterable of Project, not {type(projects).__name__}"
+        )
     found = []
     for project in projects:
         if not isinstance(project, Project):

@@ -120,6 +120,7 @@ def test_a_probe(folder: Destination, tmp_path: Path) -> None:
         ("", "must be a path or a URI"),
         ("a\0b", "must be a path or a URI"),
         (b"bytes", "must be a path or a URI"),
+        (7, "must be a path or a URI"),
         ("s3://key:secret@bucket/run", "holds a password"),
         ("s3://secret@bucket/run", "holds a password"),
         ("abfs://:secret@account.blob.core.windows.net/c/run", "holds a password"),
