@@ -43,7 +43,8 @@ class Destination:
     @classmethod
     def of(cls, destination: str | os.PathLike[str]) -> "Destination":
         """Return a destination. Raises ConfigurationError for one that cannot be used."""
-        uri = os.fspath(destination)
+        is_path = isinstance(destination, str | os.PathLike)
+        uri = os.fspath(destination) if is_path else None
         if not isinstance(uri, str) or not uri or "\0" in uri:
             raise ConfigurationError("the destination must be a path or a URI")
         if "://" in uri:

@@ -14,7 +14,7 @@ from aiomessages.settings import check_count
 from .cluster_run import ClusterRun
 from .destination import Destination
 from .plan import FORMATS, RunSettings
-from .projects import Access, Project, Selection
+from .projects import Access, Project, Selection, check_rate
 from .report import ClusterProgress, ClusterReport
 from .worker import Job
 
@@ -94,6 +94,8 @@ def _checked_settings(layout: str, format: str, *, include_reply: bool) -> RunSe
         raise ConfigurationError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     if format not in FORMATS:
         raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if not isinstance(include_reply, bool):  # a plan has it as JSON
+        raise ConfigurationError(f"include_reply must be True or False, not {include_reply!r}")
     if layout in EXAMPLES and not include_reply:
         raise ConfigurationError(
             f"a line of {layout!r} ends with the reply", hint="include replies"
@@ -105,6 +107,7 @@ def _checked_settings(layout: str, format: str, *, include_reply: bool) -> RunSe
 def _checked_projects(
     projects: Iterable[Project], max_rps: float | None
 ) -> list[tuple[Project, Access]]:
+    check_rate(max_rps)
     if isinstance(projects, Project) or not isinstance(projects, Iterable):
         given = "one Project" if isinstance(projects, Project) else type(projects).__name__
         raise ConfigurationError(f"projects must be a list of Projects, not {given}")

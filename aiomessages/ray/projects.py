@@ -168,6 +168,8 @@ class Access(msgspec.Struct, frozen=True):
 def access_of(key: str, base_url: str | None, options: Mapping[str, Any]) -> Access:
     """Check the key's name and the options, and return the access. Raises ConfigurationError."""
     check_key_name(key)
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"options must be a mapping, not {type(options).__name__}")
     for name in options:
         if name not in _OPTIONS:
             raise ConfigurationError(

@@ -131,6 +131,7 @@ def test_a_destination_that_changes_what_is_written(
         ("", "must be a path or a URI"),
         ("a\0b", "must be a path or a URI"),
         (b"bytes", "must be a path or a URI"),
+        (7, "must be a path or a URI"),
         ("s3://key:secret@bucket/run", "holds a password"),
         ("s3://secret@bucket/run", "holds a password"),
         ("abfs://:secret@account.blob.core.windows.net/c/run", "holds a password"),

@@ -171,6 +171,7 @@ def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
         ({"max_rps": 0}, "max_rps must be a number above 0, not 0"),
         ({"max_rps": True}, "max_rps must be a number above 0, not True"),
         ({"base_url": "http://far.test/v1"}, "project a: "),
+        ({"options": None}, "options must be a mapping, not NoneType"),
     ],
     ids=lambda given: str(given) if isinstance(given, dict) else "",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from aiomessages.errors import ConfigurationError
 from aiomessages.export import export as export_alone
 from aiomessages.ray import ClusterError, ClusterProgress, Project, Selection, export
 from aiomessages.ray.destination import Destination
+from aiomessages.ray.plan import VERSION, Plan, RunSettings
 
 if TYPE_CHECKING:
     from aiomessages.testing import MessagesServer
@@ -210,19 +210,18 @@ def test_a_plan_that_was_replaced(server: MessagesServer, tmp_path: Path) -> Non
 
 def test_a_driver_that_is_faster(server: MessagesServer, tmp_path: Path) -> None:
     """Two first runs at once with other options: the later one does not write into that plan."""
-    with serve("KEY_A", 1) as other:
-        export([project(other)], tmp_path / "other", workers=1)
     folder = tmp_path / "run"
+    other = Plan(VERSION, RunSettings("chat", 1, include_reply=True, format="jsonl.gz"), [])
     server.slow_down(1.0, times=1)
 
     def publish() -> None:
         while not server.requests:  # the list of the completions
             time.sleep(0.01)
-        shutil.copy(tmp_path / "other" / "plan.json", folder / "plan.json")
+        (folder / "plan.json").write_bytes(other.encode())
 
     with ThreadPoolExecutor() as threads:
         published = threads.submit(publish)
-        with pytest.raises(ClusterError, match="holds another plan: a is at"):
+        with pytest.raises(ClusterError, match="holds another plan: layout is 'chat' there"):
             export([project(server)], folder, workers=1)
         published.result()
     assert Destination.of(folder).sizes("data") == {}
@@ -276,7 +275,11 @@ def test_arguments_that_are_refused(server: MessagesServer, tmp_path: Path) -> N
         (None, {}, "projects must be a list of Projects, not NoneType"),
         ([project(server), project(server, name="A")], {}, "two projects are named A"),
         (["a"], {}, "of the class Project, not str"),
+        (project(server), {}, "an iterable of Project, not Project"),
         ([project(server)], {"layout": "x"}, "layout must be one of"),
+        ([project(server)], {"include_reply": 1}, "must be True or False, not 1"),
+        ([project(server)], {"on_progress": "x"}, "on_progress must be a function"),
+        ([project(server, max_rps=1)], {"max_rps": 0}, "max_rps must be"),
         ([project(server)], {"format": "x"}, "format must be one of"),
         ([project(server)], {"workers": 0}, "workers"),
         ([project(server)], {"on_error": "x"}, "on_error must be"),

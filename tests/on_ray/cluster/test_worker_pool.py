@@ -75,8 +75,8 @@ def test_workers_that_all_die(pool: WorkerPool[str]) -> None:
 
 def test_a_worker_that_fails(pool: WorkerPool[str]) -> None:
     """An error that is no problem of the run is a bug, and named."""
-    with pytest.raises(ClusterError, match="a worker failed: TypeError"):
-        list(pool.results(["x"], lambda actor, _: actor.export.remote()))
+    with pytest.raises(ClusterError, match="a worker failed: KeyError"):
+        list(pool.results(["x"], lambda actor, _: actor.plan.remote("no such", None)))
 
 
 def test_a_worker_of_another_version(job: Job) -> None:
