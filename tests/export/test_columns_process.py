@@ -90,6 +90,7 @@ def everything(path: Path, ending: str) -> Any:
 # --- what it leaves -------------------------------------------------------------------------------
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
 def test_the_file_is_private_and_alone(source: Path, target: Path, ending: str) -> None:
     """The file is readable by its owner only, and no other file is left beside it."""
@@ -257,6 +258,7 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.measured_programs
 def test_a_line_that_is_no_line_of_an_export(source: Path, target: Path) -> None:
     """A line that is not JSON is reported with its file and number, as in this process."""
     source.write_bytes(gzip.compress(LINE + b"{\n"))
