@@ -41,6 +41,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.measured_programs
 def test_at_a_terminal(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person gets the conversation in colour, and the text cannot add any."""
     monkeypatch.setenv("TERM", "xterm-256color")
