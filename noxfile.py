@@ -133,6 +133,7 @@ def crash(session: nox.Session) -> None:
     """Kill exports and syncs two thousand times, cancel calls, and sync for a year.
 
     `tests` makes a sample of each: the claims are the same, and only the counts are larger here.
+    This session also proves that the kills find bugs, which are put into an export.
     """
     _install_for_tests(session)
     seed = os.environ.get("AIOMESSAGES_SEED", secrets.token_hex(4))

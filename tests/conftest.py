@@ -40,14 +40,15 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> "Iterator[object]":
-    """Pause coverage in a test of many repetitions, which it makes much slower."""
-    coverage = sys.modules.get("coverage")
-    measuring = coverage and coverage.Coverage.current()
-    if not measuring or not item.get_closest_marker("unmeasured"):
-        return (yield)
-    measuring.stop()
+    """Measure only what adds to the coverage: it makes programs and repetitions much slower."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of programs that it starts
+        if not item.get_closest_marker("measured_programs"):
+            environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        coverage = sys.modules.get("coverage")
+        measuring = coverage and coverage.Coverage.current()
+        if not measuring or not item.get_closest_marker("unmeasured"):
+            return (yield)
+        measuring.stop()
         try:
             return (yield)
         finally:

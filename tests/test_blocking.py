@@ -917,6 +917,7 @@ def test_threads_share_a_stream(serve: Any) -> None:
     assert sorted(seen) == sorted(item["id"] for item in THREE_PAGES)
 
 
+@pytest.mark.measured_programs
 def test_a_dropped_client_warns_and_ends(serve: Any) -> None:
     """A client that is dropped without being closed warns, and its thread ends all the same."""
     clients = [client_of(serve(conversation(THREE_PAGES)))]
@@ -944,6 +945,7 @@ def run_script(script: str, server: Loopback, **options: Any) -> "subprocess.Com
     )
 
 
+@pytest.mark.measured_programs
 def test_a_script_that_forgets_to_close_ends(serve: Any) -> None:
     """The interpreter ends at once, with a fetch under way, one warning and nothing else."""
 
@@ -967,6 +969,7 @@ print(next(stream).id)
     assert "a MessagesClient was dropped without being closed" in run.stderr
 
 
+@pytest.mark.measured_programs
 def test_a_script_that_goes_on_when_all_is_over(serve: Any) -> None:
     """A call in the interpreter's last moments, after the thread has ended, raises an error."""
     run = run_script(
@@ -990,6 +993,7 @@ atexit.register(thread._end_all)
     assert run.stdout == "[]\nClientClosedError the client was closed during the call\n"
 
 
+@pytest.mark.measured_programs
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_is_refused(serve: Any) -> None:
     """In a forked child a call raises an error, does not wait, and the child ends."""
@@ -1022,6 +1026,7 @@ open_one.close()
     assert rest == "0 249"
 
 
+@pytest.mark.measured_programs
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts file descriptors")
 def test_a_thread_that_cannot_begin(serve: Any) -> None:
     """If no event loop can be made, the call raises that error, and does not wait."""
@@ -1153,7 +1158,14 @@ def run_patched(library: str, server: Loopback, *steps: str) -> str:
     return run.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("before", ["", IMPORT, CALL], ids=["first", "imported", "used"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="first", marks=pytest.mark.measured_programs),
+        pytest.param(IMPORT, id="imported"),
+        pytest.param(CALL, id="used"),
+    ],
+)
 @pytest.mark.parametrize("patch", PATCHES)
 def test_it_is_refused_among_greenlets(patch: str, before: str, serve: Any) -> None:
     """If threads are patched, a call raises an error that names the library and a solution."""

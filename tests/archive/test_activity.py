@@ -35,6 +35,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "archive.db"
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=60, deadline=None)
 @given(filters_)
 def test_activity_of_a_list(library: Library, filters: Filters) -> None:
@@ -61,6 +62,7 @@ def test_activity_of_a_list(library: Library, filters: Filters) -> None:
     assert found.waiting == 0
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=30, deadline=None)
 @given(filters_.filter(lambda filters: filters.words), st.integers(1, 60))
 def test_the_bound_of_words(library: Library, filters: Filters, bound: int) -> None:

@@ -170,6 +170,7 @@ def test_the_usual_bound(path: Path, words: str, bound: int) -> None:
     assert (found.total, found.bounded) == (bound, False)
 
 
+@pytest.mark.unmeasured
 def test_a_hundred_thousand_values(path: Path) -> None:
     """The most frequent twenty values and keys are named, and the others counted."""
     with stored(path) as insert:

@@ -135,6 +135,7 @@ CREATED: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("listing", "share"),
     [("ascending", 1), ("ascending", 3), ("storage", 3), ("newest-first", 3), ("shuffled", 1)],

@@ -103,6 +103,7 @@ def seconds_of(rate: float) -> float:
     return max(5000 / rate, 30.0) if rate < 500 else 40.0
 
 
+@pytest.mark.unmeasured
 @with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", RATES)
@@ -113,6 +114,7 @@ def test_a_steady_limit(rate: float, capacity: float, retry_after: RetryAfter) -
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @with_retry_after("exact", "whole seconds")
 @pytest.mark.parametrize("rate", [20, 100])
 def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
@@ -122,6 +124,7 @@ def test_large_bursts(rate: float, retry_after: RetryAfter) -> None:
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("capacity", [0.5, 1], ids=["1/2 s", "1 s"])
 @pytest.mark.parametrize("rate", [20, 50, 200])
@@ -132,6 +135,7 @@ def test_a_latency_that_varies(rate: float, capacity: float, retry_after: RetryA
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @with_retry_after("exact", "absent")
 @pytest.mark.parametrize("rate", [20, 200])
 def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
@@ -141,6 +145,7 @@ def test_small_bursts(rate: float, retry_after: RetryAfter) -> None:
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("rate", [20, 200])
 def test_whole_seconds_and_small_bursts(rate: float) -> None:
     """If all wait for whole seconds, a quarter of a second's worth costs time but no 429s."""
@@ -149,6 +154,7 @@ def test_whole_seconds_and_small_bursts(rate: float) -> None:
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 def test_random_arrivals() -> None:
     """A small bucket that refuses requests by chance costs time, but few refusals."""
     time, share = varying_latencies(50, 5, exactly, seconds_of(50))
@@ -156,6 +162,7 @@ def test_random_arrivals() -> None:
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @with_retry_after("exact", "whole seconds", "absent")
 @pytest.mark.parametrize("rate", [20, 100, 500])
 def test_a_busy_loop(rate: float, retry_after: RetryAfter) -> None:
@@ -166,6 +173,7 @@ def test_a_busy_loop(rate: float, retry_after: RetryAfter) -> None:
     assert share <= SHARE
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("factor", "most"), [(0.5, TIME), (2, 1.25)])
 @pytest.mark.parametrize("rate", [50, 200])
 def test_a_rate_that_changes(rate: float, factor: float, most: float) -> None:

@@ -451,6 +451,7 @@ def halfway(spawn: Spawn, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
             yield process
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped(
     spawn: Spawn,

@@ -94,6 +94,7 @@ def test_failed_completions(run: Run) -> None:
     assert "  failed: 1 × BadRequestError (chatcmpl-short)\n" in ran.err
 
 
+@pytest.mark.measured_programs
 def test_a_reader_that_goes_away(spawn: Callable[..., Any]) -> None:
     """A reader that has seen enough ends the export quietly, as a success."""
     process = spawn("export", "chatcmpl-long", "-o", "-", "--layout", "messages")
@@ -103,6 +104,7 @@ def test_a_reader_that_goes_away(spawn: Callable[..., Any]) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.measured_programs
 def test_a_reader_that_goes_away_from_a_slow_server(spawn: Callable[..., Any]) -> None:
     """The export ends when the reader goes, not when the server has sent something to write."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -117,6 +119,7 @@ def test_a_reader_that_goes_away_from_a_slow_server(spawn: Callable[..., Any]) -
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.measured_programs
 def test_a_pipe_that_can_be_read(spawn: Callable[..., Any], tmp_path: Path) -> None:
     """A pipe that was opened to read and write has no reader that goes away."""
     os.mkfifo(tmp_path / "pipe")

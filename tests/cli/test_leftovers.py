@@ -122,6 +122,7 @@ def test_the_lock_of_another_process(run: Run, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.measured_programs
 def test_a_server_that_cannot_start(execute: Run, folder: Path) -> None:
     """A server without a port, or without its records, leaves no new archive behind."""
     Path("odd.jsonl").write_bytes(b"{}\n")

@@ -37,6 +37,7 @@ def test_version_loads_little() -> None:
     assert not loaded & {"cyclopts", "rich", "jmespath", "aiohttp", "asyncio", "msgspec"}
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("missing", ["cyclopts", "rich", "jmespath"])
 def test_without_the_extra(missing: str) -> None:
     """If the program's packages are missing, the error says how to install them."""

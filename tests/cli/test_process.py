@@ -41,6 +41,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.measured_programs
 def test_at_a_terminal(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person gets the conversation in colour, and the text cannot add any."""
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -52,6 +53,7 @@ def test_at_a_terminal(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.endswith(f"aiomessages: {hint}\n")
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("local", ["", "records.db"])
 def test_what_to_type_for_the_reply(
     spawn: Spawn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, local: str
@@ -64,6 +66,7 @@ def test_what_to_type_for_the_reply(
     assert shown.endswith(f"aiomessages show {name} --local {local}".rstrip() + "\n")
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("shape", ["auto", "json"])
 def test_show_at_a_terminal(spawn: Spawn, shape: str) -> None:
     """A conversation with its reply acts on no terminal, in any format."""
@@ -102,6 +105,7 @@ def test_in_a_pipe(execute: Execute) -> None:
     assert SHORT[1]["content"] == NASTY
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("words", [["list", "chatcmpl-long"], ["demo"], ["list", "--help"]])
 def test_a_reader_that_goes_away(spawn: Spawn, words: list[str]) -> None:
     """When the pipe's reader has seen enough, the program ends in silence."""
@@ -123,6 +127,7 @@ def test_no_standard_output_at_all() -> None:
     assert run.stderr.startswith(b"aiomessages: standard output is closed\n  write to a file")
 
 
+@pytest.mark.measured_programs
 def test_a_full_disk(spawn: Spawn) -> None:
     """A full disk is reported, with what to do."""
     if not Path("/dev/full").exists():
@@ -136,6 +141,7 @@ def test_a_full_disk(spawn: Spawn) -> None:
     assert advice.startswith("  write to a file")
 
 
+@pytest.mark.measured_programs
 def test_interrupted(spawn: Spawn, tmp_path: Path) -> None:
     """Ctrl-C in the middle is exit code 130 and a short line, and leaves no partial file."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

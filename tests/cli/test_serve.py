@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Run = Callable[..., Ran]
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
+pytestmark = pytest.mark.measured_programs  # no test runs a server in its own process
+
 
 def exported(process: "subprocess.Popen[bytes]") -> dict[str, str]:
     """Return the variables that the two lines to paste would set."""

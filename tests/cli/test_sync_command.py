@@ -242,6 +242,7 @@ def test_a_full_disk(
     assert ask(archive, "SELECT count(*) FROM completions") == [(10,)]
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(
     spawn: Spawn, run: Run, archive: Path, messages_server: MessagesServer, number: signal.Signals

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Run = Callable[..., Ran]
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
+pytestmark = pytest.mark.measured_programs  # no test runs a server in its own process
+
 TOKEN = "the-token-of-a-file-0123456789"
 
 

@@ -1,7 +1,7 @@
 """An export that was stopped in any way is completed by the next run.
 
 AIOMESSAGES_KILLS is the number of kills for each kind of destination (the session `crash` sets it),
-and AIOMESSAGES_SEED the seed of their moments.
+and AIOMESSAGES_SEED the seed of their moments. That session alone puts in the bugs that kills find.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unmeasured
 
+COUNTS = "AIOMESSAGES_KILLS" in os.environ
 KILLS = int(os.environ.get("AIOMESSAGES_KILLS", "9"))
 MEMORY = "/dev/shm"  # noqa: S108 what is made there has a name of its own
 SEED = os.environ.get("AIOMESSAGES_SEED", "1")
@@ -262,10 +263,14 @@ async def stop_by(way: str, exporter: Exporter, run: Run, bug: str) -> None:
         await survive_each_kill(exporter, run, bug=bug)
 
 
+# A bug that only kills find takes ten seconds of a core: the session `crash` puts those in.
+SOUGHT = [bug for bug in BUGS if COUNTS or not BUGS[bug].way.startswith("kills")]
+
+
 @pytest.mark.parametrize(
     ("bug", "name"),
-    [(bug, "out.jsonl" if "added" in BUGS[bug].way else "out") for bug in BUGS],
-    ids=[*BUGS],
+    [(bug, "out.jsonl" if "added" in BUGS[bug].way else "out") for bug in SOUGHT],
+    ids=SOUGHT,
 )
 async def test_the_bug_is_found(
     exporter: Exporter, run: Run, bug: str, monkeypatch: pytest.MonkeyPatch

@@ -715,6 +715,7 @@ def test_a_stream_dropped_after_its_loop() -> None:
     gc.collect()
 
 
+@pytest.mark.measured_programs
 def test_a_stream_that_is_left_when_the_interpreter_ends() -> None:
     """The end of the interpreter gives no warning of the stream that a script still holds."""
     script = """

@@ -892,6 +892,7 @@ def test_workers_that_are_thrown_away_with_their_loop() -> None:
     assert set(thrown_away) >= {1, 2}
 
 
+@pytest.mark.measured_programs
 def test_results_that_are_left_when_the_interpreter_ends() -> None:
     """The end of the interpreter gives no warning of the results that a script still holds."""
     script = """

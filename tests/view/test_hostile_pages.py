@@ -57,6 +57,7 @@ def hostile_archive(path: Path, text: str) -> None:
     )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 async def test_no_text_becomes_markup(tmp_path: Path, text: str) -> None:
     """With a hostile text in every field, pages have the elements of our templates alone."""
@@ -98,6 +99,7 @@ async def test_the_name_of_the_archive(tmp_path: Path) -> None:
         assert "<script>[U+202E]'\".db" in found.texts
 
 
+@pytest.mark.unmeasured
 async def test_links_of_facets_lead_to_hostile_values(tmp_path: Path) -> None:
     """A hostile value can be chosen: its link selects the conversation that has it."""
     for number, text in enumerate(HOSTILE):
@@ -114,6 +116,7 @@ async def test_links_of_facets_lead_to_hostile_values(tmp_path: Path) -> None:
                 assert "1 conversation" in answer.text, (text, link)
 
 
+@pytest.mark.unmeasured
 async def test_a_hundred_thousand_values(tmp_path: Path) -> None:
     """A page of an archive with very many values of a facet stays small."""
     path = tmp_path / "many.db"
@@ -125,6 +128,7 @@ async def test_a_hundred_thousand_values(tmp_path: Path) -> None:
             assert len(answer.body) < 100_000
 
 
+@pytest.mark.unmeasured
 async def test_a_message_of_fifty_megabytes(tmp_path: Path) -> None:
     """A page with a very long message has its beginning alone; the message itself comes whole."""
     path = tmp_path / "long.db"

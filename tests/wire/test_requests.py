@@ -229,6 +229,7 @@ def test_pages(query: dict[str, str], after: str | None, limit: int | None, targ
     assert Resource("https://h", "/x", query).target(limit=limit, after=after) == target
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.text(min_size=1))
 def test_any_cursor(after: str) -> None:
