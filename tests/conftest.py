@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -22,7 +23,15 @@ sys.path.insert(0, str(Path(__file__).parent))  # for loopback.py, which is no p
 
 
 def pytest_configure() -> None:
-    """Handle signals even if the shell that started the suite ignores them in the background."""
+    """Let examples take their time, and handle signals even if the shell's background ignores them.
+
+    No claim of hypothesis's tests is about time.
+    """
+    with suppress(ModuleNotFoundError):  # a session that runs one part of the tests does without
+        from hypothesis import settings  # noqa: PLC0415
+
+        settings.register_profile("unhurried", deadline=None)
+        settings.load_profile("unhurried")
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_DFL),

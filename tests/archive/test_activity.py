@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_)
 def test_activity_of_a_list(library: Library, filters: Filters) -> None:
     """Each conversation of the list is counted on its day, for its model, state and tools."""
@@ -63,7 +63,7 @@ def test_activity_of_a_list(library: Library, filters: Filters) -> None:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(filters_.filter(lambda filters: filters.words), st.integers(1, 60))
 def test_the_bound_of_words(library: Library, filters: Filters, bound: int) -> None:
     """Of the conversations that words find, the newest are counted, and whether there are more."""

@@ -62,7 +62,7 @@ def pages(
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(filters_, st.booleans(), st.integers(1, 60))
 def test_each_result_is_on_one_page(
     library: Library, filters: Filters, best: bool, count: int
@@ -85,7 +85,7 @@ def test_each_result_is_on_one_page(
                 assert messages == all_of_it[:3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_, st.integers(1, 60))
 def test_previous_pages(library: Library, filters: Filters, count: int) -> None:
     """From any page of a list without words, the way back shows the same pages."""
@@ -104,7 +104,7 @@ def test_previous_pages(library: Library, filters: Filters, count: int) -> None:
     assert list(map(names, backward)) == list(map(names, forward))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(filters_, st.integers(1, 40), st.integers(0, 1000))
 def test_completions_that_are_added_between_two_pages(
     library: Library, filters: Filters, count: int, seed: int
@@ -128,7 +128,7 @@ def test_completions_that_are_added_between_two_pages(
     assert [name for name in listed if "new" not in name] == wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_)
 def test_ids(library: Library, filters: Filters) -> None:
     """The ids of a list are those on all of its pages, in the same order."""
@@ -138,7 +138,7 @@ def test_ids(library: Library, filters: Filters) -> None:
     assert found == list(expected(library.talks, filters))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_, st.booleans(), st.data())
 def test_neighbours(library: Library, filters: Filters, best: bool, data: st.DataObject) -> None:
     """The conversations before and behind one are those on the pages of the list."""

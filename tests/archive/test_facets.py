@@ -86,7 +86,7 @@ def check(found: Facets, talks: list[Talk], messages: list[list[int]]) -> None:
         assert found.more[f"metadata:{key}"] == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_)
 def test_facets_of_a_list(library: Library, filters: Filters) -> None:
     """Below the bound, each value is counted once for each conversation of the list."""
@@ -99,7 +99,7 @@ def test_facets_of_a_list(library: Library, filters: Filters) -> None:
     check(found, [by_id[id] for id in wanted], list(wanted.values()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filters_, st.integers(1, 100))
 def test_the_bound(library: Library, filters: Filters, bound: int) -> None:
     """Above it the newest conversations are counted, and no others."""
@@ -112,7 +112,7 @@ def test_the_bound(library: Library, filters: Filters, bound: int) -> None:
     check(found, [by_id[id] for id in newest], [wanted[id] for id in newest])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(filters_.filter(lambda filters: filters.words))
 def test_many_messages_that_match(crowd: Library, filters: Filters) -> None:
     """Of many as well, each conversation is found once, with the roles of what matches in it."""

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomessages.archive.database import open_to_write
@@ -214,7 +214,6 @@ STEP = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(STEP, max_size=12))
 def test_the_index_always_holds_the_texts_of_the_messages(steps: list[Any]) -> None:
     """After any inserts and replacements it equals one that is built anew."""

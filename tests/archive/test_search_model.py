@@ -118,7 +118,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return Written(tmp_path_factory.mktemp("model") / "archive.db")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(queries, st.sampled_from([None, "m0", "m1", "m2"]), st.booleans())
 async def test_what_an_archive_finds(
     written: Written, asked: Asked, model: str | None, best: bool

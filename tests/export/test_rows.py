@@ -166,7 +166,7 @@ messages = values | st.builds(as_object, st.lists(st.tuples(keys, values), max_s
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".duckdb"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sent=st.lists(messages, min_size=1, max_size=20))
 def test_any_json_is_a_message(ending: str, sent: list[str]) -> None:
     """Any JSON becomes columns, and the last one has it byte for byte."""
@@ -179,7 +179,7 @@ def test_any_json_is_a_message(ending: str, sent: list[str]) -> None:
     assert [row["message_json"] for row in found] == sent
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sent=st.lists(st.tuples(values, values, values), min_size=1, max_size=10))
 def test_any_json_is_in_a_conversation(sent: list[tuple[str, str, str]]) -> None:
     """Any JSON is accepted in metadata, messages and completions as well."""
@@ -212,7 +212,7 @@ shallow = st.one_of(scalars, st.lists(scalars, max_size=3).map(lambda it: f"[{',
 bit_rot = st.sampled_from([*"[]{},:\"\\0-+.eEx'", "", "null", "\x00"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(message=shallow, levels=st.sampled_from([0, 1, 63, 64, 200]), rot=bit_rot, data=st.data())
 def test_bit_rot_is_reported(message: str, levels: int, rot: str, data: st.DataObject) -> None:
     """Invalid JSON is damage at any depth, and valid JSON never is."""

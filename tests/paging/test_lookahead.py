@@ -122,7 +122,7 @@ def judge_changing(play: Play, ahead: Any) -> None:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(still)
 def test_a_list_that_stays_as_it_is(play: Play) -> None:
     """For any ids, page sizes, servers and consumers, an unchanged list gives the same items."""
@@ -130,7 +130,7 @@ def test_a_list_that_stays_as_it_is(play: Play) -> None:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(faulty)
 def test_requests_that_fail(play: Play) -> None:
     """Errors come where a plain walk meets them, or not at all, and after all earlier items."""
@@ -138,7 +138,7 @@ def test_requests_that_fail(play: Play) -> None:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(changing)
 def test_a_list_that_changes(play: Play) -> None:
     """Lasting items come once and in order, whatever appears or vanishes."""
@@ -146,7 +146,7 @@ def test_a_list_that_changes(play: Play) -> None:
 
 
 @pytest.mark.unmeasured
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(changing)
 def test_a_plain_walk_of_a_list_that_changes(play: Play) -> None:
     """A plain walk promises just the same, so lookahead gives up no promise."""

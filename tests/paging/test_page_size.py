@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomessages import (
@@ -26,7 +26,6 @@ from aiomessages.paging.page_size import (
     is_too_slow,
 )
 
-QUICK = settings(deadline=None)  # no claim here is about time
 TOO_LARGE = ResponseTooLargeError("x")
 REFUSED = BadRequestError("x", status=400, param="limit")
 
@@ -219,7 +218,6 @@ def test_an_outage() -> None:
     assert size.size == size.most == 100
 
 
-@QUICK
 @given(
     st.integers(1, 500),
     st.lists(

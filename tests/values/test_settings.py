@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -41,7 +41,6 @@ from aiomessages.settings import (
 from aiomessages.values.plain import as_plain
 from aiomessages.values.secrets import SecretStr, hide, hide_values
 
-QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
 NOTHING: dict[str, Any] = {
     "api_key": None,
@@ -95,7 +94,6 @@ def test_a_key_that_cannot_be_sent(key: object) -> None:
     assert "canary" not in f"{caught.value}{caught.value!r}"
 
 
-@QUICK
 @given(st.text())
 def test_any_key(text: str) -> None:
     """Any text is either refused as a key or fits into one header line."""
@@ -313,7 +311,6 @@ URLS = st.builds("".join, st.lists(URL_PIECES, max_size=7)) | st.builds(
 )
 
 
-@QUICK
 @given(URLS | st.text())
 @example("http://localhost[::1%25x]")
 @example("https://a..b/v1")

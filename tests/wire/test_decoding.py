@@ -34,7 +34,7 @@ from aiomessages.wire.decoding import (
 from aiomessages.wire.lenient import read_message
 from aiomessages.wire.page_content import PageContent
 
-QUICK = settings(deadline=None, max_examples=60)  # no claim here is about time
+QUICK = settings(max_examples=60)
 
 LIVE = {"id": "m-0", "role": "user", "content": "Hi", "name": None, "content_parts": None}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -4,12 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomessages.wire.error_bodies import MAX_BODY, NOTHING, ErrorFacts, find_error, read_error
-
-QUICK = settings(deadline=None)  # no claim here is about time
 
 QUOTA = {
     "error": {
@@ -305,7 +303,6 @@ JSON = st.recursive(
 )
 
 
-@QUICK
 @given(JSON)
 def test_any_json(said: Any) -> None:
     """The facts of any JSON are texts that can be shown, or none."""
@@ -315,7 +312,6 @@ def test_any_json(said: Any) -> None:
         assert found.status is None or 400 <= found.status < 600
 
 
-@QUICK
 @given(st.binary() | st.text().map(str.encode))
 def test_any_body(body: bytes) -> None:
     """Reading any bytes raises nothing."""

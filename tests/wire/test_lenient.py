@@ -30,7 +30,7 @@ from aiomessages.wire.lenient import read_completion, read_message
 if TYPE_CHECKING:
     from aiomessages.models.as_sent import Kept
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(max_examples=60)
 
 SAID = {"id": "m", "role": "user", "content": "Hi"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -4,7 +4,7 @@ from enum import Enum
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomessages import ConfigurationError
@@ -16,8 +16,6 @@ from aiomessages.wire.requests import (
     check_page_options,
     page_limit,
 )
-
-QUICK = settings(deadline=None)  # no claim here is about time
 
 
 def url_of(resource: Resource) -> str:
@@ -71,7 +69,6 @@ def test_completion_ids_that_cannot_be_used(name: object) -> None:
         check_completion_id(name)
 
 
-@QUICK
 @given(st.text() | st.text(st.sampled_from("./%?#\\a \ud800é")))
 def test_any_completion_id(name: str) -> None:
     """Any text is refused, or becomes one segment below the completions."""
@@ -230,7 +227,6 @@ def test_pages(query: dict[str, str], after: str | None, limit: int | None, targ
 
 
 @pytest.mark.unmeasured
-@QUICK
 @given(st.text(min_size=1))
 def test_any_cursor(after: str) -> None:
     """A server reads exactly the cursor that it sent."""

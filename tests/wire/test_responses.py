@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import settings
 from multidict import CIMultiDict
 
 from aiomessages import (
@@ -45,7 +44,6 @@ from aiomessages.wire.errors import is_about_cursor, is_about_limit, is_foreign_
 from aiomessages.wire.page_content import PageContent
 from aiomessages.wire.responses import Response, read_completion, read_page
 
-QUICK = settings(deadline=None)  # no claim here is about time
 KEY = "sk-canary-0123456789"
 NOW = 784111777.0
 NAME = "chatcmpl-1"
