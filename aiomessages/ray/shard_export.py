@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Final, NamedTuple
 
 from aiomessages.calls.refusals import Refusals
-from aiomessages.errors import APIError, ConfigurationError, RateLimitError
+from aiomessages.errors import APIConnectionError, APIError, ConfigurationError, RateLimitError
 from aiomessages.export.conversation_reader import ConversationReader, Item, Outcome
 from aiomessages.export.layouts import incomplete_lines, lay_out
 from aiomessages.export.ledger_schema import REFUSED
@@ -103,6 +103,7 @@ class ShardExport:
             for place in self._before:
                 del self._found[place], self._reasons[place]
             await self._read_all([(place, named[place]) for place in self._before])
+            self._refuse_unreachable()
             return await run_to_end(self._finish, [completion_id for completion_id, _ in named])
 
     async def _read_all(self, places: Iterable[tuple[int, Named]]) -> None:
@@ -132,7 +133,18 @@ class ShardExport:
             if failures.ends_run(error) or self.raises:
                 raise
             self._note(place, "failed", reason)
+            self._error = error
             self._before.setdefault(place, (reason, self.failures.reads))
+
+    def _refuse_unreachable(self) -> None:
+        """Raise the last error if the server has not been reached since the first failure.
+
+        Fewer completions than end a run would be named as failed, and not be tried again.
+        """
+        reasons = {self._reasons[place] for place in self._before if place in self._reasons}
+        reached = any(reads < self.failures.reads for _, reads in self._before.values())
+        if reasons == {APIConnectionError.__name__} and not reached:
+            raise self._error
 
     def _is_broken(self, place: int, reason: str) -> bool:
         """Return whether a conversation failed like this before, and others were read since."""

@@ -324,6 +324,22 @@ async def test_a_worker_of_another_version_is_a_problem(server: MessagesServer) 
     assert "0.0.1 on the driver" in problem.said
 
 
+async def test_a_server_that_cannot_be_reached_ends_a_run_of_few_completions(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    """They would be named as failed for ever; one that alone has no answer is."""
+    run = Run(server, tmp_path / "run", options=FAST)
+    (shard,) = run.ids(["chatcmpl-00", "chatcmpl-01"])
+    with server.unreachable():
+        problem = await run.worker.export("a", shard, None)
+    assert isinstance(problem, Problem)
+    assert "no connection" in problem.said
+    server.fail("reset", completion_id="chatcmpl-01")
+    (done,) = await run.export([shard])
+    await run.worker.close()
+    assert done.record.failed == {"chatcmpl-01": "APIConnectionError"}
+
+
 async def test_raise_ends_the_run_at_once(server: MessagesServer, tmp_path: Path) -> None:
     """With on_error='raise', one broken conversation is enough."""
     run = Run(server, tmp_path / "run", options=FAST, raises=True)
