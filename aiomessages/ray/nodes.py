@@ -81,11 +81,8 @@ def check_here(accesses: dict[str, Access], probe: Probe | None, version: str) -
     """Return the problem that this node has with a run, if any."""
     try:
         check_version(version)
-        if probe is not None and not Destination(probe.destination).exists(probe.name):
-            raise ClusterError(
-                f"the destination {probe.destination} is not the driver's",
-                hint="name a folder that all nodes share, or an object store",
-            )
+        if probe is not None:
+            _check_destination(probe)
         for name, access in accesses.items():
             try:
                 access.client()
@@ -94,3 +91,14 @@ def check_here(accesses: dict[str, Access], probe: Probe | None, version: str) -
     except (MessagesError, OSError) as error:
         return Problem.of(error)
     return None
+
+
+def _check_destination(probe: Probe) -> None:
+    """Raise ClusterError unless this node finds the driver's file, and can write one as well."""
+    destination = Destination(probe.destination)
+    if not destination.exists(probe.name):
+        raise ClusterError(
+            f"the destination {probe.destination} is not the driver's",
+            hint="name a folder that all nodes share, or an object store",
+        )
+    destination.remove_probe(destination.write_probe())

@@ -243,7 +243,7 @@ def test_the_list_of_a_selection(server: MessagesServer, pacer: Any) -> None:
 
 
 def test_the_check_of_a_node(server: MessagesServer, tmp_path: Path) -> None:
-    """It finds another version, a folder that is not shared, and a key that is missing."""
+    """It finds another version, a folder that is not shared or read-only, and a missing key."""
     from aiomessages import __version__  # noqa: PLC0415
 
     access = access_of("env:KEY_A", server.base_url, {})
@@ -254,6 +254,9 @@ def test_the_check_of_a_node(server: MessagesServer, tmp_path: Path) -> None:
     away = check_here({}, Probe(str(tmp_path), ".probe-none"), __version__)
     assert away is not None
     assert "is not the driver's" in away.said
+    read_only = check_here({}, Probe("/proc/self", "status"), __version__)
+    assert read_only is not None
+    assert "/proc/self cannot be used" in read_only.said
     lacking = access_of("env:NOT_THERE", server.base_url, {})
     for name, said in (("a", "project a: NOT_THERE"), ("", "NOT_THERE is not set")):
         problem = check_here({name: lacking}, None, __version__)
