@@ -661,6 +661,13 @@ def test_an_error_that_does_not_name_a_full_disk(tmp_path: Path) -> None:
     assert str(error).endswith("to make a.duckdb: disk I/O error")
 
 
+def test_an_error_with_the_bytes_of_a_path(tmp_path: Path) -> None:
+    """An error of DuckDB whose text is not UTF-8, because a path is not, is shown all the same."""
+    error = UnicodeDecodeError("utf-8", b"IO Error: /\xff", 11, 12, "invalid start byte")
+    found = explained(error, tmp_path / "a.duckdb", work=tmp_path)
+    assert str(found).endswith(r"IO Error: /\xff")
+
+
 class Careless:
     """DuckDB with a statement that does less, or leaves more, than it should."""
 

@@ -20,6 +20,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.measured_programs
 @pytest.mark.parametrize(
     ("missing", "name", "said"),
     [
