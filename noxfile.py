@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 NOX = "nox>=2025.5.1"
 SUPPORTED = ("3.11", "3.12", "3.13")
-ALL_CORES = ("--numprocesses", "auto", "--dist", "worksteal")  # no core is idle near the end
+# One process more than cores, for many tests wait for a server; no core is idle near the end.
+ALL_CORES = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 
 DOCS = ("--ignore", "tests/test_docs.py")  # run by the session `docs`
 CLUSTER = ("--ignore", "tests/on_ray/cluster")  # run by the session `ray`, which installs Ray
