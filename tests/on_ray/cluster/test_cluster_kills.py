@@ -26,6 +26,7 @@ from test_cluster_export import project, rows
 
 from aiomessages.ray import ClusterReport, export, read_conversations
 from aiomessages.ray.destination import Destination
+from aiomessages.ray.pace_actor import start_pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,6 +173,17 @@ def test_a_kill(
     requests = len(server.requests)
     assert run().was_finished
     assert len(server.requests) == requests
+
+
+def test_the_pace_is_beside_the_driver(cluster: Cluster) -> None:  # noqa: ARG001 it is started
+    """The death of another node, which Ray notices late, does not stop the workers of all."""
+    before = {*pids("Pacer")}
+    pacer = start_pacer(None)
+    ray.get(pacer.take.remote(1))
+    [process] = {*pids("Pacer")} - before
+    # The driver is at the head, whose environment alone has no keys.
+    assert b"KEY_A=" not in Path(f"/proc/{process}/environ").read_bytes()
+    ray.kill(pacer)
 
 
 class Counted(list[Any]):
