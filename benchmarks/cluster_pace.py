@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rates", type=int, nargs="+", default=[20, 100, 300], metavar="R")
     add("--workers", type=int, nargs="+", default=[1, 2, 4], metavar="N")
     add("--latency", type=float, default=50, help="milliseconds")
-    add("--seconds", type=float, default=30, help="N/R of each export")
+    add("--seconds", type=float, default=50, help="N/R of each export")
     add("--rounds", type=int, default=3)
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser
