@@ -36,6 +36,8 @@ from benchmarks.rounds import rotated
 from benchmarks.server import KEY, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiomessages.ray import ClusterProgress
 
 PAGE = 100
@@ -233,15 +235,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def measure(options: argparse.Namespace) -> Measured:
-    """Return all figures. Starts Ray on this machine, and stops it."""
+    """Return all figures."""
+    with ray_here(max(options.workers, default=1)):
+        return Measured(await costs(options), await speeds(options))
+
+
+@contextlib.contextmanager
+def ray_here(cpus: int) -> Iterator[None]:
+    """Start Ray on this machine, with the key of the servers, and stop it."""
     import ray  # noqa: PLC0415 it is large, and installed by its session alone
 
     os.environ |= {"OPENAI_API_KEY": KEY, "RAY_USAGE_STATS_ENABLED": "0"}
     # Local, for another cluster may run on this machine.
-    cpus = max(options.workers, default=1)
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
     try:
-        return Measured(await costs(options), await speeds(options))
+        yield
     finally:
         ray.shutdown()
 

@@ -12,19 +12,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 import urllib.request
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from benchmarks import claims, report
-from benchmarks.cluster import ids
+from benchmarks.cluster import ids, ray_here
+from benchmarks.pace import Outcome
 from benchmarks.rounds import rotated
-from benchmarks.server import HEADERS, KEY, PageProtocol, compact, listen, page, started
+from benchmarks.server import HEADERS, PageProtocol, compact, listen, page, started
 
 MESSAGES, SIZE = 10, 400
 FACTS = "facts"
@@ -32,13 +31,6 @@ REFUSED = (
     "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n"
     "Content-Length: {length}\r\nretry-after-ms: {wait}\r\n\r\n"
 )
-
-
-class Outcome(NamedTuple):
-    """The time of one export as a multiple of N/R, and the share of requests answered 429."""
-
-    time: float
-    refused: float
 
 
 Outcomes = dict[int, dict[int, list[Outcome]]]  # rate → workers → one a round
@@ -103,21 +95,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def measure(options: argparse.Namespace) -> Outcomes:
-    """Return the outcomes. Starts Ray on this machine, and stops it."""
-    import ray  # noqa: PLC0415 it is large, and installed by its session alone
-
-    os.environ |= {"OPENAI_API_KEY": KEY, "RAY_USAGE_STATS_ENABLED": "0"}
-    cpus = max(options.workers)
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    """Return the outcomes."""
     found: Outcomes = {rate: {workers: [] for workers in options.workers} for rate in options.rates}
-    try:
+    with ray_here(max(options.workers)):
         for rate, by_workers in found.items():
             for number in range(options.rounds):
                 for workers in rotated(by_workers, number):
                     one = await follow(rate, workers, options.latency / 1000, options.seconds)
                     by_workers[workers].append(one)
-    finally:
-        ray.shutdown()
     return found
 
 

@@ -95,9 +95,11 @@ class ClusterRun:
         return ProjectPlan(project.name, base_url, source, [])
 
     def _known_plan(self, sources: list[ProjectPlan]) -> Plan | None:
+        """Return the plan of the destination, if there is one. Raises as `_read_plan` does."""
+        return self._read_plan(sources) if self._destination.exists("plan.json") else None
+
+    def _read_plan(self, sources: list[ProjectPlan]) -> Plan:
         """Return the plan of the destination. Raises ClusterError if it is that of another run."""
-        if not self._destination.exists("plan.json"):
-            return None
         where = self._destination.uri
         plan = decode_plan(self._destination.read("plan.json"), where)
         if differs := difference(plan, self._job.settings, sources):
@@ -135,10 +137,10 @@ class ClusterRun:
     def _publish(self, plan: Plan, sources: list[ProjectPlan]) -> Plan:
         """Write the plan, and return the one that is there: another driver may have been faster.
 
-        Raises ClusterError if that one's is the plan of another run.
+        Raises ClusterError if that is the plan of another run.
         """
         self._destination.put("plan.json", plan.encode())
-        return self._known_plan(sources) or plan
+        return self._read_plan(sources)
 
     # --- the shards -------------------------------------------------------------------------------
 
