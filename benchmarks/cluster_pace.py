@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from aiomessages.server.middleware import TokenBucket
 from benchmarks import claims, report
 from benchmarks.cluster import ids, ray_here
 from benchmarks.pace import Outcome
@@ -43,7 +44,7 @@ class Limited:
     """Answer `rate` requests a second, and refuse the others; keep the facts."""
 
     def __init__(self, rate: float) -> None:
-        self._rate = self._tokens = rate
+        self._bucket = TokenBucket(rate)
         self._answer = page(MESSAGES, SIZE, 0, 100)
         self._first = self._last = 0.0
         self._counts = {"answered": 0, "refused": 0}
@@ -55,14 +56,11 @@ class Limited:
             return HEADERS.format(length=len(body), start=0).encode() + body
         now = time.monotonic()
         self._first = self._first or now
-        self._tokens = min(self._tokens + (now - (self._last or now)) * self._rate, self._rate)
         self._last = now
-        if self._tokens < 1:
+        if wait := self._bucket.take():
             self._counts["refused"] += 1
             body = compact({"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
-            wait = 1000 * (1 - self._tokens) / self._rate
-            return REFUSED.format(length=len(body), wait=f"{wait:.3f}").encode() + body
-        self._tokens -= 1
+            return REFUSED.format(length=len(body), wait=f"{1000 * wait:.3f}").encode() + body
         self._counts["answered"] += 1
         return self._answer
 
